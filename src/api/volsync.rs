@@ -1,0 +1,204 @@
+//! `volsync.backube/v1alpha1`: the fields of VolSync's kinds that are read or written here.
+//!
+//! Upstream: `api/v1alpha1/replicationsource_types.go`. The `kopia` mover exists only in a fork.
+
+use k8s_openapi::api::core::v1::TypedLocalObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// API group of VolSync's kinds.
+pub const GROUP: &str = "volsync.backube";
+
+/// Annotation on a source PersistentVolumeClaim: while present, with no new [`COPY_TRIGGER`], VolSync
+/// waits before it creates a missing snapshot or clone (`volumehandler.go`).
+pub const USE_COPY_TRIGGER: &str = "volsync.backube/use-copy-trigger";
+/// Annotation with which a person lets one copy through; never written here.
+pub const COPY_TRIGGER: &str = "volsync.backube/copy-trigger";
+/// Annotation VolSync writes on the claim to say what became of the copy trigger.
+pub const LATEST_COPY_STATUS: &str = "volsync.backube/latest-copy-status";
+/// Value of [`LATEST_COPY_STATUS`] that confirms that VolSync is waiting.
+pub const WAITING_FOR_TRIGGER: &str = "WaitingForTrigger";
+
+/// Label of every object VolSync created, with the value [`CREATED_BY_VOLSYNC`].
+pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
+/// Value of [`CREATED_BY_LABEL`].
+pub const CREATED_BY_VOLSYNC: &str = "volsync";
+/// Label of temporaries; its value is the uid of the object they belong to.
+pub const CLEANUP_LABEL: &str = "volsync.backube/cleanup";
+/// Label with which a person forbids VolSync, and so us, to delete a snapshot.
+pub const DO_NOT_DELETE_LABEL: &str = "volsync.backube/do-not-delete";
+/// Prefix of labels that mark a snapshot in use by the volume populator.
+pub const POPULATOR_LABEL_PREFIX: &str = "volsync.backube/volpop-pvc-";
+
+/// Condition type of both kinds.
+pub const SYNCHRONIZING: &str = "Synchronizing";
+
+/// Backs up one PersistentVolumeClaim.
+#[derive(CustomResource, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "volsync.backube",
+    version = "v1alpha1",
+    kind = "ReplicationSource",
+    plural = "replicationsources",
+    namespaced,
+    status = "ReplicationSourceStatus",
+    derive = "Default",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationSourceSpec {
+    /// Name of the PersistentVolumeClaim to back up; empty for `external` and `syncthing` set-ups without one.
+    #[serde(rename = "sourcePVC", default, skip_serializing_if = "Option::is_none")]
+    pub source_pvc: Option<String>,
+    /// When to synchronise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// Stops the mover's Job, and only that: snapshots go on being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// Mover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restic: Option<MoverOptions>,
+    /// Mover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rclone: Option<MoverOptions>,
+    /// Mover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rsync: Option<MoverOptions>,
+    /// Mover.
+    #[serde(rename = "rsyncTLS", default, skip_serializing_if = "Option::is_none")]
+    pub rsync_tls: Option<MoverOptions>,
+    /// Mover, of the fork only: it takes `paused` for a completed backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kopia: Option<MoverOptions>,
+    /// Mover without snapshots; ignores `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syncthing: Option<SyncthingOptions>,
+    /// Mover outside VolSync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalOptions>,
+}
+
+/// When a source or destination synchronises; `manual` wins over `schedule`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trigger {
+    /// Cron expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// Any value unlike `status.lastManualSync` starts one synchronisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<String>,
+}
+
+/// The options all copying movers share, as far as used.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoverOptions {
+    /// `Direct`, `None`, `Clone` or `Snapshot`; the CRD has no default, VolSync takes Snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_method: Option<String>,
+    /// Storage class of the temporary PersistentVolumeClaim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+    /// Class of the snapshots made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_snapshot_class_name: Option<String>,
+}
+
+/// Options of the syncthing mover; none is used here.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct SyncthingOptions {}
+
+/// Options of an external mover, as far as used.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ExternalOptions {
+    /// Name of the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+}
+
+/// What VolSync reports of a source.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationSourceStatus {
+    /// Conditions; see [`SYNCHRONIZING`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// When the synchronisation now running began; absent when none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_start_time: Option<Time>,
+    /// When the last synchronisation completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+    /// When the schedule fires next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sync_time: Option<Time>,
+    /// The manual trigger last consumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_manual_sync: Option<String>,
+}
+
+/// Restores into PersistentVolumeClaims.
+#[derive(CustomResource, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "volsync.backube",
+    version = "v1alpha1",
+    kind = "ReplicationDestination",
+    plural = "replicationdestinations",
+    namespaced,
+    status = "ReplicationDestinationStatus",
+    derive = "Default",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationDestinationSpec {
+    /// When to synchronise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// As for a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// Mover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restic: Option<MoverOptions>,
+}
+
+/// What VolSync reports of a destination.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationDestinationStatus {
+    /// Conditions; see [`SYNCHRONIZING`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The image restores are made from; a snapshot named here is never deleted by us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_image: Option<TypedLocalObjectReference>,
+    /// When the last synchronisation completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+    /// The manual trigger last consumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_manual_sync: Option<String>,
+}
+
+impl ReplicationSourceSpec {
+    /// The options of the copying mover, or `None` for `syncthing`, `external` and an empty spec.
+    pub fn mover(&self) -> Option<&MoverOptions> {
+        [&self.restic, &self.rclone, &self.rsync, &self.rsync_tls, &self.kopia]
+            .into_iter()
+            .find_map(Option::as_ref)
+    }
+
+    /// Whether a synchronisation makes a snapshot or clone of the source PersistentVolumeClaim.
+    pub fn copies(&self) -> bool {
+        self.mover().is_some_and(|m| !matches!(m.copy_method.as_deref(), Some("Direct" | "None")))
+    }
+}
+
+/// Name of the temporary VolumeSnapshot, and of the temporary PersistentVolumeClaim, of the source `name`.
+pub fn temporary_name(name: &str) -> String {
+    format!("volsync-{name}-src")
+}

@@ -1,0 +1,2 @@
+//! volsync-locksmith: see what a jammed CSI driver holds up, and carry the unjamming out.
+pub mod api;

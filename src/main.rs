@@ -1,0 +1,2 @@
+//! volsync-locksmith.
+fn main() {}
