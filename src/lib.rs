@@ -1,2 +1,22 @@
 //! volsync-locksmith: see what a jammed CSI driver holds up, and carry the unjamming out.
+//!
+//! ```text
+//! watch ──► model ──► findings ──► plan ──► gates ──► steps ──► (cluster) ──► watch
+//!              └────► metrics, status, CLI: read-only views of the same findings
+//! Alertmanager ──► webhook ──► Remediation ──► controller: the only place that runs steps
+//! ```
+//!
+//! Types flow left to right: [`model::Change`] → [`model::Model`] → [`findings::Finding`] → [`plan::Plan`] →
+//! [`gates::Verdict`] → [`steps::Intent`]; an outcome returns only as a fresh change. Everything from `model` to
+//! `steps` is plain functions of plain values with an explicit `now`.
+
 pub mod api;
+pub mod config;
+pub mod findings;
+pub mod gates;
+pub mod holds;
+pub mod locks;
+pub mod model;
+pub mod plan;
+pub mod steps;
+pub mod view;

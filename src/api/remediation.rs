@@ -1,0 +1,289 @@
+//! `locksmith.dev/v1alpha1` Remediation: one run of one playbook.
+//!
+//! It is the queue, the lock, the checkpoint, the approval desk and the audit log. The status is written by
+//! the engine before and after everything it does, so that any process can take over from it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ObjectKey, Sym, Uid};
+use crate::plan::{Plan, StepName};
+
+/// API group of this project's kind and annotations.
+pub const GROUP: &str = "locksmith.dev";
+
+/// A request to run one playbook once.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "locksmith.dev",
+    version = "v1alpha1",
+    kind = "Remediation",
+    plural = "remediations",
+    shortname = "rem",
+    category = "locksmith",
+    namespaced,
+    status = "RemediationStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Playbook","type":"string","jsonPath":".spec.playbook"}"#,
+    printcolumn = r#"{"name":"Driver","type":"string","jsonPath":".spec.driver"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Step","type":"string","jsonPath":".status.step"}"#,
+    printcolumn = r#"{"name":"Held","type":"integer","jsonPath":".status.held"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationSpec {
+    /// Name of the playbook, as in the configuration.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the playbook of a run cannot change"))]
+    pub playbook: String,
+    /// CSI driver it is about.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the driver of a run cannot change"))]
+    pub driver: Sym,
+    /// What asked for it.
+    #[serde(default)]
+    pub trigger: Trigger,
+    /// A person's decision on the plan in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Set by a person to end the run: what it holds is released, nothing else is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abort: bool,
+}
+
+/// What asked for a run.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trigger {
+    /// Alerts, each once, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertRef>,
+    /// The person, when no alert asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+}
+
+/// One alert of Alertmanager.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertRef {
+    /// Label `alertname`.
+    pub alertname: String,
+    /// Alertmanager's fingerprint of the labels.
+    pub fingerprint: String,
+    /// When it began to fire.
+    #[schemars(with = "String")]
+    pub starts_at: Timestamp,
+}
+
+/// A person's decision on a plan.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// Approved or rejected.
+    pub decision: Decision,
+    /// Hash of the plan decided on; a decision on another plan counts for nothing.
+    pub plan: String,
+    /// Who decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// The two ways to decide.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Decision {
+    /// Go on.
+    Approved,
+    /// End the run.
+    Rejected,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Phase {
+    /// Not begun: gates are closed, or nobody has looked yet.
+    #[default]
+    Pending,
+    /// Planned in mode `plan`: what would have been done is in the status, and nothing was.
+    Planned,
+    /// Steps are being run.
+    Running,
+    /// Every step done and the cluster verified.
+    Succeeded,
+    /// Given up; what it held is released.
+    Failed,
+    /// Ended by a person; what it held is released.
+    Aborted,
+}
+
+impl Phase {
+    /// Whether nothing more will be done but to release holds.
+    pub fn finished(self) -> bool {
+        match self {
+            Self::Pending | Self::Running => false,
+            Self::Planned | Self::Succeeded | Self::Failed | Self::Aborted => true,
+        }
+    }
+}
+
+/// The engine's record.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationStatus {
+    /// How far it has come.
+    #[serde(default)]
+    pub phase: Phase,
+    /// One line for people.
+    #[serde(default)]
+    pub message: String,
+    /// The step under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepName>,
+    /// Which time round; 1 the first.
+    #[serde(default)]
+    pub attempt: u32,
+    /// When the first step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub started_at: Option<Timestamp>,
+    /// When the last step ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub finished_at: Option<Timestamp>,
+    /// What is to be done, and to what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// What was done, step by step; earlier attempts first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepRecord>,
+    /// What each gate last said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateRecord>,
+    /// Objects as they were before they were deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidenceRecord>,
+    /// What the run still holds back, each with its deadline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldRecord>,
+    /// Number of ReplicationSources still held.
+    #[serde(default)]
+    pub held: u32,
+    /// The playbook's own verification, at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdict: Vec<CheckRecord>,
+    /// `Complete` and `HoldsReleased`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// How far a step has come.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum StepPhase {
+    /// About to act, or acting, or waiting for the effect: after a restart, observe first.
+    Started,
+    /// The cluster shows the effect.
+    Succeeded,
+    /// Given up.
+    Failed,
+    /// Not run, because an earlier step failed.
+    Skipped,
+}
+
+/// One step, as run.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRecord {
+    /// Step.
+    pub step: StepName,
+    /// Which time round.
+    pub attempt: u32,
+    /// How far it has come.
+    pub phase: StepPhase,
+    /// When it began.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub finished_at: Option<Timestamp>,
+    /// When everything the step does had been done, and waiting for the effect began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub acted_at: Option<Timestamp>,
+    /// Since when no held source may make another snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub quiet_since: Option<Timestamp>,
+    /// Uids of the snapshots there were then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Vec<Uid>>,
+    /// One line for people: what was done, or why not.
+    #[serde(default)]
+    pub message: String,
+    /// Targets that were left alone, each with why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftRecord>,
+}
+
+/// A target that was left alone.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct LeftRecord {
+    /// The object.
+    pub object: ObjectKey,
+    /// Why.
+    pub why: String,
+}
+
+/// What one gate said.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GateRecord {
+    /// Gate.
+    pub gate: String,
+    /// Whether it lets the run go on.
+    pub open: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What would open it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub opens: String,
+}
+
+/// An object as it was before it was deleted.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvidenceRecord {
+    /// The object.
+    pub object: ObjectKey,
+    /// Its resourceVersion when this was read.
+    pub resource_version: String,
+    /// The object and what belongs to it, as JSON, or the name of the file in the archive directory.
+    pub kept: String,
+}
+
+/// Something still held back.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct HoldRecord {
+    /// The object.
+    pub object: ObjectKey,
+    /// When it is released in any case.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+    /// What it waits for.
+    pub waits: String,
+}
+
+/// One check of the final verification.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct CheckRecord {
+    /// What was checked.
+    pub check: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was seen.
+    pub message: String,
+}

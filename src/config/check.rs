@@ -1,0 +1,69 @@
+//! What no single field can tell: values out of range, and combinations that cannot work. Pure.
+
+use super::{Config, Playbook};
+use crate::locks::LockPatterns;
+use crate::plan::StepName;
+
+/// Every fault, as `path: what is wrong, and what to write instead`.
+pub fn faults(config: &Config) -> Vec<String> {
+    let mut faults = Vec::new();
+    let steps = &config.steps;
+    if steps.resume_sources.batch == 0 {
+        faults.push("steps.resumeSources.batch: must be at least 1".to_owned());
+    }
+    if steps.suspend_sources.deadline <= steps.suspend_sources.quiet_period {
+        faults.push("steps.suspendSources.deadline: must be longer than quietPeriod".to_owned());
+    }
+    for (index, driver) in config.drivers.0.iter().enumerate() {
+        if driver.name.trim_start_matches('*').is_empty() {
+            faults.push(format!(
+                "drivers[{index}].name: must name a driver, or end in a part of its name"
+            ));
+        }
+        if let Err(fault) = LockPatterns::new(&driver.lock_patterns) {
+            faults.push(format!("drivers[{index}].lockPatterns: {fault}"));
+        }
+    }
+    for (name, playbook) in &config.playbooks.0 {
+        faults.extend(playbook_faults(playbook).map(|fault| format!("playbooks.{name}.{fault}")));
+    }
+    faults
+}
+
+fn playbook_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
+    let position = |step| playbook.steps.iter().position(|s| *s == step);
+    let suspend = position(StepName::SuspendSources);
+    let resume = position(StepName::ResumeSources);
+    let twice = playbook
+        .steps
+        .iter()
+        .enumerate()
+        .find(|(at, step)| playbook.steps[..*at].contains(step));
+    [
+        playbook
+            .steps
+            .is_empty()
+            .then(|| "steps: must name at least one step".to_owned()),
+        twice.map(|(_, step)| {
+            format!(
+                "steps: {} stands twice; use attempts to go round",
+                step.as_str()
+            )
+        }),
+        (playbook.attempts == 0).then(|| "attempts: must be at least 1".to_owned()),
+        match (suspend, resume) {
+            (Some(_), None) => {
+                Some("steps: suspendSources without a resumeSources after it".to_owned())
+            }
+            (None, Some(_)) => {
+                Some("steps: resumeSources without a suspendSources before it".to_owned())
+            }
+            (Some(suspend), Some(resume)) if resume < suspend => {
+                Some("steps: resumeSources stands before suspendSources".to_owned())
+            }
+            _ => None,
+        },
+    ]
+    .into_iter()
+    .flatten()
+}

@@ -1,0 +1,51 @@
+//! Durations as people write them: `90s`, `5m`, `2h 30m`.
+
+use std::fmt;
+use std::time::Duration as StdDuration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A span of time, read and written in humantime's notation.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Duration(pub StdDuration);
+
+impl Duration {
+    /// So many seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(StdDuration::from_secs(seconds))
+    }
+
+    /// So many milliseconds.
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(StdDuration::from_millis(milliseconds))
+    }
+
+    /// For arithmetic on timestamps; a span too long to hold is the longest there is.
+    pub fn signed(self) -> SignedDuration {
+        SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            serde::de::Error::custom(format!(
+                "{text:?} is not a duration such as 90s, 5m or 2h 30m: {error}"
+            ))
+        })
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

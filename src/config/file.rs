@@ -1,0 +1,143 @@
+//! Reads the configuration file: YAML in, [`Config`] or the faults out.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, check};
+
+/// Why the configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not YAML.
+    #[error("the configuration is not valid YAML: {0}")]
+    Syntax(String),
+    /// A field is unknown or has a value of the wrong kind.
+    #[error("{path}: {problem}")]
+    Field {
+        /// Path of the field, such as `steps.resumeSources.every`.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Fields that contradict each other; one line each.
+    #[error("{}", .0.join("\n"))]
+    Contradictions(Vec<String>),
+}
+
+/// Reads and checks the file at `path`.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&text)
+}
+
+/// Reads and checks a configuration; an empty one is all defaults.
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    let value: serde_json::Value =
+        serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+    let value = if value.is_null() {
+        serde_json::json!({})
+    } else {
+        value
+    };
+    let config: Config =
+        serde_path_to_error::deserialize(value).map_err(|error| ConfigError::Field {
+            path: error.path().to_string(),
+            problem: error.inner().to_string(),
+        })?;
+    let faults = check::faults(&config);
+    if faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::Contradictions(faults))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[test]
+    fn nothing_is_all_defaults() {
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_annotated_example_says_what_the_defaults_are() {
+        let example = include_str!("../../deploy/locksmith.yaml");
+        assert_eq!(parse(example).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_annotated_example_leaves_no_field_out() {
+        fn paths(value: &serde_json::Value, at: &str, into: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    fields
+                        .iter()
+                        .for_each(|(name, value)| paths(value, &format!("{at}.{name}"), into));
+                }
+                _ => into.push(at.to_owned()),
+            }
+        }
+        let (mut documented, mut known) = (Vec::new(), Vec::new());
+        let example: serde_json::Value =
+            serde_saphyr::from_str(include_str!("../../deploy/locksmith.yaml")).unwrap();
+        paths(&example, "", &mut documented);
+        paths(
+            &serde_json::to_value(Config::default()).unwrap(),
+            "",
+            &mut known,
+        );
+        known.retain(|path| !documented.contains(path));
+        assert_eq!(
+            known,
+            Vec::<String>::new(),
+            "missing in deploy/locksmith.yaml"
+        );
+    }
+
+    #[rstest]
+    #[case("mode: heal", "mode: unknown variant `heal`")]
+    #[case(
+        "steps: {resumeSources: {evry: 3s}}",
+        "steps.resumeSources.evry: unknown field `evry`"
+    )]
+    #[case("detect: {pendingAfter: 10}", "detect.pendingAfter: ")]
+    #[case(
+        "detect: {pendingAfter: soon}",
+        "\"soon\" is not a duration such as 90s"
+    )]
+    #[case(
+        "gates: {maxDeletionsShare: 130%}",
+        "gates.maxDeletionsShare: \"130%\" is not a share"
+    )]
+    #[case("drivers: [{name: x}]", "drivers[0]: missing field `container`")]
+    #[case(
+        "playbooks: {x: {alerts: [[a]], steps: []}}",
+        "playbooks.x.alerts[0][0]: \"a\" is not a matcher"
+    )]
+    #[case("mode: [", "not valid YAML")]
+    #[case(
+        "steps: {resumeSources: {batch: 0}}",
+        "steps.resumeSources.batch: must be at least 1"
+    )]
+    #[case(
+        "playbooks: {x: {alerts: [], steps: [resumeSources]}}",
+        "playbooks.x.steps: resumeSources without a suspendSources before it"
+    )]
+    fn a_fault_is_named_by_its_path(#[case] text: &str, #[case] says: &str) {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Shares as people write them: `30%`.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A share of a whole, 0 to 100 per cent.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// So many per cent, at most 100.
+    pub const fn new(percent: u8) -> Self {
+        Self(if percent > 100 { 100 } else { percent })
+    }
+
+    /// Whether `part` of `whole` is more than this share. Nothing is never more.
+    pub fn exceeded_by(self, part: usize, whole: usize) -> bool {
+        part * 100 > whole * usize::from(self.0)
+    }
+
+    /// Whether `part` of `whole` is at least this share.
+    pub fn reached_by(self, part: usize, whole: usize) -> bool {
+        part * 100 >= whole * usize::from(self.0)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.strip_suffix('%')
+            .and_then(|number| number.trim().parse().ok())
+            .filter(|percent| *percent <= 100)
+            .map(Self)
+            .ok_or_else(|| {
+                serde::de::Error::custom(format!("{text:?} is not a share from 0% to 100%"))
+            })
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,200 @@
+//! Which alerts start which steps.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::plan::StepName;
+
+/// Playbooks by name.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Playbooks(pub BTreeMap<String, Playbook>);
+
+/// What to do, and which alerts ask for it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Playbook {
+    /// An alert starts the playbook when all matchers of any one line match its labels.
+    pub alerts: Vec<Vec<Matcher>>,
+    /// The steps, in order.
+    pub steps: Vec<StepName>,
+    /// How many times it goes round when locks are found after the verification.
+    #[serde(default = "Playbook::default_attempts")]
+    pub attempts: u32,
+}
+
+impl Playbook {
+    fn default_attempts() -> u32 {
+        2
+    }
+
+    /// Whether an alert with these labels asks for this playbook.
+    pub fn is_asked_for_by(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.alerts
+            .iter()
+            .any(|all| all.iter().all(|matcher| matcher.matches(labels)))
+    }
+}
+
+impl Default for Playbooks {
+    fn default() -> Self {
+        let alert = |name: &str| vec![Matcher::equal("alertname", name)];
+        Self(BTreeMap::from([(
+            "csi-operation-locks".to_owned(),
+            Playbook {
+                alerts: vec![
+                    alert("LocksmithOperationLocked"),
+                    alert("LocksmithRestoreStuck"),
+                ],
+                steps: vec![
+                    StepName::SuspendSources,
+                    StepName::DeleteFailedSnapshots,
+                    StepName::RestartProvisioner,
+                    StepName::VerifyProvisioning,
+                    StepName::ResumeSources,
+                ],
+                attempts: Playbook::default_attempts(),
+            },
+        )]))
+    }
+}
+
+/// A label matcher in Alertmanager's notation: `name="value"`, `!=`, `=~`, `!~`.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    name: String,
+    value: String,
+    negated: bool,
+    /// Anchored at both ends, as Alertmanager's are.
+    regex: Option<Regex>,
+}
+
+impl Matcher {
+    /// `name="value"`.
+    pub fn equal(name: &str, value: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            negated: false,
+            regex: None,
+        }
+    }
+
+    /// Whether it matches; an absent label counts as empty.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.name).map_or("", String::as_str);
+        let hit = self
+            .regex
+            .as_ref()
+            .map_or(self.value == value, |regex| regex.is_match(value));
+        hit != self.negated
+    }
+}
+
+impl std::str::FromStr for Matcher {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault =
+            || format!("{text:?} is not a matcher such as alertname=\"X\" or namespace=~\"a|b\"");
+        let at = text.find(['=', '!']).ok_or_else(fault)?;
+        let (name, rest) = text.split_at(at);
+        let (operator, value) = ["=~", "!~", "!=", "="]
+            .into_iter()
+            .find_map(|operator| Some((operator, rest.strip_prefix(operator)?)))
+            .ok_or_else(fault)?;
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(fault());
+        }
+        let value = value
+            .strip_prefix('"')
+            .and_then(|v| v.strip_suffix('"'))
+            .unwrap_or(value);
+        let regex = operator
+            .ends_with('~')
+            .then(|| Regex::new(&format!("^(?:{value})$")))
+            .transpose()
+            .map_err(|error| {
+                format!("{text:?} has a regular expression that cannot be read: {error}")
+            })?;
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            negated: operator.starts_with('!'),
+            regex,
+        })
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operator = match (self.negated, self.regex.is_some()) {
+            (false, false) => "=",
+            (true, false) => "!=",
+            (false, true) => "=~",
+            (true, true) => "!~",
+        };
+        write!(f, "{}{operator}\"{}\"", self.name, self.value)
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl<'de> Deserialize<'de> for Matcher {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Matcher {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("alertname=\"X\"", "X", true)]
+    #[case("alertname=X", "X", true)]
+    #[case("alertname!=\"X\"", "X", false)]
+    #[case("alertname=~\"X|Y\"", "Y", true)]
+    #[case("alertname=~\"X\"", "XY", false)]
+    #[case("alertname!~\"X.*\"", "Y", true)]
+    #[case("other=\"\"", "X", true)]
+    fn matches_as_alertmanager_does(
+        #[case] matcher: Matcher,
+        #[case] alertname: &str,
+        #[case] hit: bool,
+    ) {
+        let labels = BTreeMap::from([("alertname".to_owned(), alertname.to_owned())]);
+        assert_eq!(matcher.matches(&labels), hit);
+        assert_eq!(matcher.to_string().parse::<Matcher>().unwrap(), matcher);
+    }
+
+    #[rstest]
+    #[case("alertname")]
+    #[case("=x")]
+    #[case("a b=x")]
+    #[case("a=~\"(\"")]
+    fn says_what_is_wrong(#[case] text: &str) {
+        assert!(
+            text.parse::<Matcher>()
+                .unwrap_err()
+                .contains(&format!("{text:?}"))
+        );
+    }
+}

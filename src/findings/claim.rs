@@ -1,0 +1,134 @@
+//! PersistentVolumeClaims that are Pending for too long.
+
+use jiff::Timestamp;
+
+use super::{ClaimReason, Finding, Policy, What, locked};
+use crate::model::records::{Claim, ClaimPhase, DataSource};
+use crate::model::{Model, ObjectKind, Sym};
+
+/// Findings on claims.
+pub fn detect<'a>(
+    model: &'a Model,
+    policy: &'a Policy,
+    locks: &'a [Finding],
+    now: Timestamp,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    model
+        .claims
+        .iter()
+        .filter(move |claim| {
+            now.duration_since(claim.meta.created) > policy.detect.pending_after.signed()
+        })
+        .filter(|claim| claim.phase == ClaimPhase::Pending && claim.meta.deleting.is_none())
+        .filter(|claim| claim.volume.is_none() && !is_populators(model, claim))
+        .filter_map(move |claim| {
+            let driver = watched_driver(model, policy, claim)?;
+            let (reason, chain, evidence) = reason(model, locks, claim);
+            Some(Finding {
+                what: What::PendingClaim(reason),
+                object: Some(claim.meta.key(ObjectKind::PersistentVolumeClaim)),
+                since: claim.meta.created,
+                driver: Some(driver),
+                class: claim.class.clone(),
+                bytes: claim.requested,
+                chain,
+                evidence,
+            })
+        })
+}
+
+/// The watched driver that is to provision the claim, or `None` when nobody was asked yet.
+fn watched_driver(model: &Model, policy: &Policy, claim: &Claim) -> Option<Sym> {
+    let class = model.storage_classes.get_cluster(claim.class.as_ref()?)?;
+    if class.waits_for_consumer && !claim.node_selected {
+        return None;
+    }
+    let driver = claim.provisioner.as_ref().unwrap_or(&class.provisioner);
+    policy.drivers.find(driver).map(|_| driver.clone())
+}
+
+/// Whether it is the populator's own claim `vs-prime-<uid>`: what it waits for is told on the claim it fills.
+fn is_populators(model: &Model, claim: &Claim) -> bool {
+    let Some(uid) = claim.meta.name.strip_prefix("vs-prime-") else {
+        return false;
+    };
+    model
+        .claims
+        .iter()
+        .any(|other| other.meta.uid.as_str() == uid && other.meta.namespace == claim.meta.namespace)
+}
+
+type Reasoned = (ClaimReason, Vec<crate::model::ObjectKey>, Vec<String>);
+
+fn reason(model: &Model, locks: &[Finding], claim: &Claim) -> Reasoned {
+    if let Some(lock) = locked(locks, &format!("pvc-{}", claim.meta.uid)) {
+        return (
+            ClaimReason::OperationLock,
+            Vec::new(),
+            lock.evidence.clone(),
+        );
+    }
+    let said = model
+        .provisioning_errors
+        .of(&claim.meta.uid)
+        .map(|error| error.message.to_string());
+    match &claim.data_source {
+        Some(DataSource::Snapshot(name)) => {
+            match model.snapshots.get(&claim.meta.namespace, name) {
+                None => {
+                    let evidence = format!(
+                        "VolumeSnapshot {}/{name} does not exist",
+                        claim.meta.namespace
+                    );
+                    return (ClaimReason::SnapshotMissing, Vec::new(), vec![evidence]);
+                }
+                Some(snapshot) if snapshot.ready != Some(true) => {
+                    let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
+                    let evidence = format!("{key} is not ready");
+                    return (ClaimReason::SnapshotNotReady, vec![key], vec![evidence]);
+                }
+                Some(_) => {}
+            }
+        }
+        Some(DataSource::Destination(name)) => return populated(model, locks, claim, name),
+        Some(DataSource::Claim(_) | DataSource::Other) | None => {}
+    }
+    match said {
+        Some(message) => (ClaimReason::ProvisioningError, Vec::new(), vec![message]),
+        None => (ClaimReason::Unknown, Vec::new(), Vec::new()),
+    }
+}
+
+/// A claim VolSync's populator fills: its trouble is that of `vs-prime-<uid>`, once there is one.
+fn populated(model: &Model, locks: &[Finding], claim: &Claim, destination: &Sym) -> Reasoned {
+    let prime = Sym::from(format!("vs-prime-{}", claim.meta.uid));
+    if let Some(prime) = model.claims.get(&claim.meta.namespace, &prime) {
+        let key = prime.meta.key(ObjectKind::PersistentVolumeClaim);
+        if prime.phase == ClaimPhase::Bound {
+            let evidence = format!("{key} is Bound and not handed over yet");
+            return (ClaimReason::AwaitingPopulator, vec![key], vec![evidence]);
+        }
+        let (reason, mut chain, evidence) = reason(model, locks, prime);
+        chain.insert(0, key);
+        let reason = if reason == ClaimReason::Unknown {
+            ClaimReason::AwaitingPopulator
+        } else {
+            reason
+        };
+        return (reason, chain, evidence);
+    }
+    let evidence = match model.destinations.get(&claim.meta.namespace, destination) {
+        None => format!(
+            "ReplicationDestination {}/{destination} does not exist",
+            claim.meta.namespace
+        ),
+        Some(found) if found.latest_image.is_none() => {
+            format!(
+                "ReplicationDestination {}/{destination} has no latestImage yet",
+                claim.meta.namespace
+            )
+        }
+        Some(_) => "the populator has not made its claim yet".to_owned(),
+    };
+    (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence])
+}

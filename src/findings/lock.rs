@@ -1,0 +1,241 @@
+//! Operation locks: keys refused for longer than the load of a healthy cluster explains.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Finding, Policy, What};
+use crate::config::Driver;
+use crate::model::records::{ClaimPhase, Trouble};
+use crate::model::{LockKey, Model, Nature, ObjectKey, ObjectKind, Sym, Witness};
+
+/// A healthy cluster under load refuses for shorter than this (ceph-csi #6516).
+const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
+
+/// Findings on locks.
+pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    let mut series: HashMap<(&Sym, LockKey), Series> = HashMap::new();
+    for (driver, key, span, words) in witnessed(model).chain(standing(model, now)) {
+        series.entry((driver, key)).or_default().add(span, words);
+    }
+    let handles = Handles::of(model, series.keys().map(|(_, key)| key));
+    series
+        .into_iter()
+        .filter_map(|((driver, key), series)| {
+            let entry = policy.drivers.find(driver)?;
+            let acquired = model
+                .provisioner(driver)
+                .and_then(|provisioner| provisioner.acquired());
+            let (first, last) = series.since(acquired)?;
+            if last.duration_since(first) <= locked_after(policy, entry) {
+                return None;
+            }
+            let waiting = waiting(model, &key, &handles)?;
+            Some(Finding {
+                what: What::OperationLock(key),
+                object: Some(waiting.object),
+                since: first,
+                driver: Some(driver.clone()),
+                class: waiting.class,
+                bytes: waiting.bytes,
+                chain: Vec::new(),
+                evidence: series.words,
+            })
+        })
+        .collect()
+}
+
+/// How long a key must have been refused.
+fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
+    match policy.detect.locked_after {
+        Some(after) => after.signed(),
+        None => (driver.grpc_timeout.signed() * 2).max(SHORTEST),
+    }
+}
+
+/// What the key is of; a metric label.
+pub fn operation(key: &LockKey) -> &'static str {
+    if key.claim().is_some() {
+        "create_volume"
+    } else if key.snapshot().is_some() {
+        "create_snapshot"
+    } else {
+        "by_handle"
+    }
+}
+
+type Span = (Timestamp, Timestamp);
+
+/// What all witnesses together say of one key.
+#[derive(Default)]
+struct Series {
+    spans: Vec<Span>,
+    words: Vec<String>,
+}
+
+impl Series {
+    fn add(&mut self, span: Span, words: String) {
+        self.spans.push(span);
+        if !self.words.contains(&words) {
+            self.words.push(words);
+        }
+    }
+
+    /// From the first to the last refusal by the present leader: a restart empties the lock table, so what its
+    /// predecessor refused says nothing of it.
+    fn since(&self, acquired: Option<Timestamp>) -> Option<Span> {
+        let clip = |(first, last): &Span| match acquired {
+            Some(acquired) if *last < acquired => None,
+            Some(acquired) => Some(((*first).max(acquired), *last)),
+            None => Some((*first, *last)),
+        };
+        self.spans
+            .iter()
+            .filter_map(clip)
+            .reduce(|(first, last), (other_first, other_last)| {
+                (first.min(other_first), last.max(other_last))
+            })
+    }
+}
+
+/// Refusals seen in Events and logs. A log counts only while its pod leads.
+fn witnessed(model: &Model) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
+    let mut leaders: HashMap<&Sym, Vec<&crate::model::Uid>> = HashMap::new();
+    for (driver, _, _) in model.refusals.iter() {
+        leaders.entry(driver).or_insert_with(|| {
+            model
+                .provisioner(driver)
+                .map_or_else(Vec::new, |provisioner| {
+                    let leading = model.replicas(&provisioner).filter(|replica| replica.leads);
+                    leading.map(|replica| &replica.pod.meta.uid).collect()
+                })
+        });
+    }
+    model
+        .refusals
+        .iter()
+        .flat_map(move |(driver, key, sightings)| {
+            let leading = leaders.get(driver).cloned().unwrap_or_default();
+            sightings
+                .iter()
+                .filter(move |(witness, _)| match witness {
+                    Witness::Log(pod) => leading.contains(&pod),
+                    Witness::Event | Witness::Status => true,
+                })
+                .map(move |(_, seen)| {
+                    (
+                        driver,
+                        key.clone(),
+                        (seen.first, seen.last),
+                        seen.message.to_string(),
+                    )
+                })
+        })
+}
+
+/// Refusals that stand in a status. The sidecar writes an identical message only once, so that one still
+/// standing goes on until now.
+fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
+    model.contents.iter().filter_map(move |content| {
+        let Trouble {
+            since,
+            nature: Nature::Locked(key),
+            message,
+        } = content.error.as_ref()?
+        else {
+            return None;
+        };
+        // The driver returns the key of the volume or of the snapshot; the snapshot's own is what waits.
+        let key = match content.snapshot.as_ref() {
+            Some(uid)
+                if key.claim().is_none()
+                    && key.snapshot().is_none()
+                    && content.handle.is_none() =>
+            {
+                LockKey(format!("snapshot-{uid}").into())
+            }
+            _ => key.clone(),
+        };
+        Some((&content.driver, key, (*since, now), message.to_string()))
+    })
+}
+
+/// CSI handles that lead to an object.
+struct Handles<'m>(HashMap<&'m str, ObjectKey>);
+
+impl<'m> Handles<'m> {
+    /// Built only when some key is a handle: it costs a look at every unready snapshot.
+    fn of<'k>(model: &'m Model, mut keys: impl Iterator<Item = &'k LockKey>) -> Self {
+        if keys.all(|key| key.claim().is_some() || key.snapshot().is_some()) {
+            return Self(HashMap::new());
+        }
+        let contents = model.contents.iter().filter_map(|content| {
+            let snapshot = model
+                .snapshots
+                .iter()
+                .find(|s| content.snapshot.as_ref() == Some(&s.meta.uid));
+            let waits =
+                snapshot.is_some_and(|s| s.ready != Some(true)) || content.meta.deleting.is_some();
+            let object = match snapshot {
+                Some(snapshot) => snapshot.meta.key(ObjectKind::VolumeSnapshot),
+                None => content.meta.key(ObjectKind::VolumeSnapshotContent),
+            };
+            waits.then_some((content, object))
+        });
+        let mut handles = HashMap::new();
+        for (content, object) in contents {
+            for handle in [&content.handle, &content.volume_handle]
+                .into_iter()
+                .flatten()
+            {
+                handles.insert(&**handle, object.clone());
+            }
+        }
+        Self(handles)
+    }
+}
+
+/// The object that waits for a key.
+struct Waiting {
+    object: ObjectKey,
+    class: Option<Sym>,
+    bytes: u64,
+}
+
+/// What still waits for `key`; a lock nothing waits for holds nothing up.
+fn waiting(model: &Model, key: &LockKey, handles: &Handles<'_>) -> Option<Waiting> {
+    if let Some(uid) = key.claim() {
+        let claim = model.claims.iter().find(|claim| claim.meta.uid == uid)?;
+        let waits = claim.phase == ClaimPhase::Pending || claim.meta.deleting.is_some();
+        return waits.then(|| Waiting {
+            object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
+            class: claim.class.clone(),
+            bytes: claim.requested,
+        });
+    }
+    let object = match key.snapshot() {
+        Some(uid) => {
+            let snapshot = model
+                .snapshots
+                .iter()
+                .find(|snapshot| snapshot.meta.uid == uid)?;
+            let waits = snapshot.ready != Some(true) || snapshot.meta.deleting.is_some();
+            waits.then(|| snapshot.meta.key(ObjectKind::VolumeSnapshot))?
+        }
+        None => handles.0.get(&*key.0)?.clone(),
+    };
+    let snapshot = model.snapshots.get(&object.namespace, &object.name);
+    let claim = snapshot.and_then(|snapshot| {
+        model
+            .claims
+            .get(&snapshot.meta.namespace, snapshot.source_claim.as_ref()?)
+    });
+    Some(Waiting {
+        class: claim.and_then(|claim| claim.class.clone()),
+        bytes: snapshot
+            .and_then(|snapshot| snapshot.restore_size)
+            .or(claim.map(|claim| claim.requested))
+            .unwrap_or(0),
+        object,
+    })
+}

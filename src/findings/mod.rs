@@ -1,0 +1,187 @@
+//! What is stuck, and why: a [`Model`] in, [`Finding`]s out. Pure.
+//!
+//! One file a detector. Reasons are closed enums, so that they can be metric labels; what anybody wrote in a
+//! message stays evidence.
+
+mod claim;
+mod lock;
+mod snapshot;
+mod source;
+
+pub use snapshot::{content as snapshot_content, has_snapshotter};
+#[cfg(test)]
+pub mod tests;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Detect, Drivers};
+use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym};
+
+/// What decides whether something is stuck.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Thresholds.
+    pub detect: Detect,
+    /// Watched drivers.
+    pub drivers: Drivers,
+}
+
+/// Something stuck.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What it is, and why.
+    #[serde(flatten)]
+    pub what: What,
+    /// The object it is about; of a lock, the object that waits for it, where the key leads to one.
+    pub object: Option<ObjectKey>,
+    /// Since when.
+    pub since: Timestamp,
+    /// CSI driver, where known.
+    pub driver: Option<Sym>,
+    /// Storage class, or class of the snapshot, where known.
+    pub class: Option<Sym>,
+    /// Bytes of storage that are stuck with it.
+    pub bytes: u64,
+    /// The objects that lead to the cause, nearest first.
+    pub chain: Vec<ObjectKey>,
+    /// What was seen, in words; never a metric label.
+    pub evidence: Vec<String>,
+}
+
+/// The kinds of finding, each with its reasons.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "finding", content = "reason", rename_all = "snake_case")]
+pub enum What {
+    /// A PersistentVolumeClaim is Pending for too long.
+    PendingClaim(ClaimReason),
+    /// A VolumeSnapshot is not ready for too long.
+    FailedSnapshot(SnapshotReason),
+    /// A ReplicationSource backs up a claim that is gone or going.
+    OrphanedSource(SourceReason),
+    /// An operation on this key is refused for too long.
+    OperationLock(LockKey),
+    /// A ReplicationSource is switched off by us.
+    HeldSource,
+}
+
+impl What {
+    /// Name of the kind of finding; a metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::PendingClaim(_) => "pending_claim",
+            Self::FailedSnapshot(_) => "failed_snapshot",
+            Self::OrphanedSource(_) => "orphaned_source",
+            Self::OperationLock(_) => "operation_lock",
+            Self::HeldSource => "held_source",
+        }
+    }
+
+    /// Name of the reason; a metric label.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PendingClaim(reason) => reason.as_str(),
+            Self::FailedSnapshot(reason) => reason.as_str(),
+            Self::OrphanedSource(reason) => reason.as_str(),
+            Self::OperationLock(key) => lock::operation(key),
+            Self::HeldSource => "held",
+        }
+    }
+
+    /// Whether it means that something is stuck; a hold is our own doing.
+    pub fn is_stuck(&self) -> bool {
+        !matches!(self, Self::HeldSource)
+    }
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// The reason as a metric label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a claim is Pending.
+    ClaimReason {
+        /// The driver refuses: another operation holds the lock.
+        OperationLock = "operation_lock",
+        /// The snapshot it restores from is not ready.
+        SnapshotNotReady = "snapshot_not_ready",
+        /// The snapshot it restores from does not exist.
+        SnapshotMissing = "snapshot_missing",
+        /// VolSync's populator has nothing to fill it from yet, or has not begun.
+        AwaitingPopulator = "awaiting_populator",
+        /// The provisioner reports another error.
+        ProvisioningError = "provisioning_error",
+        /// Nothing was said.
+        Unknown = "unknown",
+    }
+}
+
+reasons! {
+    /// Why a snapshot is not ready.
+    SnapshotReason {
+        /// The driver refuses: another operation holds the lock.
+        OperationLock = "operation_lock",
+        /// The driver did not answer in time.
+        Timeout = "timeout",
+        /// No sidecar looks at it: a restart would not help.
+        SnapshotterAbsent = "snapshotter_absent",
+        /// Its claim does not exist.
+        SourceMissing = "source_missing",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+reasons! {
+    /// Why a source is orphaned.
+    SourceReason {
+        /// Its claim does not exist.
+        ClaimMissing = "claim_missing",
+        /// Its claim is being deleted, and does not go.
+        ClaimTerminating = "claim_terminating",
+    }
+}
+
+/// Everything stuck in `model` at `now`, by kind, namespace and name.
+pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    let locks = lock::detect(model, policy, now);
+    let mut findings = Vec::with_capacity(locks.len());
+    findings.extend(claim::detect(model, policy, &locks, now));
+    findings.extend(snapshot::detect(model, policy, &locks, now));
+    findings.extend(source::detect(model, policy, now));
+    findings.extend(locks);
+    findings.sort_by(|a, b| {
+        (a.what.kind(), &a.object, a.since).cmp(&(b.what.kind(), &b.object, b.since))
+    });
+    findings
+}
+
+impl Finding {
+    /// Whether the finding is about this object.
+    pub fn is_about(&self, kind: ObjectKind, uid: &crate::model::Uid) -> bool {
+        self.object
+            .as_ref()
+            .is_some_and(|object| object.kind == kind && object.uid == *uid)
+    }
+}
+
+/// Whether `locks` say that `key` is locked.
+fn locked<'f>(locks: &'f [Finding], key: &str) -> Option<&'f Finding> {
+    locks
+        .iter()
+        .find(|lock| matches!(&lock.what, What::OperationLock(locked) if *locked.0 == *key))
+}

@@ -1,0 +1,140 @@
+//! VolumeSnapshots that are not ready for too long.
+
+use jiff::Timestamp;
+
+use super::{Finding, Policy, SnapshotReason, What, locked};
+use crate::model::records::{Content, Snapshot};
+use crate::model::{Model, Nature, ObjectKind, Sym};
+
+/// The sidecar that takes snapshots.
+const SNAPSHOTTER: &str = "csi-snapshotter";
+
+/// Findings on snapshots.
+pub fn detect<'a>(
+    model: &'a Model,
+    policy: &'a Policy,
+    locks: &'a [Finding],
+    now: Timestamp,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    model
+        .snapshots
+        .iter()
+        .filter(|snapshot| snapshot.ready != Some(true))
+        .filter(move |snapshot| {
+            now.duration_since(snapshot.meta.created) > policy.detect.failed_after.signed()
+        })
+        .filter_map(move |snapshot| {
+            let claim = snapshot.source_claim.as_ref()?;
+            let content = content(model, snapshot);
+            let driver = driver(model, snapshot, content);
+            if driver
+                .as_ref()
+                .is_some_and(|driver| policy.drivers.find(driver).is_none())
+            {
+                return None;
+            }
+            let reason = reason(model, locks, snapshot, content, driver.as_ref(), now)?;
+            let claim = model.claims.get(&snapshot.meta.namespace, claim);
+            let said = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
+            Some(Finding {
+                what: What::FailedSnapshot(reason),
+                object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
+                since: snapshot.meta.created,
+                driver,
+                class: snapshot.class.clone(),
+                bytes: snapshot
+                    .restore_size
+                    .or(claim.map(|claim| claim.requested))
+                    .unwrap_or(0),
+                chain: [
+                    claim.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim)),
+                    content.map(|content| content.meta.key(ObjectKind::VolumeSnapshotContent)),
+                ]
+                .into_iter()
+                .flatten()
+                .collect(),
+                evidence: said
+                    .map(|trouble| trouble.message.to_string())
+                    .into_iter()
+                    .collect(),
+            })
+        })
+}
+
+/// The content that points back at the snapshot.
+pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content> {
+    let name = match &snapshot.content {
+        Some(name) => name.clone(),
+        // external-snapshotter names it before it binds it (pkg/utils/util.go).
+        None => Sym::from(format!("snapcontent-{}", snapshot.meta.uid)),
+    };
+    model
+        .contents
+        .get_cluster(&name)
+        .filter(|content| content.snapshot.as_ref() == Some(&snapshot.meta.uid))
+}
+
+fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<Sym> {
+    content.map(|content| content.driver.clone()).or_else(|| {
+        let class = model
+            .snapshot_classes
+            .get_cluster(snapshot.class.as_ref()?)?;
+        Some(class.driver.clone())
+    })
+}
+
+/// Why the snapshot is not ready, or `None` when its driver has it and is still at work.
+fn reason(
+    model: &Model,
+    locks: &[Finding],
+    snapshot: &Snapshot,
+    content: Option<&Content>,
+    driver: Option<&Sym>,
+    now: Timestamp,
+) -> Option<SnapshotReason> {
+    if locked(locks, &format!("snapshot-{}", snapshot.meta.uid)).is_some() {
+        return Some(SnapshotReason::OperationLock);
+    }
+    let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
+    if let Some(error) = error {
+        return Some(match error.nature {
+            Nature::Locked(_) => SnapshotReason::OperationLock,
+            Nature::Timeout => SnapshotReason::Timeout,
+            Nature::SourceMissing => SnapshotReason::SourceMissing,
+            Nature::Other => SnapshotReason::Other,
+        });
+    }
+    let source = snapshot.source_claim.as_ref()?;
+    match content {
+        None if model.claims.get(&snapshot.meta.namespace, source).is_none() => {
+            Some(SnapshotReason::SourceMissing)
+        }
+        None => Some(SnapshotReason::Other),
+        Some(content) if content.handle.is_some() => None,
+        Some(content)
+            if !content.seen_by_sidecar
+                && driver.is_some_and(|d| !has_snapshotter(model, d, now)) =>
+        {
+            Some(SnapshotReason::SnapshotterAbsent)
+        }
+        Some(_) => Some(SnapshotReason::Other),
+    }
+}
+
+/// Whether anything takes snapshots for `driver`: a held lease, or a running sidecar about to take it.
+pub fn has_snapshotter(model: &Model, driver: &str, now: Timestamp) -> bool {
+    let (_, lease) = crate::model::lease_names(driver);
+    model
+        .leases
+        .iter()
+        .any(|l| *l.name == *lease && l.held(now))
+        || model.provisioner(driver).is_some_and(|provisioner| {
+            model.replicas(&provisioner).any(|replica| {
+                replica
+                    .pod
+                    .containers
+                    .iter()
+                    .any(|container| &**container == SNAPSHOTTER)
+            })
+        })
+}

@@ -1,0 +1,118 @@
+//! ReplicationSources that back up what is not there, and those we hold.
+
+use jiff::Timestamp;
+
+use super::{Finding, Policy, SourceReason, What};
+use crate::model::records::{Claim, Mover, Source};
+use crate::model::{Model, ObjectKind};
+
+/// Uncached answers of 404 before a claim counts as missing: one may fall between deletion and re-creation.
+const ABSENCES_NEEDED: u32 = 2;
+
+/// Findings on sources.
+pub fn detect<'a>(
+    model: &'a Model,
+    policy: &'a Policy,
+    now: Timestamp,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    model.sources.iter().flat_map(move |source| {
+        let claim = source
+            .claim
+            .as_ref()
+            .and_then(|claim| model.claims.get(&source.meta.namespace, claim));
+        [
+            orphaned(model, policy, source, claim, now),
+            held(model, source, claim),
+        ]
+        .into_iter()
+        .flatten()
+    })
+}
+
+fn orphaned(
+    model: &Model,
+    policy: &Policy,
+    source: &Source,
+    claim: Option<&Claim>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let name = source.claim.as_ref()?;
+    let after = policy.detect.orphaned_after.signed();
+    let going = model
+        .namespaces
+        .get_cluster(&source.meta.namespace)
+        .is_some_and(|n| n.terminating);
+    if matches!(source.mover, Mover::External | Mover::Syncthing)
+        || going
+        || source.meta.deleting.is_some()
+    {
+        return None;
+    }
+    let (reason, since, evidence) = match claim {
+        Some(claim) => {
+            let since = claim.meta.deleting?;
+            (
+                SourceReason::ClaimTerminating,
+                since,
+                format!("PersistentVolumeClaim {name} is being deleted"),
+            )
+        }
+        None => {
+            let absence = model.absences.of(&source.meta.namespace, name)?;
+            if absence.count < ABSENCES_NEEDED {
+                return None;
+            }
+            let evidence = format!(
+                "PersistentVolumeClaim {name} not found, asked {} times",
+                absence.count
+            );
+            (SourceReason::ClaimMissing, absence.first, evidence)
+        }
+    };
+    let young = now.duration_since(source.meta.created) <= after;
+    if young || now.duration_since(since) <= after {
+        return None;
+    }
+    Some(Finding {
+        what: What::OrphanedSource(reason),
+        evidence: vec![evidence],
+        chain: claim
+            .map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim))
+            .into_iter()
+            .collect(),
+        ..about(model, source, claim, since)
+    })
+}
+
+fn held(model: &Model, source: &Source, claim: Option<&Claim>) -> Option<Finding> {
+    let holds = [
+        source.hold.as_ref(),
+        claim.and_then(|claim| claim.hold.as_ref()),
+    ];
+    let since = holds.iter().flatten().map(|hold| hold.since).min()?;
+    Some(Finding {
+        evidence: holds
+            .iter()
+            .flatten()
+            .map(|hold| format!("held by {} until {}", hold.run.name, hold.until))
+            .collect(),
+        ..about(model, source, claim, since)
+    })
+}
+
+fn about(model: &Model, source: &Source, claim: Option<&Claim>, since: Timestamp) -> Finding {
+    let class = claim.and_then(|claim| claim.class.clone());
+    Finding {
+        what: What::HeldSource,
+        object: Some(source.meta.key(ObjectKind::ReplicationSource)),
+        since,
+        driver: class
+            .as_ref()
+            .and_then(|class| model.storage_classes.get_cluster(class))
+            .map(|class| class.provisioner.clone()),
+        class,
+        bytes: claim.map_or(0, |claim| claim.requested),
+        chain: Vec::new(),
+        evidence: Vec::new(),
+    }
+}

@@ -1,0 +1,43 @@
+//! Gate `blastRadius`: the plan deletes no more than is allowed, by number and by share.
+//!
+//! The share is of the ReplicationSources: each has at most one temporary snapshot at a time, while most other
+//! snapshots of a jammed cluster are the failed ones themselves.
+
+use super::{Gate, Situation, Verdict};
+use crate::plan::StepName;
+
+pub(super) struct BlastRadius;
+
+impl Gate for BlastRadius {
+    fn name(&self) -> &'static str {
+        "blastRadius"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let closed = |reason| Verdict::Closed {
+            reason,
+            opens:
+                "with fewer failed snapshots, or higher gates.maxDeletions and maxDeletionsShare"
+                    .to_owned(),
+        };
+        let Some(plan) = situation.plan else {
+            return closed("there is no plan".to_owned());
+        };
+        let deletions = plan
+            .step(StepName::DeleteFailedSnapshots)
+            .map_or(0, |step| step.targets.len());
+        let all = situation.model.sources.len();
+        let gates = &situation.config.gates;
+        let most = usize::try_from(gates.max_deletions).unwrap_or(usize::MAX);
+        if deletions > most {
+            closed(format!("{deletions} deletions are more than {most}"))
+        } else if gates.max_deletions_share.exceeded_by(deletions, all) {
+            closed(format!(
+                "{deletions} deletions for {all} sources are more than {}",
+                gates.max_deletions_share
+            ))
+        } else {
+            Verdict::Open
+        }
+    }
+}

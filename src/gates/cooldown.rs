@@ -1,0 +1,46 @@
+//! Gate `cooldown`: the last run of the same cause finished long enough ago.
+
+use jiff::Timestamp;
+
+use super::{Gate, Situation, Verdict};
+
+pub(super) struct Cooldown;
+
+impl Gate for Cooldown {
+    fn name(&self) -> &'static str {
+        "cooldown"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
+        let last = situation
+            .model
+            .runs
+            .iter()
+            .filter(|run| run.meta.uid.as_str() != me)
+            .filter(|run| {
+                let spec = &run.object.spec;
+                (&spec.driver, &spec.playbook)
+                    == (&situation.run.spec.driver, &situation.run.spec.playbook)
+            })
+            .filter_map(|run| {
+                let status = run.object.status.as_ref()?;
+                // One that never began changed nothing that would have to cool down.
+                status.started_at?;
+                status.finished_at
+            })
+            .max();
+        let opens = |finished: Timestamp| {
+            finished
+                .checked_add(situation.config.gates.cooldown.signed())
+                .ok()
+        };
+        match last.and_then(|finished| Some((finished, opens(finished)?))) {
+            Some((finished, opens)) if situation.now < opens => Verdict::Closed {
+                reason: format!("the last run of this cause finished at {finished:.0}"),
+                opens: format!("at {opens:.0}"),
+            },
+            _ => Verdict::Open,
+        }
+    }
+}

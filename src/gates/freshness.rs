@@ -1,0 +1,35 @@
+//! Gate `freshness`: everything that is watched has been listed, and is not failing now.
+
+use super::{Gate, Situation, Verdict};
+use crate::model::Reading;
+
+pub(super) struct Freshness;
+
+impl Gate for Freshness {
+    fn name(&self) -> &'static str {
+        "freshness"
+    }
+
+    fn standing(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let doubts: Vec<_> = situation
+            .model
+            .freshness
+            .doubts()
+            .map(|(kind, reading)| match reading {
+                Reading::Failing(why) => format!("{} cannot be read ({why})", kind.as_str()),
+                _ => format!("{} not listed yet", kind.as_str()),
+            })
+            .collect();
+        if doubts.is_empty() {
+            return Verdict::Open;
+        }
+        Verdict::Closed {
+            reason: doubts.join(", "),
+            opens: "when they are read again".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What must be true before anything is done: one gate a file, each open, or closed with a reason. Pure.
+//!
+//! All gates are asked and all answers shown. What a gate cannot tell, it treats as closed. No gate is asked
+//! before something is released or resumed.
+
+mod blast_radius;
+mod confirmed;
+mod cooldown;
+mod freshness;
+mod kill_switch;
+mod mode;
+mod one_run;
+mod snapshotter;
+#[cfg(test)]
+mod tests;
+
+pub use kill_switch::STOP_ANNOTATION;
+
+use jiff::Timestamp;
+
+use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
+use crate::config::Config;
+use crate::findings::Finding;
+use crate::model::Model;
+use crate::plan::Plan;
+
+/// Everything a gate may look at.
+#[derive(Clone, Copy)]
+pub struct Situation<'a> {
+    /// The run that wants to go on.
+    pub run: &'a Remediation,
+    /// Its status so far.
+    pub status: &'a RemediationStatus,
+    /// What it would do; `None` when no plan could be made.
+    pub plan: Option<&'a Plan>,
+    /// The cluster.
+    pub model: &'a Model,
+    /// What is stuck in it.
+    pub findings: &'a [Finding],
+    /// The configuration.
+    pub config: &'a Config,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What a gate says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Go on.
+    Open,
+    /// Wait.
+    Closed {
+        /// Why.
+        reason: String,
+        /// What would open it.
+        opens: String,
+    },
+}
+
+/// One condition.
+pub trait Gate: Sync {
+    /// Its name, in records, metrics and docs.
+    fn name(&self) -> &'static str;
+    /// Whether it is asked again before every step, and not only before the first.
+    fn standing(&self) -> bool {
+        false
+    }
+    /// Whether the run may go on.
+    fn judge(&self, situation: &Situation<'_>) -> Verdict;
+}
+
+/// Every gate, in the order they are shown.
+pub const GATES: [&dyn Gate; 8] = [
+    &mode::Mode,
+    &kill_switch::KillSwitch,
+    &freshness::Freshness,
+    &confirmed::Confirmed,
+    &snapshotter::Snapshotter,
+    &one_run::OneRun,
+    &cooldown::Cooldown,
+    &blast_radius::BlastRadius,
+];
+
+/// What every gate says before a run begins.
+pub fn judge_all(situation: &Situation<'_>) -> Vec<GateRecord> {
+    GATES.iter().map(|gate| record(*gate, situation)).collect()
+}
+
+/// What the standing gates say before a step.
+pub fn judge_standing(situation: &Situation<'_>) -> Vec<GateRecord> {
+    GATES
+        .iter()
+        .filter(|gate| gate.standing())
+        .map(|gate| record(*gate, situation))
+        .collect()
+}
+
+fn record(gate: &dyn Gate, situation: &Situation<'_>) -> GateRecord {
+    let name = gate.name().to_owned();
+    match gate.judge(situation) {
+        Verdict::Open => GateRecord {
+            gate: name,
+            open: true,
+            reason: String::new(),
+            opens: String::new(),
+        },
+        Verdict::Closed { reason, opens } => GateRecord {
+            gate: name,
+            open: false,
+            reason,
+            opens,
+        },
+    }
+}
+
+/// All closed gates in one line, or `None`.
+pub fn closed(gates: &[GateRecord]) -> Option<String> {
+    let closed: Vec<_> = gates
+        .iter()
+        .filter(|gate| !gate.open)
+        .map(|gate| {
+            format!(
+                "closed: {}, {}; opens {}",
+                gate.gate, gate.reason, gate.opens
+            )
+        })
+        .collect();
+    (!closed.is_empty()).then(|| closed.join("; "))
+}
+
+/// Puts newer answers in the place of older ones.
+pub fn merge(into: &mut Vec<GateRecord>, newer: Vec<GateRecord>) {
+    for gate in newer {
+        match into.iter_mut().find(|known| known.gate == gate.gate) {
+            Some(known) => *known = gate,
+            None => into.push(gate),
+        }
+    }
+}

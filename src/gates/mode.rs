@@ -1,0 +1,26 @@
+//! Gate `mode`: the configuration lets the program act.
+
+use super::{Gate, Situation, Verdict};
+use crate::config;
+
+pub(super) struct Mode;
+
+impl Gate for Mode {
+    fn name(&self) -> &'static str {
+        "mode"
+    }
+
+    fn standing(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        match situation.config.mode {
+            config::Mode::Act => Verdict::Open,
+            mode => Verdict::Closed {
+                reason: format!("the mode is {}", mode.as_str()),
+                opens: "with mode: act in the configuration".to_owned(),
+            },
+        }
+    }
+}

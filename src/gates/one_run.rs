@@ -1,0 +1,35 @@
+//! Gate `oneRun`: no other run is at work on the driver.
+
+use super::{Gate, Situation, Verdict};
+use crate::api::remediation::Phase;
+
+pub(super) struct OneRun;
+
+impl Gate for OneRun {
+    fn name(&self) -> &'static str {
+        "oneRun"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
+        let other = situation.model.runs.iter().find(|run| {
+            run.meta.uid.as_str() != me
+                && run.object.spec.driver == situation.run.spec.driver
+                && run
+                    .object
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase == Phase::Running)
+        });
+        match other {
+            None => Verdict::Open,
+            Some(run) => Verdict::Closed {
+                reason: format!(
+                    "{} is at work on {}",
+                    run.meta.name, situation.run.spec.driver
+                ),
+                opens: "when it has finished".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Recognises a refused operation in a message or log line: text in, [`LockKey`] out. Pure.
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
+
+use crate::model::{LockKey, Nature};
+
+/// What drivers write when another operation holds the lock, whatever their make.
+///
+/// ceph-csi `internal/util/idlocker.go`; its snapshot operations log "Snapshot ID" and return "Volume ID".
+/// azuredisk and csi-driver-nfs write the same, aws-ebs the like.
+const COMMON: [&str; 5] = [
+    r#"(?i)\ban? operation with the given (?:volume|snapshot|target path)(?: ?id)?[ =:]+"?(?P<key>[^\s"]+)"? (?:is )?already (?:exists|in progress)"#,
+    r"(?i)\ban? (?:expand|restore|delete|clone|create) operation with given id (?P<key>\S+) already exists",
+    r"(?i)\b(?:create volume request for|deletesnapshot for snapshot) (?P<key>\S+) is already in progress",
+    r"(?i)\bexisting csi operation is in progress for volume: (?P<key>\S+)",
+    r"(?i)\bvolume (?P<key>\S+) request already pending",
+];
+
+/// One of these is in every message the patterns of [`COMMON`] match; looking for them is far cheaper.
+const COMMON_WORDS: [&str; 4] = [
+    "already exists",
+    "already in progress",
+    "is in progress for",
+    "already pending",
+];
+
+/// Longest key taken: a CSI handle may have 128 bytes (CSI specification, size limits), some drivers use more.
+const MAX_KEY: usize = 512;
+
+/// The patterns of one driver, compiled.
+#[derive(Debug)]
+pub struct LockPatterns {
+    words: AhoCorasick,
+    common: Vec<Regex>,
+    further: Vec<Regex>,
+}
+
+/// A pattern that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// Not a regular expression.
+    #[error("{0:?} cannot be read: {1}")]
+    Syntax(String, String),
+    /// No group tells the key.
+    #[error("{0:?} has no group called key: write (?P<key>…) around what is locked")]
+    NoKey(String),
+}
+
+impl LockPatterns {
+    /// The common patterns and `further` ones.
+    pub fn new(further: &[String]) -> Result<Self, PatternError> {
+        let compile = |pattern: &str| {
+            Regex::new(pattern)
+                .map_err(|error| PatternError::Syntax(pattern.to_owned(), error.to_string()))
+        };
+        let words = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build(COMMON_WORDS)
+            .map_err(|error| PatternError::Syntax(COMMON_WORDS.join("|"), error.to_string()))?;
+        let further: Vec<Regex> = further
+            .iter()
+            .map(|pattern| compile(pattern))
+            .collect::<Result<_, _>>()?;
+        if let Some(keyless) = further
+            .iter()
+            .find(|p| !p.capture_names().flatten().any(|name| name == "key"))
+        {
+            return Err(PatternError::NoKey(keyless.as_str().to_owned()));
+        }
+        let common = COMMON
+            .iter()
+            .map(|pattern| compile(pattern))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            words,
+            common,
+            further,
+        })
+    }
+
+    /// The key that `text` says is locked.
+    pub fn find(&self, text: &str) -> Option<LockKey> {
+        let common = if self.words.is_match(text) {
+            self.common.as_slice()
+        } else {
+            &[]
+        };
+        common
+            .iter()
+            .chain(&self.further)
+            .find_map(|pattern| pattern.captures(text)?.name("key"))
+            .map(|key| key.as_str())
+            .filter(|key| key.len() <= MAX_KEY)
+            .map(|key| LockKey(key.into()))
+    }
+
+    /// What an error message of a snapshot means.
+    pub fn nature(&self, message: &str) -> Nature {
+        if let Some(key) = self.find(message) {
+            return Nature::Locked(key);
+        }
+        if message.contains("DeadlineExceeded") || message.contains("context deadline exceeded") {
+            return Nature::Timeout;
+        }
+        let missing = message.contains("not found")
+            && (message.contains("persistentvolumeclaim")
+                || message.contains("PersistentVolumeClaim"));
+        if missing {
+            Nature::SourceMissing
+        } else {
+            Nature::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(
+        "rpc error: code = Aborted desc = an operation with the given Volume ID pvc-4e1 already exists",
+        Some("pvc-4e1")
+    )]
+    #[case(
+        "E0623 08:10:51.326159       1 controllerserver.go:645] ID: 19 Req-ID: pvc-4e1 an operation with the given Snapshot ID snapshot-77 already exists",
+        Some("snapshot-77")
+    )]
+    #[case(
+        "an operation with the given target path /var/lib/kubelet/x already exists",
+        Some("/var/lib/kubelet/x")
+    )]
+    #[case(
+        "a Delete operation with given id 0001-0009 already exists",
+        Some("0001-0009")
+    )]
+    #[case(
+        "An operation with the given volume=\"vol-1\" is already in progress",
+        Some("vol-1")
+    )]
+    #[case(
+        "Create volume request for pvc-4e1 is already in progress",
+        Some("pvc-4e1")
+    )]
+    #[case("Existing Csi operation is in progress for volume: abc", Some("abc"))]
+    #[case("volume pvc-4e1 request already pending", Some("pvc-4e1"))]
+    #[case("rpc error: code = Aborted desc = flatten in progress", None)]
+    #[case("clone from snapshot is already in progress", None)]
+    #[case("volume pvc-4e1 is not ready for workloads", None)]
+    #[case("snapshot already exists", None)]
+    fn recognises_what_drivers_write(#[case] text: &str, #[case] key: Option<&str>) {
+        let found = LockPatterns::new(&[]).unwrap().find(text);
+        assert_eq!(found, key.map(|key| LockKey(key.into())));
+    }
+
+    #[test]
+    fn takes_a_pattern_of_ones_own() {
+        let patterns = LockPatterns::new(&[r"busy: (?P<key>\w+)".to_owned()]).unwrap();
+        assert_eq!(patterns.find("busy: vol7"), Some(LockKey("vol7".into())));
+        assert!(
+            LockPatterns::new(&["busy".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .contains("(?P<key>")
+        );
+    }
+
+    #[test]
+    fn a_key_without_end_is_no_key() {
+        let text = format!(
+            "an operation with the given Volume ID {} already exists",
+            "x".repeat(MAX_KEY + 1)
+        );
+        assert_eq!(LockPatterns::new(&[]).unwrap().find(&text), None);
+    }
+}

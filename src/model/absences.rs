@@ -1,0 +1,85 @@
+//! Claims the API server itself said do not exist, and claims it said could not be provisioned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Sym, Uid};
+
+/// An uncached GET of a claim that ended in 404, this often in a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Absence {
+    /// The first of the row.
+    pub first: Timestamp,
+    /// The latest.
+    pub last: Timestamp,
+    /// How many.
+    pub count: u32,
+}
+
+/// Absences by namespace and claim name.
+#[derive(Debug, Default)]
+pub struct Absences(HashMap<(Sym, Sym), Absence>);
+
+impl Absences {
+    /// Adds one more answer of 404.
+    pub fn missing(&mut self, namespace: Sym, name: Sym, at: Timestamp) {
+        let seen = self.0.entry((namespace, name)).or_insert(Absence {
+            first: at,
+            last: at,
+            count: 0,
+        });
+        seen.last = at;
+        seen.count = seen.count.saturating_add(1);
+    }
+
+    /// Any other answer ends the row: it was found, or could not be looked for.
+    pub fn not_missing(&mut self, namespace: Sym, name: Sym) {
+        self.0.remove(&(namespace, name));
+    }
+
+    /// What is known of one claim.
+    pub fn of(&self, namespace: &Sym, name: &Sym) -> Option<Absence> {
+        self.0.get(&(namespace.clone(), name.clone())).copied()
+    }
+}
+
+/// The latest `ProvisioningFailed` Event of a claim.
+#[derive(Clone, Debug)]
+pub struct ProvisioningError {
+    /// When.
+    pub at: Timestamp,
+    /// What it said, cut short.
+    pub message: Arc<str>,
+}
+
+/// Claims remembered: Events are written by anybody who may, and must not fill memory.
+const MAX_ERRORS: usize = 20_000;
+
+/// Provisioning errors by uid of the claim.
+#[derive(Debug, Default)]
+pub struct ProvisioningErrors(HashMap<Uid, ProvisioningError>);
+
+impl ProvisioningErrors {
+    /// Notes an error, if it is news.
+    pub fn note(&mut self, claim: Uid, error: ProvisioningError) {
+        if self.0.len() >= MAX_ERRORS && !self.0.contains_key(&claim) {
+            return;
+        }
+        let known = self.0.entry(claim).or_insert_with(|| error.clone());
+        if error.at >= known.at {
+            *known = error;
+        }
+    }
+
+    /// The latest error of one claim.
+    pub fn of(&self, claim: &Uid) -> Option<&ProvisioningError> {
+        self.0.get(claim)
+    }
+
+    /// Forgets claims for which `keep` says no.
+    pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
+        self.0.retain(|claim, _| keep(claim));
+    }
+}

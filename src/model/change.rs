@@ -1,0 +1,118 @@
+//! What may happen to a model.
+
+use jiff::Timestamp;
+
+use super::records::{
+    Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
+    Source, StorageClass, Volume,
+};
+use super::{Kind, Model, ProvisioningError, Reading, Refusal, SourceSchema, Sym, Uid};
+
+/// One event of a watch.
+#[derive(Debug)]
+pub enum Delta<T> {
+    /// A list begins; what it does not mention before [`Delta::Complete`] is gone.
+    Restart,
+    /// An object as it is now.
+    Put(T),
+    /// An object is gone.
+    Remove {
+        /// Namespace, empty for cluster-scoped kinds.
+        namespace: Sym,
+        /// Name.
+        name: Sym,
+    },
+    /// The list that began with [`Delta::Restart`] is complete.
+    Complete,
+}
+
+/// One observation.
+#[derive(Debug)]
+pub enum Change {
+    /// PersistentVolumeClaims.
+    Claim(Delta<Claim>),
+    /// PersistentVolumes.
+    Volume(Delta<Volume>),
+    /// VolumeSnapshots.
+    Snapshot(Delta<Snapshot>),
+    /// VolumeSnapshotContents.
+    Content(Delta<Content>),
+    /// VolumeSnapshotClasses.
+    SnapshotClass(Delta<SnapshotClass>),
+    /// StorageClasses.
+    StorageClass(Delta<StorageClass>),
+    /// ReplicationSources.
+    Source(Delta<Source>),
+    /// ReplicationDestinations.
+    Destination(Delta<Destination>),
+    /// Pods.
+    Pod(Delta<Pod>),
+    /// Deployments.
+    Deployment(Delta<Deployment>),
+    /// Leases.
+    Lease(Delta<Lease>),
+    /// Namespaces.
+    Namespace(Delta<Namespace>),
+    /// Remediations.
+    Run(Delta<Run>),
+    /// An operation was refused because another holds its lock.
+    Refused(Refusal),
+    /// An Event said that a claim could not be provisioned.
+    ProvisioningFailed(Uid, ProvisioningError),
+    /// An uncached GET of a claim: whether it answered 404.
+    ClaimLookedUp {
+        /// Namespace.
+        namespace: Sym,
+        /// Name.
+        name: Sym,
+        /// Whether there is no such claim.
+        missing: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// What the CRD of ReplicationSource offers.
+    SourceSchema(SourceSchema),
+    /// How a kind is being read has changed.
+    Read(Kind, Reading, Timestamp),
+}
+
+impl Model {
+    /// Folds one observation in.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Claim(delta) => self.claims.apply(delta),
+            Change::Volume(delta) => self.volumes.apply(delta),
+            Change::Snapshot(delta) => self.snapshots.apply(delta),
+            Change::Content(delta) => self.contents.apply(delta),
+            Change::SnapshotClass(delta) => self.snapshot_classes.apply(delta),
+            Change::StorageClass(delta) => self.storage_classes.apply(delta),
+            Change::Source(delta) => self.sources.apply(delta),
+            Change::Destination(delta) => self.destinations.apply(delta),
+            Change::Pod(delta) => self.pods.apply(delta),
+            Change::Deployment(delta) => self.deployments.apply(delta),
+            Change::Lease(delta) => self.leases.apply(delta),
+            Change::Namespace(delta) => self.namespaces.apply(delta),
+            Change::Run(delta) => self.runs.apply(delta),
+            Change::Refused(refusal) => self.refusals.note(refusal),
+            Change::ProvisioningFailed(claim, error) => self.provisioning_errors.note(claim, error),
+            Change::ClaimLookedUp {
+                namespace,
+                name,
+                missing: true,
+                at,
+            } => {
+                self.absences.missing(namespace, name, at);
+            }
+            Change::ClaimLookedUp {
+                namespace,
+                name,
+                missing: false,
+                ..
+            } => {
+                self.absences.not_missing(namespace, name);
+            }
+            Change::SourceSchema(schema) => self.source_schema = schema,
+            Change::Read(kind, reading, at) => self.freshness.note(kind, reading, at),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! How far an observation can be trusted: what has never been listed, or fails now, proves nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// PersistentVolumeClaims.
+    PersistentVolumeClaims,
+    /// PersistentVolumes.
+    PersistentVolumes,
+    /// VolumeSnapshots.
+    VolumeSnapshots,
+    /// VolumeSnapshotContents.
+    VolumeSnapshotContents,
+    /// VolumeSnapshotClasses.
+    VolumeSnapshotClasses,
+    /// StorageClasses.
+    StorageClasses,
+    /// ReplicationSources.
+    ReplicationSources,
+    /// ReplicationDestinations.
+    ReplicationDestinations,
+    /// Pods.
+    Pods,
+    /// Deployments.
+    Deployments,
+    /// Leases.
+    Leases,
+    /// Namespaces.
+    Namespaces,
+    /// Remediations.
+    Remediations,
+    /// Kubernetes Events on claims and contents.
+    Events,
+}
+
+impl Kind {
+    /// Every kind, in the order it is shown.
+    pub const ALL: [Self; 14] = [
+        Self::PersistentVolumeClaims,
+        Self::PersistentVolumes,
+        Self::VolumeSnapshots,
+        Self::VolumeSnapshotContents,
+        Self::VolumeSnapshotClasses,
+        Self::StorageClasses,
+        Self::ReplicationSources,
+        Self::ReplicationDestinations,
+        Self::Pods,
+        Self::Deployments,
+        Self::Leases,
+        Self::Namespaces,
+        Self::Remediations,
+        Self::Events,
+    ];
+
+    /// The kind as the API spells its collection; a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PersistentVolumeClaims => "persistentvolumeclaims",
+            Self::PersistentVolumes => "persistentvolumes",
+            Self::VolumeSnapshots => "volumesnapshots",
+            Self::VolumeSnapshotContents => "volumesnapshotcontents",
+            Self::VolumeSnapshotClasses => "volumesnapshotclasses",
+            Self::StorageClasses => "storageclasses",
+            Self::ReplicationSources => "replicationsources",
+            Self::ReplicationDestinations => "replicationdestinations",
+            Self::Pods => "pods",
+            Self::Deployments => "deployments",
+            Self::Leases => "leases",
+            Self::Namespaces => "namespaces",
+            Self::Remediations => "remediations",
+            Self::Events => "events",
+        }
+    }
+}
+
+/// State of one watch.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// Nothing has been listed yet.
+    Never,
+    /// Listed whole, and followed since.
+    Live,
+    /// The last attempt failed; what is known may be old.
+    Failing(String),
+    /// The cluster does not serve this API; that there is none of it is known.
+    Absent,
+}
+
+/// State of every watch.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Freshness(BTreeMap<Kind, (Reading, Option<Timestamp>)>);
+
+impl Freshness {
+    /// Records a new state.
+    pub fn note(&mut self, kind: Kind, reading: Reading, at: Timestamp) {
+        self.0.insert(kind, (reading, Some(at)));
+    }
+
+    /// State of one watch.
+    pub fn of(&self, kind: Kind) -> &Reading {
+        self.0
+            .get(&kind)
+            .map_or(&Reading::Never, |(reading, _)| reading)
+    }
+
+    /// When the state was last confirmed or changed.
+    pub fn at(&self, kind: Kind) -> Option<Timestamp> {
+        self.0.get(&kind).and_then(|(_, at)| *at)
+    }
+
+    /// Whether what is known of the kind can be acted on: live, or known not to be served.
+    pub fn trusted(&self, kind: Kind) -> bool {
+        matches!(self.of(kind), Reading::Live | Reading::Absent)
+    }
+
+    /// The kinds that cannot be acted on, each with why.
+    pub fn doubts(&self) -> impl Iterator<Item = (Kind, &Reading)> {
+        Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, self.of(kind)))
+            .filter(|(kind, _)| !self.trusted(*kind))
+    }
+}

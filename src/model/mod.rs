@@ -1,0 +1,116 @@
+//! What is known of the cluster: [`Change`]s in, a [`Model`] out. Pure.
+//!
+//! One task owns the model and folds every watch event, log line and Kubernetes Event into it. Records hold
+//! only what findings, plans and gates ask about; names that repeat are shared.
+//!
+//! ```text
+//! ReplicationSource ──sourcePVC──► PersistentVolumeClaim ──volume──► PersistentVolume (handle)
+//!        ▲ controller                      ▲ source                        ▲
+//!   VolumeSnapshot ────────────────────────┘                               │
+//!        │ bound content                                                   │
+//!   VolumeSnapshotContent (handle) ◄───────────── lock key ────────────────┘
+//! ```
+
+mod absences;
+mod change;
+mod freshness;
+mod key;
+mod provisioner;
+pub mod records;
+mod refusals;
+mod table;
+
+pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
+pub use change::{Change, Delta};
+pub use freshness::{Freshness, Kind, Reading};
+pub use key::{ObjectKey, ObjectKind, Sym, Uid};
+pub use provisioner::{Provisioner, Replica, lease_names};
+pub use records::Nature;
+pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
+pub use table::{Record, Table};
+
+use records::{
+    Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
+    Source, StorageClass, Volume,
+};
+
+/// Everything known, as plain tables. Only [`Model::apply`] changes it.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// PersistentVolumeClaims.
+    pub claims: Table<Claim>,
+    /// PersistentVolumes made by a CSI driver.
+    pub volumes: Table<Volume>,
+    /// VolumeSnapshots.
+    pub snapshots: Table<Snapshot>,
+    /// VolumeSnapshotContents.
+    pub contents: Table<Content>,
+    /// VolumeSnapshotClasses.
+    pub snapshot_classes: Table<SnapshotClass>,
+    /// StorageClasses.
+    pub storage_classes: Table<StorageClass>,
+    /// ReplicationSources.
+    pub sources: Table<Source>,
+    /// ReplicationDestinations.
+    pub destinations: Table<Destination>,
+    /// Pods.
+    pub pods: Table<Pod>,
+    /// Deployments.
+    pub deployments: Table<Deployment>,
+    /// Leases, other than those of nodes.
+    pub leases: Table<Lease>,
+    /// Namespaces.
+    pub namespaces: Table<Namespace>,
+    /// Remediations.
+    pub runs: Table<Run>,
+    /// Refused operations, by driver and key.
+    pub refusals: Refusals,
+    /// Claims that do not exist.
+    pub absences: Absences,
+    /// Claims that could not be provisioned.
+    pub provisioning_errors: ProvisioningErrors,
+    /// Which field switches a ReplicationSource off, as its CRD says.
+    pub source_schema: SourceSchema,
+    /// How far each of the above can be trusted.
+    pub freshness: Freshness,
+}
+
+/// Which field of a ReplicationSource switches it off, as the schema of its CRD says.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceSchema {
+    /// `spec.paused`.
+    Paused,
+    /// `spec.suspend`; taken where both are there.
+    Suspend,
+    /// Neither is there.
+    Neither,
+    /// The CRD has not been read, or cannot be.
+    #[default]
+    Unknown,
+}
+
+impl Model {
+    /// How many objects of each kind are known.
+    pub fn census(&self) -> std::collections::BTreeMap<Kind, usize> {
+        [
+            (Kind::PersistentVolumeClaims, self.claims.len()),
+            (Kind::PersistentVolumes, self.volumes.len()),
+            (Kind::VolumeSnapshots, self.snapshots.len()),
+            (Kind::VolumeSnapshotContents, self.contents.len()),
+            (Kind::ReplicationSources, self.sources.len()),
+            (Kind::ReplicationDestinations, self.destinations.len()),
+            (Kind::Remediations, self.runs.len()),
+        ]
+        .into()
+    }
+
+    /// Whether the object, or its namespace, carries the opt-out label.
+    pub fn opted_out(&self, meta: &records::Meta) -> bool {
+        meta.opted_out
+            || self
+                .namespaces
+                .get_cluster(&meta.namespace)
+                .is_some_and(|n| n.opted_out)
+    }
+}

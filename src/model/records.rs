@@ -1,0 +1,375 @@
+//! One small record per object: the fields findings, plans and gates ask about, and no others.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{LockKey, ObjectKey, ObjectKind, Record, Sym, Uid};
+use crate::holds::Hold;
+
+/// What every record has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Meta {
+    /// Namespace, empty for cluster-scoped kinds.
+    pub namespace: Sym,
+    /// Name.
+    pub name: Sym,
+    /// Uid.
+    pub uid: Uid,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When its deletion was asked for.
+    pub deleting: Option<Timestamp>,
+    /// Whether it carries the opt-out label: it is shown, and never touched.
+    pub opted_out: bool,
+}
+
+impl Meta {
+    /// The object's full identity.
+    pub fn key(&self, kind: ObjectKind) -> ObjectKey {
+        ObjectKey {
+            kind,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+        }
+    }
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Identity.
+    pub meta: Meta,
+    /// `status.phase`.
+    pub phase: ClaimPhase,
+    /// `spec.storageClassName`.
+    pub class: Option<Sym>,
+    /// `spec.volumeName`.
+    pub volume: Option<Sym>,
+    /// `spec.resources.requests.storage`, in bytes.
+    pub requested: u64,
+    /// Whether the scheduler has chosen a node (annotation `volume.kubernetes.io/selected-node`).
+    pub node_selected: bool,
+    /// Driver asked to provision (annotation `volume.kubernetes.io/storage-provisioner`).
+    pub provisioner: Option<Sym>,
+    /// `spec.dataSourceRef`, else `spec.dataSource`.
+    pub data_source: Option<DataSource>,
+    /// Whether `volsync.backube/use-copy-trigger` is there, whoever wrote it.
+    pub copy_trigger: bool,
+    /// Our mark.
+    pub hold: Option<Hold>,
+}
+
+/// `status.phase` of a claim.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimPhase {
+    /// No volume yet.
+    Pending,
+    /// Has its volume.
+    Bound,
+    /// Lost its volume.
+    Lost,
+}
+
+/// What a claim is to be filled from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DataSource {
+    /// A VolumeSnapshot of the same namespace.
+    Snapshot(Sym),
+    /// Another claim of the same namespace.
+    Claim(Sym),
+    /// A ReplicationDestination: VolSync's populator fills it by way of a claim `vs-prime-<uid>`.
+    Destination(Sym),
+    /// A populator this program knows nothing about.
+    Other,
+}
+
+/// A PersistentVolume made by a CSI driver.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Name.
+    pub name: Sym,
+    /// CSI driver.
+    pub driver: Sym,
+    /// CSI volume handle.
+    pub handle: Sym,
+    /// The claim bound to it.
+    pub claim: Option<Uid>,
+}
+
+/// A VolumeSnapshot.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Identity.
+    pub meta: Meta,
+    /// The claim it is of; `None` for a pre-provisioned one.
+    pub source_claim: Option<Sym>,
+    /// `spec.volumeSnapshotClassName`.
+    pub class: Option<Sym>,
+    /// `status.readyToUse`.
+    pub ready: Option<bool>,
+    /// `status.boundVolumeSnapshotContentName`.
+    pub content: Option<Sym>,
+    /// `status.restoreSize`, in bytes.
+    pub restore_size: Option<u64>,
+    /// `status.error`.
+    pub error: Option<Trouble>,
+    /// Uid of the ReplicationSource that controls it.
+    pub source: Option<Uid>,
+    /// Whether VolSync's label says that it made it.
+    pub by_volsync: bool,
+    /// Why it must not be deleted, as far as the object itself tells.
+    pub protection: Option<Protection>,
+}
+
+/// Why a snapshot must not be deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protection {
+    /// Label `volsync.backube/do-not-delete`.
+    DoNotDelete,
+    /// Label `volsync.backube/volpop-pvc-*`: the populator restores from it.
+    Populating,
+    /// Member of a group snapshot.
+    Group,
+}
+
+/// An error as a status tells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trouble {
+    /// First occurrence of this very message.
+    pub since: Timestamp,
+    /// What the message says, as far as it is understood.
+    pub nature: Nature,
+    /// The message, cut short; evidence, never a label.
+    pub message: Arc<str>,
+}
+
+/// What an error message means.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Nature {
+    /// Another operation holds the lock of this key.
+    Locked(LockKey),
+    /// The driver did not answer in time.
+    Timeout,
+    /// What it was to be taken from does not exist.
+    SourceMissing,
+    /// Anything else.
+    Other,
+}
+
+/// A VolumeSnapshotContent.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Identity.
+    pub meta: Meta,
+    /// CSI driver.
+    pub driver: Sym,
+    /// Uid of the VolumeSnapshot it belongs to.
+    pub snapshot: Option<Uid>,
+    /// Whether the storage snapshot goes with it (`deletionPolicy: Delete`).
+    pub deletes: bool,
+    /// CSI handle of the volume it is taken of.
+    pub volume_handle: Option<Sym>,
+    /// CSI handle of the snapshot, once the driver accepted it.
+    pub handle: Option<Sym>,
+    /// Whether a sidecar has written any status.
+    pub seen_by_sidecar: bool,
+    /// `status.error`.
+    pub error: Option<Trouble>,
+}
+
+/// A VolumeSnapshotClass.
+#[derive(Clone, Debug)]
+pub struct SnapshotClass {
+    /// Name.
+    pub name: Sym,
+    /// CSI driver.
+    pub driver: Sym,
+}
+
+/// A StorageClass.
+#[derive(Clone, Debug)]
+pub struct StorageClass {
+    /// Name.
+    pub name: Sym,
+    /// CSI driver.
+    pub provisioner: Sym,
+    /// Whether it waits for the first consumer.
+    pub waits_for_consumer: bool,
+}
+
+/// A ReplicationSource.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Identity.
+    pub meta: Meta,
+    /// `spec.sourcePVC`, when not empty.
+    pub claim: Option<Sym>,
+    /// Mover.
+    pub mover: Mover,
+    /// Whether a synchronisation makes a snapshot or clone of the claim.
+    pub copies: bool,
+    /// `spec.paused`, or `spec.suspend` where the CRD has that.
+    pub paused: bool,
+    /// When the synchronisation now running began.
+    pub syncing: Option<Timestamp>,
+    /// Our mark.
+    pub hold: Option<Hold>,
+    /// The tool whose labels say that it re-creates this object from Git.
+    pub gitops: Option<GitOps>,
+}
+
+/// The mover of a source.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mover {
+    /// restic, rclone, rsync or rsync-TLS: `paused` stops their Job.
+    Job,
+    /// kopia, of the fork: takes `paused` for a completed backup.
+    Kopia,
+    /// syncthing: ignores `paused`, makes no snapshots.
+    Syncthing,
+    /// Outside VolSync.
+    External,
+    /// None that is known.
+    Unknown,
+}
+
+/// A tool that re-creates deleted objects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GitOps {
+    /// Flux.
+    Flux,
+    /// Argo CD.
+    Argo,
+}
+
+impl GitOps {
+    /// The tool's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flux => "Flux",
+            Self::Argo => "Argo CD",
+        }
+    }
+}
+
+/// A ReplicationDestination.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Identity.
+    pub meta: Meta,
+    /// Name of the VolumeSnapshot in `status.latestImage`.
+    pub latest_image: Option<Sym>,
+}
+
+/// A Pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Identity.
+    pub meta: Meta,
+    /// `status.phase` is Running.
+    pub running: bool,
+    /// Condition Ready is True.
+    pub ready: bool,
+    /// Its phase is Succeeded or Failed: it will not run again.
+    pub finished: bool,
+    /// Names of the claims it mounts.
+    pub claims: Box<[Sym]>,
+    /// Names of its containers; kept only for pods that may be a CSI provisioner's.
+    pub containers: Box<[Sym]>,
+    /// Its controller: kind and name.
+    pub controller: Option<(Sym, Sym)>,
+    /// Label `pod-template-hash`.
+    pub template_hash: Option<Sym>,
+}
+
+/// A Deployment.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Identity.
+    pub meta: Meta,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// Kind and API group of its controller, when it has one.
+    pub controller: Option<(Sym, Sym)>,
+    /// The restart it was last asked for by us (annotation on the pod template).
+    pub restarted_by: Option<Sym>,
+}
+
+/// A Lease.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Namespace.
+    pub namespace: Sym,
+    /// Name.
+    pub name: Sym,
+    /// `spec.holderIdentity`.
+    pub holder: Option<Sym>,
+    /// `spec.acquireTime`.
+    pub acquired: Option<Timestamp>,
+    /// `spec.renewTime`.
+    pub renewed: Option<Timestamp>,
+    /// `spec.leaseDurationSeconds`.
+    pub seconds: i32,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Name.
+    pub name: Sym,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether it carries the opt-out label.
+    pub opted_out: bool,
+    /// Whether it carries the kill switch.
+    pub stopped: bool,
+}
+
+/// A Remediation: its status is read whole where it matters, from the object itself.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Identity.
+    pub meta: Meta,
+    /// The object.
+    pub object: Arc<crate::api::remediation::Remediation>,
+}
+
+macro_rules! filed_under_meta {
+    ($($record:ty),+) => {$(
+        impl Record for $record {
+            fn name(&self) -> (&Sym, &Sym) {
+                (&self.meta.namespace, &self.meta.name)
+            }
+        }
+    )+};
+}
+filed_under_meta!(
+    Claim,
+    Snapshot,
+    Content,
+    Source,
+    Destination,
+    Pod,
+    Deployment,
+    Run
+);
+
+macro_rules! filed_under_name {
+    ($($record:ty),+) => {$(
+        impl Record for $record {
+            fn name(&self) -> (&Sym, &Sym) {
+                static NONE: std::sync::LazyLock<Sym> = std::sync::LazyLock::new(|| Sym::from(""));
+                (&NONE, &self.name)
+            }
+        }
+    )+};
+}
+filed_under_name!(Volume, SnapshotClass, StorageClass, Namespace);
+
+impl Record for Lease {
+    fn name(&self) -> (&Sym, &Sym) {
+        (&self.namespace, &self.name)
+    }
+}

@@ -1,0 +1,197 @@
+//! Refused operations: who said so, since when, and whether it goes on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Sym, Uid};
+
+/// What an operation lock is held on, as the driver names it.
+///
+/// External-provisioner and external-snapshotter derive request names from uids, so most keys lead straight
+/// to an object; the rest are CSI handles.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct LockKey(pub Sym);
+
+impl LockKey {
+    /// The claim whose volume is being created, for `pvc-<uid>`.
+    pub fn claim(&self) -> Option<Uid> {
+        self.0.strip_prefix("pvc-").map(Uid::from)
+    }
+
+    /// The VolumeSnapshot being taken, for `snapshot-<uid>`.
+    pub fn snapshot(&self) -> Option<Uid> {
+        self.0.strip_prefix("snapshot-").map(Uid::from)
+    }
+}
+
+impl fmt::Display for LockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who saw a refusal.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// A Kubernetes Event on an object.
+    Event,
+    /// `status.error` of a VolumeSnapshot or VolumeSnapshotContent.
+    Status,
+    /// The log of the driver's container in this pod.
+    Log(Uid),
+}
+
+/// One refusal, as seen once.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// CSI driver.
+    pub driver: Sym,
+    /// The key that is locked.
+    pub key: LockKey,
+    /// Who saw it.
+    pub witness: Witness,
+    /// When it began, if the witness tells; else as `at`.
+    pub first: Timestamp,
+    /// When it was seen.
+    pub at: Timestamp,
+    /// What was said, cut short.
+    pub message: Arc<str>,
+}
+
+/// Refusals of one key by one witness.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// The first of the unbroken series.
+    pub first: Timestamp,
+    /// The latest.
+    pub last: Timestamp,
+    /// How many.
+    pub count: u64,
+    /// The latest message.
+    pub message: Arc<str>,
+}
+
+/// Longest pause between two refusals of one series: the sidecars' backoff ends at 5 minutes, and a call
+/// may take 150 s to be refused (domain facts: external-provisioner, external-snapshotter, Rook defaults).
+const SERIES_GAP: SignedDuration = SignedDuration::from_secs(5 * 60 + 150 + 30);
+
+/// Keys remembered per driver: a flood of made-up keys must not fill memory.
+const MAX_KEYS: usize = 10_000;
+
+/// Refusals by driver and key, then by witness.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    by_key: HashMap<(Sym, LockKey), BTreeMap<Witness, Sighting>>,
+}
+
+impl Refusals {
+    /// Adds one refusal: to its series, or as the start of a new one.
+    pub fn note(&mut self, refusal: Refusal) {
+        let Refusal {
+            driver,
+            key,
+            witness,
+            first,
+            at,
+            message,
+        } = refusal;
+        let full = self.by_key.len() >= MAX_KEYS;
+        let id = (driver, key);
+        if full && !self.by_key.contains_key(&id) {
+            return;
+        }
+        let sightings = self.by_key.entry(id).or_default();
+        match sightings.get_mut(&witness) {
+            Some(known) if at.duration_since(known.last) <= SERIES_GAP => {
+                known.first = known.first.min(first);
+                known.last = known.last.max(at);
+                known.count = known.count.saturating_add(1);
+                known.message = message;
+            }
+            _ => {
+                sightings.insert(
+                    witness,
+                    Sighting {
+                        first,
+                        last: at,
+                        count: 1,
+                        message,
+                    },
+                );
+            }
+        }
+    }
+
+    /// All series, by driver and key.
+    pub fn iter(&self) -> impl Iterator<Item = (&Sym, &LockKey, &BTreeMap<Witness, Sighting>)> {
+        self.by_key
+            .iter()
+            .map(|((driver, key), sightings)| (driver, key, sightings))
+    }
+
+    /// The series of one key.
+    pub fn of(&self, driver: &Sym, key: &LockKey) -> Option<&BTreeMap<Witness, Sighting>> {
+        self.by_key.get(&(driver.clone(), key.clone()))
+    }
+
+    /// Forgets series that ended.
+    pub fn forget_ended(&mut self, now: Timestamp) {
+        self.by_key.retain(|_, sightings| {
+            sightings.retain(|_, seen| now.duration_since(seen.last) <= SERIES_GAP);
+            !sightings.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+    fn refusal(key: &str, second: i64) -> Refusal {
+        Refusal {
+            driver: "rook-ceph.rbd.csi.ceph.com".into(),
+            key: LockKey(key.into()),
+            witness: Witness::Event,
+            first: at(second),
+            at: at(second),
+            message: "".into(),
+        }
+    }
+
+    #[test]
+    fn a_series_goes_on_through_the_longest_backoff_and_starts_anew_after_it() {
+        let mut refusals = Refusals::default();
+        for second in [0, 10, 10 + 480] {
+            refusals.note(refusal("pvc-1", second));
+        }
+        let (_, _, seen) = refusals.iter().next().unwrap();
+        assert_eq!(
+            (seen[&Witness::Event].first, seen[&Witness::Event].count),
+            (at(0), 3)
+        );
+        refusals.note(refusal("pvc-1", 490 + 481));
+        let (_, _, seen) = refusals.iter().next().unwrap();
+        assert_eq!(
+            (seen[&Witness::Event].first, seen[&Witness::Event].count),
+            (at(971), 1)
+        );
+    }
+
+    #[test]
+    fn a_flood_of_keys_is_bounded() {
+        let mut refusals = Refusals::default();
+        for n in 0..MAX_KEYS + 500 {
+            refusals.note(refusal(&format!("pvc-{n}"), 0));
+        }
+        assert_eq!(refusals.iter().count(), MAX_KEYS);
+    }
+}

@@ -1,0 +1,65 @@
+//! Holds a plan against what no plan may do, whoever made it. Pure.
+//!
+//! The planner is written not to make such plans; this is read by itself, and the engine refuses a plan with
+//! any note.
+
+use std::collections::HashSet;
+
+use super::{Action, Plan, StepName};
+use crate::model::ObjectKind;
+
+/// Everything that is wrong with `plan`, in words.
+pub fn lint(plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
+    for planned in &plan.steps {
+        let step = planned.step.as_str();
+        let mut seen = HashSet::new();
+        for target in &planned.targets {
+            let object = &target.object;
+            if object.uid.as_str().is_empty() || object.name.is_empty() {
+                notes.push(format!("{step}: {object} is not pinned by name and uid"));
+            }
+            if !seen.insert((&object.kind, &object.uid)) {
+                notes.push(format!("{step}: {object} stands twice"));
+            }
+            if !may(planned.step, object.kind, target.action) {
+                notes.push(format!(
+                    "{step}: may not {:?} a {}",
+                    target.action,
+                    object.kind.as_str()
+                ));
+            }
+        }
+        for spared in &planned.spared {
+            let targeted = planned
+                .targets
+                .iter()
+                .any(|target| target.object == spared.object);
+            if targeted {
+                notes.push(format!("{step}: {} is spared and a target", spared.object));
+            }
+        }
+    }
+    let position = |step| plan.steps.iter().position(|planned| planned.step == step);
+    let suspend = position(StepName::SuspendSources);
+    let resume = position(StepName::ResumeSources);
+    if suspend.is_some_and(|suspend| resume.is_none_or(|resume| resume < suspend)) {
+        notes.push("what suspendSources holds, no later step releases".to_owned());
+    }
+    notes
+}
+
+/// What each step may do to which kind: all there is.
+fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
+    match (step, action) {
+        (StepName::SuspendSources, Action::Hold(switch)) => kind == switch.kind(),
+        (StepName::DeleteFailedSnapshots, Action::Delete) => kind == ObjectKind::VolumeSnapshot,
+        (StepName::RestartProvisioner, Action::Rollout) => kind == ObjectKind::Deployment,
+        (StepName::RestartProvisioner, Action::Replace) => kind == ObjectKind::Pod,
+        (StepName::RestartProvisioner, Action::Await) => {
+            matches!(kind, ObjectKind::Pod | ObjectKind::Deployment)
+        }
+        (StepName::VerifyProvisioning, Action::Await) => kind == ObjectKind::PersistentVolumeClaim,
+        _ => false,
+    }
+}

@@ -1,0 +1,158 @@
+//! What is to be done, to the last object: a model and its findings in, an immutable [`Plan`] out. Pure.
+//!
+//! Every target is pinned by uid. Nothing is decided later: a step may leave a target alone, when the object
+//! has changed since, but it never finds itself another one. What turns up meanwhile is for the next plan.
+
+pub mod lint;
+mod make;
+mod restart;
+mod snapshots;
+mod suspend;
+#[cfg(test)]
+mod tests;
+
+pub use make::{CannotPlan, make};
+pub use snapshots::why_kept;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::holds::Switch;
+use crate::model::{ObjectKey, Sym};
+
+/// The steps a playbook is made of.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum StepName {
+    /// Hold the sources that load the driver.
+    SuspendSources,
+    /// Ask for the deletion of failed snapshots.
+    DeleteFailedSnapshots,
+    /// Give the driver new provisioner pods.
+    RestartProvisioner,
+    /// See the claims that were Pending become Bound.
+    VerifyProvisioning,
+    /// Release what was held.
+    ResumeSources,
+}
+
+impl StepName {
+    /// Every step, in the order the playbook runs them.
+    pub const ALL: [Self; 5] = [
+        Self::SuspendSources,
+        Self::DeleteFailedSnapshots,
+        Self::RestartProvisioner,
+        Self::VerifyProvisioning,
+        Self::ResumeSources,
+    ];
+
+    /// The step as the configuration spells it; a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SuspendSources => "suspendSources",
+            Self::DeleteFailedSnapshots => "deleteFailedSnapshots",
+            Self::RestartProvisioner => "restartProvisioner",
+            Self::VerifyProvisioning => "verifyProvisioning",
+            Self::ResumeSources => "resumeSources",
+        }
+    }
+}
+
+/// What one run does, in order.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// CSI driver it is about.
+    pub driver: Sym,
+    /// When it was made.
+    #[schemars(with = "String")]
+    pub made_at: Timestamp,
+    /// The steps.
+    pub steps: Vec<PlannedStep>,
+    /// Names the steps and targets above: an approval is of this and no other.
+    pub hash: String,
+}
+
+/// One step and what it is to touch.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedStep {
+    /// Step.
+    pub step: StepName,
+    /// What it acts on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
+    /// What it could have acted on, and does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Spared>,
+}
+
+/// One object a step acts on.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The object.
+    pub object: ObjectKey,
+    /// What is done to it.
+    pub action: Action,
+}
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// The switch is turned off, with a mark.
+    Hold(Switch),
+    /// It is deleted.
+    Delete,
+    /// Its pod template is annotated, so that it rolls out new pods.
+    Rollout,
+    /// It is replaced by its controller: deleted, when its operator would revert a rollout; else awaited.
+    Replace,
+    /// It is only watched.
+    Await,
+}
+
+/// One object that is left alone.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Spared {
+    /// The object.
+    pub object: ObjectKey,
+    /// Why.
+    pub why: String,
+}
+
+impl Plan {
+    /// A plan of these steps; its hash does not depend on when it is made.
+    pub fn new(driver: Sym, steps: Vec<PlannedStep>, now: Timestamp) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(&*driver);
+        for step in &steps {
+            digest.update(step.step.as_str());
+            for target in &step.targets {
+                digest.update(format!("{:?} {:?}\n", target.action, target.object));
+            }
+        }
+        let hash = digest
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            driver,
+            made_at: now,
+            steps,
+            hash,
+        }
+    }
+
+    /// What is planned for `step`.
+    pub fn step(&self, step: StepName) -> Option<&PlannedStep> {
+        self.steps.iter().find(|planned| planned.step == step)
+    }
+}

@@ -1,0 +1,44 @@
+//! How the provisioner gets new pods.
+
+use super::{Action, CannotPlan, PlannedStep, StepName, Target};
+use crate::model::{Model, ObjectKind, Sym};
+
+/// A rollout of the Deployment that serves `driver`, or the deletion of its pods where an operator owns it:
+/// ceph-csi-operator overwrites the pod template and so reverts a rollout (`driver_controller.go`).
+pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
+    let provisioner = model
+        .provisioner(driver)
+        .ok_or_else(|| CannotPlan::NoProvisioner(driver.clone()))?;
+    let deployment = provisioner.deployment;
+    let mut pods: Vec<_> = model
+        .replicas(&provisioner)
+        .map(|replica| replica.pod.meta.key(ObjectKind::Pod))
+        .collect();
+    pods.sort();
+    let owned = deployment.controller.is_some();
+    let replace = if owned {
+        Action::Replace
+    } else {
+        Action::Await
+    };
+    let rollout = (!owned).then(|| Target {
+        object: deployment.meta.key(ObjectKind::Deployment),
+        action: Action::Rollout,
+    });
+    let targets = rollout
+        .into_iter()
+        .chain(owned.then(|| Target {
+            object: deployment.meta.key(ObjectKind::Deployment),
+            action: Action::Await,
+        }))
+        .chain(pods.into_iter().map(|object| Target {
+            object,
+            action: replace,
+        }))
+        .collect();
+    Ok(PlannedStep {
+        step: StepName::RestartProvisioner,
+        targets,
+        spared: Vec::new(),
+    })
+}

@@ -1,0 +1,102 @@
+//! Which sources are held, and by which switches.
+
+use std::collections::HashSet;
+
+use super::{Action, CannotPlan, PlannedStep, Spared, StepName, Target};
+use crate::config::SuspendMethod;
+use crate::holds::Switch;
+use crate::model::records::{Mover, Source};
+use crate::model::{Model, ObjectKind, SourceSchema, Sym};
+
+/// Holds on every source that loads `driver`, or might.
+pub fn plan(model: &Model, driver: &Sym, method: SuspendMethod) -> Result<PlannedStep, CannotPlan> {
+    let switch = match model.source_schema {
+        SourceSchema::Suspend => Switch::Suspend,
+        SourceSchema::Paused => Switch::Paused,
+        SourceSchema::Neither => return Err(CannotPlan::NoSwitch),
+        SourceSchema::Unknown => return Err(CannotPlan::SchemaUnknown),
+    };
+    let copy_trigger = switch == Switch::Paused && method == SuspendMethod::Auto;
+    let (mut targets, mut spared) = (Vec::new(), Vec::new());
+    let mut claims_seen = HashSet::new();
+    for source in sorted(model, driver) {
+        let object = source.meta.key(ObjectKind::ReplicationSource);
+        if let Some(why) = why_spared(model, source) {
+            spared.push(Spared { object, why });
+            continue;
+        }
+        // The fork's kopia mover reports a paused source as backed up, which would hide that it is not.
+        if source.mover != Mover::Kopia || switch == Switch::Suspend {
+            if source.paused && source.hold.is_none() {
+                let why = "switched off before, by somebody else".to_owned();
+                spared.push(Spared { object, why });
+            } else {
+                targets.push(Target {
+                    object,
+                    action: Action::Hold(switch),
+                });
+            }
+        }
+        let claim = source
+            .claim
+            .as_ref()
+            .and_then(|name| model.claims.get(&source.meta.namespace, name));
+        if let Some(claim) = claim
+            && copy_trigger
+            && source.copies
+            && claims_seen.insert(&claim.meta.uid)
+        {
+            let object = claim.meta.key(ObjectKind::PersistentVolumeClaim);
+            if claim.copy_trigger && claim.hold.is_none() {
+                spared.push(Spared {
+                    object,
+                    why: "has a copy trigger of somebody else's".to_owned(),
+                });
+            } else {
+                targets.push(Target {
+                    object,
+                    action: Action::Hold(Switch::CopyTrigger),
+                });
+            }
+        }
+    }
+    Ok(PlannedStep {
+        step: StepName::SuspendSources,
+        targets,
+        spared,
+    })
+}
+
+/// Sources whose claim is of `driver`, or of nobody knows which: a missing claim tells no driver.
+fn sorted<'m>(model: &'m Model, driver: &Sym) -> Vec<&'m Source> {
+    let mut sources: Vec<_> = model
+        .sources
+        .iter()
+        .filter(|source| {
+            let claim = source
+                .claim
+                .as_ref()
+                .and_then(|name| model.claims.get(&source.meta.namespace, name));
+            let class =
+                claim.and_then(|claim| model.storage_classes.get_cluster(claim.class.as_ref()?));
+            class.is_none_or(|class| class.provisioner == *driver)
+        })
+        .collect();
+    sources.sort_by_key(|source| (&source.meta.namespace, &source.meta.name));
+    sources
+}
+
+fn why_spared(model: &Model, source: &Source) -> Option<String> {
+    if model.opted_out(&source.meta) {
+        return Some("opted out by label".to_owned());
+    }
+    match source.mover {
+        Mover::Syncthing => Some("syncthing makes no snapshots and ignores paused".to_owned()),
+        Mover::External => Some("synchronised outside VolSync".to_owned()),
+        Mover::Job | Mover::Kopia | Mover::Unknown if source.meta.deleting.is_some() => {
+            Some("is being deleted".to_owned())
+        }
+        Mover::Unknown => Some("has no mover that is known here".to_owned()),
+        Mover::Job | Mover::Kopia => None,
+    }
+}

@@ -1,0 +1,107 @@
+//! `deleteFailedSnapshots`: keeps each as evidence, asks for its deletion, sees it going.
+
+use std::collections::HashSet;
+
+use super::{Intent, Progress, Scene, Step, count, some};
+use crate::api::remediation::{LeftRecord, StepRecord};
+use crate::model::{ObjectKey, Uid};
+use crate::plan::why_kept;
+
+pub(super) struct DeleteFailedSnapshots;
+
+impl Step for DeleteFailedSnapshots {
+    fn advance(&self, scene: &Scene<'_>) -> Progress {
+        let settings = &scene.config.steps.delete_failed_snapshots;
+        let (mut open, mut left, mut going) = (Vec::new(), Vec::new(), 0);
+        for target in &scene.planned.targets {
+            let object = &target.object;
+            let found = scene.model.snapshots.get(&object.namespace, &object.name);
+            // Where the name is taken by another, ours is gone; whether it was made again is asked below.
+            match found.filter(|snapshot| {
+                snapshot.meta.uid == object.uid && snapshot.meta.deleting.is_none()
+            }) {
+                None => going += 1,
+                Some(snapshot) => match why_kept(scene.model, snapshot, settings.scope) {
+                    Some(why) => left.push(LeftRecord {
+                        object: object.clone(),
+                        why: why.to_owned(),
+                    }),
+                    None => open.push((object, snapshot.source_claim.clone())),
+                },
+            }
+        }
+        if open.is_empty() {
+            return see_none_made_again(scene, going, left);
+        }
+        if scene.overdue(settings.within) {
+            let names = some(open.iter().map(|(object, _)| *object));
+            return Progress::Failed(format!(
+                "failed to delete {names} within {}",
+                settings.within
+            ));
+        }
+        let kept: HashSet<&Uid> = scene
+            .status
+            .evidence
+            .iter()
+            .map(|kept| &kept.object.uid)
+            .collect();
+        let unkept: Vec<ObjectKey> = open
+            .iter()
+            .filter(|(o, _)| !kept.contains(&o.uid))
+            .map(|(o, _)| (*o).clone())
+            .collect();
+        if !unkept.is_empty() {
+            return Progress::Gather(unkept);
+        }
+        // One at a time of each claim: snapshots of one claim deleted at once can leave its finalizer behind
+        // (external-snapshotter #764).
+        let mut claims = HashSet::new();
+        let turn = open
+            .into_iter()
+            .filter(|(object, claim)| claims.insert((object.namespace.clone(), claim.clone())))
+            .map(|(object, _)| Intent::Delete(object.clone()));
+        Progress::Act(turn.collect())
+    }
+}
+
+/// A snapshot that comes back under its name was made again by a source that should be held.
+fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -> Progress {
+    let Some(acted_at) = scene.record.acted_at else {
+        return Progress::Note(StepRecord {
+            acted_at: Some(scene.now),
+            ..scene.record.clone()
+        });
+    };
+    let Some(facts) = scene.facts_since(acted_at) else {
+        return Progress::Examine;
+    };
+    let live = match &facts.snapshots {
+        Ok(live) => live,
+        Err(error) => return Progress::Failed(format!("failed to list VolumeSnapshots: {error}")),
+    };
+    let again: Vec<_> = scene
+        .planned
+        .targets
+        .iter()
+        .map(|target| &target.object)
+        .filter(|object| {
+            live.iter().any(|snapshot| {
+                (&snapshot.meta.namespace, &snapshot.meta.name) == (&object.namespace, &object.name)
+                    && snapshot.meta.uid != object.uid
+            })
+        })
+        .collect();
+    if !again.is_empty() {
+        let names = some(again.into_iter());
+        return Progress::Failed(format!("{names} was made again as soon as it was deleted"));
+    }
+    Progress::Done(
+        format!(
+            "{} deleted, {} left alone",
+            count(going, "snapshot"),
+            left.len()
+        ),
+        left,
+    )
+}

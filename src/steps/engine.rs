@@ -1,0 +1,449 @@
+//! The state machine of a run.
+//!
+//! ```text
+//! Pending ──plan made, gates open──► Running ──step by step──► verdict ──► Succeeded
+//!    │                                  │  a step fails: resumeSources next, then ──► Failed
+//!    └─ mode plan ──► Planned           └─ locks found after the verification: a new plan, next attempt
+//! ```
+
+use jiff::Timestamp;
+
+use super::{Facts, Move, Progress, Scene, step, verdict};
+use crate::api::remediation::{
+    HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
+};
+use crate::config::{Config, Mode, Playbook};
+use crate::findings::{Finding, What};
+use crate::gates::{self, Situation};
+use crate::holds::{self, Due, RunRef};
+use crate::model::{Model, ObjectKind, Sym, Uid};
+use crate::plan::{self, Plan, StepName};
+
+/// What is to be done next about `run`.
+pub fn next(
+    run: &Remediation,
+    model: &Model,
+    findings: &[Finding],
+    config: &Config,
+    facts: Option<&Facts>,
+    now: Timestamp,
+) -> Move {
+    let mut status = run.status.clone().unwrap_or_default();
+    let engine = Engine {
+        run,
+        id: RunRef::of(run),
+        model,
+        findings,
+        config,
+        facts,
+        now,
+    };
+    let moved = match status.phase {
+        Phase::Pending => engine.begin(&mut status),
+        Phase::Running => engine.proceed(&mut status),
+        Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => None,
+    };
+    if let Some(Effect::Do(moved)) = moved {
+        return moved;
+    }
+    engine.list_holds(&mut status);
+    if run.status.as_ref() != Some(&status) {
+        return Move::Record(Box::new(status));
+    }
+    match moved {
+        Some(Effect::Wait(until)) => Move::Wait(until),
+        _ => Move::Wait(None),
+    }
+}
+
+/// What a transition asks for, beside what it wrote into the status.
+enum Effect {
+    Do(Move),
+    Wait(Option<Timestamp>),
+}
+
+struct Engine<'a> {
+    run: &'a Remediation,
+    id: RunRef,
+    model: &'a Model,
+    findings: &'a [Finding],
+    config: &'a Config,
+    facts: Option<&'a Facts>,
+    now: Timestamp,
+}
+
+impl Engine<'_> {
+    /// Makes the plan, and starts once every gate is open.
+    fn begin(&self, status: &mut RemediationStatus) -> Option<Effect> {
+        if self.run.spec.abort {
+            self.finish(status, Phase::Aborted, "aborted before it began".to_owned());
+            return None;
+        }
+        let Some(playbook) = self.config.playbooks.0.get(&self.run.spec.playbook) else {
+            let message = format!("there is no playbook called {}", self.run.spec.playbook);
+            self.finish(status, Phase::Failed, message);
+            return None;
+        };
+        let made = self.plan(playbook);
+        let situation = self.situation(made.as_ref().ok(), status);
+        status.gates = gates::judge_all(&situation);
+        let plan = match made {
+            Ok(plan) => plan,
+            Err(why) if self.observed() => {
+                self.finish(status, Phase::Failed, why);
+                return None;
+            }
+            Err(why) => {
+                status.message = why;
+                return self.give_up_late(status);
+            }
+        };
+        if status
+            .plan
+            .as_ref()
+            .is_none_or(|known| known.hash != plan.hash)
+        {
+            status.plan = Some(plan);
+        }
+        let closed = gates::closed(&status.gates);
+        if self.config.mode == Mode::Plan
+            && status
+                .gates
+                .iter()
+                .all(|gate| gate.open || gate.gate == "mode")
+        {
+            self.finish(
+                status,
+                Phase::Planned,
+                "planned; nothing was done, as the mode is plan".to_owned(),
+            );
+            return None;
+        }
+        if let Some(closed) = closed {
+            status.message = closed;
+            return self.give_up_late(status);
+        }
+        status.phase = Phase::Running;
+        status.attempt = 1;
+        status.started_at = Some(self.now);
+        self.start_next(status);
+        None
+    }
+
+    fn plan(&self, playbook: &Playbook) -> Result<Plan, String> {
+        let driver: &Sym = &self.run.spec.driver;
+        let plan = plan::make(
+            self.model,
+            self.findings,
+            playbook,
+            driver,
+            self.config,
+            self.now,
+        )
+        .map_err(|why| why.to_string())?;
+        match plan::lint::lint(&plan).first() {
+            None => Ok(plan),
+            Some(note) => Err(format!("the plan is refused: {note}")),
+        }
+    }
+
+    /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
+    fn observed(&self) -> bool {
+        self.model.freshness.doubts().next().is_none()
+    }
+
+    fn situation<'s>(
+        &'s self,
+        plan: Option<&'s Plan>,
+        status: &'s RemediationStatus,
+    ) -> Situation<'s> {
+        Situation {
+            run: self.run,
+            status,
+            plan,
+            model: self.model,
+            findings: self.findings,
+            config: self.config,
+            now: self.now,
+        }
+    }
+
+    /// A run that has waited for its gates for too long is about something that is over.
+    fn give_up_late(&self, status: &mut RemediationStatus) -> Option<Effect> {
+        let created = self
+            .run
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(self.now, |time| time.0);
+        let end = created
+            .checked_add(self.config.gates.give_up_after.signed())
+            .unwrap_or(self.now);
+        if self.now >= end {
+            let message = format!("gave up waiting: {}", status.message);
+            self.finish(status, Phase::Failed, message);
+            return None;
+        }
+        Some(Effect::Wait(Some(end)))
+    }
+
+    /// Advances the step under way, or judges the whole once all are done.
+    fn proceed(&self, status: &mut RemediationStatus) -> Option<Effect> {
+        let Some(plan) = status.plan.clone() else {
+            self.finish(
+                status,
+                Phase::Failed,
+                "it was running without a plan".to_owned(),
+            );
+            return None;
+        };
+        let Some(at) = current(status) else {
+            return self.conclude(status, &plan);
+        };
+        let name = status.steps[at].step;
+        let undoing = name == StepName::ResumeSources;
+        if self.run.spec.abort && !undoing {
+            self.fail_step(status, at, "aborted by a person".to_owned());
+            return None;
+        }
+        if !undoing {
+            let situation = self.situation(Some(&plan), status);
+            let gates = gates::judge_standing(&situation);
+            if let Some(closed) = gates::closed(&gates) {
+                status.message = format!("{} waits: {closed}", name.as_str());
+                gates::merge(&mut status.gates, gates);
+                return Some(Effect::Wait(None));
+            }
+            gates::merge(&mut status.gates, gates);
+        }
+        let Some(planned) = plan.step(name) else {
+            self.fail_step(status, at, "is not in the plan".to_owned());
+            return None;
+        };
+        let scene = Scene {
+            run: &self.id,
+            status,
+            record: &status.steps[at],
+            planned,
+            model: self.model,
+            config: self.config,
+            facts: self.facts,
+            now: self.now,
+        };
+        match step(name).advance(&scene) {
+            Progress::Act(intents) => Some(Effect::Do(Move::Act(intents))),
+            Progress::Gather(objects) => Some(Effect::Do(Move::Gather(objects))),
+            Progress::Examine => Some(Effect::Do(Move::Examine)),
+            Progress::Wait(until) => Some(Effect::Wait(until)),
+            Progress::Note(record) => {
+                status.steps[at] = record;
+                None
+            }
+            Progress::Done(message, left) => {
+                let record = &mut status.steps[at];
+                record.left = left;
+                self.end(record, StepPhase::Succeeded, message);
+                self.start_next(status);
+                None
+            }
+            Progress::Failed(message) => {
+                if name == StepName::VerifyProvisioning && self.goes_round(status) {
+                    self.go_round(status, at, &message);
+                } else {
+                    self.fail_step(status, at, message);
+                }
+                None
+            }
+        }
+    }
+
+    /// The verification at the end. It is what the run is judged by, whatever its steps said.
+    fn conclude(&self, status: &mut RemediationStatus, plan: &Plan) -> Option<Effect> {
+        let failed = |record: &&StepRecord| {
+            record.attempt == status.attempt && record.phase == StepPhase::Failed
+        };
+        if let Some(record) = status.steps.iter().find(failed) {
+            let message = format!("{} failed: {}", record.step.as_str(), record.message);
+            let phase = if self.run.spec.abort {
+                Phase::Aborted
+            } else {
+                Phase::Failed
+            };
+            self.finish(status, phase, message);
+            return None;
+        }
+        let ended = status
+            .steps
+            .last()
+            .and_then(|record| record.finished_at)
+            .unwrap_or(self.now);
+        let Some(facts) = self.facts.filter(|facts| facts.at >= ended) else {
+            return Some(Effect::Do(Move::Examine));
+        };
+        let checks = verdict::judge(status, plan, self.model, self.findings, facts, self.config);
+        let unmet = checks
+            .iter()
+            .find(|check| !check.passed)
+            .map(|check| check.message.clone());
+        status.verdict = checks;
+        let within = self.config.steps.verdict.within;
+        let end = ended.checked_add(within.signed()).unwrap_or(self.now);
+        match unmet {
+            None => self.finish(status, Phase::Succeeded, "healed and verified".to_owned()),
+            Some(unmet) if self.now >= end => {
+                self.finish(
+                    status,
+                    Phase::Failed,
+                    format!("not healed after {within}: {unmet}"),
+                );
+            }
+            Some(unmet) => {
+                status.message = format!("verifying: {unmet}");
+                return Some(Effect::Wait(Some(
+                    self.now.checked_add(RECHECK).unwrap_or(end).min(end),
+                )));
+            }
+        }
+        None
+    }
+
+    /// Whether the playbook goes round again: locks are still found, and it may.
+    fn goes_round(&self, status: &RemediationStatus) -> bool {
+        let attempts = self
+            .config
+            .playbooks
+            .0
+            .get(&self.run.spec.playbook)
+            .map_or(1, |p| p.attempts);
+        status.attempt < attempts
+            && self.findings.iter().any(|finding| {
+                matches!(finding.what, What::OperationLock(_))
+                    && finding.driver.as_ref() == Some(&self.run.spec.driver)
+            })
+    }
+
+    /// A new plan, and the first step again; what is held stays held.
+    fn go_round(&self, status: &mut RemediationStatus, at: usize, message: &str) {
+        let made = self
+            .config
+            .playbooks
+            .0
+            .get(&self.run.spec.playbook)
+            .ok_or_else(|| "its playbook is gone".to_owned())
+            .and_then(|playbook| self.plan(playbook));
+        match made {
+            Ok(plan) => {
+                self.end(&mut status.steps[at], StepPhase::Failed, message.to_owned());
+                status.plan = Some(plan);
+                status.attempt += 1;
+                self.start_next(status);
+            }
+            Err(why) => self.fail_step(status, at, format!("{message}; cannot plan again: {why}")),
+        }
+    }
+
+    fn fail_step(&self, status: &mut RemediationStatus, at: usize, message: String) {
+        self.end(&mut status.steps[at], StepPhase::Failed, message);
+        self.start_next(status);
+    }
+
+    fn end(&self, record: &mut StepRecord, phase: StepPhase, message: String) {
+        record.phase = phase;
+        record.finished_at = Some(self.now);
+        record.message = message;
+    }
+
+    /// Records the next step as Started. After a failure that is the resume, and the others are Skipped.
+    fn start_next(&self, status: &mut RemediationStatus) {
+        let attempt = status.attempt;
+        let Some(plan) = &status.plan else { return };
+        let this_time = |record: &&StepRecord| record.attempt == attempt;
+        let failed = status
+            .steps
+            .iter()
+            .filter(this_time)
+            .any(|record| record.phase == StepPhase::Failed);
+        let mut done = status.steps.iter().filter(this_time).count();
+        while let Some(planned) = plan.steps.get(done) {
+            let skip = failed && planned.step != StepName::ResumeSources;
+            status.steps.push(StepRecord {
+                step: planned.step,
+                attempt,
+                phase: if skip {
+                    StepPhase::Skipped
+                } else {
+                    StepPhase::Started
+                },
+                started_at: self.now,
+                finished_at: skip.then_some(self.now),
+                acted_at: None,
+                quiet_since: None,
+                known: None,
+                message: if skip {
+                    "an earlier step failed".to_owned()
+                } else {
+                    String::new()
+                },
+                left: Vec::new(),
+            });
+            if !skip {
+                status.step = Some(planned.step);
+                status.message = format!("{} under way", planned.step.as_str());
+                return;
+            }
+            done += 1;
+        }
+        status.message = "steps done".to_owned();
+    }
+
+    fn finish(&self, status: &mut RemediationStatus, phase: Phase, message: String) {
+        status.phase = phase;
+        status.step = None;
+        status.message = message;
+        status.finished_at = Some(self.now);
+    }
+
+    /// What this run still holds, for everybody to see.
+    fn list_holds(&self, status: &mut RemediationStatus) {
+        let policy = self.config.steps.resume_sources.policy();
+        status.holds = holds::due(self.model, policy, self.now)
+            .into_iter()
+            .filter(|(held, _)| held.hold.run == self.id)
+            .map(|(held, due)| HoldRecord {
+                object: held.object,
+                until: held.hold.until,
+                waits: match due {
+                    Due::Now(_) | Due::InTurn(_) => "its turn".to_owned(),
+                    Due::Waits(what) => what.to_owned(),
+                },
+            })
+            .collect();
+        let sources = status
+            .holds
+            .iter()
+            .filter(|hold| hold.object.kind == ObjectKind::ReplicationSource);
+        status.held = u32::try_from(sources.count()).unwrap_or(u32::MAX);
+    }
+}
+
+/// How often a verification that has not passed is read again: its log tails are no part of the model.
+const RECHECK: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+
+/// The step under way.
+fn current(status: &RemediationStatus) -> Option<usize> {
+    status
+        .steps
+        .iter()
+        .rposition(|record| record.phase == StepPhase::Started)
+}
+
+impl RunRef {
+    /// Names a Remediation.
+    pub fn of(run: &Remediation) -> Self {
+        Self {
+            namespace: run.metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: run.metadata.name.as_deref().unwrap_or_default().into(),
+            uid: Uid::from(run.metadata.uid.as_deref().unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What was read uncached: things whose absence is the proof.
+
+use jiff::Timestamp;
+
+use crate::model::records::Snapshot;
+use crate::model::{LockKey, Sym};
+
+/// One uncached look at the cluster. Where a part could not be read, it says why, and proves nothing.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// When the reading began.
+    pub at: Timestamp,
+    /// Every VolumeSnapshot.
+    pub snapshots: Result<Vec<Snapshot>, String>,
+    /// Lock errors in the log tails of every replica of the driver's provisioner.
+    pub refusals: Result<Vec<TailRefusal>, String>,
+}
+
+/// A lock error in a log tail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TailRefusal {
+    /// The pod.
+    pub pod: Sym,
+    /// The key that was locked.
+    pub key: LockKey,
+}

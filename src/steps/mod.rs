@@ -1,0 +1,170 @@
+//! What comes next in a run: the recorded status and the model in, one [`Move`] out. Pure.
+//!
+//! Nothing is remembered between two calls but the Remediation's status and what the cluster shows. A process
+//! that is killed anywhere leaves exactly that behind, and the next one goes on from it. An outcome is never
+//! taken from the answer to a write: it is seen in the model, as a fresh observation.
+
+mod delete;
+mod engine;
+mod facts;
+mod restart;
+mod resume;
+mod suspend;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod verify;
+
+pub use engine::next;
+pub use facts::{Facts, TailRefusal};
+
+use jiff::Timestamp;
+
+use crate::api::remediation::{LeftRecord, RemediationStatus, StepRecord};
+use crate::config::Config;
+use crate::holds::{Hold, RunRef};
+use crate::model::{Model, ObjectKey, Uid};
+use crate::plan::{PlannedStep, StepName};
+
+/// What the engine asks the shell to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    /// Write this status, then ask again.
+    Record(Box<RemediationStatus>),
+    /// Do these, each guarded by uid and resourceVersion, then ask again.
+    Act(Vec<Intent>),
+    /// Keep these objects as evidence in the status, then ask again.
+    Gather(Vec<ObjectKey>),
+    /// Read uncached what only its absence proves, then ask again with it.
+    Examine,
+    /// Ask again when the model has changed, or at this time.
+    Wait(Option<Timestamp>),
+}
+
+/// One write. The shell reads the object again before it, and leaves it alone when it is no longer the same.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Intent {
+    /// Turn a switch off, with the mark.
+    Hold {
+        /// The object.
+        object: ObjectKey,
+        /// The mark; what was before is filled in from the object as read.
+        hold: Hold,
+    },
+    /// Delete a VolumeSnapshot that is still failed.
+    Delete(ObjectKey),
+    /// Annotate the pod template of a Deployment with the name of this restart.
+    Rollout {
+        /// The object.
+        object: ObjectKey,
+        /// Names run and attempt, so that the same restart is not asked for twice.
+        token: String,
+    },
+    /// Delete a pod, so that its controller replaces it.
+    Replace(ObjectKey),
+}
+
+impl Intent {
+    /// The object written to.
+    pub fn object(&self) -> &ObjectKey {
+        match self {
+            Self::Hold { object, .. } | Self::Rollout { object, .. } => object,
+            Self::Delete(object) | Self::Replace(object) => object,
+        }
+    }
+}
+
+/// Everything a step sees.
+struct Scene<'a> {
+    run: &'a RunRef,
+    status: &'a RemediationStatus,
+    record: &'a StepRecord,
+    planned: &'a PlannedStep,
+    model: &'a Model,
+    config: &'a Config,
+    facts: Option<&'a Facts>,
+    now: Timestamp,
+}
+
+/// How a step stands.
+enum Progress {
+    /// To be done now.
+    Act(Vec<Intent>),
+    /// To be kept first.
+    Gather(Vec<ObjectKey>),
+    /// To be read uncached first.
+    Examine,
+    /// Something to remember across a restart.
+    Note(StepRecord),
+    /// The effect is not there yet; look again then at the latest.
+    Wait(Option<Timestamp>),
+    /// The cluster shows the effect.
+    Done(String, Vec<LeftRecord>),
+    /// It will not be.
+    Failed(String),
+}
+
+/// One step of a playbook.
+trait Step: Sync {
+    /// What to do now.
+    fn advance(&self, scene: &Scene<'_>) -> Progress;
+}
+
+/// The step of that name.
+fn step(name: StepName) -> &'static dyn Step {
+    match name {
+        StepName::SuspendSources => &suspend::SuspendSources,
+        StepName::DeleteFailedSnapshots => &delete::DeleteFailedSnapshots,
+        StepName::RestartProvisioner => &restart::RestartProvisioner,
+        StepName::VerifyProvisioning => &verify::VerifyProvisioning,
+        StepName::ResumeSources => &resume::ResumeSources,
+    }
+}
+
+impl Scene<'_> {
+    /// Facts read after `since`: older ones prove nothing about now.
+    fn facts_since(&self, since: Timestamp) -> Option<&Facts> {
+        self.facts.filter(|facts| facts.at >= since)
+    }
+
+    /// Whether more than `within` has passed since the step began.
+    fn overdue(&self, within: crate::config::Duration) -> bool {
+        self.now.duration_since(self.record.started_at) > within.signed()
+    }
+
+    /// When `within` will have passed since the step began.
+    fn deadline(&self, within: crate::config::Duration) -> Option<Timestamp> {
+        self.record.started_at.checked_add(within.signed()).ok()
+    }
+}
+
+/// `1 source`, `2 sources`.
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+/// Names of the first few of `objects`, for a message of bounded length.
+fn some<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> String {
+    const SHOWN: usize = 5;
+    let all: Vec<_> = objects.map(ObjectKey::to_string).collect();
+    match all.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{} and {more} more", all[..SHOWN].join(", ")),
+        _ => all.join(", "),
+    }
+}
+
+/// A target that is left alone because the object is no longer the one that was planned for.
+fn gone(object: &ObjectKey, found: Option<&Uid>) -> LeftRecord {
+    let why = match found {
+        None => "is gone".to_owned(),
+        Some(_) => "is another object of that name by now".to_owned(),
+    };
+    LeftRecord {
+        object: object.clone(),
+        why,
+    }
+}

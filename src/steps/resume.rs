@@ -1,0 +1,42 @@
+//! `resumeSources`: sees released what is due for release. The releasing itself is everybody's: see [`crate::holds`].
+
+use super::{Progress, Scene, Step, count};
+use crate::api::remediation::LeftRecord;
+use crate::holds::{self, Due};
+use crate::model::ObjectKind;
+
+pub(super) struct ResumeSources;
+
+impl Step for ResumeSources {
+    fn advance(&self, scene: &Scene<'_>) -> Progress {
+        let policy = scene.config.steps.resume_sources.policy();
+        let (mut due, mut left, mut waiting) = (0, Vec::new(), 0);
+        for (held, when) in holds::due(scene.model, policy, scene.now) {
+            if held.hold.run != *scene.run {
+                continue;
+            }
+            match when {
+                Due::Now(_) | Due::InTurn(_) => due += 1,
+                Due::Waits(what) => {
+                    waiting += usize::from(held.object.kind == ObjectKind::ReplicationSource);
+                    left.push(LeftRecord {
+                        object: held.object,
+                        why: format!("waits for {what}"),
+                    });
+                }
+            }
+        }
+        if due > 0 {
+            return Progress::Wait(None);
+        }
+        let message = if left.is_empty() {
+            "all sources resumed".to_owned()
+        } else {
+            format!(
+                "{} held until their app runs or the deadline",
+                count(waiting, "source")
+            )
+        };
+        Progress::Done(message, left)
+    }
+}
