@@ -73,11 +73,7 @@ async fn the_audit_log_names_who_wrote_what() {
         ("configmaps", "")
     );
     assert_eq!(event.stage, "ResponseComplete");
-    assert!(
-        event.user_agent.starts_with("kube-rs"),
-        "{}",
-        event.user_agent
-    );
+    assert_eq!(event.user_agent, "locksmith-testbed");
     assert!(
         event
             .uri

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use axum::http::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
@@ -26,6 +27,10 @@ impl Identity {
             .expect("the kubeconfig is valid");
         // A test sees each answer, not what a retry made of it.
         config.default_retry = false;
+        // Tells a test's own requests from those of the program under test.
+        config
+            .headers
+            .push((USER_AGENT, HeaderValue::from_static("locksmith-testbed")));
         Self { kubeconfig, config }
     }
 

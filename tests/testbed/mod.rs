@@ -183,18 +183,19 @@ impl Testbed {
     /// Starts the API server again, on the same port and data, and waits until it is ready.
     pub async fn start_apiserver(&self) {
         self.spawn("kube-apiserver", &self.plane.apiserver());
-        self.ready().await;
+        self.readiness(true).await;
     }
 
-    /// Ends etcd as a crash would: the API server stays up and fails.
-    pub fn stop_etcd(&self) {
+    /// Ends etcd as a crash would, and waits until the API server has noticed: it stays up and fails.
+    pub async fn stop_etcd(&self) {
         self.kill("etcd");
+        self.readiness(false).await;
     }
 
     /// Starts etcd again, on the same port and data, and waits until the API server is ready.
     pub async fn start_etcd(&self) {
         self.spawn("etcd", &self.plane.etcd());
-        self.ready().await;
+        self.readiness(true).await;
     }
 
     /// The object `name` once `condition` holds of it; fails, and says which server is gone, when it does not.
@@ -213,20 +214,23 @@ impl Testbed {
         reached.unwrap_or_else(|error| panic!("failed to watch {name}: {error}"))
     }
 
-    /// Asks the API server whether it can serve, its store included.
-    pub async fn is_ready(&self) -> kube::Result<String> {
-        let request = Request::get("/readyz")
-            .body(Vec::new())
-            .expect("a valid path");
-        self.client().request_text(request).await
-    }
-
-    async fn ready(&self) {
-        self.within(START_DEADLINE, "the API server to be ready", async {
-            while self.is_ready().await.is_err() {
-                tokio::time::sleep(POLL).await;
-            }
-        })
+    /// Waits until the API server says that it can serve, its store included, or that it cannot.
+    async fn readiness(&self, wanted: bool) {
+        let client = self.client();
+        let get = || {
+            Request::get("/readyz")
+                .body(Vec::new())
+                .expect("a valid path")
+        };
+        self.within(
+            START_DEADLINE,
+            "the API server's readiness to change",
+            async {
+                while client.request_text(get()).await.is_ok() != wanted {
+                    tokio::time::sleep(POLL).await;
+                }
+            },
+        )
         .await;
     }
 
