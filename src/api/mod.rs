@@ -7,3 +7,9 @@
 pub mod remediation;
 pub mod snapshot;
 pub mod volsync;
+
+/// Label of an object or namespace that is shown, and never touched; whatever its value.
+pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";
+
+/// Annotation of a pod template that names the restart it was last changed for.
+pub const RESTART_ANNOTATION: &str = "locksmith.dev/restarted-by";

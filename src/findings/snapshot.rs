@@ -109,7 +109,6 @@ fn reason(
         None if model.claims.get(&snapshot.meta.namespace, source).is_none() => {
             Some(SnapshotReason::SourceMissing)
         }
-        None => Some(SnapshotReason::Other),
         Some(content) if content.handle.is_some() => None,
         Some(content)
             if !content.seen_by_sidecar
@@ -117,7 +116,7 @@ fn reason(
         {
             Some(SnapshotReason::SnapshotterAbsent)
         }
-        Some(_) => Some(SnapshotReason::Other),
+        Some(_) | None => Some(SnapshotReason::Other),
     }
 }
 

@@ -48,26 +48,23 @@ fn orphaned(
     {
         return None;
     }
-    let (reason, since, evidence) = match claim {
-        Some(claim) => {
-            let since = claim.meta.deleting?;
-            (
-                SourceReason::ClaimTerminating,
-                since,
-                format!("PersistentVolumeClaim {name} is being deleted"),
-            )
+    let (reason, since, evidence) = if let Some(claim) = claim {
+        let evidence = format!("PersistentVolumeClaim {name} is being deleted");
+        (
+            SourceReason::ClaimTerminating,
+            claim.meta.deleting?,
+            evidence,
+        )
+    } else {
+        let absence = model.absences.of(&source.meta.namespace, name)?;
+        if absence.count < ABSENCES_NEEDED {
+            return None;
         }
-        None => {
-            let absence = model.absences.of(&source.meta.namespace, name)?;
-            if absence.count < ABSENCES_NEEDED {
-                return None;
-            }
-            let evidence = format!(
-                "PersistentVolumeClaim {name} not found, asked {} times",
-                absence.count
-            );
-            (SourceReason::ClaimMissing, absence.first, evidence)
-        }
+        let evidence = format!(
+            "PersistentVolumeClaim {name} not found, asked {} times",
+            absence.count
+        );
+        (SourceReason::ClaimMissing, absence.first, evidence)
     };
     let young = now.duration_since(source.meta.created) <= after;
     if young || now.duration_since(since) <= after {

@@ -76,11 +76,7 @@ pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
 }
 
 /// Every held object with whether it is due at `now`.
-pub fn due<'m>(
-    model: &'m Model,
-    policy: ReleasePolicy,
-    now: Timestamp,
-) -> Vec<(HeldObject<'m>, Due)> {
+pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldObject<'_>, Due)> {
     let held = held_objects(model);
     if held.is_empty() {
         return Vec::new();

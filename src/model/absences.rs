@@ -78,6 +78,11 @@ impl ProvisioningErrors {
         self.0.get(claim)
     }
 
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets claims for which `keep` says no.
     pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
         self.0.retain(|claim, _| keep(claim));

@@ -72,6 +72,8 @@ pub enum Change {
     },
     /// What the CRD of ReplicationSource offers.
     SourceSchema(SourceSchema),
+    /// Nothing that is kept.
+    Nothing,
     /// How a kind is being read has changed.
     Read(Kind, Reading, Timestamp),
 }
@@ -112,6 +114,7 @@ impl Model {
                 self.absences.not_missing(namespace, name);
             }
             Change::SourceSchema(schema) => self.source_schema = schema,
+            Change::Nothing => {}
             Change::Read(kind, reading, at) => self.freshness.note(kind, reading, at),
         }
     }

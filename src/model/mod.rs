@@ -91,6 +91,17 @@ pub enum SourceSchema {
 }
 
 impl Model {
+    /// Forgets what is over: series that ended, errors of claims that are gone.
+    pub fn forget(&mut self, now: jiff::Timestamp) {
+        self.refusals.forget_ended(now);
+        if !self.provisioning_errors.is_empty() {
+            let claims: std::collections::HashSet<&Uid> =
+                self.claims.iter().map(|claim| &claim.meta.uid).collect();
+            self.provisioning_errors
+                .retain(|claim| claims.contains(claim));
+        }
+    }
+
     /// How many objects of each kind are known.
     pub fn census(&self) -> std::collections::BTreeMap<Kind, usize> {
         [

@@ -137,12 +137,8 @@ impl Plan {
                 digest.update(format!("{:?} {:?}\n", target.action, target.object));
             }
         }
-        let hash = digest
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let [a, b, c, d, e, f, g, h, ..] = digest.finalize().0;
+        let hash = format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         Self {
             driver,
             made_at: now,

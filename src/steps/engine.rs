@@ -393,7 +393,7 @@ impl Engine<'_> {
             }
             done += 1;
         }
-        status.message = "steps done".to_owned();
+        "steps done".clone_into(&mut status.message);
     }
 
     fn finish(&self, status: &mut RemediationStatus, phase: Phase, message: String) {

@@ -198,7 +198,6 @@ fn standing(scene: &Scene<'_>, target: &Target) -> Standing {
     }
     match hold {
         Some(hold) if hold.run == *scene.run => Standing::Held,
-        Some(_) => Standing::Open(switch),
         None if off => Standing::Left(LeftRecord {
             object: object.clone(),
             why: "switched off by somebody else meanwhile".to_owned(),
@@ -208,6 +207,7 @@ fn standing(scene: &Scene<'_>, target: &Target) -> Standing {
             object: object.clone(),
             why: "released by somebody else during the run".to_owned(),
         }),
-        None => Standing::Open(switch),
+        // An earlier run's hold is taken over.
+        Some(_) | None => Standing::Open(switch),
     }
 }

@@ -1,0 +1,92 @@
+//! Keeps the promise: whatever is held is released when it is due, whoever took it and whatever became of them.
+
+use std::time::Instant;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use super::recent::Recent;
+use super::{CONCURRENCY, Controller, ECHO};
+use crate::holds::{self, Due};
+use crate::kube_io::Tried;
+use crate::model::{ObjectKey, ObjectKind};
+
+/// Releases what is due, for as long as the process lives. No gate is asked.
+pub async fn keep(controller: Controller) {
+    let mut views = controller.store.views();
+    let mut recent = Recent::new(ECHO);
+    let mut last_batch: Option<Instant> = None;
+    let settings = &controller.config.steps.resume_sources;
+    // The view comes every second at least, so that a deadline is seen in time.
+    while views.changed().await.is_ok() {
+        let (at_once, in_turn) = due(&controller, &recent);
+        let batch_due = last_batch.is_none_or(|at| at.elapsed() >= settings.every.0);
+        let batch = if batch_due { batch(in_turn, settings.batch) } else { Vec::new() };
+        if !batch.is_empty() {
+            last_batch = Some(Instant::now());
+        }
+        release(&controller, at_once.into_iter().chain(batch), &mut recent).await;
+    }
+}
+
+type Released = (ObjectKey, &'static str);
+
+fn due(controller: &Controller, recent: &Recent) -> (Vec<Released>, Vec<Released>) {
+    let policy = controller.config.steps.resume_sources.policy();
+    controller.store.read(|model| {
+        let (mut at_once, mut in_turn) = (Vec::new(), Vec::new());
+        for (held, due) in holds::due(model, policy, Timestamp::now()) {
+            if !recent.is_news(&held.object) {
+                continue;
+            }
+            match due {
+                Due::Now(why) => at_once.push((held.object, why)),
+                Due::InTurn(why) => in_turn.push((held.object, why)),
+                Due::Waits(_) => {}
+            }
+        }
+        (at_once, in_turn)
+    })
+}
+
+/// The first `sources` sources, and with them the claims that stand between: a source and its claim are named
+/// alike and sorted together, and a claim alone makes no snapshot.
+fn batch(in_turn: Vec<Released>, sources: u32) -> Vec<Released> {
+    let mut left = sources;
+    in_turn
+        .into_iter()
+        .take_while(|(object, _)| {
+            if object.kind != ObjectKind::ReplicationSource {
+                return true;
+            }
+            let fits = left > 0;
+            left = left.saturating_sub(1);
+            fits
+        })
+        .collect()
+}
+
+async fn release(controller: &Controller, due: impl Iterator<Item = Released>, recent: &mut Recent) {
+    let tries = futures::stream::iter(due).map(|(object, why)| async move {
+        let tried = controller.writer.release(&object).await;
+        (object, why, tried)
+    });
+    let mut tries = tries.buffer_unordered(CONCURRENCY);
+    while let Some((object, why, tried)) = tries.next().await {
+        let outcome = match &tried {
+            Ok(Tried::Written) => {
+                tracing::info!(%object, why, "released");
+                "written"
+            }
+            Ok(Tried::LeftAlone(_)) => "left_alone",
+            Err(error) => {
+                tracing::warn!(%object, %error, "not released; will be tried again");
+                error.kind()
+            }
+        };
+        controller.own.write("release", object.kind.as_str(), outcome);
+        if tried.is_ok() {
+            recent.note(object);
+        }
+    }
+}

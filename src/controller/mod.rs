@@ -1,0 +1,226 @@
+//! Runs Remediations: asks [`steps::next`] what comes next, and does that.
+//!
+//! The status is read uncached before anything is decided, and written with its resourceVersion before and after
+//! everything that is done. Between two passes nothing is remembered that would have to be.
+
+mod keeper;
+mod recent;
+
+pub use keeper::keep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
+
+use crate::api::remediation::{Phase, Remediation, RemediationStatus};
+use crate::config::Config;
+use crate::kube_io::{FIELD_MANAGER, Tried, WriteError, Writer, bounded, examine};
+use crate::metrics::Own;
+use crate::model::{Kind, ObjectKey};
+use crate::steps::{self, Facts, Intent, Move};
+use crate::watch::{Patterns, Store};
+use recent::Recent;
+
+/// Writes under way at once. The API server's own fairness starts to queue above this.
+const CONCURRENCY: usize = 16;
+
+/// Pause before a pass that could not be finished is begun again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the watch may take to show a write before it is asked for again; asking again is harmless, as the
+/// object is read first.
+const ECHO: Duration = Duration::from_secs(3);
+
+/// Everything a run needs.
+#[derive(Clone)]
+pub struct Controller {
+    /// What is known of the cluster.
+    pub store: Store,
+    /// The way to write to it.
+    pub writer: Writer,
+    /// Lock patterns.
+    pub patterns: Arc<Patterns>,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The program's own metrics.
+    pub own: Own,
+}
+
+impl Controller {
+    /// Drives every run there is, one at a time, for as long as the process lives.
+    pub async fn run(self) {
+        let mut views = self.store.views();
+        let mut recent = Recent::new(ECHO);
+        loop {
+            let mut again: Option<Duration> = None;
+            for key in self.open_runs() {
+                let wait = match self.drive(&key, &mut recent).await {
+                    Ok(until) => until.map(|until| from_now(until)),
+                    Err(error) => {
+                        tracing::warn!(run = %key.1, %error, "pass not finished");
+                        Some(RETRY)
+                    }
+                };
+                again = [again, wait].into_iter().flatten().min();
+            }
+            let changed = views.changed();
+            match again {
+                None => {
+                    if changed.await.is_err() {
+                        return;
+                    }
+                }
+                Some(pause) => {
+                    if matches!(tokio::time::timeout(pause, changed).await, Ok(Err(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs that are not over, and those that are but still show holds.
+    fn open_runs(&self) -> Vec<(String, String)> {
+        let mut runs: Vec<_> = self.store.read(|model| {
+            if !model.freshness.trusted(Kind::Remediations) {
+                return Vec::new();
+            }
+            let open = model.runs.iter().filter(|run| {
+                let status = run.object.status.as_ref();
+                status.is_none_or(|status| !status.phase.finished() || !status.holds.is_empty())
+            });
+            open.map(|run| (run.meta.created, run.meta.namespace.to_string(), run.meta.name.to_string()))
+                .collect()
+        });
+        runs.sort();
+        runs.into_iter().map(|(_, namespace, name)| (namespace, name)).collect()
+    }
+
+    /// Goes on with one run until it has to wait; says until when at the latest.
+    async fn drive(
+        &self,
+        (namespace, name): &(String, String),
+        recent: &mut Recent,
+    ) -> Result<Option<Timestamp>, WriteError> {
+        let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
+        let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
+        let Some(mut run) = read else { return Ok(None) };
+        let mut facts: Option<Facts> = None;
+        loop {
+            let view = self.store.view();
+            let next = self.store.read(|model| {
+                steps::next(&run, model, &view.findings, &self.config, facts.as_ref(), Timestamp::now())
+            });
+            match next {
+                Move::Record(status) => run = self.record(&api, run, *status).await?,
+                Move::Gather(objects) => run = self.gather(&api, run, &objects).await?,
+                Move::Examine => {
+                    let client = self.writer.client();
+                    let driver = &run.spec.driver;
+                    facts = Some(examine(client, &self.store, &self.patterns, &self.config, driver).await);
+                }
+                Move::Act(intents) => {
+                    self.act(name, intents, recent).await;
+                    return Ok(Timestamp::now().checked_add(RETRY).ok());
+                }
+                Move::Wait(until) => return Ok(until),
+            }
+        }
+    }
+
+    /// Does what was asked for, except what was just done and has not been seen yet. What fails is asked for again.
+    async fn act(&self, run: &str, intents: Vec<Intent>, recent: &mut Recent) {
+        let due: Vec<_> = intents.into_iter().filter(|intent| recent.is_news(intent.object())).collect();
+        let tries = futures::stream::iter(due).map(|intent| async move {
+            let tried = self.writer.perform(&intent).await;
+            (intent, tried)
+        });
+        let mut tries = tries.buffer_unordered(CONCURRENCY);
+        while let Some((intent, tried)) = tries.next().await {
+            let object = intent.object();
+            let verb = verb(&intent);
+            match tried {
+                Ok(Tried::Written) => {
+                    recent.note(object.clone());
+                    self.own.write(verb, object.kind.as_str(), "written");
+                    tracing::info!(run, verb, %object, "written");
+                }
+                Ok(Tried::LeftAlone(why)) => {
+                    self.own.write(verb, object.kind.as_str(), "left_alone");
+                    tracing::info!(run, verb, %object, why, "left alone");
+                }
+                Err(error) => {
+                    self.own.write(verb, object.kind.as_str(), error.kind());
+                    tracing::warn!(run, verb, %object, %error, "not written");
+                }
+            }
+        }
+    }
+
+    async fn gather(
+        &self,
+        api: &Api<Remediation>,
+        run: Remediation,
+        objects: &[ObjectKey],
+    ) -> Result<Remediation, WriteError> {
+        let mut status = run.status.clone().unwrap_or_default();
+        for object in objects {
+            if let Some(evidence) = self.writer.gather(object).await? {
+                status.evidence.push(evidence);
+            }
+        }
+        self.record(api, run, status).await
+    }
+
+    /// Writes the status, if nobody has changed the object since it was read.
+    async fn record(
+        &self,
+        api: &Api<Remediation>,
+        mut run: Remediation,
+        status: RemediationStatus,
+    ) -> Result<Remediation, WriteError> {
+        let name = run.name_any();
+        self.tell(&name, run.status.as_ref(), &status);
+        run.status = Some(status);
+        run.metadata.managed_fields = None;
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let call = api.replace_status(&name, &params, &run);
+        bounded("record the status of", || format!("Remediation {name}"), call).await
+    }
+
+    /// Says in log and metrics what a new status says.
+    fn tell(&self, name: &str, before: Option<&RemediationStatus>, after: &RemediationStatus) {
+        let known = before.map_or(&[][..], |before| &before.steps);
+        for (at, record) in after.steps.iter().enumerate() {
+            let Some(finished) = record.finished_at else { continue };
+            if known.get(at).is_some_and(|known| known.finished_at.is_some()) {
+                continue;
+            }
+            let seconds = finished.duration_since(record.started_at).as_secs_f64();
+            let outcome = format!("{:?}", record.phase).to_lowercase();
+            self.own.step_finished(record.step.as_str(), &outcome, seconds);
+            let (step, message) = (record.step.as_str(), &record.message);
+            tracing::info!(run = name, step, outcome, message, "step ended");
+        }
+        let phase = before.map_or(Phase::Pending, |before| before.phase);
+        if phase != after.phase {
+            tracing::info!(run = name, from = ?phase, to = ?after.phase, message = after.message, "run");
+        }
+    }
+}
+
+fn verb(intent: &Intent) -> &'static str {
+    match intent {
+        Intent::Hold { .. } => "hold",
+        Intent::Delete(_) | Intent::Replace(_) => "delete",
+        Intent::Rollout { .. } => "restart",
+    }
+}
+
+fn from_now(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}

@@ -1,0 +1,170 @@
+//! The desk where alerts are turned into Remediations, one notification after the other.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::{Cause, Notification, Standing, causes, next_name, standing};
+use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
+use crate::config::{Config, Mode};
+use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
+use crate::model::Sym;
+use crate::watch::Store;
+
+/// Most alerts one Remediation lists: it tells what asked, it does not keep count.
+const MAX_ALERTS: usize = 50;
+
+/// What became of a notification.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Accepted {
+    /// The Remediations that answer it.
+    pub remediations: Vec<String>,
+    /// Alerts that ask for nothing.
+    pub ignored: usize,
+}
+
+/// Turns notifications into Remediations.
+#[derive(Clone)]
+pub struct Desk {
+    store: Store,
+    writer: Writer,
+    config: Arc<Config>,
+    namespace: Sym,
+    /// One at a time: the next one sees what the one before has made.
+    turn: Arc<Mutex<Vec<Remediation>>>,
+}
+
+impl Desk {
+    /// A desk that writes to `namespace`.
+    pub fn new(store: Store, writer: Writer, config: Arc<Config>, namespace: Sym) -> Self {
+        Self {
+            store,
+            writer,
+            config,
+            namespace,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Makes sure that every cause has its Remediation. Persisted when it returns.
+    pub async fn submit(&self, notification: &Notification) -> Result<Accepted, WriteError> {
+        let (causes, ignored) = causes(&notification.alerts, &self.config, &self.store.view());
+        let mut accepted = Accepted {
+            remediations: Vec::new(),
+            ignored,
+        };
+        if self.config.mode == Mode::Observe {
+            return Ok(accepted);
+        }
+        let mut made = self.turn.lock().await;
+        for (cause, alerts) in causes {
+            accepted
+                .remediations
+                .push(self.ensure(&mut made, &cause, alerts).await?);
+        }
+        Ok(accepted)
+    }
+
+    /// The Remediation of `cause`: the one that is open, the last one while it cools down, or a new one.
+    async fn ensure(
+        &self,
+        made: &mut Vec<Remediation>,
+        cause: &Cause,
+        alerts: Vec<AlertRef>,
+    ) -> Result<String, WriteError> {
+        let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
+        let standing = self.store.read(|model| {
+            // What the watch shows by now need not be remembered any more.
+            made.retain(|run| {
+                let name = Sym::from(run.name_any());
+                model.runs.get(&self.namespace, &name).is_none()
+            });
+            standing(cause, model, &self.config, Timestamp::now())
+        });
+        let just_made = made
+            .iter()
+            .find(|run| (&run.spec.playbook, &run.spec.driver) == (&cause.playbook, &cause.driver));
+        match standing {
+            _ if just_made.is_some() => {
+                Ok(just_made.map(ResourceExt::name_any).unwrap_or_default())
+            }
+            Standing::Open(name) => {
+                self.add(&api, &name, alerts).await?;
+                Ok(name.to_string())
+            }
+            Standing::Cooling(name) => Ok(name.to_string()),
+            Standing::Free(last) => {
+                let name = next_name(cause, last.as_ref());
+                let spec = RemediationSpec {
+                    playbook: cause.playbook.clone(),
+                    driver: cause.driver.clone(),
+                    trigger: Trigger {
+                        alerts,
+                        person: None,
+                    },
+                    approval: None,
+                    abort: false,
+                };
+                let run = Remediation::new(&name, spec);
+                let params = PostParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PostParams::default()
+                };
+                let call = api.create(&params, &run);
+                match bounded("create", || format!("Remediation {name}"), call).await {
+                    Ok(created) => {
+                        tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "asked for");
+                        made.push(created);
+                        Ok(name)
+                    }
+                    // Somebody who saw the same runs made the same name first.
+                    Err(error) if error.kind() == "conflict" => Ok(name),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Adds alerts a run does not list yet.
+    async fn add(
+        &self,
+        api: &Api<Remediation>,
+        name: &str,
+        alerts: Vec<AlertRef>,
+    ) -> Result<(), WriteError> {
+        let object = || format!("Remediation {name}");
+        let Some(run) = bounded("get", object, api.get_opt(name)).await? else {
+            return Ok(());
+        };
+        let mut all = run.spec.trigger.alerts.clone();
+        all.extend(
+            alerts
+                .into_iter()
+                .filter(|alert| !run.spec.trigger.alerts.contains(alert)),
+        );
+        all.truncate(MAX_ALERTS);
+        if all.len() == run.spec.trigger.alerts.len() {
+            return Ok(());
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": run.metadata.resource_version },
+            "spec": { "trigger": { "alerts": all } }
+        });
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(patch);
+        let call = api.patch(name, &params, &patch);
+        match bounded("add alerts to", object, call).await {
+            Ok(_) => Ok(()),
+            // The engine wrote at the same time. The run is there, which is all that has to be kept.
+            Err(error) if error.kind() == "conflict" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Alerts in, Remediations out. An alert is a hint: what is really stuck, the gates look at.
+//!
+//! One cause is one run, whatever the alert is called, however often and from however many Alertmanagers it comes.
+
+mod desk;
+
+pub use desk::Desk;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::api::remediation::AlertRef;
+use crate::config::Config;
+use crate::model::{Model, Sym, Uid};
+use crate::view::View;
+
+/// What Alertmanager tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification {
+    /// Alerts, firing and resolved.
+    pub alerts: Vec<Alert>,
+}
+
+/// One alert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// Whether it fires; a resolved one asks for nothing.
+    pub firing: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it began.
+    pub starts_at: Timestamp,
+    /// Alertmanager's hash of the labels.
+    pub fingerprint: String,
+}
+
+/// What is asked for: one playbook about one driver.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Cause {
+    /// Playbook.
+    pub playbook: String,
+    /// CSI driver.
+    pub driver: Sym,
+}
+
+/// Longest name of a Remediation: it is also the value of labels (Kubernetes: 63).
+const MAX_NAME: usize = 63;
+
+/// The causes that `alerts` ask for, each with its alerts, and how many alerts ask for nothing.
+///
+/// An alert says which driver it is about by its label `driver`; else it is about every driver with something
+/// stuck.
+pub fn causes(
+    alerts: &[Alert],
+    config: &Config,
+    view: &View,
+) -> (BTreeMap<Cause, Vec<AlertRef>>, usize) {
+    let stuck: BTreeSet<&Sym> = view
+        .stuck()
+        .filter_map(|finding| finding.driver.as_ref())
+        .collect();
+    let mut causes: BTreeMap<Cause, Vec<AlertRef>> = BTreeMap::new();
+    let mut ignored = 0;
+    for alert in alerts {
+        let asked: Vec<&String> = config
+            .playbooks
+            .0
+            .iter()
+            .filter(|(_, playbook)| alert.firing && playbook.is_asked_for_by(&alert.labels))
+            .map(|(name, _)| name)
+            .collect();
+        let named = alert
+            .labels
+            .get("driver")
+            .filter(|driver| config.drivers.find(driver).is_some());
+        let drivers: Vec<Sym> = match named {
+            Some(driver) => vec![driver.as_str().into()],
+            None => stuck.iter().map(|driver| (*driver).clone()).collect(),
+        };
+        if asked.is_empty() || drivers.is_empty() {
+            ignored += 1;
+            continue;
+        }
+        for (playbook, driver) in asked
+            .iter()
+            .flat_map(|p| drivers.iter().map(move |d| (p, d)))
+        {
+            let cause = Cause {
+                playbook: (*playbook).clone(),
+                driver: driver.clone(),
+            };
+            let known = causes.entry(cause).or_default();
+            let alert = reference(alert);
+            if !known.contains(&alert) {
+                known.push(alert);
+            }
+        }
+    }
+    (causes, ignored)
+}
+
+fn reference(alert: &Alert) -> AlertRef {
+    AlertRef {
+        alertname: alert.labels.get("alertname").cloned().unwrap_or_default(),
+        fingerprint: alert.fingerprint.clone(),
+        starts_at: alert.starts_at,
+    }
+}
+
+/// The name of the next run of `cause`, after those in `model`: everybody who has seen the same runs makes the same
+/// name, so that the API server lets only one of two makers through.
+pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
+    let mut digest = Sha256::new();
+    for part in [
+        &*cause.playbook,
+        &*cause.driver,
+        last.map_or("", Uid::as_str),
+    ] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    let [a, b, c, d, ..] = digest.finalize().0;
+    let suffix = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
+    let plain = |text: &str| -> String {
+        let kept = text.chars().map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        });
+        kept.collect()
+    };
+    let mut stem = format!("{}-{}", plain(&cause.playbook), plain(&cause.driver));
+    stem.truncate(MAX_NAME - suffix.len() - 1);
+    format!("{}-{suffix}", stem.trim_matches('-'))
+}
+
+/// What there is already of a cause.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// A run that is not over: repeats add themselves to it.
+    Open(Sym),
+    /// A run that is over, too lately for another.
+    Cooling(Sym),
+    /// None that counts; this was the last.
+    Free(Option<Uid>),
+}
+
+/// What there is already of `cause` in `model`.
+pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -> Standing {
+    let mut runs: Vec<_> = model
+        .runs
+        .iter()
+        .filter(|run| {
+            let spec = &run.object.spec;
+            (&spec.playbook, &spec.driver) == (&cause.playbook, &cause.driver)
+        })
+        .collect();
+    runs.sort_by_key(|run| (run.meta.created, &run.meta.uid));
+    let open = runs.iter().find(|run| {
+        run.object
+            .status
+            .as_ref()
+            .is_none_or(|status| !status.phase.finished())
+    });
+    if let Some(run) = open {
+        return Standing::Open(run.meta.name.clone());
+    }
+    let cooling = runs.iter().rev().find(|run| {
+        let status = run.object.status.as_ref();
+        let finished = status.and_then(|status| status.started_at.and(status.finished_at));
+        finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
+    });
+    match cooling {
+        Some(run) => Standing::Cooling(run.meta.name.clone()),
+        None => Standing::Free(runs.last().map(|run| run.meta.uid.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_label_value_and_follows_the_run_before() {
+        let cause = Cause {
+            playbook: "csi-operation-locks".to_owned(),
+            driver: "rook-ceph.rbd.csi.ceph.com".into(),
+        };
+        let first = next_name(&cause, None);
+        assert_eq!(first, next_name(&cause, None));
+        assert!(
+            first.len() <= MAX_NAME && first.starts_with("csi-operation-locks-rook-ceph-rbd"),
+            "{first}"
+        );
+        assert_ne!(first, next_name(&cause, Some(&"uid".into())));
+        let long = Cause {
+            playbook: "p".repeat(200),
+            driver: "d".into(),
+        };
+        assert_eq!(next_name(&long, None).len(), MAX_NAME);
+    }
+}

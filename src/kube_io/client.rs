@@ -1,0 +1,38 @@
+//! How requests are made: bounded in time, and never repeated behind our back.
+
+use std::time::Duration;
+
+use kube::{Client, Config};
+
+use super::WriteError;
+
+/// How long one request may take.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client for writes. kube repeats POST, PATCH and DELETE for minutes on 429 and 5xx by default; a write is
+/// decided on what was just read, so it is made once, and decided again.
+pub fn writing(config: &Config) -> Result<Client, kube::Error> {
+    let mut config = config.clone();
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+/// Ends a request that is not answered.
+pub async fn bounded<T>(
+    verb: &'static str,
+    object: impl FnOnce() -> String,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, WriteError> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(WriteError::Api {
+            verb,
+            object: object(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(WriteError::NoAnswer {
+            verb,
+            object: object(),
+        }),
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads, uncached, the things whose absence is a proof.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams};
+use kube::{Api, Client};
+
+use super::bounded;
+use crate::api::snapshot::VolumeSnapshot;
+use crate::config::Config;
+use crate::model::records::Snapshot;
+use crate::model::{Model, Sym};
+use crate::steps::{Facts, TailRefusal};
+use crate::watch::{Patterns, Store, snapshot_record};
+
+/// Longest part of a log tail that is read, in bytes: lines may be of any length.
+const TAIL_BYTES: i64 = 1 << 20;
+
+/// Snapshots read at a time.
+const PAGE: u32 = 500;
+
+/// Looks now.
+pub async fn examine(
+    client: &Client,
+    store: &Store,
+    patterns: &Patterns,
+    config: &Config,
+    driver: &Sym,
+) -> Facts {
+    let at = Timestamp::now();
+    let replicas = store.read(|model| replicas(model, config, driver));
+    let (snapshots, refusals) = tokio::join!(
+        snapshots(client, patterns),
+        refusals(client, patterns, config, driver, replicas)
+    );
+    Facts {
+        at,
+        snapshots,
+        refusals,
+    }
+}
+
+async fn snapshots(client: &Client, patterns: &Patterns) -> Result<Vec<Snapshot>, String> {
+    let api: Api<VolumeSnapshot> = Api::all(client.clone());
+    let mut all = Vec::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = bounded("list", || "VolumeSnapshots".to_owned(), api.list(&params)).await;
+        let page = page.map_err(|error| error.to_string())?;
+        all.extend(
+            page.items
+                .iter()
+                .filter_map(|snapshot| snapshot_record(snapshot, patterns)),
+        );
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// A pod to read, and in which of its containers.
+type Replica = (Sym, Sym, Sym);
+
+fn replicas(model: &Model, config: &Config, driver: &Sym) -> Option<Vec<Replica>> {
+    let container = &config.drivers.find(driver)?.container;
+    let provisioner = model.provisioner(driver)?;
+    let pods = model
+        .replicas(&provisioner)
+        .map(|replica| &replica.pod.meta);
+    Some(
+        pods.map(|pod| (pod.namespace.clone(), pod.name.clone(), container.clone()))
+            .collect(),
+    )
+}
+
+async fn refusals(
+    client: &Client,
+    patterns: &Patterns,
+    config: &Config,
+    driver: &Sym,
+    replicas: Option<Vec<Replica>>,
+) -> Result<Vec<TailRefusal>, String> {
+    let replicas = replicas.filter(|replicas| !replicas.is_empty());
+    let replicas =
+        replicas.ok_or_else(|| format!("no pod of the provisioner of {driver} is known"))?;
+    let lines = i64::from(config.steps.verdict.log_lines);
+    let tails = replicas
+        .into_iter()
+        .map(|(namespace, pod, container)| async move {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+            let params = LogParams {
+                container: Some(container.to_string()),
+                tail_lines: Some(lines),
+                limit_bytes: Some(TAIL_BYTES),
+                ..LogParams::default()
+            };
+            let tail = bounded(
+                "read the log of",
+                || format!("Pod {namespace}/{pod}"),
+                api.logs(&pod, &params),
+            );
+            let tail = tail.await.map_err(|error| error.to_string())?;
+            let keys = tail
+                .lines()
+                .filter_map(|line| patterns.of(Some(driver)).find(line));
+            Ok(keys
+                .map(|key| TailRefusal {
+                    pod: pod.clone(),
+                    key,
+                })
+                .collect::<Vec<_>>())
+        });
+    let tails: Result<Vec<_>, String> = join_all(tails).await.into_iter().collect();
+    Ok(tails?.into_iter().flatten().collect())
+}

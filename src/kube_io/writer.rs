@@ -1,0 +1,244 @@
+//! Carries out one intent: read again, compare, write once with preconditions.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{
+    DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective,
+};
+use kube::core::ApiResource;
+use kube::{Api, Client, Resource};
+use serde_json::{Value, json};
+
+use super::{FIELD_MANAGER, WriteError, bounded};
+use crate::api::snapshot::VolumeSnapshot;
+use crate::api::volsync::ReplicationSource;
+use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
+use crate::config::Config;
+use crate::holds::Hold;
+use crate::model::{ObjectKey, ObjectKind};
+use crate::plan::why_kept;
+use crate::steps::Intent;
+use crate::watch::{Patterns, Store, snapshot_record};
+
+/// Annotation that `kubectl rollout restart` sets; set too, so that people see what they know.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// What became of an intent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tried {
+    /// The API server took the write. Whether it has its effect is seen in the model.
+    Written,
+    /// The object is no longer as it was when this was decided; it was left alone.
+    LeftAlone(String),
+}
+
+/// Writes to one cluster.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    store: Store,
+    patterns: Arc<Patterns>,
+    config: Arc<Config>,
+}
+
+impl Writer {
+    /// A writer by `client`, which must not repeat requests: see [`super::writing`].
+    pub fn new(client: Client, store: Store, patterns: Arc<Patterns>, config: Arc<Config>) -> Self {
+        Self {
+            client,
+            store,
+            patterns,
+            config,
+        }
+    }
+
+    /// The client it writes by.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Carries out one intent.
+    pub async fn perform(&self, intent: &Intent) -> Result<Tried, WriteError> {
+        match intent {
+            Intent::Hold { object, hold } => self.hold(object, hold.clone()).await,
+            Intent::Delete(object) => self.delete_snapshot(object).await,
+            Intent::Rollout { object, token } => self.rollout(object, token).await,
+            Intent::Replace(object) => self.delete_pod(object).await,
+        }
+    }
+
+    async fn hold(&self, object: &ObjectKey, hold: Hold) -> Result<Tried, WriteError> {
+        let Some(resource) = switchable(object.kind) else {
+            return Ok(Tried::LeftAlone("has no switch".to_owned()));
+        };
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &object.namespace, &resource);
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
+        };
+        match hold.take(&json!(live)) {
+            Err(why) => Ok(Tried::LeftAlone(why.to_string())),
+            Ok(patch) => self.patch(&api, "hold", object, &patch).await,
+        }
+    }
+
+    /// Releases the hold the object carries, if it still does.
+    pub async fn release(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
+        let Some(resource) = switchable(object.kind) else {
+            return Ok(Tried::LeftAlone("has no switch".to_owned()));
+        };
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &object.namespace, &resource);
+        let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
+        match live.and_then(|live| Hold::release(&json!(live))) {
+            None => Ok(Tried::LeftAlone("is not held".to_owned())),
+            Some(patch) => self.patch(&api, "release", object, &patch).await,
+        }
+    }
+
+    async fn delete_snapshot(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
+        let api: Api<VolumeSnapshot> = Api::namespaced(self.client.clone(), &object.namespace);
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
+        };
+        let Some(record) = snapshot_record(&live, &self.patterns) else {
+            return Ok(Tried::LeftAlone("cannot be understood".to_owned()));
+        };
+        let scope = self.config.steps.delete_failed_snapshots.scope;
+        if let Some(why) = self.store.read(|model| why_kept(model, &record, scope)) {
+            return Ok(Tried::LeftAlone(why.to_owned()));
+        }
+        self.delete(&api, object, &live.metadata).await
+    }
+
+    async fn delete_pod(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &object.namespace);
+        match self.same(&api, object).await? {
+            Ok(live) if live.metadata.deletion_timestamp.is_some() => {
+                Ok(Tried::LeftAlone("is being deleted already".to_owned()))
+            }
+            Ok(live) => self.delete(&api, object, &live.metadata).await,
+            Err(left) => Ok(left),
+        }
+    }
+
+    async fn rollout(&self, object: &ObjectKey, token: &str) -> Result<Tried, WriteError> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &object.namespace);
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
+        };
+        let template = live
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.template.metadata.as_ref());
+        let annotations = template.and_then(|template| template.annotations.as_ref());
+        if annotations
+            .and_then(|all| all.get(RESTART_ANNOTATION))
+            .is_some_and(|known| known == token)
+        {
+            return Ok(Tried::LeftAlone(
+                "was restarted for this already".to_owned(),
+            ));
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": live.metadata.resource_version },
+            "spec": { "template": { "metadata": { "annotations": {
+                RESTART_ANNOTATION: token,
+                RESTARTED_AT: jiff::Timestamp::now().to_string(),
+            } } } }
+        });
+        self.patch(&api, "restart", object, &patch).await
+    }
+
+    /// The object as it is now, or why it is none of ours: gone, another one, or opted out.
+    async fn same<K>(
+        &self,
+        api: &Api<K>,
+        object: &ObjectKey,
+    ) -> Result<Result<K, Tried>, WriteError>
+    where
+        K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
+        let left = |why: &str| Ok(Err(Tried::LeftAlone(why.to_owned())));
+        let Some(live) = live else {
+            return left("is gone");
+        };
+        let meta = live.meta();
+        if meta.uid.as_deref() != Some(object.uid.as_str()) {
+            return left("is another object of that name by now");
+        }
+        if meta
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL))
+        {
+            return left("opted out by label");
+        }
+        Ok(Ok(live))
+    }
+
+    async fn patch<K>(
+        &self,
+        api: &Api<K>,
+        verb: &'static str,
+        object: &ObjectKey,
+        patch: &Value,
+    ) -> Result<Tried, WriteError>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(patch);
+        let call = api.patch(&object.name, &params, &patch);
+        bounded(verb, || object.to_string(), call).await?;
+        Ok(Tried::Written)
+    }
+
+    async fn delete<K>(
+        &self,
+        api: &Api<K>,
+        object: &ObjectKey,
+        read: &ObjectMeta,
+    ) -> Result<Tried, WriteError>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: read.uid.clone(),
+                resource_version: read.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        bounded(
+            "delete",
+            || object.to_string(),
+            api.delete(&object.name, &params),
+        )
+        .await?;
+        Ok(Tried::Written)
+    }
+}
+
+/// The resource of a kind that holds can be on.
+fn switchable(kind: ObjectKind) -> Option<ApiResource> {
+    fn of<K: Resource<DynamicType = ()>>() -> ApiResource {
+        ApiResource::erase::<K>(&())
+    }
+    match kind {
+        ObjectKind::ReplicationSource => Some(of::<ReplicationSource>()),
+        ObjectKind::PersistentVolumeClaim => Some(of::<PersistentVolumeClaim>()),
+        _ => None,
+    }
+}

@@ -1,0 +1,136 @@
+//! Objects as the API server sends them in, records out. Pure; what cannot be understood is left out.
+
+mod snapshots;
+mod storage;
+mod volsync;
+mod workload;
+
+pub use snapshots::{content, snapshot, snapshot_class};
+pub use storage::{Failure, claim, failure, storage_class, volume};
+pub use volsync::{destination, run, source, source_schema};
+pub use workload::{LeanPod, deployment, lease, namespace, pod};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+
+use crate::api::OPT_OUT_LABEL;
+use crate::holds::{HOLD_ANNOTATION, Hold};
+use crate::model::records::Meta;
+use crate::model::{Sym, Uid};
+
+/// Longest message kept as evidence.
+const MAX_MESSAGE: usize = 512;
+
+/// The first of a message that may be of any length.
+pub fn cut(message: &str) -> Arc<str> {
+    let end = message
+        .char_indices()
+        .map(|(at, _)| at)
+        .take_while(|at| *at <= MAX_MESSAGE)
+        .last();
+    match end {
+        Some(end) if message.len() > MAX_MESSAGE => format!("{}…", &message[..end]).into(),
+        _ => message.into(),
+    }
+}
+
+fn meta(from: &ObjectMeta) -> Option<Meta> {
+    Some(Meta {
+        namespace: sym(from.namespace.as_deref().unwrap_or_default()),
+        name: sym(from.name.as_deref()?),
+        uid: Uid::from(from.uid.as_deref()?),
+        created: from.creation_timestamp.as_ref()?.0,
+        deleting: from.deletion_timestamp.as_ref().map(|Time(at)| *at),
+        opted_out: has(from.labels.as_ref(), OPT_OUT_LABEL),
+    })
+}
+
+fn sym(text: &str) -> Sym {
+    Sym::from(text)
+}
+
+fn some_sym(text: Option<&String>) -> Option<Sym> {
+    text.filter(|text| !text.is_empty()).map(|text| sym(text))
+}
+
+fn has(map: Option<&BTreeMap<String, String>>, key: &str) -> bool {
+    map.is_some_and(|map| map.contains_key(key))
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
+    meta.annotations.as_ref()?.get(key)
+}
+
+fn hold(meta: &ObjectMeta) -> Option<Hold> {
+    Hold::parse(annotation(meta, HOLD_ANNOTATION)?)
+}
+
+fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references
+        .as_ref()?
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+}
+
+/// Bytes of a quantity such as `10Gi`; what cannot be read counts as nothing.
+fn bytes(quantity: Option<&Quantity>) -> u64 {
+    let Some(Quantity(text)) = quantity else {
+        return 0;
+    };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: f64 = match &text[digits.len()..] {
+        "" => 1.0,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        "Pi" => 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        "Ei" => 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return text.parse::<f64>().map_or(0, whole),
+    };
+    digits
+        .parse::<f64>()
+        .map_or(0, |number| whole(number * factor))
+}
+
+/// A float as whole bytes; the cast saturates at both ends.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(number: f64) -> u64 {
+    number.ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("10Gi", 10 << 30)]
+    #[case("1.5Gi", 3 << 29)]
+    #[case("1500m", 2)]
+    #[case("5G", 5_000_000_000)]
+    #[case("1e9", 1_000_000_000)]
+    #[case("12345", 12345)]
+    #[case("much", 0)]
+    #[case("-1", 0)]
+    fn reads_quantities(#[case] text: &str, #[case] expected: u64) {
+        assert_eq!(bytes(Some(&Quantity(text.to_owned()))), expected);
+    }
+
+    #[test]
+    fn cuts_between_characters() {
+        let cut = cut(&"ä".repeat(1000));
+        assert!(cut.len() <= MAX_MESSAGE + 4 && cut.ends_with('…'));
+        assert_eq!(&*super::cut("short"), "short");
+    }
+}

@@ -1,0 +1,98 @@
+//! Snapshots, their contents and classes.
+
+use super::{bytes, controller, cut, has, meta, some_sym, sym};
+use crate::api::snapshot::{
+    VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
+};
+use crate::api::volsync;
+use crate::locks::LockPatterns;
+use crate::model::Uid;
+use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, Trouble};
+use crate::watch::Patterns;
+
+/// A VolumeSnapshot.
+pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot> {
+    let meta = meta(&object.metadata)?;
+    let labels = object.metadata.labels.as_ref();
+    let status = object.status.as_ref();
+    let populating = labels.is_some_and(|labels| {
+        labels
+            .keys()
+            .any(|key| key.starts_with(volsync::POPULATOR_LABEL_PREFIX))
+    });
+    let protection = if has(labels, volsync::DO_NOT_DELETE_LABEL) {
+        Some(Protection::DoNotDelete)
+    } else if populating {
+        Some(Protection::Populating)
+    } else if status.is_some_and(|status| status.volume_group_snapshot_name.is_some()) {
+        Some(Protection::Group)
+    } else {
+        None
+    };
+    let source = controller(&object.metadata).filter(|owner| {
+        owner.kind == "ReplicationSource" && owner.api_version.starts_with(volsync::GROUP)
+    });
+    let by_volsync = labels.and_then(|labels| labels.get(volsync::CREATED_BY_LABEL));
+    Some(Snapshot {
+        source_claim: some_sym(object.spec.source.persistent_volume_claim_name.as_ref()),
+        class: some_sym(object.spec.volume_snapshot_class_name.as_ref()),
+        ready: status.and_then(|status| status.ready_to_use),
+        content: status.and_then(|s| some_sym(s.bound_volume_snapshot_content_name.as_ref())),
+        restore_size: status
+            .and_then(|s| s.restore_size.as_ref())
+            .map(|size| bytes(Some(size))),
+        error: trouble(
+            status.and_then(|s| s.error.as_ref()),
+            &meta,
+            patterns.of(None),
+        ),
+        source: source.map(|owner| Uid::from(&*owner.uid)),
+        by_volsync: by_volsync.is_some_and(|by| by == volsync::CREATED_BY_VOLSYNC),
+        protection,
+        meta,
+    })
+}
+
+/// A VolumeSnapshotContent.
+pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Content> {
+    let meta = meta(&object.metadata)?;
+    let status = object.status.as_ref();
+    let spec = &object.spec;
+    Some(Content {
+        driver: sym(&spec.driver),
+        snapshot: spec.volume_snapshot_ref.uid.as_deref().map(Uid::from),
+        deletes: spec.deletion_policy == "Delete",
+        volume_handle: some_sym(spec.source.volume_handle.as_ref()),
+        handle: status.and_then(|status| some_sym(status.snapshot_handle.as_ref())),
+        seen_by_sidecar: status.is_some(),
+        error: trouble(
+            status.and_then(|status| status.error.as_ref()),
+            &meta,
+            patterns.of(Some(&spec.driver)),
+        ),
+        meta,
+    })
+}
+
+/// A VolumeSnapshotClass.
+pub fn snapshot_class(object: &VolumeSnapshotClass) -> Option<SnapshotClass> {
+    Some(SnapshotClass {
+        name: sym(object.metadata.name.as_deref()?),
+        driver: sym(&object.spec.driver),
+    })
+}
+
+/// The error in a status. One without a time is dated to the object's creation.
+fn trouble(
+    error: Option<&VolumeSnapshotError>,
+    meta: &crate::model::records::Meta,
+    patterns: &LockPatterns,
+) -> Option<Trouble> {
+    let error = error?;
+    let message = error.message.as_deref().unwrap_or_default();
+    Some(Trouble {
+        since: error.time.as_ref().map_or(meta.created, |time| time.0),
+        nature: patterns.nature(message),
+        message: cut(message),
+    })
+}

@@ -1,0 +1,137 @@
+//! Claims, volumes, classes, and what Events say of claims.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1 as storage;
+
+use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym};
+use crate::api::{snapshot, volsync};
+use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
+use crate::model::{ProvisioningError, Sym, Uid};
+
+/// Set by the scheduler on a claim that waits for its first consumer.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Set by the persistent volume controller when it asks an external provisioner.
+const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+
+/// A PersistentVolumeClaim.
+pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
+    let spec = object.spec.as_ref()?;
+    let phase = match object
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+    {
+        Some("Bound") => ClaimPhase::Bound,
+        Some("Lost") => ClaimPhase::Lost,
+        _ => ClaimPhase::Pending,
+    };
+    let requests = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref());
+    Some(Claim {
+        meta: meta(&object.metadata)?,
+        phase,
+        class: some_sym(spec.storage_class_name.as_ref()),
+        volume: some_sym(spec.volume_name.as_ref()),
+        requested: bytes(requests.and_then(|requests| requests.get("storage"))),
+        node_selected: has(object.metadata.annotations.as_ref(), SELECTED_NODE),
+        provisioner: some_sym(annotation(&object.metadata, STORAGE_PROVISIONER)),
+        data_source: spec
+            .data_source_ref
+            .as_ref()
+            .map(|from| (from.api_group.as_deref(), &from.kind, &from.name))
+            .or_else(|| {
+                let from = spec.data_source.as_ref()?;
+                Some((from.api_group.as_deref(), &from.kind, &from.name))
+            })
+            .map(|(group, kind, name)| data_source(group, kind, name)),
+        copy_trigger: has(
+            object.metadata.annotations.as_ref(),
+            volsync::USE_COPY_TRIGGER,
+        ),
+        hold: hold(&object.metadata),
+    })
+}
+
+fn data_source(group: Option<&str>, kind: &str, name: &str) -> DataSource {
+    match (group.unwrap_or_default(), kind) {
+        (snapshot::GROUP, "VolumeSnapshot") => DataSource::Snapshot(sym(name)),
+        ("", "PersistentVolumeClaim") => DataSource::Claim(sym(name)),
+        (volsync::GROUP, "ReplicationDestination") => DataSource::Destination(sym(name)),
+        _ => DataSource::Other,
+    }
+}
+
+/// A PersistentVolume of a CSI driver.
+pub fn volume(object: &PersistentVolume) -> Option<Volume> {
+    let spec = object.spec.as_ref()?;
+    let csi = spec.csi.as_ref()?;
+    Some(Volume {
+        name: sym(object.metadata.name.as_deref()?),
+        driver: sym(&csi.driver),
+        handle: sym(&csi.volume_handle),
+        claim: spec
+            .claim_ref
+            .as_ref()
+            .and_then(|claim| claim.uid.as_deref())
+            .map(Uid::from),
+    })
+}
+
+/// A StorageClass.
+pub fn storage_class(object: &storage::StorageClass) -> Option<StorageClass> {
+    Some(StorageClass {
+        name: sym(object.metadata.name.as_deref()?),
+        provisioner: sym(&object.provisioner),
+        waits_for_consumer: object.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
+    })
+}
+
+/// What a `ProvisioningFailed` Event says.
+pub struct Failure {
+    /// The claim.
+    pub claim: Uid,
+    /// CSI driver that wrote it.
+    pub driver: Sym,
+    /// When it said so first.
+    pub first: Timestamp,
+    /// What it said last.
+    pub error: ProvisioningError,
+}
+
+/// A `ProvisioningFailed` Event. The provisioner names itself `<driver>_<pod>_<uuid>`.
+pub fn failure(event: &Event) -> Option<Failure> {
+    let claim = Uid::from(event.involved_object.uid.as_deref()?);
+    let component = event
+        .reporting_component
+        .as_deref()
+        .filter(|component| !component.is_empty())
+        .or_else(|| event.source.as_ref()?.component.as_deref())?;
+    let series = event
+        .series
+        .as_ref()
+        .and_then(|series| series.last_observed_time.as_ref());
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    let made = event.event_time.as_ref().map(|time| time.0);
+    let at = [series.map(|time| time.0), last, made]
+        .into_iter()
+        .flatten()
+        .max()?;
+    let first = event
+        .first_timestamp
+        .as_ref()
+        .map(|time| time.0)
+        .or(made)
+        .unwrap_or(at);
+    Some(Failure {
+        claim,
+        driver: sym(component.split('_').next()?),
+        first: first.min(at),
+        error: ProvisioningError {
+            at,
+            message: cut(event.message.as_deref()?),
+        },
+    })
+}

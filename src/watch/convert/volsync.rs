@@ -1,0 +1,105 @@
+//! Sources, destinations, the schema of sources, and our own runs.
+
+use std::sync::Arc;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+
+use super::{has, hold, meta, some_sym, sym};
+use crate::api::remediation::Remediation;
+use crate::api::volsync::{ReplicationDestination, ReplicationSource};
+use crate::model::SourceSchema;
+use crate::model::records::{Destination, GitOps, Mover, Run, Source};
+
+/// Labels with which Flux and Argo CD mark what they re-create.
+const FLUX_LABELS: [&str; 2] = [
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+];
+const ARGO_LABEL: &str = "argocd.argoproj.io/instance";
+const ARGO_ANNOTATION: &str = "argocd.argoproj.io/tracking-id";
+
+/// A ReplicationSource.
+pub fn source(object: &ReplicationSource) -> Option<Source> {
+    let spec = &object.spec;
+    let mover = if spec.kopia.is_some() {
+        Mover::Kopia
+    } else if spec.mover().is_some() {
+        Mover::Job
+    } else if spec.syncthing.is_some() {
+        Mover::Syncthing
+    } else if spec.external.is_some() {
+        Mover::External
+    } else {
+        Mover::Unknown
+    };
+    let labels = object.labels();
+    let gitops = if FLUX_LABELS.iter().any(|label| labels.contains_key(*label)) {
+        Some(GitOps::Flux)
+    } else if labels.contains_key(ARGO_LABEL)
+        || has(object.metadata.annotations.as_ref(), ARGO_ANNOTATION)
+    {
+        Some(GitOps::Argo)
+    } else {
+        None
+    };
+    let status = object.status.as_ref();
+    Some(Source {
+        meta: meta(&object.metadata)?,
+        claim: some_sym(spec.source_pvc.as_ref()),
+        mover,
+        copies: spec.copies(),
+        paused: spec.paused == Some(true) || spec.suspend == Some(true),
+        syncing: status
+            .and_then(|status| status.last_sync_start_time.as_ref())
+            .map(|time| time.0),
+        hold: hold(&object.metadata),
+        gitops,
+    })
+}
+
+/// A ReplicationDestination.
+pub fn destination(object: &ReplicationDestination) -> Option<Destination> {
+    let image = object
+        .status
+        .as_ref()
+        .and_then(|status| status.latest_image.as_ref());
+    let latest_image = image
+        .filter(|image| image.kind == "VolumeSnapshot")
+        .map(|image| sym(&image.name));
+    Some(Destination {
+        meta: meta(&object.metadata)?,
+        latest_image,
+    })
+}
+
+/// A Remediation.
+pub fn run(object: &Remediation) -> Option<Run> {
+    Some(Run {
+        meta: meta(&object.metadata)?,
+        object: Arc::new(object.clone()),
+    })
+}
+
+/// Which field the served version of the CRD has to switch a source off.
+pub fn source_schema(crd: &CustomResourceDefinition) -> SourceSchema {
+    let version = crd
+        .spec
+        .versions
+        .iter()
+        .find(|version| version.name == "v1alpha1" && version.served);
+    let schema = version.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let Some(spec) = schema.and_then(|schema| schema.properties.as_ref()?.get("spec")) else {
+        return SourceSchema::Unknown;
+    };
+    let has = |field| {
+        spec.properties
+            .as_ref()
+            .is_some_and(|fields| fields.contains_key(field))
+    };
+    match (has("suspend"), has("paused")) {
+        (true, _) => SourceSchema::Suspend,
+        (false, true) => SourceSchema::Paused,
+        (false, false) => SourceSchema::Neither,
+    }
+}

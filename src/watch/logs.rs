@@ -1,0 +1,149 @@
+//! Follows the logs of every replica of every watched driver's provisioner; each line is read once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{AsyncBufReadExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+use kube::{Api, Client};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::convert::cut;
+use super::{Changes, Patterns, Store};
+use crate::config::Config;
+use crate::model::{Change, Model, Refusal, Sym, Uid, Witness};
+
+/// Pause before a log that ended, or could not be opened, is opened again.
+const REOPEN: Duration = Duration::from_secs(2);
+
+/// A log that says nothing for this long is opened again: a connection may have died unseen.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// One container whose log is followed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Tail {
+    driver: Sym,
+    namespace: Sym,
+    pod: Sym,
+    uid: Uid,
+    container: Sym,
+}
+
+/// Follows what there is to follow as it comes and goes, until the model's task ends.
+pub async fn follow_provisioners(
+    client: Client,
+    config: Arc<Config>,
+    patterns: Arc<Patterns>,
+    store: Store,
+    changes: Changes,
+) {
+    let mut views = store.views();
+    let mut tasks = JoinSet::new();
+    let mut followed: HashMap<Uid, AbortHandle> = HashMap::new();
+    while views.changed().await.is_ok() {
+        let tails = store.read(|model| tails(model, &config));
+        followed.retain(|uid, task| {
+            let wanted = tails.iter().any(|tail| tail.uid == *uid);
+            if !wanted {
+                task.abort();
+            }
+            wanted
+        });
+        for tail in tails {
+            followed.entry(tail.uid.clone()).or_insert_with(|| {
+                tasks.spawn(follow(
+                    client.clone(),
+                    tail,
+                    patterns.clone(),
+                    changes.clone(),
+                ))
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+/// The containers to follow.
+fn tails(model: &Model, config: &Config) -> Vec<Tail> {
+    let mut tails = Vec::new();
+    for class in model.storage_classes.iter() {
+        let Some(driver) = config.drivers.find(&class.provisioner) else {
+            continue;
+        };
+        let Some(provisioner) = model.provisioner(&class.provisioner) else {
+            continue;
+        };
+        tails.extend(
+            model
+                .replicas(&provisioner)
+                .filter(|replica| replica.pod.running)
+                .filter(|replica| replica.pod.containers.contains(&driver.container))
+                .map(|replica| Tail {
+                    driver: class.provisioner.clone(),
+                    namespace: replica.pod.meta.namespace.clone(),
+                    pod: replica.pod.meta.name.clone(),
+                    uid: replica.pod.meta.uid.clone(),
+                    container: driver.container.clone(),
+                }),
+        );
+    }
+    tails
+}
+
+async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, changes: Changes) {
+    let api: Api<Pod> = Api::namespaced(client, &tail.namespace);
+    let mut read_to: Option<Timestamp> = None;
+    while !changes.is_closed() {
+        if let Err(error) = follow_once(&api, &tail, &patterns, &changes, &mut read_to).await {
+            tracing::debug!(pod = %tail.pod, container = %tail.container, %error, "log ended");
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}
+
+async fn follow_once(
+    api: &Api<Pod>,
+    tail: &Tail,
+    patterns: &Patterns,
+    changes: &Changes,
+    read_to: &mut Option<Timestamp>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // The API server rounds sinceTime to the second; what comes twice is dropped below.
+    let since = read_to.and_then(|at| at.checked_sub(SignedDuration::from_secs(1)).ok());
+    let params = LogParams {
+        container: Some(tail.container.to_string()),
+        follow: true,
+        timestamps: true,
+        since_time: since,
+        ..LogParams::default()
+    };
+    let mut lines = api.log_stream(&tail.pod, &params).await?.lines();
+    while let Some(line) = tokio::time::timeout(IDLE, lines.try_next()).await?? {
+        let Some((stamp, text)) = line.split_once(' ') else {
+            continue;
+        };
+        let Ok(at) = stamp.parse::<Timestamp>() else {
+            continue;
+        };
+        if read_to.is_some_and(|read_to| at <= read_to) {
+            continue;
+        }
+        *read_to = Some(at);
+        let Some(key) = patterns.of(Some(&tail.driver)).find(text) else {
+            continue;
+        };
+        let refusal = Refusal {
+            driver: tail.driver.clone(),
+            key,
+            witness: Witness::Log(tail.uid.clone()),
+            first: at,
+            at,
+            message: cut(text),
+        };
+        changes.send(Change::Refused(refusal)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! One watch: raw events of the API server in, records and the state of the reading out.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event as KubeEvent;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+use super::{Changes, Patterns, convert};
+use crate::model::{Change, Delta, Kind, Reading, Refusal, SourceSchema, Sym, Witness};
+
+/// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
+const WATCH_SECONDS: u32 = 60;
+
+/// How often it is asked whether an API that was absent is there now.
+const ABSENT_RETRY: Duration = Duration::from_secs(15);
+
+/// Where the events of one watch go.
+pub struct Sink<T> {
+    kind: Kind,
+    changes: Changes,
+    wrap: fn(Delta<T>) -> Change,
+}
+
+/// The model's task has ended, and so does the watch.
+struct Closed;
+
+impl<T> Sink<T> {
+    /// A sink for records of `kind`.
+    pub fn new(kind: Kind, changes: Changes, wrap: fn(Delta<T>) -> Change) -> Self {
+        Self {
+            kind,
+            changes,
+            wrap,
+        }
+    }
+
+    async fn put(&self, delta: Delta<T>) -> Result<(), Closed> {
+        self.changes
+            .send((self.wrap)(delta))
+            .await
+            .map_err(|_| Closed)
+    }
+
+    async fn reading(&self, reading: Reading) -> Result<(), Closed> {
+        let change = Change::Read(self.kind, reading, Timestamp::now());
+        self.changes.send(change).await.map_err(|_| Closed)
+    }
+}
+
+/// Follows all objects of one kind until the model's task ends.
+///
+/// After any error the list is read again from the start: only a whole list proves that nothing was missed.
+pub async fn follow<K, T>(
+    api: Api<K>,
+    fields: &str,
+    sink: Sink<T>,
+    convert: impl Fn(&K) -> Option<T> + Send,
+) where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut backoff = DefaultBackoff::default();
+    loop {
+        let Err(error) = follow_once(&api, fields, &sink, &convert, &mut backoff).await else {
+            return;
+        };
+        let absent = is_absent(&error);
+        let reading = if absent {
+            Reading::Absent
+        } else {
+            Reading::Failing(error.to_string())
+        };
+        if !absent {
+            tracing::warn!(kind = sink.kind.as_str(), %error, "watch failed");
+        } else if sink
+            .put(Delta::Restart)
+            .await
+            .and(sink.put(Delta::Complete).await)
+            .is_err()
+        {
+            return;
+        }
+        if sink.reading(reading).await.is_err() {
+            return;
+        }
+        let pause = if absent {
+            ABSENT_RETRY
+        } else {
+            backoff.next().unwrap_or(ABSENT_RETRY)
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// `Ok` when the model's task has ended.
+async fn follow_once<K, T>(
+    api: &Api<K>,
+    fields: &str,
+    sink: &Sink<T>,
+    convert: &(impl Fn(&K) -> Option<T> + Send),
+    backoff: &mut DefaultBackoff,
+) -> Result<(), watcher::Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut events = watcher(api.clone(), config(fields)).boxed();
+    while let Some(event) = events.try_next().await? {
+        let sent = match event {
+            Event::Init => sink.put(Delta::Restart).await,
+            Event::InitApply(object) | Event::Apply(object) => match convert(&object) {
+                Some(record) => sink.put(Delta::Put(record)).await,
+                None => sink.put(removal(&object)).await,
+            },
+            Event::Delete(object) => sink.put(removal(&object)).await,
+            Event::InitDone => {
+                kube::runtime::utils::Backoff::reset(backoff);
+                match sink.put(Delta::Complete).await {
+                    Ok(()) => sink.reading(Reading::Live).await,
+                    closed => closed,
+                }
+            }
+        };
+        if sent.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn config(fields: &str) -> watcher::Config {
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    if fields.is_empty() {
+        config
+    } else {
+        config.fields(fields)
+    }
+}
+
+fn removal<K: Resource, T>(object: &K) -> Delta<T> {
+    Delta::Remove {
+        namespace: Sym::from(object.meta().namespace.as_deref().unwrap_or_default()),
+        name: Sym::from(object.meta().name.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Whether the API server does not serve this kind at all.
+fn is_absent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    }
+}
+
+/// Follows `ProvisioningFailed` Events of claims. Snapshots keep their error in their status; claims do not.
+pub async fn follow_events(api: Api<KubeEvent>, changes: Changes, patterns: Arc<Patterns>) {
+    const FIELDS: &str = "reason=ProvisioningFailed,involvedObject.kind=PersistentVolumeClaim";
+    let sink = Sink::new(
+        Kind::Events,
+        changes,
+        |delta: Delta<convert::Failure>| match delta {
+            Delta::Put(failure) => Change::ProvisioningFailed(failure.claim, failure.error),
+            Delta::Restart | Delta::Remove { .. } | Delta::Complete => Change::Nothing,
+        },
+    );
+    let refused = sink.changes.clone();
+    let convert = move |event: &KubeEvent| {
+        let failure = convert::failure(event)?;
+        if let Some(key) = patterns
+            .of(Some(&failure.driver))
+            .find(&failure.error.message)
+        {
+            let refusal = Refusal {
+                driver: failure.driver.clone(),
+                key,
+                witness: Witness::Event,
+                first: failure.first,
+                at: failure.error.at,
+                message: failure.error.message.clone(),
+            };
+            // A full queue costs one of many repetitions of the same Event.
+            let _ = refused.try_send(Change::Refused(refusal));
+        }
+        Some(failure)
+    };
+    follow(api, FIELDS, sink, convert).await;
+}
+
+/// Follows the CRD of ReplicationSource: which field switches one off.
+pub async fn follow_source_schema(api: Api<CustomResourceDefinition>, changes: Changes) {
+    const NAME: &str = "metadata.name=replicationsources.volsync.backube";
+    let mut backoff = DefaultBackoff::default();
+    loop {
+        let mut events = watcher(api.clone(), config(NAME)).boxed();
+        loop {
+            let schema = match events.try_next().await {
+                Ok(Some(Event::Apply(crd) | Event::InitApply(crd))) => convert::source_schema(&crd),
+                Ok(Some(Event::Delete(_))) => SourceSchema::Unknown,
+                Ok(Some(Event::Init | Event::InitDone)) => continue,
+                Ok(None) | Err(_) => break,
+            };
+            if changes.send(Change::SourceSchema(schema)).await.is_err() {
+                return;
+            }
+        }
+        if changes
+            .send(Change::SourceSchema(SourceSchema::Unknown))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        tokio::time::sleep(backoff.next().unwrap_or(ABSENT_RETRY)).await;
+    }
+}
