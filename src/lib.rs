@@ -17,6 +17,7 @@ pub mod gates;
 pub mod holds;
 pub mod intake;
 pub mod kube_io;
+pub mod leader;
 pub mod locks;
 pub mod model;
 pub mod plan;

@@ -87,6 +87,10 @@ pub struct Approval {
     pub decision: Decision,
     /// Hash of the plan decided on; a decision on another plan counts for nothing.
     pub plan: String,
+    /// When; without it, an approval counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
     /// Who decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -145,6 +149,9 @@ pub struct RemediationStatus {
     /// Which time round; 1 the first.
     #[serde(default)]
     pub attempt: u32,
+    /// Term of the leader that wrote this last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<i32>,
     /// When the first step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

@@ -7,11 +7,13 @@ mod duration;
 mod file;
 mod percent;
 mod playbooks;
+mod window;
 
 pub use duration::Duration;
 pub use file::{ConfigError, load, parse};
 pub use percent::Percent;
 pub use playbooks::{Matcher, Playbook};
+pub use window::Window;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -375,6 +377,43 @@ pub struct Gates {
     pub cooldown: Duration,
     /// How long a run may wait for its gates before it fails.
     pub give_up_after: Duration,
+    /// How long the oldest finding must have stood.
+    pub minimum_age: Duration,
+    /// How long the driver must not have made a volume.
+    pub progress_within: Duration,
+    /// How often runs may begin.
+    pub budgets: Budgets,
+    /// After how many failed runs in a row no other begins until a person resets the breaker.
+    pub breaker_after: u32,
+    /// When runs may begin; where empty, at any time.
+    pub windows: Vec<Window>,
+    /// How long an approval counts.
+    pub approval_lasts: Duration,
+}
+
+/// How often runs may begin.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Budgets {
+    /// The span in which they are counted.
+    pub within: Duration,
+    /// Runs in the whole cluster.
+    pub per_cluster: u32,
+    /// Runs of one playbook.
+    pub per_playbook: u32,
+    /// Runs that restart the same provisioner.
+    pub per_object: u32,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            within: Duration::from_secs(24 * 3600),
+            per_cluster: 8,
+            per_playbook: 4,
+            per_object: 3,
+        }
+    }
 }
 
 impl Default for Gates {
@@ -384,6 +423,12 @@ impl Default for Gates {
             max_deletions_share: Percent::new(50),
             cooldown: Duration::from_secs(30 * 60),
             give_up_after: Duration::from_secs(6 * 3600),
+            minimum_age: Duration::from_secs(2 * 60),
+            progress_within: Duration::from_secs(60),
+            budgets: Budgets::default(),
+            breaker_after: 3,
+            windows: Vec::new(),
+            approval_lasts: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -24,6 +24,9 @@ pub struct Playbook {
     /// How many times it goes round when locks are found after the verification.
     #[serde(default = "Playbook::default_attempts")]
     pub attempts: u32,
+    /// Whether a person has to approve of each plan.
+    #[serde(default)]
+    pub approval: bool,
 }
 
 impl Playbook {
@@ -57,6 +60,7 @@ impl Default for Playbooks {
                     StepName::ResumeSources,
                 ],
                 attempts: Playbook::default_attempts(),
+                approval: false,
             },
         )]))
     }

@@ -21,7 +21,11 @@ pub async fn keep(controller: Controller) {
     while views.changed().await.is_ok() {
         let (at_once, in_turn) = due(&controller, &recent);
         let batch_due = last_batch.is_none_or(|at| at.elapsed() >= settings.every.0);
-        let batch = if batch_due { batch(in_turn, settings.batch) } else { Vec::new() };
+        let batch = if batch_due {
+            batch(in_turn, settings.batch)
+        } else {
+            Vec::new()
+        };
         if !batch.is_empty() {
             last_batch = Some(Instant::now());
         }
@@ -33,6 +37,9 @@ type Released = (ObjectKey, &'static str);
 
 fn due(controller: &Controller, recent: &Recent) -> (Vec<Released>, Vec<Released>) {
     let policy = controller.config.steps.resume_sources.policy();
+    if controller.writer.term().is_err() {
+        return (Vec::new(), Vec::new());
+    }
     controller.store.read(|model| {
         let (mut at_once, mut in_turn) = (Vec::new(), Vec::new());
         for (held, due) in holds::due(model, policy, Timestamp::now()) {
@@ -66,7 +73,11 @@ fn batch(in_turn: Vec<Released>, sources: u32) -> Vec<Released> {
         .collect()
 }
 
-async fn release(controller: &Controller, due: impl Iterator<Item = Released>, recent: &mut Recent) {
+async fn release(
+    controller: &Controller,
+    due: impl Iterator<Item = Released>,
+    recent: &mut Recent,
+) {
     let tries = futures::stream::iter(due).map(|(object, why)| async move {
         let tried = controller.writer.release(&object).await;
         (object, why, tried)
@@ -84,7 +95,9 @@ async fn release(controller: &Controller, due: impl Iterator<Item = Released>, r
                 error.kind()
             }
         };
-        controller.own.write("release", object.kind.as_str(), outcome);
+        controller
+            .own
+            .write("release", object.kind.as_str(), outcome);
         if tried.is_ok() {
             recent.note(object);
         }

@@ -86,18 +86,26 @@ impl Controller {
     /// Runs that are not over, and those that are but still show holds.
     fn open_runs(&self) -> Vec<(String, String)> {
         let mut runs: Vec<_> = self.store.read(|model| {
-            if !model.freshness.trusted(Kind::Remediations) {
+            if self.writer.term().is_err() || !model.freshness.trusted(Kind::Remediations) {
                 return Vec::new();
             }
             let open = model.runs.iter().filter(|run| {
                 let status = run.object.status.as_ref();
                 status.is_none_or(|status| !status.phase.finished() || !status.holds.is_empty())
             });
-            open.map(|run| (run.meta.created, run.meta.namespace.to_string(), run.meta.name.to_string()))
-                .collect()
+            open.map(|run| {
+                (
+                    run.meta.created,
+                    run.meta.namespace.to_string(),
+                    run.meta.name.to_string(),
+                )
+            })
+            .collect()
         });
         runs.sort();
-        runs.into_iter().map(|(_, namespace, name)| (namespace, name)).collect()
+        runs.into_iter()
+            .map(|(_, namespace, name)| (namespace, name))
+            .collect()
     }
 
     /// Goes on with one run until it has to wait; says until when at the latest.
@@ -113,7 +121,14 @@ impl Controller {
         loop {
             let view = self.store.view();
             let next = self.store.read(|model| {
-                steps::next(&run, model, &view.findings, &self.config, facts.as_ref(), Timestamp::now())
+                steps::next(
+                    &run,
+                    model,
+                    &view.findings,
+                    &self.config,
+                    facts.as_ref(),
+                    Timestamp::now(),
+                )
             });
             match next {
                 Move::Record(status) => run = self.record(&api, run, *status).await?,
@@ -121,7 +136,9 @@ impl Controller {
                 Move::Examine => {
                     let client = self.writer.client();
                     let driver = &run.spec.driver;
-                    facts = Some(examine(client, &self.store, &self.patterns, &self.config, driver).await);
+                    facts = Some(
+                        examine(client, &self.store, &self.patterns, &self.config, driver).await,
+                    );
                 }
                 Move::Act(intents) => {
                     self.act(name, intents, recent).await;
@@ -134,7 +151,10 @@ impl Controller {
 
     /// Does what was asked for, except what was just done and has not been seen yet. What fails is asked for again.
     async fn act(&self, run: &str, intents: Vec<Intent>, recent: &mut Recent) {
-        let due: Vec<_> = intents.into_iter().filter(|intent| recent.is_news(intent.object())).collect();
+        let due: Vec<_> = intents
+            .into_iter()
+            .filter(|intent| recent.is_news(intent.object()))
+            .collect();
         let tries = futures::stream::iter(due).map(|intent| async move {
             let tried = self.writer.perform(&intent).await;
             (intent, tried)
@@ -184,25 +204,43 @@ impl Controller {
         status: RemediationStatus,
     ) -> Result<Remediation, WriteError> {
         let name = run.name_any();
+        let term = self.writer.term()?;
         self.tell(&name, run.status.as_ref(), &status);
-        run.status = Some(status);
+        run.status = Some(RemediationStatus {
+            term: Some(term.number),
+            ..status
+        });
         run.metadata.managed_fields = None;
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         let call = api.replace_status(&name, &params, &run);
-        bounded("record the status of", || format!("Remediation {name}"), call).await
+        bounded(
+            "record the status of",
+            || format!("Remediation {name}"),
+            call,
+        )
+        .await
     }
 
     /// Says in log and metrics what a new status says.
     fn tell(&self, name: &str, before: Option<&RemediationStatus>, after: &RemediationStatus) {
         let known = before.map_or(&[][..], |before| &before.steps);
         for (at, record) in after.steps.iter().enumerate() {
-            let Some(finished) = record.finished_at else { continue };
-            if known.get(at).is_some_and(|known| known.finished_at.is_some()) {
+            let Some(finished) = record.finished_at else {
+                continue;
+            };
+            if known
+                .get(at)
+                .is_some_and(|known| known.finished_at.is_some())
+            {
                 continue;
             }
             let seconds = finished.duration_since(record.started_at).as_secs_f64();
             let outcome = format!("{:?}", record.phase).to_lowercase();
-            self.own.step_finished(record.step.as_str(), &outcome, seconds);
+            self.own
+                .step_finished(record.step.as_str(), &outcome, seconds);
             let (step, message) = (record.step.as_str(), &record.message);
             tracing::info!(run = name, step, outcome, message, "step ended");
         }

@@ -14,7 +14,10 @@ pub struct Recent {
 impl Recent {
     /// Remembers for so long.
     pub fn new(for_: Duration) -> Self {
-        Self { for_, at: HashMap::new() }
+        Self {
+            for_,
+            at: HashMap::new(),
+        }
     }
 
     /// The object was written now.
@@ -25,6 +28,8 @@ impl Recent {
 
     /// Whether it was not written lately.
     pub fn is_news(&self, object: &ObjectKey) -> bool {
-        self.at.get(object).is_none_or(|at| at.elapsed() >= self.for_)
+        self.at
+            .get(object)
+            .is_none_or(|at| at.elapsed() >= self.for_)
     }
 }

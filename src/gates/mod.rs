@@ -3,17 +3,24 @@
 //! All gates are asked and all answers shown. What a gate cannot tell, it treats as closed. No gate is asked
 //! before something is released or resumed.
 
+mod approval;
 mod blast_radius;
+mod breaker;
+mod budget;
 mod confirmed;
 mod cooldown;
 mod freshness;
 mod kill_switch;
+mod minimum_age;
 mod mode;
 mod one_run;
+mod progress;
 mod snapshotter;
 #[cfg(test)]
 mod tests;
+mod window;
 
+pub use breaker::{RESET_ANNOTATION, failures_in_a_row};
 pub use kill_switch::STOP_ANNOTATION;
 
 use jiff::Timestamp;
@@ -70,15 +77,21 @@ pub trait Gate: Sync {
 }
 
 /// Every gate, in the order they are shown.
-pub const GATES: [&dyn Gate; 8] = [
+pub const GATES: [&dyn Gate; 14] = [
     &mode::Mode,
     &kill_switch::KillSwitch,
     &freshness::Freshness,
     &confirmed::Confirmed,
+    &minimum_age::MinimumAge,
+    &progress::Progress,
     &snapshotter::Snapshotter,
     &one_run::OneRun,
     &cooldown::Cooldown,
+    &budget::Budget,
+    &breaker::Breaker,
+    &window::InWindow,
     &blast_radius::BlastRadius,
+    &approval::Approval,
 ];
 
 /// What every gate says before a run begins.

@@ -61,6 +61,7 @@ impl Desk {
             return Ok(accepted);
         }
         let mut made = self.turn.lock().await;
+        self.writer.term()?;
         for (cause, alerts) in causes {
             accepted
                 .remediations

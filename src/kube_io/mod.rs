@@ -29,6 +29,9 @@ pub enum WriteError {
         /// What came back.
         source: Box<kube::Error>,
     },
+    /// Another replica leads by now.
+    #[error("not written: this replica does not lead")]
+    NotLeader,
     /// It was not answered; whether it was done is seen by looking.
     #[error(
         "failed to {verb} {object}: no answer within {}",
@@ -46,6 +49,7 @@ impl WriteError {
     /// A class of error; a metric label.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::NotLeader => "not_leader",
             Self::NoAnswer { .. } => "no_answer",
             Self::Api { source, .. } => match &**source {
                 kube::Error::Api(status) if status.code == 409 => "conflict",

@@ -18,6 +18,7 @@ use crate::api::volsync::ReplicationSource;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
 use crate::config::Config;
 use crate::holds::Hold;
+use crate::leader::{Leadership, Term};
 use crate::model::{ObjectKey, ObjectKind};
 use crate::plan::why_kept;
 use crate::steps::Intent;
@@ -42,17 +43,31 @@ pub struct Writer {
     store: Store,
     patterns: Arc<Patterns>,
     config: Arc<Config>,
+    leadership: Leadership,
 }
 
 impl Writer {
     /// A writer by `client`, which must not repeat requests: see [`super::writing`].
-    pub fn new(client: Client, store: Store, patterns: Arc<Patterns>, config: Arc<Config>) -> Self {
+    pub fn new(
+        client: Client,
+        store: Store,
+        patterns: Arc<Patterns>,
+        config: Arc<Config>,
+        leadership: Leadership,
+    ) -> Self {
         Self {
             client,
             store,
             patterns,
             config,
+            leadership,
         }
+    }
+
+    /// The term in which a write may be made now. It is asked for just before each one: a process that was
+    /// frozen between deciding and writing finds it over.
+    pub fn term(&self) -> Result<Term, WriteError> {
+        self.leadership.term().ok_or(WriteError::NotLeader)
     }
 
     /// The client it writes by.
@@ -200,6 +215,7 @@ impl Writer {
             ..PatchParams::default()
         };
         let patch = Patch::Merge(patch);
+        self.term()?;
         let call = api.patch(&object.name, &params, &patch);
         bounded(verb, || object.to_string(), call).await?;
         Ok(Tried::Written)
@@ -221,6 +237,7 @@ impl Writer {
             }),
             ..DeleteParams::default()
         };
+        self.term()?;
         bounded(
             "delete",
             || object.to_string(),

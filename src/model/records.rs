@@ -96,6 +96,8 @@ pub struct Volume {
     pub handle: Sym,
     /// The claim bound to it.
     pub claim: Option<Uid>,
+    /// When it was made.
+    pub created: Timestamp,
 }
 
 /// A VolumeSnapshot.

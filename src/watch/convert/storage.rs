@@ -69,6 +69,7 @@ pub fn volume(object: &PersistentVolume) -> Option<Volume> {
     let spec = object.spec.as_ref()?;
     let csi = spec.csi.as_ref()?;
     Some(Volume {
+        created: object.metadata.creation_timestamp.as_ref()?.0,
         name: sym(object.metadata.name.as_deref()?),
         driver: sym(&csi.driver),
         handle: sym(&csi.volume_handle),

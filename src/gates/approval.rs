@@ -1,0 +1,73 @@
+//! Gate `approval`: where the playbook asks for it, a person has approved of exactly this plan, lately.
+
+use jiff::Timestamp;
+
+use super::{Gate, Situation, Verdict};
+use crate::api::remediation::Decision;
+
+pub(super) struct Approval;
+
+impl Gate for Approval {
+    fn name(&self) -> &'static str {
+        "approval"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let Some(playbook) = situation
+            .config
+            .playbooks
+            .0
+            .get(&situation.run.spec.playbook)
+        else {
+            return closed(
+                situation,
+                "the playbook is not in the configuration".to_owned(),
+            );
+        };
+        if !playbook.approval {
+            return Verdict::Open;
+        }
+        let Some(plan) = situation.plan else {
+            return closed(
+                situation,
+                "there is no plan that could be approved".to_owned(),
+            );
+        };
+        let Some(approval) = &situation.run.spec.approval else {
+            return closed(
+                situation,
+                format!("nobody has approved of plan {}", plan.hash),
+            );
+        };
+        let by = approval.by.as_deref().unwrap_or("somebody");
+        if approval.plan != plan.hash {
+            return closed(
+                situation,
+                format!(
+                    "{by} decided on plan {}, and it is {} by now",
+                    approval.plan, plan.hash
+                ),
+            );
+        }
+        let lasts = situation.config.gates.approval_lasts;
+        let ends = |at: Timestamp| at.checked_add(lasts.signed());
+        match (approval.decision, approval.at.map(ends)) {
+            (Decision::Rejected, _) => {
+                closed(situation, format!("{by} rejected plan {}", plan.hash))
+            }
+            (Decision::Approved, Some(Ok(ends))) if situation.now < ends => Verdict::Open,
+            (Decision::Approved, _) => closed(
+                situation,
+                format!("the approval by {by} is older than {lasts}"),
+            ),
+        }
+    }
+}
+
+fn closed(situation: &Situation<'_>, reason: String) -> Verdict {
+    let name = situation.run.metadata.name.as_deref().unwrap_or("NAME");
+    Verdict::Closed {
+        reason,
+        opens: format!("with locksmith approve {name}"),
+    }
+}

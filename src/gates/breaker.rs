@@ -1,0 +1,60 @@
+//! Gate `breaker`: the last runs have not all failed. Doing again what did not help, does not help.
+
+use super::{Gate, Situation, Verdict};
+use crate::api::remediation::Phase;
+use crate::model::Model;
+
+/// Annotation of a Remediation up to which, that one included, failures count no more. `locksmith reset` sets it.
+pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";
+
+pub(super) struct Breaker;
+
+impl Gate for Breaker {
+    fn name(&self) -> &'static str {
+        "breaker"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let most = situation.config.gates.breaker_after;
+        let failed = failures_in_a_row(situation.model);
+        if failed < most {
+            return Verdict::Open;
+        }
+        Verdict::Closed {
+            reason: format!("the last {failed} runs failed"),
+            opens: "with locksmith reset, once a person has found out why".to_owned(),
+        }
+    }
+}
+
+/// How many runs in a row have failed, up to now, since one succeeded or a person reset the breaker.
+///
+/// Only runs that began count: one that waited in vain for its gates has tried nothing.
+pub fn failures_in_a_row(model: &Model) -> u32 {
+    let mut runs: Vec<_> = model
+        .runs
+        .iter()
+        .filter_map(|run| {
+            let status = run.object.status.as_ref()?;
+            status.started_at?;
+            Some((
+                status.finished_at?,
+                &run.meta.uid,
+                status.phase,
+                &run.object.metadata,
+            ))
+        })
+        .collect();
+    runs.sort_by_key(|(finished, uid, ..)| (*finished, *uid));
+    let reset = |meta: &kube::core::ObjectMeta| {
+        meta.annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(RESET_ANNOTATION))
+    };
+    let failed = runs
+        .iter()
+        .rev()
+        .take_while(|(_, _, phase, meta)| *phase != Phase::Succeeded && !reset(meta))
+        .filter(|(_, _, phase, _)| *phase == Phase::Failed);
+    u32::try_from(failed.count()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,83 @@
+//! Gate `budget`: the cluster, the playbook and the provisioner have not been worked on too often lately.
+//!
+//! Counted from the Remediations themselves, so that a restart forgets nothing.
+
+use jiff::Timestamp;
+
+use super::{Gate, Situation, Verdict};
+use crate::api::remediation::Remediation;
+use crate::model::Uid;
+use crate::plan::{Plan, StepName};
+
+pub(super) struct Budget;
+
+impl Gate for Budget {
+    fn name(&self) -> &'static str {
+        "budget"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let budgets = &situation.config.gates.budgets;
+        let Ok(from) = situation.now.checked_sub(budgets.within.signed()) else {
+            return Verdict::Open;
+        };
+        let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
+        let others = situation
+            .model
+            .runs
+            .iter()
+            .filter(|run| run.meta.uid.as_str() != me);
+        let mut begun: Vec<(Timestamp, &Remediation)> = others
+            .filter_map(|run| Some((run.object.status.as_ref()?.started_at?, &*run.object)))
+            .filter(|(at, _)| *at > from)
+            .collect();
+        begun.sort_by_key(|(at, _)| *at);
+        let spent = |most: u32, what: &str, counts: &dyn Fn(&Remediation) -> bool| {
+            let counted: Vec<_> = begun
+                .iter()
+                .filter(|(_, run)| counts(run))
+                .map(|(at, _)| *at)
+                .collect();
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            // The budget is free again when so many of them have become too old that another fits.
+            let frees = counted.get(counted.len().checked_sub(most)?)?;
+            let opens = frees.checked_add(budgets.within.signed()).ok()?;
+            Some(Verdict::Closed {
+                reason: format!(
+                    "{} runs {what} within {}, and {most} are allowed",
+                    counted.len(),
+                    budgets.within
+                ),
+                opens: format!("at {opens:.0}"),
+            })
+        };
+        let playbook = &situation.run.spec.playbook;
+        let mine = situation.plan.and_then(restarted);
+        spent(budgets.per_cluster, "in the cluster", &|_| true)
+            .or_else(|| {
+                spent(budgets.per_playbook, "of this playbook", &|run| {
+                    run.spec.playbook == *playbook
+                })
+            })
+            .or_else(|| {
+                let mine = mine?;
+                spent(
+                    budgets.per_object,
+                    "that restarted the same provisioner",
+                    &|run| {
+                        let plan = run.status.as_ref().and_then(|status| status.plan.as_ref());
+                        plan.and_then(restarted) == Some(mine)
+                    },
+                )
+            })
+            .unwrap_or(Verdict::Open)
+    }
+}
+
+/// The provisioner's Deployment that a plan restarts.
+fn restarted(plan: &Plan) -> Option<&Uid> {
+    plan.step(StepName::RestartProvisioner)?
+        .targets
+        .first()
+        .map(|target| &target.object.uid)
+}

@@ -1,0 +1,145 @@
+//! Who leads: a Lease as last seen in, one [`Decision`] out. Pure.
+//!
+//! Times are of one process's own steady clock. What another wrote into the Lease is never compared with a clock
+//! here: a lease has expired when it has been seen unchanged for its whole duration, as client-go decides it
+//! (`leaderelection.go`), so that clocks may disagree by any amount.
+
+use std::time::{Duration, Instant};
+
+/// How long others wait before they take an unrenewed lease.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// How long the leader goes on without having renewed. Less than [`LEASE`] by more than one request may take.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause between two tries.
+pub const RETRY: Duration = Duration::from_secs(2);
+
+/// The Lease as it was read, and since when it has been the same.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// `spec.holderIdentity`; empty after a release.
+    pub holder: String,
+    /// `metadata.resourceVersion`.
+    pub version: String,
+    /// `spec.leaseTransitions`.
+    pub transitions: i32,
+    /// When this version was first seen here.
+    pub since: Instant,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// There is no Lease: make one.
+    Create,
+    /// It is ours: write it again, on exactly this version.
+    Renew,
+    /// It is nobody's, or its holder is silent: take it, on exactly this version.
+    Take,
+    /// It is another's. Look again then.
+    Wait(Instant),
+}
+
+/// What `me` does at `now` about the Lease as seen.
+pub fn decide(seen: Option<&Seen>, me: &str, now: Instant) -> Decision {
+    let Some(seen) = seen else {
+        return Decision::Create;
+    };
+    let expires = seen.since + LEASE;
+    if seen.holder == me {
+        Decision::Renew
+    } else if seen.holder.is_empty() || now >= expires {
+        Decision::Take
+    } else {
+        Decision::Wait(expires.min(now + RETRY))
+    }
+}
+
+/// Folds a reading in: the same version goes on being seen since it first was.
+pub fn observe(known: Option<Seen>, read: Seen) -> Seen {
+    match known {
+        Some(known) if known.version == read.version => known,
+        _ => read,
+    }
+}
+
+/// A time of leading. It ends by itself: whoever holds one has to ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Term {
+    /// `spec.leaseTransitions`: which term it is.
+    pub number: i32,
+    /// Until when it is certain.
+    pub valid_until: Instant,
+}
+
+impl Term {
+    /// The term that a write begun at `asked` gives: from then on and not from its answer, which may have been long
+    /// in coming.
+    pub fn from(asked: Instant, number: i32) -> Self {
+        Self {
+            number,
+            valid_until: asked + RENEW_DEADLINE,
+        }
+    }
+
+    /// Whether it still holds at `at`.
+    pub fn holds(&self, at: Instant) -> bool {
+        at < self.valid_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn seen(holder: &str, version: &str, since: Instant) -> Seen {
+        Seen {
+            holder: holder.to_owned(),
+            version: version.to_owned(),
+            transitions: 3,
+            since,
+        }
+    }
+
+    #[rstest]
+    #[case::ours("me", 0, Decision::Renew)]
+    #[case::ours_though_old("me", 60, Decision::Renew)]
+    #[case::released("", 0, Decision::Take)]
+    #[case::silent("other", 15, Decision::Take)]
+    fn decides(#[case] holder: &str, #[case] age: u64, #[case] expected: Decision) {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(age);
+        assert_eq!(decide(Some(&seen(holder, "1", start)), "me", now), expected);
+    }
+
+    #[test]
+    fn waits_for_another_and_no_longer_than_its_lease() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let other = seen("other", "1", start);
+        assert_eq!(decide(Some(&other), "me", at(1)), Decision::Wait(at(3)));
+        assert_eq!(decide(Some(&other), "me", at(14)), Decision::Wait(at(15)));
+        assert_eq!(decide(None, "me", at(0)), Decision::Create);
+    }
+
+    #[test]
+    fn only_a_new_version_starts_the_clock_again() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(9);
+        let known = seen("other", "1", start);
+        assert_eq!(
+            observe(Some(known.clone()), seen("other", "1", later)).since,
+            start
+        );
+        assert_eq!(observe(Some(known), seen("other", "2", later)).since, later);
+    }
+
+    #[test]
+    fn a_term_ends_before_anybody_else_may_take_the_lease() {
+        let asked = Instant::now();
+        let term = Term::from(asked, 1);
+        // Nobody can have seen the write before it was asked for.
+        assert!(!term.holds(asked + LEASE));
+        assert!(term.holds(asked + RENEW_DEADLINE - Duration::from_millis(1)));
+    }
+}

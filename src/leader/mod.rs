@@ -1,0 +1,238 @@
+//! Leadership by a Lease: of several replicas one acts. See [`decide`] for the rules.
+//!
+//! Published crates were measured and found wanting: none guards its writes by resourceVersion, bounds its calls
+//! and ends a term by itself all at once.
+
+mod decide;
+
+pub use decide::{Decision, Seen, Term, decide, observe};
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::kube_io::FIELD_MANAGER;
+
+/// Name of the Lease.
+pub const LEASE_NAME: &str = "locksmith";
+
+/// How long one call may take: less than what is left of a term when a renewal is late.
+const CALL: Duration = Duration::from_secs(3);
+
+/// Longer than any command runs.
+const A_COMMAND: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether this process leads, and until when. Cheap to clone.
+#[derive(Clone)]
+pub struct Leadership(watch::Receiver<Option<Term>>);
+
+impl Leadership {
+    /// The term, while it lasts.
+    pub fn term(&self) -> Option<Term> {
+        self.0.borrow().filter(|term| term.holds(Instant::now()))
+    }
+
+    /// Leadership for as long as the process lives: for a command a person runs by hand.
+    pub fn of_a_person() -> Self {
+        let always = Term {
+            number: 0,
+            valid_until: Instant::now() + A_COMMAND,
+        };
+        let (_, term) = watch::channel(Some(always));
+        Self(term)
+    }
+
+    /// Waits until this process leads.
+    pub async fn begun(&mut self) -> Option<Term> {
+        let lead = self
+            .0
+            .wait_for(|term| term.is_some_and(|term| term.holds(Instant::now())));
+        lead.await.ok().and_then(|term| *term)
+    }
+}
+
+/// Stands for leadership until `stop`, then releases the Lease if it is held.
+pub fn stand(
+    client: Client,
+    namespace: &str,
+    identity: String,
+    stop: CancellationToken,
+) -> (Leadership, impl Future<Output = ()> + use<>) {
+    let (publish, term) = watch::channel(None);
+    let candidate = Candidate {
+        api: Api::namespaced(client, namespace),
+        me: identity,
+        publish,
+    };
+    (Leadership(term), candidate.run(stop))
+}
+
+struct Candidate {
+    api: Api<Lease>,
+    me: String,
+    publish: watch::Sender<Option<Term>>,
+}
+
+impl Candidate {
+    async fn run(self, stop: CancellationToken) {
+        let mut seen: Option<Seen> = None;
+        loop {
+            let pause = match self.once(&mut seen).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    // The term is left to run out by itself: an answer that was lost may have been a yes.
+                    tracing::warn!(%error, "lease not renewed");
+                    decide::RETRY
+                }
+            };
+            if self
+                .publish
+                .borrow()
+                .is_some_and(|term| !term.holds(Instant::now()))
+            {
+                tracing::warn!("leadership lost");
+                self.publish.send_replace(None);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        if self.publish.send_replace(None).is_some()
+            && let Err(error) = self.release(seen).await
+        {
+            tracing::warn!(%error, "lease not released; it expires by itself");
+        }
+    }
+
+    /// One look and at most one write; says how long to pause.
+    async fn once(&self, seen: &mut Option<Seen>) -> Result<Duration, LeaseError> {
+        let lease = bounded(self.api.get_opt(LEASE_NAME)).await?;
+        *seen = lease
+            .as_ref()
+            .map(|lease| observe(seen.take(), read(lease)));
+        let asked = Instant::now();
+        let decision = decide(seen.as_ref(), &self.me, asked);
+        let written = match (&decision, lease) {
+            (Decision::Wait(until), _) => {
+                self.publish.send_replace(None);
+                return Ok(until.saturating_duration_since(asked));
+            }
+            (Decision::Create, _) | (_, None) => {
+                let lease = self.lease(None, 0);
+                bounded(self.api.create(&params(), &lease)).await?
+            }
+            (Decision::Renew | Decision::Take, Some(lease)) => {
+                let known = lease
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.lease_transitions)
+                    .unwrap_or(0);
+                let transitions = if decision == Decision::Take {
+                    known + 1
+                } else {
+                    known
+                };
+                let lease = self.lease(Some(lease), transitions);
+                bounded(self.api.replace(LEASE_NAME, &params(), &lease)).await?
+            }
+        };
+        let now_seen = read(&written);
+        if decision != Decision::Renew {
+            tracing::info!(identity = self.me, term = now_seen.transitions, "leading");
+        }
+        self.publish
+            .send_replace(Some(Term::from(asked, now_seen.transitions)));
+        *seen = Some(now_seen);
+        Ok(decide::RETRY)
+    }
+
+    /// The Lease as we would have it; its resourceVersion is that of `from`, so that nobody is overwritten.
+    fn lease(&self, from: Option<Lease>, transitions: i32) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let before = from.as_ref().and_then(|lease| lease.spec.as_ref());
+        let acquired = before
+            .filter(|spec| spec.holder_identity.as_deref() == Some(&*self.me))
+            .and_then(|spec| spec.acquire_time.clone());
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(LEASE_NAME.to_owned()),
+                resource_version: from.as_ref().and_then(ResourceExt::resource_version),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.me.clone()),
+                lease_duration_seconds: i32::try_from(decide::LEASE.as_secs()).ok(),
+                lease_transitions: Some(transitions),
+                acquire_time: acquired.or_else(|| Some(now.clone())),
+                renew_time: Some(now),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    /// Empties the holder, so that the next one need not wait.
+    async fn release(&self, seen: Option<Seen>) -> Result<(), LeaseError> {
+        let Some(lease) = bounded(self.api.get_opt(LEASE_NAME)).await? else {
+            return Ok(());
+        };
+        if seen.is_none() || read(&lease).holder != self.me {
+            return Ok(());
+        }
+        let transitions = read(&lease).transitions;
+        let mut lease = self.lease(Some(lease), transitions);
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = Some(String::new());
+        }
+        bounded(self.api.replace(LEASE_NAME, &params(), &lease)).await?;
+        tracing::info!("lease released");
+        Ok(())
+    }
+}
+
+/// Why a try failed.
+#[derive(Debug, thiserror::Error)]
+enum LeaseError {
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    #[error("no answer within {}", humantime::format_duration(CALL))]
+    NoAnswer,
+}
+
+async fn bounded<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, LeaseError> {
+    tokio::time::timeout(CALL, call)
+        .await
+        .map_err(|_| LeaseError::NoAnswer)?
+        .map_err(LeaseError::from)
+}
+
+fn read(lease: &Lease) -> Seen {
+    let spec = lease.spec.as_ref();
+    Seen {
+        holder: spec
+            .and_then(|spec| spec.holder_identity.clone())
+            .unwrap_or_default(),
+        version: lease.resource_version().unwrap_or_default(),
+        transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or(0),
+        since: Instant::now(),
+    }
+}
+
+fn params() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+/// Up to a fifth longer, so that candidates do not move in step.
+fn jittered(pause: Duration) -> Duration {
+    let nanos = Timestamp::now().subsec_nanosecond().unsigned_abs();
+    pause + pause.mul_f64(0.2 * f64::from(nanos % 1000) / 1000.0)
+}
