@@ -1,0 +1,1 @@
+//! Known states of a [`World`](super::world::World).
