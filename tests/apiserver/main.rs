@@ -1,0 +1,11 @@
+//! What only a real API server decides, asked of one.
+
+#[path = "../testbed/mod.rs"]
+mod testbed;
+
+mod faults;
+mod identities;
+mod kubelet;
+mod snapshots;
+mod start;
+mod writes;
