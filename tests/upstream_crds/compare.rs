@@ -11,12 +11,20 @@ pub fn differences(
     theirs: &CustomResourceDefinition,
 ) -> Vec<String> {
     let version = |crd: &CustomResourceDefinition| {
-        crd.spec.versions.iter().find(|version| version.storage).expect("a stored version").clone()
+        crd.spec
+            .versions
+            .iter()
+            .find(|version| version.storage)
+            .expect("a stored version")
+            .clone()
     };
     let (our_version, their_version) = (version(ours), version(theirs));
     let mut found = Vec::new();
     if (&ours.metadata.name, &our_version.name) != (&theirs.metadata.name, &their_version.name) {
-        found.push(format!("{:?} is compared with {:?}", ours.metadata.name, theirs.metadata.name));
+        found.push(format!(
+            "{:?} is compared with {:?}",
+            ours.metadata.name, theirs.metadata.name
+        ));
     }
     let schema = |version: Option<_>| version.and_then(|schema: Schema| schema.open_api_v3_schema);
     match (schema(our_version.schema), schema(their_version.schema)) {
@@ -31,16 +39,28 @@ type Schema =
 
 fn walk(ours: &JSONSchemaProps, theirs: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
     if kind(ours) != kind(theirs) {
-        found.push(format!("{path}: {} here, {} there", kind(ours), kind(theirs)));
+        found.push(format!(
+            "{path}: {} here, {} there",
+            kind(ours),
+            kind(theirs)
+        ));
         return;
     }
     let promised = theirs.required.as_deref().unwrap_or_default();
-    let needed = ours.required.iter().flatten().filter(|field| !promised.contains(field));
+    let needed = ours
+        .required
+        .iter()
+        .flatten()
+        .filter(|field| !promised.contains(field));
     found.extend(needed.map(|field| format!("{path}.{field}: needed here, optional there")));
 
     for (name, our_field) in ours.properties.iter().flatten() {
         let path = format!("{path}.{name}");
-        match theirs.properties.as_ref().and_then(|fields| fields.get(name)) {
+        match theirs
+            .properties
+            .as_ref()
+            .and_then(|fields| fields.get(name))
+        {
             Some(their_field) => walk(our_field, their_field, &path, found),
             None => found.push(format!("{path}: not there")),
         }

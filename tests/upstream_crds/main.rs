@@ -25,18 +25,26 @@ fn replication_source_is_a_subset_of_upstreams() {
 #[test]
 fn replication_destination_is_a_subset_of_upstreams() {
     if let Some(upstream) = upstream("replicationdestinations.yaml") {
-        assert_eq!(differences(&ReplicationDestination::crd(), &upstream), Vec::<String>::new());
+        assert_eq!(
+            differences(&ReplicationDestination::crd(), &upstream),
+            Vec::<String>::new()
+        );
     }
 }
 
 /// VolSync's own definition. Those files are too large to be copied in here and lie beside the tree.
 fn upstream(file: &str) -> Option<CustomResourceDefinition> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/upstream-crds").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/upstream-crds")
+        .join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
         // Not by eprintln!, which the test runner keeps to itself when a test passes.
-        writeln!(std::io::stderr(), "LEFT OUT: comparison with upstream, no {}", path.display())
-            .unwrap();
+        writeln!(
+            std::io::stderr(),
+            "LEFT OUT: comparison with upstream, no {}",
+            path.display()
+        )
+        .unwrap();
         return None;
     };
     Some(serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}")))
@@ -51,7 +59,11 @@ fn a_made_up_field_is_a_difference() {
     }});
     assert_eq!(compared(&ours, &theirs), [".suspend: not there"]);
     assert_eq!(compared(&theirs, &theirs), Vec::<String>::new());
-    assert_eq!(compared(&theirs, &ours), Vec::<String>::new(), "a subset may leave fields out");
+    assert_eq!(
+        compared(&theirs, &ours),
+        Vec::<String>::new(),
+        "a subset may leave fields out"
+    );
 }
 
 #[test]
@@ -66,7 +78,10 @@ fn another_type_is_a_difference_at_any_depth() {
     };
     assert_eq!(
         compared(&list("string"), &list("integer")),
-        [".conditions[].reason: string here, integer there", ".labels{}: string here, integer there"]
+        [
+            ".conditions[].reason: string here, integer there",
+            ".labels{}: string here, integer there"
+        ]
     );
 }
 
@@ -75,7 +90,10 @@ fn a_field_needed_here_and_optional_there_is_a_difference() {
     let theirs = json!({"type": "object", "properties": {"driver": {"type": "string"}}});
     let mut ours = theirs.clone();
     ours["required"] = json!(["driver"]);
-    assert_eq!(compared(&ours, &theirs), [".driver: needed here, optional there"]);
+    assert_eq!(
+        compared(&ours, &theirs),
+        [".driver: needed here, optional there"]
+    );
     assert_eq!(compared(&theirs, &ours), Vec::<String>::new());
 }
 

@@ -75,16 +75,16 @@ impl Timings {
             snapshot_operation: Duration::from_secs(2),
             provision_retry: Retry {
                 first: Duration::from_millis(500),
-                most: Duration::from_mins(5),
+                most: Duration::from_secs(300),
             },
             snapshot_retry: Retry {
                 first: Duration::from_secs(1),
-                most: Duration::from_mins(5),
+                most: Duration::from_secs(300),
             },
             container_start: Duration::from_secs(2),
             container_stop: Duration::from_secs(2),
             node_heartbeat: Duration::from_secs(10),
-            volsync_requeue: Duration::from_mins(1),
+            volsync_requeue: Duration::from_secs(60),
             // The rate limiter of controller-runtime.
             volsync_retry: Retry {
                 first: Duration::from_millis(5),
@@ -145,7 +145,7 @@ mod tests {
     fn a_retry_doubles_up_to_its_limit() {
         let retry = Retry {
             first: Duration::from_secs(1),
-            most: Duration::from_mins(5),
+            most: Duration::from_secs(300),
         };
         let waits: Vec<u64> = [1, 2, 3, 9, 10, 1000]
             .map(|n| retry.after(n).as_secs())

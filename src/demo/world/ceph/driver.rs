@@ -64,7 +64,7 @@ struct Call {
 
 impl Driver {
     /// Starts a process.
-    pub(in crate::demo::world) fn start(config: DriverConfig, ceph: Ceph, logs: Logs) -> Self {
+    pub(in crate::demo::world) fn start(config: DriverConfig, ceph: &Ceph, logs: Logs) -> Self {
         let process = Arc::new(Process {
             config,
             ceph: ceph.clone(),
@@ -258,7 +258,7 @@ mod tests {
             volume_operation: Duration::from_millis(5),
             snapshot_operation: Duration::from_millis(5),
         };
-        Driver::start(config, ceph.clone(), logs.clone())
+        Driver::start(config, ceph, logs.clone())
     }
 
     fn volume(name: &str) -> CreateVolume {

@@ -8,6 +8,7 @@ mod locks;
 mod rpc;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -178,20 +179,15 @@ impl Ceph {
 /// A handle as ceph-csi composes it: encoding version, length and name of the cluster id, pool, uuid.
 fn handle(name: &str) -> String {
     let digest = Sha256::digest(name.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let uuid = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-");
-    format!("0001-0009-rook-ceph-0000000000000001-{uuid}")
+    // A uuid's dashes come before these bytes.
+    let dashed = [4, 6, 8, 10];
+    let mut handle = "0001-0009-rook-ceph-0000000000000001-".to_owned();
+    for (index, byte) in digest.iter().take(16).enumerate() {
+        let dash = if dashed.contains(&index) { "-" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = write!(handle, "{dash}{byte:02x}");
+    }
+    handle
 }
 
 /// Where a driver process runs and how long its operations take.

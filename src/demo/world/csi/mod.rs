@@ -113,7 +113,7 @@ fn processes(
         volume_operation: timings.volume_operation,
         snapshot_operation: timings.snapshot_operation,
     };
-    let driver = Arc::new(Driver::start(driver_config, ceph.clone(), logs.clone()));
+    let driver = Arc::new(Driver::start(driver_config, ceph, logs.clone()));
     let (provisioner_lease, snapshotter_lease) = lease_names(&config.driver);
     let candidate = |manager: &'static str, lease: String| Candidate {
         actor: Actor::new(client.clone(), manager),

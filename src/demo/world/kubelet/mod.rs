@@ -27,7 +27,7 @@ use super::logs::Logs;
 #[derive(Debug)]
 struct Kubelet {
     scheduler: Actor,
-    kubelet: Actor,
+    node: Actor,
     config: WorldConfig,
     logs: Logs,
 }
@@ -41,24 +41,20 @@ pub(super) async fn start(
     let server = server::Server::bind(logs.clone()).await?;
     let kubelet = Kubelet {
         scheduler: Actor::new(client.clone(), "kube-scheduler"),
-        kubelet: Actor::new(client.clone(), "kubelet"),
+        node: Actor::new(client.clone(), "kubelet"),
         config: config.clone(),
         logs,
     };
     Ok(async move {
-        let nodes = node::report(
-            kubelet.kubelet.clone(),
-            kubelet.config.clone(),
-            server.port(),
-        );
+        let nodes = node::report(kubelet.node.clone(), kubelet.config.clone(), server.port());
         tokio::join!(nodes, server.serve(), run(kubelet));
     })
 }
 
 async fn run(kubelet: Kubelet) {
-    let pods = Controller::new(kubelet.kubelet.all::<Pod>(), watching());
+    let pods = Controller::new(kubelet.node.all::<Pod>(), watching());
     let mounting = pods.store();
-    let claims = kubelet.kubelet.all::<PersistentVolumeClaim>();
+    let claims = kubelet.node.all::<PersistentVolumeClaim>();
     let pods = pods.watches(claims, watching(), move |claim| {
         pods_mounting(&mounting, &claim)
     });

@@ -11,7 +11,7 @@ use crate::demo::world::logs::PodRef;
 
 /// Starts the containers of a Pod on one of our Nodes, unless a claim of it has no volume yet.
 pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), Error> {
-    if !matches!(claims::read(&kubelet.kubelet, pod).await?, Claims::Bound) {
+    if !matches!(claims::read(&kubelet.node, pod).await?, Claims::Bound) {
         return Ok(());
     }
     tokio::time::sleep(kubelet.config.timings.container_start).await;
@@ -19,9 +19,9 @@ pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), Error> {
     for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
         kubelet.logs.begin(&pod_ref, &container.name);
     }
-    let pods: Api<Pod> = kubelet.kubelet.within(&pod_ref.namespace);
+    let pods: Api<Pod> = kubelet.node.within(&pod_ref.namespace);
     match kubelet
-        .kubelet
+        .node
         .merge_status(&pods, &pod_ref.name, &status::running(pod))
         .await
     {
@@ -37,9 +37,9 @@ pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), Error> {
 pub(super) async fn stop(kubelet: &Kubelet, pod: &Pod) -> Result<(), Error> {
     tokio::time::sleep(kubelet.config.timings.container_stop).await;
     let pod_ref = PodRef::of(pod);
-    let pods: Api<Pod> = kubelet.kubelet.within(&pod_ref.namespace);
+    let pods: Api<Pod> = kubelet.node.within(&pod_ref.namespace);
     kubelet
-        .kubelet
+        .node
         .delete_now(&pods, &pod_ref.name, pod.uid())
         .await?;
     kubelet.logs.end(&pod_ref);

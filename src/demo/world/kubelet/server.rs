@@ -1,5 +1,6 @@
 //! The kubelet's `containerLogs` endpoint: a request of the API server in, a container's lines out.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 
 use axum::Router;
@@ -135,7 +136,8 @@ fn render(lines: &[Line], timestamps: bool) -> String {
     let mut text = String::new();
     for line in lines {
         if timestamps {
-            text.push_str(&format!("{:.9} ", line.at));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{:.9} ", line.at);
         }
         text.push_str(&line.text);
         text.push('\n');

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::VolSync;
+use super::{VolSync, metadata};
 use crate::api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::api::volsync::{
     COPY_TRIGGER, LATEST_COPY_STATUS, LATEST_COPY_TRIGGER, MoverOptions, ReplicationSource,
@@ -41,7 +41,7 @@ pub(super) async fn ensure_snapshot(
         }
         None => {
             let mut wanted = VolumeSnapshot::new(name, spec_of(claim, options));
-            wanted.metadata = volsync.metadata(source, name, true);
+            wanted.metadata = metadata(source, name, true);
             let Some(created) = volsync.actor.create(&snapshots, &wanted).await? else {
                 return Ok(None);
             };
@@ -90,11 +90,11 @@ pub(super) async fn ensure_restored(
     let size = options.capacity.clone().or(restore_size);
     let requests = size.map(|size| [("storage".to_owned(), size)].into());
     let requests = requests.or_else(|| original.resources.and_then(|resources| resources.requests));
-    let mut metadata = volsync.metadata(source, name, true);
+    let mut meta = metadata(source, name, true);
     // The scheduler's part in the life of the mover's Pod; without effect on an immediate class.
-    metadata.annotations = Some([(SELECTED_NODE.to_owned(), volsync.node.clone())].into());
+    meta.annotations = Some([(SELECTED_NODE.to_owned(), volsync.node.clone())].into());
     let wanted = PersistentVolumeClaim {
-        metadata,
+        metadata: meta,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: options.access_modes.clone().or(original.access_modes),
             storage_class_name: options

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::machine::{Machine, Next, State};
 use super::source::is_bound;
-use super::{Failure, Progress, VolSync};
+use super::{Failure, Progress, VolSync, metadata};
 use crate::api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::api::volsync::{MoverOptions, ReplicationDestination};
 use crate::demo::world::Error;
@@ -88,12 +88,11 @@ async fn synchronize(
     if !is_bound(&claim) || destination.spec.paused == Some(true) {
         return Ok(Progress::InProgress);
     }
-    let name = match claim.annotations().get(SNAPSHOT_NAME) {
-        Some(name) => name.clone(),
-        None => {
-            tokio::time::sleep(volsync.timings.mover).await;
-            name_snapshot(volsync, &claim).await?
-        }
+    let name = if let Some(name) = claim.annotations().get(SNAPSHOT_NAME) {
+        name.clone()
+    } else {
+        tokio::time::sleep(volsync.timings.mover).await;
+        name_snapshot(volsync, &claim).await?
     };
     let snapshot = ensure_snapshot(volsync, destination, options, &claim, &name).await?;
     // VolSync does not wait for the snapshot to be ready here.
@@ -127,7 +126,7 @@ async fn ensure_claim(
         .clone()
         .map(|size| [("storage".to_owned(), size)].into());
     let wanted = PersistentVolumeClaim {
-        metadata: volsync.metadata(destination, &name, false),
+        metadata: metadata(destination, &name, false),
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: options.access_modes.clone(),
             storage_class_name: options.storage_class_name.clone(),
@@ -199,7 +198,7 @@ async fn ensure_snapshot(
         volume_snapshot_class_name: options.volume_snapshot_class_name.clone(),
     };
     let mut wanted = VolumeSnapshot::new(name, spec);
-    wanted.metadata = volsync.metadata(destination, name, false);
+    wanted.metadata = metadata(destination, name, false);
     match volsync.actor.create(&snapshots, &wanted).await? {
         Some(created) => Ok(created),
         None => snapshots.get(name).await,

@@ -222,7 +222,7 @@ mod tests {
         let machine = machine();
         assert_eq!(
             machine.next(at("2026-06-23T08:59:00Z")),
-            Next::Idle(Some(Duration::from_mins(1)))
+            Next::Idle(Some(Duration::from_secs(60)))
         );
         assert_eq!(machine.next(at("2026-06-23T09:00:00Z")), Next::Begin);
         assert_eq!(machine.waiting(), State::WaitingForSchedule);
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(status["lastSyncStartTime"], Value::Null);
         assert_eq!(status["lastManualSync"], "a");
         assert_eq!(status["lastSyncDuration"], "1.500s");
-        assert_eq!(status["nextSyncTime"], "2026-06-23T09:00:01.5Z");
+        assert_eq!(status["nextSyncTime"], "2026-06-23T09:00:01Z");
     }
 
     #[test]

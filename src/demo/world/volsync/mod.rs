@@ -144,25 +144,25 @@ impl VolSync {
             other => Ok(other.map(drop)?),
         }
     }
-
-    /// Metadata of an object made for `owner`; a temporary one is deleted when the synchronisation is over.
-    fn metadata<K: Kind>(&self, owner: &K, name: &str, temporary: bool) -> kube::api::ObjectMeta {
-        let mut labels = vec![(CREATED_BY_LABEL.to_owned(), CREATED_BY_VOLSYNC.to_owned())];
-        if temporary {
-            labels.push((CLEANUP_LABEL.to_owned(), owner.uid().unwrap_or_default()));
-        }
-        kube::api::ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: owner.namespace(),
-            labels: Some(labels.into_iter().collect()),
-            owner_references: owner
-                .controller_owner_ref(&())
-                .map(|reference| vec![reference]),
-            ..kube::api::ObjectMeta::default()
-        }
-    }
 }
 
 /// Kinds that live in namespaces.
 trait Namespaced: Resource<Scope = k8s_openapi::NamespaceResourceScope> {}
 impl<K: Resource<Scope = k8s_openapi::NamespaceResourceScope>> Namespaced for K {}
+
+/// Metadata of an object made for `owner`; a temporary one is deleted when the synchronisation is over.
+fn metadata<K: Kind>(owner: &K, name: &str, temporary: bool) -> kube::api::ObjectMeta {
+    let mut labels = vec![(CREATED_BY_LABEL.to_owned(), CREATED_BY_VOLSYNC.to_owned())];
+    if temporary {
+        labels.push((CLEANUP_LABEL.to_owned(), owner.uid().unwrap_or_default()));
+    }
+    kube::api::ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: owner.namespace(),
+        labels: Some(labels.into_iter().collect()),
+        owner_references: owner
+            .controller_owner_ref(&())
+            .map(|reference| vec![reference]),
+        ..kube::api::ObjectMeta::default()
+    }
+}
