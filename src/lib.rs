@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod config;
+pub mod demo;
 pub mod findings;
 pub mod gates;
 pub mod holds;

@@ -3,6 +3,7 @@
 //! Upstream: `api/v1alpha1/replicationsource_types.go`. The `kopia` mover exists only in a fork.
 
 use k8s_openapi::api::core::v1::TypedLocalObjectReference;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -16,6 +17,8 @@ pub const GROUP: &str = "volsync.backube";
 pub const USE_COPY_TRIGGER: &str = "volsync.backube/use-copy-trigger";
 /// Annotation with which a person lets one copy through; never written here.
 pub const COPY_TRIGGER: &str = "volsync.backube/copy-trigger";
+/// Annotation VolSync writes on the claim to name the copy trigger last served.
+pub const LATEST_COPY_TRIGGER: &str = "volsync.backube/latest-copy-trigger";
 /// Annotation VolSync writes on the claim to say what became of the copy trigger.
 pub const LATEST_COPY_STATUS: &str = "volsync.backube/latest-copy-status";
 /// Value of [`LATEST_COPY_STATUS`] that confirms that VolSync is waiting.
@@ -110,6 +113,12 @@ pub struct MoverOptions {
     /// Class of the snapshots made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_snapshot_class_name: Option<String>,
+    /// Size of the PersistentVolumeClaims made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
+    /// Access modes of the PersistentVolumeClaims made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_modes: Option<Vec<String>>,
 }
 
 /// Options of the syncthing mover; none is used here.
@@ -180,6 +189,9 @@ pub struct ReplicationDestinationStatus {
     /// The image restores are made from; a snapshot named here is never deleted by us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_image: Option<TypedLocalObjectReference>,
+    /// When the synchronisation now running began; absent when none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_start_time: Option<Time>,
     /// When the last synchronisation completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,

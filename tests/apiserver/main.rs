@@ -8,4 +8,5 @@ mod identities;
 mod kubelet;
 mod snapshots;
 mod start;
+mod world_jam;
 mod writes;

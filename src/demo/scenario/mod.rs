@@ -1,0 +1,79 @@
+//! Known states of a [`World`](super::world::World), led there through its API as people and Flux would.
+
+mod app;
+mod playbook_jam;
+mod wait;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt};
+
+pub use app::{App, Restore};
+pub use playbook_jam::{Jam, Pending, playbook_jam};
+pub use wait::until;
+
+use super::world::{self, Actor};
+
+/// What scenarios write as: the manager name of Flux, as in a GitOps cluster.
+pub const MANAGER: &str = "kustomize-controller";
+
+/// Why a state was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused a request, or did not answer.
+    #[error("failed to write the scenario: {0}")]
+    Api(#[from] kube::Error),
+    /// The world could not be installed.
+    #[error(transparent)]
+    World(#[from] world::Error),
+    /// The actors did not do their part.
+    #[error("waited {0} s in vain for {1}")]
+    Timeout(u64, String),
+}
+
+/// An object and which one of its name it is.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Identity {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+}
+
+impl Identity {
+    /// Identifies `object`.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        }
+    }
+
+    /// Whether this is `namespace`/`name`.
+    pub fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace == namespace && self.name == name
+    }
+}
+
+/// Creates the namespaces that are missing.
+pub async fn namespaces(person: &Actor, names: &[&str]) -> Result<(), Error> {
+    for name in names {
+        let metadata = ObjectMeta {
+            name: Some((*name).to_owned()),
+            ..ObjectMeta::default()
+        };
+        person
+            .create(
+                &person.all(),
+                &Namespace {
+                    metadata,
+                    ..Namespace::default()
+                },
+            )
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The outcome of a CSI call that failed, worded as gRPC words it.
+
+/// gRPC codes that come up here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::demo::world) enum Code {
+    Aborted,
+    DeadlineExceeded,
+    NotFound,
+}
+
+/// A failed call.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[error("rpc error: code = {code:?} desc = {message}")]
+pub(in crate::demo::world) struct Status {
+    pub(in crate::demo::world) code: Code,
+    pub(in crate::demo::world) message: String,
+}
+
+impl Status {
+    /// Refused: an operation on `id` is under way. Also snapshot operations name a Volume ID here.
+    pub(super) fn locked(id: &str) -> Self {
+        Self {
+            code: Code::Aborted,
+            message: format!("an operation with the given Volume ID {id} already exists"),
+        }
+    }
+
+    /// The sidecar's timeout has passed.
+    pub(super) fn timed_out() -> Self {
+        Self {
+            code: Code::DeadlineExceeded,
+            message: "context deadline exceeded".to_owned(),
+        }
+    }
+
+    /// The volume or snapshot to work from does not exist.
+    pub(super) fn not_found(kind: &str, id: &str) -> Self {
+        Self {
+            code: Code::NotFound,
+            message: format!("source {kind} ID {id} not found"),
+        }
+    }
+
+    /// Whether the operation is certainly no longer under way (external-snapshotter's `isCSIFinalError`).
+    pub(in crate::demo::world) fn is_final(&self) -> bool {
+        match self.code {
+            Code::Aborted | Code::DeadlineExceeded => false,
+            Code::NotFound => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_worded_as_ceph_csi_does() {
+        let status = Status::locked("snapshot-0b4c");
+        assert_eq!(
+            status.to_string(),
+            "rpc error: code = Aborted desc = an operation with the given Volume ID snapshot-0b4c already exists"
+        );
+        assert!(!status.is_final());
+    }
+
+    #[test]
+    fn a_timeout_leaves_the_operation_open() {
+        let status = Status::timed_out();
+        assert_eq!(
+            status.to_string(),
+            "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+        );
+        assert!(!status.is_final());
+        assert!(Status::not_found("Volume", "x").is_final());
+    }
+}

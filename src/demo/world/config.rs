@@ -1,0 +1,55 @@
+//! What kind of cluster the world is.
+
+use super::timings::Timings;
+
+/// How a world is set up.
+#[derive(Clone, Debug)]
+pub struct WorldConfig {
+    /// How long everything takes.
+    pub timings: Timings,
+    /// Namespace of the provisioner.
+    pub namespace: String,
+    /// CSI driver, which is also the StorageClasses' provisioner.
+    pub driver: String,
+    /// Who owns the provisioner's Deployment.
+    pub layout: Layout,
+    /// Whether the provisioner's Pods have a `csi-snapshotter` container.
+    pub snapshotter: bool,
+    /// Wording of provisioning failures.
+    pub messages: ProvisionerMessages,
+    /// Names of the Nodes.
+    pub nodes: Vec<String>,
+}
+
+/// How the CSI driver is deployed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Layout {
+    /// Rook itself, to 1.19: `csi-rbdplugin-provisioner`.
+    Classic,
+    /// ceph-csi-operator, from Rook 1.18: `<driver>-ctrlplugin`, whose Pod template is kept as the operator made it.
+    OperatorManaged,
+}
+
+/// Versions of external-provisioner that word failures differently.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProvisionerMessages {
+    /// To 5.x: `failed to provision volume with StorageClass "…": ` in front.
+    Prefixed,
+    /// From 6.0: the error alone.
+    Plain,
+}
+
+impl WorldConfig {
+    /// A Rook cluster of three nodes with the classic provisioner.
+    pub fn new(timings: Timings) -> Self {
+        Self {
+            timings,
+            namespace: "rook-ceph".to_owned(),
+            driver: "rook-ceph.rbd.csi.ceph.com".to_owned(),
+            layout: Layout::Classic,
+            snapshotter: true,
+            messages: ProvisionerMessages::Plain,
+            nodes: ["k8s-0", "k8s-1", "k8s-2"].map(str::to_owned).into(),
+        }
+    }
+}

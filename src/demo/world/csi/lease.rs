@@ -1,0 +1,183 @@
+//! Leader election as both sidecars do it with client-go: a Lease in, one leader at a time out.
+//!
+//! Expiry is judged by when this candidate saw the Lease change, never by the times written in it. Nothing
+//! is released on exit (`ReleaseLeaderElectionOnExit` is off by default), so a successor waits it out.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use tokio::time::Instant;
+
+use crate::demo::world::actor::Actor;
+use crate::demo::world::timings::LeaseTimings;
+
+/// A candidate for one Lease.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) actor: Actor,
+    pub(super) namespace: String,
+    pub(super) lease: String,
+    /// The Pod's name.
+    pub(super) identity: String,
+    pub(super) timings: LeaseTimings,
+}
+
+/// The Lease as last seen to change.
+#[derive(Debug)]
+struct Observed {
+    version: Option<String>,
+    at: Instant,
+}
+
+impl Candidate {
+    /// Runs what `lead` makes whenever elected and ends it when deposed; never returns.
+    pub(super) async fn lead<Fut: Future<Output = ()>>(&self, lead: impl Fn() -> Fut) {
+        loop {
+            self.acquire().await;
+            tracing::info!(lease = self.lease, holder = self.identity, "leads");
+            tokio::select! {
+                () = self.hold() => tracing::info!(lease = self.lease, holder = self.identity, "lost the lease"),
+                () = lead() => {}
+            }
+        }
+    }
+
+    /// Returns once elected.
+    async fn acquire(&self) {
+        let mut observed = Observed {
+            version: None,
+            at: Instant::now(),
+        };
+        while !self.try_acquire(&mut observed).await {
+            tokio::time::sleep(self.timings.retry_period).await;
+        }
+    }
+
+    /// Returns once the Lease could not be renewed for the renew deadline.
+    async fn hold(&self) {
+        let mut renewed = Instant::now();
+        while renewed.elapsed() < self.timings.renew_deadline {
+            tokio::time::sleep(self.timings.retry_period).await;
+            let mut fresh = Observed {
+                version: None,
+                at: Instant::now(),
+            };
+            if self.try_acquire(&mut fresh).await {
+                renewed = Instant::now();
+            }
+        }
+    }
+
+    /// One try, cut off so that a stalled API server cannot keep a leader believing.
+    async fn try_acquire(&self, observed: &mut Observed) -> bool {
+        match tokio::time::timeout(self.timings.renew_deadline, self.write(observed)).await {
+            Ok(Ok(acquired)) => acquired,
+            Ok(Err(error)) => {
+                tracing::debug!(lease = self.lease, %error, "lease not written");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn write(&self, observed: &mut Observed) -> Result<bool, kube::Error> {
+        let leases: Api<Lease> = self.actor.within(&self.namespace);
+        let Some(mut lease) = leases.get_opt(&self.lease).await? else {
+            return Ok(self
+                .actor
+                .create(&leases, &self.claimed(None))
+                .await?
+                .is_some());
+        };
+        if observed.version != lease.metadata.resource_version {
+            *observed = Observed {
+                version: lease.metadata.resource_version.clone(),
+                at: Instant::now(),
+            };
+        }
+        let held = lease.spec.take().unwrap_or_default();
+        let expired = observed.at.elapsed() >= self.timings.duration;
+        if !may_take(held.holder_identity.as_deref(), &self.identity, expired) {
+            return Ok(false);
+        }
+        lease.spec = self.claimed(Some(held)).spec;
+        match self.actor.replace(&leases, &self.lease, &lease).await {
+            Ok(_) => Ok(true),
+            // Another candidate was quicker.
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn claimed(&self, held: Option<LeaseSpec>) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let held = held.unwrap_or_default();
+        let mine = held.holder_identity.as_deref() == Some(&self.identity);
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.lease.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.clone()),
+                lease_duration_seconds: Some(whole_seconds(self.timings.duration)),
+                acquire_time: if mine {
+                    held.acquire_time
+                } else {
+                    Some(now.clone())
+                },
+                renew_time: Some(now),
+                lease_transitions: Some(
+                    held.lease_transitions.unwrap_or_default() + i32::from(!mine),
+                ),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+}
+
+/// A free Lease, one's own, or one that has run out.
+fn may_take(holder: Option<&str>, me: &str, expired: bool) -> bool {
+    match holder {
+        None | Some("") => true,
+        Some(holder) => holder == me || expired,
+    }
+}
+
+/// The API takes whole seconds, at least one.
+fn whole_seconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis().div_ceil(1000))
+        .unwrap_or(i32::MAX)
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_taken_when_free_own_or_expired() {
+        for (holder, expired, taken) in [
+            (None, false, true),
+            (Some(""), false, true),
+            (Some("me"), false, true),
+            (Some("other"), false, false),
+            (Some("other"), true, true),
+        ] {
+            assert_eq!(
+                may_take(holder, "me", expired),
+                taken,
+                "{holder:?} expired={expired}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_are_written_in_whole_seconds() {
+        let seconds = [1, 1000, 1001, 137_000].map(|ms| whole_seconds(Duration::from_millis(ms)));
+        assert_eq!(seconds, [1, 1, 2, 137]);
+    }
+}

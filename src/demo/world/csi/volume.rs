@@ -1,0 +1,147 @@
+//! A provisioned image in, the PersistentVolume that stands for it out, and the way back.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    CSIPersistentVolumeSource, ObjectReference, PersistentVolume, PersistentVolumeClaim,
+    PersistentVolumeSpec,
+};
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
+
+use crate::demo::world::ceph::Image;
+
+/// Names the provisioner on a volume.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
+/// Name of the volume of `claim`, and of the request to create it.
+pub(super) fn name(claim: &PersistentVolumeClaim) -> String {
+    format!("pvc-{}", claim.uid().unwrap_or_default())
+}
+
+/// Bytes `claim` asks for.
+pub(super) fn requested(claim: &PersistentVolumeClaim) -> i64 {
+    let requests = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.resources.as_ref())
+        .and_then(|all| all.requests.as_ref());
+    requests
+        .and_then(|requests| requests.get("storage"))
+        .map_or(0, bytes)
+}
+
+/// The volume for `claim`, bound to it in advance.
+pub(super) fn of(
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+    image: &Image,
+) -> PersistentVolume {
+    let spec = claim.spec.clone().unwrap_or_default();
+    let claim_ref = ObjectReference {
+        resource_version: claim.resource_version(),
+        ..claim.object_ref(&())
+    };
+    PersistentVolume {
+        metadata: ObjectMeta {
+            name: Some(name(claim)),
+            annotations: Some([(PROVISIONED_BY.to_owned(), class.provisioner.clone())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeSpec {
+            access_modes: spec.access_modes,
+            capacity: Some(BTreeMap::from([(
+                "storage".to_owned(),
+                Quantity(image.bytes.to_string()),
+            )])),
+            claim_ref: Some(claim_ref),
+            csi: Some(CSIPersistentVolumeSource {
+                driver: class.provisioner.clone(),
+                fs_type: Some("ext4".to_owned()),
+                volume_handle: image.handle.clone(),
+                ..CSIPersistentVolumeSource::default()
+            }),
+            persistent_volume_reclaim_policy: class
+                .reclaim_policy
+                .clone()
+                .or_else(|| Some("Delete".to_owned())),
+            storage_class_name: class.metadata.name.clone(),
+            volume_mode: spec.volume_mode,
+            ..PersistentVolumeSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The handle to delete when `volume` was provisioned by `driver` and nobody is to use it again.
+pub(super) fn released_handle(volume: &PersistentVolume, driver: &str) -> Option<String> {
+    let spec = volume.spec.as_ref()?;
+    let released = volume.status.as_ref()?.phase.as_deref() == Some("Released");
+    let delete = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
+    let ours = volume
+        .annotations()
+        .get(PROVISIONED_BY)
+        .is_some_and(|by| by == driver);
+    (released && delete && ours).then(|| spec.csi.as_ref().map(|csi| csi.volume_handle.clone()))?
+}
+
+/// Bytes in the notations claims use; what cannot be read counts as none.
+fn bytes(quantity: &Quantity) -> i64 {
+    let text = quantity.0.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: i64 = match &text[digits.len()..] {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => 0,
+    };
+    digits
+        .parse::<i64>()
+        .map_or(0, |number| number.saturating_mul(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_claims_give_them() {
+        let sizes = ["5Gi", "1073741824", "1G", "512Mi", "2Ti", "much"]
+            .map(|text| bytes(&Quantity(text.to_owned())));
+        assert_eq!(
+            sizes,
+            [5 << 30, 1 << 30, 1_000_000_000, 512 << 20, 2 << 40, 0]
+        );
+    }
+
+    #[test]
+    fn only_a_released_volume_of_the_driver_is_deleted() {
+        let volume = |phase: &str, policy: &str| {
+            serde_json::from_value::<PersistentVolume>(json!({
+                "metadata": {"annotations": {"pv.kubernetes.io/provisioned-by": "d"}},
+                "spec": {"persistentVolumeReclaimPolicy": policy, "csi": {"driver": "d", "volumeHandle": "h"}},
+                "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        assert_eq!(
+            released_handle(&volume("Released", "Delete"), "d").as_deref(),
+            Some("h")
+        );
+        assert_eq!(
+            released_handle(&volume("Released", "Delete"), "other"),
+            None
+        );
+        assert_eq!(released_handle(&volume("Released", "Retain"), "d"), None);
+        assert_eq!(released_handle(&volume("Bound", "Delete"), "d"), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! A client of an API server in, a living cluster out: kubelets, CSI sidecars, a Ceph driver, VolSync.
+//!
+//! Every actor is an ordinary API client with a field manager of its own, watches what the real one
+//! watches and writes what the real one writes. None of them knows of the others: they meet in the API
+//! server, and in two places where real ones meet elsewhere, the [`Ceph`] backend and the containers' [`Logs`].
+//!
+//! ```text
+//! kubelet    Pods ─► scheduled, running, gone; serves their logs
+//! csi        a provisioner Pod ─► its sidecars, each led by a Lease ─► volumes and snapshots
+//! ceph       the driver inside each of these Pods, its locks, and the backend they share
+//! volsync    ReplicationSources and -Destinations ─► snapshots, temporary claims; the volume populator
+//! operator   ceph-csi-operator: owns the provisioner's Deployment
+//! ```
+
+mod actor;
+pub mod ceph;
+mod config;
+mod control;
+mod csi;
+mod events;
+mod install;
+mod klog;
+mod kubelet;
+mod logs;
+mod names;
+mod operator;
+mod timings;
+mod volsync;
+mod workloads;
+
+use std::fmt;
+
+use kube::Client;
+use tokio::task::JoinSet;
+
+pub use actor::Actor;
+pub use ceph::{Ceph, HeldLock, Scope};
+pub use config::{Layout, ProvisionerMessages, WorldConfig};
+pub use install::{IMMEDIATE_CLASS, SNAPSHOT_CLASS, WAITING_CLASS};
+pub use logs::{Logs, PodRef};
+pub use names::{lease_names, provisioner_deployment};
+pub use timings::{LeaseTimings, Retry, Timings};
+
+/// What an actor can run into. Actors retry; only what starts the world returns it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused a request, or did not answer.
+    #[error("failed to reach an agreement with the API server: {0}")]
+    Api(#[from] kube::Error),
+    /// The API server went away while something was awaited.
+    #[error("failed to wait for the API server: {0}")]
+    Wait(#[from] kube::runtime::wait::Error),
+    /// The CSI driver refused a call, or did not answer.
+    #[error("failed to get the driver to act: {0}")]
+    Driver(String),
+    /// VolSync cannot go on with a synchronisation.
+    #[error("failed to synchronise: {0}")]
+    Sync(String),
+    /// The kubelet's key pair.
+    #[error("failed to make the kubelet's certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The kubelet's port.
+    #[error("failed to listen for log requests: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// The running actors; they end when this is dropped.
+pub struct World {
+    client: Client,
+    config: WorldConfig,
+    ceph: Ceph,
+    logs: Logs,
+    actors: JoinSet<()>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Starts every actor on the API server behind `client`.
+    ///
+    /// The kinds of VolSync and of the snapshot controller have to be installed there already; what the
+    /// actors work on comes with [`World::install`].
+    pub async fn start(client: Client, config: WorldConfig) -> Result<Self, Error> {
+        let (ceph, logs) = (Ceph::default(), Logs::default());
+        let mut actors = JoinSet::new();
+        actors.spawn(kubelet::start(&client, &config, logs.clone()).await?);
+        actors.spawn(csi::run(
+            client.clone(),
+            config.clone(),
+            ceph.clone(),
+            logs.clone(),
+        ));
+        actors.spawn(volsync::run(client.clone(), config.clone()));
+        if config.layout == Layout::OperatorManaged {
+            actors.spawn(operator::run(client.clone(), config.clone()));
+        }
+        Ok(Self {
+            client,
+            config,
+            ceph,
+            logs,
+            actors,
+        })
+    }
+
+    /// Creates the namespaces, classes and workloads a Rook cluster has; what exists already stays as it is.
+    pub async fn install(&self) -> Result<(), Error> {
+        install::install(&self.client, &self.config).await
+    }
+
+    /// The storage backend: the place to break and to mend things.
+    pub fn ceph(&self) -> &Ceph {
+        &self.ceph
+    }
+
+    /// What the containers wrote.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// How this world was set up.
+    pub fn config(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// An API client writing as `manager`, for what a person or Flux would do.
+    pub fn person(&self, manager: &'static str) -> Actor {
+        Actor::new(self.client.clone(), manager)
+    }
+
+    /// Ends every actor and waits until all have ended. Objects stay as they are.
+    pub async fn shutdown(mut self) {
+        self.actors.shutdown().await;
+    }
+}

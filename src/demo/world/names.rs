@@ -1,0 +1,53 @@
+//! Names that several actors, and their readers, have to agree on.
+
+use super::config::{Layout, WorldConfig};
+
+/// Containers of a provisioner's Pod that are looked for by name.
+pub(super) const PROVISIONER_CONTAINER: &str = "csi-provisioner";
+pub(super) const SNAPSHOTTER_CONTAINER: &str = "csi-snapshotter";
+pub(super) const DRIVER_CONTAINER: &str = "csi-rbdplugin";
+
+/// Written by the scheduler on a claim that waits for its first consumer.
+pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+/// The Leases of external-provisioner and of external-snapshotter: held independently of each other.
+pub fn lease_names(driver: &str) -> (String, String) {
+    let driver = driver.replace('.', "-");
+    let snapshotter = format!("external-snapshotter-leader-{driver}");
+    (driver, snapshotter)
+}
+
+/// The Deployment of the provisioner; also the value of its Pods' label `app`.
+pub fn provisioner_deployment(config: &WorldConfig) -> String {
+    match config.layout {
+        Layout::Classic => "csi-rbdplugin-provisioner".to_owned(),
+        Layout::OperatorManaged => format!("{}-ctrlplugin", config.driver),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::world::Timings;
+
+    #[test]
+    fn leases_are_named_as_rook_has_them() {
+        let (provisioner, snapshotter) = lease_names("rook-ceph.rbd.csi.ceph.com");
+        assert_eq!(provisioner, "rook-ceph-rbd-csi-ceph-com");
+        assert_eq!(
+            snapshotter,
+            "external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com"
+        );
+    }
+
+    #[test]
+    fn the_deployment_is_named_by_its_owner() {
+        let mut config = WorldConfig::new(Timings::fast());
+        assert_eq!(provisioner_deployment(&config), "csi-rbdplugin-provisioner");
+        config.layout = Layout::OperatorManaged;
+        assert_eq!(
+            provisioner_deployment(&config),
+            "rook-ceph.rbd.csi.ceph.com-ctrlplugin"
+        );
+    }
+}

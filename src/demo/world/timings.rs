@@ -1,0 +1,165 @@
+//! How long everything takes: as in a Rook cluster, or shrunk so that a test sees the same order of events.
+
+use std::time::Duration;
+
+/// Every duration of the world.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    /// Leader election of both sidecars.
+    pub lease: LeaseTimings,
+    /// A sidecar's `--timeout` of one gRPC call.
+    pub grpc_timeout: Duration,
+    /// A volume operation of a healthy backend.
+    pub volume_operation: Duration,
+    /// A snapshot operation of a healthy backend.
+    pub snapshot_operation: Duration,
+    /// external-provisioner's `--retry-interval-start` and `-max`.
+    pub provision_retry: Retry,
+    /// external-snapshotter's `--retry-interval-start` and `-max`.
+    pub snapshot_retry: Retry,
+    /// From a Pod's binding to its containers being ready.
+    pub container_start: Duration,
+    /// From a Pod's deletion to its containers having ended.
+    pub container_stop: Duration,
+    /// A kubelet's report of its Node.
+    pub node_heartbeat: Duration,
+    /// VolSync's look at a synchronisation in progress.
+    pub volsync_requeue: Duration,
+    /// VolSync's retries after an error.
+    pub volsync_retry: Retry,
+    /// VolSync's mover copying the data.
+    pub mover: Duration,
+    /// Retries of actors the others have no figures for.
+    pub retry: Retry,
+}
+
+/// Leader election, as client-go names it.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseTimings {
+    /// A lease not renewed for this long may be taken.
+    pub duration: Duration,
+    /// A leader that could not renew for this long gives up.
+    pub renew_deadline: Duration,
+    /// Between two tries.
+    pub retry_period: Duration,
+}
+
+/// Exponential backoff, doubling.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// After the first failure.
+    pub first: Duration,
+    /// Never longer than this.
+    pub most: Duration,
+}
+
+impl Retry {
+    /// The wait after `failures` failures in a row, counted from one.
+    pub fn after(self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        self.first.saturating_mul(1 << doublings).min(self.most)
+    }
+}
+
+impl Timings {
+    /// As Rook and VolSync deploy them.
+    pub fn real() -> Self {
+        Self {
+            lease: LeaseTimings {
+                duration: Duration::from_secs(137),
+                renew_deadline: Duration::from_secs(107),
+                retry_period: Duration::from_secs(26),
+            },
+            grpc_timeout: Duration::from_secs(150),
+            volume_operation: Duration::from_secs(1),
+            snapshot_operation: Duration::from_secs(2),
+            provision_retry: Retry {
+                first: Duration::from_millis(500),
+                most: Duration::from_secs(300),
+            },
+            snapshot_retry: Retry {
+                first: Duration::from_secs(1),
+                most: Duration::from_secs(300),
+            },
+            container_start: Duration::from_secs(2),
+            container_stop: Duration::from_secs(2),
+            node_heartbeat: Duration::from_secs(10),
+            volsync_requeue: Duration::from_secs(60),
+            // The rate limiter of controller-runtime.
+            volsync_retry: Retry {
+                first: Duration::from_millis(5),
+                most: Duration::from_secs(1000),
+            },
+            mover: Duration::from_secs(20),
+            retry: Retry {
+                first: Duration::from_millis(100),
+                most: Duration::from_secs(30),
+            },
+        }
+    }
+
+    /// In the same proportions where they matter, and short enough for a test to wait for.
+    ///
+    /// The lease is the longest of them: on a loaded machine a renewal may come a second late.
+    pub fn fast() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            lease: LeaseTimings {
+                duration: ms(2000),
+                renew_deadline: ms(1500),
+                retry_period: ms(200),
+            },
+            grpc_timeout: ms(400),
+            volume_operation: ms(10),
+            snapshot_operation: ms(20),
+            provision_retry: Retry {
+                first: ms(100),
+                most: ms(800),
+            },
+            snapshot_retry: Retry {
+                first: ms(100),
+                most: ms(800),
+            },
+            container_start: ms(10),
+            container_stop: ms(50),
+            node_heartbeat: Duration::from_secs(5),
+            volsync_requeue: ms(300),
+            volsync_retry: Retry {
+                first: ms(20),
+                most: ms(500),
+            },
+            mover: ms(50),
+            retry: Retry {
+                first: ms(20),
+                most: ms(500),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_doubles_up_to_its_limit() {
+        let retry = Retry {
+            first: Duration::from_secs(1),
+            most: Duration::from_secs(300),
+        };
+        let waits: Vec<u64> = [1, 2, 3, 9, 10, 1000]
+            .map(|n| retry.after(n).as_secs())
+            .into();
+        assert_eq!(waits, [1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_call_outlives_no_lease_in_either_set() {
+        for timings in [Timings::real(), Timings::fast()] {
+            assert!(timings.lease.renew_deadline < timings.lease.duration);
+            assert!(timings.lease.retry_period < timings.lease.renew_deadline);
+            assert!(timings.volume_operation < timings.grpc_timeout);
+            assert!(timings.snapshot_operation < timings.grpc_timeout);
+        }
+    }
+}

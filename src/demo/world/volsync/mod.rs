@@ -1,0 +1,168 @@
+//! VolSync: ReplicationSources, ReplicationDestinations and the claims to populate in; snapshots, temporary
+//! claims and populated volumes out.
+//!
+//! The mover is a wait instead of a Job. `spec.paused` stops the mover and nothing else: a paused
+//! synchronisation in progress goes on making the snapshot it misses. What does stop new snapshots is the
+//! copy trigger on the source claim.
+
+mod copy;
+mod destination;
+mod machine;
+mod populator;
+mod schedule;
+mod source;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::runtime::Controller;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::Error;
+use super::actor::{Actor, Kind};
+use super::config::WorldConfig;
+use super::control::{control, watching};
+use super::events::Recorder;
+use super::timings::Timings;
+use crate::api::snapshot::VolumeSnapshot;
+use crate::api::volsync::{
+    CLEANUP_LABEL, CREATED_BY_LABEL, CREATED_BY_VOLSYNC, ReplicationDestination, ReplicationSource,
+    USE_COPY_TRIGGER,
+};
+
+/// VolSync's manager process.
+#[derive(Clone, Debug)]
+struct VolSync {
+    actor: Actor,
+    recorder: Arc<Recorder>,
+    timings: Timings,
+    /// Where the mover's Pods would go.
+    node: String,
+}
+
+/// Why a synchronisation cannot go on; its text is the message of the condition.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The claim to back up does not exist.
+    #[error("PersistentVolumeClaim \"{0}\" not found")]
+    NoSuchClaim(String),
+    /// The API server refused.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// How far a synchronisation has come.
+#[derive(Clone, Debug, PartialEq)]
+enum Progress<T> {
+    InProgress,
+    Completed(T),
+}
+
+/// Works until dropped.
+pub(super) async fn run(client: Client, config: WorldConfig) {
+    let actor = Actor::new(client, "volsync");
+    let volsync = VolSync {
+        recorder: Arc::new(Recorder::new(actor.clone(), "volsync-controller")),
+        actor,
+        node: config.nodes.first().cloned().unwrap_or_default(),
+        timings: config.timings,
+    };
+    tokio::join!(
+        sources(volsync.clone()),
+        destinations(volsync.clone()),
+        populator::run(volsync)
+    );
+}
+
+async fn sources(volsync: VolSync) {
+    let actor = &volsync.actor;
+    let sources = Controller::new(actor.all::<ReplicationSource>(), watching());
+    let known = sources.store();
+    let sources = sources
+        .owns(actor.all::<VolumeSnapshot>(), watching())
+        .owns(actor.all::<PersistentVolumeClaim>(), watching())
+        .watches(
+            actor.all::<PersistentVolumeClaim>(),
+            watching(),
+            move |claim| triggered(&known, &claim),
+        );
+    let retry = volsync.timings.volsync_retry;
+    control(sources, volsync, retry, source::reconcile).await;
+}
+
+async fn destinations(volsync: VolSync) {
+    let actor = &volsync.actor;
+    let destinations = Controller::new(actor.all::<ReplicationDestination>(), watching())
+        .owns(actor.all::<VolumeSnapshot>(), watching())
+        .owns(actor.all::<PersistentVolumeClaim>(), watching());
+    let retry = volsync.timings.volsync_retry;
+    control(destinations, volsync, retry, destination::reconcile).await;
+}
+
+/// A source claim is watched only while it uses the copy trigger: its coming back from the dead, or the
+/// annotation's removal, is found out at the next round.
+fn triggered(
+    known: &Store<ReplicationSource>,
+    claim: &PersistentVolumeClaim,
+) -> Vec<ObjectRef<ReplicationSource>> {
+    if !claim.annotations().contains_key(USE_COPY_TRIGGER) {
+        return Vec::new();
+    }
+    let (namespace, name) = (claim.namespace(), claim.name_any());
+    let backing_up = known.state_filter(|source| {
+        source.namespace() == namespace && source.spec.source_pvc.as_deref() == Some(name.as_str())
+    });
+    backing_up
+        .iter()
+        .map(|source| ObjectRef::from_obj(&**source))
+        .collect()
+}
+
+impl VolSync {
+    /// Writes into the status of `object`, if it is still the one that was read.
+    async fn write_status<K: Kind + Namespaced>(
+        &self,
+        object: &K,
+        status: &Value,
+    ) -> Result<(), Error> {
+        let api = self
+            .actor
+            .within::<K>(&object.namespace().unwrap_or_default());
+        let patch =
+            json!({"metadata": {"resourceVersion": object.resource_version()}, "status": status});
+        match self
+            .actor
+            .merge_status(&api, &object.name_any(), &patch)
+            .await
+        {
+            // Changed or deleted meanwhile: its own event brings it back.
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Ok(())
+            }
+            other => Ok(other.map(drop)?),
+        }
+    }
+}
+
+/// Kinds that live in namespaces.
+trait Namespaced: Resource<Scope = k8s_openapi::NamespaceResourceScope> {}
+impl<K: Resource<Scope = k8s_openapi::NamespaceResourceScope>> Namespaced for K {}
+
+/// Metadata of an object made for `owner`; a temporary one is deleted when the synchronisation is over.
+fn metadata<K: Kind>(owner: &K, name: &str, temporary: bool) -> kube::api::ObjectMeta {
+    let mut labels = vec![(CREATED_BY_LABEL.to_owned(), CREATED_BY_VOLSYNC.to_owned())];
+    if temporary {
+        labels.push((CLEANUP_LABEL.to_owned(), owner.uid().unwrap_or_default()));
+    }
+    kube::api::ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: owner.namespace(),
+        labels: Some(labels.into_iter().collect()),
+        owner_references: owner
+            .controller_owner_ref(&())
+            .map(|reference| vec![reference]),
+        ..kube::api::ObjectMeta::default()
+    }
+}
