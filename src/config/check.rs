@@ -50,6 +50,9 @@ fn playbook_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
                 step.as_str()
             )
         }),
+        (position(StepName::DeleteOrphanedSources).is_some() && !playbook.approval).then(|| {
+            "approval: must be true, as deleteOrphanedSources deletes what is backed up by nothing else".to_owned()
+        }),
         (playbook.attempts == 0).then(|| "attempts: must be at least 1".to_owned()),
         match (suspend, resume) {
             (Some(_), None) => {

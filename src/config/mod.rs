@@ -183,6 +183,8 @@ pub struct Steps {
     pub suspend_sources: SuspendSources,
     /// Step `deleteFailedSnapshots`.
     pub delete_failed_snapshots: DeleteFailedSnapshots,
+    /// Step `deleteOrphanedSources`.
+    pub delete_orphaned_sources: DeleteOrphanedSources,
     /// Step `restartProvisioner`.
     pub restart_provisioner: RestartProvisioner,
     /// Step `verifyProvisioning`.
@@ -261,6 +263,22 @@ pub enum DeleteScope {
     Volsync,
     /// Every dynamically made one that nothing protects.
     All,
+}
+
+/// Step `deleteOrphanedSources`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteOrphanedSources {
+    /// How long the sources may take to be gone.
+    pub within: Duration,
+}
+
+impl Default for DeleteOrphanedSources {
+    fn default() -> Self {
+        Self {
+            within: Duration::from_secs(2 * 60),
+        }
+    }
 }
 
 /// Step `restartProvisioner`.

@@ -44,25 +44,50 @@ impl Playbook {
 
 impl Default for Playbooks {
     fn default() -> Self {
-        let alert = |name: &str| vec![Matcher::equal("alertname", name)];
-        Self(BTreeMap::from([(
-            "csi-operation-locks".to_owned(),
-            Playbook {
-                alerts: vec![
-                    alert("LocksmithOperationLocked"),
-                    alert("LocksmithRestoreStuck"),
-                ],
-                steps: vec![
-                    StepName::SuspendSources,
-                    StepName::DeleteFailedSnapshots,
-                    StepName::RestartProvisioner,
-                    StepName::VerifyProvisioning,
-                    StepName::ResumeSources,
-                ],
-                attempts: Playbook::default_attempts(),
-                approval: false,
-            },
-        )]))
+        let on = |alerts: &[&str]| {
+            alerts
+                .iter()
+                .map(|name| vec![Matcher::equal("alertname", name)])
+                .collect()
+        };
+        let locks = Playbook {
+            alerts: on(&["LocksmithOperationLocked", "LocksmithRestoreStuck"]),
+            steps: vec![
+                StepName::SuspendSources,
+                StepName::DeleteFailedSnapshots,
+                StepName::RestartProvisioner,
+                StepName::VerifyProvisioning,
+                StepName::ResumeSources,
+            ],
+            attempts: Playbook::default_attempts(),
+            approval: false,
+        };
+        let snapshots = Playbook {
+            alerts: on(&["LocksmithSnapshotFailed"]),
+            steps: vec![
+                StepName::SuspendSources,
+                StepName::DeleteFailedSnapshots,
+                StepName::ResumeSources,
+            ],
+            attempts: 1,
+            approval: false,
+        };
+        let orphans = Playbook {
+            alerts: on(&["LocksmithSourceOrphaned"]),
+            steps: vec![StepName::DeleteOrphanedSources],
+            attempts: 1,
+            approval: true,
+        };
+        let named = [
+            ("csi-operation-locks", locks),
+            ("failed-snapshots", snapshots),
+            ("orphaned-sources", orphans),
+        ];
+        Self(
+            named
+                .map(|(name, playbook)| (name.to_owned(), playbook))
+                .into(),
+        )
     }
 }
 

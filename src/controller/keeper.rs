@@ -29,7 +29,8 @@ pub async fn keep(controller: Controller) {
         if !batch.is_empty() {
             last_batch = Some(Instant::now());
         }
-        release(&controller, at_once.into_iter().chain(batch), &mut recent).await;
+        let due = at_once.into_iter().chain(batch).collect();
+        release(&controller, due, &mut recent).await;
     }
 }
 
@@ -49,7 +50,7 @@ fn due(controller: &Controller, recent: &Recent) -> (Vec<Released>, Vec<Released
             match due {
                 Due::Now(why) => at_once.push((held.object, why)),
                 Due::InTurn(why) => in_turn.push((held.object, why)),
-                Due::Waits(_) => {}
+                Due::Waits(_) | Due::AtWork => {}
             }
         }
         (at_once, in_turn)
@@ -73,16 +74,15 @@ fn batch(in_turn: Vec<Released>, sources: u32) -> Vec<Released> {
         .collect()
 }
 
-async fn release(
-    controller: &Controller,
-    due: impl Iterator<Item = Released>,
-    recent: &mut Recent,
-) {
-    let tries = futures::stream::iter(due).map(|(object, why)| async move {
-        let tried = controller.writer.release(&object).await;
-        (object, why, tried)
-    });
-    let mut tries = tries.buffer_unordered(CONCURRENCY);
+async fn release(controller: &Controller, due: Vec<Released>, recent: &mut Recent) {
+    let mut tries = Vec::with_capacity(due.len());
+    for (object, why) in due {
+        tries.push(async move {
+            let tried = controller.writer.release(&object).await;
+            (object, why, tried)
+        });
+    }
+    let mut tries = futures::stream::iter(tries).buffer_unordered(CONCURRENCY);
     while let Some((object, why, tried)) = tries.next().await {
         let outcome = match &tried {
             Ok(Tried::Written) => {

@@ -3,31 +3,34 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{WriteError, Writer, bounded};
 use crate::api::remediation::EvidenceRecord;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
-use crate::model::ObjectKey;
+use crate::api::volsync::ReplicationSource;
+use crate::model::{ObjectKey, ObjectKind};
 
 /// Events kept of each object, the latest ones.
 const EVENTS: usize = 10;
 
 impl Writer {
-    /// A VolumeSnapshot with its content and events, or `None` when it is gone: then nothing is deleted either.
+    /// The object, what belongs to it and its events, or `None` when it is gone: then nothing is deleted either.
     pub async fn gather(&self, object: &ObjectKey) -> Result<Option<EvidenceRecord>, WriteError> {
-        let snapshots: Api<VolumeSnapshot> =
-            Api::namespaced(self.client().clone(), &object.namespace);
-        let found = bounded(
-            "get",
-            || object.to_string(),
-            snapshots.get_opt(&object.name),
-        )
-        .await?;
-        let Some(snapshot) =
-            found.filter(|found| found.uid().as_deref() == Some(object.uid.as_str()))
-        else {
+        if object.kind == ObjectKind::ReplicationSource {
+            let source: Option<ReplicationSource> = self.read(object).await?;
+            let Some(source) = source else {
+                return Ok(None);
+            };
+            let version = source.resource_version();
+            return self
+                .keep(object, version, plain(json!(source)), None)
+                .await
+                .map(Some);
+        }
+        let snapshot: Option<VolumeSnapshot> = self.read(object).await?;
+        let Some(snapshot) = snapshot else {
             return Ok(None);
         };
         let bound = snapshot
@@ -38,14 +41,37 @@ impl Writer {
             None => None,
             Some(name) => {
                 let contents: Api<VolumeSnapshotContent> = Api::all(self.client().clone());
-                bounded(
-                    "get",
-                    || format!("VolumeSnapshotContent {name}"),
-                    contents.get_opt(name),
-                )
-                .await?
+                let named = || format!("VolumeSnapshotContent {name}");
+                bounded("get", named, contents.get_opt(name)).await?
             }
         };
+        let content = content.map(|content| plain(json!(content)));
+        let version = snapshot.resource_version();
+        self.keep(object, version, plain(json!(snapshot)), content)
+            .await
+            .map(Some)
+    }
+
+    /// The object as it is now, if it is still the same one.
+    async fn read<K>(&self, object: &ObjectKey) -> Result<Option<K>, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client().clone(), &object.namespace);
+        let found = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
+        Ok(found.filter(|found| found.meta().uid.as_deref() == Some(object.uid.as_str())))
+    }
+
+    async fn keep(
+        &self,
+        object: &ObjectKey,
+        resource_version: Option<String>,
+        itself: Value,
+        content: Option<Value>,
+    ) -> Result<EvidenceRecord, WriteError> {
         let events: Api<Event> = Api::namespaced(self.client().clone(), &object.namespace);
         let about = ListParams::default().fields(&format!("involvedObject.uid={}", object.uid));
         let events = bounded(
@@ -56,15 +82,15 @@ impl Writer {
         .await?;
         let kept = json!({
             "keptAt": Timestamp::now(),
-            "snapshot": plain(json!(snapshot)),
-            "content": content.map(|content| plain(json!(content))),
+            "object": itself,
+            "content": content,
             "events": latest(events.items),
         });
-        Ok(Some(EvidenceRecord {
+        Ok(EvidenceRecord {
             object: object.clone(),
-            resource_version: snapshot.resource_version().unwrap_or_default(),
+            resource_version: resource_version.unwrap_or_default(),
             kept: kept.to_string(),
-        }))
+        })
     }
 }
 

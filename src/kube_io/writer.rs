@@ -20,9 +20,9 @@ use crate::config::Config;
 use crate::holds::Hold;
 use crate::leader::{Leadership, Term};
 use crate::model::{ObjectKey, ObjectKind};
-use crate::plan::why_kept;
+use crate::plan::{why_kept, why_source_kept};
 use crate::steps::Intent;
-use crate::watch::{Patterns, Store, snapshot_record};
+use crate::watch::{Patterns, Store, snapshot_record, source_record};
 
 /// Annotation that `kubectl rollout restart` sets; set too, so that people see what they know.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
@@ -79,6 +79,9 @@ impl Writer {
     pub async fn perform(&self, intent: &Intent) -> Result<Tried, WriteError> {
         match intent {
             Intent::Hold { object, hold } => self.hold(object, hold.clone()).await,
+            Intent::Delete(object) if object.kind == ObjectKind::ReplicationSource => {
+                self.delete_source(object).await
+            }
             Intent::Delete(object) => self.delete_snapshot(object).await,
             Intent::Rollout { object, token } => self.rollout(object, token).await,
             Intent::Replace(object) => self.delete_pod(object).await,
@@ -127,6 +130,36 @@ impl Writer {
         let scope = self.config.steps.delete_failed_snapshots.scope;
         if let Some(why) = self.store.read(|model| why_kept(model, &record, scope)) {
             return Ok(Tried::LeftAlone(why.to_owned()));
+        }
+        self.delete(&api, object, &live.metadata).await
+    }
+
+    /// Deletes a source if its claim is, asked once more, not there or on its way out.
+    async fn delete_source(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
+        let api: Api<ReplicationSource> = Api::namespaced(self.client.clone(), &object.namespace);
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
+        };
+        let Some(record) = source_record(&live) else {
+            return Ok(Tried::LeftAlone("cannot be understood".to_owned()));
+        };
+        if let Some(why) = self.store.read(|model| why_source_kept(model, &record)) {
+            return Ok(Tried::LeftAlone(why));
+        }
+        let Some(claim) = record.claim else {
+            return Ok(Tried::LeftAlone(
+                "names no PersistentVolumeClaim".to_owned(),
+            ));
+        };
+        let claims: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.client.clone(), &object.namespace);
+        let name = || format!("PersistentVolumeClaim {claim}");
+        let claim = bounded("get", name, claims.get_opt(&claim)).await?;
+        if claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()) {
+            return Ok(Tried::LeftAlone(
+                "its PersistentVolumeClaim is back".to_owned(),
+            ));
         }
         self.delete(&api, object, &live.metadata).await
     }

@@ -54,6 +54,7 @@ fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
     match (step, action) {
         (StepName::SuspendSources, Action::Hold(switch)) => kind == switch.kind(),
         (StepName::DeleteFailedSnapshots, Action::Delete) => kind == ObjectKind::VolumeSnapshot,
+        (StepName::DeleteOrphanedSources, Action::Delete) => kind == ObjectKind::ReplicationSource,
         (StepName::RestartProvisioner, Action::Rollout) => kind == ObjectKind::Deployment,
         (StepName::RestartProvisioner, Action::Replace) => kind == ObjectKind::Pod,
         (StepName::RestartProvisioner, Action::Await) => {

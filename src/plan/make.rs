@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Plan, PlannedStep, StepName, Target, restart, snapshots, suspend};
+use super::{Action, Plan, PlannedStep, StepName, Target, orphans, restart, snapshots, suspend};
 use crate::config::{Config, Playbook};
 use crate::findings::{ClaimReason, Finding, What};
 use crate::model::{Model, ObjectKind, Sym};
@@ -56,6 +56,7 @@ pub fn make(
             )),
             StepName::RestartProvisioner => restart::plan(model, driver),
             StepName::VerifyProvisioning => Ok(await_claims(findings, driver)),
+            StepName::DeleteOrphanedSources => Ok(orphans::plan(model, findings, driver)),
             StepName::ResumeSources => Ok(PlannedStep {
                 step: *step,
                 targets: Vec::new(),

@@ -415,6 +415,7 @@ impl Engine<'_> {
                 waits: match due {
                     Due::Now(_) | Due::InTurn(_) => "its turn".to_owned(),
                     Due::Waits(what) => what.to_owned(),
+                    Due::AtWork => "its run to resume it".to_owned(),
                 },
             })
             .collect();

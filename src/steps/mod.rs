@@ -4,7 +4,8 @@
 //! that is killed anywhere leaves exactly that behind, and the next one goes on from it. An outcome is never
 //! taken from the answer to a write: it is seen in the model, as a fresh observation.
 
-mod delete;
+mod delete_orphans;
+mod delete_snapshots;
 mod engine;
 mod facts;
 mod restart;
@@ -51,7 +52,7 @@ pub enum Intent {
         /// The mark; what was before is filled in from the object as read.
         hold: Hold,
     },
-    /// Delete a VolumeSnapshot that is still failed.
+    /// Delete a VolumeSnapshot that is still failed, or a ReplicationSource that is still orphaned.
     Delete(ObjectKey),
     /// Annotate the pod template of a Deployment with the name of this restart.
     Rollout {
@@ -114,10 +115,11 @@ trait Step: Sync {
 fn step(name: StepName) -> &'static dyn Step {
     match name {
         StepName::SuspendSources => &suspend::SuspendSources,
-        StepName::DeleteFailedSnapshots => &delete::DeleteFailedSnapshots,
+        StepName::DeleteFailedSnapshots => &delete_snapshots::DeleteFailedSnapshots,
         StepName::RestartProvisioner => &restart::RestartProvisioner,
         StepName::VerifyProvisioning => &verify::VerifyProvisioning,
         StepName::ResumeSources => &resume::ResumeSources,
+        StepName::DeleteOrphanedSources => &delete_orphans::DeleteOrphanedSources,
     }
 }
 

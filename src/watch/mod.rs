@@ -10,7 +10,7 @@ mod lookups;
 mod source;
 mod store;
 
-pub use convert::snapshot as snapshot_record;
+pub use convert::{snapshot as snapshot_record, source as source_record};
 pub use look::{LookError, look};
 pub use store::Store;
 

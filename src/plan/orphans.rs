@@ -1,0 +1,47 @@
+//! Which orphaned sources are deleted.
+
+use super::{Action, PlannedStep, Spared, StepName, Target};
+use crate::findings::{Finding, What};
+use crate::model::records::Source;
+use crate::model::{Model, Sym};
+
+/// Deletions of the orphaned sources that nobody would make again.
+pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
+    let (mut targets, mut spared) = (Vec::new(), Vec::new());
+    let orphaned = findings
+        .iter()
+        .filter(|finding| matches!(finding.what, What::OrphanedSource(_)))
+        // A claim that is gone tells no driver.
+        .filter(|finding| finding.driver.as_ref().is_none_or(|of| of == driver))
+        .filter_map(|finding| finding.object.clone());
+    for object in orphaned {
+        let Some(source) = model.sources.get(&object.namespace, &object.name) else {
+            continue;
+        };
+        match why_source_kept(model, source) {
+            Some(why) => spared.push(Spared { object, why }),
+            None => targets.push(Target {
+                object,
+                action: Action::Delete,
+            }),
+        }
+    }
+    PlannedStep {
+        step: StepName::DeleteOrphanedSources,
+        targets,
+        spared,
+    }
+}
+
+/// Why an orphaned source is not deleted, or `None`.
+pub fn why_source_kept(model: &Model, source: &Source) -> Option<String> {
+    if model.opted_out(&source.meta) {
+        return Some("opted out by label".to_owned());
+    }
+    if source.meta.deleting.is_some() {
+        return Some("is being deleted already".to_owned());
+    }
+    source
+        .gitops
+        .map(|tool| format!("{} would make it again: delete it in Git", tool.as_str()))
+}

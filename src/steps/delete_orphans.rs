@@ -1,0 +1,74 @@
+//! `deleteOrphanedSources`: keeps each as evidence, deletes it, sees it gone.
+
+use std::collections::HashSet;
+
+use super::{Intent, Progress, Scene, Step, count, some};
+use crate::api::remediation::LeftRecord;
+use crate::model::{ObjectKey, Uid};
+use crate::plan::why_source_kept;
+
+pub(super) struct DeleteOrphanedSources;
+
+impl Step for DeleteOrphanedSources {
+    fn advance(&self, scene: &Scene<'_>) -> Progress {
+        let within = scene.config.steps.delete_orphaned_sources.within;
+        let (mut open, mut left, mut gone) = (Vec::new(), Vec::new(), 0);
+        for target in &scene.planned.targets {
+            let object = &target.object;
+            let found = scene.model.sources.get(&object.namespace, &object.name);
+            let Some(source) = found.filter(|source| source.meta.uid == object.uid) else {
+                gone += 1;
+                continue;
+            };
+            let claim = source.claim.as_ref();
+            let back = claim
+                .and_then(|claim| scene.model.claims.get(&source.meta.namespace, claim))
+                .is_some_and(|claim| claim.meta.deleting.is_none());
+            let why = if back {
+                Some("its PersistentVolumeClaim is back".to_owned())
+            } else {
+                why_source_kept(scene.model, source)
+            };
+            match why {
+                Some(why) => left.push(LeftRecord {
+                    object: object.clone(),
+                    why,
+                }),
+                None => open.push(object),
+            }
+        }
+        if open.is_empty() {
+            return Progress::Done(
+                format!(
+                    "{} deleted, {} left alone",
+                    count(gone, "source"),
+                    left.len()
+                ),
+                left,
+            );
+        }
+        if scene.overdue(within) {
+            let names = some(open.into_iter());
+            return Progress::Failed(format!("failed to delete {names} within {within}"));
+        }
+        let kept: HashSet<&Uid> = scene
+            .status
+            .evidence
+            .iter()
+            .map(|kept| &kept.object.uid)
+            .collect();
+        let unkept: Vec<ObjectKey> = open
+            .iter()
+            .filter(|object| !kept.contains(&object.uid))
+            .map(|object| (*object).clone())
+            .collect();
+        if !unkept.is_empty() {
+            return Progress::Gather(unkept);
+        }
+        Progress::Act(
+            open.into_iter()
+                .map(|object| Intent::Delete(object.clone()))
+                .collect(),
+        )
+    }
+}
