@@ -1,7 +1,8 @@
 //! The testbed itself: it is what it says it is, and leaves nothing behind.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -10,10 +11,12 @@ use kube::runtime::wait::Condition;
 use kube::runtime::wait::conditions::is_crd_established;
 use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use locksmith::api::snapshot::VolumeSnapshot;
-use locksmith::api::volsync::{ReplicationDestination, ReplicationSource};
+use locksmith::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
+use locksmith::api::volsync::{ReplicationDestination, ReplicationSource, ReplicationSourceSpec};
 
+use crate::compare::differences;
 use crate::testbed::{Options, Testbed};
 
 #[tokio::test]
@@ -43,6 +46,26 @@ async fn it_is_kubernetes_1_36_and_serves_every_kind() {
         assert!(
             served.contains(name),
             "{name} is not Established; these are: {served:?}"
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn the_snapshot_types_are_a_subset_of_what_is_served() {
+    let testbed = Testbed::shared().await;
+    let crds: Api<CustomResourceDefinition> = Api::all(testbed.client());
+    for ours in [
+        VolumeSnapshot::crd(),
+        VolumeSnapshotContent::crd(),
+        VolumeSnapshotClass::crd(),
+    ] {
+        let theirs = crds.get(&ours.name_any()).await.unwrap();
+        assert_eq!(
+            differences(&ours, &theirs),
+            Vec::<String>::new(),
+            "{}",
+            ours.name_any()
         );
     }
 }
@@ -94,7 +117,7 @@ async fn controllers_collect_garbage_and_release_claims() {
     let owner = sources
         .create(
             &PostParams::default(),
-            &ReplicationSource::new("owner", Default::default()),
+            &ReplicationSource::new("owner", ReplicationSourceSpec::default()),
         )
         .await
         .unwrap();
@@ -151,6 +174,68 @@ async fn dropping_a_testbed_ends_it_and_removes_its_directory() {
     assert_eq!(commands_naming(&directory), Vec::<String>::new());
     let kept = std::env::var_os("LOCKSMITH_KEEP").is_some_and(|value| !value.is_empty());
     assert_eq!(directory.exists(), kept);
+}
+
+/// In whose presence the next test, run in a process of its own, waits to be killed.
+const VICTIM: &str = "LOCKSMITH_TEST_VICTIM";
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_killed_test_leaves_no_server_behind() {
+    if std::env::var_os(VICTIM).is_some() {
+        let testbed = Testbed::start(Options {
+            controllers: false,
+            crds: Vec::new(),
+        })
+        .await;
+        println!(
+            "running in {}",
+            testbed.kubeconfig().parent().unwrap().display()
+        );
+        return std::future::pending().await;
+    }
+    let mut victim = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "start::a_killed_test_leaves_no_server_behind"])
+        .args(["--ignored", "--nocapture"])
+        .env(VICTIM, "yes")
+        .env_remove("LOCKSMITH_KEEP")
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let directory = loop {
+        let line = lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the victim ended by itself");
+        if let Some((_, directory)) = line.split_once("running in ") {
+            break PathBuf::from(directory);
+        }
+    };
+    assert!(
+        commands_naming(&directory).len() >= 2,
+        "no server runs in {}",
+        directory.display()
+    );
+    victim.kill().await.unwrap();
+    // Who ends the servers is not ours to wait for; the directory goes last.
+    let gone = async {
+        while directory.exists() || !commands_naming(&directory).is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let left = || {
+        format!(
+            "left in {}: {:?}",
+            directory.display(),
+            commands_naming(&directory)
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone)
+        .await
+        .unwrap_or_else(|_| panic!("{}", left()));
 }
 
 /// Command lines of running processes that have `directory` in them.

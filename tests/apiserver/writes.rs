@@ -51,7 +51,7 @@ impl Ground {
             .unwrap()
     }
 
-    async fn merge(&self, name: &str, patch: &Value) -> Result<ReplicationSource, Status> {
+    async fn merge(&self, name: &str, patch: &Value) -> Result<ReplicationSource, Box<Status>> {
         status(
             self.sources
                 .patch(name, &PatchParams::default(), &Patch::Merge(patch))
@@ -64,7 +64,7 @@ impl Ground {
         name: &str,
         params: PatchParams,
         spec: Value,
-    ) -> Result<ReplicationSource, Status> {
+    ) -> Result<ReplicationSource, Box<Status>> {
         self.apply_to(json!({"name": name}), params, spec).await
     }
 
@@ -73,7 +73,7 @@ impl Ground {
         metadata: Value,
         params: PatchParams,
         spec: Value,
-    ) -> Result<ReplicationSource, Status> {
+    ) -> Result<ReplicationSource, Box<Status>> {
         let name = metadata["name"].as_str().unwrap().to_owned();
         let object = json!({
             "apiVersion": "volsync.backube/v1alpha1",
@@ -89,9 +89,9 @@ impl Ground {
     }
 }
 
-fn status<T>(result: kube::Result<T>) -> Result<T, Status> {
+fn status<T>(result: kube::Result<T>) -> Result<T, Box<Status>> {
     result.map_err(|error| match error {
-        kube::Error::Api(status) => *status,
+        kube::Error::Api(status) => status,
         other => panic!("not an answer of the API server: {other}"),
     })
 }

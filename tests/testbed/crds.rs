@@ -66,7 +66,7 @@ async fn served(client: &Client, crd: &CustomResourceDefinition) -> kube::Result
         match objects.list(&ListParams::default().limit(1)).await {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                tokio::time::sleep(POLL).await
+                tokio::time::sleep(POLL).await;
             }
             Err(error) => return Err(error),
         }

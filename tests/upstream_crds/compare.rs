@@ -4,6 +4,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
+const INT_OR_STRING: &str = "int-or-string";
+
 /// Each way in which `ours` is not a subset of `theirs`: a field that is not there, one of another type,
 /// one that we need and they may leave out. Empty for a subset.
 pub fn differences(
@@ -38,7 +40,9 @@ type Schema =
     k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceValidation;
 
 fn walk(ours: &JSONSchemaProps, theirs: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
-    if kind(ours) != kind(theirs) {
+    // A quantity is read from a number or a string, and so from either.
+    let reads_both = kind(ours) == INT_OR_STRING && matches!(kind(theirs), "integer" | "string");
+    if kind(ours) != kind(theirs) && !reads_both {
         found.push(format!(
             "{path}: {} here, {} there",
             kind(ours),
@@ -77,7 +81,7 @@ fn walk(ours: &JSONSchemaProps, theirs: &JSONSchemaProps, path: &str, found: &mu
 fn kind(schema: &JSONSchemaProps) -> &str {
     match &schema.type_ {
         Some(name) => name,
-        None if schema.x_kubernetes_int_or_string == Some(true) => "int-or-string",
+        None if schema.x_kubernetes_int_or_string == Some(true) => INT_OR_STRING,
         None => "any",
     }
 }
