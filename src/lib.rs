@@ -13,10 +13,14 @@
 pub mod api;
 pub mod config;
 pub mod findings;
+#[cfg(test)]
+mod fixture;
 pub mod gates;
 pub mod holds;
 pub mod locks;
+pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod steps;
+pub mod storage;
 pub mod view;
