@@ -21,6 +21,7 @@ pub mod locks;
 pub mod metrics;
 pub mod model;
 pub mod plan;
+pub mod server;
 pub mod steps;
 pub mod storage;
 pub mod view;
