@@ -124,6 +124,28 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Planned,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Aborted,
+    ];
+
+    /// The phase as the status spells it; a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Planned => "Planned",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Aborted => "Aborted",
+        }
+    }
+
     /// Whether nothing more will be done but to release holds.
     pub fn finished(self) -> bool {
         match self {

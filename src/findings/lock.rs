@@ -53,6 +53,9 @@ fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
     }
 }
 
+/// Everything [`operation`] answers.
+pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "by_handle"];
+
 /// What the key is of; a metric label.
 pub fn operation(key: &LockKey) -> &'static str {
     if key.claim().is_some() {

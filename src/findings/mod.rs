@@ -89,6 +89,19 @@ impl What {
         }
     }
 
+    /// Every kind with each of its reasons.
+    pub fn vocabulary() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let claims = ClaimReason::ALL.iter().map(|r| Self::PendingClaim(*r));
+        let snapshots = SnapshotReason::ALL.iter().map(|r| Self::FailedSnapshot(*r));
+        let sources = SourceReason::ALL.iter().map(|r| Self::OrphanedSource(*r));
+        claims
+            .chain(snapshots)
+            .chain(sources)
+            .chain([Self::HeldSource])
+            .map(|what| (what.kind(), what.reason()))
+            .chain(lock::OPERATIONS.map(|operation| ("operation_lock", operation)))
+    }
+
     /// Whether it means that something is stuck; a hold is our own doing.
     pub fn is_stuck(&self) -> bool {
         !matches!(self, Self::HeldSource)
@@ -104,6 +117,9 @@ macro_rules! reasons {
         }
 
         impl $name {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// The reason as a metric label.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }

@@ -1,0 +1,220 @@
+//! A hand-made [`View`] with one of everything, for the tests of those who show it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::remediation::Phase;
+use crate::config::Mode;
+use crate::findings::{ClaimReason, Finding, SnapshotReason, SourceReason, What};
+use crate::model::{Freshness, Kind, LockKey, ObjectKey, ObjectKind, Reading};
+use crate::plan::StepName;
+use crate::view::{HoldView, RunView, View};
+
+const GI: u64 = 1 << 30;
+const RBD: &str = "rook-ceph.rbd.csi.ceph.com";
+
+/// The clock of the tests.
+pub fn now() -> Timestamp {
+    "2026-11-01T03:00:00Z".parse().unwrap()
+}
+
+/// So many minutes before [`now`].
+pub fn ago(minutes: i64) -> Timestamp {
+    now() - SignedDuration::from_mins(minutes)
+}
+
+/// An object whose uid is made of its kind and name.
+pub fn object(kind: ObjectKind, namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+        uid: format!("{}-{name}", kind.as_str()).as_str().into(),
+    }
+}
+
+fn finding(what: What, object: ObjectKey, minutes: i64, gi: u64) -> Finding {
+    Finding {
+        what,
+        object: Some(object),
+        since: ago(minutes),
+        driver: Some(RBD.into()),
+        class: Some("ceph-block".into()),
+        bytes: gi * GI,
+        chain: Vec::new(),
+        evidence: Vec::new(),
+    }
+}
+
+/// Every watch live, but for Remediations, which the cluster does not serve.
+pub fn all_seen() -> Freshness {
+    let mut freshness = Freshness::default();
+    for kind in Kind::ALL {
+        freshness.note(kind, Reading::Live, ago(1));
+    }
+    freshness.note(Kind::Remediations, Reading::Absent, ago(1));
+    freshness
+}
+
+/// A cluster in which nothing is stuck.
+pub fn healthy() -> View {
+    View {
+        at: now(),
+        mode: Mode::Observe,
+        findings: Vec::new(),
+        freshness: all_seen(),
+        objects: [
+            (Kind::PersistentVolumeClaims, 40),
+            (Kind::ReplicationSources, 12),
+        ]
+        .into(),
+        holds: Vec::new(),
+        runs: Vec::new(),
+    }
+}
+
+/// A cluster in the middle of a remediation.
+pub fn jammed() -> View {
+    View {
+        mode: Mode::Act,
+        findings: findings(),
+        holds: holds(),
+        runs: vec![running(), failed()],
+        ..healthy()
+    }
+}
+
+fn claim(name: &str) -> ObjectKey {
+    object(ObjectKind::PersistentVolumeClaim, "media", name)
+}
+
+fn source() -> ObjectKey {
+    object(ObjectKind::ReplicationSource, "media", "prowlarr")
+}
+
+fn findings() -> Vec<Finding> {
+    let snapshot = object(ObjectKind::VolumeSnapshot, "media", "volsync-sonarr-src");
+    let lock = |key: &str, object: &ObjectKey, minutes, gi| {
+        let what = What::OperationLock(LockKey(key.into()));
+        finding(what, object.clone(), minutes, gi)
+    };
+    vec![
+        Finding {
+            bytes: GI / 2,
+            driver: None,
+            ..finding(
+                What::FailedSnapshot(SnapshotReason::Other),
+                object(ObjectKind::VolumeSnapshot, "ai", "volsync-litellm-src"),
+                12,
+                0,
+            )
+        },
+        Finding {
+            class: Some("csi-ceph-block".into()),
+            chain: vec![claim("sonarr")],
+            evidence: vec![
+                "rpc error: code = DeadlineExceeded desc = context deadline exceeded".into(),
+            ],
+            ..finding(
+                What::FailedSnapshot(SnapshotReason::Timeout),
+                snapshot.clone(),
+                95,
+                20,
+            )
+        },
+        finding(What::HeldSource, source(), 15, 5),
+        // Two keys, one object.
+        lock(
+            "0001-0009-rook-ceph-0000000000000002-7f1e",
+            &snapshot,
+            30,
+            20,
+        ),
+        lock(
+            "0001-0009-rook-ceph-0000000000000002-8a2b",
+            &snapshot,
+            25,
+            20,
+        ),
+        lock("pvc-4e1c", &claim("prowlarr"), 40, 5),
+        Finding {
+            driver: None,
+            class: None,
+            evidence: vec!["PersistentVolumeClaim litellm not found, asked 9 times".into()],
+            ..finding(
+                What::OrphanedSource(SourceReason::ClaimMissing),
+                object(ObjectKind::ReplicationSource, "ai", "litellm"),
+                3 * 24 * 60,
+                0,
+            )
+        },
+        Finding {
+            evidence: vec!["an operation with the given Volume ID pvc-4e1c already exists".into()],
+            ..finding(
+                What::PendingClaim(ClaimReason::OperationLock),
+                claim("prowlarr"),
+                42,
+                5,
+            )
+        },
+    ]
+}
+
+/// One within its deadline, and one past it.
+fn holds() -> Vec<HoldView> {
+    vec![
+        HoldView {
+            object: claim("prowlarr"),
+            run: "csi-operation-locks-7c1d".into(),
+            since: ago(15),
+            until: ago(-105),
+        },
+        HoldView {
+            object: source(),
+            run: "csi-operation-locks-6b0c".into(),
+            since: ago(125),
+            until: ago(5),
+        },
+    ]
+}
+
+fn running() -> RunView {
+    RunView {
+        namespace: "locksmith".into(),
+        name: "csi-operation-locks-7c1d".into(),
+        playbook: "csi-operation-locks".into(),
+        driver: RBD.into(),
+        phase: Phase::Running,
+        step: Some(StepName::RestartProvisioner),
+        message: "waiting for the leases to be taken over".into(),
+        created: ago(20),
+        started: Some(ago(16)),
+        finished: None,
+        gates: vec![("mode".into(), true), ("blastRadius".into(), false)],
+        held: 1,
+    }
+}
+
+fn failed() -> RunView {
+    RunView {
+        name: "csi-operation-locks-6b0c".into(),
+        phase: Phase::Failed,
+        step: None,
+        message: "1 PersistentVolumeClaim is Pending still".into(),
+        created: ago(130),
+        started: Some(ago(128)),
+        finished: Some(ago(90)),
+        gates: Vec::new(),
+        ..running()
+    }
+}
+
+/// A cluster that could not be seen whole: some snapshots are refused to us.
+pub fn half_seen() -> View {
+    let mut view = jammed();
+    view.freshness.note(
+        Kind::VolumeSnapshots,
+        Reading::Failing("volumesnapshots.snapshot.storage.k8s.io is forbidden".into()),
+        ago(2),
+    );
+    view
+}

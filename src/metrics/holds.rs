@@ -1,0 +1,53 @@
+//! Writes what this program has switched off.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::families as f;
+use super::family::Encoder;
+use super::stuck::volumes;
+use crate::view::{HoldView, View};
+
+/// The clock counts here, and not when the view was taken: a deadline passes also while nothing is looked at.
+pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::Result {
+    let mut holds: BTreeMap<&str, u64> = BTreeMap::new();
+    for hold in &view.holds {
+        *holds.entry(&hold.object.namespace).or_default() += 1;
+    }
+    let overdue = view.holds.iter().filter(|hold| hold.until < now).count();
+    let held = view
+        .findings
+        .iter()
+        .filter(|finding| !finding.what.is_stuck());
+    to.gauges(
+        &f::HOLDS,
+        holds
+            .into_iter()
+            .map(|(namespace, count)| ([namespace], count)),
+    )?;
+    to.gauge(
+        &f::HOLDS_PAST_DEADLINE,
+        (overdue > 0 || view.complete()).then_some(overdue),
+    )?;
+    to.gauges(&f::HOLD_SINCE, each(view, |hold| hold.since))?;
+    to.gauges(&f::HOLD_UNTIL, each(view, |hold| hold.until))?;
+    to.gauges(&f::HELD_STORAGE, volumes(held))
+}
+
+fn each(
+    view: &View,
+    when: impl Fn(&HoldView) -> Timestamp,
+) -> impl Iterator<Item = ([&str; 4], i64)> {
+    view.holds.iter().map(move |hold| {
+        let object = &hold.object;
+        let labels = [
+            object.kind.as_str(),
+            &object.namespace,
+            &object.name,
+            &hold.run,
+        ];
+        (labels, when(hold).as_second())
+    })
+}

@@ -1,0 +1,195 @@
+//! What the program counts of its own doing. Clones share their counts.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::families as f;
+use super::family::{Encoder, Labels};
+use crate::model::Kind;
+use crate::plan::StepName;
+
+/// Upper bounds for steps, in seconds: a patch takes one, a takeover of leases 165, a run's patience some hours.
+const STEP_SECONDS: [f64; 10] = [
+    1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 3600.0,
+];
+
+/// Upper bounds for taking a view, in seconds: well under one for 20,000 objects.
+const VIEW_SECONDS: [f64; 7] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
+
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AlertOutcome {
+    /// A Remediation was made for it.
+    Started,
+    /// There was one already.
+    Joined,
+    /// It asks for nothing: resolved, or no playbook matches.
+    Ignored,
+    /// It could not be recorded; Alertmanager is told to come again.
+    Refused,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StepOutcome {
+    /// The cluster shows its effect.
+    Succeeded,
+    /// It was given up.
+    Failed,
+}
+
+/// Counters and gauges of the remediator.
+#[derive(Clone, Debug)]
+pub struct Own {
+    leader: Gauge,
+    webhook_requests: Family<Labels<1>, Counter>,
+    webhook_alerts: Family<Labels<2>, Counter>,
+    steps: Family<Labels<2>, Counter>,
+    step_duration: Family<Labels<1>, Histogram>,
+    writes: Family<Labels<3>, Counter>,
+    watch_errors: Family<Labels<1>, Counter>,
+    log_lines: Counter,
+    view_duration: Histogram,
+}
+
+impl Default for Own {
+    /// Counters whose labels are known beforehand start at 0, so that `increase()` sees the first event.
+    fn default() -> Self {
+        let own = Self {
+            leader: Gauge::default(),
+            webhook_requests: Family::default(),
+            webhook_alerts: Family::default(),
+            steps: Family::default(),
+            step_duration: Family::new_with_constructor(|| Histogram::new(STEP_SECONDS)),
+            writes: Family::default(),
+            watch_errors: Family::default(),
+            log_lines: Counter::default(),
+            view_duration: Histogram::new(VIEW_SECONDS),
+        };
+        for step in StepName::ALL {
+            for outcome in [StepOutcome::Succeeded, StepOutcome::Failed] {
+                own.step_counter(step, outcome);
+            }
+        }
+        for code in ["200", "202", "400", "413", "503"] {
+            own.webhook_counter(code.to_owned());
+        }
+        for kind in Kind::ALL {
+            own.watch_counter(kind);
+        }
+        own
+    }
+}
+
+impl Own {
+    /// Whether this replica is the one that acts.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// A request to the webhook was answered with this HTTP status.
+    pub fn webhook_request(&self, code: u16) {
+        self.webhook_counter(code.to_string()).inc();
+    }
+
+    /// An alert was received; `playbook` is the one it asks for, if any.
+    pub fn alert(&self, playbook: Option<&str>, outcome: AlertOutcome) {
+        let playbook = playbook.unwrap_or_default().to_owned();
+        let labels = f::WEBHOOK_ALERTS.series([playbook, outcome.as_str().to_owned()]);
+        self.webhook_alerts.get_or_create_owned(&labels).inc();
+    }
+
+    /// A step ended, so long after it began.
+    pub fn step_finished(&self, step: StepName, outcome: StepOutcome, took: Duration) {
+        self.step_counter(step, outcome).inc();
+        let labels = f::STEP_DURATION.series([step.as_str()]);
+        let durations = self.step_duration.get_or_create_owned(&labels);
+        durations.observe(took.as_secs_f64());
+    }
+
+    /// A write was tried. `kind` is that of the object, `outcome` `"ok"` or a class of error: closed sets both.
+    pub fn write(&self, verb: &'static str, kind: &'static str, outcome: &'static str) {
+        let labels = f::WRITES.series([verb, kind, outcome]);
+        self.writes.get_or_create_owned(&labels).inc();
+    }
+
+    /// A watch failed, and is taken up again.
+    pub fn watch_failed(&self, kind: Kind) {
+        self.watch_counter(kind).inc();
+    }
+
+    /// Lines were read from a provisioner's log.
+    pub fn log_lines(&self, lines: u64) {
+        self.log_lines.inc_by(lines);
+    }
+
+    /// A view was taken, in this time.
+    pub fn view_taken(&self, took: Duration) {
+        self.view_duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn encode(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let Self {
+            leader,
+            webhook_requests,
+            webhook_alerts,
+            steps,
+            step_duration,
+            writes,
+            watch_errors,
+            log_lines,
+            view_duration,
+        } = self;
+        to.counted(&f::LEADER, leader)?;
+        to.counted(&f::WEBHOOK_REQUESTS, webhook_requests)?;
+        to.counted(&f::WEBHOOK_ALERTS, webhook_alerts)?;
+        to.counted(&f::STEPS, steps)?;
+        to.counted(&f::STEP_DURATION, step_duration)?;
+        to.counted(&f::WRITES, writes)?;
+        to.counted(&f::WATCH_ERRORS, watch_errors)?;
+        to.counted(&f::LOG_LINES, log_lines)?;
+        to.counted(&f::VIEW_DURATION, view_duration)
+    }
+
+    fn webhook_counter(&self, code: String) -> Counter {
+        self.webhook_requests
+            .get_or_create_owned(&f::WEBHOOK_REQUESTS.series([code]))
+    }
+
+    fn step_counter(&self, step: StepName, outcome: StepOutcome) -> Counter {
+        self.steps
+            .get_or_create_owned(&f::STEPS.series([step.as_str(), outcome.as_str()]))
+    }
+
+    fn watch_counter(&self, kind: Kind) -> Counter {
+        self.watch_errors
+            .get_or_create_owned(&f::WATCH_ERRORS.series([kind.as_str()]))
+    }
+}
+
+impl AlertOutcome {
+    /// The outcome as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Joined => "joined",
+            Self::Ignored => "ignored",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl StepOutcome {
+    /// The outcome as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}

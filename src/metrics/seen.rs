@@ -1,0 +1,40 @@
+//! Writes how far the observation can be trusted, and what the program is.
+
+use std::fmt;
+
+use super::families as f;
+use super::family::Encoder;
+use crate::config::Mode;
+use crate::model::{Kind, Reading};
+use crate::view::View;
+
+pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
+    let freshness = &view.freshness;
+    to.gauges(
+        &f::WATCH_SYNCED,
+        kinds(|kind| Some(i64::from(freshness.trusted(kind)))),
+    )?;
+    let absent = |kind| i64::from(*freshness.of(kind) == Reading::Absent);
+    to.gauges(&f::WATCH_API_ABSENT, kinds(|kind| Some(absent(kind))))?;
+    let confirmed = |kind| freshness.at(kind).map(jiff::Timestamp::as_second);
+    to.gauges(&f::WATCH_CONFIRMED, kinds(confirmed))?;
+    let known = view.objects.iter();
+    to.gauges(
+        &f::OBJECTS,
+        known.map(|(kind, count)| ([kind.as_str()], *count)),
+    )?;
+    to.gauge(&f::OBSERVATION_COMPLETE, Some(u32::from(view.complete())))?;
+    to.gauge(&f::OBSERVATION, Some(view.at.as_second()))?;
+    to.gauges(&f::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1_u64)])?;
+    let modes = [Mode::Observe, Mode::Plan, Mode::Act];
+    to.gauges(
+        &f::MODE,
+        modes.map(|mode| ([mode.as_str()], u64::from(mode == view.mode))),
+    )
+}
+
+fn kinds(value: impl Fn(Kind) -> Option<i64>) -> impl Iterator<Item = ([&'static str; 1], i64)> {
+    Kind::ALL
+        .into_iter()
+        .filter_map(move |kind| Some(([kind.as_str()], value(kind)?)))
+}

@@ -1,0 +1,126 @@
+//! Writes what is stuck: one series an object, and sums that stay few whatever happens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::families as f;
+use super::family::Encoder;
+use crate::findings::{Finding, What};
+use crate::storage;
+use crate::view::View;
+
+/// Since when, and how many bytes, of one or several findings with the same labels.
+#[derive(Clone, Copy)]
+struct Stuck {
+    since: Timestamp,
+    bytes: u64,
+    count: u64,
+}
+
+pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
+    let objects = by_object(view);
+    let sums = sums(&objects);
+    to.gauges(&f::FINDINGS, findings(view))?;
+    to.gauges(&f::STUCK_OPERATIONS, each(&sums, |sum| sum.count))?;
+    to.gauges(&f::STUCK_OPERATIONS_BYTES, each(&sums, |sum| sum.bytes))?;
+    to.gauges(&f::STUCK_OLDEST, each(&sums, |sum| sum.since.as_second()))?;
+    to.gauges(
+        &f::STUCK_STORAGE,
+        volumes(storage::counted_once(&view.findings)),
+    )?;
+    to.gauges(
+        &f::STUCK_SINCE,
+        each(&objects, |object| object.since.as_second()),
+    )?;
+    to.gauges(&f::STUCK_BYTES, each(&objects, |object| object.bytes))
+}
+
+/// Number of findings of every kind and reason. Zeros only while everything is seen.
+fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
+    let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+    if view.complete() {
+        counts.extend(What::vocabulary().map(|labels| (labels, 0)));
+    }
+    for finding in &view.findings {
+        let labels = (finding.what.kind(), finding.what.reason());
+        *counts.entry(labels).or_default() += 1;
+    }
+    counts
+        .into_iter()
+        .map(|((finding, reason), count)| ([finding, reason], count))
+}
+
+/// Stuck objects by their labels. An object that waits for several keys is one series: its storage is stuck once.
+fn by_object(view: &View) -> BTreeMap<[&str; 7], Stuck> {
+    let mut objects: BTreeMap<_, Stuck> = BTreeMap::new();
+    for finding in view.stuck() {
+        let Some(object) = &finding.object else {
+            continue;
+        };
+        let [driver, class] = made_of(finding);
+        let labels = [
+            finding.what.kind(),
+            finding.what.reason(),
+            &object.namespace,
+            &object.name,
+            object.kind.as_str(),
+            driver,
+            class,
+        ];
+        let one = Stuck {
+            since: finding.since,
+            bytes: finding.bytes,
+            count: 1,
+        };
+        let known = objects.entry(labels).or_insert(one);
+        known.since = known.since.min(one.since);
+        known.bytes = known.bytes.max(one.bytes);
+    }
+    objects
+}
+
+fn sums<'v>(objects: &BTreeMap<[&'v str; 7], Stuck>) -> BTreeMap<[&'v str; 5], Stuck> {
+    let mut sums: BTreeMap<_, Stuck> = BTreeMap::new();
+    for ([finding, reason, namespace, _, _, driver, class], object) in objects {
+        sums.entry([*finding, *reason, *namespace, *driver, *class])
+            .and_modify(|sum| {
+                sum.since = sum.since.min(object.since);
+                sum.bytes = sum.bytes.saturating_add(object.bytes);
+                sum.count += object.count;
+            })
+            .or_insert(*object);
+    }
+    sums
+}
+
+/// Bytes of `findings` by place, driver and class.
+pub(super) fn volumes<'v>(
+    findings: impl IntoIterator<Item = &'v Finding>,
+) -> BTreeMap<[&'v str; 3], u64> {
+    let mut volumes: BTreeMap<_, u64> = BTreeMap::new();
+    for finding in findings {
+        let namespace = finding
+            .object
+            .as_ref()
+            .map_or("", |object| &object.namespace);
+        let [driver, class] = made_of(finding);
+        let bytes = volumes.entry([namespace, driver, class]).or_default();
+        *bytes = bytes.saturating_add(finding.bytes);
+    }
+    volumes
+}
+
+fn made_of(finding: &Finding) -> [&str; 2] {
+    [&finding.driver, &finding.class].map(|name| name.as_deref().unwrap_or_default())
+}
+
+fn each<'m, 'v: 'm, const N: usize, V>(
+    stuck: &'m BTreeMap<[&'v str; N], Stuck>,
+    value: impl Fn(&Stuck) -> V + 'm,
+) -> impl Iterator<Item = ([&'v str; N], V)> + 'm {
+    stuck
+        .iter()
+        .map(move |(labels, stuck)| (*labels, value(stuck)))
+}

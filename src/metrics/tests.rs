@@ -1,0 +1,198 @@
+//! Whole expositions of hand-made views.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::family::PREFIX;
+use super::{AlertOutcome, Metrics, Own, StepOutcome, families};
+use crate::fixture;
+use crate::model::Kind;
+use crate::plan::StepName;
+use crate::view::View;
+
+async fn scrape(view: View, own: Own) -> String {
+    let (_publish, views) = watch::channel(Arc::new(view));
+    Metrics::with_clock(views, own, fixture::now)
+        .scrape()
+        .await
+        .unwrap()
+}
+
+fn busy() -> Own {
+    let own = Own::default();
+    own.leads(true);
+    own.webhook_request(202);
+    own.alert(Some("csi-operation-locks"), AlertOutcome::Started);
+    own.alert(None, AlertOutcome::Ignored);
+    let took = Duration::from_millis(2_500);
+    own.step_finished(StepName::SuspendSources, StepOutcome::Succeeded, took);
+    own.write("patch", "ReplicationSource", "ok");
+    own.watch_failed(Kind::Pods);
+    own.log_lines(7);
+    own.view_taken(Duration::from_millis(3));
+    own
+}
+
+/// The client keeps series in a hash map: puts those of each counted family in order.
+fn ordered(body: &str) -> String {
+    let mut families: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for line in body.lines() {
+        if line.starts_with("# HELP") || line.starts_with("# EOF") {
+            families.push((Vec::new(), Vec::new()));
+        }
+        let (head, series) = families.last_mut().unwrap();
+        if line.starts_with('#') { head } else { series }.push(line);
+    }
+    let mut ordered = String::new();
+    for (head, mut series) in families {
+        if head.iter().any(|line| line.ends_with(" counter")) {
+            series.sort_unstable();
+        }
+        for line in head.into_iter().chain(series) {
+            writeln!(ordered, "{line}").unwrap();
+        }
+    }
+    ordered.replace(env!("CARGO_PKG_VERSION"), "[version]")
+}
+
+#[tokio::test]
+async fn a_jammed_cluster() {
+    insta::assert_snapshot!(ordered(&scrape(fixture::jammed(), busy()).await));
+}
+
+#[tokio::test]
+async fn every_family_of_the_table_is_written_once_and_in_its_order() {
+    let body = scrape(fixture::jammed(), busy()).await;
+    let written: Vec<_> = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let table: Vec<_> = families::TABLE
+        .iter()
+        .flat_map(|(_, rows)| *rows)
+        .map(|row| row.full_name().trim_end_matches("_total").to_owned())
+        .collect();
+    assert_eq!(written, table);
+}
+
+#[tokio::test]
+async fn every_family_of_the_table_has_a_series_in_the_golden() {
+    let body = scrape(fixture::jammed(), busy()).await;
+    for row in families::TABLE.iter().flat_map(|(_, rows)| *rows) {
+        let name = row.full_name();
+        let start = format!("\n{name}");
+        assert!(
+            body.contains(&format!("{start}{{"))
+                || body.contains(&format!("{start} "))
+                || body.contains(&format!("{start}_bucket{{")),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_two_series_are_alike() {
+    let body = scrape(fixture::jammed(), busy()).await;
+    let mut series: Vec<_> = body
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, _)| series)
+        .collect();
+    let all = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), all);
+}
+
+fn findings(body: &str) -> Vec<&str> {
+    let start = format!("{PREFIX}_findings{{");
+    body.lines()
+        .filter(|line| line.starts_with(&start))
+        .collect()
+}
+
+#[tokio::test]
+async fn nothing_stuck_is_zero_for_every_finding() {
+    let body = scrape(fixture::healthy(), Own::default()).await;
+    let findings = findings(&body);
+    assert_eq!(findings.len(), crate::findings::What::vocabulary().count());
+    assert!(findings.iter().all(|line| line.ends_with(" 0")), "{body}");
+}
+
+#[tokio::test]
+async fn what_is_not_seen_is_never_zero() {
+    let body = scrape(fixture::half_seen(), Own::default()).await;
+    let findings = findings(&body);
+    assert!(!findings.is_empty());
+    assert!(findings.iter().all(|line| !line.ends_with(" 0")), "{body}");
+    assert!(body.contains("\nlocksmith_observation_complete 0\n"));
+}
+
+#[tokio::test]
+async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
+    let body = scrape(fixture::jammed(), Own::default()).await;
+    let of = |name: &str| -> u64 {
+        let start = format!("{PREFIX}_{name}{{");
+        let lines = body.lines().filter(|line| line.starts_with(&start));
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+            .sum()
+    };
+    // prowlarr 5Gi, sonarr 20Gi, litellm 512Mi.
+    assert_eq!(of("stuck_storage_bytes"), (25 << 30) + (1 << 29));
+    assert!(of("stuck_operations_bytes") > of("stuck_storage_bytes"));
+}
+
+#[tokio::test]
+async fn a_hostile_name_stays_inside_its_label() {
+    let mut view = fixture::jammed();
+    for run in &mut view.runs {
+        run.playbook = "x\"} 1\nlocksmith_mode{mode=\"act".into();
+    }
+    let body = scrape(view, Own::default()).await;
+    assert!(body.contains(r#"playbook="x\"} 1\nlocksmith_mode{mode=\"act""#));
+}
+
+/// As `promtool check metrics` reads it: a format older than OpenMetrics, in which a counter's type is on `_total`.
+fn classic(body: &str) -> String {
+    let mut text = body.to_owned();
+    for row in families::TABLE.iter().flat_map(|(_, rows)| *rows) {
+        let name = row.full_name();
+        if let Some(bare) = name.strip_suffix("_total") {
+            for word in ["HELP", "TYPE"] {
+                text = text.replace(&format!("# {word} {bare} "), &format!("# {word} {name} "));
+            }
+        }
+    }
+    text
+}
+
+#[tokio::test]
+#[ignore = "needs promtool: ./tests/run"]
+async fn promtool_finds_nothing_to_say() {
+    let body = classic(&scrape(fixture::jammed(), busy()).await);
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is on PATH");
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(body.as_bytes()).unwrap();
+    drop(stdin);
+    let said = promtool.wait_with_output().unwrap();
+    let words = format!(
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
+    assert!(said.status.success() && words.is_empty(), "{words}");
+}

@@ -1,0 +1,168 @@
+//! The HTTP server: the latest [`View`] and metrics out, notifications of Alertmanager in.
+//!
+//! It decides nothing. What it reads it hands to an [`Intake`]; what it shows is the view everybody else has.
+
+mod health;
+mod pages;
+mod payload;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};
+pub use webhook::{Accepted, Intake, MAX_AT_A_TIME, MAX_BODY, Refused};
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum_server::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::metrics::{Metrics, Own};
+use crate::view::View;
+
+/// How long any answer may take. A scrape may wait for another one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long reading and keeping one notification may take.
+const WEBHOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a client may take to send its headers, kept-alive connections between two scrapes included.
+const HEADERS_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long open requests may take to end at a shutdown: less than the 30 s Kubernetes grants in all.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the server shows, and where it hands things to.
+pub struct Site<I> {
+    /// The latest view.
+    pub views: watch::Receiver<Arc<View>>,
+    /// What `/metrics` answers.
+    pub metrics: Metrics,
+    /// Where requests are counted.
+    pub own: Own,
+    /// Where notifications go.
+    pub intake: I,
+    /// Cancelled when the process is to end.
+    pub shutdown: CancellationToken,
+}
+
+/// What every handler sees.
+struct Context<I> {
+    views: watch::Receiver<Arc<View>>,
+    metrics: Metrics,
+    own: Own,
+    intake: I,
+    shutdown: CancellationToken,
+    was_complete: AtomicBool,
+    webhooks: Semaphore,
+    webhook_within: Duration,
+}
+
+/// All routes.
+pub fn router<I: Intake>(site: Site<I>) -> Router {
+    routes(site, WEBHOOK_WITHIN)
+}
+
+fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
+    let Site {
+        views,
+        metrics,
+        own,
+        intake,
+        shutdown,
+    } = site;
+    let context = Arc::new(Context {
+        views,
+        metrics,
+        own,
+        intake,
+        shutdown,
+        was_complete: AtomicBool::new(false),
+        webhooks: Semaphore::new(MAX_AT_A_TIME),
+        webhook_within,
+    });
+    Router::new()
+        .route("/", get(pages::index))
+        .route("/metrics", get(pages::metrics::<I>))
+        .route("/api/v1/status", get(pages::status::<I>))
+        .route("/webhook", post(webhook::post::<I>))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz::<I>))
+        .fallback(pages::nothing_here)
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ANSWER_WITHIN,
+        ))
+        .with_state(context)
+}
+
+/// Why there is no server, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("failed to listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It ended on its own.
+    #[error("the HTTP server ended: {0}")]
+    Ended(#[source] std::io::Error),
+}
+
+/// A server that listens, and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Listens on `address`; port 0 takes a free one.
+    pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown` is cancelled; then ends open requests, and returns within 10 s.
+    pub async fn serve(
+        self,
+        router: Router,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let handle = Handle::new();
+        let mut server = axum_server::from_tcp(self.listener)
+            .map_err(ServeError::Ended)?
+            .handle(handle.clone())
+            .first_request_timeout(HEADERS_WITHIN);
+        server
+            .http_builder()
+            .http1()
+            .header_read_timeout(HEADERS_WITHIN);
+        let serving = server.serve(router.into_make_service());
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return ended.map_err(ServeError::Ended),
+            () = shutdown.cancelled() => handle.graceful_shutdown(Some(DRAIN_WITHIN)),
+        }
+        serving.await.map_err(ServeError::Ended)
+    }
+}

@@ -1,0 +1,149 @@
+//! Reads what Alertmanager posts: bytes in, a [`Notification`] or what is wrong with them out. Pure.
+//!
+//! Payload version 4, as of Alertmanager's `notify/webhook`. Fields not named here are passed over. The status of the group
+//! is one of them: it says `firing` as long as any alert does.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// The version of the payload that is understood.
+const VERSION: &str = "4";
+
+/// One notification about one group of alerts.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// Identity of the group.
+    pub group_key: String,
+    /// The alerts, firing and resolved.
+    pub alerts: Vec<Alert>,
+    /// How many more alerts there are than were sent. That an alert is not here does not mean that it is resolved.
+    #[serde(default, rename = "truncatedAlerts")]
+    pub truncated: u64,
+}
+
+/// One alert.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Alert {
+    /// Whether it fires.
+    pub status: AlertStatus,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Since when it fires, or fired.
+    pub starts_at: Timestamp,
+    /// Alertmanager's hash of the labels.
+    pub fingerprint: String,
+}
+
+/// Whether an alert fires.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertStatus {
+    /// It does.
+    Firing,
+    /// It did.
+    Resolved,
+}
+
+/// Why a body is no notification.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PayloadError {
+    /// Not JSON.
+    #[error("the body is not JSON: {0}")]
+    Syntax(String),
+    /// Another version of the payload.
+    #[error("the payload's version is {0}; this reads version \"4\", as Alertmanager sends it")]
+    Version(String),
+    /// A field is missing or has a value of the wrong kind.
+    #[error("{path}: {problem}")]
+    Field {
+        /// Path of the field, such as `alerts[0].startsAt`.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Reads the body of a request.
+pub fn parse(body: &[u8]) -> Result<Notification, PayloadError> {
+    let value: serde_json::Value =
+        serde_json::from_slice(body).map_err(|error| PayloadError::Syntax(error.to_string()))?;
+    match value.get("version") {
+        Some(version) if version == VERSION => {}
+        Some(other) => return Err(PayloadError::Version(other.to_string())),
+        None => return Err(PayloadError::Version("missing".to_owned())),
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| PayloadError::Field {
+        path: error.path().to_string(),
+        problem: error.inner().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn payload() -> Value {
+        json!({
+            "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 3, "status": "firing", "receiver": "locksmith",
+            "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://alertmanager",
+            "alerts": [{
+                "status": "resolved", "labels": {"alertname": "LocksmithRestoreStuck"}, "annotations": {},
+                "startsAt": "2026-11-01T02:00:00.5Z", "endsAt": "0001-01-01T00:00:00Z",
+                "generatorURL": "http://prometheus", "fingerprint": "a1b2"
+            }]
+        })
+    }
+
+    #[test]
+    fn reads_what_alertmanager_sends() {
+        let notification = parse(payload().to_string().as_bytes()).unwrap();
+        assert_eq!(notification.truncated, 3);
+        assert_eq!(notification.group_key, "{}:{}");
+        let [alert] = &notification.alerts[..] else {
+            panic!("one alert")
+        };
+        assert_eq!(alert.status, AlertStatus::Resolved);
+        assert_eq!(alert.labels["alertname"], "LocksmithRestoreStuck");
+        assert_eq!(alert.starts_at, "2026-11-01T02:00:00.5Z".parse().unwrap());
+        assert_eq!(alert.fingerprint, "a1b2");
+    }
+
+    #[test]
+    fn a_payload_need_not_tell_of_truncation() {
+        let mut payload = payload();
+        payload.as_object_mut().unwrap().remove("truncatedAlerts");
+        assert_eq!(parse(payload.to_string().as_bytes()).unwrap().truncated, 0);
+    }
+
+    #[rstest]
+    #[case("/version", json!("3"), "version is \"3\"")]
+    #[case("/version", json!(4), "version is 4")]
+    #[case("/alerts", json!(null), "alerts: invalid type: null")]
+    #[case("/alerts/0/status", json!("pending"), "alerts[0].status: unknown variant `pending`")]
+    #[case("/alerts/0/startsAt", json!("today"), "alerts[0].startsAt: ")]
+    #[case("/alerts/0/labels", json!({"a": 1}), "alerts[0].labels.a: invalid type")]
+    fn says_what_is_wrong(#[case] field: &str, #[case] value: Value, #[case] says: &str) {
+        let mut payload = payload();
+        *payload.pointer_mut(field).unwrap() = value;
+        let error = parse(payload.to_string().as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says), "{error}");
+    }
+
+    #[rstest]
+    #[case("", "not JSON")]
+    #[case("[]", "version is missing")]
+    #[case("{}", "version is missing")]
+    #[case(r#"{"version": "4"}"#, "missing field `groupKey`")]
+    fn a_body_of_another_kind_is_refused(#[case] body: &str, #[case] says: &str) {
+        let error = parse(body.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

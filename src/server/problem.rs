@@ -1,0 +1,46 @@
+//! An answer that says what went wrong: `{"error": "…"}`, and when to come again.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// What went wrong with a request.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    error: String,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// What no repetition cures.
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: error.into(),
+            retry_after: None,
+        }
+    }
+
+    /// What may go well later: Alertmanager repeats what is answered with a 5xx, and with nothing else.
+    pub(super) fn passing(error: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({ "error": self.error }))).into_response();
+        if let Some(after) = self.retry_after {
+            let after = HeaderValue::from(after.as_secs());
+            response.headers_mut().insert(header::RETRY_AFTER, after);
+        }
+        response
+    }
+}

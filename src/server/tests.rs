@@ -1,0 +1,325 @@
+//! Requests to the whole router, and to a listening server.
+
+use std::sync::Mutex;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use axum::response::Response;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::Mode;
+use crate::fixture;
+use crate::metrics;
+use crate::model::{Freshness, Kind};
+
+/// Takes everything, or answers as it is told.
+#[derive(Clone, Default)]
+struct Desk {
+    taken: Arc<Mutex<Vec<Notification>>>,
+    refuses: Option<Refused>,
+    holds_until: Option<Arc<Notify>>,
+}
+
+impl Intake for Desk {
+    async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
+        self.taken.lock().unwrap().push(notification);
+        if let Some(until) = &self.holds_until {
+            until.notified().await;
+        }
+        match self.refuses.clone() {
+            Some(refused) => Err(refused),
+            None => Ok(Accepted {
+                remediations: vec!["csi-operation-locks-7c1d".into()],
+                ignored: 1,
+            }),
+        }
+    }
+}
+
+struct Face {
+    router: Router,
+    publish: watch::Sender<Arc<View>>,
+    shutdown: CancellationToken,
+}
+
+fn face(view: View, desk: Desk) -> Face {
+    face_within(view, desk, WEBHOOK_WITHIN)
+}
+
+fn face_within(view: View, desk: Desk, webhook_within: Duration) -> Face {
+    let (publish, views) = watch::channel(Arc::new(view));
+    let (own, shutdown) = (Own::default(), CancellationToken::new());
+    let site = Site {
+        metrics: Metrics::new(views.clone(), own.clone()),
+        views,
+        own,
+        intake: desk,
+        shutdown: shutdown.clone(),
+    };
+    let router = routes(site, webhook_within);
+    Face {
+        router,
+        publish,
+        shutdown,
+    }
+}
+
+impl Face {
+    async fn get(&self, path: &str) -> Response {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn post(&self, body: impl Into<Body>) -> Response {
+        let request = Request::post("/webhook").body(body.into()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+}
+
+async fn text(response: Response) -> String {
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+async fn json(response: Response) -> Value {
+    serde_json::from_str(&text(response).await).unwrap()
+}
+
+fn notification() -> String {
+    json!({
+        "version": "4", "groupKey": "{}:{}",
+        "alerts": [{
+            "status": "firing", "labels": {"alertname": "LocksmithRestoreStuck"},
+            "startsAt": "2026-11-01T02:00:00Z", "fingerprint": "a1b2"
+        }]
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn metrics_come_as_openmetrics() {
+    let response = face(fixture::jammed(), Desk::default())
+        .get("/metrics")
+        .await;
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        metrics::CONTENT_TYPE
+    );
+    assert!(text(response).await.ends_with("\n# EOF\n"));
+}
+
+#[tokio::test]
+async fn each_answer_shows_the_latest_view() {
+    let face = face(fixture::healthy(), Desk::default());
+    let before = json(face.get("/api/v1/status").await).await;
+    face.publish.send(Arc::new(fixture::jammed())).unwrap();
+    let after = json(face.get("/api/v1/status").await).await;
+    assert_eq!(before["findings"], json!([]));
+    assert_eq!(after["findings"][0]["finding"], json!("failed_snapshot"));
+    assert!(
+        text(face.get("/metrics").await)
+            .await
+            .contains("name=\"prowlarr\"")
+    );
+}
+
+#[rstest]
+#[case("/", 200)]
+#[case("/healthz", 200)]
+#[case("/nowhere", 404)]
+#[case("/webhook", 405)]
+#[tokio::test]
+async fn paths(#[case] path: &str, #[case] status: u16) {
+    let face = face(fixture::healthy(), Desk::default());
+    assert_eq!(face.get(path).await.status(), status);
+}
+
+#[tokio::test]
+async fn ready_once_everything_was_seen_until_the_end() {
+    let face = face(
+        View {
+            freshness: Freshness::default(),
+            ..fixture::healthy()
+        },
+        Desk::default(),
+    );
+    let early = face.get("/readyz").await;
+    assert_eq!(early.status(), 503);
+    assert!(
+        text(early)
+            .await
+            .contains("volumesnapshots: not listed yet\n")
+    );
+
+    face.publish.send(Arc::new(fixture::healthy())).unwrap();
+    assert_eq!(face.get("/readyz").await.status(), 200);
+    face.publish.send(Arc::new(fixture::half_seen())).unwrap();
+    assert_eq!(face.get("/readyz").await.status(), 200);
+
+    face.shutdown.cancel();
+    assert_eq!(face.get("/readyz").await.status(), 503);
+    assert_eq!(face.get("/healthz").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_with_why() {
+    let page = text(
+        face(fixture::half_seen(), Desk::default())
+            .get("/readyz")
+            .await,
+    )
+    .await;
+    assert!(
+        page.starts_with(Kind::VolumeSnapshots.as_str()) && page.contains("forbidden"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn a_notification_is_handed_on_and_what_came_of_it_told() {
+    let desk = Desk::default();
+    let face = face(fixture::jammed(), desk.clone());
+    let response = face.post(notification()).await;
+    assert_eq!(response.status(), 202);
+    assert_eq!(
+        json(response).await,
+        json!({"remediations": ["csi-operation-locks-7c1d"], "ignored": 1})
+    );
+    assert_eq!(
+        *desk.taken.lock().unwrap(),
+        [parse(notification().as_bytes()).unwrap()]
+    );
+    let body = text(face.get("/metrics").await).await;
+    assert!(body.contains("\nlocksmith_webhook_requests_total{code=\"202\"} 1\n"));
+}
+
+#[tokio::test]
+async fn mode_observe_starts_nothing_and_says_so() {
+    let desk = Desk::default();
+    let view = View {
+        mode: Mode::Observe,
+        ..fixture::jammed()
+    };
+    let face = face(view, desk.clone());
+    let response = face.post(notification()).await;
+    assert_eq!(response.status(), 200);
+    assert!(
+        json(response).await["message"]
+            .as_str()
+            .unwrap()
+            .contains("observe")
+    );
+    assert!(desk.taken.lock().unwrap().is_empty());
+    assert_eq!(face.post("{").await.status(), 400);
+}
+
+#[rstest]
+#[case(Refused::NotLeader, "15")]
+#[case(Refused::CannotPersist("no answer".into()), "15")]
+#[case(Refused::Full, "5")]
+#[tokio::test]
+async fn what_passes_is_a_503_that_says_when_to_come_again(
+    #[case] refused: Refused,
+    #[case] after: &str,
+) {
+    let says = refused.to_string();
+    let desk = Desk {
+        refuses: Some(refused),
+        ..Desk::default()
+    };
+    let response = face(fixture::jammed(), desk).post(notification()).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()[header::RETRY_AFTER], after);
+    assert_eq!(json(response).await["error"], says);
+}
+
+#[rstest]
+#[case("not json".to_owned(), 400, "the body is not JSON")]
+#[case(notification().replace("\"4\"", "\"3\""), 400, "reads version \"4\"")]
+#[case(notification().replace("firing", "burning"), 400, "alerts[0].status")]
+#[case(" ".repeat(MAX_BODY + 1), 413, "max_alerts")]
+#[tokio::test]
+async fn what_no_repetition_cures_says_what_is_wrong(
+    #[case] body: String,
+    #[case] status: u16,
+    #[case] says: &str,
+) {
+    let desk = Desk::default();
+    let response = face(fixture::jammed(), desk.clone()).post(body).await;
+    assert_eq!(response.status(), status);
+    let error = json(response).await["error"].as_str().unwrap().to_owned();
+    assert!(error.contains(says), "{error}");
+    assert!(desk.taken.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn more_than_can_be_worked_on_are_sent_away_at_once() {
+    let until = Arc::new(Notify::new());
+    let desk = Desk {
+        holds_until: Some(until.clone()),
+        ..Desk::default()
+    };
+    let face = face(fixture::jammed(), desk.clone());
+    let waiting = (0..MAX_AT_A_TIME).map(|_| face.post(notification()));
+    let waiting = futures::future::join_all(waiting);
+    tokio::pin!(waiting);
+    // One look at it starts them all; none can end.
+    assert!(futures::poll!(&mut waiting).is_pending());
+    assert_eq!(desk.taken.lock().unwrap().len(), MAX_AT_A_TIME);
+    assert_eq!(face.post(notification()).await.status(), 503);
+    until.notify_waiters();
+    assert!(
+        waiting
+            .await
+            .iter()
+            .all(|response| response.status() == 202)
+    );
+}
+
+#[tokio::test]
+async fn an_intake_that_does_not_answer_ends_in_a_503() {
+    let desk = Desk {
+        holds_until: Some(Arc::new(Notify::new())),
+        ..Desk::default()
+    };
+    let face = face_within(fixture::jammed(), desk, Duration::from_millis(10));
+    assert_eq!(face.post(notification()).await.status(), 503);
+}
+
+async fn ask(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn listens_answers_and_ends_when_told() {
+    let Face {
+        router, shutdown, ..
+    } = face(fixture::healthy(), Desk::default());
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = server.address();
+    let serving = tokio::spawn(server.serve(router, shutdown.clone()));
+    assert!(ask(address).await.starts_with("HTTP/1.1 200 "));
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let first = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let error = Server::bind(first.address()).unwrap_err().to_string();
+    assert!(error.contains(&first.address().to_string()), "{error}");
+}
