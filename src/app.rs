@@ -1,7 +1,6 @@
 //! The daemon: wires what looks, what decides and what writes, and ends them in order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config as ClusterConfig};
@@ -12,14 +11,11 @@ use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
 use crate::intake::Desk;
 use crate::kube_io::{self, Writer};
-use crate::metrics::Own;
+use crate::leader::{self, Leadership};
+use crate::metrics::{Metrics, Own};
 use crate::model::Sym;
-use crate::server::Server;
-use crate::watch::{self, Patterns};
-use crate::leader;
-
-/// How long requests under way may take to end after SIGTERM.
-const GRACE: Duration = Duration::from_secs(10);
+use crate::server::{self, Accepted, Intake, Notification, Refused, Server, Site};
+use crate::watch::{self, Patterns, Store};
 
 /// What a daemon is started with.
 pub struct AppOptions {
@@ -31,50 +27,119 @@ pub struct AppOptions {
     pub identity: String,
 }
 
-/// Runs until `stop`, then ends in order: no new work, the lease released, requests answered.
+/// Runs until `stop`, then ends in order: requests answered, steps parked, the lease released.
 pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result<()> {
-    let AppOptions { cluster, config, identity } = options;
+    let AppOptions {
+        cluster,
+        config,
+        identity,
+    } = options;
     let config = Arc::new(config);
-    let namespace = config.remediation.namespace.clone();
-    let namespace = namespace.unwrap_or_else(|| Sym::from(cluster.default_namespace.as_str()));
-    let reading = Client::try_from(cluster.clone()).context("failed to make a client for the cluster")?;
-    let (store, watches) = watch::start(&reading, &config)?;
-    let own = Own::new();
+    let own = Own::default();
+    let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
+    let (store, watches) = watch::start(&reading, &config, &own)?;
     let mut acting = JoinSet::new();
-    let mut desk = None;
-    if config.mode != Mode::Observe {
-        let writing = kube_io::writing(&cluster).context("failed to make a client for the cluster")?;
-        let (leadership, standing) =
-            leader::stand(writing.clone(), &namespace, identity, stop.clone());
-        let patterns = Arc::new(Patterns::new(&config)?);
-        let writer =
-            Writer::new(writing, store.clone(), patterns.clone(), config.clone(), leadership);
-        desk = Some(Desk::new(store.clone(), writer.clone(), config.clone(), namespace));
-        let controller = Controller {
-            store: store.clone(),
-            writer,
-            patterns,
-            config: config.clone(),
-            own: own.clone(),
-        };
-        acting.spawn(standing);
-        acting.spawn(stopping(stop.clone(), controller.clone().run()));
-        acting.spawn(stopping(stop.clone(), controller::keep(controller)));
-    }
-    let server = Server::bind(config.server.listen).await?;
+    let desk = if config.mode == Mode::Observe {
+        None
+    } else {
+        Some(act(
+            &cluster,
+            &store,
+            &config,
+            &own,
+            identity,
+            &stop,
+            &mut acting,
+        )?)
+    };
+    let server = Server::bind(config.server.listen)?;
     tracing::info!(address = %server.address(), mode = config.mode.as_str(), "listening");
-    server.run(store, desk, own, stop.clone(), GRACE).await?;
+    let site = Site {
+        views: store.views(),
+        metrics: Metrics::new(store.views(), own.clone()),
+        own,
+        intake: Door(desk),
+        shutdown: stop.clone(),
+    };
+    let served = server.serve(server::router(site), stop.clone()).await;
+    // A server that ended by itself takes the rest with it.
     stop.cancel();
     while acting.join_next().await.is_some() {}
     drop(watches);
-    Ok(())
+    Ok(served?)
 }
 
-/// Runs `task` until `stop`: at an await, and so between two writes and never within one's answer being recorded
-/// by somebody else. What was begun is found again from the status.
-async fn stopping(stop: CancellationToken, task: impl Future<Output = ()>) {
+/// Starts everything that writes.
+fn act(
+    cluster: &ClusterConfig,
+    store: &Store,
+    config: &Arc<Config>,
+    own: &Own,
+    identity: String,
+    stop: &CancellationToken,
+    acting: &mut JoinSet<()>,
+) -> anyhow::Result<Desk> {
+    let namespace = config.remediation.namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| Sym::from(cluster.default_namespace.as_str()));
+    let writing = kube_io::writing(cluster).context("failed to reach the cluster")?;
+    let (leadership, standing) = leader::stand(writing.clone(), &namespace, identity, stop.clone());
+    let patterns = Arc::new(Patterns::new(config)?);
+    let writer = Writer::new(
+        writing,
+        store.clone(),
+        patterns.clone(),
+        config.clone(),
+        leadership.clone(),
+    );
+    let desk = Desk::new(
+        store.clone(),
+        writer.clone(),
+        config.clone(),
+        namespace,
+        own.clone(),
+    );
+    let controller = Controller {
+        store: store.clone(),
+        writer,
+        patterns,
+        config: config.clone(),
+        own: own.clone(),
+    };
+    acting.spawn(standing);
+    acting.spawn(until(
+        stop.clone(),
+        tell_leadership(leadership, own.clone()),
+    ));
+    acting.spawn(until(stop.clone(), controller.clone().run()));
+    acting.spawn(until(stop.clone(), controller::keep(controller)));
+    Ok(desk)
+}
+
+/// Runs `task` until `stop`. It ends at an await: a write under way is seen in the cluster by whoever comes next.
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = task => {}
+    }
+}
+
+async fn tell_leadership(mut leadership: Leadership, own: Own) {
+    loop {
+        own.leads(leadership.term().is_some());
+        if leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where notifications go: nowhere in mode observe, which the server says before it asks.
+struct Door(Option<Desk>);
+
+impl Intake for Door {
+    async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
+        match &self.0 {
+            Some(desk) => desk.submit(notification).await,
+            None => Err(Refused::NotLeader),
+        }
     }
 }

@@ -11,7 +11,9 @@
 //! `steps` is plain functions of plain values with an explicit `now`.
 
 pub mod api;
+pub mod app;
 pub mod config;
+pub mod controller;
 pub mod demo;
 pub mod findings;
 #[cfg(test)]

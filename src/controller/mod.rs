@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-use crate::api::remediation::{Phase, Remediation, RemediationStatus};
+use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, Tried, WriteError, Writer, bounded, examine};
-use crate::metrics::Own;
+use crate::metrics::{Own, StepOutcome};
 use crate::model::{Kind, ObjectKey};
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Patterns, Store};
@@ -166,7 +166,7 @@ impl Controller {
             match tried {
                 Ok(Tried::Written) => {
                     recent.note(object.clone());
-                    self.own.write(verb, object.kind.as_str(), "written");
+                    self.own.write(verb, object.kind.as_str(), "ok");
                     tracing::info!(run, verb, %object, "written");
                 }
                 Ok(Tried::LeftAlone(why)) => {
@@ -237,16 +237,21 @@ impl Controller {
             {
                 continue;
             }
-            let seconds = finished.duration_since(record.started_at).as_secs_f64();
-            let outcome = format!("{:?}", record.phase).to_lowercase();
+            let outcome = match record.phase {
+                StepPhase::Succeeded => StepOutcome::Succeeded,
+                StepPhase::Failed => StepOutcome::Failed,
+                StepPhase::Started | StepPhase::Skipped => continue,
+            };
+            let took = Duration::try_from(finished.duration_since(record.started_at));
             self.own
-                .step_finished(record.step.as_str(), &outcome, seconds);
-            let (step, message) = (record.step.as_str(), &record.message);
-            tracing::info!(run = name, step, outcome, message, "step ended");
+                .step_finished(record.step, outcome, took.unwrap_or_default());
+            let (step, outcome, message) =
+                (record.step.as_str(), outcome.as_str(), &record.message);
+            tracing::info!(run = name, step, outcome, detail = message, "step ended");
         }
         let phase = before.map_or(Phase::Pending, |before| before.phase);
         if phase != after.phase {
-            tracing::info!(run = name, from = ?phase, to = ?after.phase, message = after.message, "run");
+            tracing::info!(run = name, from = ?phase, to = ?after.phase, detail = after.message, "run");
         }
     }
 }

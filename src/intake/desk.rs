@@ -8,24 +8,17 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{Cause, Notification, Standing, causes, next_name, standing};
+use super::{Cause, Standing, causes, next_name, standing};
 use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
+use crate::metrics::{AlertOutcome, Own};
 use crate::model::Sym;
+use crate::server::{Accepted, Intake, Notification, Refused};
 use crate::watch::Store;
 
 /// Most alerts one Remediation lists: it tells what asked, it does not keep count.
 const MAX_ALERTS: usize = 50;
-
-/// What became of a notification.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Accepted {
-    /// The Remediations that answer it.
-    pub remediations: Vec<String>,
-    /// Alerts that ask for nothing.
-    pub ignored: usize,
-}
 
 /// Turns notifications into Remediations.
 #[derive(Clone)]
@@ -34,38 +27,48 @@ pub struct Desk {
     writer: Writer,
     config: Arc<Config>,
     namespace: Sym,
+    own: Own,
     /// One at a time: the next one sees what the one before has made.
     turn: Arc<Mutex<Vec<Remediation>>>,
 }
 
 impl Desk {
     /// A desk that writes to `namespace`.
-    pub fn new(store: Store, writer: Writer, config: Arc<Config>, namespace: Sym) -> Self {
+    pub fn new(
+        store: Store,
+        writer: Writer,
+        config: Arc<Config>,
+        namespace: Sym,
+        own: Own,
+    ) -> Self {
         Self {
             store,
             writer,
             config,
             namespace,
+            own,
             turn: Arc::default(),
         }
     }
 
     /// Makes sure that every cause has its Remediation. Persisted when it returns.
-    pub async fn submit(&self, notification: &Notification) -> Result<Accepted, WriteError> {
+    async fn take(&self, notification: &Notification) -> Result<Accepted, WriteError> {
         let (causes, ignored) = causes(&notification.alerts, &self.config, &self.store.view());
+        (0..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
         let mut accepted = Accepted {
             remediations: Vec::new(),
             ignored,
         };
-        if self.config.mode == Mode::Observe {
-            return Ok(accepted);
-        }
-        let mut made = self.turn.lock().await;
         self.writer.term()?;
+        let mut made = self.turn.lock().await;
         for (cause, alerts) in causes {
-            accepted
-                .remediations
-                .push(self.ensure(&mut made, &cause, alerts).await?);
+            let ensured = self.ensure(&mut made, &cause, alerts).await;
+            let outcome = match &ensured {
+                Ok((_, outcome)) => *outcome,
+                Err(_) => AlertOutcome::Refused,
+            };
+            self.own.alert(Some(&cause.playbook), outcome);
+            accepted.remediations.push(ensured?.0);
         }
         Ok(accepted)
     }
@@ -76,7 +79,7 @@ impl Desk {
         made: &mut Vec<Remediation>,
         cause: &Cause,
         alerts: Vec<AlertRef>,
-    ) -> Result<String, WriteError> {
+    ) -> Result<(String, AlertOutcome), WriteError> {
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
         let standing = self.store.read(|model| {
             // What the watch shows by now need not be remembered any more.
@@ -91,13 +94,14 @@ impl Desk {
             .find(|run| (&run.spec.playbook, &run.spec.driver) == (&cause.playbook, &cause.driver));
         match standing {
             _ if just_made.is_some() => {
-                Ok(just_made.map(ResourceExt::name_any).unwrap_or_default())
+                let name = just_made.map(ResourceExt::name_any).unwrap_or_default();
+                Ok((name, AlertOutcome::Joined))
             }
             Standing::Open(name) => {
                 self.add(&api, &name, alerts).await?;
-                Ok(name.to_string())
+                Ok((name.to_string(), AlertOutcome::Joined))
             }
-            Standing::Cooling(name) => Ok(name.to_string()),
+            Standing::Cooling(name) => Ok((name.to_string(), AlertOutcome::Joined)),
             Standing::Free(last) => {
                 let name = next_name(cause, last.as_ref());
                 let spec = RemediationSpec {
@@ -120,10 +124,10 @@ impl Desk {
                     Ok(created) => {
                         tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "asked for");
                         made.push(created);
-                        Ok(name)
+                        Ok((name, AlertOutcome::Started))
                     }
                     // Somebody who saw the same runs made the same name first.
-                    Err(error) if error.kind() == "conflict" => Ok(name),
+                    Err(error) if error.kind() == "conflict" => Ok((name, AlertOutcome::Joined)),
                     Err(error) => Err(error),
                 }
             }
@@ -167,5 +171,14 @@ impl Desk {
             Err(error) if error.kind() == "conflict" => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Intake for Desk {
+    async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
+        self.take(&notification).await.map_err(|error| match error {
+            WriteError::NotLeader => Refused::NotLeader,
+            other => Refused::CannotPersist(other.to_string()),
+        })
     }
 }

@@ -15,27 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::api::remediation::AlertRef;
 use crate::config::Config;
 use crate::model::{Model, Sym, Uid};
+use crate::server::{Alert, AlertStatus};
 use crate::view::View;
-
-/// What Alertmanager tells.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Notification {
-    /// Alerts, firing and resolved.
-    pub alerts: Vec<Alert>,
-}
-
-/// One alert.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alert {
-    /// Whether it fires; a resolved one asks for nothing.
-    pub firing: bool,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// When it began.
-    pub starts_at: Timestamp,
-    /// Alertmanager's hash of the labels.
-    pub fingerprint: String,
-}
 
 /// What is asked for: one playbook about one driver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -69,7 +50,9 @@ pub fn causes(
             .playbooks
             .0
             .iter()
-            .filter(|(_, playbook)| alert.firing && playbook.is_asked_for_by(&alert.labels))
+            .filter(|(_, playbook)| {
+                alert.status == AlertStatus::Firing && playbook.is_asked_for_by(&alert.labels)
+            })
             .map(|(name, _)| name)
             .collect();
         let named = alert

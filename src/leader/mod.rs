@@ -48,6 +48,11 @@ impl Leadership {
         Self(term)
     }
 
+    /// Waits until the term has begun, gone on or ended.
+    pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        self.0.changed().await
+    }
+
     /// Waits until this process leads.
     pub async fn begun(&mut self) -> Option<Term> {
         let lead = self

@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::convert::cut;
 use super::{Changes, Patterns, Store};
 use crate::config::Config;
+use crate::metrics::Own;
 use crate::model::{Change, Model, Refusal, Sym, Uid, Witness};
 
 /// Pause before a log that ended, or could not be opened, is opened again.
@@ -38,6 +39,7 @@ pub async fn follow_provisioners(
     config: Arc<Config>,
     patterns: Arc<Patterns>,
     store: Store,
+    own: Own,
     changes: Changes,
 ) {
     let mut views = store.views();
@@ -58,6 +60,7 @@ pub async fn follow_provisioners(
                     client.clone(),
                     tail,
                     patterns.clone(),
+                    own.clone(),
                     changes.clone(),
                 ))
             });
@@ -93,11 +96,12 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
     tails
 }
 
-async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, changes: Changes) {
+async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, changes: Changes) {
     let api: Api<Pod> = Api::namespaced(client, &tail.namespace);
     let mut read_to: Option<Timestamp> = None;
     while !changes.is_closed() {
-        if let Err(error) = follow_once(&api, &tail, &patterns, &changes, &mut read_to).await {
+        if let Err(error) = follow_once(&api, &tail, &patterns, &own, &changes, &mut read_to).await
+        {
             tracing::debug!(pod = %tail.pod, container = %tail.container, %error, "log ended");
         }
         tokio::time::sleep(REOPEN).await;
@@ -108,6 +112,7 @@ async fn follow_once(
     api: &Api<Pod>,
     tail: &Tail,
     patterns: &Patterns,
+    own: &Own,
     changes: &Changes,
     read_to: &mut Option<Timestamp>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -132,6 +137,7 @@ async fn follow_once(
             continue;
         }
         *read_to = Some(at);
+        own.log_lines(1);
         let Some(key) = patterns.of(Some(&tail.driver)).find(text) else {
             continue;
         };

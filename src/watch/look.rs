@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::Client;
 
 use crate::config::Config;
+use crate::metrics::Own;
 use crate::model::Reading;
 use crate::view::View;
 
@@ -27,7 +28,7 @@ pub enum LookError {
 
 /// Looks until everything has been read once, for at most `timeout`.
 pub async fn look(client: Client, config: &Config, timeout: Duration) -> Result<View, LookError> {
-    let (store, _tasks) = super::start(&client, &Arc::new(config.clone()))?;
+    let (store, _tasks) = super::start(&client, &Arc::new(config.clone()), &Own::default())?;
     let mut views = store.views();
     let complete = async {
         views

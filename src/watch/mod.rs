@@ -4,6 +4,7 @@
 //! here writes.
 
 mod convert;
+mod kinds;
 mod logs;
 mod look;
 mod lookups;
@@ -16,21 +17,14 @@ pub use store::Store;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client};
+use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::api::remediation::Remediation;
-use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
-use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::config::Config;
 use crate::locks::{LockPatterns, PatternError};
-use crate::model::{Change, Kind};
+use crate::metrics::Own;
+use crate::model::Change;
 
 /// How many observations may wait for the model's task.
 const QUEUE: usize = 4096;
@@ -39,12 +33,17 @@ const QUEUE: usize = 4096;
 pub type Changes = mpsc::Sender<Change>;
 
 /// Starts looking. Everything ends when the returned set is dropped.
-pub fn start(client: &Client, config: &Arc<Config>) -> Result<(Store, JoinSet<()>), PatternError> {
+pub fn start(
+    client: &Client,
+    config: &Arc<Config>,
+    own: &Own,
+) -> Result<(Store, JoinSet<()>), PatternError> {
     let patterns = Arc::new(Patterns::new(config)?);
     let (changes, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();
-    let store = store::start(received, config.clone(), &mut tasks);
-    objects(client, &patterns, &changes, &mut tasks);
+    let store = store::start(received, config.clone(), own.clone(), &mut tasks);
+    let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
+    kinds.follow_all(&patterns);
     tasks.spawn(lookups::claims(
         client.clone(),
         config.clone(),
@@ -56,85 +55,10 @@ pub fn start(client: &Client, config: &Arc<Config>) -> Result<(Store, JoinSet<()
         config.clone(),
         patterns,
         store.clone(),
+        own.clone(),
         changes,
     ));
     Ok((store, tasks))
-}
-
-/// One watch a kind.
-fn objects(client: &Client, patterns: &Arc<Patterns>, changes: &Changes, tasks: &mut JoinSet<()>) {
-    macro_rules! watch {
-        ($kind:ident, $object:ty, $change:ident, $convert:expr) => {
-            watch!($kind, $object, $change, $convert, "")
-        };
-        ($kind:ident, $object:ty, $change:ident, $convert:expr, $fields:expr) => {{
-            let api: Api<$object> = Api::all(client.clone());
-            let sink = source::Sink::new(Kind::$kind, changes.clone(), Change::$change);
-            tasks.spawn(source::follow(api, $fields, sink, $convert));
-        }};
-    }
-    watch!(
-        PersistentVolumeClaims,
-        PersistentVolumeClaim,
-        Claim,
-        convert::claim
-    );
-    watch!(PersistentVolumes, PersistentVolume, Volume, convert::volume);
-    watch!(
-        StorageClasses,
-        StorageClass,
-        StorageClass,
-        convert::storage_class
-    );
-    watch!(
-        VolumeSnapshotClasses,
-        VolumeSnapshotClass,
-        SnapshotClass,
-        convert::snapshot_class
-    );
-    watch!(
-        ReplicationSources,
-        ReplicationSource,
-        Source,
-        convert::source
-    );
-    watch!(
-        ReplicationDestinations,
-        ReplicationDestination,
-        Destination,
-        convert::destination
-    );
-    watch!(Pods, convert::LeanPod, Pod, convert::pod);
-    watch!(Deployments, Deployment, Deployment, convert::deployment);
-    // Every node renews a Lease of its own every 10 s: no news of any provisioner.
-    watch!(
-        Leases,
-        Lease,
-        Lease,
-        convert::lease,
-        "metadata.namespace!=kube-node-lease"
-    );
-    watch!(Namespaces, Namespace, Namespace, convert::namespace);
-    watch!(Remediations, Remediation, Run, convert::run);
-    let by_driver = patterns.clone();
-    watch!(
-        VolumeSnapshotContents,
-        VolumeSnapshotContent,
-        Content,
-        move |content| { convert::content(content, &by_driver) }
-    );
-    let any = patterns.clone();
-    watch!(VolumeSnapshots, VolumeSnapshot, Snapshot, move |snapshot| {
-        convert::snapshot(snapshot, &any)
-    });
-    let events: Api<Event> = Api::all(client.clone());
-    tasks.spawn(source::follow_events(
-        events,
-        changes.clone(),
-        patterns.clone(),
-    ));
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    tasks.spawn(source::follow_source_schema(definitions, changes.clone()));
 }
 
 /// The lock patterns of every configured driver, compiled once.

@@ -13,6 +13,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Changes, Patterns, convert};
+use crate::metrics::Own;
 use crate::model::{Change, Delta, Kind, Reading, Refusal, SourceSchema, Sym, Witness};
 
 /// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
@@ -25,6 +26,7 @@ const ABSENT_RETRY: Duration = Duration::from_secs(15);
 pub struct Sink<T> {
     kind: Kind,
     changes: Changes,
+    own: Own,
     wrap: fn(Delta<T>) -> Change,
 }
 
@@ -33,10 +35,11 @@ struct Closed;
 
 impl<T> Sink<T> {
     /// A sink for records of `kind`.
-    pub fn new(kind: Kind, changes: Changes, wrap: fn(Delta<T>) -> Change) -> Self {
+    pub fn new(kind: Kind, changes: Changes, own: Own, wrap: fn(Delta<T>) -> Change) -> Self {
         Self {
             kind,
             changes,
+            own,
             wrap,
         }
     }
@@ -77,6 +80,7 @@ pub async fn follow<K, T>(
             Reading::Failing(error.to_string())
         };
         if !absent {
+            sink.own.watch_failed(sink.kind);
             tracing::warn!(kind = sink.kind.as_str(), %error, "watch failed");
         } else if sink
             .put(Delta::Restart)
@@ -159,11 +163,17 @@ fn is_absent(error: &watcher::Error) -> bool {
 }
 
 /// Follows `ProvisioningFailed` Events of claims. Snapshots keep their error in their status; claims do not.
-pub async fn follow_events(api: Api<KubeEvent>, changes: Changes, patterns: Arc<Patterns>) {
+pub async fn follow_events(
+    api: Api<KubeEvent>,
+    changes: Changes,
+    own: Own,
+    patterns: Arc<Patterns>,
+) {
     const FIELDS: &str = "reason=ProvisioningFailed,involvedObject.kind=PersistentVolumeClaim";
     let sink = Sink::new(
         Kind::Events,
         changes,
+        own,
         |delta: Delta<convert::Failure>| match delta {
             Delta::Put(failure) => Change::ProvisioningFailed(failure.claim, failure.error),
             Delta::Restart | Delta::Remove { .. } | Delta::Complete => Change::Nothing,

@@ -1,7 +1,7 @@
 //! The task that owns the model, and the handle everybody else has.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::findings::Policy;
+use crate::metrics::Own;
 use crate::model::{Change, Model};
 use crate::view::{self, View};
 
@@ -46,6 +47,7 @@ impl Store {
 pub fn start(
     changes: mpsc::Receiver<Change>,
     config: Arc<Config>,
+    own: Own,
     tasks: &mut JoinSet<()>,
 ) -> Store {
     let policy = Policy {
@@ -55,14 +57,15 @@ pub fn start(
     let model = Arc::new(RwLock::new(Model::default()));
     let first = view::take(&Model::default(), &config, &policy, Timestamp::now());
     let (publish, views) = watch::channel(Arc::new(first));
-    tasks.spawn(own(model.clone(), changes, config, policy, publish));
+    tasks.spawn(keep(model.clone(), changes, config, own, policy, publish));
     Store { model, views }
 }
 
-async fn own(
+async fn keep(
     model: Arc<RwLock<Model>>,
     mut changes: mpsc::Receiver<Change>,
     config: Arc<Config>,
+    own: Own,
     policy: Policy,
     publish: watch::Sender<Arc<View>>,
 ) {
@@ -80,12 +83,14 @@ async fn own(
             .await;
         }
         let now = Timestamp::now();
+        let begun = Instant::now();
         let view = {
             let mut model = model.write().unwrap_or_else(PoisonError::into_inner);
             batch.drain(..).for_each(|change| model.apply(change));
             model.forget(now);
             view::take(&model, &config, &policy, now)
         };
+        own.view_taken(begun.elapsed());
         publish.send_replace(Arc::new(view));
     }
 }

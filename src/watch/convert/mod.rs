@@ -8,7 +8,7 @@ mod workload;
 pub use snapshots::{content, snapshot, snapshot_class};
 pub use storage::{Failure, claim, failure, storage_class, volume};
 pub use volsync::{destination, run, source, source_schema};
-pub use workload::{LeanPod, deployment, lease, namespace, pod};
+pub use workload::{deployment, lease, namespace, pod};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

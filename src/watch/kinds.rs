@@ -1,0 +1,176 @@
+//! Which kinds are watched, and how each becomes records.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::core::DeserializeGuard;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::source::{Sink, follow, follow_events, follow_source_schema};
+use super::{Changes, Patterns, convert};
+use crate::api::remediation::Remediation;
+use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
+use crate::api::volsync::{ReplicationDestination, ReplicationSource};
+use crate::metrics::Own;
+use crate::model::{Change, Delta, Kind};
+
+/// Every node renews a Lease of its own every 10 s: no news of any provisioner.
+const BUT_NODES: &str = "metadata.namespace!=kube-node-lease";
+
+/// Starts one task a watch.
+pub struct Kinds<'a> {
+    client: &'a Client,
+    changes: &'a Changes,
+    own: &'a Own,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl<'a> Kinds<'a> {
+    /// Watches by `client`, into `changes`.
+    pub fn new(
+        client: &'a Client,
+        changes: &'a Changes,
+        own: &'a Own,
+        tasks: &'a mut JoinSet<()>,
+    ) -> Self {
+        Self {
+            client,
+            changes,
+            own,
+            tasks,
+        }
+    }
+
+    /// Starts them all.
+    pub fn follow_all(&mut self, patterns: &Arc<Patterns>) {
+        self.built_in(
+            Kind::PersistentVolumeClaims,
+            Change::Claim,
+            "",
+            |claim: &PersistentVolumeClaim| convert::claim(claim),
+        );
+        self.built_in(
+            Kind::PersistentVolumes,
+            Change::Volume,
+            "",
+            |volume: &PersistentVolume| convert::volume(volume),
+        );
+        self.built_in(
+            Kind::StorageClasses,
+            Change::StorageClass,
+            "",
+            |class: &StorageClass| convert::storage_class(class),
+        );
+        self.built_in(Kind::Pods, Change::Pod, "", convert::pod);
+        self.built_in(
+            Kind::Deployments,
+            Change::Deployment,
+            "",
+            |deployment: &Deployment| convert::deployment(deployment),
+        );
+        self.built_in(Kind::Leases, Change::Lease, BUT_NODES, |lease: &Lease| {
+            convert::lease(lease)
+        });
+        self.built_in(
+            Kind::Namespaces,
+            Change::Namespace,
+            "",
+            |namespace: &Namespace| convert::namespace(namespace),
+        );
+        self.custom(
+            Kind::VolumeSnapshotClasses,
+            Change::SnapshotClass,
+            |class: &VolumeSnapshotClass| convert::snapshot_class(class),
+        );
+        self.custom(
+            Kind::ReplicationSources,
+            Change::Source,
+            |source: &ReplicationSource| convert::source(source),
+        );
+        self.custom(
+            Kind::ReplicationDestinations,
+            Change::Destination,
+            |it: &ReplicationDestination| convert::destination(it),
+        );
+        self.custom(Kind::Remediations, Change::Run, |run: &Remediation| {
+            convert::run(run)
+        });
+        let known = patterns.clone();
+        self.custom(
+            Kind::VolumeSnapshotContents,
+            Change::Content,
+            move |it: &VolumeSnapshotContent| convert::content(it, &known),
+        );
+        let known = patterns.clone();
+        self.custom(
+            Kind::VolumeSnapshots,
+            Change::Snapshot,
+            move |it: &VolumeSnapshot| convert::snapshot(it, &known),
+        );
+        let (changes, own) = (self.changes.clone(), self.own.clone());
+        self.tasks.spawn(follow_events(
+            Api::all(self.client.clone()),
+            changes,
+            own,
+            patterns.clone(),
+        ));
+        let changes = self.changes.clone();
+        self.tasks
+            .spawn(follow_source_schema(Api::all(self.client.clone()), changes));
+    }
+
+    /// A kind whose schema the API server itself guarantees.
+    fn built_in<K, T>(
+        &mut self,
+        kind: Kind,
+        wrap: fn(Delta<T>) -> Change,
+        fields: &'static str,
+        convert: impl Fn(&K) -> Option<T> + Send + Sync + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let sink = Sink::new(kind, self.changes.clone(), self.own.clone(), wrap);
+        self.tasks
+            .spawn(follow(Api::all(self.client.clone()), fields, sink, convert));
+    }
+
+    /// A kind whose objects may be anything their CRD lets through: one that cannot be understood must not hide
+    /// the others.
+    fn custom<K, T>(
+        &mut self,
+        kind: Kind,
+        wrap: fn(Delta<T>) -> Change,
+        convert: impl Fn(&K) -> Option<T> + Send + Sync + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.built_in(
+            kind,
+            wrap,
+            "",
+            move |guarded: &DeserializeGuard<K>| match &guarded.0 {
+                Ok(object) => convert(object),
+                Err(invalid) => {
+                    let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
+                    let error = &invalid.error;
+                    tracing::warn!(
+                        kind = kind.as_str(),
+                        ?namespace,
+                        ?name,
+                        error,
+                        "cannot be understood"
+                    );
+                    None
+                }
+            },
+        );
+    }
+}
