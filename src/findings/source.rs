@@ -59,7 +59,9 @@ fn orphaned(
         }
         None => {
             let absence = model.absences.of(&source.meta.namespace, name)?;
-            if absence.count < ABSENCES_NEEDED {
+            // Both ends are looks that were taken: that nobody looks any more proves nothing.
+            let span = absence.last.duration_since(absence.first);
+            if absence.count < ABSENCES_NEEDED || span <= after {
                 return None;
             }
             let evidence = format!(

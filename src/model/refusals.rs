@@ -77,6 +77,13 @@ pub struct Sighting {
     pub message: Arc<str>,
 }
 
+impl Sighting {
+    /// Whether the series may still go on: its last refusal is no longer ago than the longest pause in one.
+    pub fn goes_on(&self, now: Timestamp) -> bool {
+        now.duration_since(self.last) <= SERIES_GAP
+    }
+}
+
 /// Longest pause between two refusals of one series: the sidecars' backoff ends at 5 minutes, and a call
 /// may take 150 s to be refused (domain facts: external-provisioner, external-snapshotter, Rook defaults).
 const SERIES_GAP: SignedDuration = SignedDuration::from_secs(5 * 60 + 150 + 30);
@@ -143,7 +150,7 @@ impl Refusals {
     /// Forgets series that ended.
     pub fn forget_ended(&mut self, now: Timestamp) {
         self.by_key.retain(|_, sightings| {
-            sightings.retain(|_, seen| now.duration_since(seen.last) <= SERIES_GAP);
+            sightings.retain(|_, seen| seen.goes_on(now));
             !sightings.is_empty()
         });
     }
