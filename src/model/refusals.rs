@@ -115,6 +115,8 @@ impl Refusals {
         }
         let sightings = self.by_key.entry(id).or_default();
         match sightings.get_mut(&witness) {
+            // Told late, of a series that ended before this one began.
+            Some(known) if known.first.duration_since(at) > SERIES_GAP => {}
             Some(known) if at.duration_since(known.last) <= SERIES_GAP => {
                 known.first = known.first.min(first);
                 known.last = known.last.max(at);
@@ -191,6 +193,17 @@ mod tests {
             (seen[&Witness::Event].first, seen[&Witness::Event].count),
             (at(971), 1)
         );
+    }
+
+    #[test]
+    fn news_of_long_ago_that_comes_late_does_not_lengthen_the_series() {
+        let mut refusals = Refusals::default();
+        for second in [7200, 7200 - 480, 0] {
+            refusals.note(refusal("pvc-1", second));
+        }
+        let (_, _, seen) = refusals.iter().next().unwrap();
+        let seen = &seen[&Witness::Event];
+        assert_eq!((seen.first, seen.last), (at(7200 - 480), at(7200)));
     }
 
     #[test]
