@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{ClaimReason, Finding, Policy, What, locked};
+use super::{ClaimReason, Finding, Policy, What, locked, snapshot_content};
 use crate::model::records::{Claim, ClaimPhase, DataSource};
-use crate::model::{Model, ObjectKind, Sym};
+use crate::model::{Kind, Model, ObjectKind, Sym};
 
 /// Findings on claims.
 pub fn detect<'a>(
@@ -75,6 +75,8 @@ fn reason(model: &Model, locks: &[Finding], claim: &Claim) -> Reasoned {
     match &claim.data_source {
         Some(DataSource::Snapshot(name)) => {
             match model.snapshots.get(&claim.meta.namespace, name) {
+                // What has not been listed is not missing.
+                None if !model.freshness.trusted(Kind::VolumeSnapshots) => {}
                 None => {
                     let evidence = format!(
                         "VolumeSnapshot {}/{name} does not exist",
@@ -87,10 +89,22 @@ fn reason(model: &Model, locks: &[Finding], claim: &Claim) -> Reasoned {
                     let evidence = format!("{key} is not ready");
                     return (ClaimReason::SnapshotNotReady, vec![key], vec![evidence]);
                 }
-                Some(_) => {}
+                Some(snapshot) => {
+                    let lock = snapshot_content(model, snapshot)
+                        .and_then(|content| locked(locks, content.handle.as_ref()?));
+                    if let Some(lock) = lock {
+                        let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
+                        return (ClaimReason::OperationLock, vec![key], lock.evidence.clone());
+                    }
+                }
             }
         }
         Some(DataSource::Destination(name)) => return populated(model, locks, claim, name),
+        // Pending by design until that populator is done: the driver is not asked before.
+        Some(DataSource::Other) if said.is_none() => {
+            let evidence = "a populator other than VolSync's is to fill it".to_owned();
+            return (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence]);
+        }
         Some(DataSource::Claim(_) | DataSource::Other) | None => {}
     }
     match said {

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Finding, Policy, What};
 use crate::config::Driver;
-use crate::model::records::{ClaimPhase, Trouble};
-use crate::model::{LockKey, Model, Nature, ObjectKey, ObjectKind, Sym, Witness};
+use crate::model::records::{Claim, ClaimPhase, DataSource, Snapshot, Trouble};
+use crate::model::{LockKey, Model, Nature, ObjectKey, ObjectKind, Sym, Uid, Witness};
 
 /// A healthy cluster under load refuses for shorter than this (ceph-csi #6516).
 const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
@@ -15,7 +15,7 @@ const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 /// Findings on locks.
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut series: HashMap<(&Sym, LockKey), Series> = HashMap::new();
-    for (driver, key, span, words) in witnessed(model).chain(standing(model, now)) {
+    for (driver, key, span, words) in witnessed(model, now).chain(standing(model, now)) {
         series.entry((driver, key)).or_default().add(span, words);
     }
     let handles = Handles::of(model, series.keys().map(|(_, key)| key));
@@ -49,7 +49,7 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
 fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
     match policy.detect.locked_after {
         Some(after) => after.signed(),
-        None => (driver.grpc_timeout.signed() * 2).max(SHORTEST),
+        None => driver.grpc_timeout.signed().saturating_mul(2).max(SHORTEST),
     }
 }
 
@@ -101,9 +101,10 @@ impl Series {
     }
 }
 
-/// Refusals seen in Events and logs. A log counts only while its pod leads.
-fn witnessed(model: &Model) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
-    let mut leaders: HashMap<&Sym, Vec<&crate::model::Uid>> = HashMap::new();
+/// Refusals seen in Events and logs, of series that go on: what ended, another witness must not join to what is
+/// new. A log counts only while its pod leads.
+fn witnessed(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
+    let mut leaders: HashMap<&Sym, Vec<&Uid>> = HashMap::new();
     for (driver, _, _) in model.refusals.iter() {
         leaders.entry(driver).or_insert_with(|| {
             model
@@ -121,6 +122,7 @@ fn witnessed(model: &Model) -> impl Iterator<Item = (&Sym, LockKey, Span, String
             let leading = leaders.get(driver).cloned().unwrap_or_default();
             sightings
                 .iter()
+                .filter(move |(_, seen)| seen.goes_on(now))
                 .filter(move |(witness, _)| match witness {
                     Witness::Log(pod) => leading.contains(&pod),
                     Witness::Event | Witness::Status => true,
@@ -172,30 +174,53 @@ impl<'m> Handles<'m> {
         if keys.all(|key| key.claim().is_some() || key.snapshot().is_some()) {
             return Self(HashMap::new());
         }
-        let contents = model.contents.iter().filter_map(|content| {
-            let snapshot = model
-                .snapshots
-                .iter()
-                .find(|s| content.snapshot.as_ref() == Some(&s.meta.uid));
-            let waits =
-                snapshot.is_some_and(|s| s.ready != Some(true)) || content.meta.deleting.is_some();
+        let snapshots: HashMap<&Uid, &Snapshot> =
+            model.snapshots.iter().map(|s| (&s.meta.uid, s)).collect();
+        let restores = restores(model);
+        let mut handles = HashMap::new();
+        for content in model.contents.iter() {
+            let snapshot = content.snapshot.as_ref().and_then(|uid| snapshots.get(uid));
             let object = match snapshot {
                 Some(snapshot) => snapshot.meta.key(ObjectKind::VolumeSnapshot),
                 None => content.meta.key(ObjectKind::VolumeSnapshotContent),
             };
-            waits.then_some((content, object))
-        });
-        let mut handles = HashMap::new();
-        for (content, object) in contents {
-            for handle in [&content.handle, &content.volume_handle]
-                .into_iter()
-                .flatten()
+            let unready = snapshot.is_some_and(|snapshot| snapshot.ready != Some(true));
+            if unready || content.meta.deleting.is_some() {
+                for handle in [&content.handle, &content.volume_handle]
+                    .into_iter()
+                    .flatten()
+                {
+                    handles.insert(&**handle, object.clone());
+                }
+            } else if let Some(handle) = &content.handle
+                && let Some(claim) = restores.get(&(&object.namespace, &object.name))
             {
-                handles.insert(&**handle, object.clone());
+                handles.insert(&**handle, claim.meta.key(ObjectKind::PersistentVolumeClaim));
             }
         }
         Self(handles)
     }
+}
+
+/// Pending claims by the snapshot they restore from: a restore takes that snapshot's lock too (ceph-csi before
+/// #6354). Of several the first by name.
+fn restores(model: &Model) -> HashMap<(&Sym, &Sym), &Claim> {
+    let mut restores: HashMap<_, &Claim> = HashMap::new();
+    for claim in model.claims.iter() {
+        let Some(DataSource::Snapshot(snapshot)) = &claim.data_source else {
+            continue;
+        };
+        if claim.phase != ClaimPhase::Pending {
+            continue;
+        }
+        let first = restores
+            .entry((&claim.meta.namespace, snapshot))
+            .or_insert(claim);
+        if claim.meta.name < first.meta.name {
+            *first = claim;
+        }
+    }
+    restores
 }
 
 /// The object that waits for a key.
@@ -210,11 +235,7 @@ fn waiting(model: &Model, key: &LockKey, handles: &Handles<'_>) -> Option<Waitin
     if let Some(uid) = key.claim() {
         let claim = model.claims.iter().find(|claim| claim.meta.uid == uid)?;
         let waits = claim.phase == ClaimPhase::Pending || claim.meta.deleting.is_some();
-        return waits.then(|| Waiting {
-            object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
-            class: claim.class.clone(),
-            bytes: claim.requested,
-        });
+        return waits.then(|| of_claim(claim));
     }
     let object = match key.snapshot() {
         Some(uid) => {
@@ -227,6 +248,10 @@ fn waiting(model: &Model, key: &LockKey, handles: &Handles<'_>) -> Option<Waitin
         }
         None => handles.0.get(&*key.0)?.clone(),
     };
+    if object.kind == ObjectKind::PersistentVolumeClaim {
+        let claim = model.claims.get(&object.namespace, &object.name)?;
+        return Some(of_claim(claim));
+    }
     let snapshot = model.snapshots.get(&object.namespace, &object.name);
     let claim = snapshot.and_then(|snapshot| {
         model
@@ -241,4 +266,12 @@ fn waiting(model: &Model, key: &LockKey, handles: &Handles<'_>) -> Option<Waitin
             .unwrap_or(0),
         object,
     })
+}
+
+fn of_claim(claim: &Claim) -> Waiting {
+    Waiting {
+        object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
+        class: claim.class.clone(),
+        bytes: claim.requested,
+    }
 }

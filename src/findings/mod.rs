@@ -137,7 +137,7 @@ reasons! {
         SnapshotNotReady = "snapshot_not_ready",
         /// The snapshot it restores from does not exist.
         SnapshotMissing = "snapshot_missing",
-        /// VolSync's populator has nothing to fill it from yet, or has not begun.
+        /// Its populator has nothing to fill it from yet, or has not begun.
         AwaitingPopulator = "awaiting_populator",
         /// The provisioner reports another error.
         ProvisioningError = "provisioning_error",

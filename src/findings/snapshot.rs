@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Finding, Policy, SnapshotReason, What, locked};
 use crate::model::records::{Content, Snapshot};
-use crate::model::{Model, Nature, ObjectKind, Sym};
+use crate::model::{Kind, Model, Nature, ObjectKind, Sym};
 
 /// The sidecar that takes snapshots.
 const SNAPSHOTTER: &str = "csi-snapshotter";
@@ -75,12 +75,19 @@ pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content>
 }
 
 fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<Sym> {
-    content.map(|content| content.driver.clone()).or_else(|| {
-        let class = model
-            .snapshot_classes
-            .get_cluster(snapshot.class.as_ref()?)?;
-        Some(class.driver.clone())
-    })
+    if let Some(content) = content {
+        return Some(content.driver.clone());
+    }
+    if let Some(class) = &snapshot.class {
+        let class = model.snapshot_classes.get_cluster(class)?;
+        return Some(class.driver.clone());
+    }
+    // The default class is that of the driver the claim's volume is from.
+    let claim = model
+        .claims
+        .get(&snapshot.meta.namespace, snapshot.source_claim.as_ref()?)?;
+    let class = model.storage_classes.get_cluster(claim.class.as_ref()?)?;
+    Some(class.provisioner.clone())
 }
 
 /// Why the snapshot is not ready, or `None` when its driver has it and is still at work.
@@ -106,7 +113,9 @@ fn reason(
     }
     let source = snapshot.source_claim.as_ref()?;
     match content {
-        None if model.claims.get(&snapshot.meta.namespace, source).is_none() => {
+        None if model.freshness.trusted(Kind::PersistentVolumeClaims)
+            && model.claims.get(&snapshot.meta.namespace, source).is_none() =>
+        {
             Some(SnapshotReason::SourceMissing)
         }
         Some(content) if content.handle.is_some() => None,

@@ -50,20 +50,17 @@ fn orphaned(
     }
     let (reason, since, evidence) = if let Some(claim) = claim {
         let evidence = format!("PersistentVolumeClaim {name} is being deleted");
-        (
-            SourceReason::ClaimTerminating,
-            claim.meta.deleting?,
-            evidence,
-        )
+        let since = claim.meta.deleting?;
+        (SourceReason::ClaimTerminating, since, evidence)
     } else {
         let absence = model.absences.of(&source.meta.namespace, name)?;
-        if absence.count < ABSENCES_NEEDED {
+        // Both ends are looks that were taken: that nobody looks any more proves nothing.
+        let span = absence.last.duration_since(absence.first);
+        if absence.count < ABSENCES_NEEDED || span <= after {
             return None;
         }
-        let evidence = format!(
-            "PersistentVolumeClaim {name} not found, asked {} times",
-            absence.count
-        );
+        let times = absence.count;
+        let evidence = format!("PersistentVolumeClaim {name} not found, asked {times} times");
         (SourceReason::ClaimMissing, absence.first, evidence)
     };
     let young = now.duration_since(source.meta.created) <= after;

@@ -1,7 +1,9 @@
-//! Gate `blastRadius`: the plan deletes no more than is allowed, by number and by share.
+//! Gate `blastRadius`: the run deletes no more than is allowed, by number and by share, all times round together.
 //!
 //! The share is of the ReplicationSources: each has at most one temporary snapshot at a time, while most other
 //! snapshots of a jammed cluster are the failed ones themselves.
+
+use std::collections::HashSet;
 
 use super::{Gate, Situation, Verdict};
 use crate::plan::StepName;
@@ -23,9 +25,14 @@ impl Gate for BlastRadius {
         let Some(plan) = situation.plan else {
             return closed("there is no plan".to_owned());
         };
-        let deletions = plan
+        let planned = plan
             .step(StepName::DeleteFailedSnapshots)
-            .map_or(0, |step| step.targets.len());
+            .into_iter()
+            .flat_map(|step| &step.targets)
+            .map(|target| &target.object.uid);
+        // Evidence is kept of whatever the run has deleted, and of nothing else.
+        let before = situation.status.evidence.iter().map(|e| &e.object.uid);
+        let deletions = planned.chain(before).collect::<HashSet<_>>().len();
         let all = situation.model.sources.len();
         let gates = &situation.config.gates;
         let most = usize::try_from(gates.max_deletions).unwrap_or(usize::MAX);

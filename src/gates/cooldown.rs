@@ -1,7 +1,5 @@
 //! Gate `cooldown`: the last run of the same cause finished long enough ago.
 
-use jiff::Timestamp;
-
 use super::{Gate, Situation, Verdict};
 
 pub(super) struct Cooldown;
@@ -30,17 +28,18 @@ impl Gate for Cooldown {
                 status.finished_at
             })
             .max();
-        let opens = |finished: Timestamp| {
-            finished
-                .checked_add(situation.config.gates.cooldown.signed())
-                .ok()
+        let Some(finished) = last else {
+            return Verdict::Open;
         };
-        match last.and_then(|finished| Some((finished, opens(finished)?))) {
-            Some((finished, opens)) if situation.now < opens => Verdict::Closed {
-                reason: format!("the last run of this cause finished at {finished:.0}"),
-                opens: format!("at {opens:.0}"),
-            },
-            _ => Verdict::Open,
+        let cooldown = situation.config.gates.cooldown.signed();
+        let opens = match finished.checked_add(cooldown) {
+            Ok(opens) if situation.now >= opens => return Verdict::Open,
+            Ok(opens) => format!("at {opens:.0}"),
+            Err(_) => "never: gates.cooldown goes beyond all time".to_owned(),
+        };
+        Verdict::Closed {
+            reason: format!("the last run of this cause finished at {finished:.0}"),
+            opens,
         }
     }
 }

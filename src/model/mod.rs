@@ -13,6 +13,8 @@
 
 mod absences;
 mod change;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod freshness;
 mod key;
 mod provisioner;

@@ -77,6 +77,13 @@ pub struct Sighting {
     pub message: Arc<str>,
 }
 
+impl Sighting {
+    /// Whether the series may still go on: its last refusal is no longer ago than the longest pause in one.
+    pub fn goes_on(&self, now: Timestamp) -> bool {
+        now.duration_since(self.last) <= SERIES_GAP
+    }
+}
+
 /// Longest pause between two refusals of one series: the sidecars' backoff ends at 5 minutes, and a call
 /// may take 150 s to be refused (domain facts: external-provisioner, external-snapshotter, Rook defaults).
 const SERIES_GAP: SignedDuration = SignedDuration::from_secs(5 * 60 + 150 + 30);
@@ -108,6 +115,8 @@ impl Refusals {
         }
         let sightings = self.by_key.entry(id).or_default();
         match sightings.get_mut(&witness) {
+            // Told late, of a series that ended before this one began.
+            Some(known) if known.first.duration_since(at) > SERIES_GAP => {}
             Some(known) if at.duration_since(known.last) <= SERIES_GAP => {
                 known.first = known.first.min(first);
                 known.last = known.last.max(at);
@@ -143,7 +152,7 @@ impl Refusals {
     /// Forgets series that ended.
     pub fn forget_ended(&mut self, now: Timestamp) {
         self.by_key.retain(|_, sightings| {
-            sightings.retain(|_, seen| now.duration_since(seen.last) <= SERIES_GAP);
+            sightings.retain(|_, seen| seen.goes_on(now));
             !sightings.is_empty()
         });
     }
@@ -184,6 +193,17 @@ mod tests {
             (seen[&Witness::Event].first, seen[&Witness::Event].count),
             (at(971), 1)
         );
+    }
+
+    #[test]
+    fn news_of_long_ago_that_comes_late_does_not_lengthen_the_series() {
+        let mut refusals = Refusals::default();
+        for second in [7200, 7200 - 480, 0] {
+            refusals.note(refusal("pvc-1", second));
+        }
+        let (_, _, seen) = refusals.iter().next().unwrap();
+        let seen = &seen[&Witness::Event];
+        assert_eq!((seen.first, seen.last), (at(7200 - 480), at(7200)));
     }
 
     #[test]

@@ -11,8 +11,14 @@ use crate::model::ObjectKind;
 /// Everything that is wrong with `plan`, in words.
 pub fn lint(plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
-    for planned in &plan.steps {
+    for (at, planned) in plan.steps.iter().enumerate() {
         let step = planned.step.as_str();
+        if plan.steps[..at]
+            .iter()
+            .any(|earlier| earlier.step == planned.step)
+        {
+            notes.push(format!("{step} stands twice"));
+        }
         let mut seen = HashSet::new();
         for target in &planned.targets {
             let object = &target.object;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Action, Plan, PlannedStep, StepName, Target, orphans, restart, snapshots, suspend};
 use crate::config::{Config, Playbook};
 use crate::findings::{ClaimReason, Finding, What};
-use crate::model::{Model, ObjectKind, Sym};
+use crate::model::{Model, ObjectKey, ObjectKind, Sym};
 
 /// Why there is nothing that could be planned.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum CannotPlan {
         "found no Deployment that serves {0}: no pod holds its provisioner's or its snapshotter's lease"
     )]
     NoProvisioner(Sym),
+    /// The provisioner may not be touched.
+    #[error("{0} opted out by label, so that the provisioner cannot be restarted")]
+    OptedOut(ObjectKey),
     /// It was asked for something the driver is not in the configuration for.
     #[error("{0} is not a watched driver: add it to drivers in the configuration")]
     UnwatchedDriver(Sym),

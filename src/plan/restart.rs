@@ -10,6 +10,15 @@ pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
         .provisioner(driver)
         .ok_or_else(|| CannotPlan::NoProvisioner(driver.clone()))?;
     let deployment = provisioner.deployment;
+    if model.opted_out(&deployment.meta) {
+        let deployment = deployment.meta.key(ObjectKind::Deployment);
+        return Err(CannotPlan::OptedOut(deployment));
+    }
+    let mut replicas = model.replicas(&provisioner);
+    if let Some(kept) = replicas.find(|replica| model.opted_out(&replica.pod.meta)) {
+        let pod = kept.pod.meta.key(ObjectKind::Pod);
+        return Err(CannotPlan::OptedOut(pod));
+    }
     let mut pods: Vec<_> = model
         .replicas(&provisioner)
         .map(|replica| replica.pod.meta.key(ObjectKind::Pod))

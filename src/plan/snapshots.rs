@@ -13,12 +13,13 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
         .iter()
         .filter(|finding| matches!(finding.what, What::FailedSnapshot(_)))
         .filter(|finding| finding.driver.as_ref().is_none_or(|of| of == driver))
-        .filter_map(|finding| finding.object.clone());
-    for object in failed {
+        .filter_map(|finding| Some((finding.object.clone()?, finding.driver.is_some())));
+    for (object, driver_known) in failed {
         let Some(snapshot) = model.snapshots.get(&object.namespace, &object.name) else {
             continue;
         };
-        match why_kept(model, snapshot, scope) {
+        let unknown = (!driver_known).then_some("nothing tells which driver it is of");
+        match why_kept(model, snapshot, scope).or(unknown) {
             Some(why) => spared.push(Spared {
                 object,
                 why: why.to_owned(),

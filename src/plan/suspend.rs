@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Action, CannotPlan, PlannedStep, Spared, StepName, Target};
 use crate::config::SuspendMethod;
 use crate::holds::Switch;
-use crate::model::records::{Mover, Source};
+use crate::model::records::{Claim, Mover, Source};
 use crate::model::{Model, ObjectKind, SourceSchema, Sym};
 
 /// Holds on every source that loads `driver`, or might.
@@ -26,38 +26,43 @@ pub fn plan(model: &Model, driver: &Sym, method: SuspendMethod) -> Result<Planne
             continue;
         }
         // The fork's kopia mover reports a paused source as backed up, which would hide that it is not.
-        if source.mover != Mover::Kopia || switch == Switch::Suspend {
-            if source.paused && source.hold.is_none() {
-                let why = "switched off before, by somebody else".to_owned();
-                spared.push(Spared { object, why });
-            } else {
-                targets.push(Target {
-                    object,
-                    action: Action::Hold(switch),
-                });
-            }
+        let by_itself = source.mover != Mover::Kopia || switch == Switch::Suspend;
+        if by_itself && source.paused && source.hold.is_none() {
+            let why = "switched off before, by somebody else".to_owned();
+            let object = object.clone();
+            spared.push(Spared { object, why });
+        } else if by_itself {
+            targets.push(Target {
+                object: object.clone(),
+                action: Action::Hold(switch),
+            });
         }
         let claim = source
             .claim
             .as_ref()
-            .and_then(|name| model.claims.get(&source.meta.namespace, name));
-        if let Some(claim) = claim
-            && copy_trigger
-            && source.copies
-            && claims_seen.insert(&claim.meta.uid)
-        {
-            let object = claim.meta.key(ObjectKind::PersistentVolumeClaim);
-            if claim.copy_trigger && claim.hold.is_none() {
-                spared.push(Spared {
-                    object,
-                    why: "has a copy trigger of somebody else's".to_owned(),
-                });
-            } else {
-                targets.push(Target {
-                    object,
-                    action: Action::Hold(Switch::CopyTrigger),
-                });
+            .and_then(|name| model.claims.get(&source.meta.namespace, name))
+            .filter(|_| copy_trigger && source.copies);
+        let Some(claim) = claim else {
+            if !by_itself {
+                let why = "kopia takes paused for a completed backup, and there is no claim of its own to hold";
+                let why = why.to_owned();
+                spared.push(Spared { object, why });
             }
+            continue;
+        };
+        if !claims_seen.insert(&claim.meta.uid) {
+            continue;
+        }
+        let object = claim.meta.key(ObjectKind::PersistentVolumeClaim);
+        match why_claim_spared(model, claim) {
+            Some(why) => spared.push(Spared {
+                object,
+                why: why.to_owned(),
+            }),
+            None => targets.push(Target {
+                object,
+                action: Action::Hold(Switch::CopyTrigger),
+            }),
         }
     }
     Ok(PlannedStep {
@@ -84,6 +89,25 @@ fn sorted<'m>(model: &'m Model, driver: &Sym) -> Vec<&'m Source> {
         .collect();
     sources.sort_by_key(|source| (&source.meta.namespace, &source.meta.name));
     sources
+}
+
+fn why_claim_spared(model: &Model, claim: &Claim) -> Option<&'static str> {
+    if model.opted_out(&claim.meta) {
+        return Some("opted out by label");
+    }
+    if claim.copy_trigger && claim.hold.is_none() {
+        return Some("has a copy trigger of somebody else's");
+    }
+    let untouchable = |source: &Source| {
+        source.claim.as_ref() == Some(&claim.meta.name)
+            && source.meta.namespace == claim.meta.namespace
+            && model.opted_out(&source.meta)
+    };
+    model
+        .sources
+        .iter()
+        .any(untouchable)
+        .then_some("is shared with a source that opted out by label")
 }
 
 fn why_spared(model: &Model, source: &Source) -> Option<String> {

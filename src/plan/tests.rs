@@ -1,1 +1,32 @@
+//! One file a part of the plan.
 
+mod delete;
+mod lint;
+mod restart;
+mod suspend;
+mod whole;
+
+use super::PlannedStep;
+
+/// Targets as `action kind name`, in order.
+fn targets(step: &PlannedStep) -> Vec<String> {
+    let told = step.targets.iter().map(|target| {
+        let object = &target.object;
+        format!(
+            "{:?} {} {}",
+            target.action,
+            object.kind.as_str(),
+            object.name
+        )
+    });
+    told.collect()
+}
+
+/// What is spared, as `name: why`.
+fn spared(step: &PlannedStep) -> Vec<String> {
+    let told = step
+        .spared
+        .iter()
+        .map(|spared| format!("{}: {}", spared.object.name, spared.why));
+    told.collect()
+}

@@ -1,0 +1,166 @@
+//! Pending claims: every reason, and everything that is Pending and no finding.
+
+use rstest::rstest;
+
+use crate::model::fixture::*;
+use crate::model::records::{Claim, DataSource};
+use crate::model::{Kind, Reading, Witness};
+
+/// Pending since a quarter to two.
+fn stuck() -> Claim {
+    claim("media", "sonarr").pending().created(at(-15))
+}
+
+fn prime() -> Claim {
+    claim("media", &format!("vs-prime-{}", stuck().meta.uid))
+        .pending()
+        .created(at(-14))
+}
+
+fn restored() -> Claim {
+    stuck().from_destination("sonarr-dst")
+}
+
+fn image() -> crate::model::records::Snapshot {
+    snapshot("media", "image", "sonarr-dst")
+        .owner(None)
+        .created(at(-60))
+}
+
+#[rstest]
+#[case::nothing_was_said(World::rook().with(stuck()), "unknown")]
+#[case::refused(
+    World::rook().with(stuck()).refused("pvc-uid-claim-media-sonarr", Witness::Event, at(-15), at(-1)),
+    "operation_lock"
+)]
+#[case::refused_while_its_snapshot_is_unready_too(
+    World::rook().with(stuck().from_snapshot("image")).with(image().unready().created(at(-5)))
+        .refused("pvc-uid-claim-media-sonarr", Witness::Event, at(-15), at(-1)),
+    "operation_lock"
+)]
+#[case::the_driver_holds_the_snapshot_it_restores_from(
+    World::rook().with(stuck().from_snapshot("image")).with(image())
+        .with(content(&image()).handle("csi-snap-9"))
+        .refused("csi-snap-9", Witness::Event, at(-15), at(-1)),
+    "operation_lock"
+)]
+#[case::snapshot_not_ready(
+    World::rook().with(stuck().from_snapshot("image")).with(image().unready().created(at(-5))),
+    "snapshot_not_ready"
+)]
+#[case::snapshot_without_status(
+    World::rook().with(stuck().from_snapshot("image")).with(image().without_status().created(at(-5))),
+    "snapshot_not_ready"
+)]
+#[case::snapshot_missing(World::rook().with(stuck().from_snapshot("image")), "snapshot_missing")]
+#[case::snapshot_of_another_namespace(
+    World::rook().with(stuck().from_snapshot("image")).with(snapshot("selfhosted", "image", "sonarr-dst")),
+    "snapshot_missing"
+)]
+#[case::the_provisioner_said_why(
+    World::rook().with(stuck()).provisioning_error(&stuck(), "no space left"),
+    "provisioning_error"
+)]
+#[case::its_snapshot_is_ready_and_the_provisioner_said_why(
+    World::rook().with(stuck().from_snapshot("image")).with(image())
+        .provisioning_error(&stuck(), "no space left"),
+    "provisioning_error"
+)]
+#[case::destination_missing(World::rook().with(restored()), "awaiting_populator")]
+#[case::destination_without_image(
+    World::rook().with(restored()).with(destination("media", "sonarr-dst")),
+    "awaiting_populator"
+)]
+#[case::populator_has_not_begun(
+    World::rook().with(restored()).with(destination("media", "sonarr-dst").latest_image("image")),
+    "awaiting_populator"
+)]
+#[case::populator_has_yet_to_hand_over(
+    World::rook().with(restored()).with(claim("media", &prime().meta.name)),
+    "awaiting_populator"
+)]
+#[case::populator_waits_in_silence(World::rook().with(restored()).with(prime()), "awaiting_populator")]
+#[case::populators_claim_is_refused(
+    World::rook().with(restored()).with(prime().uid("prime"))
+        .refused("pvc-prime", Witness::Event, at(-14), at(-1)),
+    "operation_lock"
+)]
+#[case::populators_snapshot_is_unready(
+    World::rook().with(restored()).with(prime().from_snapshot("image"))
+        .with(image().unready().created(at(-5))),
+    "snapshot_not_ready"
+)]
+#[case::somebody_elses_populator(
+    World::rook().with(stuck().filled_from(DataSource::Other)),
+    "awaiting_populator"
+)]
+#[case::clone_of_a_claim(
+    World::rook().with(stuck().filled_from(DataSource::Claim("radarr".into()))),
+    "unknown"
+)]
+#[case::waits_for_a_consumer_that_has_come(
+    World::rook().with(storage_class("wffc", DRIVER).waits_for_consumer()).with(stuck().class("wffc").node_selected()),
+    "unknown"
+)]
+#[case::asked_of_the_driver_by_annotation(
+    World::rook().with(storage_class("alias", "kubernetes.io/alias")).with(stuck().class("alias").provisioner(DRIVER)),
+    "unknown"
+)]
+fn a_pending_claim_has_a_reason(#[case] world: World, #[case] reason: &str) {
+    let stuck = world.stuck();
+    let expected = format!("pending_claim {reason} sonarr");
+    let claims: Vec<_> = stuck
+        .iter()
+        .filter(|found| found.starts_with("pending_claim"))
+        .collect();
+    assert_eq!(claims, [&expected], "of {stuck:?}");
+}
+
+#[rstest]
+#[case::bound(World::rook().with(claim("media", "sonarr").created(at(-15))))]
+#[case::young(World::rook().with(stuck().created(at(-10))))]
+#[case::being_deleted(World::rook().with(stuck().deleting(at(-1))))]
+#[case::waits_for_a_consumer(
+    World::rook().with(storage_class("wffc", DRIVER).waits_for_consumer()).with(stuck().class("wffc"))
+)]
+#[case::of_an_unwatched_driver(World::rook().with(stuck().class("local-path")))]
+#[case::asked_of_an_unwatched_driver(World::rook().with(stuck().provisioner(UNWATCHED)))]
+#[case::of_an_unknown_class(World::rook().with(stuck().class("gone")))]
+#[case::of_no_class(World::rook().with(stuck().class("")))]
+#[case::bound_by_hand(World::rook().with(stuck().volume("static-pv")))]
+#[case::the_populators_own(World::rook().with(restored().created(at(-1))).with(prime()))]
+fn what_merely_waits_is_no_finding(#[case] world: World) {
+    assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
+#[test]
+fn a_claim_called_like_the_populators_that_fills_nobody_is_a_claim_like_any() {
+    let world = World::rook().with(prime());
+    assert_eq!(world.stuck().len(), 1);
+}
+
+#[test]
+fn what_cannot_be_seen_is_not_missing() {
+    let world = World::rook()
+        .with(stuck().from_snapshot("image"))
+        .reading(Kind::VolumeSnapshots, Reading::Never);
+    assert_eq!(world.stuck(), ["pending_claim unknown sonarr"]);
+}
+
+#[test]
+fn a_finding_tells_driver_class_size_age_and_what_leads_to_the_cause() {
+    let world = World::rook()
+        .with(restored())
+        .with(prime().from_snapshot("image"))
+        .with(image().unready().created(at(-5)));
+    let found = world.found(&crate::config::Config::default(), at(0));
+    let [found] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(found.driver.as_deref(), Some(DRIVER));
+    assert_eq!(found.class.as_deref(), Some("ceph-block"));
+    assert_eq!((found.bytes, found.since), (5 << 30, at(-15)));
+    let chain: Vec<_> = found.chain.iter().map(ToString::to_string).collect();
+    let prime = format!("PersistentVolumeClaim media/{}", prime().meta.name);
+    assert_eq!(chain, [prime, "VolumeSnapshot media/image".to_owned()]);
+}

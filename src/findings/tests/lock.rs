@@ -1,0 +1,194 @@
+//! Operation locks: what tells of one, what it is of, and which refusals are normal.
+
+use rstest::rstest;
+
+use crate::config::{Config, Duration};
+use crate::model::fixture::*;
+use crate::model::records::{Claim, Snapshot};
+use crate::model::{Nature, Witness};
+
+const KEY: &str = "pvc-uid-claim-media-sonarr";
+
+fn waiting() -> Claim {
+    claim("media", "sonarr").pending().created(at(-9))
+}
+
+fn world() -> World {
+    World::rook().with(waiting())
+}
+
+fn hangs() -> Snapshot {
+    snapshot("media", "s", "prowlarr").unready().created(at(-9))
+}
+
+/// The locks found: driver's key, object that waits and since how many minutes before two.
+fn locks(world: &World, config: &Config) -> Vec<(String, String, i64)> {
+    let found = world.found(config, at(0));
+    let locks = found.iter().filter_map(|finding| {
+        let crate::findings::What::OperationLock(key) = &finding.what else {
+            return None;
+        };
+        let object = finding.object.as_ref().map(ToString::to_string);
+        let since = finding.since.duration_since(at(0)).as_mins();
+        Some((key.to_string(), object.unwrap_or_default(), since))
+    });
+    locks.collect()
+}
+
+#[rstest]
+#[case::events(world().refused(KEY, Witness::Event, at(-8), at(-1)), -8)]
+#[case::the_leaders_log(world().refused(KEY, log_of(LEADER_UID), at(-7), at(-1)), -7)]
+#[case::statuses(world().refused(KEY, Witness::Status, at(-7), at(-1)), -7)]
+#[case::events_and_then_the_log(
+    world().refused(KEY, Witness::Event, at(-7), at(-4)).refused(KEY, log_of(LEADER_UID), at(-3), at(-1)),
+    -7
+)]
+#[case::only_the_present_leaders_share_counts(
+    world().with(lease(LEASE, LEADER, at(-7))).refused(KEY, Witness::Event, at(-12), at(-1)),
+    -7
+)]
+#[case::the_snapshotters_leader_is_a_leader_too(
+    world().with(lease(SNAPSHOTTER_LEASE, &LEADER.replace("leadr", "stdby"), at(-300)))
+        .refused(KEY, log_of(STANDBY_UID), at(-7), at(-1)),
+    -7
+)]
+fn a_lock_is_told_by(#[case] world: World, #[case] since: i64) {
+    let expected = (
+        KEY.to_owned(),
+        "PersistentVolumeClaim media/sonarr".to_owned(),
+        since,
+    );
+    assert_eq!(locks(&world, &Config::default()), [expected]);
+}
+
+#[rstest]
+#[case::for_as_long_as_a_healthy_driver_may(world().refused(KEY, Witness::Event, at(-6), at(-1)))]
+#[case::by_a_standby(world().refused(KEY, log_of(STANDBY_UID), at(-9), at(-1)))]
+#[case::by_a_pod_that_is_gone(world().refused(KEY, log_of("uid-gone"), at(-9), at(-1)))]
+#[case::by_the_leader_before(
+    world().with(lease(LEASE, LEADER, at(-2))).refused(KEY, Witness::Event, at(-12), at(-3))
+)]
+#[case::mostly_by_the_leader_before(
+    world().with(lease(LEASE, LEADER, at(-4))).refused(KEY, Witness::Event, at(-12), at(-1))
+)]
+#[case::by_the_snapshotters_leader_before(
+    world().with(lease(SNAPSHOTTER_LEASE, LEADER, at(-4))).refused(KEY, Witness::Event, at(-12), at(-1))
+)]
+#[case::long_ago(world().refused(KEY, Witness::Event, at(-40), at(-20)))]
+#[case::twice_with_hours_between(
+    world().refused(KEY, Witness::Event, at(-180), at(-180)).refused(KEY, log_of(LEADER_UID), at(-1), at(-1))
+)]
+#[case::and_bound_since(
+    World::rook().with(claim("media", "sonarr")).refused(KEY, Witness::Event, at(-9), at(-1))
+)]
+#[case::and_gone_since(World::rook().refused(KEY, Witness::Event, at(-9), at(-1)))]
+#[case::and_made_again_since(world().with(waiting().uid("new")).refused(KEY, Witness::Event, at(-9), at(-1)))]
+#[case::of_a_ready_snapshot(
+    World::rook().with(snapshot("media", "s", "prowlarr"))
+        .refused("snapshot-uid-snapshot-media-s", Witness::Event, at(-9), at(-1))
+)]
+#[case::of_a_handle_that_leads_nowhere(world().refused("0001-0009", Witness::Event, at(-9), at(-1)))]
+#[case::of_the_handle_of_a_snapshot_nobody_waits_for(
+    World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
+        .refused("csi-1", Witness::Event, at(-9), at(-1))
+)]
+fn refusals_are_no_lock(#[case] world: World) {
+    assert_eq!(locks(&world, &Config::default()), []);
+}
+
+#[rstest]
+#[case::a_claim(world(), KEY, "PersistentVolumeClaim media/sonarr")]
+#[case::a_claim_that_does_not_go(
+    World::rook().with(claim("media", "sonarr").deleting(at(-9))),
+    KEY,
+    "PersistentVolumeClaim media/sonarr"
+)]
+#[case::a_snapshot(
+    World::rook().with(hangs()),
+    "snapshot-uid-snapshot-media-s",
+    "VolumeSnapshot media/s"
+)]
+#[case::a_ready_snapshot_that_does_not_go(
+    World::rook().with(snapshot("media", "s", "prowlarr").deleting(at(-9))),
+    "snapshot-uid-snapshot-media-s",
+    "VolumeSnapshot media/s"
+)]
+#[case::the_volume_a_snapshot_is_taken_of(
+    World::rook().with(hangs()).with(content(&hangs())),
+    "volume-of-s",
+    "VolumeSnapshot media/s"
+)]
+#[case::a_snapshot_by_its_handle(
+    World::rook().with(hangs()).with(content(&hangs()).handle("csi-1").error(Nature::Timeout)),
+    "csi-1",
+    "VolumeSnapshot media/s"
+)]
+#[case::a_content_whose_snapshot_is_gone(
+    World::rook().with(content(&hangs()).handle("csi-1").deleting(at(-9))),
+    "csi-1",
+    "VolumeSnapshotContent snapcontent-uid-snapshot-media-s"
+)]
+#[case::a_restore_by_the_handle_of_its_ready_snapshot(
+    World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
+        .with(waiting().from_snapshot("s")),
+    "csi-1",
+    "PersistentVolumeClaim media/sonarr"
+)]
+fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str) {
+    let world = world.refused(key, Witness::Event, at(-8), at(-1));
+    let found = locks(&world, &Config::default());
+    assert_eq!(found, [(key.to_owned(), object.to_owned(), -8)]);
+}
+
+/// The sidecar writes a message once and not again: one that stands is refused until now. The driver calls what
+/// it refuses "Volume ID" even where its log says "Snapshot ID" (ceph-csi `rbd/controllerserver.go`).
+#[rstest]
+#[case::its_own_key("snapshot-uid-snapshot-media-s", "snapshot-uid-snapshot-media-s")]
+#[case::the_key_of_its_volume("volume-of-s", "snapshot-uid-snapshot-media-s")]
+fn an_error_that_stands_is_a_lock(#[case] said: &str, #[case] found: &str) {
+    let world = World::rook()
+        .with(hangs())
+        .with(content(&hangs()).error(Nature::Locked(key(said))));
+    let expected = (found.to_owned(), "VolumeSnapshot media/s".to_owned(), -15);
+    assert_eq!(locks(&world, &Config::default()), [expected]);
+}
+
+#[test]
+fn an_error_that_stands_from_before_the_restart_counts_from_the_takeover() {
+    let world = World::rook()
+        .with(hangs())
+        .with(content(&hangs()).error(Nature::Locked(key("volume-of-s"))))
+        .with(lease(SNAPSHOTTER_LEASE, LEADER, at(-4)));
+    assert_eq!(locks(&world, &Config::default()), []);
+}
+
+#[rstest]
+#[case::unset(None, 150, 5)]
+#[case::unset_with_a_slow_driver(None, 240, 8)]
+#[case::unset_with_a_quick_driver(None, 10, 5)]
+#[case::set(Some(3), 150, 3)]
+#[case::set_below_what_the_driver_asks_for(Some(1), 240, 1)]
+fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] minutes: i64) {
+    let mut config = Config::default();
+    config.detect.locked_after = after.map(|minutes| Duration::from_secs(minutes * 60));
+    config.drivers.0[0].grpc_timeout = Duration::from_secs(timeout);
+    let refused = |from| world().refused(KEY, Witness::Event, from, at(-1));
+    assert_eq!(locks(&refused(at(-1 - minutes)), &config), []);
+    assert_eq!(locks(&refused(at(-2 - minutes)), &config).len(), 1);
+}
+
+#[test]
+fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
+    let mut config = Config::default();
+    config.drivers.0[0].grpc_timeout = Duration(std::time::Duration::MAX);
+    let world = world().refused(KEY, Witness::Event, at(-9), at(-1));
+    assert_eq!(locks(&world, &config), []);
+}
+
+#[test]
+fn refusals_of_an_unwatched_driver_are_nobodys_business() {
+    let mut config = Config::default();
+    config.drivers.0.remove(0);
+    let world = world().refused(KEY, Witness::Event, at(-9), at(-1));
+    assert_eq!(locks(&world, &config), []);
+}

@@ -1,0 +1,147 @@
+//! Failed snapshots: every reason, and everything unready that is no finding.
+
+use rstest::rstest;
+
+use crate::config::Config;
+use crate::model::fixture::*;
+use crate::model::records::Snapshot;
+use crate::model::{Kind, Nature, Reading, Witness};
+
+/// Unready since a quarter to two.
+fn stuck() -> Snapshot {
+    snapshot("media", "s", "prowlarr")
+        .unready()
+        .created(at(-15))
+}
+
+/// With the claim it is of.
+fn world() -> World {
+    World::rook().with(claim("media", "prowlarr"))
+}
+
+/// Nobody renews the snapshotter's lease, and no pod has the sidecar.
+fn without_snapshotter() -> World {
+    let bare = |suffix| {
+        let mut pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
+        pod.containers = ["csi-provisioner".into()].into();
+        pod
+    };
+    let mut stale = lease(SNAPSHOTTER_LEASE, LEADER, at(-600));
+    stale.renewed = Some(at(-300));
+    world().with(bare("leadr")).with(bare("stdby")).with(stale)
+}
+
+fn locked(key_text: &str) -> Nature {
+    Nature::Locked(key(key_text))
+}
+
+#[rstest]
+#[case::refused_says_the_snapshot(world().with(stuck().error(locked("snapshot-uid-x"))), "operation_lock")]
+#[case::refused_says_the_content(
+    world().with(stuck()).with(content(&stuck()).error(locked("volume-of-s"))),
+    "operation_lock"
+)]
+#[case::refused_says_an_event(
+    world().with(stuck()).with(content(&stuck()))
+        .refused("snapshot-uid-snapshot-media-s", Witness::Event, at(-12), at(-1)),
+    "operation_lock"
+)]
+#[case::timeout(world().with(stuck().error(Nature::Timeout)), "timeout")]
+#[case::timeout_says_the_content(world().with(stuck()).with(content(&stuck()).error(Nature::Timeout)), "timeout")]
+#[case::claim_missing_says_the_snapshot(world().with(stuck().error(Nature::SourceMissing)), "source_missing")]
+#[case::claim_missing(World::rook().with(stuck().without_status()), "source_missing")]
+#[case::another_error(world().with(stuck().error(Nature::Other)), "other")]
+#[case::an_error_although_the_driver_accepted_it(
+    world().with(stuck()).with(content(&stuck()).handle("csi-1").error(Nature::Other)),
+    "other"
+)]
+#[case::nothing_was_said(world().with(stuck()).with(content(&stuck())), "other")]
+#[case::no_content(world().with(stuck().without_status()), "other")]
+#[case::no_snapshotter(
+    without_snapshotter().with(stuck().without_status()).with(content(&stuck()).unseen()),
+    "snapshotter_absent"
+)]
+#[case::no_snapshotter_but_seen_by_one_before(
+    without_snapshotter().with(stuck()).with(content(&stuck())),
+    "other"
+)]
+#[case::a_snapshotter_that_has_not_come_round_to_it(
+    world().with(stuck().without_status()).with(content(&stuck()).unseen()),
+    "other"
+)]
+#[case::a_snapshotter_about_to_take_the_lease(
+    world().with(lease(SNAPSHOTTER_LEASE, "", at(-300))).with(stuck()).with(content(&stuck()).unseen()),
+    "other"
+)]
+#[case::a_content_that_points_to_another_snapshot(
+    world().with(stuck().bound_to("misbound")).with(content(&stuck().uid("other")).named("misbound").handle("csi-1")),
+    "other"
+)]
+fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) {
+    let stuck = world.stuck();
+    let expected = format!("failed_snapshot {reason} s");
+    let snapshots: Vec<_> = stuck
+        .iter()
+        .filter(|found| found.starts_with("failed"))
+        .collect();
+    assert_eq!(snapshots, [&expected], "of {stuck:?}");
+}
+
+#[rstest]
+#[case::ready(world().with(snapshot("media", "s", "prowlarr").created(at(-15))))]
+#[case::young(world().with(stuck().created(at(-10)).error(Nature::Other)))]
+#[case::accepted_and_still_processed(world().with(stuck()).with(content(&stuck()).handle("csi-1")))]
+#[case::pre_provisioned(world().with(stuck().pre_provisioned().error(Nature::Other)))]
+#[case::of_an_unwatched_driver(world().with(stuck()).with(content(&stuck()).driver(UNWATCHED)))]
+#[case::of_an_unwatched_class(
+    world().with(snapshot_class("zfs", UNWATCHED)).with(stuck().class("zfs").without_status())
+)]
+fn what_is_merely_unready_is_no_finding(#[case] world: World) {
+    assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::by_its_content(
+    world().with(stuck().class("")).with(content(&stuck()).driver(OTHER_DRIVER)),
+    Some(OTHER_DRIVER)
+)]
+#[case::by_its_class(world().with(stuck().class("csi-ceph-filesystem")), Some(OTHER_DRIVER))]
+#[case::by_its_claim(
+    World::rook().with(claim("media", "prowlarr").class("ceph-filesystem")).with(stuck().class("")),
+    Some(OTHER_DRIVER)
+)]
+#[case::by_nothing(World::rook().with(stuck().class("")), None)]
+fn its_driver_is_found(#[case] world: World, #[case] driver: Option<&str>) {
+    let found = world.found(&Config::default(), at(0));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].driver.as_deref(), driver);
+}
+
+#[test]
+fn a_claim_that_cannot_be_seen_is_not_missing() {
+    let world = World::rook().with(stuck().without_status()).reading(
+        Kind::PersistentVolumeClaims,
+        Reading::Failing("403".to_owned()),
+    );
+    assert_eq!(world.stuck(), ["failed_snapshot other s"]);
+}
+
+#[test]
+fn a_finding_tells_what_it_is_made_of_and_what_was_said() {
+    let mut sized = stuck().error(Nature::Timeout);
+    sized.restore_size = Some(7 << 30);
+    let found = world()
+        .with(sized)
+        .with(content(&stuck()))
+        .found(&Config::default(), at(0));
+    assert_eq!(found[0].bytes, 7 << 30);
+    assert_eq!(found[0].class.as_deref(), Some("csi-ceph-block"));
+    assert_eq!(found[0].since, at(-15));
+    assert_eq!(found[0].evidence, ["told by the VolumeSnapshot"]);
+    let chain: Vec<_> = found[0].chain.iter().map(ToString::to_string).collect();
+    let expected = [
+        "PersistentVolumeClaim media/prowlarr",
+        "VolumeSnapshotContent snapcontent-uid-snapshot-media-s",
+    ];
+    assert_eq!(chain, expected);
+}

@@ -1,0 +1,92 @@
+//! Orphaned sources and held ones, and everything that only looks orphaned.
+
+use rstest::rstest;
+
+use crate::model::Change;
+use crate::model::fixture::*;
+use crate::model::records::Mover;
+
+/// Its claim has answered 404 for a quarter of an hour.
+fn orphan() -> World {
+    World::rook().with(source("media", "lost")).not_found(
+        "media",
+        "lost",
+        &[at(-15), at(-8), at(-1)],
+    )
+}
+
+#[rstest]
+#[case::claim_missing(orphan(), "claim_missing")]
+#[case::claim_terminating(
+    World::rook().with(source("media", "lost")).with(claim("media", "lost").deleting(at(-11))),
+    "claim_terminating"
+)]
+#[case::no_mover_that_is_known(orphan().with(source("media", "lost").mover(Mover::Unknown)), "claim_missing")]
+#[case::kopia(orphan().with(source("media", "lost").mover(Mover::Kopia)), "claim_missing")]
+fn an_orphan_has_a_reason(#[case] world: World, #[case] reason: &str) {
+    assert_eq!(world.stuck(), [format!("orphaned_source {reason} lost")]);
+}
+
+#[rstest]
+#[case::its_claim_is_there(orphan().with(claim("media", "lost")))]
+#[case::nobody_has_asked(World::rook().with(source("media", "lost")))]
+#[case::asked_once(World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-15)]))]
+#[case::asked_twice_at_once(
+    World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-15), at(-15)])
+)]
+#[case::missing_for_a_short_while(
+    World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-9), at(-1)])
+)]
+#[case::terminating_for_a_short_while(
+    World::rook().with(source("media", "lost")).with(claim("media", "lost").deleting(at(-10)))
+)]
+#[case::young(orphan().with(source("media", "lost").created(at(-10))))]
+#[case::being_deleted(orphan().with(source("media", "lost").deleting(at(-1))))]
+#[case::external(orphan().with(source("media", "lost").mover(Mover::External)))]
+#[case::syncthing(orphan().with(source("media", "lost").mover(Mover::Syncthing)))]
+#[case::names_no_claim(orphan().with(source("media", "lost").of("")))]
+#[case::its_namespace_goes(orphan().with(namespace("media").terminating()))]
+#[case::another_namespaces_claim_is_missing(
+    World::rook().with(source("media", "lost")).not_found("selfhosted", "lost", &[at(-15), at(-1)])
+)]
+fn what_only_looks_orphaned_is_no_finding(#[case] world: World) {
+    assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
+#[test]
+fn any_answer_but_404_starts_the_count_anew() {
+    let refused = Change::ClaimLookedUp {
+        namespace: "media".into(),
+        name: "lost".into(),
+        missing: false,
+        at: at(-3),
+    };
+    let world = orphan()
+        .with(refused)
+        .not_found("media", "lost", &[at(-2), at(-1)]);
+    assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::by_itself(World::rook().with(source("media", "a").held_by("r", at(60))).with(claim("media", "a")))]
+#[case::by_its_claim(World::rook().with(source("media", "a")).with(claim("media", "a").held_by("r", at(60))))]
+fn a_held_source_is_shown_and_is_not_stuck(#[case] world: World) {
+    let found = world.found(&crate::config::Config::default(), at(0));
+    assert_eq!(world.stuck(), ["held_source held a"]);
+    assert!(!found[0].what.is_stuck());
+    assert_eq!((found[0].since, found[0].bytes), (at(-20), 5 << 30));
+    assert_eq!(found[0].driver.as_deref(), Some(DRIVER));
+    assert_eq!(found[0].evidence, ["held by r until 2026-11-01T03:00:00Z"]);
+}
+
+#[test]
+fn both_sources_of_a_held_claim_are_held() {
+    let world = World::rook()
+        .with(claim("media", "a").held_by("r", at(60)))
+        .with(source("media", "a"))
+        .with(source("media", "a-r2").of("a"));
+    assert_eq!(
+        world.stuck(),
+        ["held_source held a", "held_source held a-r2"]
+    );
+}

@@ -1,0 +1,122 @@
+//! Which failed snapshots are deleted, and each thing that protects one.
+
+use rstest::rstest;
+
+use super::{spared, targets};
+use crate::config::{Config, DeleteScope};
+use crate::model::Nature;
+use crate::model::fixture::*;
+use crate::model::records::{Protection, Snapshot};
+use crate::plan::{PlannedStep, snapshots, why_kept};
+
+/// VolSync's own, dynamic, not ready since a quarter to two.
+fn failed() -> Snapshot {
+    snapshot("media", "s", "a")
+        .created(at(-15))
+        .error(Nature::Timeout)
+}
+
+fn world() -> World {
+    World::rook().with(claim("media", "a"))
+}
+
+fn plan(world: &World, scope: DeleteScope) -> PlannedStep {
+    let findings = world.found(&Config::default(), at(0));
+    snapshots::plan(&world.0, &findings, &DRIVER.into(), scope)
+}
+
+#[rstest]
+#[case::failed(world().with(failed()))]
+#[case::with_a_content(world().with(failed()).with(content(&failed())))]
+#[case::accepted_and_failed_since(
+    world().with(failed()).with(content(&failed()).handle("csi-1").error(Nature::Other))
+)]
+#[case::of_a_claim_that_is_gone(World::rook().with(failed()))]
+fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
+    let step = plan(&world, DeleteScope::Volsync);
+    assert_eq!(targets(&step), ["Delete VolumeSnapshot s"]);
+    assert_eq!(step.targets[0].object.uid.as_str(), "uid-snapshot-media-s");
+    assert_eq!(spared(&step), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::opted_out(world().with(failed().opted_out()), "opted out by label")]
+#[case::its_namespace_opted_out(
+    world().with(failed()).with(namespace("media").opted_out()),
+    "opted out by label"
+)]
+#[case::going_already(world().with(failed().deleting(at(-1))), "is being deleted already")]
+#[case::do_not_delete(
+    world().with(failed().protected(Protection::DoNotDelete)),
+    "carries volsync.backube/do-not-delete"
+)]
+#[case::populating(
+    world().with(failed().protected(Protection::Populating)),
+    "is in use by VolSync's populator"
+)]
+#[case::in_a_group(
+    world().with(failed().protected(Protection::Group)),
+    "is a member of a group snapshot"
+)]
+#[case::latest_image(
+    world().with(failed()).with(destination("media", "d").latest_image("s")),
+    "is the latestImage of a ReplicationDestination"
+)]
+#[case::retained(
+    world().with(failed()).with(content(&failed()).retained()),
+    "has deletionPolicy Retain: the storage snapshot would be left behind"
+)]
+#[case::of_no_driver_that_is_known(
+    World::rook().with(failed().class("")),
+    "nothing tells which driver it is of"
+)]
+fn what_protects_a_snapshot(
+    #[case] world: World,
+    #[case] why: &str,
+    #[values(DeleteScope::Volsync, DeleteScope::All)] scope: DeleteScope,
+) {
+    let step = plan(&world, scope);
+    assert_eq!(targets(&step), Vec::<String>::new());
+    assert_eq!(spared(&step), [format!("s: {why}")]);
+}
+
+#[rstest]
+#[case::without_volsyncs_label(failed().by_somebody_else())]
+#[case::without_a_source(failed().owner(None))]
+fn what_is_not_volsyncs_own_takes_scope_all(#[case] snapshot: Snapshot) {
+    let world = world().with(snapshot);
+    let step = plan(&world, DeleteScope::Volsync);
+    assert_eq!(targets(&step), Vec::<String>::new());
+    assert_eq!(
+        spared(&step),
+        ["s: was not made by VolSync for a ReplicationSource"]
+    );
+    assert_eq!(
+        targets(&plan(&world, DeleteScope::All)),
+        ["Delete VolumeSnapshot s"]
+    );
+}
+
+#[rstest]
+#[case::of_another_driver(world().with(failed().class("csi-ceph-filesystem")))]
+#[case::young(world().with(failed().created(at(-9))))]
+#[case::still_processed(
+    world().with(snapshot("media", "s", "a").unready().created(at(-15))).with(content(&failed()).handle("csi-1"))
+)]
+fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
+    let step = plan(&world, DeleteScope::All);
+    assert_eq!((targets(&step).len(), spared(&step).len()), (0, 0));
+}
+
+/// Asked again, on the object as it is then, before each deletion.
+#[rstest]
+#[case::ready(snapshot("media", "s", "a"), "is ready")]
+#[case::pre_provisioned(failed().pre_provisioned(), "is pre-provisioned")]
+#[case::accepted_by_the_driver(
+    snapshot("media", "s", "a").unready(),
+    "is still being processed by the driver"
+)]
+fn what_keeps_a_snapshot_although_it_was_planned(#[case] now: Snapshot, #[case] why: &str) {
+    let world = world().with(content(&now).handle("csi-1"));
+    assert_eq!(why_kept(&world.0, &now, DeleteScope::All), Some(why));
+}

@@ -1,0 +1,175 @@
+//! Every kind of plan that must not be carried out, whoever made it.
+
+use rstest::rstest;
+
+use crate::holds::Switch;
+use crate::model::fixture::*;
+use crate::model::{ObjectKey, ObjectKind};
+use crate::plan::{Action, Plan, PlannedStep, Spared, StepName, Target, lint};
+
+fn object(kind: ObjectKind, name: &str) -> ObjectKey {
+    ObjectKey {
+        kind,
+        ..claim("media", name).meta.key(kind)
+    }
+}
+
+fn step(step: StepName, targets: Vec<(Action, ObjectKey)>) -> PlannedStep {
+    let target = |(action, object)| Target { object, action };
+    PlannedStep {
+        step,
+        targets: targets.into_iter().map(target).collect(),
+        spared: Vec::new(),
+    }
+}
+
+fn notes(steps: Vec<PlannedStep>) -> Vec<String> {
+    lint::lint(&Plan::new(DRIVER.into(), steps, at(0)))
+}
+
+const KINDS: [ObjectKind; 7] = [
+    ObjectKind::PersistentVolumeClaim,
+    ObjectKind::PersistentVolume,
+    ObjectKind::VolumeSnapshot,
+    ObjectKind::VolumeSnapshotContent,
+    ObjectKind::ReplicationSource,
+    ObjectKind::Deployment,
+    ObjectKind::Pod,
+];
+
+const ACTIONS: [Action; 7] = [
+    Action::Hold(Switch::Paused),
+    Action::Hold(Switch::Suspend),
+    Action::Hold(Switch::CopyTrigger),
+    Action::Delete,
+    Action::Rollout,
+    Action::Replace,
+    Action::Await,
+];
+
+/// Everything a step may do to a kind; whatever is not in this list is refused.
+const ALLOWED: [(StepName, Action, ObjectKind); 9] = [
+    (
+        StepName::SuspendSources,
+        Action::Hold(Switch::Paused),
+        ObjectKind::ReplicationSource,
+    ),
+    (
+        StepName::SuspendSources,
+        Action::Hold(Switch::Suspend),
+        ObjectKind::ReplicationSource,
+    ),
+    (
+        StepName::SuspendSources,
+        Action::Hold(Switch::CopyTrigger),
+        ObjectKind::PersistentVolumeClaim,
+    ),
+    (
+        StepName::DeleteFailedSnapshots,
+        Action::Delete,
+        ObjectKind::VolumeSnapshot,
+    ),
+    (
+        StepName::RestartProvisioner,
+        Action::Rollout,
+        ObjectKind::Deployment,
+    ),
+    (
+        StepName::RestartProvisioner,
+        Action::Await,
+        ObjectKind::Deployment,
+    ),
+    (
+        StepName::RestartProvisioner,
+        Action::Replace,
+        ObjectKind::Pod,
+    ),
+    (StepName::RestartProvisioner, Action::Await, ObjectKind::Pod),
+    (
+        StepName::VerifyProvisioning,
+        Action::Await,
+        ObjectKind::PersistentVolumeClaim,
+    ),
+    (
+        StepName::DeleteOrphanedSources,
+        Action::Delete,
+        ObjectKind::ReplicationSource,
+    ),
+];
+
+#[test]
+fn a_step_may_do_what_is_its_own_and_nothing_else() {
+    for name in StepName::ALL {
+        for kind in KINDS {
+            for action in ACTIONS {
+                let resume = step(StepName::ResumeSources, Vec::new());
+                let notes = notes(vec![step(name, vec![(action, object(kind, "a"))]), resume]);
+                let refused = notes.iter().any(|note| note.contains("may not"));
+                let allowed = ALLOWED.contains(&(name, action, kind));
+                assert_eq!(refused, !allowed, "{name:?} {action:?} {kind:?}: {notes:?}");
+            }
+        }
+    }
+}
+
+fn deletion(object: ObjectKey) -> PlannedStep {
+    step(
+        StepName::DeleteFailedSnapshots,
+        vec![(Action::Delete, object)],
+    )
+}
+
+fn snapshot_key() -> ObjectKey {
+    object(ObjectKind::VolumeSnapshot, "s")
+}
+
+#[rstest]
+#[case::without_uid(ObjectKey { uid: "".into(), ..snapshot_key() })]
+#[case::without_name(ObjectKey { name: "".into(), ..snapshot_key() })]
+fn a_target_is_pinned(#[case] object: ObjectKey) {
+    let notes = notes(vec![deletion(object)]);
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].contains("not pinned"), "{notes:?}");
+}
+
+#[test]
+fn a_target_stands_once() {
+    let twice = vec![
+        (Action::Delete, snapshot_key()),
+        (Action::Delete, snapshot_key()),
+    ];
+    let notes = notes(vec![step(StepName::DeleteFailedSnapshots, twice)]);
+    assert_eq!(
+        notes,
+        ["deleteFailedSnapshots: VolumeSnapshot media/s stands twice"]
+    );
+}
+
+#[test]
+fn what_is_spared_is_no_target() {
+    let mut step = deletion(snapshot_key());
+    step.spared.push(Spared {
+        object: snapshot_key(),
+        why: "is ready".to_owned(),
+    });
+    assert_eq!(
+        notes(vec![step]),
+        ["deleteFailedSnapshots: VolumeSnapshot media/s is spared and a target"]
+    );
+}
+
+#[rstest]
+#[case::never(vec![step(StepName::SuspendSources, Vec::new())])]
+#[case::before(vec![step(StepName::ResumeSources, Vec::new()), step(StepName::SuspendSources, Vec::new())])]
+fn what_is_held_is_released_later(#[case] steps: Vec<PlannedStep>) {
+    assert_eq!(
+        notes(steps),
+        ["what suspendSources holds, no later step releases"]
+    );
+}
+
+#[test]
+fn a_step_stands_once() {
+    let notes = notes(vec![deletion(snapshot_key()), deletion(snapshot_key())]);
+    assert_eq!(notes, ["deleteFailedSnapshots stands twice"]);
+}
