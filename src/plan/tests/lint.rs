@@ -48,7 +48,7 @@ const ACTIONS: [Action; 7] = [
 ];
 
 /// Everything a step may do to a kind; whatever is not in this list is refused.
-const ALLOWED: [(StepName, Action, ObjectKind); 9] = [
+const ALLOWED: [(StepName, Action, ObjectKind); 10] = [
     (
         StepName::SuspendSources,
         Action::Hold(Switch::Paused),
