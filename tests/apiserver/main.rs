@@ -8,8 +8,10 @@ mod compare;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod daemon;
 mod faults;
 mod identities;
+mod jam;
 mod kubelet;
 mod snapshots;
 mod start;

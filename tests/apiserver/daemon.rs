@@ -1,0 +1,203 @@
+//! The program itself, as a process of its own beside the control plane.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// A daemon is up, or has ended, within this.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running `locksmith serve`; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<Vec<String>>>,
+    lines: watch::Receiver<usize>,
+    _config: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts one with this configuration and waits until it listens.
+    pub async fn start(kubeconfig: &Path, config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("locksmith.yaml");
+        std::fs::write(
+            &file,
+            format!("{config}\nserver: {{listen: \"127.0.0.1:0\"}}\n"),
+        )
+        .unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+            .args(["serve", "--log-format", "json", "--kubeconfig"])
+            .arg(kubeconfig)
+            .arg("--config")
+            .arg(&file)
+            .env("RUST_LOG", "info,locksmith=debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (count, lines) = watch::channel(0);
+        let output = BufReader::new(child.stderr.take().unwrap());
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if std::env::var_os("LOCKSMITH_KEEP").is_some() {
+                    eprintln!("{line}");
+                }
+                kept.lock().unwrap().push(line);
+                count.send_modify(|count| *count += 1);
+            }
+        });
+        let mut daemon = Self {
+            child,
+            address: String::new(),
+            log,
+            lines,
+            _config: directory,
+        };
+        daemon.address = daemon
+            .logged("listening", |line| {
+                Some(line.pointer("/address")?.as_str()?.to_owned())
+            })
+            .await;
+        daemon
+    }
+
+    /// Waits for a log line whose message is `message`, and takes from it what `find` finds.
+    pub async fn logged<T>(&mut self, message: &str, find: impl Fn(&Value) -> Option<T>) -> T {
+        let log = self.log.clone();
+        let found = || {
+            log.lock().unwrap().iter().find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                (line.pointer("/message")?.as_str()? == message).then(|| find(&line))?
+            })
+        };
+        let waiting = async {
+            loop {
+                if let Some(found) = found() {
+                    return Some(found);
+                }
+                self.lines.changed().await.ok()?;
+            }
+        };
+        match tokio::time::timeout(DEADLINE, waiting).await {
+            Ok(Some(found)) => found,
+            _ => panic!("the daemon never logged {message:?}:\n{}", self.log_text()),
+        }
+    }
+
+    /// Everything it has logged.
+    pub fn log_text(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// The body of one of its pages.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address);
+        tokio::task::spawn_blocking(move || {
+            let agent = agent();
+            let mut answer = agent.get(&url).call().unwrap();
+            (
+                answer.status().as_u16(),
+                answer.body_mut().read_to_string().unwrap(),
+            )
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Every sample of /metrics: name with labels, and value.
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let (code, body) = self.get("/metrics").await;
+        assert_eq!(code, 200, "{body}");
+        body.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// Sends what Alertmanager sends when one alert fires.
+    pub async fn fire(&self, alertname: &str, labels: &[(&str, &str)]) -> (u16, Value) {
+        let mut all = serde_json::Map::from_iter([("alertname".to_owned(), json!(alertname))]);
+        all.extend(
+            labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), json!(value))),
+        );
+        self.post(&json!({
+            "version": "4",
+            "groupKey": format!("{{}}:{{alertname=\"{alertname}\"}}"),
+            "truncatedAlerts": 0,
+            "status": "firing",
+            "receiver": "locksmith",
+            "groupLabels": {"alertname": alertname},
+            "commonLabels": all,
+            "commonAnnotations": {},
+            "externalURL": "http://alertmanager.example",
+            "alerts": [{
+                "status": "firing",
+                "labels": all,
+                "annotations": {},
+                "startsAt": "2026-11-01T02:00:00Z",
+                "endsAt": "0001-01-01T00:00:00Z",
+                "generatorURL": "http://prometheus.example",
+                "fingerprint": format!("{alertname:x<16}").to_lowercase(),
+            }],
+        }))
+        .await
+    }
+
+    /// Sends a body to /webhook.
+    pub async fn post(&self, body: &Value) -> (u16, Value) {
+        let (url, body) = (format!("http://{}/webhook", self.address), body.to_string());
+        tokio::task::spawn_blocking(move || {
+            let agent = agent();
+            let request = agent.post(&url).header("content-type", "application/json");
+            let mut answer = request.send(body).unwrap();
+            let text = answer.body_mut().read_to_string().unwrap();
+            (
+                answer.status().as_u16(),
+                serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            )
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(DEADLINE))
+        .build()
+        .into()
+}
