@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
-use crate::intake::Desk;
+use crate::intake::{self, Desk};
 use crate::kube_io::{self, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
@@ -61,12 +61,12 @@ pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result
         intake: Door(desk),
         shutdown: stop.clone(),
     };
-    let served = server.serve(server::router(site), stop.clone()).await;
+    let ended = server.serve(server::router(site), stop.clone()).await;
     // A server that ended by itself takes the rest with it.
     stop.cancel();
     while acting.join_next().await.is_some() {}
     drop(watches);
-    Ok(served?)
+    Ok(ended?)
 }
 
 /// Starts everything that writes.
@@ -105,6 +105,8 @@ fn act(
         config: config.clone(),
         own: own.clone(),
     };
+    let pulling = intake::pull(config.clone(), desk.clone(), leadership.clone());
+    acting.spawn(until(stop.clone(), pulling));
     acting.spawn(standing);
     acting.spawn(until(
         stop.clone(),

@@ -4,6 +4,7 @@
 //! test can compare every one of them with the schema its owner publishes. The only kind of our own is
 //! [`remediation::Remediation`].
 
+pub mod ceph;
 pub mod remediation;
 pub mod snapshot;
 pub mod volsync;

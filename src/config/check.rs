@@ -14,6 +14,17 @@ pub fn faults(config: &Config) -> Vec<String> {
     if steps.suspend_sources.deadline <= steps.suspend_sources.quiet_period {
         faults.push("steps.suspendSources.deadline: must be longer than quietPeriod".to_owned());
     }
+    if !config.gates.promql.is_empty() && config.prometheus.url.is_none() {
+        faults.push("gates.promql: needs prometheus.url to ask".to_owned());
+    }
+    for (field, interval) in [
+        ("prometheus.interval", config.prometheus.interval),
+        ("alertmanager.interval", config.alertmanager.interval),
+    ] {
+        if interval.0.is_zero() {
+            faults.push(format!("{field}: must be longer than 0s"));
+        }
+    }
     for (index, driver) in config.drivers.0.iter().enumerate() {
         if driver.name.trim_start_matches('*').is_empty() {
             faults.push(format!(

@@ -38,6 +38,10 @@ pub struct Config {
     pub gates: Gates,
     /// What each playbook does and which alerts start it.
     pub playbooks: playbooks::Playbooks,
+    /// Where gates ask their expressions.
+    pub prometheus: Prometheus,
+    /// Where alerts that fire are read, beside the webhook.
+    pub alertmanager: Alertmanager,
     /// The HTTP server.
     pub server: Server,
 }
@@ -405,6 +409,10 @@ pub struct Gates {
     pub breaker_after: u32,
     /// When runs may begin; where empty, at any time.
     pub windows: Vec<Window>,
+    /// What Ceph may say of its health.
+    pub ceph_health: Vec<String>,
+    /// Expressions by name; any that returns something closes the gate.
+    pub promql: std::collections::BTreeMap<String, String>,
     /// How long an approval counts.
     pub approval_lasts: Duration,
 }
@@ -446,7 +454,47 @@ impl Default for Gates {
             budgets: Budgets::default(),
             breaker_after: 3,
             windows: Vec::new(),
+            ceph_health: vec!["HEALTH_OK".to_owned(), "HEALTH_WARN".to_owned()],
+            promql: std::collections::BTreeMap::new(),
             approval_lasts: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// Where gates ask their expressions.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prometheus {
+    /// Its address, such as `http://prometheus.monitoring:9090`.
+    pub url: Option<String>,
+    /// How often it is asked.
+    pub interval: Duration,
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self {
+            url: None,
+            interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where alerts that fire are read, beside the webhook.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Alertmanager {
+    /// Its address, such as `http://alertmanager.monitoring:9093`.
+    pub url: Option<String>,
+    /// How often they are read.
+    pub interval: Duration,
+}
+
+impl Default for Alertmanager {
+    fn default() -> Self {
+        Self {
+            url: None,
+            interval: Duration::from_secs(5 * 60),
         }
     }
 }

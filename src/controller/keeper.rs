@@ -75,14 +75,14 @@ fn batch(in_turn: Vec<Released>, sources: u32) -> Vec<Released> {
 }
 
 async fn release(controller: &Controller, due: Vec<Released>, recent: &mut Recent) {
-    let mut tries = Vec::with_capacity(due.len());
+    let mut calls = Vec::with_capacity(due.len());
     for (object, why) in due {
-        tries.push(async move {
-            let tried = controller.writer.release(&object).await;
-            (object, why, tried)
+        calls.push(async move {
+            let outcome = controller.writer.release(&object).await;
+            (object, why, outcome)
         });
     }
-    let mut tries = futures::stream::iter(tries).buffer_unordered(CONCURRENCY);
+    let mut tries = futures::stream::iter(calls).buffer_unordered(CONCURRENCY);
     while let Some((object, why, tried)) = tries.next().await {
         let outcome = match &tried {
             Ok(Tried::Written) => {

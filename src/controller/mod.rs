@@ -59,7 +59,7 @@ impl Controller {
             let mut again: Option<Duration> = None;
             for key in self.open_runs() {
                 let wait = match self.drive(&key, &mut recent).await {
-                    Ok(until) => until.map(|until| from_now(until)),
+                    Ok(until) => until.map(from_now),
                     Err(error) => {
                         tracing::warn!(run = %key.1, %error, "pass not finished");
                         Some(RETRY)

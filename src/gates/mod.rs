@@ -7,6 +7,7 @@ mod approval;
 mod blast_radius;
 mod breaker;
 mod budget;
+mod ceph_health;
 mod confirmed;
 mod cooldown;
 mod freshness;
@@ -15,6 +16,7 @@ mod minimum_age;
 mod mode;
 mod one_run;
 mod progress;
+mod promql;
 mod snapshotter;
 #[cfg(test)]
 mod tests;
@@ -77,7 +79,7 @@ pub trait Gate: Sync {
 }
 
 /// Every gate, in the order they are shown.
-pub const GATES: [&dyn Gate; 14] = [
+pub const GATES: [&dyn Gate; 16] = [
     &mode::Mode,
     &kill_switch::KillSwitch,
     &freshness::Freshness,
@@ -85,6 +87,8 @@ pub const GATES: [&dyn Gate; 14] = [
     &minimum_age::MinimumAge,
     &progress::Progress,
     &snapshotter::Snapshotter,
+    &ceph_health::CephHealth,
+    &promql::Promql,
     &one_run::OneRun,
     &cooldown::Cooldown,
     &budget::Budget,

@@ -3,8 +3,10 @@
 //! One cause is one run, whatever the alert is called, however often and from however many Alertmanagers it comes.
 
 mod desk;
+mod pull;
 
 pub use desk::Desk;
+pub use pull::pull;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::api::remediation::AlertRef;
 use crate::config::Config;
 use crate::model::{Model, Sym, Uid};
+use crate::plan::short_hash;
 use crate::server::{Alert, AlertStatus};
 use crate::view::View;
 
@@ -105,8 +108,7 @@ pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    let [a, b, c, d, ..] = digest.finalize().0;
-    let suffix = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
+    let suffix = short_hash(digest);
     let plain = |text: &str| -> String {
         let kept = text.chars().map(|c| {
             if c.is_ascii_alphanumeric() {

@@ -144,7 +144,7 @@ impl Candidate {
                 } else {
                     known
                 };
-                let lease = self.lease(Some(lease), transitions);
+                let lease = self.lease(Some(&lease), transitions);
                 bounded(self.api.replace(LEASE_NAME, &params(), &lease)).await?
             }
         };
@@ -159,16 +159,16 @@ impl Candidate {
     }
 
     /// The Lease as we would have it; its resourceVersion is that of `from`, so that nobody is overwritten.
-    fn lease(&self, from: Option<Lease>, transitions: i32) -> Lease {
+    fn lease(&self, from: Option<&Lease>, transitions: i32) -> Lease {
         let now = MicroTime(Timestamp::now());
-        let before = from.as_ref().and_then(|lease| lease.spec.as_ref());
+        let before = from.and_then(|lease| lease.spec.as_ref());
         let acquired = before
             .filter(|spec| spec.holder_identity.as_deref() == Some(&*self.me))
             .and_then(|spec| spec.acquire_time.clone());
         Lease {
             metadata: ObjectMeta {
                 name: Some(LEASE_NAME.to_owned()),
-                resource_version: from.as_ref().and_then(ResourceExt::resource_version),
+                resource_version: from.and_then(ResourceExt::resource_version),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -191,7 +191,7 @@ impl Candidate {
             return Ok(());
         }
         let transitions = read(&lease).transitions;
-        let mut lease = self.lease(Some(lease), transitions);
+        let mut lease = self.lease(Some(&lease), transitions);
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = Some(String::new());
         }

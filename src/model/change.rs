@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::records::{
-    Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
-    Source, StorageClass, Volume,
+    CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
+    SnapshotClass, Source, StorageClass, Volume,
 };
-use super::{Kind, Model, ProvisioningError, Reading, Refusal, SourceSchema, Sym, Uid};
+use super::{Answer, Kind, Model, ProvisioningError, Reading, Refusal, SourceSchema, Sym, Uid};
 
 /// One event of a watch.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub enum Change {
     Lease(Delta<Lease>),
     /// Namespaces.
     Namespace(Delta<Namespace>),
+    /// CephClusters.
+    CephCluster(Delta<CephCluster>),
     /// Remediations.
     Run(Delta<Run>),
     /// An operation was refused because another holds its lock.
@@ -70,6 +72,8 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// Prometheus answered an expression, or did not.
+    Answered(String, Answer),
     /// What the CRD of ReplicationSource offers.
     SourceSchema(SourceSchema),
     /// Nothing that is kept.
@@ -94,6 +98,7 @@ impl Model {
             Change::Deployment(delta) => self.deployments.apply(delta),
             Change::Lease(delta) => self.leases.apply(delta),
             Change::Namespace(delta) => self.namespaces.apply(delta),
+            Change::CephCluster(delta) => self.ceph_clusters.apply(delta),
             Change::Run(delta) => self.runs.apply(delta),
             Change::Refused(refusal) => self.refusals.note(refusal),
             Change::ProvisioningFailed(claim, error) => self.provisioning_errors.note(claim, error),
@@ -112,6 +117,9 @@ impl Model {
                 ..
             } => {
                 self.absences.not_missing(namespace, name);
+            }
+            Change::Answered(expression, answer) => {
+                self.answers.insert(expression, answer);
             }
             Change::SourceSchema(schema) => self.source_schema = schema,
             Change::Nothing => {}

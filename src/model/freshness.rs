@@ -33,6 +33,8 @@ pub enum Kind {
     Leases,
     /// Namespaces.
     Namespaces,
+    /// CephClusters.
+    CephClusters,
     /// Remediations.
     Remediations,
     /// Kubernetes Events on claims and contents.
@@ -41,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order it is shown.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PersistentVolumeClaims,
         Self::PersistentVolumes,
         Self::VolumeSnapshots,
@@ -54,6 +56,7 @@ impl Kind {
         Self::Deployments,
         Self::Leases,
         Self::Namespaces,
+        Self::CephClusters,
         Self::Remediations,
         Self::Events,
     ];
@@ -73,6 +76,7 @@ impl Kind {
             Self::Deployments => "deployments",
             Self::Leases => "leases",
             Self::Namespaces => "namespaces",
+            Self::CephClusters => "cephclusters",
             Self::Remediations => "remediations",
             Self::Events => "events",
         }

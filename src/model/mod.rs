@@ -32,8 +32,8 @@ pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
 pub use table::{Record, Table};
 
 use records::{
-    Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
-    Source, StorageClass, Volume,
+    CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
+    SnapshotClass, Source, StorageClass, Volume,
 };
 
 /// Everything known, as plain tables. Only [`Model::apply`] changes it.
@@ -63,8 +63,12 @@ pub struct Model {
     pub leases: Table<Lease>,
     /// Namespaces.
     pub namespaces: Table<Namespace>,
+    /// CephClusters, where Rook is.
+    pub ceph_clusters: Table<CephCluster>,
     /// Remediations.
     pub runs: Table<Run>,
+    /// What Prometheus answered, by expression.
+    pub answers: std::collections::HashMap<String, Answer>,
     /// Refused operations, by driver and key.
     pub refusals: Refusals,
     /// Claims that do not exist.
@@ -75,6 +79,15 @@ pub struct Model {
     pub source_schema: SourceSchema,
     /// How far each of the above can be trusted.
     pub freshness: Freshness,
+}
+
+/// What Prometheus answered to an expression.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// When it was asked.
+    pub at: jiff::Timestamp,
+    /// How many series it returned, or why it could not be asked.
+    pub series: Result<usize, String>,
 }
 
 /// Which field of a ReplicationSource switches it off, as the schema of its CRD says.

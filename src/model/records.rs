@@ -329,6 +329,17 @@ pub struct Namespace {
     pub stopped: bool,
 }
 
+/// A CephCluster of Rook.
+#[derive(Clone, Debug)]
+pub struct CephCluster {
+    /// Namespace.
+    pub namespace: Sym,
+    /// Name.
+    pub name: Sym,
+    /// `status.ceph.health`, such as `HEALTH_OK`; `None` while Rook has not said.
+    pub health: Option<Sym>,
+}
+
 /// A Remediation: its status is read whole where it matters, from the object itself.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -369,6 +380,12 @@ macro_rules! filed_under_name {
     )+};
 }
 filed_under_name!(Volume, SnapshotClass, StorageClass, Namespace);
+
+impl Record for CephCluster {
+    fn name(&self) -> (&Sym, &Sym) {
+        (&self.namespace, &self.name)
+    }
+}
 
 impl Record for Lease {
     fn name(&self) -> (&Sym, &Sym) {

@@ -194,8 +194,7 @@ impl Plan {
                 digest.update(format!("{:?} {:?}\n", target.action, target.object));
             }
         }
-        let [a, b, c, d, e, f, g, h, ..] = digest.finalize().0;
-        let hash = format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        let hash = short_hash(digest);
         Self {
             driver,
             made_at: now,
@@ -208,4 +207,18 @@ impl Plan {
     pub fn step(&self, step: StepName) -> Option<&PlannedStep> {
         self.steps.iter().find(|planned| planned.step == step)
     }
+}
+
+/// The first 64 bits of a digest, in hexadecimal: enough to tell apart what one cluster ever plans.
+pub(crate) fn short_hash(digest: Sha256) -> String {
+    use std::fmt::Write as _;
+    digest
+        .finalize()
+        .iter()
+        .take(8)
+        .fold(String::with_capacity(16), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Facts, Move, Progress, Scene, step, verdict};
 use crate::api::remediation::{
-    HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
+    Decision, HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
 use crate::config::{Config, Mode, Playbook};
 use crate::findings::{Finding, What};
@@ -105,6 +105,14 @@ impl Engine<'_> {
         {
             status.plan = Some(plan);
         }
+        if let Some(by) = self.rejected(status) {
+            self.finish(
+                status,
+                Phase::Aborted,
+                format!("the plan was rejected by {by}"),
+            );
+            return None;
+        }
         let closed = gates::closed(&status.gates);
         if self.config.mode == Mode::Plan
             && status
@@ -145,6 +153,14 @@ impl Engine<'_> {
             None => Ok(plan),
             Some(note) => Err(format!("the plan is refused: {note}")),
         }
+    }
+
+    /// Who rejected the plan as it is now.
+    fn rejected(&self, status: &RemediationStatus) -> Option<&str> {
+        let approval = self.run.spec.approval.as_ref()?;
+        let this = status.plan.as_ref()?.hash == approval.plan;
+        let rejected = this && approval.decision == Decision::Rejected;
+        rejected.then(|| approval.by.as_deref().unwrap_or("somebody"))
     }
 
     /// Whether everything a plan is made from has been seen; before that, its absence means nothing.

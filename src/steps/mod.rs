@@ -69,8 +69,10 @@ impl Intent {
     /// The object written to.
     pub fn object(&self) -> &ObjectKey {
         match self {
-            Self::Hold { object, .. } | Self::Rollout { object, .. } => object,
-            Self::Delete(object) | Self::Replace(object) => object,
+            Self::Hold { object, .. }
+            | Self::Rollout { object, .. }
+            | Self::Delete(object)
+            | Self::Replace(object) => object,
         }
     }
 }

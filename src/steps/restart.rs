@@ -41,6 +41,15 @@ impl Step for RestartProvisioner {
             .filter(|object| object.kind == ObjectKind::Pod)
             .filter(remaining)
             .collect();
+        let planned_pods = targets()
+            .filter(|target| target.object.kind == ObjectKind::Pod)
+            .count();
+        if wanted(deployment) != planned_pods {
+            return Progress::Failed(format!(
+                "somebody scaled {planned} from {planned_pods} to {} meanwhile; it is theirs now",
+                deployment.replicas
+            ));
+        }
         let token = token(scene);
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let asked = deployment.restarted_by.as_deref() == Some(&*token);

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::source::{Sink, follow, follow_events, follow_source_schema};
 use super::{Changes, Patterns, convert};
+use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
@@ -97,6 +98,11 @@ impl<'a> Kinds<'a> {
             Kind::ReplicationDestinations,
             Change::Destination,
             |it: &ReplicationDestination| convert::destination(it),
+        );
+        self.custom(
+            Kind::CephClusters,
+            Change::CephCluster,
+            |ceph: &CephCluster| convert::ceph_cluster(ceph),
         );
         self.custom(Kind::Remediations, Change::Run, |run: &Remediation| {
             convert::run(run)

@@ -8,6 +8,7 @@ mod kinds;
 mod logs;
 mod look;
 mod lookups;
+mod prometheus;
 mod source;
 mod store;
 
@@ -44,6 +45,7 @@ pub fn start(
     let store = store::start(received, config.clone(), own.clone(), &mut tasks);
     let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
     kinds.follow_all(&patterns);
+    tasks.spawn(prometheus::ask(config.clone(), changes.clone()));
     tasks.spawn(lookups::claims(
         client.clone(),
         config.clone(),

@@ -1,13 +1,13 @@
 //! Objects as the API server sends them in, records out. Pure; what cannot be understood is left out.
 
+mod custom;
 mod snapshots;
 mod storage;
-mod volsync;
 mod workload;
 
+pub use custom::{ceph_cluster, destination, run, source, source_schema};
 pub use snapshots::{content, snapshot, snapshot_class};
 pub use storage::{Failure, claim, failure, storage_class, volume};
-pub use volsync::{destination, run, source, source_schema};
 pub use workload::{deployment, lease, namespace, pod};
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Sources, destinations, the schema of sources, and our own runs.
+//! What custom kinds say: sources and destinations, the schema of sources, Ceph's health, and our own runs.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::ResourceExt;
 
 use super::{has, hold, meta, some_sym, sym};
+use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::model::SourceSchema;
-use crate::model::records::{Destination, GitOps, Mover, Run, Source};
+use crate::model::records::{self, Destination, GitOps, Mover, Run, Source};
 
 /// Labels with which Flux and Argo CD mark what they re-create.
 const FLUX_LABELS: [&str; 2] = [
@@ -70,6 +71,19 @@ pub fn destination(object: &ReplicationDestination) -> Option<Destination> {
     Some(Destination {
         meta: meta(&object.metadata)?,
         latest_image,
+    })
+}
+
+/// A CephCluster.
+pub fn ceph_cluster(object: &CephCluster) -> Option<records::CephCluster> {
+    let health = object
+        .status
+        .as_ref()
+        .and_then(|status| status.ceph.as_ref()?.health.as_ref());
+    Some(records::CephCluster {
+        namespace: sym(object.metadata.namespace.as_deref()?),
+        name: sym(object.metadata.name.as_deref()?),
+        health: some_sym(health),
     })
 }
 

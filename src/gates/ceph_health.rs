@@ -1,0 +1,36 @@
+//! Gate `cephHealth`: Ceph is well enough for a restart to help. Where there is no CephCluster, it is not asked.
+
+use super::{Gate, Situation, Verdict};
+
+pub(super) struct CephHealth;
+
+impl Gate for CephHealth {
+    fn name(&self) -> &'static str {
+        "cephHealth"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let allowed = &situation.config.gates.ceph_health;
+        let ill: Vec<_> = situation
+            .model
+            .ceph_clusters
+            .iter()
+            .filter(|ceph| {
+                ceph.health
+                    .as_ref()
+                    .is_none_or(|health| !allowed.iter().any(|known| **known == **health))
+            })
+            .map(|ceph| {
+                let health = ceph.health.as_deref().unwrap_or("not told");
+                format!("CephCluster {}/{} is {health}", ceph.namespace, ceph.name)
+            })
+            .collect();
+        if ill.is_empty() {
+            return Verdict::Open;
+        }
+        Verdict::Closed {
+            reason: ill.join(", "),
+            opens: format!("when it is {}", allowed.join(" or ")),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Gate `promql`: none of the configured expressions returns anything, as far as Prometheus was asked lately.
+
+use super::{Gate, Situation, Verdict};
+
+pub(super) struct Promql;
+
+impl Gate for Promql {
+    fn name(&self) -> &'static str {
+        "promql"
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let config = situation.config;
+        let stale = config.prometheus.interval.signed() * 3;
+        let closed: Vec<_> = config
+            .gates
+            .promql
+            .iter()
+            .filter_map(|(name, expression)| {
+                let Some(answer) = situation.model.answers.get(expression) else {
+                    return Some(format!("{name} has not been asked yet"));
+                };
+                match &answer.series {
+                    Err(why) => Some(format!("{name} could not be asked: {why}")),
+                    Ok(_) if situation.now.duration_since(answer.at) > stale => {
+                        Some(format!("{name} was last answered at {:.0}", answer.at))
+                    }
+                    Ok(0) => None,
+                    Ok(series) => Some(format!("{name} returns {series} series")),
+                }
+            })
+            .collect();
+        if closed.is_empty() {
+            return Verdict::Open;
+        }
+        Verdict::Closed {
+            reason: closed.join(", "),
+            opens: "when the expression returns nothing".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Asks Prometheus the expressions that gates wait for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Changes;
+use crate::config::Config;
+use crate::model::{Answer, Change};
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What `/api/v1/query` answers, as far as used.
+#[derive(Deserialize)]
+struct Body {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    result: serde_json::Value,
+}
+
+/// Asks every expression every so often, until the model's task ends.
+pub async fn ask(config: Arc<Config>, changes: Changes) {
+    let Some(url) = config.prometheus.url.clone() else {
+        return;
+    };
+    let url = format!("{}/api/v1/query", url.trim_end_matches('/'));
+    let http = reqwest::Client::new();
+    let mut rounds = tokio::time::interval(config.prometheus.interval.0);
+    loop {
+        rounds.tick().await;
+        for expression in config.gates.promql.values() {
+            let at = Timestamp::now();
+            let series = once(&http, &url, expression)
+                .await
+                .map_err(|error| error.to_string());
+            let change = Change::Answered(expression.clone(), Answer { at, series });
+            if changes.send(change).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// How many series an expression returns; a scalar counts as one unless it is 0.
+async fn once(
+    http: &reqwest::Client,
+    url: &str,
+    expression: &str,
+) -> Result<usize, reqwest::Error> {
+    let request = http
+        .post(url)
+        .timeout(TIMEOUT)
+        .form(&[("query", expression)]);
+    let Body { data } = request.send().await?.error_for_status()?.json().await?;
+    Ok(match (data.result_type.as_str(), data.result.as_array()) {
+        ("scalar", Some(pair)) => usize::from(pair.get(1).is_none_or(|value| value != "0")),
+        (_, Some(series)) => series.len(),
+        // What cannot be understood closes.
+        (_, None) => 1,
+    })
+}
