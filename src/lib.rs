@@ -11,6 +11,7 @@
 //! `steps` is plain functions of plain values with an explicit `now`.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod findings;
 #[cfg(test)]

@@ -1,2 +1,23 @@
-//! volsync-locksmith.
-fn main() {}
+//! The `locksmith` program: arguments in, an exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use locksmith::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    // Before any TLS: the provider is chosen once, for all of the process.
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    debug_assert!(installed.is_ok(), "nothing else installs one");
+    let cli = Cli::parse();
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(cli::run(cli)),
+        Err(error) => {
+            eprintln!("error: failed to start the runtime: {error}");
+            ExitCode::from(cli::FAILED)
+        }
+    }
+}

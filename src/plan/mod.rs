@@ -101,9 +101,9 @@ pub struct Target {
     pub action: Action,
 }
 
-/// What is done to an object.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// What is done to an object. Written as one word, which is all a structural schema can check.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Action {
     /// The switch is turned off, with a mark.
     Hold(Switch),
@@ -111,10 +111,61 @@ pub enum Action {
     Delete,
     /// Its pod template is annotated, so that it rolls out new pods.
     Rollout,
-    /// It is replaced by its controller: deleted, when its operator would revert a rollout; else awaited.
+    /// It is deleted so that its controller replaces it: an operator would revert a rollout.
     Replace,
     /// It is only watched.
     Await,
+}
+
+impl Action {
+    const ALL: [Self; 7] = [
+        Self::Hold(Switch::Paused),
+        Self::Hold(Switch::Suspend),
+        Self::Hold(Switch::CopyTrigger),
+        Self::Delete,
+        Self::Rollout,
+        Self::Replace,
+        Self::Await,
+    ];
+
+    /// The action as plans spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold(Switch::Paused) => "holdPaused",
+            Self::Hold(Switch::Suspend) => "holdSuspend",
+            Self::Hold(Switch::CopyTrigger) => "holdCopyTrigger",
+            Self::Delete => "delete",
+            Self::Rollout => "rollout",
+            Self::Replace => "replace",
+            Self::Await => "await",
+        }
+    }
+}
+
+impl From<Action> for String {
+    fn from(action: Action) -> Self {
+        action.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Action {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|action| action.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is no action of a plan"))
+    }
+}
+
+impl JsonSchema for Action {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let all = Self::ALL.map(Self::as_str);
+        schemars::json_schema!({ "type": "string", "enum": all })
+    }
 }
 
 /// One object that is left alone.

@@ -1,0 +1,147 @@
+//! Which cluster, and as whom: flags, kubeconfig or service account in, a client's configuration out.
+
+use std::path::PathBuf;
+
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+/// Flags that choose a cluster.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// Kubeconfig to use; else $KUBECONFIG, ~/.kube/config, or the pod's service account
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; else its current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// Why there is no way to a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Nothing says which cluster.
+    #[error(
+        "no cluster to talk to: neither a kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) nor a pod's service account can be used: {0}"
+    )]
+    Nowhere(#[source] InferConfigError),
+    /// The kubeconfig has no such context.
+    #[error("no context {asked:?} in the kubeconfig; it has {}", list(.known))]
+    Context {
+        /// The one asked for.
+        asked: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// The kubeconfig cannot be used.
+    #[error("failed to use the kubeconfig: {0}")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// No client can be made of it.
+    #[error("failed to make a client for the cluster: {0}")]
+    Client(#[source] kube::Error),
+}
+
+impl ClusterArgs {
+    /// Where the cluster is, and the credentials for it.
+    pub async fn config(&self) -> Result<Config, ClusterError> {
+        if self.kubeconfig.is_none() && self.context.is_none() {
+            return Config::infer().await.map_err(ClusterError::Nowhere);
+        }
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path)?,
+            None => Kubeconfig::read()?,
+        };
+        self.check_context(&kubeconfig)?;
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await?)
+    }
+
+    /// A client for reading.
+    pub async fn client(&self) -> Result<Client, ClusterError> {
+        Client::try_from(self.config().await?).map_err(ClusterError::Client)
+    }
+
+    fn check_context(&self, kubeconfig: &Kubeconfig) -> Result<(), ClusterError> {
+        let known = kubeconfig
+            .contexts
+            .iter()
+            .map(|context| context.name.clone());
+        match &self.context {
+            Some(asked) if !known.clone().any(|name| name == *asked) => {
+                Err(ClusterError::Context {
+                    asked: asked.clone(),
+                    known: known.collect(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_CLUSTERS: &str = "
+apiVersion: v1
+kind: Config
+current-context: home
+clusters:
+- {name: home, cluster: {server: 'https://127.0.0.1:6443'}}
+- {name: lab, cluster: {server: 'https://127.0.0.1:7443'}}
+users:
+- {name: me, user: {token: t}}
+contexts:
+- {name: home, context: {cluster: home, user: me}}
+- {name: lab, context: {cluster: lab, user: me, namespace: media}}
+";
+
+    fn args(directory: &tempfile::TempDir, context: Option<&str>) -> ClusterArgs {
+        let path = directory.path().join("config");
+        std::fs::write(&path, TWO_CLUSTERS).unwrap();
+        ClusterArgs {
+            kubeconfig: Some(path),
+            context: context.map(str::to_owned),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_current_context_is_used_unless_another_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = args(&directory, None).config().await.unwrap();
+        let lab = args(&directory, Some("lab")).config().await.unwrap();
+        assert_eq!(home.cluster_url.to_string(), "https://127.0.0.1:6443/");
+        assert_eq!(lab.cluster_url.to_string(), "https://127.0.0.1:7443/");
+        assert_eq!(lab.default_namespace, "media");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_context_is_answered_with_those_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = args(&directory, Some("hime")).config().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no context \"hime\" in the kubeconfig; it has home, lab"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_named() {
+        let args = ClusterArgs {
+            kubeconfig: Some("/nowhere/config".into()),
+            context: None,
+        };
+        let error = args.config().await.unwrap_err().to_string();
+        assert!(error.contains("/nowhere/config"), "{error}");
+    }
+}

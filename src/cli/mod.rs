@@ -1,0 +1,72 @@
+//! The command line: arguments in, an exit code out. One file a subcommand.
+
+mod check_config;
+mod cluster;
+mod crd;
+mod log;
+mod serve;
+mod status;
+
+pub use cluster::{ClusterArgs, ClusterError};
+pub use serve::ServeOptions;
+pub use status::{Look, exit_code, render};
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code when something could not be done; 1 says that something is stuck.
+pub const FAILED: u8 = 2;
+
+/// See what a jammed CSI driver holds up, and carry the unjamming out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "locksmith",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Status(status::Args),
+    CheckConfig(check_config::Args),
+    Crd(crd::Args),
+}
+
+/// Does what was asked for.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::CheckConfig(args) => Ok(check_config::run(&args)),
+        Command::Crd(args) => crd::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        // Causes that repeat their source's text are told once.
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        anstream::eprintln!("error: {text}");
+        ExitCode::from(FAILED)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,96 @@
+//! `locksmith serve`: the daemon. Reads its configuration, finds its cluster, and hands over.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::ClusterArgs;
+use super::log::{self, LogFormat};
+use crate::config::{self, Config};
+
+/// Run the daemon
+///
+/// Watches the cluster, answers /metrics and takes notifications of Alertmanager. Unless the configuration says otherwise
+/// the mode is observe: it looks and tells, and writes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Configuration; without one, the defaults of deploy/locksmith.yaml
+    #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address to listen on, instead of server.listen
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Name among the replicas; in a pod, its name
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value_t = fallback_identity())]
+    identity: String,
+    /// How log lines are written; which, $RUST_LOG says
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// What the daemon is started with.
+#[derive(Debug)]
+pub struct ServeOptions {
+    /// The cluster.
+    pub cluster: kube::Config,
+    /// The checked configuration, with the flags in.
+    pub config: Config,
+    /// Name of this replica; unique among them.
+    pub identity: String,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    log::start(args.log_format, "info,kube_client=warn");
+    let stop = CancellationToken::new();
+    let signals = stop_on_signal(stop.clone())?;
+    let options = args.options().await?;
+    let ended = start(options, stop).await;
+    signals.abort();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn start(options: ServeOptions, stop: CancellationToken) -> anyhow::Result<()> {
+    anyhow::bail!("not wired yet: {options:?} {stop:?}")
+}
+
+impl Args {
+    async fn options(self) -> anyhow::Result<ServeOptions> {
+        let mut config = match &self.config {
+            Some(path) => config::load(path)?,
+            None => Config::default(),
+        };
+        if let Some(listen) = self.listen {
+            config.server.listen = listen;
+        }
+        Ok(ServeOptions {
+            cluster: self.cluster.config().await?,
+            config,
+            identity: self.identity,
+        })
+    }
+}
+
+/// Unique where no pod's name is: outside a cluster.
+fn fallback_identity() -> String {
+    format!("locksmith-{}", std::process::id())
+}
+
+/// Cancels `stop` at SIGTERM or SIGINT.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end");
+        stop.cancel();
+    }))
+}

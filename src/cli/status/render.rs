@@ -1,0 +1,244 @@
+//! Tells a [`View`] in a terminal: what is stuck by kind, what is held, what is being done, and one line in all. Pure.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+
+use super::table::{self, Column};
+use super::words;
+use crate::findings::{Finding, What};
+use crate::model::Reading;
+use crate::storage;
+use crate::view::View;
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Look {
+    /// In at most 80 columns.
+    Table,
+    /// In as many as it takes, with driver, class, and what was seen.
+    Wide,
+}
+
+/// A kind of finding: its name, the title of its table, and the noun it is counted by.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("pending_claim", "Pending PersistentVolumeClaims", "claim"),
+    ("failed_snapshot", "Failed VolumeSnapshots", "snapshot"),
+    (
+        "orphaned_source",
+        "ReplicationSources whose claim is gone",
+        "source",
+    ),
+    (
+        "operation_lock",
+        "Operation locks, by what waits for them",
+        "lock",
+    ),
+];
+
+const TITLE: Style = Style::new().bold();
+const HEADER: Style = Style::new().dimmed();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+
+/// `view` as text, ages counted until `now`; with `colour`, in ANSI colours.
+pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
+    let mut page = Page {
+        text: String::new(),
+        colour,
+        wide: look == Look::Wide,
+    };
+    for (kind, title, _) in KINDS {
+        let mut findings: Vec<_> = view
+            .stuck()
+            .filter(|finding| finding.what.kind() == kind)
+            .collect();
+        findings.sort_by_key(|finding| finding.since);
+        let rows = findings
+            .into_iter()
+            .map(|finding| stuck(finding, now, look))
+            .collect();
+        page.section(title, stuck_columns(look), rows);
+    }
+    page.section("Switched off by locksmith", &HELD, held(view, now));
+    page.section("Remediations under way", &RUNS, runs(view, now));
+    doubts(view, &mut page);
+    total(view, now, &mut page);
+    page.text
+}
+
+/// The columns of a finding; a table leaves out those from the sixth on.
+const STUCK: [Column; 9] = [
+    Column::Text("NAMESPACE"),
+    Column::Text("OBJECT"),
+    Column::Text("WHY"),
+    Column::Number("AGE"),
+    Column::Number("SIZE"),
+    Column::Text("DRIVER"),
+    Column::Text("CLASS"),
+    Column::Text("CAUSE"),
+    Column::Text("SEEN"),
+];
+const NARROW: usize = 5;
+
+fn stuck_columns(look: Look) -> &'static [Column] {
+    match look {
+        Look::Table => STUCK.split_at(NARROW).0,
+        Look::Wide => &STUCK,
+    }
+}
+
+fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
+    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let object = finding.object.as_ref();
+    let cause = match &finding.what {
+        What::OperationLock(key) => Some(words::plain(&key.0)),
+        _ => finding.chain.last().map(words::object),
+    };
+    let mut cells = vec![
+        or_dash(object.map(|object| &*object.namespace)),
+        object.map_or_else(|| "-".to_owned(), words::object),
+        finding.what.reason().replace('_', " "),
+        words::span(finding.since, now),
+        words::size(finding.bytes),
+    ];
+    if look == Look::Wide {
+        cells.extend([
+            or_dash(finding.driver.as_deref()),
+            or_dash(finding.class.as_deref()),
+            or_dash(cause.as_deref()),
+            or_dash(
+                finding
+                    .evidence
+                    .first()
+                    .map(|seen| words::plain(seen))
+                    .as_deref(),
+            ),
+        ]);
+    }
+    cells
+}
+
+const HELD: [Column; 5] = [
+    Column::Text("NAMESPACE"),
+    Column::Text("OBJECT"),
+    Column::Number("AGE"),
+    Column::Text("RELEASED"),
+    Column::Text("BY"),
+];
+
+fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
+    let rows = view.holds.iter().map(|hold| {
+        let released = if hold.until < now {
+            format!("{} overdue", words::span(hold.until, now))
+        } else {
+            format!("in {}", words::span(now, hold.until))
+        };
+        vec![
+            hold.object.namespace.to_string(),
+            words::object(&hold.object),
+            words::span(hold.since, now),
+            released,
+            words::plain(&hold.run),
+        ]
+    });
+    rows.collect()
+}
+
+const RUNS: [Column; 4] = [
+    Column::Text("NAME"),
+    Column::Text("STEP"),
+    Column::Number("AGE"),
+    Column::Text("MESSAGE"),
+];
+
+fn runs(view: &View, now: Timestamp) -> Vec<Vec<String>> {
+    let unfinished = view.runs.iter().filter(|run| !run.phase.finished());
+    unfinished
+        .map(|run| {
+            vec![
+                run.name.to_string(),
+                run.step
+                    .map_or(run.phase.as_str(), |step| step.as_str())
+                    .to_owned(),
+                words::span(run.created, now),
+                words::plain(&run.message),
+            ]
+        })
+        .collect()
+}
+
+fn doubts(view: &View, page: &mut Page) {
+    let mut doubts = view.freshness.doubts().peekable();
+    if doubts.peek().is_none() {
+        return;
+    }
+    page.line(
+        DOUBTFUL,
+        "Not everything could be looked at; there may be more than is told here:",
+    );
+    for (kind, reading) in doubts {
+        let why = match reading {
+            Reading::Failing(why) => words::plain(why),
+            _ => "no answer yet".to_owned(),
+        };
+        page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
+    }
+    page.text.push('\n');
+}
+
+fn total(view: &View, now: Timestamp, page: &mut Page) {
+    let counts: Vec<_> = KINDS
+        .into_iter()
+        .map(|(kind, _, noun)| {
+            (
+                view.stuck()
+                    .filter(|finding| finding.what.kind() == kind)
+                    .count(),
+                noun,
+            )
+        })
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, noun)| words::count(count, noun))
+        .collect();
+    match view.stuck().map(|finding| finding.since).min() {
+        Some(oldest) => {
+            let bytes = words::size(storage::bytes(&view.findings));
+            let (counts, age) = (counts.join(", "), words::span(oldest, now));
+            page.line(
+                BAD,
+                &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
+            );
+        }
+        None if view.complete() => page.line(GOOD, "Nothing is stuck."),
+        None => page.line(DOUBTFUL, "Nothing stuck was seen."),
+    }
+}
+
+/// What has been told so far.
+struct Page {
+    text: String,
+    colour: bool,
+    wide: bool,
+}
+
+impl Page {
+    fn section(&mut self, title: &str, columns: &[Column], rows: Vec<Vec<String>>) {
+        if rows.is_empty() {
+            return;
+        }
+        self.line(TITLE, title);
+        for (index, line) in table::lines(columns, rows, self.wide).iter().enumerate() {
+            self.line(if index == 0 { HEADER } else { Style::new() }, line);
+        }
+        self.text.push('\n');
+    }
+
+    fn line(&mut self, style: Style, line: &str) {
+        let style = if self.colour { style } else { Style::new() };
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{style}{line}{style:#}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Whole answers to `locksmith status`.
+
+use rstest::rstest;
+
+use super::*;
+use crate::fixture;
+use crate::model::ObjectKind;
+
+fn table(view: &View) -> String {
+    render(view, fixture::now(), Look::Table, false)
+}
+
+#[test]
+fn a_jammed_cluster() {
+    insta::assert_snapshot!(table(&fixture::jammed()));
+}
+
+#[test]
+fn a_jammed_cluster_wide() {
+    insta::assert_snapshot!(render(
+        &fixture::jammed(),
+        fixture::now(),
+        Look::Wide,
+        false
+    ));
+}
+
+#[test]
+fn a_jammed_cluster_in_colour() {
+    let coloured = render(&fixture::jammed(), fixture::now(), Look::Table, true);
+    assert!(coloured.contains("\u{1b}["));
+    assert_eq!(
+        anstream::adapter::strip_str(&coloured).to_string(),
+        table(&fixture::jammed())
+    );
+}
+
+#[test]
+fn a_cluster_seen_in_part() {
+    insta::assert_snapshot!(table(&fixture::half_seen()));
+}
+
+#[test]
+fn a_cluster_in_order() {
+    assert_eq!(table(&fixture::healthy()), "Nothing is stuck.\n");
+}
+
+#[test]
+fn long_names_are_wrapped_whole() {
+    let mut view = fixture::jammed();
+    let name = "a-claim-whose-name-is-as-long-as-a-name-in-kubernetes-may-ever-be-more-or-less";
+    for finding in &mut view.findings {
+        finding.object = Some(fixture::object(
+            ObjectKind::VolumeSnapshot,
+            "a-namespace-of-some-length",
+            name,
+        ));
+    }
+    let text = table(&view);
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    insta::assert_snapshot!(text);
+}
+
+#[rstest]
+#[case(fixture::healthy(), 0)]
+#[case(fixture::jammed(), 1)]
+#[case(fixture::half_seen(), 1)]
+#[case(View { findings: Vec::new(), ..fixture::half_seen() }, 2)]
+fn exit_codes(#[case] view: View, #[case] code: u8) {
+    assert_eq!(exit_code(&view), code);
+}
+
+#[test]
+fn a_hold_is_not_stuck() {
+    let mut view = fixture::jammed();
+    view.findings.retain(|finding| !finding.what.is_stuck());
+    assert_eq!(exit_code(&view), 0);
+    assert!(table(&view).ends_with("Nothing is stuck.\n"));
+}
+
+#[test]
+fn one_namespace_is_shown_alone() {
+    let media = only(fixture::jammed(), Some("media"));
+    let ai = only(fixture::jammed(), Some("ai"));
+    let all = fixture::jammed();
+    assert_eq!(media.findings.len() + ai.findings.len(), all.findings.len());
+    assert!(ai.holds.is_empty() && media.holds.len() == 2);
+    assert!(!table(&media).contains("litellm"));
+}
