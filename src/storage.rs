@@ -52,3 +52,64 @@ fn rank(what: &What) -> Option<u8> {
         What::HeldSource => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::{ClaimReason, SnapshotReason};
+    use crate::fixture;
+    use crate::model::{LockKey, ObjectKey, ObjectKind};
+
+    fn about(what: What, object: &ObjectKey, bytes: u64, chain: &[&ObjectKey]) -> Finding {
+        Finding {
+            what,
+            object: Some(object.clone()),
+            since: fixture::now(),
+            driver: None,
+            class: None,
+            bytes,
+            chain: chain.iter().map(|object| (*object).clone()).collect(),
+            evidence: Vec::new(),
+        }
+    }
+
+    fn lock() -> What {
+        What::OperationLock(LockKey("x".into()))
+    }
+
+    fn failed() -> What {
+        What::FailedSnapshot(SnapshotReason::OperationLock)
+    }
+
+    #[test]
+    fn a_restore_its_snapshot_and_their_locks_are_one_volume() {
+        let claim = fixture::object(ObjectKind::PersistentVolumeClaim, "media", "app");
+        let prime = fixture::object(ObjectKind::PersistentVolumeClaim, "media", "vs-prime-1");
+        let snapshot = fixture::object(ObjectKind::VolumeSnapshot, "media", "app-dst");
+        let pending = What::PendingClaim(ClaimReason::SnapshotNotReady);
+        let findings = [
+            about(lock(), &snapshot, 7, &[]),
+            about(lock(), &prime, 7, &[]),
+            about(failed(), &snapshot, 7, &[]),
+            about(pending, &claim, 8, &[&prime, &snapshot]),
+        ];
+        assert_eq!(bytes(&findings), 8);
+    }
+
+    #[test]
+    fn two_snapshots_of_one_claim_are_one_volume_and_of_two_are_two() {
+        let [one, two] = ["one", "two"]
+            .map(|name| fixture::object(ObjectKind::PersistentVolumeClaim, "media", name));
+        let [a, b] =
+            ["a", "b"].map(|name| fixture::object(ObjectKind::VolumeSnapshot, "media", name));
+        let of_one = about(failed(), &a, 5, &[&one]);
+        assert_eq!(bytes(&[of_one.clone(), about(failed(), &b, 5, &[&one])]), 5);
+        assert_eq!(bytes(&[of_one, about(failed(), &b, 3, &[&two])]), 8);
+    }
+
+    #[test]
+    fn what_is_only_held_is_not_stuck() {
+        let source = fixture::object(ObjectKind::ReplicationSource, "media", "app");
+        assert_eq!(bytes(&[about(What::HeldSource, &source, 5, &[])]), 0);
+    }
+}

@@ -27,6 +27,7 @@ pub const GROUP: &str = "locksmith.dev";
     namespaced,
     status = "RemediationStatus",
     derive = "PartialEq",
+    doc = "A request to run one playbook once, and the record of that run.",
     printcolumn = r#"{"name":"Playbook","type":"string","jsonPath":".spec.playbook"}"#,
     printcolumn = r#"{"name":"Driver","type":"string","jsonPath":".spec.driver"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,

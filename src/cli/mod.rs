@@ -43,7 +43,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,
-        Command::CheckConfig(args) => check_config::run(&args),
+        Command::CheckConfig(args) => Ok(check_config::run(&args)),
         Command::Crd(args) => crd::run(&args),
     };
     done.unwrap_or_else(|error| {

@@ -65,11 +65,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let view = watch::look(args.cluster.client().await?, &config, args.timeout).await?;
     let view = only(view, args.namespace.as_deref());
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+    let text = |look| render(&view, Timestamp::now(), look, colour);
     match args.output {
-        Output::Table => {
-            anstream::print!("{}", render(&view, Timestamp::now(), Look::Table, colour))
-        }
-        Output::Wide => anstream::print!("{}", render(&view, Timestamp::now(), Look::Wide, colour)),
+        Output::Table => anstream::print!("{}", text(Look::Table)),
+        Output::Wide => anstream::print!("{}", text(Look::Wide)),
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&view)?),
     }
     Ok(ExitCode::from(exit_code(&view)))

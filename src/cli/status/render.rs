@@ -71,8 +71,8 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
 
 /// The columns of a finding; a table leaves out those from the sixth on.
 const STUCK: [Column; 9] = [
-    Column::Name("NAMESPACE"),
-    Column::Name("OBJECT"),
+    Column::Text("NAMESPACE"),
+    Column::Text("OBJECT"),
     Column::Text("WHY"),
     Column::Number("AGE"),
     Column::Number("SIZE"),
@@ -122,11 +122,11 @@ fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
 }
 
 const HELD: [Column; 5] = [
-    Column::Name("NAMESPACE"),
-    Column::Name("OBJECT"),
+    Column::Text("NAMESPACE"),
+    Column::Text("OBJECT"),
     Column::Number("AGE"),
     Column::Text("RELEASED"),
-    Column::Name("BY"),
+    Column::Text("BY"),
 ];
 
 fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
@@ -148,7 +148,7 @@ fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
 }
 
 const RUNS: [Column; 4] = [
-    Column::Name("NAME"),
+    Column::Text("NAME"),
     Column::Text("STEP"),
     Column::Number("AGE"),
     Column::Text("MESSAGE"),

@@ -1,55 +1,152 @@
-//! Lays rows out in columns: cells in, lines out.
-
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+//! Lays rows out in columns: cells in, lines out. Pure.
+//!
+//! A cell too wide for its column is wrapped after a blank, a hyphen or a slash, and nothing of it is dropped: names
+//! are there to be used.
 
 /// Widest line of a table that is to fit a terminal.
-const COLUMNS: u16 = 80;
+const COLUMNS: usize = 80;
 
-/// How one column is laid out.
-#[derive(Clone, Copy)]
+/// Blanks between two columns.
+const GAP: usize = 2;
+
+/// No column is made narrower than this.
+const NARROWEST: usize = 8;
+
+/// A column: its title, and which side its cells keep to.
+#[derive(Clone, Copy, Debug)]
 pub enum Column {
-    /// Words; wrapped between them.
+    /// Keeps left.
     Text(&'static str),
-    /// A name; wrapped at its hyphens, so that nothing of it is lost.
-    Name(&'static str),
-    /// A number; right-aligned.
+    /// Keeps right, and is never wrapped.
     Number(&'static str),
 }
 
 impl Column {
     fn title(self) -> &'static str {
         match self {
-            Self::Text(title) | Self::Name(title) | Self::Number(title) => title,
+            Self::Text(title) | Self::Number(title) => title,
         }
     }
 }
 
-/// The lines of a table, its header first. `wide` lets lines be as long as they are.
+/// The lines of a table, its header first. `wide` lets them be as long as they are.
 pub fn lines(columns: &[Column], rows: Vec<Vec<String>>, wide: bool) -> Vec<String> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    if wide {
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    } else {
-        table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(COLUMNS);
+    let header = columns
+        .iter()
+        .map(|column| column.title().to_owned())
+        .collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let mut widths = natural(columns.len(), &rows);
+    if !wide {
+        shrink(columns, &mut widths);
     }
-    table.set_header(columns.iter().map(|column| column.title()));
-    table.add_rows(rows);
-    let last = columns.len().saturating_sub(1);
-    for (index, column) in columns.iter().enumerate() {
-        let Some(laid_out) = table.column_mut(index) else {
-            continue;
-        };
-        laid_out.set_padding((0, if index == last { 0 } else { 2 }));
-        match column {
-            Column::Text(_) => {}
-            Column::Name(_) => {
-                laid_out.set_delimiter('-');
-            }
-            Column::Number(_) => laid_out.set_cell_alignment(CellAlignment::Right),
+    rows.iter()
+        .flat_map(|row| row_lines(columns, &widths, row))
+        .collect()
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn natural(columns: usize, rows: &[Vec<String>]) -> Vec<usize> {
+    let mut widths = vec![0; columns];
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = width(cell).max(*widest);
         }
     }
-    table.trim_fmt().lines().map(str::to_owned).collect()
+    widths
+}
+
+/// Takes from the widest column of text until all fit.
+fn shrink(columns: &[Column], widths: &mut [usize]) {
+    let gaps = GAP * columns.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > COLUMNS {
+        let texts = columns.iter().zip(widths.iter_mut());
+        let widest = texts
+            .filter(|(column, _)| matches!(column, Column::Text(_)))
+            .map(|(_, width)| width)
+            .filter(|width| **width > NARROWEST)
+            .max_by_key(|width| **width);
+        let Some(widest) = widest else {
+            return;
+        };
+        *widest -= 1;
+    }
+}
+
+fn row_lines(columns: &[Column], widths: &[usize], row: &[String]) -> Vec<String> {
+    let cells: Vec<Vec<String>> = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| wrap(cell, *width))
+        .collect();
+    let height = cells.iter().map(Vec::len).max().unwrap_or_default();
+    (0..height)
+        .map(|at| {
+            let parts = columns
+                .iter()
+                .zip(widths)
+                .zip(&cells)
+                .map(|((column, width), cell)| {
+                    let part = cell.get(at).map_or("", String::as_str);
+                    match column {
+                        Column::Text(_) => format!("{part:<width$}"),
+                        Column::Number(_) => format!("{part:>width$}"),
+                    }
+                });
+            let line = parts.collect::<Vec<_>>().join(&" ".repeat(GAP));
+            line.trim_end().to_owned()
+        })
+        .collect()
+}
+
+/// Cuts `text` into pieces of at most `width` characters.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut pieces = Vec::new();
+    let mut rest: Vec<char> = text.chars().collect();
+    let width = width.max(1);
+    while rest.len() > width {
+        let (fits, _) = rest.split_at(width);
+        let cut = fits
+            .iter()
+            .rposition(|c| matches!(c, ' ' | '-' | '/'))
+            .map_or(width, |at| at + 1);
+        let tail = rest.split_off(cut);
+        pieces.push(rest.iter().collect::<String>().trim_end().to_owned());
+        rest = tail;
+    }
+    pieces.push(rest.into_iter().collect());
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("prowlarr", 8, &["prowlarr"])]
+    #[case("replicationsource/prowlarr", 20, &["replicationsource/", "prowlarr"])]
+    #[case("volsync-prowlarr-src", 10, &["volsync-", "prowlarr-", "src"])]
+    #[case("waits for the leases", 11, &["waits for", "the leases"])]
+    #[case("abcdefghij", 4, &["abcd", "efgh", "ij"])]
+    #[case("", 4, &[""])]
+    fn wraps(#[case] text: &str, #[case] width: usize, #[case] pieces: &[&str]) {
+        assert_eq!(wrap(text, width), pieces);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_blanks_is_lost_and_no_piece_is_too_wide(
+            text in "[a-zé/ -]{0,60}", width in 1_usize..20,
+        ) {
+            let pieces = wrap(&text, width);
+            prop_assert!(pieces.iter().all(|piece| piece.chars().count() <= width));
+            let bare = |text: &str| text.replace(' ', "");
+            prop_assert_eq!(bare(&pieces.concat()), bare(&text));
+        }
+    }
 }

@@ -15,12 +15,16 @@ pub fn span(from: Timestamp, to: Timestamp) -> String {
             format!("{major}{unit}{minor}{small}")
         }
     };
-    match seconds {
-        ..60 => format!("{seconds}s"),
-        ..3600 => format!("{minutes}m"),
-        ..86400 => two(hours, 'h', minutes % 60, 'm'),
-        _ if days < 10 => two(days, 'd', hours % 24, 'h'),
-        _ => format!("{days}d"),
+    if minutes == 0 {
+        format!("{seconds}s")
+    } else if hours == 0 {
+        format!("{minutes}m")
+    } else if days == 0 {
+        two(hours, 'h', minutes % 60, 'm')
+    } else if days < 10 {
+        two(days, 'd', hours % 24, 'h')
+    } else {
+        format!("{days}d")
     }
 }
 
@@ -57,10 +61,10 @@ pub fn kind(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::PersistentVolumeClaim => "pvc",
         ObjectKind::PersistentVolume => "pv",
-        ObjectKind::VolumeSnapshot => "volumesnapshot",
-        ObjectKind::VolumeSnapshotContent => "volumesnapshotcontent",
+        ObjectKind::VolumeSnapshot => "vs",
+        ObjectKind::VolumeSnapshotContent => "vsc",
         ObjectKind::ReplicationSource => "replicationsource",
-        ObjectKind::Deployment => "deployment",
+        ObjectKind::Deployment => "deploy",
         ObjectKind::Pod => "pod",
     }
 }
