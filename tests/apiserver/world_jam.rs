@@ -11,16 +11,16 @@ use locksmith::api::snapshot::{
     BEING_CREATED, PVC_AS_SOURCE_FINALIZER, VolumeSnapshot, VolumeSnapshotContent,
 };
 use locksmith::api::volsync::{ReplicationSource, temporary_name};
-use locksmith::demo::scenario::{Identity, Jam, Pending, Restore, playbook_jam, until};
+use locksmith::demo::scenario::{Identity, Jam, Outage, Pending, Restore, playbook_jam, until};
 use locksmith::demo::world::{Timings, WorldConfig, lease_names};
 use regex::Regex;
 
 use crate::world_ground::{Ground, PATIENCE};
 
 impl Ground {
-    async fn jammed(stays_sick: bool) -> (Self, Jam) {
+    async fn jammed(outage: Outage) -> (Self, Jam) {
         let ground = Self::start(WorldConfig::new(Timings::fast())).await;
-        let jam = playbook_jam(&ground.world, stays_sick).await.unwrap();
+        let jam = playbook_jam(&ground.world, outage).await.unwrap();
         (ground, jam)
     }
 
@@ -60,7 +60,7 @@ fn refused(pending: &Pending) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_restart_ends_the_jam() {
-    let (ground, jam) = Ground::jammed(false).await;
+    let (ground, jam) = Ground::jammed(Outage::Over).await;
     let client = ground.testbed.client();
     assert_eq!((jam.sources.len(), jam.orphaned.len()), (20, 3));
     assert_eq!((jam.stuck_snapshots.len(), jam.pending.len()), (5, 4));
@@ -197,7 +197,7 @@ async fn a_restart_ends_the_jam() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_restart_does_not_help_against_a_backend_that_stays_sick() {
-    let (ground, jam) = Ground::jammed(true).await;
+    let (ground, jam) = Ground::jammed(Outage::Lasting).await;
     let pending = &jam.pending[0];
 
     // Two lines a refusal, in the log of the Pod that leads.

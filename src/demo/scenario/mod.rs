@@ -1,6 +1,8 @@
 //! Known states of a [`World`](super::world::World), led there through its API as people and Flux would.
 
 mod app;
+mod cast;
+mod healthy;
 mod playbook_jam;
 mod wait;
 
@@ -9,7 +11,7 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 pub use app::{App, Restore};
-pub use playbook_jam::{Jam, Pending, playbook_jam};
+pub use playbook_jam::{Jam, Outage, Pending, playbook_jam};
 pub use wait::until;
 
 use super::world::{self, Actor};
