@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use locksmith::demo::scenario::{App, MANAGER};
 use locksmith::demo::world::{Actor, Timings, World, WorldConfig, provisioner_deployment};
@@ -24,9 +25,11 @@ pub struct Ground {
 impl Ground {
     /// A world of its own, for a test that breaks the backend or restarts the provisioner.
     pub async fn start(config: WorldConfig) -> Self {
-        let testbed = Testbed::start(Options::default()).await;
-        let world = World::start(testbed.client(), config).await.unwrap();
-        world.install().await.unwrap();
+        let testbed = Box::pin(Testbed::start(Options::default())).await;
+        let world = World::start(testbed.client(), config)
+            .await
+            .expect("the world starts");
+        world.install().await.expect("the world is installed");
         Self { testbed, world }
     }
 
@@ -41,11 +44,11 @@ impl Ground {
                 .worker_threads(2)
                 .enable_all()
                 .build()
-                .unwrap()
+                .expect("a runtime")
         });
         let start = || runtime.spawn(Self::start(WorldConfig::new(Timings::fast())));
         SHARED
-            .get_or_init(|| async { start().await.unwrap() })
+            .get_or_init(|| async { start().await.expect("the shared world starts") })
             .await
     }
 
@@ -57,24 +60,16 @@ impl Ground {
     /// An app called `name` with its claim bound, in a new namespace.
     pub async fn app(&self, name: &str) -> App {
         let app = App::new(&self.testbed.namespace(name).await, name);
-        self.person()
-            .create(&self.claims(&app), &app.claim())
-            .await
-            .unwrap();
+        let created = self.person().create(&self.claims(&app), &app.claim()).await;
+        created.expect("the claim is created");
         self.bound(&app, &app.name).await;
         app
     }
 
     /// Waits until the claim `name` in the namespace of `app` is bound.
     pub async fn bound(&self, app: &App, name: &str) -> PersistentVolumeClaim {
-        let bound = |claim: Option<&PersistentVolumeClaim>| {
-            let status = claim.and_then(|claim| claim.status.as_ref());
-            status.and_then(|status| status.phase.as_deref()) == Some("Bound")
-        };
-        self.testbed
-            .until(self.claims(app), name, bound)
-            .await
-            .unwrap()
+        let claim = self.testbed.until(self.claims(app), name, is_bound).await;
+        claim.expect("a bound claim is there")
     }
 
     pub fn claims(&self, app: &App) -> Api<PersistentVolumeClaim> {
@@ -86,15 +81,21 @@ impl Ground {
         let pods: Api<Pod> = Api::namespaced(self.testbed.client(), &self.world.config().namespace);
         let app = format!("app={}", provisioner_deployment(self.world.config()));
         let old = pods
-            .list(&kube::api::ListParams::default().labels(&app))
+            .list(&ListParams::default().labels(&app))
             .await
-            .unwrap();
+            .expect("the provisioner's pods");
         for pod in &old {
-            self.person()
+            let deleted = self
+                .person()
                 .delete(&pods, &pod.name_any(), pod.uid())
-                .await
-                .unwrap();
+                .await;
+            deleted.expect("a pod is deleted");
         }
         old.iter().map(ResourceExt::name_any).collect()
     }
+}
+
+/// Whether a volume stands behind the claim.
+pub fn is_bound(claim: Option<&PersistentVolumeClaim>) -> bool {
+    claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
 }

@@ -1,5 +1,7 @@
 //! The world's scheduler and kubelet: Pods wait for their volumes, run, write logs and go.
 
+use std::sync::Arc;
+
 use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
@@ -21,15 +23,13 @@ impl Ground {
             let containers = status.and_then(|status| status.container_statuses.as_ref());
             containers.is_some_and(|containers| containers.iter().all(|container| container.ready))
         };
+        let find = |pods: &[Arc<Pod>]| pods.iter().find(|pod| ready(pod)).cloned();
         let pods = until(self.pods(app), "the app to run", PATIENCE, |pods| {
-            pods.iter().any(|pod| ready(pod))
+            find(pods).is_some()
         })
         .await;
-        pods.unwrap()
-            .iter()
-            .find(|pod| ready(pod))
-            .map(|pod| (**pod).clone())
-            .unwrap()
+        let pod = find(&pods.expect("the app runs")).expect("still there");
+        Pod::clone(&pod)
     }
 }
 

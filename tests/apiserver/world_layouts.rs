@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use locksmith::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
+use locksmith::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotSpec};
 use locksmith::demo::world::{Layout, Timings, WorldConfig, lease_names, provisioner_deployment};
 use serde_json::json;
 
@@ -82,7 +82,7 @@ async fn an_operator_takes_a_rollout_restart_back_and_a_missing_snapshotter_leav
     ground.testbed.until(deployments, &name, rolled).await;
 
     let app = ground.app("unsnapped").await;
-    let mut snapshot = VolumeSnapshot::new("backup", Default::default());
+    let mut snapshot = VolumeSnapshot::new("backup", VolumeSnapshotSpec::default());
     snapshot.spec.source.persistent_volume_claim_name = Some(app.name.clone());
     snapshot.spec.volume_snapshot_class_name =
         Some(locksmith::demo::world::SNAPSHOT_CLASS.to_owned());

@@ -9,6 +9,7 @@ use locksmith::api::volsync::{
     USE_COPY_TRIGGER, WAITING_FOR_TRIGGER, temporary_name,
 };
 use locksmith::demo::scenario::{App, Restore, until};
+use locksmith::demo::world::WAITING_CLASS;
 use serde_json::json;
 
 use crate::world_ground::{Ground, PATIENCE};
@@ -25,21 +26,21 @@ impl Ground {
     /// A paused backup in progress, with its snapshot ready.
     async fn paused_backup(&self, name: &str) -> (App, VolumeSnapshot) {
         let app = self.app(name).await;
-        app.back_up(&self.person(), Timestamp::now()).await.unwrap();
-        self.person()
-            .merge(
-                &self.sources(&app),
-                name,
-                &json!({"spec": {"paused": true}}),
-            )
+        let person = self.person();
+        app.back_up(&person, Timestamp::now())
             .await
-            .unwrap();
-        app.begin_sync(&self.person()).await.unwrap();
+            .expect("a source");
+        let paused = json!({"spec": {"paused": true}});
+        person
+            .merge(&self.sources(&app), name, &paused)
+            .await
+            .expect("a paused source");
+        app.begin_sync(&person).await.expect("a backup begun");
         let snapshot = self
             .testbed
             .until(self.snapshots(&app), &temporary_name(name), ready(None))
-            .await
-            .unwrap();
+            .await;
+        let snapshot = snapshot.expect("a ready snapshot is there");
         // A snapshot that a claim is still being restored from could not be deleted.
         self.bound(&app, &temporary_name(name)).await;
         (app, snapshot)
@@ -245,7 +246,10 @@ async fn a_source_of_a_claim_that_is_gone_says_so_and_makes_no_snapshot() {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_manual_trigger_makes_one_backup_and_leaves_nothing_behind() {
     let ground = Ground::shared().await;
-    let app = ground.app("manual").await;
+    // On a class that waits, also the temporary claim needs a Node.
+    let app = App::new(&ground.testbed.namespace("manual").await, "manual").class(WAITING_CLASS);
+    app.deploy(&ground.person(), &app.claim()).await.unwrap();
+    ground.bound(&app, "manual").await;
     app.back_up(&ground.person(), Timestamp::now())
         .await
         .unwrap();

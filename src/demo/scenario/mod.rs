@@ -53,11 +53,6 @@ impl Identity {
             uid: object.uid().unwrap_or_default(),
         }
     }
-
-    /// Whether this is `namespace`/`name`.
-    pub fn is(&self, namespace: &str, name: &str) -> bool {
-        self.namespace == namespace && self.name == name
-    }
 }
 
 /// Creates the namespaces that are missing.
