@@ -195,6 +195,9 @@ pub struct ReplicationDestinationStatus {
     /// When the last synchronisation completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
+    /// When the schedule fires next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sync_time: Option<Time>,
     /// The manual trigger last consumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_manual_sync: Option<String>,

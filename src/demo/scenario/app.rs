@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::Error;
@@ -23,6 +24,9 @@ use crate::api::volsync::{
     ReplicationSourceSpec, Trigger,
 };
 use crate::demo::world::{Actor, IMMEDIATE_CLASS, SNAPSHOT_CLASS};
+
+/// Label of everything that belongs to an app.
+const NAME_LABEL: &str = "app.kubernetes.io/name";
 
 /// An app with one volume.
 #[derive(Clone, Debug)]
@@ -98,6 +102,11 @@ impl App {
     /// Name of its ReplicationDestination.
     pub fn destination_name(&self) -> String {
         format!("{}-dst", self.name)
+    }
+
+    /// Whether `object` bears its label.
+    pub fn owns<K: Resource>(&self, object: &K) -> bool {
+        object.labels().get(NAME_LABEL) == Some(&self.name)
     }
 
     /// Its claim, empty.
@@ -299,7 +308,7 @@ impl App {
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("app.kubernetes.io/name".to_owned(), self.name.clone())])
+        BTreeMap::from([(NAME_LABEL.to_owned(), self.name.clone())])
     }
 }
 

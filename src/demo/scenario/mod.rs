@@ -1,6 +1,8 @@
 //! Known states of a [`World`](super::world::World), led there through its API as people and Flux would.
 
 mod app;
+mod cast;
+mod healthy;
 mod playbook_jam;
 mod wait;
 
@@ -9,7 +11,7 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 pub use app::{App, Restore};
-pub use playbook_jam::{Jam, Pending, playbook_jam};
+pub use playbook_jam::{Jam, Outage, Pending, playbook_jam};
 pub use wait::until;
 
 use super::world::{self, Actor};
@@ -50,11 +52,6 @@ impl Identity {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
         }
-    }
-
-    /// Whether this is `namespace`/`name`.
-    pub fn is(&self, namespace: &str, name: &str) -> bool {
-        self.namespace == namespace && self.name == name
     }
 }
 

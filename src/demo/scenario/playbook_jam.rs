@@ -2,28 +2,33 @@
 //! restores that are refused, because driver processes hold locks.
 //!
 //! Everything healthy comes first. Then the backend falls sick, backups and restores run into it, and
-//! their calls never return. Once the jam stands the backend is healthy again, unless it is to stay sick:
-//! what remains are the locks of the old processes.
+//! their calls never return. Once the jam stands the outage may be over: what remains are the locks of the
+//! old processes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::app::{App, Restore};
-use super::wait::until;
-use super::{Error, Identity, MANAGER, namespaces};
+use super::cast::{Cast, NAMESPACES};
+use super::wait::{PATIENCE, until};
+use super::{Error, Identity, MANAGER, healthy, namespaces};
 use crate::api::snapshot::VolumeSnapshot;
-use crate::api::volsync::{ReplicationDestination, ReplicationSource, temporary_name};
+use crate::api::volsync::{ReplicationSource, temporary_name};
 use crate::demo::world::{Actor, Scope, World};
 
-/// Every stage takes seconds with fast timings; a loaded machine gets this long.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// What becomes of the backend once the jam stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outage {
+    /// It is healthy again: new driver processes work.
+    Over,
+    /// It stays sick: a restart helps nothing.
+    Lasting,
+}
 
-/// The jam, for assertions and for whoever tells its story.
+/// The jam, for assertions and for whoever tells its story. Lists are in order of namespace and name.
 #[derive(Clone, Debug)]
 pub struct Jam {
     /// Every ReplicationSource.
@@ -53,85 +58,24 @@ pub struct Pending {
     pub restore: Restore,
 }
 
-/// Who plays which part.
-struct Cast {
-    healthy: Vec<App>,
-    stuck: Vec<App>,
-    /// Backed up, but its claim is deleted while the snapshot of it is stuck.
-    leaving: App,
-    gone: App,
-    restoring: Vec<(App, bool)>,
-}
-
-fn cast() -> Cast {
-    let app = App::new;
-    Cast {
-        healthy: vec![
-            app("media", "bazarr").size("1Gi"),
-            app("media", "qbittorrent"),
-            app("media", "plex").size("20Gi"),
-            app("ai", "litellm").twice().stopped(),
-            app("home-automation", "esphome").size("1Gi"),
-            app("home-automation", "node-red"),
-            app("selfhosted", "mealie"),
-            app("selfhosted", "atuin").size("1Gi").stopped(),
-        ],
-        stuck: vec![
-            app("media", "prowlarr").twice(),
-            app("home-automation", "home-assistant").size("10Gi"),
-            app("selfhosted", "vaultwarden").size("1Gi"),
-        ],
-        leaving: app("media", "readarr"),
-        gone: app("ai", "archon").twice(),
-        restoring: vec![
-            (app("media", "sonarr"), false),
-            (app("media", "radarr"), false),
-            (app("home-automation", "zigbee2mqtt").size("1Gi"), false),
-            (app("selfhosted", "paperless").size("20Gi"), true),
-        ],
-    }
-}
-
-impl Cast {
-    fn all(&self) -> impl Iterator<Item = &App> {
-        let restoring = self.restoring.iter().map(|(app, _)| app);
-        self.healthy
-            .iter()
-            .chain(&self.stuck)
-            .chain([&self.leaving, &self.gone])
-            .chain(restoring)
-    }
-
-    /// Those with a claim in the healthy beginning; the app of `gone` and `leaving` are undeployed already.
-    fn deployed(&self) -> impl Iterator<Item = &App> {
-        self.healthy.iter().chain(&self.stuck)
-    }
-
-    fn is_source_of(apps: &[&App], source: &ReplicationSource) -> bool {
-        let namespace = source.namespace().unwrap_or_default();
-        apps.iter()
-            .any(|app| app.namespace == namespace && app.sources.contains(&source.name_any()))
-    }
-}
-
-/// Leads `world` into the jam; `stays_sick` leaves the backend so that a restart helps nothing.
-pub async fn playbook_jam(world: &World, stays_sick: bool) -> Result<Jam, Error> {
-    let cast = cast();
+/// Leads `world` into the jam; installs what is missing.
+pub async fn playbook_jam(world: &World, outage: Outage) -> Result<Jam, Error> {
+    let cast = Cast::new();
     let person = world.person(MANAGER);
     world.install().await?;
-    namespaces(&person, &["media", "ai", "home-automation", "selfhosted"]).await?;
-    build(&cast, &person).await?;
+    namespaces(&person, &NAMESPACES).await?;
+    let images = begin_healthy(&cast, &person).await?;
 
     world.ceph().sicken(Scope::All);
-    for app in cast.stuck.iter().chain([&cast.leaving, &cast.gone]) {
+    for app in cast.snapshotted().chain([&cast.gone]) {
         app.begin_sync(&person).await?;
     }
-    let restores = restore(&cast, &person).await?;
+    let restores = restore(&cast, images, &person).await?;
     let stuck_snapshots = stuck_snapshots(&cast, &person).await?;
-    let pending = refused_claims(&person, restores).await?;
-    let terminating = delete_leaving(&cast.leaving, &person).await?;
+    let pending = refused_claims(restores, &person).await?;
+    let terminating = healthy::delete_claim(&person, &cast.leaving).await?;
     let (sources, orphaned) = judged_sources(&cast, &person).await?;
-    if !stays_sick {
+    if outage == Outage::Over {
         world.ceph().heal();
     }
     let (running, stopped) = cast.deployed().cloned().partition(|app| app.running);
@@ -146,10 +90,10 @@ pub async fn playbook_jam(world: &World, stays_sick: bool) -> Result<Jam, Error>
     })
 }
 
-/// The healthy beginning: volumes bound, apps running, images to restore from ready, one claim gone.
-async fn build(cast: &Cast, person: &Actor) -> Result<(), Error> {
+/// Claims bound, apps running, images to restore from ready, one claim gone. Gives the images' names.
+async fn begin_healthy(cast: &Cast, person: &Actor) -> Result<Vec<String>, Error> {
     let synced = Timestamp::now();
-    for (app, _) in &cast.restoring {
+    for app in cast.restored() {
         person
             .create(&person.within(&app.namespace), &app.destination())
             .await?;
@@ -157,7 +101,7 @@ async fn build(cast: &Cast, person: &Actor) -> Result<(), Error> {
     for app in cast.deployed() {
         app.deploy(person, &app.claim()).await?;
     }
-    for app in [&cast.leaving, &cast.gone] {
+    for app in cast.undeployed() {
         person
             .create(&person.within(&app.namespace), &app.claim())
             .await?;
@@ -165,134 +109,70 @@ async fn build(cast: &Cast, person: &Actor) -> Result<(), Error> {
     for app in cast.all() {
         app.back_up(person, synced).await?;
     }
-    let restored = |destination: &ReplicationDestination| {
-        destination
-            .status
-            .as_ref()
-            .is_some_and(|status| status.latest_image.is_some())
-    };
-    let images = cast.restoring.len();
-    until(
-        person.all::<ReplicationDestination>(),
-        "images to restore from",
-        PATIENCE,
-        |all| all.iter().filter(|one| restored(one)).count() == images,
-    )
-    .await?;
-    until(
-        person.all::<VolumeSnapshot>(),
-        "images to be ready",
-        PATIENCE,
-        |all| all.iter().filter(|one| is_ready(one)).count() == images,
-    )
-    .await?;
-    let claims = cast.deployed().count() + [&cast.leaving, &cast.gone].len() + images;
-    until(
-        person.all::<PersistentVolumeClaim>(),
-        "every claim to be bound",
-        PATIENCE,
-        |all| {
-            all.iter()
-                .filter(|claim| phase(claim) == Some("Bound"))
-                .count()
-                == claims
-        },
-    )
-    .await?;
-    let running: BTreeSet<_> = cast
-        .deployed()
-        .filter(|app| app.running)
-        .map(|app| app.name.clone())
-        .collect();
-    until(person.all::<Pod>(), "the apps to run", PATIENCE, |pods| {
-        let up = pods
-            .iter()
-            .filter(|pod| pod_runs(pod))
-            .filter_map(|pod| pod.labels().get("app.kubernetes.io/name"));
-        up.cloned().collect::<BTreeSet<_>>() == running
-    })
-    .await?;
-    let claims = person.within::<PersistentVolumeClaim>(&cast.gone.namespace);
-    let claim = claims.get(&cast.gone.name).await?;
-    person.delete(&claims, &cast.gone.name, claim.uid()).await?;
-    let uid = claim.uid();
+    let deployed: Vec<_> = cast.deployed().collect();
+    healthy::bound(person, &deployed).await?;
+    healthy::bound(person, &cast.undeployed()).await?;
+    healthy::running(person, &deployed).await?;
+    let gone = healthy::delete_claim(person, &cast.gone).await?;
     // The backend has to be done with it before it falls sick.
-    until(
-        person.all::<PersistentVolume>(),
-        "the deleted claim's volume to go",
-        PATIENCE,
-        |volumes| {
-            volumes.iter().all(|volume| {
-                let claim = volume
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.claim_ref.as_ref());
-                claim.is_none_or(|claim| claim.uid != uid)
-            })
-        },
-    )
-    .await?;
-    Ok(())
+    healthy::reclaimed(person, &gone).await?;
+    healthy::restorable(person, &cast.restored().collect::<Vec<_>>()).await
 }
 
-/// Deploys the apps whose data comes from a backup.
-async fn restore(cast: &Cast, person: &Actor) -> Result<Vec<(App, Restore)>, Error> {
-    let mut restores = Vec::new();
-    for (app, populated) in &cast.restoring {
-        let from = if *populated {
-            Restore::Destination
-        } else {
-            let destinations = person.within::<ReplicationDestination>(&app.namespace);
-            let status = destinations.get(&app.destination_name()).await?.status;
-            let image = status.and_then(|status| status.latest_image);
-            Restore::Snapshot(image.map(|image| image.name).unwrap_or_default())
-        };
-        app.deploy(person, &app.restored_claim(&from)).await?;
-        restores.push((app.clone(), from));
+/// Deploys the apps whose data comes from a backup, of which `images` are the snapshots.
+async fn restore(
+    cast: &Cast,
+    images: Vec<String>,
+    person: &Actor,
+) -> Result<Vec<(App, Restore)>, Error> {
+    let restores = cast.restored().zip(images).map(|(app, image)| {
+        let populated = cast.populating.iter().any(|one| one.name == app.name);
+        (
+            app.clone(),
+            if populated {
+                Restore::Destination
+            } else {
+                Restore::Snapshot(image)
+            },
+        )
+    });
+    let restores: Vec<_> = restores.collect();
+    for (app, from) in &restores {
+        app.deploy(person, &app.restored_claim(from)).await?;
     }
     Ok(restores)
 }
 
-/// The snapshots of the stuck apps, once the driver refuses each.
+/// The snapshots that are to be stuck, once the driver refuses each.
 async fn stuck_snapshots(cast: &Cast, person: &Actor) -> Result<Vec<Identity>, Error> {
-    let apps = cast.stuck.iter().chain([&cast.leaving]);
-    let wanted: Vec<_> = apps
-        .flat_map(|app| {
-            app.sources
-                .iter()
-                .map(|source| (app.namespace.clone(), temporary_name(source)))
-        })
-        .collect();
-    let is_wanted = |one: &VolumeSnapshot| {
-        wanted.iter().any(|(namespace, name)| {
-            one.namespace().as_ref() == Some(namespace) && one.name_any() == *name
-        })
+    let of_app = |app: &App, snapshot: &VolumeSnapshot| {
+        let names = app.sources.iter().map(|source| temporary_name(source));
+        snapshot.namespace().as_ref() == Some(&app.namespace)
+            && names.into_iter().any(|n| n == snapshot.name_any())
     };
-    let snapshots = until(
-        person.all::<VolumeSnapshot>(),
-        "the stuck snapshots",
-        PATIENCE,
-        |all| {
-            all.iter()
-                .filter(|one| is_wanted(one) && is_refused(one))
-                .count()
-                == wanted.len()
-        },
-    )
+    let stuck = |all: &[Arc<VolumeSnapshot>]| -> Vec<Identity> {
+        let ours = all
+            .iter()
+            .filter(|one| cast.snapshotted().any(|app| of_app(app, one)));
+        ours.filter(|one| is_refused(one))
+            .map(|one| Identity::of(&**one))
+            .collect()
+    };
+    let expected: usize = cast.snapshotted().map(|app| app.sources.len()).sum();
+    let snapshots = person.all::<VolumeSnapshot>();
+    let all = until(snapshots, "snapshots to be stuck", PATIENCE, |all| {
+        stuck(all).len() == expected
+    })
     .await?;
-    let mut stuck: Vec<_> = snapshots
-        .iter()
-        .filter(|one| is_wanted(one))
-        .map(|one| Identity::of(&**one))
-        .collect();
+    let mut stuck = stuck(&all);
     stuck.sort();
     Ok(stuck)
 }
 
 /// The claims being restored, once the driver refuses each.
 async fn refused_claims(
-    person: &Actor,
     restores: Vec<(App, Restore)>,
+    person: &Actor,
 ) -> Result<Vec<Pending>, Error> {
     let mut pending = Vec::new();
     for (app, restore) in restores {
@@ -308,9 +188,10 @@ async fn refused_claims(
             restore,
         });
     }
+    pending.sort_by(|one, other| one.claim.cmp(&other.claim));
     until(
         person.all::<Event>(),
-        "the refused restores",
+        "restores to be refused",
         PATIENCE,
         |events| {
             pending
@@ -335,54 +216,45 @@ async fn prime_of(person: &Actor, claim: &Identity) -> Result<Identity, Error> {
     Ok(find(&all).map_or_else(|| claim.clone(), |prime| Identity::of(&*prime)))
 }
 
-/// Deletes the claim of the app that leaves: the stuck snapshot holds on to it.
-async fn delete_leaving(app: &App, person: &Actor) -> Result<Identity, Error> {
-    let claims = person.within::<PersistentVolumeClaim>(&app.namespace);
-    let claim = claims.get(&app.name).await?;
-    person.delete(&claims, &app.name, claim.uid()).await?;
-    Ok(Identity::of(&claim))
-}
-
 /// Every source, and those whose claim is gone or going, once VolSync has said so of the former.
 async fn judged_sources(
     cast: &Cast,
     person: &Actor,
 ) -> Result<(Vec<Identity>, Vec<Identity>), Error> {
+    let of_app = |app: &App, source: &ReplicationSource| {
+        source.namespace().as_ref() == Some(&app.namespace)
+            && app.sources.contains(&source.name_any())
+    };
     let in_error = |source: &ReplicationSource| {
         let conditions = source.status.iter().flat_map(|status| &status.conditions);
         conditions
             .into_iter()
             .any(|condition| condition.reason == "Error")
     };
-    let sources = until(
+    let all = until(
         person.all::<ReplicationSource>(),
         "sources of a claim that is gone",
         PATIENCE,
         |all| {
-            let gone: Vec<_> = all
+            let gone = all
                 .iter()
-                .filter(|one| Cast::is_source_of(&[&cast.gone], one))
-                .collect();
-            gone.len() == cast.gone.sources.len() && gone.iter().all(|one| in_error(one))
+                .filter(|one| of_app(&cast.gone, one) && in_error(one));
+            gone.count() == cast.gone.sources.len()
         },
     )
     .await?;
-    let orphaned = sources
-        .iter()
-        .filter(|one| Cast::is_source_of(&[&cast.gone, &cast.leaving], one));
-    let mut orphaned: Vec<_> = orphaned.map(|one| Identity::of(&**one)).collect();
-    let mut sources: Vec<_> = sources.iter().map(|one| Identity::of(&**one)).collect();
-    orphaned.sort();
-    sources.sort();
+    let identities = |of: &dyn Fn(&ReplicationSource) -> bool| {
+        let mut found: Vec<_> = all
+            .iter()
+            .filter(|one| of(one))
+            .map(|one| Identity::of(&**one))
+            .collect();
+        found.sort();
+        found
+    };
+    let sources = identities(&|one| cast.all().any(|app| of_app(app, one)));
+    let orphaned = identities(&|one| cast.undeployed().iter().any(|app| of_app(app, one)));
     Ok((sources, orphaned))
-}
-
-fn is_ready(snapshot: &VolumeSnapshot) -> bool {
-    snapshot
-        .status
-        .as_ref()
-        .and_then(|status| status.ready_to_use)
-        == Some(true)
 }
 
 fn is_refused(snapshot: &VolumeSnapshot) -> bool {
@@ -390,60 +262,17 @@ fn is_refused(snapshot: &VolumeSnapshot) -> bool {
         .status
         .as_ref()
         .and_then(|status| status.error.as_ref());
-    let message = error.and_then(|error| error.message.as_deref());
-    message.is_some_and(|message| message.contains("already exists"))
+    error
+        .and_then(|error| error.message.as_deref())
+        .is_some_and(is_lock)
 }
 
 fn refuses(event: &Event, claim: &Identity) -> bool {
     event.involved_object.uid.as_ref() == Some(&claim.uid)
         && event.reason.as_deref() == Some("ProvisioningFailed")
-        && event
-            .message
-            .as_deref()
-            .is_some_and(|message| message.contains("already exists"))
+        && event.message.as_deref().is_some_and(is_lock)
 }
 
-fn phase(claim: &PersistentVolumeClaim) -> Option<&str> {
-    claim.status.as_ref()?.phase.as_deref()
-}
-
-fn pod_runs(pod: &Pod) -> bool {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        == Some("Running")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cast_is_the_playbooks() {
-        let cast = cast();
-        let sources: BTreeSet<_> = cast
-            .all()
-            .flat_map(|app| {
-                app.sources
-                    .iter()
-                    .map(|source| (app.namespace.as_str(), source))
-            })
-            .collect();
-        assert_eq!(sources.len(), 20);
-        let of_ai: Vec<_> = sources
-            .iter()
-            .filter(|(namespace, _)| *namespace == "ai")
-            .map(|(_, name)| *name)
-            .collect();
-        assert_eq!(of_ai, ["archon", "archon-r2", "litellm", "litellm-r2"]);
-        let stuck: usize = cast
-            .stuck
-            .iter()
-            .chain([&cast.leaving])
-            .map(|app| app.sources.len())
-            .sum();
-        assert_eq!(stuck, 5);
-        assert_eq!(cast.gone.sources.len() + cast.leaving.sources.len(), 3);
-        assert_eq!(cast.restoring.len(), 4);
-    }
+fn is_lock(message: &str) -> bool {
+    message.contains("an operation with the given Volume ID") && message.contains("already exists")
 }

@@ -35,11 +35,6 @@ impl Actor {
         Self { client, manager }
     }
 
-    /// The field manager.
-    pub fn manager(&self) -> &'static str {
-        self.manager
-    }
-
     /// The objects of `K`, of every namespace if it has namespaces.
     pub fn all<K: Kind>(&self) -> Api<K> {
         Api::all(self.client.clone())

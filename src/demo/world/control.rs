@@ -13,7 +13,6 @@ use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::Error;
 use super::timings::Retry;
 
 /// Every watch of the world: everything, kept current.
@@ -23,7 +22,7 @@ pub(super) fn watching() -> watcher::Config {
 
 /// Calls `reconcile` for each object `controller` is triggered for, until dropped. Failures are retried
 /// as `retry` says, for each object on its own.
-pub(super) async fn control<K, Ctx, Fut>(
+pub(super) async fn control<K, Ctx, Fut, Failure>(
     controller: Controller<K>,
     context: Ctx,
     retry: Retry,
@@ -32,7 +31,8 @@ pub(super) async fn control<K, Ctx, Fut>(
     K: Resource<DynamicType: Debug + Default + Eq + Hash + Clone + Unpin>,
     K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     Ctx: Send + Sync + 'static,
-    Fut: Future<Output = Result<Action, Error>> + Send + 'static,
+    Fut: Future<Output = Result<Action, Failure>> + Send + 'static,
+    Failure: std::error::Error + Send + 'static,
 {
     let failures = Arc::new(Failures::default());
     let counted = Arc::clone(&failures);

@@ -41,7 +41,7 @@ pub use logs::{Logs, PodRef};
 pub use names::{lease_names, provisioner_deployment};
 pub use timings::{LeaseTimings, Retry, Timings};
 
-/// What an actor can run into. Actors retry; only what starts the world returns it.
+/// Why a world could not be started or installed. Once running, its actors retry whatever fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused a request, or did not answer.
@@ -50,12 +50,6 @@ pub enum Error {
     /// The API server went away while something was awaited.
     #[error("failed to wait for the API server: {0}")]
     Wait(#[from] kube::runtime::wait::Error),
-    /// The CSI driver refused a call, or did not answer.
-    #[error("failed to get the driver to act: {0}")]
-    Driver(String),
-    /// VolSync cannot go on with a synchronisation.
-    #[error("failed to synchronise: {0}")]
-    Sync(String),
     /// The kubelet's key pair.
     #[error("failed to make the kubelet's certificate: {0}")]
     Certificate(#[from] rcgen::Error),

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::actor::Actor;
 use super::config::WorldConfig;
 use super::control::{control, watching};
-use super::{Error, workloads};
+use super::workloads;
 
 /// `csi.ceph.io/v1`: a CSI driver to deploy, as far as used here.
 #[derive(CustomResource, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -71,7 +71,7 @@ pub(super) async fn run(client: Client, config: WorldConfig) {
     control(drivers, Operator { actor, config }, retry, reconcile).await;
 }
 
-async fn reconcile(driver: Arc<Driver>, operator: Arc<Operator>) -> Result<Action, Error> {
+async fn reconcile(driver: Arc<Driver>, operator: Arc<Operator>) -> Result<Action, kube::Error> {
     let mut wanted = workloads::provisioner(&operator.config);
     wanted.metadata.owner_references = driver.controller_owner_ref(&()).map(|owner| vec![owner]);
     let annotations = driver

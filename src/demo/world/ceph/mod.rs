@@ -1,7 +1,7 @@
 //! Operations on images in, their outcome out, or nothing ever again: the Ceph cluster behind all drivers.
 //!
 //! A sick backend does not fail, it hangs: a librados call made while it is sick never returns, not even
-//! once it is healthy (ceph-csi #1216, #3657). What the caller locked stays locked until its process ends.
+//! once it is healthy again. What the caller locked stays locked until its process ends.
 
 mod driver;
 mod locks;
@@ -88,11 +88,6 @@ impl Ceph {
         self.state().sick = None;
     }
 
-    /// Whether some operations would hang now.
-    pub fn is_sick(&self) -> bool {
-        self.state().sick.is_some()
-    }
-
     /// Every lock of every driver process alive, in order.
     pub fn locks(&self) -> Vec<HeldLock> {
         let mut processes = self.state().processes.clone();
@@ -104,16 +99,6 @@ impl Ceph {
             .collect();
         held.sort();
         held
-    }
-
-    /// Handles of the volumes there are.
-    pub fn volumes(&self) -> Vec<String> {
-        self.state().images.keys().cloned().collect()
-    }
-
-    /// Handles of the snapshots there are.
-    pub fn snapshots(&self) -> Vec<String> {
-        self.state().snapshots.keys().cloned().collect()
     }
 
     /// A driver process starts in `pod`.

@@ -20,7 +20,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::outcome::Failure;
 use super::source::{self, Source};
 use super::volume;
-use crate::demo::world::Error;
 use crate::demo::world::actor::Actor;
 use crate::demo::world::ceph::{CreateVolume, Driver, Status};
 use crate::demo::world::config::WorldConfig;
@@ -226,7 +225,7 @@ fn waits_for_consumer(class: &StorageClass) -> bool {
 async fn reclaim(
     volume: Arc<PersistentVolume>,
     provisioner: Arc<Provisioner>,
-) -> Result<Action, Error> {
+) -> Result<Action, kube::Error> {
     let Context {
         actor,
         driver,
@@ -247,7 +246,7 @@ async fn reclaim(
         )
         .await
     {
-        Err(error) if !is_absent(&error) => Err(error.into()),
+        Err(error) if !is_absent(&error) => Err(error),
         _ => Ok(Action::await_change()),
     }
 }
@@ -257,7 +256,7 @@ async fn refused(
     volume: &PersistentVolume,
     status: &Status,
     config: &WorldConfig,
-) -> Result<Action, Error> {
+) -> Result<Action, kube::Error> {
     recorder
         .say(
             volume.object_ref(&()),

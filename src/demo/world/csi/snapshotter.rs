@@ -14,7 +14,6 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::api::snapshot::{BEING_CREATED, BEING_DELETED, VolumeSnapshotContent};
-use crate::demo::world::Error;
 use crate::demo::world::actor::Actor;
 use crate::demo::world::ceph::{Driver, Status};
 use crate::demo::world::config::WorldConfig;
@@ -198,7 +197,7 @@ impl Snapshotter {
 async fn sync(
     content: Arc<VolumeSnapshotContent>,
     snapshotter: Arc<Snapshotter>,
-) -> Result<Action, Error> {
+) -> Result<Action, Failure> {
     // Read anew: the watch may be behind what the last round wrote.
     let Some(content) = snapshotter.contents().get_opt(&content.name_any()).await? else {
         return Ok(Action::await_change());
@@ -215,9 +214,7 @@ async fn sync(
             .map_err(Failure::Api),
         Next::Nothing => Ok(()),
     };
-    outcome
-        .map(|()| Action::await_change())
-        .map_err(Error::from)
+    outcome.map(|()| Action::await_change())
 }
 
 /// What `syncContent` does with a content.
@@ -270,15 +267,6 @@ fn wording(first: bool, volume: &str, status: &Status) -> (&'static str, String)
             "SnapshotContentCheckandUpdateFailed",
             format!("Failed to check and update snapshot content: {cause}"),
         )
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Driver(status) => Self::Driver(status.to_string()),
-            Failure::Api(error) => Self::Api(error),
-        }
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) async fn start(
     };
     Ok(async move {
         let nodes = node::report(kubelet.node.clone(), kubelet.config.clone(), server.port());
-        tokio::join!(nodes, server.serve(), run(kubelet));
+        let logs = pod::close_logs(kubelet.node.clone(), kubelet.logs.clone());
+        tokio::join!(nodes, server.serve(), logs, run(kubelet));
     })
 }
 
@@ -73,7 +74,7 @@ fn pods_mounting(pods: &Store<Pod>, claim: &PersistentVolumeClaim) -> Vec<Object
         .collect()
 }
 
-async fn reconcile(pod: Arc<Pod>, kubelet: Arc<Kubelet>) -> Result<Action, Error> {
+async fn reconcile(pod: Arc<Pod>, kubelet: Arc<Kubelet>) -> Result<Action, kube::Error> {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let Some(node) = node else {
         if pod.metadata.deletion_timestamp.is_none() {
@@ -86,7 +87,10 @@ async fn reconcile(pod: Arc<Pod>, kubelet: Arc<Kubelet>) -> Result<Action, Error
     }
     if pod.metadata.deletion_timestamp.is_some() {
         pod::stop(&kubelet, &pod).await?;
-    } else if !status::is_running(&pod) {
+    } else if status::is_running(&pod) {
+        // Started in another life of this process.
+        pod::open_logs(&kubelet, &pod);
+    } else {
         pod::start(&kubelet, &pod).await?;
     }
     Ok(Action::await_change())

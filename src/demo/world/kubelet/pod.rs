@@ -1,47 +1,65 @@
 //! The kubelet's part in a Pod's life: its containers start once the volumes are there, and end after a grace.
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, ResourceExt};
 
 use super::claims::{self, Claims};
 use super::{Kubelet, status};
-use crate::demo::world::Error;
-use crate::demo::world::control::is_absent;
-use crate::demo::world::logs::PodRef;
+use crate::demo::world::actor::Actor;
+use crate::demo::world::control::{is_absent, watching};
+use crate::demo::world::logs::{Logs, PodRef};
 
 /// Starts the containers of a Pod on one of our Nodes, unless a claim of it has no volume yet.
-pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), Error> {
+pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error> {
     if !matches!(claims::read(&kubelet.node, pod).await?, Claims::Bound) {
         return Ok(());
     }
     tokio::time::sleep(kubelet.config.timings.container_start).await;
-    let pod_ref = PodRef::of(pod);
-    for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
-        kubelet.logs.begin(&pod_ref, &container.name);
-    }
-    let pods: Api<Pod> = kubelet.node.within(&pod_ref.namespace);
+    open_logs(kubelet, pod);
+    let pods: Api<Pod> = kubelet.node.within(&pod.namespace().unwrap_or_default());
+    let running = status::running(pod);
     match kubelet
         .node
-        .merge_status(&pods, &pod_ref.name, &status::running(pod))
+        .merge_status(&pods, &pod.name_any(), &running)
         .await
     {
         Err(error) if is_absent(&error) => {
-            kubelet.logs.end(&pod_ref);
+            kubelet.logs.end(&PodRef::of(pod));
             Ok(())
         }
-        other => Ok(other.map(drop)?),
+        other => other.map(drop),
     }
 }
 
 /// Ends the containers of a deleted Pod and then the Pod.
-pub(super) async fn stop(kubelet: &Kubelet, pod: &Pod) -> Result<(), Error> {
+pub(super) async fn stop(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error> {
     tokio::time::sleep(kubelet.config.timings.container_stop).await;
-    let pod_ref = PodRef::of(pod);
-    let pods: Api<Pod> = kubelet.node.within(&pod_ref.namespace);
+    let pods: Api<Pod> = kubelet.node.within(&pod.namespace().unwrap_or_default());
     kubelet
         .node
-        .delete_now(&pods, &pod_ref.name, pod.uid())
-        .await?;
-    kubelet.logs.end(&pod_ref);
-    Ok(())
+        .delete_now(&pods, &pod.name_any(), pod.uid())
+        .await
+}
+
+/// From here on the containers can write and be read.
+pub(super) fn open_logs(kubelet: &Kubelet, pod: &Pod) {
+    let pod_ref = PodRef::of(pod);
+    for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
+        kubelet.logs.begin(&pod_ref, &container.name);
+    }
+}
+
+/// Ends the logs of every Pod that goes, by whomever it was deleted.
+pub(super) async fn close_logs(actor: Actor, logs: Logs) {
+    let mut pods = watcher(actor.all::<Pod>(), watching())
+        .default_backoff()
+        .boxed();
+    while let Some(event) = pods.next().await {
+        if let Ok(Event::Delete(pod)) = event {
+            logs.end(&PodRef::of(&pod));
+        }
+    }
 }

@@ -11,12 +11,15 @@ use serde_json::json;
 
 use super::claims::{self, Claims};
 use super::status;
-use crate::demo::world::Error;
 use crate::demo::world::actor::Actor;
 use crate::demo::world::names::SELECTED_NODE;
 
 /// One try to place `pod` on one of `nodes`.
-pub(super) async fn schedule(actor: &Actor, pod: &Pod, nodes: &[String]) -> Result<(), Error> {
+pub(super) async fn schedule(
+    actor: &Actor,
+    pod: &Pod,
+    nodes: &[String],
+) -> Result<(), kube::Error> {
     let Some(node) = choose(pod, nodes) else {
         return Ok(());
     };
@@ -55,7 +58,7 @@ async fn select_node(
     actor: &Actor,
     claims: &[PersistentVolumeClaim],
     node: &str,
-) -> Result<Waiting, Error> {
+) -> Result<Waiting, kube::Error> {
     let mut waiting = Waiting::ForVolume;
     for claim in claims {
         if !waits_for_consumer(actor, claim).await? {
@@ -89,7 +92,7 @@ async fn waits_for_consumer(
     Ok(mode.as_deref() == Some("WaitForFirstConsumer"))
 }
 
-async fn bind(actor: &Actor, pod: &Pod, node: &str) -> Result<(), Error> {
+async fn bind(actor: &Actor, pod: &Pod, node: &str) -> Result<(), kube::Error> {
     let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
     let binding = Binding {
         metadata: ObjectMeta {
@@ -112,7 +115,7 @@ async fn bind(actor: &Actor, pod: &Pod, node: &str) -> Result<(), Error> {
         Ok(_) => Ok(()),
         // Bound already, or gone.
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

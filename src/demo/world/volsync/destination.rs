@@ -16,7 +16,6 @@ use super::source::is_bound;
 use super::{Failure, Progress, VolSync, metadata};
 use crate::api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::api::volsync::{MoverOptions, ReplicationDestination};
-use crate::demo::world::Error;
 
 /// On the destination's claim: the snapshot being made of it.
 const SNAPSHOT_NAME: &str = "volsync.backube/snapname";
@@ -24,7 +23,7 @@ const SNAPSHOT_NAME: &str = "volsync.backube/snapname";
 pub(super) async fn reconcile(
     destination: Arc<ReplicationDestination>,
     volsync: Arc<VolSync>,
-) -> Result<Action, Error> {
+) -> Result<Action, Failure> {
     let Some(options) = destination.spec.restic.clone() else {
         return Ok(Action::await_change());
     };
@@ -44,37 +43,25 @@ pub(super) async fn reconcile(
                 Ok(Action::await_change())
             }
             Ok(Progress::InProgress) => {
-                say(&volsync, &destination, &machine, &State::InProgress).await?;
+                volsync
+                    .say(&*destination, &machine, &State::InProgress)
+                    .await?;
                 Ok(Action::requeue(volsync.timings.volsync_requeue))
             }
             Err(failure) => {
-                say(
-                    &volsync,
-                    &destination,
-                    &machine,
-                    &State::Error(failure.to_string()),
-                )
-                .await?;
-                Err(Error::Sync(failure.to_string()))
+                volsync
+                    .say(&*destination, &machine, &State::Error(failure.to_string()))
+                    .await?;
+                Err(failure)
             }
         },
         Next::Idle(until) => {
             forget_snapshot(&volsync, &destination).await?;
-            say(&volsync, &destination, &machine, &machine.waiting()).await?;
+            if let Some(status) = machine.idle(Timestamp::now()) {
+                volsync.write_status(&*destination, &status).await?;
+            }
             Ok(until.map_or_else(Action::await_change, Action::requeue))
         }
-    }
-}
-
-async fn say(
-    volsync: &VolSync,
-    destination: &ReplicationDestination,
-    machine: &Machine,
-    state: &State,
-) -> Result<(), Error> {
-    match machine.saying(state, Timestamp::now()) {
-        Some(status) => volsync.write_status(destination, &status).await,
-        None => Ok(()),
     }
 }
 

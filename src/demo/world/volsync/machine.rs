@@ -18,6 +18,7 @@ pub(super) struct Machine {
     manual: Option<String>,
     started: Option<Timestamp>,
     synced: Option<Timestamp>,
+    due: Option<Timestamp>,
     last_manual: Option<String>,
     conditions: Vec<Condition>,
 }
@@ -49,6 +50,7 @@ impl From<&ReplicationSource> for Machine {
         Self {
             started: status.last_sync_start_time.map(|time| time.0),
             synced: status.last_sync_time.map(|time| time.0),
+            due: status.next_sync_time.map(|time| time.0),
             last_manual: status.last_manual_sync,
             conditions: status.conditions,
             ..Self::triggered(source.spec.trigger.as_ref())
@@ -62,6 +64,7 @@ impl From<&ReplicationDestination> for Machine {
         Self {
             started: status.last_sync_start_time.map(|time| time.0),
             synced: status.last_sync_time.map(|time| time.0),
+            due: status.next_sync_time.map(|time| time.0),
             last_manual: status.last_manual_sync,
             conditions: status.conditions,
             ..Self::triggered(destination.spec.trigger.as_ref())
@@ -102,13 +105,20 @@ impl Machine {
         }
     }
 
-    /// What an idle source or destination waits for.
-    pub(super) fn waiting(&self) -> State {
-        if self.manual.is_none() && self.schedule.is_some() {
+    /// Status of one that is idle: what it waits for, and when that is due; `None` when it says so already.
+    pub(super) fn idle(&self, now: Timestamp) -> Option<Value> {
+        let due = self
+            .synced
+            .and_then(|synced| self.scheduled_after(synced))
+            .map(Time);
+        let waiting = if self.manual.is_none() && self.schedule.is_some() {
             State::WaitingForSchedule
         } else {
             State::WaitingForManual
-        }
+        };
+        let conditions = self.conditions(&waiting, now);
+        let said = conditions == self.conditions && due == self.due.map(Time);
+        (!said).then(|| json!({"nextSyncTime": due, "conditions": conditions}))
     }
 
     /// Status of a synchronisation that begins.
@@ -225,7 +235,9 @@ mod tests {
             Next::Idle(Some(Duration::from_secs(60)))
         );
         assert_eq!(machine.next(at("2026-06-23T09:00:00Z")), Next::Begin);
-        assert_eq!(machine.waiting(), State::WaitingForSchedule);
+        let status = machine.idle(at("2026-06-23T08:59:00Z")).unwrap();
+        assert_eq!(status["nextSyncTime"], "2026-06-23T09:00:00Z");
+        assert_eq!(status["conditions"][0]["reason"], "WaitingForSchedule");
     }
 
     #[test]
@@ -240,7 +252,8 @@ mod tests {
             ..manual
         };
         assert_eq!(done.next(at("2027-06-23T08:00:01Z")), Next::Idle(None));
-        assert_eq!(done.waiting(), State::WaitingForManual);
+        let status = done.idle(at("2027-06-23T08:00:01Z")).unwrap();
+        assert_eq!(status["conditions"][0]["reason"], "WaitingForManual");
     }
 
     #[test]
@@ -258,14 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_written_when_it_changes_and_keeps_its_transition_time() {
+    fn what_is_said_already_is_not_written_again() {
         let now = at("2026-06-23T08:00:00Z");
         let mut machine = machine();
         machine.conditions = machine.conditions(&State::WaitingForSchedule, now);
+        machine.due = Some(at("2026-06-23T09:00:00Z"));
         let later = at("2026-06-23T08:30:00Z");
-        assert_eq!(machine.saying(&State::WaitingForSchedule, later), None);
+        assert_eq!(machine.idle(later), None);
+        let rescheduled = Machine {
+            schedule: Some("0 0 * * *".into()),
+            ..machine.clone()
+        };
+        assert_eq!(
+            rescheduled.idle(later).unwrap()["nextSyncTime"],
+            "2026-06-24T08:00:00Z"
+        );
         let error = machine.saying(&State::Error("gone".into()), later).unwrap();
         assert_eq!(error["conditions"][0]["reason"], "Error");
+        // The transition time is that of the status, not of the reason.
         assert_eq!(
             error["conditions"][0]["lastTransitionTime"],
             "2026-06-23T08:00:00Z"

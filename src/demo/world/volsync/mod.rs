@@ -15,12 +15,13 @@ mod source;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::Controller;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use super::Error;
+use self::machine::{Machine, State};
 use super::actor::{Actor, Kind};
 use super::config::WorldConfig;
 use super::control::{control, watching};
@@ -121,12 +122,25 @@ fn triggered(
 }
 
 impl VolSync {
+    /// Says in the condition how `object` stands, unless it is said already.
+    async fn say<K: Kind + Namespaced>(
+        &self,
+        object: &K,
+        machine: &Machine,
+        state: &State,
+    ) -> Result<(), kube::Error> {
+        match machine.saying(state, Timestamp::now()) {
+            Some(status) => self.write_status(object, &status).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes into the status of `object`, if it is still the one that was read.
     async fn write_status<K: Kind + Namespaced>(
         &self,
         object: &K,
         status: &Value,
-    ) -> Result<(), Error> {
+    ) -> Result<(), kube::Error> {
         let api = self
             .actor
             .within::<K>(&object.namespace().unwrap_or_default());
@@ -141,7 +155,7 @@ impl VolSync {
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
                 Ok(())
             }
-            other => Ok(other.map(drop)?),
+            other => other.map(drop),
         }
     }
 }

@@ -21,7 +21,6 @@ use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::{
     CREATED_BY_LABEL, CREATED_BY_VOLSYNC, GROUP, POPULATOR_LABEL_PREFIX, ReplicationDestination,
 };
-use crate::demo::world::Error;
 use crate::demo::world::control::{control, watching};
 use crate::demo::world::events::Severity::{self, Normal, Warning};
 use crate::demo::world::names::SELECTED_NODE;
@@ -67,7 +66,7 @@ fn waiting(
 async fn reconcile(
     claim: Arc<PersistentVolumeClaim>,
     volsync: Arc<VolSync>,
-) -> Result<Action, Error> {
+) -> Result<Action, kube::Error> {
     let Some(destination) = destination_of(&claim) else {
         return Ok(Action::await_change());
     };
@@ -118,7 +117,7 @@ async fn begin(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
     destination: &str,
-) -> Result<(), Error> {
+) -> Result<(), kube::Error> {
     let namespace = claim.namespace().unwrap_or_default();
     let destinations: Api<ReplicationDestination> = volsync.actor.within(&namespace);
     let Some(destination) = destinations.get_opt(destination).await? else {
@@ -200,7 +199,7 @@ async fn own_snapshots(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
     prime: &PersistentVolumeClaim,
-) -> Result<(), Error> {
+) -> Result<(), kube::Error> {
     let snapshots: Api<VolumeSnapshot> =
         volsync.actor.within(&claim.namespace().unwrap_or_default());
     for snapshot in snapshots
@@ -229,7 +228,7 @@ async fn rebind(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
     prime: &PersistentVolumeClaim,
-) -> Result<(), Error> {
+) -> Result<(), kube::Error> {
     let Some(name) = prime
         .spec
         .as_ref()
@@ -274,7 +273,7 @@ async fn finish(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
     prime: &PersistentVolumeClaim,
-) -> Result<(), Error> {
+) -> Result<(), kube::Error> {
     let namespace = claim.namespace().unwrap_or_default();
     let snapshots: Api<VolumeSnapshot> = volsync.actor.within(&namespace);
     for snapshot in snapshots
@@ -288,10 +287,10 @@ async fn finish(
             .await?;
     }
     let claims: Api<PersistentVolumeClaim> = volsync.actor.within(&namespace);
-    Ok(volsync
+    volsync
         .actor
         .delete(&claims, &prime.name_any(), prime.uid())
-        .await?)
+        .await
 }
 
 async fn say(

@@ -12,13 +12,12 @@ use super::machine::{Machine, Next, State};
 use super::{Failure, Namespaced, Progress, VolSync, copy};
 use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::{CLEANUP_LABEL, DO_NOT_DELETE_LABEL, ReplicationSource, temporary_name};
-use crate::demo::world::Error;
 use crate::demo::world::actor::Kind;
 
 pub(super) async fn reconcile(
     source: Arc<ReplicationSource>,
     volsync: Arc<VolSync>,
-) -> Result<Action, Error> {
+) -> Result<Action, Failure> {
     // syncthing, external and empty ones have nothing of this.
     if source.spec.mover().is_none() || source.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
@@ -40,37 +39,23 @@ pub(super) async fn reconcile(
                 Ok(Action::await_change())
             }
             Ok(Progress::InProgress) => {
-                say(&volsync, &source, &machine, &State::InProgress).await?;
+                volsync.say(&*source, &machine, &State::InProgress).await?;
                 Ok(Action::requeue(volsync.timings.volsync_requeue))
             }
             Err(failure) => {
-                say(
-                    &volsync,
-                    &source,
-                    &machine,
-                    &State::Error(failure.to_string()),
-                )
-                .await?;
-                Err(Error::Sync(failure.to_string()))
+                volsync
+                    .say(&*source, &machine, &State::Error(failure.to_string()))
+                    .await?;
+                Err(failure)
             }
         },
         Next::Idle(until) => {
             cleanup(&volsync, &*source).await?;
-            say(&volsync, &source, &machine, &machine.waiting()).await?;
+            if let Some(status) = machine.idle(Timestamp::now()) {
+                volsync.write_status(&*source, &status).await?;
+            }
             Ok(until.map_or_else(Action::await_change, Action::requeue))
         }
-    }
-}
-
-async fn say(
-    volsync: &VolSync,
-    source: &ReplicationSource,
-    machine: &Machine,
-    state: &State,
-) -> Result<(), Error> {
-    match machine.saying(state, Timestamp::now()) {
-        Some(status) => volsync.write_status(source, &status).await,
-        None => Ok(()),
     }
 }
 
@@ -118,7 +103,7 @@ pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
 }
 
 /// Deletes the temporaries of a synchronisation that is over.
-pub(super) async fn cleanup<K: Kind>(volsync: &VolSync, owner: &K) -> Result<(), Error> {
+pub(super) async fn cleanup<K: Kind>(volsync: &VolSync, owner: &K) -> Result<(), kube::Error> {
     delete_temporaries::<PersistentVolumeClaim, K>(volsync, owner).await?;
     delete_temporaries::<VolumeSnapshot, K>(volsync, owner).await
 }
@@ -126,7 +111,7 @@ pub(super) async fn cleanup<K: Kind>(volsync: &VolSync, owner: &K) -> Result<(),
 async fn delete_temporaries<T: Kind + Namespaced, K: Resource>(
     volsync: &VolSync,
     owner: &K,
-) -> Result<(), Error> {
+) -> Result<(), kube::Error> {
     let api: Api<T> = volsync.actor.within(&owner.namespace().unwrap_or_default());
     let temporaries = ListParams::default().labels(&format!(
         "{CLEANUP_LABEL}={}",
