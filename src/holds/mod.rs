@@ -157,15 +157,16 @@ impl Hold {
     /// The merge patch that takes this hold on `object` as it was just read. `self.was` is filled in.
     pub fn take(mut self, object: &Value) -> Result<Value, NotHeld> {
         let version = version(object).ok_or(NotHeld::Unguarded)?;
-        if let Some(standing) = Self::of(object) {
-            return if standing.run == self.run {
-                Err(NotHeld::Already)
-            } else {
-                Ok(self.adopt(&standing, version))
-            };
-        }
         let current = self.switch.read(object);
-        if self.switch.is_off(&current) {
+        if let Some(standing) = Self::of(object) {
+            if standing.run == self.run {
+                return Err(NotHeld::Already);
+            }
+            if standing.switch.is_off(&standing.switch.read(object)) {
+                return Ok(self.adopt(&standing, version));
+            }
+            // Somebody switched it on again and left the mark: it is held by nobody.
+        } else if self.switch.is_off(&current) {
             return Err(NotHeld::Theirs);
         }
         self.was = current;
@@ -288,6 +289,22 @@ mod tests {
         object["spec"]["paused"] = json!(false);
         let release = Hold::release(&object).unwrap();
         assert_eq!(release.get("spec"), None);
+    }
+
+    #[test]
+    fn what_somebody_switched_on_again_is_held_anew_by_a_later_run() {
+        let mut object = json!({"metadata": {"resourceVersion": "7"}, "spec": {"paused": false}});
+        let take = hold(Switch::Paused).take(&object).unwrap();
+        merge(&mut object, &take);
+        object["spec"].as_object_mut().unwrap().remove("paused");
+        let mut later = hold(Switch::Paused);
+        later.run.uid = "u-later".into();
+        later.until = "2026-11-02T00:00:00Z".parse().unwrap();
+        let take = later.clone().take(&object).unwrap();
+        merge(&mut object, &take);
+        assert_eq!(object["spec"]["paused"], json!(true));
+        let now = Hold::of(&object).unwrap();
+        assert_eq!((now.was, now.until), (Value::Null, later.until));
     }
 
     #[test]

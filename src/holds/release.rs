@@ -47,7 +47,7 @@ pub enum Due {
     AtWork,
 }
 
-/// Everything held, sources first, by namespace and name.
+/// Everything held, by namespace and name, a source before the claim of that name.
 pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
     let sources = model.sources.iter().filter_map(|source| {
         Some(HeldObject {
@@ -68,11 +68,15 @@ pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
     });
     let mut held: Vec<_> = sources.chain(claims).collect();
     held.sort_by(|a, b| {
-        let place =
-            |held: &HeldObject<'_>| (held.object.namespace.clone(), held.object.name.clone());
-        place(a)
-            .cmp(&place(b))
-            .then_with(|| a.object.cmp(&b.object))
+        let place = |held: &HeldObject<'_>| {
+            let source_first = held.object.kind != ObjectKind::ReplicationSource;
+            (
+                held.object.namespace.clone(),
+                held.object.name.clone(),
+                source_first,
+            )
+        };
+        place(a).cmp(&place(b))
     });
     held
 }
@@ -186,14 +190,19 @@ fn all_may_resume(
     let apps: HashSet<_> = planned
         .targets
         .iter()
-        .filter(|target| target.object.kind == ObjectKind::ReplicationSource)
         .filter_map(|target| {
-            let source = model
-                .sources
-                .get(&target.object.namespace, &target.object.name)?;
+            let object = &target.object;
+            // A source that is held through its claim alone counts by that claim.
+            if object.kind == ObjectKind::PersistentVolumeClaim {
+                return Some((&object.namespace, &object.name));
+            }
+            let source = model.sources.get(&object.namespace, &object.name)?;
             Some((&source.meta.namespace, source.claim.as_ref()?))
         })
         .collect();
     let run = apps.iter().filter(|app| running.contains(*app)).count();
     !apps.is_empty() && share.reached_by(run, apps.len())
 }
+
+#[cfg(test)]
+mod tests;
