@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
-use locksmith::demo::scenario::{Jam, playbook_jam};
+use locksmith::demo::scenario::{Jam, Outage, playbook_jam};
 use locksmith::demo::world::{Timings, World, WorldConfig};
 
 use crate::daemon::Daemon;
@@ -56,7 +56,7 @@ pub async fn jammed() -> Stage {
         .create(&Default::default(), &namespace)
         .await
         .unwrap();
-    let jam = playbook_jam(&world, false).await.unwrap();
+    let jam = playbook_jam(&world, Outage::Over).await.unwrap();
     Stage {
         testbed,
         world,
