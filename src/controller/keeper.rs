@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::recent::Recent;
 use super::{CONCURRENCY, Controller, ECHO};
 use crate::holds::{self, Due};
-use crate::kube_io::Tried;
+use crate::kube_io::{Tried, say};
 use crate::model::{ObjectKey, ObjectKind};
 
 /// Releases what is due, for as long as the process lives. No gate is asked.
@@ -87,6 +87,14 @@ async fn release(controller: &Controller, due: Vec<Released>, recent: &mut Recen
         let outcome = match &tried {
             Ok(Tried::Written) => {
                 tracing::info!(%object, why, "released");
+                say(
+                    controller.writer.client(),
+                    &object,
+                    "LocksmithReleased",
+                    why,
+                    false,
+                )
+                .await;
                 "written"
             }
             Ok(Tried::LeftAlone(_)) => "left_alone",

@@ -18,7 +18,8 @@ use kube::{Api, ResourceExt};
 
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
 use crate::config::Config;
-use crate::kube_io::{FIELD_MANAGER, Tried, WriteError, Writer, bounded, examine};
+use crate::gates;
+use crate::kube_io::{FIELD_MANAGER, Tried, WriteError, Writer, bounded, examine, say};
 use crate::metrics::{Own, StepOutcome};
 use crate::model::{Kind, ObjectKey};
 use crate::steps::{self, Facts, Intent, Move};
@@ -168,6 +169,15 @@ impl Controller {
                     recent.note(object.clone());
                     self.own.write(verb, object.kind.as_str(), "ok");
                     tracing::info!(run, verb, %object, "written");
+                    let message = format!("{verb} by Remediation {run}");
+                    say(
+                        self.writer.client(),
+                        object,
+                        event_reason(&intent),
+                        &message,
+                        false,
+                    )
+                    .await;
                 }
                 Ok(Tried::LeftAlone(why)) => {
                     self.own.write(verb, object.kind.as_str(), "left_alone");
@@ -205,7 +215,7 @@ impl Controller {
     ) -> Result<Remediation, WriteError> {
         let name = run.name_any();
         let term = self.writer.term()?;
-        self.tell(&name, run.status.as_ref(), &status);
+        let before = run.status.take();
         run.status = Some(RemediationStatus {
             term: Some(term.number),
             ..status
@@ -216,17 +226,22 @@ impl Controller {
             ..PostParams::default()
         };
         let call = api.replace_status(&name, &params, &run);
-        bounded(
+        let written = bounded(
             "record the status of",
             || format!("Remediation {name}"),
             call,
         )
-        .await
+        .await?;
+        self.tell(&written, before.as_ref()).await;
+        Ok(written)
     }
 
-    /// Says in log and metrics what a new status says.
-    fn tell(&self, name: &str, before: Option<&RemediationStatus>, after: &RemediationStatus) {
+    /// Says in log, metrics and Events what a new status says. Once it is written: before, it is not so yet.
+    async fn tell(&self, run: &Remediation, before: Option<&RemediationStatus>) {
+        let Some(after) = &run.status else { return };
+        let name = run.name_any();
         let known = before.map_or(&[][..], |before| &before.steps);
+        let client = self.writer.client();
         for (at, record) in after.steps.iter().enumerate() {
             let Some(finished) = record.finished_at else {
                 continue;
@@ -245,13 +260,34 @@ impl Controller {
             let took = Duration::try_from(finished.duration_since(record.started_at));
             self.own
                 .step_finished(record.step, outcome, took.unwrap_or_default());
-            let (step, outcome, message) =
-                (record.step.as_str(), outcome.as_str(), &record.message);
-            tracing::info!(run = name, step, outcome, detail = message, "step ended");
+            let (step, detail) = (record.step.as_str(), &record.message);
+            tracing::info!(
+                run = name,
+                step,
+                outcome = outcome.as_str(),
+                detail,
+                "step ended"
+            );
+            let failed = outcome == StepOutcome::Failed;
+            let reason = if failed {
+                "StepFailed"
+            } else {
+                "StepSucceeded"
+            };
+            say(client, run, reason, &format!("{step}: {detail}"), failed).await;
         }
         let phase = before.map_or(Phase::Pending, |before| before.phase);
         if phase != after.phase {
-            tracing::info!(run = name, from = ?phase, to = ?after.phase, detail = after.message, "run");
+            let (from, to, detail) = (phase, after.phase, &after.message);
+            tracing::info!(run = name, ?from, ?to, detail, "run");
+            let failed = matches!(to, Phase::Failed | Phase::Aborted);
+            say(client, run, &format!("{to:?}"), detail, failed).await;
+        }
+        let closed = gates::closed(&after.gates);
+        let known = before.and_then(|before| gates::closed(&before.gates));
+        if let Some(closed) = closed.filter(|closed| known.as_ref() != Some(closed)) {
+            tracing::info!(run = name, closed, "gates");
+            say(client, run, "GateClosed", &closed, false).await;
         }
     }
 }
@@ -261,6 +297,15 @@ fn verb(intent: &Intent) -> &'static str {
         Intent::Hold { .. } => "hold",
         Intent::Delete(_) | Intent::Replace(_) => "delete",
         Intent::Rollout { .. } => "restart",
+    }
+}
+
+fn event_reason(intent: &Intent) -> &'static str {
+    match intent {
+        Intent::Hold { .. } => "LocksmithHeld",
+        Intent::Delete(_) => "LocksmithDeleted",
+        Intent::Replace(_) => "LocksmithReplaced",
+        Intent::Rollout { .. } => "LocksmithRestarted",
     }
 }
 

@@ -5,11 +5,13 @@
 //! API server refuse it.
 
 mod client;
+mod events;
 mod evidence;
 mod examine;
 mod writer;
 
 pub use client::{CALL_TIMEOUT, bounded, writing};
+pub use events::say;
 pub use examine::examine;
 pub use writer::{Tried, Writer};
 

@@ -8,7 +8,7 @@
 
 use jiff::Timestamp;
 
-use super::{Facts, Move, Progress, Scene, step, verdict};
+use super::{Facts, Move, Progress, Scene, conditions, step, verdict};
 use crate::api::remediation::{
     Decision, HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
@@ -47,6 +47,7 @@ pub fn next(
         return moved;
     }
     engine.list_holds(&mut status);
+    conditions::set(&mut status, now);
     if run.status.as_ref() != Some(&status) {
         return Move::Record(Box::new(status));
     }

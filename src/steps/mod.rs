@@ -4,6 +4,7 @@
 //! that is killed anywhere leaves exactly that behind, and the next one goes on from it. An outcome is never
 //! taken from the answer to a write: it is seen in the model, as a fresh observation.
 
+mod conditions;
 mod delete_orphans;
 mod delete_snapshots;
 mod engine;
