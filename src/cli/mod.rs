@@ -3,9 +3,16 @@
 mod check_config;
 mod cluster;
 mod crd;
+mod decide;
 mod log;
+mod person;
+mod release;
+mod reset;
+mod runs;
 mod serve;
 mod status;
+mod table;
+mod words;
 
 pub use cluster::{ClusterArgs, ClusterError};
 pub use status::{Look, exit_code, render};
@@ -34,6 +41,15 @@ pub struct Cli {
 enum Command {
     Serve(serve::Args),
     Status(status::Args),
+    Runs(runs::Args),
+    /// Approve of the plan of a run that waits for it
+    Approve(decide::Args),
+    /// Reject the plan of a run: it ends, and nothing is done
+    Reject(decide::Args),
+    /// End a run: what it holds is released, nothing else is done
+    Abort(decide::Args),
+    Release(release::Args),
+    Reset(reset::Args),
     CheckConfig(check_config::Args),
     Crd(crd::Args),
 }
@@ -43,6 +59,12 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Runs(args) => runs::run(args).await,
+        Command::Approve(args) => decide::approve(args).await,
+        Command::Reject(args) => decide::reject(args).await,
+        Command::Abort(args) => decide::abort(args).await,
+        Command::Release(args) => release::run(args).await,
+        Command::Reset(args) => reset::run(args).await,
         Command::CheckConfig(args) => Ok(check_config::run(&args)),
         Command::Crd(args) => crd::run(&args),
     };

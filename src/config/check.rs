@@ -14,6 +14,16 @@ pub fn faults(config: &Config) -> Vec<String> {
     if steps.suspend_sources.deadline <= steps.suspend_sources.quiet_period {
         faults.push("steps.suspendSources.deadline: must be longer than quietPeriod".to_owned());
     }
+    if config.remediation.keep == 0 {
+        faults.push(
+            "remediation.keep: must be at least 1, as gates count from the runs that are kept"
+                .to_owned(),
+        );
+    }
+    if config.remediation.keep_for < config.gates.budgets.within {
+        faults
+            .push("remediation.keepFor: must not be shorter than gates.budgets.within".to_owned());
+    }
     if !config.gates.promql.is_empty() && config.prometheus.url.is_none() {
         faults.push("gates.promql: needs prometheus.url to ask".to_owned());
     }

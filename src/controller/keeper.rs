@@ -6,6 +6,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::recent::Recent;
+use super::retention;
 use super::{CONCURRENCY, Controller, ECHO};
 use crate::holds::{self, Due};
 use crate::kube_io::{Tried, say};
@@ -31,6 +32,28 @@ pub async fn keep(controller: Controller) {
         }
         let due = at_once.into_iter().chain(batch).collect();
         release(&controller, due, &mut recent).await;
+        retire(&controller, &mut recent).await;
+    }
+}
+
+/// Removes Remediations that need not be kept.
+async fn retire(controller: &Controller, recent: &mut Recent) {
+    if controller.writer.term().is_err() {
+        return;
+    }
+    let settings = &controller.config.remediation;
+    let surplus = controller
+        .store
+        .read(|model| retention::surplus(model, settings, Timestamp::now()));
+    for run in surplus
+        .into_iter()
+        .filter(|run| recent.is_news(run))
+        .collect::<Vec<_>>()
+    {
+        match controller.writer.remove_run(&run).await {
+            Ok(_) => recent.note(run),
+            Err(error) => tracing::warn!(%run, %error, "not removed; will be tried again"),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod keeper;
 mod recent;
+mod retention;
 
 pub use keeper::keep;
 

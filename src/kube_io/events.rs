@@ -36,6 +36,7 @@ impl Regarding for ObjectKey {
             }
             ObjectKind::ReplicationSource => "volsync.backube/v1alpha1",
             ObjectKind::Deployment => "apps/v1",
+            ObjectKind::Remediation => "locksmith.dev/v1alpha1",
         };
         ObjectReference {
             api_version: Some(api_version.to_owned()),

@@ -8,11 +8,13 @@ mod client;
 mod events;
 mod evidence;
 mod examine;
+mod release;
 mod writer;
 
 pub use client::{CALL_TIMEOUT, bounded, writing};
 pub use events::say;
 pub use examine::examine;
+pub use release::{held, release};
 pub use writer::{Tried, Writer};
 
 /// Name under which this program's fields are kept (`metadata.managedFields`) and its requests logged.

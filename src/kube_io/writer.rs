@@ -5,14 +5,13 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{
-    DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective,
-};
-use kube::core::ApiResource;
+use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
-use super::{FIELD_MANAGER, WriteError, bounded};
+use super::release::switchable;
+use super::{WriteError, bounded, release};
+use crate::api::remediation::Remediation;
 use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::ReplicationSource;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
@@ -106,16 +105,7 @@ impl Writer {
 
     /// Releases the hold the object carries, if it still does.
     pub async fn release(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
-        let Some(resource) = switchable(object.kind) else {
-            return Ok(Tried::LeftAlone("has no switch".to_owned()));
-        };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &object.namespace, &resource);
-        let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-        match live.and_then(|live| Hold::release(&json!(live))) {
-            None => Ok(Tried::LeftAlone("is not held".to_owned())),
-            Some(patch) => self.patch(&api, "release", object, &patch).await,
-        }
+        release::release(&self.client, object, || self.term().map(drop)).await
     }
 
     async fn delete_snapshot(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
@@ -162,6 +152,15 @@ impl Writer {
             ));
         }
         self.delete(&api, object, &live.metadata).await
+    }
+
+    /// Deletes a Remediation that is over.
+    pub async fn remove_run(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
+        let api: Api<Remediation> = Api::namespaced(self.client.clone(), &object.namespace);
+        match self.same(&api, object).await? {
+            Ok(live) => self.delete(&api, object, &live.metadata).await,
+            Err(left) => Ok(left),
+        }
     }
 
     async fn delete_pod(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
@@ -242,16 +241,8 @@ impl Writer {
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            field_validation: Some(ValidationDirective::Strict),
-            ..PatchParams::default()
-        };
-        let patch = Patch::Merge(patch);
         self.term()?;
-        let call = api.patch(&object.name, &params, &patch);
-        bounded(verb, || object.to_string(), call).await?;
-        Ok(Tried::Written)
+        release::merge(api, verb, object, patch).await
     }
 
     async fn delete<K>(
@@ -278,17 +269,5 @@ impl Writer {
         )
         .await?;
         Ok(Tried::Written)
-    }
-}
-
-/// The resource of a kind that holds can be on.
-fn switchable(kind: ObjectKind) -> Option<ApiResource> {
-    fn of<K: Resource<DynamicType = ()>>() -> ApiResource {
-        ApiResource::erase::<K>(&())
-    }
-    match kind {
-        ObjectKind::ReplicationSource => Some(of::<ReplicationSource>()),
-        ObjectKind::PersistentVolumeClaim => Some(of::<PersistentVolumeClaim>()),
-        _ => None,
     }
 }

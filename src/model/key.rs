@@ -61,6 +61,8 @@ pub enum ObjectKind {
     Deployment,
     /// `v1` Pod.
     Pod,
+    /// `locksmith.dev/v1alpha1` Remediation.
+    Remediation,
 }
 
 impl ObjectKind {
@@ -74,6 +76,7 @@ impl ObjectKind {
             Self::ReplicationSource => "ReplicationSource",
             Self::Deployment => "Deployment",
             Self::Pod => "Pod",
+            Self::Remediation => "Remediation",
         }
     }
 }

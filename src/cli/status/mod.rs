@@ -1,10 +1,8 @@
 //! `locksmith status`: one look at a cluster, told in a terminal or as JSON. Needs no daemon, and writes nothing.
 
 mod render;
-mod table;
 #[cfg(test)]
 mod tests;
-mod words;
 
 pub use render::{Look, render};
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use super::table::{self, Column};
-use super::words;
+use super::super::table::{self, Column};
+use super::super::words;
 use crate::findings::{Finding, What};
 use crate::model::Reading;
 use crate::storage;

@@ -66,6 +66,7 @@ pub fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::ReplicationSource => "replicationsource",
         ObjectKind::Deployment => "deploy",
         ObjectKind::Pod => "pod",
+        ObjectKind::Remediation => "remediation",
     }
 }
 

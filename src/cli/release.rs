@@ -1,0 +1,58 @@
+//! `locksmith release`: switches on again what was switched off, with or without a daemon.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::{ClusterArgs, FAILED};
+use crate::kube_io::{self, Tried};
+
+/// Release what locksmith holds
+///
+/// Works without the daemon, and is what an uninstall calls. Only what carries locksmith's mark is touched, and each switch
+/// goes back to what it was before. Exits with 2 when something could not be released.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Everything in all namespaces
+    #[arg(long, conflicts_with_all = ["namespace", "names"])]
+    all: bool,
+    /// Only in this namespace
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Only sources or claims of these names
+    names: Vec<String>,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if !args.all && args.namespace.is_none() {
+        bail!("release what? Say --all, or -n NAMESPACE with or without names");
+    }
+    let client = args.cluster.client().await?;
+    let mut held = kube_io::held(&client, args.namespace.as_deref()).await?;
+    held.retain(|(object, _)| {
+        args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)
+    });
+    if held.is_empty() {
+        anstream::println!("nothing is held");
+    }
+    let mut failed = 0;
+    for (object, hold) in held {
+        match kube_io::release(&client, &object, || Ok(())).await {
+            Ok(Tried::Written) => {
+                anstream::println!("released {object}, held by {}", hold.run.name);
+            }
+            Ok(Tried::LeftAlone(why)) => anstream::println!("left alone {object}: {why}"),
+            Err(error) => {
+                failed += 1;
+                anstream::eprintln!("error: {error}");
+            }
+        }
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}

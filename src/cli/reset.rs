@@ -1,0 +1,45 @@
+//! `locksmith reset`: closes the circuit breaker again.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{ClusterArgs, person};
+use crate::gates::RESET_ANNOTATION;
+
+/// Let runs begin again after several have failed
+///
+/// Marks the last run that failed: it and those before it count no more.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Namespace of the Remediations, where several have some
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = args.cluster.client().await?;
+    let runs = person::runs(&client, args.namespace.as_deref()).await?;
+    let finished = |run: &crate::api::remediation::Remediation| {
+        let status = run.status.as_ref()?;
+        status.started_at.and(status.finished_at)
+    };
+    let Some(last) = runs
+        .iter()
+        .filter(|run| finished(run).is_some())
+        .max_by_key(|run| finished(run))
+    else {
+        anstream::println!("no run has failed");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let by = person::name(&client).await.unwrap_or_default();
+    let mark = format!("{} {by}", Timestamp::now());
+    let patch = json!({ "metadata": { "annotations": { RESET_ANNOTATION: mark.trim() } } });
+    person::change(&client, last, patch).await?;
+    anstream::println!("reset: failures up to {} count no more", last.name_any());
+    Ok(ExitCode::SUCCESS)
+}

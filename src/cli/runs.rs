@@ -1,0 +1,77 @@
+//! `locksmith runs`: every Remediation, a line each.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::table::{Column, lines};
+use super::words::span;
+use super::{ClusterArgs, person};
+
+/// List the runs, newest first
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Only this namespace
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// All namespaces, as without -n
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+    /// How to tell it
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Output {
+    /// At most 80 columns
+    #[default]
+    Table,
+    /// As many as it takes
+    Wide,
+    /// The Remediations themselves
+    Json,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = args.cluster.client().await?;
+    let runs = person::runs(&client, args.namespace.as_deref()).await?;
+    if matches!(args.output, Output::Json) {
+        anstream::println!("{}", serde_json::to_string_pretty(&runs)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if runs.is_empty() {
+        anstream::println!("no runs");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = Timestamp::now();
+    let rows = runs.iter().map(|run| {
+        let status = run.status.clone().unwrap_or_default();
+        let created = run.creation_timestamp().map_or(now, |at| at.0);
+        vec![
+            run.name_any(),
+            format!("{:?}", status.phase),
+            status.held.to_string(),
+            span(created, now),
+            status.message,
+        ]
+    });
+    let columns = [
+        Column::Text("NAME"),
+        Column::Text("PHASE"),
+        Column::Number("HELD"),
+        Column::Number("AGE"),
+        Column::Text("MESSAGE"),
+    ];
+    for line in lines(
+        &columns,
+        rows.collect(),
+        matches!(args.output, Output::Wide),
+    ) {
+        anstream::println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
