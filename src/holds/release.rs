@@ -43,6 +43,8 @@ pub enum Due {
     InTurn(&'static str),
     /// Not yet; this is what it waits for.
     Waits(&'static str),
+    /// Not yet: as far as the model shows, its run is still at work.
+    AtWork,
 }
 
 /// Everything held, by namespace and name, a source before the claim of that name.
@@ -140,7 +142,7 @@ fn judge(
     }
     let resuming = status.step == Some(StepName::ResumeSources) || status.phase.finished();
     if !resuming {
-        return Due::Waits("its run to resume it");
+        return Due::AtWork;
     }
     if all_may_resume(model, &status, running, policy) {
         return Due::InTurn("enough apps run");

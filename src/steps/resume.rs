@@ -16,7 +16,8 @@ impl Step for ResumeSources {
                 continue;
             }
             match when {
-                Due::Now(_) | Due::InTurn(_) => due += 1,
+                // The model may not show yet that this run has come to its resume.
+                Due::Now(_) | Due::InTurn(_) | Due::AtWork => due += 1,
                 Due::Waits(what) => {
                     waiting += usize::from(held.object.kind == ObjectKind::ReplicationSource);
                     left.push(LeftRecord {

@@ -1,1 +1,6 @@
+//! Runs from end to end, against a cluster in memory and a clock of its own.
 
+mod chaos;
+mod playbook;
+mod sim;
+mod trouble;

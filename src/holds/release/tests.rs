@@ -113,8 +113,8 @@ fn the_deadline_wins_whatever_else_is(#[case] world: World) {
     world().reading(Kind::Remediations, Reading::Failing("403".to_owned())),
     Due::Waits("the Remediations to be listed")
 )]
-#[case::waiting(world().with(run("r")), Due::Waits("its run to resume it"))]
-#[case::at_work(world().with(run_in("r", Phase::Running)), Due::Waits("its run to resume it"))]
+#[case::waiting(world().with(run("r")), Due::AtWork)]
+#[case::at_work(world().with(run_in("r", Phase::Running)), Due::AtWork)]
 #[case::failed(world().with(run_in("r", Phase::Failed)), Due::InTurn("its run has ended without success"))]
 #[case::aborted(world().with(run_in("r", Phase::Aborted)), Due::InTurn("its run has ended without success"))]
 #[case::planned(world().with(run_in("r", Phase::Planned)), Due::InTurn("its run has ended without success"))]
@@ -123,7 +123,7 @@ fn the_deadline_wins_whatever_else_is(#[case] world: World) {
     world().with(failed_at(1, 1)),
     Due::InTurn("its run has ended without success")
 )]
-#[case::at_its_second_time_round(world().with(failed_at(1, 2)), Due::Waits("its run to resume it"))]
+#[case::at_its_second_time_round(world().with(failed_at(1, 2)), Due::AtWork)]
 #[case::resuming(world().with(resuming()), Due::Waits("its app to run"))]
 #[case::succeeded(world().with(run_in("r", Phase::Succeeded)), Due::Waits("its app to run"))]
 fn a_hold_whose_run_is(#[case] world: World, #[case] expected: Due) {
@@ -269,7 +269,7 @@ fn a_hold_that_was_taken_over_is_its_new_runs() {
         .with(source)
         .with(run_in("r", Phase::Failed))
         .with(run_in("later", Phase::Running));
-    assert_eq!(only(&world, RUNNING, 0), Due::Waits("its run to resume it"));
+    assert_eq!(only(&world, RUNNING, 0), Due::AtWork);
 }
 
 #[test]
