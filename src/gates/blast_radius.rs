@@ -15,6 +15,10 @@ impl Gate for BlastRadius {
         "blastRadius"
     }
 
+    fn of_plan(&self) -> bool {
+        true
+    }
+
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let closed = |reason| Verdict::Closed {
             reason,

@@ -74,6 +74,10 @@ pub trait Gate: Sync {
     fn standing(&self) -> bool {
         false
     }
+    /// Whether it judges the plan, and so is asked again of each new one.
+    fn of_plan(&self) -> bool {
+        false
+    }
     /// Whether the run may go on.
     fn judge(&self, situation: &Situation<'_>) -> Verdict;
 }
@@ -108,6 +112,15 @@ pub fn judge_standing(situation: &Situation<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
         .filter(|gate| gate.standing())
+        .map(|gate| record(*gate, situation))
+        .collect()
+}
+
+/// What the gates say of another plan of a run that has begun.
+pub fn judge_plan(situation: &Situation<'_>) -> Vec<GateRecord> {
+    GATES
+        .iter()
+        .filter(|gate| gate.standing() || gate.of_plan())
         .map(|gate| record(*gate, situation))
         .collect()
 }

@@ -11,6 +11,10 @@ impl Gate for Snapshotter {
         "snapshotter"
     }
 
+    fn of_plan(&self) -> bool {
+        true
+    }
+
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let driver = &situation.run.spec.driver;
         let unserved = situation.findings.iter().any(|finding| {

@@ -6,6 +6,8 @@
 //!    └─ mode plan ──► Planned           └─ locks found after the verification: a new plan, next attempt
 //! ```
 
+mod round;
+
 use jiff::Timestamp;
 
 use super::{Facts, Move, Progress, Scene, conditions, step, verdict};
@@ -13,10 +15,10 @@ use crate::api::remediation::{
     Decision, HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
 use crate::config::{Config, Mode, Playbook};
-use crate::findings::{Finding, What};
+use crate::findings::Finding;
 use crate::gates::{self, Situation};
 use crate::holds::{self, Due, RunRef};
-use crate::model::{Model, ObjectKind, Sym, Uid};
+use crate::model::{Model, ObjectKind, SourceSchema, Sym, Uid};
 use crate::plan::{self, Plan, StepName};
 
 /// What is to be done next about `run`.
@@ -99,11 +101,9 @@ impl Engine<'_> {
                 return self.give_up_late(status);
             }
         };
-        if status
-            .plan
-            .as_ref()
-            .is_none_or(|known| known.hash != plan.hash)
-        {
+        // What is spared is no part of the hash, and the verdict asks for it.
+        let known = status.plan.as_ref();
+        if known.is_none_or(|known| known.steps != plan.steps) {
             status.plan = Some(plan);
         }
         if let Some(by) = self.rejected(status) {
@@ -166,7 +166,8 @@ impl Engine<'_> {
 
     /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
     fn observed(&self) -> bool {
-        self.model.freshness.doubts().next().is_none()
+        self.model.source_schema != SourceSchema::Unknown
+            && self.model.freshness.doubts().next().is_none()
     }
 
     fn situation<'s>(
@@ -226,12 +227,20 @@ impl Engine<'_> {
         if !undoing {
             let situation = self.situation(Some(&plan), status);
             let gates = gates::judge_standing(&situation);
-            if let Some(closed) = gates::closed(&gates) {
-                status.message = format!("{} waits: {closed}", name.as_str());
-                gates::merge(&mut status.gates, gates);
-                return Some(Effect::Wait(None));
-            }
+            let closed = gates::closed(&gates);
             gates::merge(&mut status.gates, gates);
+            if let Some(closed) = closed {
+                let patience = self.config.gates.give_up_after.signed();
+                let end = status.steps[at].started_at.checked_add(patience);
+                let end = end.unwrap_or(self.now);
+                if self.now >= end {
+                    self.fail_step(status, at, format!("gave up waiting: {closed}"));
+                    return None;
+                }
+                status.message = format!("{} waits: {closed}", name.as_str());
+                return Some(Effect::Wait(Some(end)));
+            }
+            status.message = under_way(name);
         }
         let Some(planned) = plan.step(name) else {
             self.fail_step(status, at, "is not in the plan".to_owned());
@@ -289,6 +298,11 @@ impl Engine<'_> {
             self.finish(status, phase, message);
             return None;
         }
+        if self.run.spec.abort {
+            let message = "aborted by a person before it was verified".to_owned();
+            self.finish(status, Phase::Aborted, message);
+            return None;
+        }
         let ended = status
             .steps
             .last()
@@ -322,41 +336,6 @@ impl Engine<'_> {
             }
         }
         None
-    }
-
-    /// Whether the playbook goes round again: locks are still found, and it may.
-    fn goes_round(&self, status: &RemediationStatus) -> bool {
-        let attempts = self
-            .config
-            .playbooks
-            .0
-            .get(&self.run.spec.playbook)
-            .map_or(1, |p| p.attempts);
-        status.attempt < attempts
-            && self.findings.iter().any(|finding| {
-                matches!(finding.what, What::OperationLock(_))
-                    && finding.driver.as_ref() == Some(&self.run.spec.driver)
-            })
-    }
-
-    /// A new plan, and the first step again; what is held stays held.
-    fn go_round(&self, status: &mut RemediationStatus, at: usize, message: &str) {
-        let made = self
-            .config
-            .playbooks
-            .0
-            .get(&self.run.spec.playbook)
-            .ok_or_else(|| "its playbook is gone".to_owned())
-            .and_then(|playbook| self.plan(playbook));
-        match made {
-            Ok(plan) => {
-                self.end(&mut status.steps[at], StepPhase::Failed, message.to_owned());
-                status.plan = Some(plan);
-                status.attempt += 1;
-                self.start_next(status);
-            }
-            Err(why) => self.fail_step(status, at, format!("{message}; cannot plan again: {why}")),
-        }
     }
 
     fn fail_step(&self, status: &mut RemediationStatus, at: usize, message: String) {
@@ -405,7 +384,7 @@ impl Engine<'_> {
             });
             if !skip {
                 status.step = Some(planned.step);
-                status.message = format!("{} under way", planned.step.as_str());
+                status.message = under_way(planned.step);
                 return;
             }
             done += 1;
@@ -446,6 +425,10 @@ impl Engine<'_> {
 
 /// How often a verification that has not passed is read again: its log tails are no part of the model.
 const RECHECK: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+
+fn under_way(step: StepName) -> String {
+    format!("{} under way", step.as_str())
+}
 
 /// The step under way.
 fn current(status: &RemediationStatus) -> Option<usize> {

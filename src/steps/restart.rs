@@ -54,6 +54,11 @@ impl Step for RestartProvisioner {
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let asked = deployment.restarted_by.as_deref() == Some(&*token);
             match (asked, scene.record.acted_at) {
+                (false, None) if scene.overdue(within) => {
+                    return Progress::Failed(format!(
+                        "failed to ask for a rollout of {planned} within {within}"
+                    ));
+                }
                 (false, None) => {
                     return Progress::Act(vec![Intent::Rollout {
                         object: rollout.object.clone(),
@@ -130,19 +135,11 @@ fn missing(
     if !old_pods.is_empty() {
         return Some(format!("{} did not go", some(old_pods.iter().copied())));
     }
-    let names: HashSet<_> = scene
-        .planned
-        .targets
-        .iter()
-        .map(|target| &target.object.name)
-        .collect();
-    let leases = leases(scene);
+    let leases = leases(scene, deployment);
     for lease in &leases {
-        let taken = lease.held(scene.now)
-            && lease
-                .holder
-                .as_ref()
-                .is_some_and(|holder| !names.contains(holder));
+        // By pod, not by name: a holder's name may be cut, and an old holder's lease outlives its pod.
+        let holder = scene.model.holder(lease);
+        let taken = lease.held(scene.now) && holder.is_some_and(|pod| !old.contains(&pod.meta.uid));
         if !taken {
             return Some(format!(
                 "nobody took over the lease {}/{}",
@@ -170,13 +167,15 @@ fn driver<'a>(scene: &'a Scene<'_>) -> &'a str {
     scene.status.plan.as_ref().map_or("", |plan| &plan.driver)
 }
 
-fn leases<'a>(scene: &'a Scene<'_>) -> Vec<&'a Lease> {
+/// The leases of the driver's sidecars, which are where their pods are.
+fn leases<'a>(scene: &'a Scene<'_>, deployment: &Deployment) -> Vec<&'a Lease> {
     let (provisioner, snapshotter) = lease_names(driver(scene));
     let names = [provisioner.as_str(), snapshotter.as_str()];
     scene
         .model
         .leases
         .iter()
+        .filter(|lease| lease.namespace == deployment.meta.namespace)
         .filter(|lease| names.contains(&&*lease.name))
         .collect()
 }

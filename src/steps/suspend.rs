@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Facts, Intent, Progress, Scene, Step, count, gone, some};
-use crate::api::remediation::{LeftRecord, StepRecord};
+use crate::api::remediation::{LeftRecord, Phase, StepRecord};
 use crate::holds::{Hold, Switch};
 use crate::model::{Model, ObjectKey, ObjectKind, Uid};
 use crate::plan::{Action, Target};
@@ -196,18 +196,28 @@ fn standing(scene: &Scene<'_>, target: &Target) -> Standing {
     if meta.uid != object.uid {
         return Standing::Left(gone(object, Some(&meta.uid)));
     }
+    let left = |why: &str| {
+        Standing::Left(LeftRecord {
+            object: object.clone(),
+            why: why.to_owned(),
+        })
+    };
     match hold {
-        Some(hold) if hold.run == *scene.run => Standing::Held,
-        None if off => Standing::Left(LeftRecord {
-            object: object.clone(),
-            why: "switched off by somebody else meanwhile".to_owned(),
-        }),
+        Some(hold) if hold.run == *scene.run && off => Standing::Held,
+        Some(hold) if hold.run == *scene.run => left("switched on again by somebody else"),
+        Some(hold) if at_work(model, hold) => left("held by another run, which is at work"),
+        _ if model.opted_out(meta) => left("opted out by label"),
+        None if off => left("switched off by somebody else meanwhile"),
         // A person released it during the run: it is theirs now.
-        None if scene.record.acted_at.is_some() => Standing::Left(LeftRecord {
-            object: object.clone(),
-            why: "released by somebody else during the run".to_owned(),
-        }),
+        None if scene.record.acted_at.is_some() => left("released by somebody else during the run"),
         // An earlier run's hold is taken over.
         Some(_) | None => Standing::Open(switch),
     }
+}
+
+/// Whether the run that took the hold is still at work: two runs would take it from each other without end.
+fn at_work(model: &Model, hold: &Hold) -> bool {
+    let run = model.runs.iter().find(|run| run.meta.uid == hold.run.uid);
+    run.and_then(|run| run.object.status.as_ref())
+        .is_some_and(|status| status.phase == Phase::Running)
 }

@@ -1,1 +1,8 @@
+//! Runs from end to end, against a cluster in memory and a clock of its own.
 
+mod chaos;
+mod moments;
+mod playbook;
+mod sim;
+mod trouble;
+mod verdict;

@@ -6,7 +6,7 @@ use super::{Facts, some};
 use crate::api::remediation::{CheckRecord, RemediationStatus};
 use crate::config::Config;
 use crate::findings::{Finding, What};
-use crate::model::records::ClaimPhase;
+use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot};
 use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
 use crate::plan::{Plan, StepName};
 
@@ -71,7 +71,28 @@ fn waits(model: &Model, key: &LockKey) -> bool {
             .find(|snapshot| snapshot.meta.uid == uid);
         return snapshot.is_some_and(|snapshot| snapshot.ready != Some(true));
     }
-    true
+    let of_key = |content: &&Content| {
+        let handles = [&content.handle, &content.volume_handle];
+        handles.into_iter().flatten().any(|handle| *handle == key.0)
+    };
+    let mut contents = model.contents.iter().filter(of_key).peekable();
+    contents.peek().is_none() || contents.any(|content| holds_up(model, content))
+}
+
+/// Whether something waits for the driver to be done with this content: its snapshot, its deletion or a restore.
+fn holds_up(model: &Model, content: &Content) -> bool {
+    let of_content = |snapshot: &&Snapshot| content.snapshot.as_ref() == Some(&snapshot.meta.uid);
+    let Some(snapshot) = model.snapshots.iter().find(of_content) else {
+        return true;
+    };
+    let restores = |claim: &Claim| {
+        claim.phase == ClaimPhase::Pending
+            && claim.meta.namespace == snapshot.meta.namespace
+            && claim.data_source == Some(DataSource::Snapshot(snapshot.meta.name.clone()))
+    };
+    content.meta.deleting.is_some()
+        || snapshot.ready != Some(true)
+        || model.claims.iter().any(restores)
 }
 
 fn no_failed_snapshots(

@@ -18,6 +18,10 @@ impl Step for VerifyProvisioning {
                     left.push(gone(object, Some(&claim.meta.uid)));
                 }
                 Some(claim) if claim.phase == ClaimPhase::Bound => bound += 1,
+                Some(claim) if claim.meta.deleting.is_some() => left.push(LeftRecord {
+                    object: object.clone(),
+                    why: "is being deleted".to_owned(),
+                }),
                 Some(_) => waiting.push(object),
             }
         }

@@ -1,0 +1,115 @@
+//! Whether the playbook goes round again, and what the next time round is about.
+
+use std::collections::HashSet;
+
+use super::Engine;
+use crate::api::remediation::{RemediationStatus, StepPhase};
+use crate::findings::What;
+use crate::gates;
+use crate::holds;
+use crate::model::{ObjectKey, Sym, Uid};
+use crate::plan::{Plan, Spared, StepName};
+
+impl Engine<'_> {
+    /// Whether the playbook goes round again: locks are still found, and it may.
+    pub(super) fn goes_round(&self, status: &RemediationStatus) -> bool {
+        let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
+        let attempts = playbook.map_or(1, |playbook| playbook.attempts);
+        let locked = || {
+            self.findings.iter().any(|finding| {
+                matches!(finding.what, What::OperationLock(_))
+                    && finding.driver.as_ref() == Some(&self.run.spec.driver)
+            })
+        };
+        status.attempt < attempts && (locked() || self.refuses_a_restore(status))
+    }
+
+    /// Whether the present leader refuses a claim that is awaited. It leads for hardly longer than a claim may take
+    /// to be Bound, so that these refusals alone are never yet long enough to be a finding.
+    fn refuses_a_restore(&self, status: &RemediationStatus) -> bool {
+        let awaited = status
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.step(StepName::VerifyProvisioning));
+        let mut claims: HashSet<Uid> = HashSet::new();
+        for target in awaited.into_iter().flat_map(|step| &step.targets) {
+            let object = &target.object;
+            claims.insert(object.uid.clone());
+            let prime = Sym::from(format!("vs-prime-{}", object.uid));
+            let prime = self.model.claims.get(&object.namespace, &prime);
+            claims.extend(prime.map(|prime| prime.meta.uid.clone()));
+        }
+        let driver = &self.run.spec.driver;
+        let provisioner = self.model.provisioner(driver);
+        let acquired = provisioner.and_then(|provisioner| provisioner.acquired());
+        self.model.refusals.iter().any(|(of, key, seen)| {
+            of == driver
+                && key.claim().is_some_and(|claim| claims.contains(&claim))
+                && seen.values().any(|seen| {
+                    seen.goes_on(self.now) && acquired.is_none_or(|acquired| seen.last >= acquired)
+                })
+        })
+    }
+
+    /// A new plan, and the first step again; what is held stays held.
+    pub(super) fn go_round(&self, status: &mut RemediationStatus, at: usize, message: &str) {
+        let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
+        let made = playbook
+            .ok_or_else(|| "its playbook is gone".to_owned())
+            .and_then(|playbook| self.plan(playbook))
+            .map(|plan| self.without_what_was_let_go(plan, status));
+        let plan = match made {
+            Ok(plan) => plan,
+            Err(why) => {
+                self.fail_step(status, at, format!("{message}; cannot plan again: {why}"));
+                return;
+            }
+        };
+        let gates = gates::judge_plan(&self.situation(Some(&plan), status));
+        let closed = gates::closed(&gates);
+        gates::merge(&mut status.gates, gates);
+        if let Some(closed) = closed {
+            let message = format!("{message}; may not go round again: {closed}");
+            self.fail_step(status, at, message);
+            return;
+        }
+        self.end(&mut status.steps[at], StepPhase::Failed, message.to_owned());
+        status.plan = Some(plan);
+        status.attempt += 1;
+        self.start_next(status);
+    }
+
+    /// What the run was to hold and does not hold by now, somebody has let go: it is theirs.
+    fn without_what_was_let_go(&self, plan: Plan, status: &RemediationStatus) -> Plan {
+        let before = status
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.step(StepName::SuspendSources));
+        let held: HashSet<ObjectKey> = holds::held_objects(self.model)
+            .into_iter()
+            .filter(|held| held.hold.run == self.id)
+            .map(|held| held.object)
+            .collect();
+        let let_go: HashSet<&ObjectKey> = before
+            .into_iter()
+            .flat_map(|step| &step.targets)
+            .map(|target| &target.object)
+            .filter(|object| !held.contains(object))
+            .collect();
+        let mut steps = plan.steps;
+        for step in &mut steps {
+            if step.step != StepName::SuspendSources {
+                continue;
+            }
+            let (gone, kept) = std::mem::take(&mut step.targets)
+                .into_iter()
+                .partition(|target| let_go.contains(&target.object));
+            step.targets = kept;
+            step.spared.extend(gone.into_iter().map(|target| Spared {
+                object: target.object,
+                why: "released by somebody else during the run".to_owned(),
+            }));
+        }
+        Plan::new(plan.driver, steps, self.now)
+    }
+}

@@ -1,0 +1,197 @@
+//! Single questions: this status, this cluster; what next?
+
+use rstest::rstest;
+
+use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase, StepRecord};
+use crate::config::{Config, Mode};
+use crate::model::fixture::*;
+use crate::model::records::Lease;
+use crate::model::{Change, SourceSchema};
+use crate::plan::{self, StepName};
+use crate::steps::{Intent, Move, next};
+
+fn act() -> Config {
+    Config {
+        mode: Mode::Act,
+        ..Config::default()
+    }
+}
+
+/// What comes next at 02:00.
+fn ask(run: &Remediation, world: &World) -> Move {
+    let config = act();
+    let findings = world.found(&config, at(0));
+    next(run, &world.0, &findings, &config, None, at(0))
+}
+
+fn recorded_status(moved: Move) -> RemediationStatus {
+    match moved {
+        Move::Record(status) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A run that has been at this step for a minute, with the plan the world before asks for.
+fn at_step(step: StepName, before: &World) -> Remediation {
+    let config = act();
+    let playbook = &config.playbooks.0["csi-operation-locks"];
+    let findings = before.found(&config, at(-1));
+    let plan = plan::make(
+        &before.0,
+        &findings,
+        playbook,
+        &DRIVER.into(),
+        &config,
+        at(-1),
+    )
+    .unwrap();
+    let record = StepRecord {
+        step,
+        attempt: 1,
+        phase: StepPhase::Started,
+        started_at: at(-1),
+        finished_at: None,
+        acted_at: None,
+        quiet_since: None,
+        known: None,
+        message: String::new(),
+        left: Vec::new(),
+    };
+    let mut run = run("r");
+    run.status = Some(RemediationStatus {
+        phase: Phase::Running,
+        attempt: 1,
+        step: Some(step),
+        plan: Some(plan),
+        steps: vec![record],
+        ..RemediationStatus::default()
+    });
+    run
+}
+
+#[test]
+fn a_schema_that_is_still_being_read_is_waited_for() {
+    let world = World::jam().with(Change::SourceSchema(SourceSchema::Unknown));
+    let status = recorded_status(ask(&run("r"), &world));
+    assert_eq!(status.phase, Phase::Pending);
+    assert_eq!(
+        status.message,
+        "the schema of the ReplicationSource CRD has not been read yet"
+    );
+}
+
+#[rstest]
+#[case::no_field_to_hold_by(World::jam().with(Change::SourceSchema(SourceSchema::Neither)), "no field with which")]
+#[case::no_provisioner(World::empty().with(namespace("locksmith")), "found no Deployment")]
+fn what_cannot_be_planned_ends_the_run_before_it_does_anything(
+    #[case] world: World,
+    #[case] why: &str,
+) {
+    let status = recorded_status(ask(&run("r"), &world));
+    assert_eq!((status.phase, status.started_at), (Phase::Failed, None));
+    assert!(status.message.contains(why), "{}", status.message);
+}
+
+#[test]
+fn an_unknown_playbook_ends_the_run() {
+    let mut run = run("r");
+    run.spec.playbook = "gone".to_owned();
+    let status = recorded_status(ask(&run, &World::jam()));
+    assert_eq!(status.message, "there is no playbook called gone");
+}
+
+#[rstest]
+#[case::at_work(run_in("other", Phase::Running), false)]
+#[case::over(run_in("other", Phase::Failed), true)]
+#[case::not_begun(run("other"), true)]
+fn a_hold_is_taken_over_from_a_run_that_is(#[case] other: Remediation, #[case] taken_over: bool) {
+    let world = World::rook()
+        .with(claim("media", "a").pending().created(at(-30)))
+        .with(source("media", "a").held_by("other", at(60)).direct())
+        .with(other);
+    let run = at_step(StepName::SuspendSources, &world);
+    let moved = ask(&run, &world);
+    if taken_over {
+        let Move::Act(intents) = moved else {
+            panic!("{moved:?}")
+        };
+        assert!(matches!(&intents[..], [Intent::Hold { hold, .. }] if hold.run == run_ref("r")));
+    } else {
+        let left = &recorded_status(moved).steps[0].left;
+        assert_eq!(left[0].why, "held by another run, which is at work");
+    }
+}
+
+/// Long enough that the holder of a lease is cut short.
+const LONG: &str = "rook-ceph-external.cephfs.csi.ceph.com-ctrlplugin";
+
+fn leases(holder: &str) -> [Lease; 2] {
+    let holder = &holder[..holder.len().min(63)];
+    [
+        lease(LEASE, holder, at(-30)),
+        lease(SNAPSHOTTER_LEASE, holder, at(-30)),
+    ]
+}
+
+/// The pods of a Deployment with this template hash, and leases held by this one.
+fn served(name: &str, hash: &str, holder: &str) -> World {
+    let [provisioner, snapshotter] = leases(holder);
+    let others = World::jam().with(provisioner).with(snapshotter);
+    let gone = ["leadr", "stdby"].map(|suffix| replica(PROVISIONER, "7d9f8b6c5d", suffix));
+    let world = gone.into_iter().fold(others, |world, pod| {
+        let (namespace, name) = (pod.meta.namespace, pod.meta.name);
+        world.with(Change::Pod(crate::model::Delta::Remove { namespace, name }))
+    });
+    world
+        .with(deployment(name).owned())
+        .with(replica(name, hash, "aaaaa"))
+        .with(replica(name, hash, "bbbbb"))
+}
+
+/// A lease outlives the pod that held it by two minutes: the new pods are Ready long before one of them leads.
+#[rstest]
+#[case::by_nobody("", false)]
+#[case::by_the_old_leader("7d9f8b6c5d-aaaaa", false)]
+#[case::by_a_new_pod("6c5d7d9f8b-aaaaa", true)]
+fn a_restart_is_complete_once_the_leases_are_held(
+    #[case] holder: &str,
+    #[case] complete: bool,
+    #[values(PROVISIONER, LONG)] name: &str,
+) {
+    let before = served(name, "7d9f8b6c5d", &format!("{name}-7d9f8b6c5d-aaaaa"));
+    let mut run = at_step(StepName::RestartProvisioner, &before);
+    run.status.as_mut().unwrap().steps[0].acted_at = Some(at(-1));
+    let holder = if holder.is_empty() {
+        String::new()
+    } else {
+        format!("{name}-{holder}")
+    };
+    let moved = ask(&run, &served(name, "6c5d7d9f8b", &holder));
+    let status = recorded_status(moved);
+    assert_eq!(
+        status.steps[0].phase == StepPhase::Succeeded,
+        complete,
+        "{status:#?}"
+    );
+}
+
+#[test]
+fn a_lease_left_behind_in_another_namespace_is_nobodys_business() {
+    let before = served(
+        PROVISIONER,
+        "7d9f8b6c5d",
+        &format!("{PROVISIONER}-7d9f8b6c5d-aaaaa"),
+    );
+    let mut run = at_step(StepName::RestartProvisioner, &before);
+    run.status.as_mut().unwrap().steps[0].acted_at = Some(at(-1));
+    let mut old = lease(SNAPSHOTTER_LEASE, "gone", at(-9000));
+    old.namespace = "ceph-csi-of-old".into();
+    old.renewed = Some(at(-8000));
+    let after = served(
+        PROVISIONER,
+        "6c5d7d9f8b",
+        &format!("{PROVISIONER}-6c5d7d9f8b-aaaaa"),
+    );
+    let status = recorded_status(ask(&run, &after.with(old)));
+    assert_eq!(status.steps[0].phase, StepPhase::Succeeded);
+}

@@ -1,0 +1,271 @@
+//! The playbook from the alert to the verdict, and what must not be done to get there.
+
+use rstest::rstest;
+
+use super::sim::{App, Chance, ClaimIs, Cluster, Happening, Sim, SnapshotIs, Verb};
+use crate::api::remediation::{Phase, StepPhase};
+use crate::config::{Config, Mode, ResumeWhen};
+use crate::model::ObjectKind;
+use crate::model::fixture::*;
+use crate::plan::StepName;
+use crate::steps::Intent;
+
+/// A configuration that acts.
+pub fn act() -> Config {
+    Config {
+        mode: Mode::Act,
+        ..Config::default()
+    }
+}
+
+/// The jam: of four apps one backup and one restore hang.
+pub fn apps() -> Vec<App> {
+    vec![App::fine(), App::stuck(), App::restoring(), App::fine()]
+}
+
+/// Drives a run about the jam for up to eight hours.
+pub fn drive(apps: &[App], config: Config, prepare: impl FnOnce(&mut Cluster)) -> Sim {
+    let mut cluster = Cluster::jammed(apps, false);
+    prepare(&mut cluster);
+    let mut sim = Sim::new(cluster, config, Chance::default());
+    sim.run_until(at(8 * 60));
+    sim.judge_end();
+    sim
+}
+
+/// What was written, as `Verb name`, in order.
+pub fn deeds(sim: &Sim) -> Vec<String> {
+    let told = sim
+        .done
+        .iter()
+        .map(|intent| format!("{:?} {}", Verb::of(intent), intent.object().name));
+    told.collect()
+}
+
+#[test]
+fn the_playbook_heals_the_jam_and_holds_nothing_at_the_end() {
+    let sim = drive(&apps(), act(), |_| {});
+    let status = sim.status();
+    assert_eq!(status.phase, Phase::Succeeded, "{:#?}", sim.told);
+    let steps: Vec<_> = status
+        .steps
+        .iter()
+        .map(|record| (record.step, record.phase))
+        .collect();
+    let expected = StepName::ALL
+        .iter()
+        .take(5)
+        .map(|step| (*step, StepPhase::Succeeded));
+    assert_eq!(steps, expected.collect::<Vec<_>>());
+    let holds = sim
+        .done
+        .iter()
+        .filter(|intent| matches!(intent, Intent::Hold { .. }))
+        .count();
+    assert_eq!(holds, 8, "four sources and their claims");
+    assert_eq!(
+        deeds(&sim)[8..],
+        ["Delete volsync-a1-src", "Rollout csi-rbdplugin-provisioner"]
+    );
+    assert!(status.verdict.iter().all(|check| check.passed));
+    assert_eq!((status.held, status.holds.len()), (0, 0));
+}
+
+#[test]
+fn the_pods_of_an_operators_deployment_are_replaced() {
+    let mut sim = Sim::new(Cluster::jammed(&apps(), true), act(), Chance::default());
+    sim.run_until(at(8 * 60));
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let replaced = deeds(&sim)
+        .iter()
+        .filter(|deed| deed.starts_with("Replace"))
+        .count();
+    assert_eq!(replaced, 2);
+}
+
+#[test]
+fn nothing_is_written_in_mode_observe() {
+    let sim = drive(&apps(), Config::default(), |_| {});
+    assert_eq!(deeds(&sim), Vec::<String>::new());
+    assert_eq!(
+        sim.status().phase,
+        Phase::Failed,
+        "it waited for its gates for too long"
+    );
+}
+
+#[test]
+fn mode_plan_records_what_it_would_do_and_does_nothing() {
+    let config = Config {
+        mode: Mode::Plan,
+        ..Config::default()
+    };
+    let sim = drive(&apps(), config, |_| {});
+    assert_eq!(deeds(&sim), Vec::<String>::new());
+    assert_eq!(sim.status().phase, Phase::Planned);
+    let plan = sim.status().plan.unwrap();
+    let sizes: Vec<_> = plan.steps.iter().map(|step| step.targets.len()).collect();
+    assert_eq!(sizes, [8, 1, 3, 1, 0]);
+}
+
+#[test]
+fn what_a_person_switched_off_stays_off() {
+    let apps = vec![
+        App {
+            paused: Some(true),
+            ..App::fine()
+        },
+        App {
+            trigger: true,
+            ..App::stuck()
+        },
+        App {
+            paused: Some(false),
+            ..App::restoring()
+        },
+    ];
+    let sim = drive(&apps, act(), |_| {});
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let held: Vec<_> = sim
+        .done
+        .iter()
+        .take_while(|intent| matches!(intent, Intent::Hold { .. }))
+        .collect();
+    let sources = held
+        .iter()
+        .filter(|i| i.object().kind == ObjectKind::ReplicationSource);
+    assert_eq!((held.len(), sources.count()), (4, 2));
+}
+
+#[test]
+fn a_snapshot_that_becomes_ready_is_not_deleted() {
+    // While the holds are watched.
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::SnapshotReady(1));
+    });
+    assert!(
+        deeds(&sim).iter().all(|deed| !deed.starts_with("Delete")),
+        "{:?}",
+        deeds(&sim)
+    );
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let left = &sim.status().steps[1].left;
+    assert_eq!((left.len(), left[0].why.as_str()), (1, "is ready"));
+}
+
+#[test]
+fn protected_snapshots_and_those_the_driver_has_are_left_alone() {
+    let apps = vec![
+        App {
+            snapshot: SnapshotIs::StuckAndProtected,
+            ..App::fine()
+        },
+        App {
+            snapshot: SnapshotIs::Accepted,
+            ..App::fine()
+        },
+        App::stuck(),
+        App::fine(),
+    ];
+    let sim = drive(&apps, act(), |_| {});
+    let deleted: Vec<_> = deeds(&sim)
+        .into_iter()
+        .filter(|deed| deed.starts_with("Delete"))
+        .collect();
+    assert_eq!(deleted, ["Delete volsync-a2-src"]);
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+}
+
+#[test]
+fn a_claim_made_anew_is_gone_and_no_success() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(3, Happening::RecreatesClaim(2));
+    });
+    let status = sim.status();
+    let verify = &status.steps[3];
+    assert_eq!(verify.message, "0 claims Bound");
+    assert_eq!(verify.left[0].why, "is another object of that name by now");
+}
+
+#[rstest]
+#[case::gone(Happening::DeletesClaim(2), "is gone")]
+#[case::going(Happening::ClaimTerminates(2), "is being deleted")]
+fn a_claim_somebody_deletes_is_not_waited_for(#[case] how: Happening, #[case] why: &str) {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(3, how);
+    });
+    let verify = &sim.status().steps[3];
+    assert_eq!(
+        (verify.phase, verify.left[0].why.as_str()),
+        (StepPhase::Succeeded, why)
+    );
+}
+
+#[test]
+fn what_waits_for_its_app_is_released_at_the_deadline() {
+    // Its claim is gone, so that no pod will ever mount it.
+    let mut apps = apps();
+    apps.push(App {
+        claim: ClaimIs::Missing,
+        ..App::fine()
+    });
+    let sim = drive(&apps, act(), |_| {});
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let resumed = &sim.status().steps[4];
+    assert!(resumed.left.iter().any(|left| *left.object.name == *"a4"));
+    assert!(resumed.finished_at.unwrap() < at(30));
+    let deadline = act().steps.suspend_sources.deadline.signed();
+    let over = sim.cluster.now;
+    assert!(
+        over >= at(0) + deadline && over < at(1) + deadline,
+        "{over}"
+    );
+}
+
+#[test]
+fn all_are_resumed_where_so_configured() {
+    let mut apps = apps();
+    apps.push(App {
+        claim: ClaimIs::Missing,
+        ..App::fine()
+    });
+    let mut config = act();
+    config.steps.resume_sources.when = ResumeWhen::All;
+    let sim = drive(&apps, config, |_| {});
+    assert!(sim.cluster.now < at(30), "{:#?}", sim.told);
+}
+
+#[test]
+fn a_lock_that_comes_back_is_gone_for_a_second_time() {
+    let sim = drive(&apps(), act(), |cluster| cluster.jams_to_come = 1);
+    let status = sim.status();
+    assert_eq!(status.phase, Phase::Succeeded, "{:#?}", sim.told);
+    assert_eq!(status.attempt, 2);
+    let rollouts = deeds(&sim)
+        .into_iter()
+        .filter(|deed| deed.starts_with("Rollout"))
+        .count();
+    assert_eq!(rollouts, 2);
+}
+
+/// No snapshot hangs, so that only the claim's own refusals tell of the lock.
+#[test]
+fn a_lock_that_only_a_restore_tells_of_is_gone_for_a_second_time_too() {
+    let apps = vec![App::fine(), App::restoring()];
+    let sim = drive(&apps, act(), |cluster| cluster.jams_to_come = 1);
+    assert_eq!(sim.status().attempt, 2, "{:#?}", sim.told);
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+}
+
+#[test]
+fn a_lock_that_always_comes_back_ends_the_run() {
+    let sim = drive(&apps(), act(), |cluster| cluster.jams_to_come = 9);
+    let status = sim.status();
+    assert_eq!(
+        (status.phase, status.attempt),
+        (Phase::Failed, 2),
+        "{:#?}",
+        sim.told
+    );
+    assert_eq!(sim.cluster.marks().count(), 0);
+}

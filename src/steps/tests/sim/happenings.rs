@@ -1,0 +1,190 @@
+//! What people and the rest of the cluster do meanwhile.
+
+use serde_json::json;
+
+use super::react::Event;
+use super::{App, Cluster, Place, Verb, place, seconds, unmark};
+use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
+use crate::holds::Hold;
+use crate::model::fixture::*;
+use crate::model::{Change, Delta, Kind, ObjectKind, Reading};
+
+/// Numbers are those of apps.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// The API server refuses this kind of write from now on.
+    Refuses(Option<Verb>),
+    KillSwitch(bool),
+    WatchFails(Kind),
+    WatchLives(Kind),
+    /// A person sets `spec.paused`.
+    Pauses(usize, bool),
+    /// A person takes a hold off a source as we would.
+    Releases(usize),
+    /// A person takes a hold off a claim as we would.
+    ReleasesClaim(usize),
+    /// A person sets a copy trigger of their own.
+    SetsTrigger(usize),
+    OptsOut(usize),
+    Aborts,
+    DeletesRun,
+    DeletesSource(usize),
+    DeletesClaim(usize),
+    /// The claim is being deleted, and something keeps it.
+    ClaimTerminates(usize),
+    /// The claim is there again, under another uid, bound at once.
+    RecreatesClaim(usize),
+    /// The driver finishes a snapshot although it is jammed.
+    SnapshotReady(usize),
+    LeaderDies,
+    /// VolSync begins another sync of this source, whatever `paused` says.
+    AnotherSnapshot(usize),
+    /// One more app whose backup hangs.
+    AnotherStuck(usize),
+}
+
+impl Cluster {
+    pub fn happens_after(&mut self, minutes: i64, happening: Happening) {
+        self.after(seconds(minutes * 60), Event::Happens(happening));
+    }
+
+    pub fn happen(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Refuses(verb) => self.refuses = *verb,
+            Happening::KillSwitch(on) => {
+                if let Some(namespace) = self.namespaces.get_mut("locksmith") {
+                    namespace.stopped = *on;
+                    self.news.push_back(namespace.clone().into());
+                }
+            }
+            Happening::WatchFails(kind) => self.news.push_back(Change::Read(
+                *kind,
+                Reading::Failing("connection refused".to_owned()),
+                self.now,
+            )),
+            Happening::WatchLives(kind) => {
+                self.news
+                    .push_back(Change::Read(*kind, Reading::Live, self.now));
+            }
+            Happening::Pauses(app, paused) => self.pause(&place(*app), *paused),
+            Happening::Releases(app) => self.take_off(&place(*app), ObjectKind::ReplicationSource),
+            Happening::ReleasesClaim(app) => {
+                self.take_off(&place(*app), ObjectKind::PersistentVolumeClaim);
+            }
+            Happening::SetsTrigger(app) => {
+                let place = place(*app);
+                if let Some(live) = self.claims.get_mut(&place) {
+                    live.wish = json!("a person's");
+                    live.object["metadata"]["annotations"][USE_COPY_TRIGGER] = live.wish.clone();
+                    self.written(ObjectKind::PersistentVolumeClaim, &place);
+                }
+            }
+            Happening::OptsOut(app) => {
+                let place = place(*app);
+                if let Some(live) = self.sources.get_mut(&place) {
+                    live.record.meta.opted_out = true;
+                    self.written(ObjectKind::ReplicationSource, &place);
+                }
+            }
+            Happening::Aborts => {
+                if let Some(mut run) = self.run.clone() {
+                    run.spec.abort = true;
+                    self.write_run(run);
+                }
+            }
+            Happening::DeletesRun => {
+                self.run = None;
+                let (namespace, name) = ("locksmith".into(), "r".into());
+                self.news
+                    .push_back(Change::Run(Delta::Remove { namespace, name }));
+            }
+            Happening::DeletesSource(app) => {
+                let (namespace, name) = place(*app);
+                let temporary = temporary_name(&name);
+                self.sources.remove(&(namespace.clone(), name.clone()));
+                self.delete_snapshot(&(namespace.clone(), temporary.as_str().into()));
+                self.news
+                    .push_back(Change::Source(Delta::Remove { namespace, name }));
+            }
+            Happening::DeletesClaim(app) => self.delete_claim(place(*app)),
+            Happening::ClaimTerminates(app) => {
+                let place = place(*app);
+                if let Some(live) = self.claims.get_mut(&place) {
+                    live.record.meta.deleting = Some(self.now);
+                    self.written(ObjectKind::PersistentVolumeClaim, &place);
+                }
+            }
+            Happening::RecreatesClaim(app) => {
+                let (namespace, name) = place(*app);
+                self.delete_claim((namespace.clone(), name.clone()));
+                let uid = self.new_uid("claim");
+                self.put_claim(claim(&namespace, &name).uid(uid.as_str()), false);
+            }
+            Happening::SnapshotReady(app) => {
+                let (namespace, name) = place(*app);
+                let at = (namespace, temporary_name(&name).as_str().into());
+                if let Some(snapshot) = self.snapshots.get_mut(&at) {
+                    snapshot.ready = Some(true);
+                    self.news.push_back(snapshot.clone().into());
+                }
+            }
+            Happening::LeaderDies => {
+                let leader = self.leases[0].holder.clone().unwrap();
+                self.delete_pod(&("rook-ceph".into(), leader));
+            }
+            Happening::AnotherSnapshot(app) => {
+                let place = place(*app);
+                if let Some(live) = self.sources.get_mut(&place) {
+                    live.record.syncing = Some(self.now);
+                    self.after(seconds(1), Event::Sync(place));
+                }
+            }
+            Happening::AnotherStuck(app) => {
+                self.add(*app, &App::stuck());
+                self.news.extend(self.everything());
+            }
+        }
+    }
+
+    /// As kubectl does: setting what is set already changes nothing, and leaves no trace.
+    fn pause(&mut self, place: &Place, paused: bool) {
+        if let Some(live) = self.sources.get_mut(place)
+            && live.switch() != json!(paused)
+        {
+            live.object["spec"]["paused"] = json!(paused);
+            live.wish = json!(paused);
+            self.written(ObjectKind::ReplicationSource, place);
+        }
+    }
+
+    fn take_off(&mut self, place: &Place, kind: ObjectKind) {
+        let object = if kind == ObjectKind::ReplicationSource {
+            self.sources.get_mut(place).map(|live| &mut live.object)
+        } else {
+            self.claims.get_mut(place).map(|live| &mut live.object)
+        };
+        let Some(object) = object else { return };
+        let Some(hold) = Hold::of(object) else { return };
+        unmark(object);
+        let (fields, field) = if kind == ObjectKind::ReplicationSource {
+            (&mut object["spec"], "paused")
+        } else {
+            (&mut object["metadata"]["annotations"], USE_COPY_TRIGGER)
+        };
+        // Where somebody has changed it since, they leave it at that.
+        let ours = fields[field] == json!(true) || fields[field] == json!("locksmith");
+        if ours && hold.was.is_null() {
+            fields.as_object_mut().unwrap().remove(field);
+        } else if ours {
+            fields[field] = hold.was;
+        }
+        self.written(kind, place);
+    }
+
+    fn delete_claim(&mut self, place: Place) {
+        self.claims.remove(&place);
+        let (namespace, name) = place;
+        self.news
+            .push_back(Change::Claim(Delta::Remove { namespace, name }));
+    }
+}

@@ -1,0 +1,376 @@
+//! A cluster in memory, whose VolSync, snapshot controller, driver and operator react as the real ones do, as far as
+//! it matters here. Time passes from one event to the next.
+
+mod happenings;
+mod react;
+mod shell;
+mod writes;
+
+pub use happenings::Happening;
+pub use shell::{Chance, Sim};
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::api::remediation::Remediation;
+use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
+use crate::holds::{HOLD_ANNOTATION, Hold};
+use crate::model::fixture::*;
+use crate::model::records::{
+    Claim, Content, Deployment, Lease, Mover, Namespace, Pod, Protection, Snapshot, Source,
+};
+use crate::model::{Change, LockKey, Nature, Sym, Uid};
+use react::Event;
+
+pub type Place = (Sym, Sym);
+
+/// A kind of write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verb {
+    Hold,
+    Delete,
+    Rollout,
+    Replace,
+}
+
+/// An object that can be held: as the API server keeps it, and the record made of it.
+pub struct Live<T> {
+    pub record: T,
+    pub object: Value,
+    /// What the last person who cared set the switch to.
+    pub wish: Value,
+}
+
+/// One app: a source, the claim it backs up, and how the night left them.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub mover: Mover,
+    pub claim: ClaimIs,
+    pub snapshot: SnapshotIs,
+    /// `spec.paused`, as a person set it.
+    pub paused: Option<bool>,
+    /// Whether a person set a copy trigger on the claim.
+    pub trigger: bool,
+    pub opted_out: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimIs {
+    Bound,
+    /// Pending, from a snapshot that is ready.
+    Restoring,
+    Terminating,
+    Missing,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SnapshotIs {
+    Absent,
+    Stuck,
+    StuckAndProtected,
+    /// Not ready, but the driver has it.
+    Accepted,
+}
+
+impl App {
+    /// Running, and backed up an hour ago.
+    pub fn fine() -> Self {
+        Self {
+            mover: Mover::Job,
+            claim: ClaimIs::Bound,
+            snapshot: SnapshotIs::Absent,
+            paused: None,
+            trigger: false,
+            opted_out: false,
+        }
+    }
+
+    /// Its backup hangs.
+    pub fn stuck() -> Self {
+        Self {
+            snapshot: SnapshotIs::Stuck,
+            ..Self::fine()
+        }
+    }
+
+    /// Its restore hangs.
+    pub fn restoring() -> Self {
+        Self {
+            claim: ClaimIs::Restoring,
+            ..Self::fine()
+        }
+    }
+}
+
+pub struct Cluster {
+    pub now: Timestamp,
+    pub sources: BTreeMap<Place, Live<Source>>,
+    pub claims: BTreeMap<Place, Live<Claim>>,
+    pub snapshots: BTreeMap<Place, Snapshot>,
+    pub contents: BTreeMap<Sym, Content>,
+    pub pods: BTreeMap<Place, Pod>,
+    pub deployment: Deployment,
+    pub leases: [Lease; 2],
+    pub namespaces: BTreeMap<Sym, Namespace>,
+    pub run: Option<Remediation>,
+    /// Whether there is a leader at all.
+    pub led: bool,
+    /// Whether it refuses everything.
+    pub jammed: bool,
+    /// How many of the next leaders will do so too.
+    pub jams_to_come: u32,
+    /// The kind of write the API server refuses.
+    pub refuses: Option<Verb>,
+    /// Whether something reverts rollouts.
+    pub reverts: bool,
+    /// How long a lease takes to be taken over.
+    pub takeover: SignedDuration,
+    /// Refusals in the log of each pod, and when each key was first refused.
+    log: VecDeque<(Sym, LockKey)>,
+    refused: BTreeMap<LockKey, Timestamp>,
+    version: u64,
+    serial: u64,
+    queue: BTreeMap<(Timestamp, u64), Event>,
+    /// What watches have yet to show.
+    pub news: VecDeque<Change>,
+}
+
+/// The place of the app of that number.
+pub fn place(app: usize) -> Place {
+    let namespace = if app.is_multiple_of(2) {
+        "media"
+    } else {
+        "selfhosted"
+    };
+    (namespace.into(), format!("a{app}").as_str().into())
+}
+
+pub fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+impl Cluster {
+    /// Rook's RBD driver, jammed for half an hour, and these apps.
+    pub fn jammed(apps: &[App], operator: bool) -> Self {
+        let mut deployment = deployment(PROVISIONER);
+        if operator {
+            deployment = deployment.owned();
+        }
+        let mut cluster = Self {
+            now: at(0),
+            sources: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            deployment,
+            leases: [LEASE, SNAPSHOTTER_LEASE].map(|name| lease(name, LEADER, at(-300))),
+            namespaces: BTreeMap::new(),
+            run: Some(run("r")),
+            led: true,
+            jammed: true,
+            jams_to_come: 0,
+            refuses: None,
+            reverts: operator,
+            takeover: seconds(140),
+            log: VecDeque::new(),
+            refused: BTreeMap::new(),
+            version: 1,
+            serial: 0,
+            queue: BTreeMap::new(),
+            news: VecDeque::new(),
+        };
+        for name in ["locksmith", "rook-ceph", "media", "selfhosted"] {
+            cluster.namespaces.insert(name.into(), namespace(name));
+        }
+        for suffix in ["leadr", "stdby"] {
+            cluster.put_pod(replica(PROVISIONER, "7d9f8b6c5d", suffix));
+        }
+        for lease in &mut cluster.leases {
+            lease.renewed = Some(at(100_000));
+        }
+        for (number, app) in apps.iter().enumerate() {
+            cluster.add(number, app);
+        }
+        cluster.news.clear();
+        cluster
+    }
+
+    fn add(&mut self, number: usize, app: &App) {
+        let place = place(number);
+        let (namespace, name) = (&*place.0, &*place.1);
+        let mut source = source(namespace, name).mover(app.mover);
+        source.meta.opted_out = app.opted_out;
+        let mut pod = pod(namespace, &format!("{name}-0"), &[name]);
+        if app.claim != ClaimIs::Bound {
+            pod = pod.waiting();
+        }
+        if app.claim != ClaimIs::Missing {
+            self.put_pod(pod);
+        }
+        let claim = claim(namespace, name);
+        match app.claim {
+            ClaimIs::Bound => self.put_claim(claim, app.trigger),
+            ClaimIs::Terminating => self.put_claim(claim.deleting(at(-40)), app.trigger),
+            ClaimIs::Missing => {}
+            ClaimIs::Restoring => {
+                let image = format!("{name}-image");
+                let restored = claim.pending().from_snapshot(&image).created(at(-30));
+                let uid = restored.meta.uid.clone();
+                let image = snapshot(namespace, &image, name).owner(None);
+                self.snapshots
+                    .insert((place.0.clone(), image.meta.name.clone()), image);
+                self.refused.insert(key(&format!("pvc-{uid}")), at(-30));
+                self.put_claim(restored, app.trigger);
+                self.after(seconds(20), Event::Bind(place.clone(), uid, 4));
+            }
+        }
+        if app.snapshot != SnapshotIs::Absent {
+            source.syncing = Some(at(-31));
+            self.add_stuck(&place, app.snapshot);
+        }
+        let spec = app
+            .paused
+            .map_or(json!({}), |paused| json!({ "paused": paused }));
+        let wish = spec.get("paused").cloned().unwrap_or(Value::Null);
+        let object = json!({ "metadata": { "resourceVersion": "1" }, "spec": spec });
+        let mut live = Live {
+            record: source,
+            object,
+            wish,
+        };
+        live.read();
+        self.sources.insert(place, live);
+    }
+
+    fn add_stuck(&mut self, of: &Place, how: SnapshotIs) {
+        let name = temporary_name(&of.1);
+        let mut stuck = snapshot(&of.0, &name, &of.1).unready().created(at(-31));
+        if how == SnapshotIs::StuckAndProtected {
+            stuck = stuck.protected(Protection::DoNotDelete);
+        }
+        let mut content = content(&stuck);
+        if how == SnapshotIs::Accepted {
+            content = content.handle("csi-accepted");
+        } else {
+            let locked = key(&format!("snapshot-{}", stuck.meta.uid));
+            content = content.error(Nature::Locked(locked));
+        }
+        let (place, uid) = (
+            (of.0.clone(), stuck.meta.name.clone()),
+            stuck.meta.uid.clone(),
+        );
+        self.contents.insert(content.meta.name.clone(), content);
+        self.snapshots.insert(place.clone(), stuck);
+        self.after(seconds(30), Event::Take(place, uid, 4));
+    }
+
+    fn put_claim(&mut self, claim: Claim, trigger: bool) {
+        let place = (claim.meta.namespace.clone(), claim.meta.name.clone());
+        let wish = if trigger {
+            json!("a person's")
+        } else {
+            Value::Null
+        };
+        let mut annotations = json!({ "other": "x" });
+        if trigger {
+            annotations[USE_COPY_TRIGGER] = wish.clone();
+        }
+        let object = json!({ "metadata": { "resourceVersion": "1", "annotations": annotations } });
+        let mut live = Live {
+            record: claim,
+            object,
+            wish,
+        };
+        live.read();
+        self.news.push_back(live.record.clone().into());
+        self.claims.insert(place, live);
+    }
+
+    fn put_pod(&mut self, pod: Pod) {
+        self.news.push_back(pod.clone().into());
+        self.pods
+            .insert((pod.meta.namespace.clone(), pod.meta.name.clone()), pod);
+    }
+
+    fn new_uid(&mut self, of: &str) -> Uid {
+        self.serial += 1;
+        Uid::from(&*format!("uid-{of}-{}", self.serial))
+    }
+
+    /// Everything there is, as a fresh list shows it.
+    pub fn everything(&self) -> Vec<Change> {
+        let mut all: Vec<Change> = Vec::new();
+        all.extend(self.sources.values().map(|live| live.record.clone().into()));
+        all.extend(self.claims.values().map(|live| live.record.clone().into()));
+        all.extend(
+            self.snapshots
+                .values()
+                .map(|snapshot| snapshot.clone().into()),
+        );
+        all.extend(self.contents.values().map(|content| content.clone().into()));
+        all.extend(self.pods.values().map(|pod| pod.clone().into()));
+        all.extend(
+            self.namespaces
+                .values()
+                .map(|namespace| namespace.clone().into()),
+        );
+        all.extend(self.leases.iter().map(|lease| lease.clone().into()));
+        all.extend(self.run.clone().map(Change::from));
+        all.extend(
+            self.refused
+                .iter()
+                .map(|(key, first)| self.refusal(key, *first)),
+        );
+        all.push(self.deployment.clone().into());
+        all.push(storage_class("ceph-block", DRIVER).into());
+        all.push(snapshot_class("csi-ceph-block", DRIVER).into());
+        all
+    }
+
+    /// Objects that carry our mark, each with the mark.
+    pub fn marks(&self) -> impl Iterator<Item = (&Place, Hold)> {
+        let sources = self
+            .sources
+            .iter()
+            .map(|(place, live)| (place, &live.object));
+        let claims = self
+            .claims
+            .iter()
+            .map(|(place, live)| (place, &live.object));
+        sources
+            .chain(claims)
+            .filter_map(|(place, object)| Some((place, Hold::of(object)?)))
+    }
+}
+
+impl Live<Source> {
+    pub fn switch(&self) -> Value {
+        self.object["spec"]["paused"].clone()
+    }
+
+    fn read(&mut self) {
+        self.record.paused = self.switch() == json!(true);
+        self.record.hold = Hold::of(&self.object);
+    }
+}
+
+impl Live<Claim> {
+    pub fn switch(&self) -> Value {
+        self.object["metadata"]["annotations"][USE_COPY_TRIGGER].clone()
+    }
+
+    fn read(&mut self) {
+        self.record.copy_trigger = !self.switch().is_null();
+        self.record.hold = Hold::of(&self.object);
+    }
+}
+
+/// Takes our mark away, as somebody with an editor would.
+fn unmark(object: &mut Value) {
+    if let Some(annotations) = object.pointer_mut("/metadata/annotations") {
+        annotations.as_object_mut().unwrap().remove(HOLD_ANNOTATION);
+    }
+}

@@ -1,0 +1,329 @@
+//! How the cluster reacts, and when: each event may lead to others.
+
+use super::{Cluster, Happening, Place, seconds};
+use crate::api::volsync::temporary_name;
+use crate::model::fixture::*;
+use crate::model::records::{ClaimPhase, DataSource, Mover};
+use crate::model::{Change, Delta, LockKey, Nature, Refusal, Uid, Witness};
+use jiff::{SignedDuration, Timestamp};
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// VolSync looks at a source.
+    Sync(Place),
+    /// The driver is asked for a snapshot, not for the first time.
+    Take(Place, Uid, u32),
+    /// A mover has copied the snapshot, and VolSync tidies up.
+    Synced(Place, Uid),
+    /// The driver is asked to delete a snapshot.
+    Vanish(Place, Uid),
+    /// The driver is asked for a volume.
+    Bind(Place, Uid, u32),
+    /// The pod of an app starts.
+    AppUp(Place),
+    /// A pod of the provisioner is gone.
+    PodGone(Place, Uid),
+    /// A new one is Ready.
+    PodUp(Place),
+    /// The leases run out.
+    Takeover,
+    /// The operator overwrites the pod template.
+    Revert,
+    /// Somebody or something interferes.
+    Happens(Happening),
+}
+
+/// Pauses between tries, in seconds.
+fn backoff(tries: u32) -> SignedDuration {
+    seconds(match tries {
+        0 => 5,
+        1 => 20,
+        2 => 60,
+        3 => 120,
+        _ => 280,
+    })
+}
+
+impl Cluster {
+    pub fn after(&mut self, delay: SignedDuration, event: Event) {
+        self.serial += 1;
+        self.queue.insert((self.now + delay, self.serial), event);
+    }
+
+    /// When something happens next.
+    pub fn next_event(&self) -> Option<Timestamp> {
+        self.queue.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Lets everything happen that is due.
+    pub fn react(&mut self) {
+        while let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= self.now
+        {
+            match entry.remove() {
+                Event::Sync(place) => self.sync(&place),
+                Event::Take(place, uid, tries) => self.take_snapshot(&place, &uid, tries),
+                Event::Synced(place, uid) => self.synced(&place, &uid),
+                Event::Vanish(place, uid) => self.vanish(&place, &uid),
+                Event::Bind(place, uid, tries) => self.bind(&place, &uid, tries),
+                Event::AppUp(place) => self.app_up(&place),
+                Event::PodGone(place, uid) => self.pod_gone(&place, &uid),
+                Event::PodUp(place) => self.pod_up(&place),
+                Event::Takeover => self.take_over(),
+                Event::Revert => {
+                    self.deployment.restarted_by = None;
+                    self.news.push_back(self.deployment.clone().into());
+                }
+                Event::Happens(happening) => self.happen(&happening),
+            }
+        }
+    }
+
+    /// VolSync makes the snapshot of a sync in progress again whenever it is missing, paused or not; only the copy
+    /// trigger keeps it from that.
+    fn sync(&mut self, place: &Place) {
+        let Some(source) = self.sources.get(place).map(|live| &live.record) else {
+            return;
+        };
+        let copies = matches!(source.mover, Mover::Job | Mover::Kopia) && source.syncing.is_some();
+        let free = self.claims.get(place).is_some_and(|claim| {
+            claim.record.meta.deleting.is_none()
+                && claim.record.phase == ClaimPhase::Bound
+                && !claim.record.copy_trigger
+        });
+        let name = temporary_name(&place.1);
+        let at = (place.0.clone(), name.as_str().into());
+        if !copies || !free || self.snapshots.contains_key(&at) {
+            return;
+        }
+        let uid = self.new_uid("made");
+        let made = snapshot(&place.0, &name, &place.1).uid(uid.as_str());
+        let made = made.without_status().created(self.now);
+        self.news.push_back(made.clone().into());
+        self.snapshots.insert(at.clone(), made);
+        self.after(seconds(2), Event::Take(at, uid, 0));
+    }
+
+    fn take_snapshot(&mut self, place: &Place, uid: &Uid, tries: u32) {
+        let Some(snapshot) = self.snapshots.get(place).filter(|s| s.meta.uid == *uid) else {
+            return;
+        };
+        let fresh = content(snapshot);
+        if !self.led {
+            self.after(
+                backoff(tries),
+                Event::Take(place.clone(), uid.clone(), tries),
+            );
+            return;
+        }
+        let content = self
+            .contents
+            .entry(fresh.meta.name.clone())
+            .or_insert(fresh);
+        if self.jammed {
+            let locked = key(&format!("snapshot-{uid}"));
+            if content.error.is_none() && content.handle.is_none() {
+                content.error = Some(trouble(Nature::Locked(locked.clone()), "locked"));
+                content.error.as_mut().unwrap().since = self.now;
+                self.news.push_back(content.clone().into());
+            }
+            self.refuse(&locked);
+            self.after(
+                backoff(tries),
+                Event::Take(place.clone(), uid.clone(), tries + 1),
+            );
+            return;
+        }
+        content.handle = Some(format!("csi-{uid}").as_str().into());
+        content.error = None;
+        self.news.push_back(content.clone().into());
+        if let Some(snapshot) = self.snapshots.get_mut(place) {
+            snapshot.ready = Some(true);
+            self.news.push_back(snapshot.clone().into());
+        }
+        self.after(seconds(20), Event::Synced(place.clone(), uid.clone()));
+    }
+
+    fn synced(&mut self, place: &Place, uid: &Uid) {
+        let Some(snapshot) = self.snapshots.get(place).filter(|s| s.meta.uid == *uid) else {
+            return;
+        };
+        let of = (place.0.clone(), snapshot.source_claim.clone().unwrap());
+        if let Some(source) = self.sources.get_mut(&of) {
+            source.record.syncing = None;
+            self.news.push_back(source.record.clone().into());
+        }
+        self.delete_snapshot(place);
+    }
+
+    pub fn delete_snapshot(&mut self, place: &Place) {
+        let now = self.now;
+        if let Some(snapshot) = self.snapshots.get_mut(place)
+            && snapshot.meta.deleting.is_none()
+        {
+            snapshot.meta.deleting = Some(now);
+            let uid = snapshot.meta.uid.clone();
+            self.news.push_back(snapshot.clone().into());
+            self.after(seconds(1), Event::Vanish(place.clone(), uid));
+        }
+    }
+
+    fn vanish(&mut self, place: &Place, uid: &Uid) {
+        let Some(snapshot) = self.snapshots.get(place).filter(|s| s.meta.uid == *uid) else {
+            return;
+        };
+        let content = content(snapshot).meta.name;
+        let accepted = self
+            .contents
+            .get(&content)
+            .is_some_and(|c| c.handle.is_some());
+        if !self.led || (self.jammed && !accepted) {
+            self.after(seconds(25), Event::Vanish(place.clone(), uid.clone()));
+            return;
+        }
+        let of = snapshot.source_claim.clone();
+        self.contents.remove(&content);
+        self.snapshots.remove(place);
+        let (namespace, name) = place.clone();
+        self.news
+            .push_back(Change::Snapshot(Delta::Remove { namespace, name }));
+        self.news.push_back(Change::Content(Delta::Remove {
+            namespace: "".into(),
+            name: content,
+        }));
+        if let Some(of) = of {
+            self.after(seconds(4), Event::Sync((place.0.clone(), of)));
+        }
+    }
+
+    fn bind(&mut self, place: &Place, uid: &Uid, tries: u32) {
+        let live = self
+            .claims
+            .get_mut(place)
+            .filter(|live| live.record.meta.uid == *uid);
+        let Some(live) = live.filter(|live| live.record.meta.deleting.is_none()) else {
+            return;
+        };
+        let restorable = match &live.record.data_source {
+            Some(DataSource::Snapshot(name)) => self
+                .snapshots
+                .get(&(place.0.clone(), name.clone()))
+                .is_some_and(|snapshot| snapshot.ready == Some(true)),
+            _ => true,
+        };
+        if self.jammed || !self.led || !restorable {
+            if self.jammed {
+                self.refuse(&key(&format!("pvc-{uid}")));
+            }
+            self.after(
+                backoff(tries),
+                Event::Bind(place.clone(), uid.clone(), tries + 1),
+            );
+            return;
+        }
+        live.record.phase = ClaimPhase::Bound;
+        live.record.volume = Some("pv-new".into());
+        self.news.push_back(live.record.clone().into());
+        self.after(seconds(8), Event::AppUp(place.clone()));
+    }
+
+    fn app_up(&mut self, place: &Place) {
+        let name = format!("{}-0", place.1);
+        if let Some(pod) = self.pods.get_mut(&(place.0.clone(), name.as_str().into())) {
+            (pod.running, pod.ready) = (true, true);
+            self.news.push_back(pod.clone().into());
+        }
+    }
+
+    /// The leader refuses: its log says so, and an Event or a status.
+    fn refuse(&mut self, locked: &LockKey) {
+        let leader = self.leases[0].holder.clone().unwrap();
+        self.log.push_back((leader, locked.clone()));
+        if self.log.len() > 50 {
+            self.log.pop_front();
+        }
+        let first = *self.refused.entry(locked.clone()).or_insert(self.now);
+        self.news.push_back(self.refusal(locked, first));
+    }
+
+    pub fn refusal(&self, locked: &LockKey, first: Timestamp) -> Change {
+        Change::Refused(Refusal {
+            driver: DRIVER.into(),
+            key: locked.clone(),
+            witness: Witness::Event,
+            first,
+            at: self.now,
+            message: "locked".into(),
+        })
+    }
+
+    fn pod_gone(&mut self, place: &Place, uid: &Uid) {
+        if self.pods.get(place).is_none_or(|pod| pod.meta.uid != *uid) {
+            return;
+        }
+        self.pods.remove(place);
+        let (namespace, name) = place.clone();
+        self.news.push_back(Change::Pod(Delta::Remove {
+            namespace,
+            name: name.clone(),
+        }));
+        self.log.retain(|(pod, _)| *pod != name);
+        let serial = self.new_uid("").to_string();
+        let fresh = replica(PROVISIONER, "6c5d7d9f8b", &serial[4..]).not_ready();
+        let at = (fresh.meta.namespace.clone(), fresh.meta.name.clone());
+        self.put_pod(fresh);
+        self.after(seconds(8), Event::PodUp(at));
+        if self.leases[0].holder.as_ref() == Some(&name) {
+            (self.jammed, self.led) = (false, false);
+            let now = self.now;
+            for lease in &mut self.leases {
+                lease.renewed = Some(now);
+                self.news.push_back(lease.clone().into());
+            }
+            self.after(self.takeover, Event::Takeover);
+        }
+    }
+
+    fn pod_up(&mut self, place: &Place) {
+        if let Some(pod) = self.pods.get_mut(place) {
+            pod.ready = true;
+            self.news.push_back(pod.clone().into());
+        }
+    }
+
+    fn take_over(&mut self) {
+        let of_provisioner = |name: &str| name.starts_with(PROVISIONER);
+        let ready = self
+            .pods
+            .values()
+            .find(|pod| of_provisioner(&pod.meta.name) && pod.ready && pod.meta.deleting.is_none());
+        let Some(holder) = ready.map(|pod| pod.meta.name.clone()) else {
+            self.after(seconds(5), Event::Takeover);
+            return;
+        };
+        let now = self.now;
+        self.led = true;
+        for lease in &mut self.leases {
+            lease.holder = Some(holder.clone());
+            lease.acquired = Some(now);
+            lease.renewed = Some(at(100_000));
+            self.news.push_back(lease.clone().into());
+        }
+        if self.jams_to_come > 0 {
+            self.jams_to_come -= 1;
+            self.jammed = true;
+        }
+        // A new leader asks for everything at once.
+        let again = self.queue.extract_if(.., |_, event| {
+            matches!(event, Event::Take(..) | Event::Bind(..) | Event::Vanish(..))
+        });
+        for (_, event) in again.collect::<Vec<_>>() {
+            let event = match event {
+                Event::Take(place, uid, _) => Event::Take(place, uid, 0),
+                Event::Bind(place, uid, _) => Event::Bind(place, uid, 0),
+                other => other,
+            };
+            self.after(seconds(2), event);
+        }
+    }
+}

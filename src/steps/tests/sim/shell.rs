@@ -1,0 +1,353 @@
+//! What drives a run: watches that lag, a process that dies, writes that fail; and what must hold all the while.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Cluster, seconds};
+use crate::api::remediation::{Phase, RemediationStatus, StepPhase};
+use crate::config::{Config, Mode};
+use crate::findings::{self, Finding, Policy};
+use crate::holds::{self, Due};
+use crate::model::fixture::*;
+use crate::model::{Change, Kind, Model, ObjectKind, Reading, SourceSchema, Uid};
+use crate::plan::StepName;
+use crate::steps::{Facts, Intent, Move, next};
+
+/// How badly things go. All zero: watches show everything at once, nothing fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chance {
+    pub seed: u64,
+    /// Longest lag of the watches, in seconds.
+    pub lag: u64,
+    /// Writes that fail, per hundred.
+    pub fails: u64,
+    /// Passes at whose end the process dies, per thousand.
+    pub dies: u64,
+}
+
+impl Chance {
+    /// xorshift64*: a proptest case is the same each time.
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.seed ^= self.seed >> 12;
+        self.seed ^= self.seed << 25;
+        self.seed ^= self.seed >> 27;
+        (self.seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides.max(1)
+    }
+}
+
+pub struct Sim {
+    pub cluster: Cluster,
+    pub config: Config,
+    pub chance: Chance,
+    /// What was written, for a test to read.
+    pub done: Vec<Intent>,
+    /// What was told of the run: phase, step and message, each change once.
+    pub told: Vec<String>,
+    model: Model,
+    findings: Vec<Finding>,
+    policy: Policy,
+    coming: VecDeque<(Timestamp, Change)>,
+    facts: Option<Facts>,
+    /// When a batch was released last.
+    batch: Option<Timestamp>,
+    deleted: BTreeSet<Uid>,
+}
+
+/// Passes without any time going by before the run is taken to turn in circles.
+const CIRCLES: usize = 40;
+
+impl Sim {
+    pub fn new(cluster: Cluster, config: Config, mut chance: Chance) -> Self {
+        chance.seed |= 1;
+        let policy = Policy {
+            detect: config.detect.clone(),
+            drivers: config.drivers.clone(),
+        };
+        let mut sim = Self {
+            cluster,
+            config,
+            chance,
+            done: Vec::new(),
+            told: Vec::new(),
+            model: Model::default(),
+            findings: Vec::new(),
+            policy,
+            coming: VecDeque::new(),
+            facts: None,
+            batch: None,
+            deleted: BTreeSet::new(),
+        };
+        sim.start();
+        sim
+    }
+
+    /// A new process knows nothing, and lists everything.
+    pub fn start(&mut self) {
+        self.model = Model::default();
+        self.coming.clear();
+        self.cluster.news.clear();
+        self.facts = None;
+        let now = self.cluster.now;
+        let mut news: VecDeque<Change> = self.cluster.everything().into();
+        news.push_back(Change::SourceSchema(SourceSchema::Paused));
+        news.extend(Kind::ALL.map(|kind| Change::Read(kind, Reading::Live, now)));
+        self.cluster.news = news;
+    }
+
+    /// Lets time pass until the run is over and nothing is held, or until `end`.
+    pub fn run_until(&mut self, end: Timestamp) {
+        while self.cluster.now < end && !self.over() {
+            let wake = self.pass();
+            self.judge();
+            let now = self.cluster.now;
+            let shown = self.coming.front().map(|(at, _)| *at);
+            let news = (!self.cluster.news.is_empty()).then_some(now);
+            let next = [wake, self.cluster.next_event(), shown, news];
+            let next = next.into_iter().flatten().min().unwrap_or(end);
+            self.cluster.now = next.max(now + seconds(1)).min(end);
+            self.cluster.react();
+        }
+    }
+
+    fn over(&self) -> bool {
+        let finished = self.cluster.run.as_ref().is_none_or(|run| {
+            run.status
+                .as_ref()
+                .is_some_and(|status| status.phase.finished() && status.holds.is_empty())
+        });
+        finished && self.cluster.marks().next().is_none() && self.coming.is_empty()
+    }
+
+    /// One look at everything, and what follows from it; says when to look again at the latest.
+    fn pass(&mut self) -> Option<Timestamp> {
+        self.watch();
+        let now = self.cluster.now;
+        self.findings = findings::detect(&self.model, &self.policy, now);
+        let swept = self.sweep();
+        let drove = self.drive();
+        if self.chance.roll(1000) < self.chance.dies {
+            self.start();
+        }
+        self.facts = None;
+        [swept, drove].into_iter().flatten().min()
+    }
+
+    fn watch(&mut self) {
+        let now = self.cluster.now;
+        for change in std::mem::take(&mut self.cluster.news) {
+            let lag = self.chance.roll(self.chance.lag + 1);
+            let soonest = self.coming.back().map_or(now, |(at, _)| *at);
+            let shown = soonest.max(now + seconds(i64::try_from(lag).unwrap()));
+            self.coming.push_back((shown, change));
+        }
+        while let Some((_, change)) = self.coming.pop_front_if(|(at, _)| *at <= now) {
+            self.model.apply(change);
+        }
+        self.model.refusals.forget_ended(now);
+    }
+
+    /// Releases what is due, as the shell does all the time.
+    fn sweep(&mut self) -> Option<Timestamp> {
+        let now = self.cluster.now;
+        let resume = &self.config.steps.resume_sources;
+        let every = resume.every.signed();
+        let ready = self.batch.is_none_or(|at| now.duration_since(at) >= every);
+        let (mut batch, mut wakes) = (resume.batch, Vec::new());
+        let mut released = Vec::new();
+        for (held, due) in holds::due(&self.model, resume.policy(), now) {
+            wakes.push(held.hold.until);
+            match due {
+                Due::Now(_) => released.push(held.object),
+                Due::InTurn(_) if ready && batch > 0 => {
+                    batch -= 1;
+                    self.batch = Some(now);
+                    released.push(held.object);
+                }
+                Due::InTurn(_) => wakes.push(now + every),
+                _ => {}
+            }
+        }
+        for object in released {
+            wakes.push(now + seconds(1));
+            if !self.fails() {
+                self.cluster.release(&object);
+            }
+        }
+        wakes.into_iter().filter(|wake| *wake > now).min()
+    }
+
+    fn fails(&mut self) -> bool {
+        self.chance.roll(100) < self.chance.fails
+    }
+
+    /// Asks what comes next and does it, until there is something to wait for.
+    fn drive(&mut self) -> Option<Timestamp> {
+        let soon = Some(self.cluster.now + seconds(1));
+        for _ in 0..CIRCLES {
+            let run = self.cluster.run.clone()?;
+            let facts = self.facts.as_ref();
+            let now = self.cluster.now;
+            match next(&run, &self.model, &self.findings, &self.config, facts, now) {
+                Move::Wait(until) => return until,
+                Move::Record(status) => {
+                    assert_ne!(run.status.as_ref(), Some(&*status), "records nothing new");
+                    if self.fails() {
+                        return soon;
+                    }
+                    self.tell(run.status.as_ref(), &status);
+                    let mut run = run;
+                    run.status = Some(*status);
+                    self.cluster.write_run(run);
+                }
+                Move::Examine => self.facts = Some(self.cluster.examine()),
+                Move::Gather(objects) => {
+                    let mut run = run;
+                    let kept: Vec<_> = objects
+                        .iter()
+                        .filter_map(|o| self.cluster.evidence(o))
+                        .collect();
+                    if kept.is_empty() || self.fails() {
+                        return soon;
+                    }
+                    run.status.as_mut().unwrap().evidence.extend(kept);
+                    self.cluster.write_run(run);
+                }
+                Move::Act(intents) => {
+                    let status = run.status.clone().unwrap_or_default();
+                    for intent in intents {
+                        self.check(&run.spec.abort, &status, &intent);
+                        if self.fails() {
+                            continue;
+                        }
+                        if self.cluster.perform(&intent, &self.model) {
+                            self.done.push(intent);
+                        }
+                        if self.chance.roll(1000) < self.chance.dies {
+                            self.start();
+                            return soon;
+                        }
+                    }
+                    return soon;
+                }
+            }
+        }
+        panic!("turns in circles: {:?}", self.told.last());
+    }
+
+    fn tell(&mut self, before: Option<&RemediationStatus>, after: &RemediationStatus) {
+        let line = |status: &RemediationStatus| {
+            let step = status.step.map_or("-", StepName::as_str);
+            format!("{:?} {step}: {}", status.phase, status.message)
+        };
+        if before.map(line) != Some(line(after)) {
+            self.told.push(line(after));
+        }
+    }
+
+    /// What must be true of every act.
+    fn check(&mut self, aborted: &bool, status: &RemediationStatus, intent: &Intent) {
+        let said = format!("{intent:?} after {:?}", self.told);
+        assert_eq!(
+            self.config.mode,
+            Mode::Act,
+            "acts although it may not: {said}"
+        );
+        let doubts: Vec<_> = self.model.freshness.doubts().collect();
+        assert!(doubts.is_empty(), "acts in doubt of {doubts:?}: {said}");
+        let stopped = self
+            .model
+            .namespaces
+            .get_cluster(&"locksmith".into())
+            .is_none_or(|n| n.stopped);
+        assert!(!stopped && !aborted, "acts although it was stopped: {said}");
+        assert_eq!(status.phase, Phase::Running, "{said}");
+        let record = status.steps.last().unwrap();
+        assert_eq!(
+            record.phase,
+            StepPhase::Started,
+            "acts before it says so: {said}"
+        );
+        let planned = status
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.step(record.step))
+            .unwrap();
+        let target = planned
+            .targets
+            .iter()
+            .any(|target| target.object == *intent.object());
+        assert!(target, "is not in the plan: {said}");
+        let source = self
+            .model
+            .sources
+            .get(&intent.object().namespace, &intent.object().name);
+        if intent.object().kind == ObjectKind::ReplicationSource {
+            assert!(
+                source.is_none_or(|s| !s.meta.opted_out),
+                "opted out: {said}"
+            );
+        }
+        match intent {
+            Intent::Hold { hold, .. } => {
+                let deadline = self.config.steps.suspend_sources.deadline.signed();
+                assert!(hold.until <= self.cluster.now + deadline, "{said}");
+                assert_eq!(hold.run, run_ref("r"));
+            }
+            Intent::Delete(object) => {
+                let kept = status
+                    .evidence
+                    .iter()
+                    .any(|kept| kept.object.uid == object.uid);
+                assert!(kept, "deletes without evidence: {said}");
+                self.deleted.insert(object.uid.clone());
+                let most = usize::try_from(self.config.gates.max_deletions).unwrap();
+                assert!(
+                    self.deleted.len() <= most,
+                    "deletes more than it may: {said}"
+                );
+            }
+            Intent::Rollout { .. } | Intent::Replace(_) => {}
+        }
+    }
+
+    /// What must be true at any time.
+    fn judge(&self) {
+        let now = self.cluster.now;
+        // A lagging watch, and writes that fail some of the time.
+        let grace = SignedDuration::from_secs(120);
+        for (place, hold) in self.cluster.marks() {
+            assert!(
+                now < hold.until + grace,
+                "{place:?} is held past its deadline: {:?}",
+                self.told
+            );
+        }
+    }
+
+    /// The status as last written.
+    pub fn status(&self) -> RemediationStatus {
+        self.cluster
+            .run
+            .as_ref()
+            .and_then(|run| run.status.clone())
+            .unwrap_or_default()
+    }
+
+    /// What must be true once everything is over.
+    pub fn judge_end(&self) {
+        let marks: Vec<_> = self.cluster.marks().collect();
+        assert_eq!(marks, [], "still held: {:?}", self.told);
+        for (place, live) in &self.cluster.sources {
+            assert_eq!(
+                live.switch(),
+                live.wish,
+                "source {place:?}: {:?}",
+                self.told
+            );
+        }
+        for (place, live) in &self.cluster.claims {
+            assert_eq!(live.switch(), live.wish, "claim {place:?}: {:?}", self.told);
+        }
+    }
+}

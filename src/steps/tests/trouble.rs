@@ -1,0 +1,325 @@
+//! What goes wrong half-way: whatever it is, the run ends, and nothing stays held.
+
+use rstest::rstest;
+
+use super::playbook::{act, apps, deeds, drive};
+use super::sim::{Chance, Cluster, Happening, Sim, Verb, place, seconds};
+use crate::api::remediation::{Phase, StepPhase};
+use crate::config::{Config, Duration, SuspendMethod};
+use crate::model::fixture::*;
+use crate::model::records::Protection;
+use crate::model::{Kind, ObjectKind};
+use crate::plan::StepName;
+use crate::steps::Intent;
+
+/// Verifies once.
+fn once() -> Config {
+    let mut config = act();
+    config
+        .playbooks
+        .0
+        .get_mut("csi-operation-locks")
+        .unwrap()
+        .attempts = 1;
+    config
+}
+
+fn holds_of(sim: &Sim, app: usize) -> usize {
+    let (namespace, name) = place(app);
+    let holds = sim
+        .done
+        .iter()
+        .filter(|intent| matches!(intent, Intent::Hold { .. }));
+    holds
+        .map(Intent::object)
+        .filter(|object| (&object.namespace, &object.name) == (&namespace, &name))
+        .filter(|object| object.kind == ObjectKind::ReplicationSource)
+        .count()
+}
+
+#[rstest]
+#[case::holds_are_refused(StepName::SuspendSources, |c: &mut Cluster| c.refuses = Some(Verb::Hold))]
+#[case::deletions_are_refused(StepName::DeleteFailedSnapshots, |c: &mut Cluster| c.refuses = Some(Verb::Delete))]
+#[case::the_rollout_is_refused(StepName::RestartProvisioner, |c: &mut Cluster| c.refuses = Some(Verb::Rollout))]
+#[case::the_rollout_is_reverted(StepName::RestartProvisioner, |c: &mut Cluster| c.reverts = true)]
+#[case::nobody_takes_the_leases_over(StepName::RestartProvisioner, |c: &mut Cluster| c.takeover = seconds(3600))]
+#[case::the_lock_comes_back(StepName::VerifyProvisioning, |c: &mut Cluster| c.jams_to_come = 9)]
+fn a_step_that_fails_leads_to_the_resume(#[case] step: StepName, #[case] how: fn(&mut Cluster)) {
+    let sim = drive(&apps(), once(), how);
+    let status = sim.status();
+    assert_eq!(status.phase, Phase::Failed, "{:#?}", sim.told);
+    assert!(
+        status.message.starts_with(step.as_str()),
+        "{}",
+        status.message
+    );
+    let phase_of = |step| {
+        status
+            .steps
+            .iter()
+            .find(|r| r.step == step)
+            .map(|r| r.phase)
+    };
+    let after = StepName::ALL
+        .into_iter()
+        .take(4)
+        .filter(|later| *later > step);
+    for skipped in after {
+        assert_eq!(phase_of(skipped), Some(StepPhase::Skipped));
+    }
+    assert_eq!(
+        phase_of(StepName::ResumeSources),
+        Some(StepPhase::Succeeded)
+    );
+    assert!(status.finished_at.unwrap() < at(40), "{:#?}", sim.told);
+}
+
+#[test]
+fn pods_that_may_not_be_deleted_fail_the_restart() {
+    let mut cluster = Cluster::jammed(&apps(), true);
+    cluster.refuses = Some(Verb::Replace);
+    let mut sim = Sim::new(cluster, once(), Chance::default());
+    sim.run_until(at(8 * 60));
+    sim.judge_end();
+    assert!(
+        sim.status().message.starts_with("restartProvisioner"),
+        "{:#?}",
+        sim.told
+    );
+}
+
+/// `spec.paused` alone does not keep VolSync from making snapshots, and the step sees that it does not.
+#[test]
+fn a_hold_that_does_not_hold_is_noticed_before_anything_is_deleted() {
+    let mut config = once();
+    config.steps.suspend_sources.method = SuspendMethod::Paused;
+    let sim = drive(&apps(), config, |cluster| {
+        cluster.happens_after(1, Happening::AnotherSnapshot(3));
+    });
+    assert!(
+        sim.status().message.contains("the hold does not hold"),
+        "{:#?}",
+        sim.told
+    );
+    assert!(
+        deeds(&sim).iter().all(|deed| deed.starts_with("Hold")),
+        "{:?}",
+        deeds(&sim)
+    );
+}
+
+#[rstest]
+fn an_abort_at_any_minute_ends_the_run(#[values(0, 1, 2, 3, 4, 5, 6, 7)] minute: i64) {
+    // Each step takes a while.
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.takeover = seconds(200);
+        cluster.happens_after(minute, Happening::Aborts);
+    });
+    let ended = sim.status().finished_at.unwrap();
+    let healed = sim.status().phase == Phase::Succeeded && ended <= at(minute);
+    assert!(
+        healed || sim.status().phase == Phase::Aborted,
+        "{:#?}",
+        sim.told
+    );
+    assert!(healed || ended < at(minute + 1), "{:#?}", sim.told);
+    assert!(
+        sim.cluster.now < at(minute + 2),
+        "released as soon as the run ends"
+    );
+}
+
+/// The steps and their verdict are over in less than that.
+#[test]
+fn an_abort_during_the_verdict_ends_it() {
+    let sim = drive(&apps(), act(), |cluster| {
+        // An app that does not come up keeps the verdict waiting.
+        let pod = (place(0).0, "a0-0".into());
+        cluster.pods.get_mut(&pod).unwrap().running = false;
+        cluster.happens_after(6, Happening::Aborts);
+    });
+    assert_eq!(sim.status().phase, Phase::Aborted, "{:#?}", sim.told);
+    assert!(
+        sim.told.iter().any(|line| line.contains("verifying")),
+        "{:#?}",
+        sim.told
+    );
+}
+
+#[test]
+fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(2, Happening::KillSwitch(true));
+        cluster.happens_after(3, Happening::KillSwitch(false));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let waits = "Running restartProvisioner: restartProvisioner waits: closed: killSwitch";
+    let at = sim
+        .told
+        .iter()
+        .position(|line| line.starts_with(waits))
+        .unwrap();
+    assert_eq!(
+        sim.told[at + 1],
+        "Running restartProvisioner: restartProvisioner under way"
+    );
+}
+
+#[test]
+fn a_watch_that_fails_makes_the_run_wait() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::WatchFails(Kind::Events));
+        cluster.happens_after(4, Happening::WatchLives(Kind::Events));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    assert!(
+        sim.told
+            .iter()
+            .any(|line| line.contains("closed: freshness")),
+        "{:#?}",
+        sim.told
+    );
+}
+
+/// A gate may keep a run from going on; what it holds is released at its deadline all the same, and the run ends.
+#[test]
+fn a_gate_that_stays_closed_keeps_nothing_held_and_no_run_alive() {
+    let mut config = act();
+    config.gates.give_up_after = Duration::from_secs(3 * 3600);
+    let sim = drive(&apps(), config, |cluster| {
+        cluster.happens_after(1, Happening::KillSwitch(true));
+    });
+    let status = sim.status();
+    assert_eq!(status.phase, Phase::Failed, "{:#?}", sim.told);
+    assert!(
+        status.message.contains("gave up waiting"),
+        "{:#?}",
+        sim.told
+    );
+    assert!(
+        deeds(&sim).iter().all(|deed| deed.starts_with("Hold")),
+        "{:?}",
+        deeds(&sim)
+    );
+}
+
+#[test]
+fn an_abort_behind_a_closed_gate_releases_at_once() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::KillSwitch(true));
+        cluster.happens_after(2, Happening::Aborts);
+    });
+    assert_eq!(sim.status().phase, Phase::Aborted, "{:#?}", sim.told);
+    assert!(sim.cluster.now < at(4), "{:#?}", sim.told);
+}
+
+#[test]
+fn a_run_that_is_deleted_releases_what_it_held() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::DeletesRun);
+    });
+    assert!(sim.cluster.run.is_none());
+    assert!(sim.cluster.now < at(3));
+}
+
+/// Whatever a person lets go stays let go, in this round and in the next.
+#[rstest]
+#[case::while_the_holds_are_watched(1, 0)]
+#[case::while_the_holds_are_watched_of_two_rounds(1, 1)]
+#[case::after_that(3, 0)]
+#[case::after_that_of_two_rounds(3, 1)]
+fn what_a_person_releases_is_not_held_again(#[case] minute: i64, #[case] jams_to_come: u32) {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.jams_to_come = jams_to_come;
+        cluster.happens_after(minute, Happening::Releases(0));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    assert_eq!(sim.status().attempt, 1 + jams_to_come);
+    assert_eq!(holds_of(&sim, 0), 1);
+}
+
+/// Only the switch, with our mark left standing.
+#[test]
+fn what_a_person_switches_on_again_is_theirs() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::Pauses(0, false));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let left = &sim.status().steps[0].left;
+    assert_eq!(left[0].why, "switched on again by somebody else");
+}
+
+#[test]
+fn what_opts_out_before_it_is_held_is_left_alone() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.refuses = Some(Verb::Hold);
+        cluster.happens_after(1, Happening::OptsOut(0));
+        cluster.happens_after(2, Happening::Refuses(None));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    assert_eq!(holds_of(&sim, 0), 0);
+    assert!(
+        sim.status().steps[0]
+            .left
+            .iter()
+            .any(|left| left.why == "opted out by label")
+    );
+}
+
+/// A second plan is a new decision.
+#[test]
+fn the_second_time_round_every_gate_is_asked_again() {
+    let mut config = act();
+    config.gates.max_deletions = 2;
+    let sim = drive(&apps(), config, |cluster| {
+        cluster.jams_to_come = 1;
+        cluster.happens_after(5, Happening::AnotherStuck(4));
+        cluster.happens_after(5, Happening::AnotherStuck(5));
+    });
+    assert_eq!(sim.status().phase, Phase::Failed, "{:#?}", sim.told);
+    assert!(
+        sim.status().message.contains("blastRadius"),
+        "{:#?}",
+        sim.told
+    );
+    let deleted = deeds(&sim)
+        .into_iter()
+        .filter(|deed| deed.starts_with("Delete"))
+        .count();
+    assert_eq!(deleted, 1);
+}
+
+/// A protected snapshot that fails while the run waits for its gates is no target, and must still be known by the
+/// time the verdict asks for failed snapshots.
+#[test]
+fn what_is_spared_while_the_run_waits_is_spared_by_its_verdict() {
+    let sim = drive(&apps(), act(), |cluster| {
+        let spared = snapshot("media", "by-hand", "a0")
+            .unready()
+            .protected(Protection::DoNotDelete);
+        let at_place = ("media".into(), "by-hand".into());
+        cluster.snapshots.insert(at_place, spared.created(at(-5)));
+        cluster.happen(&Happening::KillSwitch(true));
+        cluster.happens_after(8, Happening::KillSwitch(false));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+}
+
+#[test]
+fn a_process_that_dies_again_and_again_gets_there_too() {
+    let chance = Chance {
+        seed: 7,
+        lag: 3,
+        fails: 10,
+        dies: 100,
+    };
+    let mut sim = Sim::new(Cluster::jammed(&apps(), false), act(), chance);
+    sim.run_until(at(8 * 60));
+    sim.judge_end();
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let rollouts = deeds(&sim)
+        .into_iter()
+        .filter(|deed| deed.starts_with("Rollout"))
+        .count();
+    assert_eq!(rollouts, 1, "a restart is asked for once");
+}
