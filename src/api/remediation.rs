@@ -167,6 +167,7 @@ pub struct RemediationStatus {
     pub step: Option<StepName>,
     /// Which time round; 1 the first.
     #[serde(default)]
+    #[schemars(with = "i32")]
     pub attempt: u32,
     /// When the first step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,6 +194,7 @@ pub struct RemediationStatus {
     pub holds: Vec<HoldRecord>,
     /// Number of ReplicationSources still held.
     #[serde(default)]
+    #[schemars(with = "i32")]
     pub held: u32,
     /// The playbook's own verification, at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -222,6 +224,7 @@ pub struct StepRecord {
     /// Step.
     pub step: StepName,
     /// Which time round.
+    #[schemars(with = "i32")]
     pub attempt: u32,
     /// How far it has come.
     pub phase: StepPhase,
