@@ -171,6 +171,7 @@ pub struct RemediationStatus {
     pub step: Option<StepName>,
     /// Which time round; 1 the first.
     #[serde(default)]
+    #[schemars(with = "i32")]
     pub attempt: u32,
     /// Term of the leader that wrote this last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,6 +201,7 @@ pub struct RemediationStatus {
     pub holds: Vec<HoldRecord>,
     /// Number of ReplicationSources still held.
     #[serde(default)]
+    #[schemars(with = "i32")]
     pub held: u32,
     /// The playbook's own verification, at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -229,6 +231,7 @@ pub struct StepRecord {
     /// Step.
     pub step: StepName,
     /// Which time round.
+    #[schemars(with = "i32")]
     pub attempt: u32,
     /// How far it has come.
     pub phase: StepPhase,

@@ -1,7 +1,9 @@
 //! Which cluster, and as whom: flags, kubeconfig or service account in, a client's configuration out.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::causes::causes;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
@@ -38,6 +40,14 @@ pub enum ClusterError {
     /// No client can be made of it.
     #[error("failed to make a client for the cluster: {0}")]
     Client(#[source] kube::Error),
+    /// The API server does not answer, or not to us.
+    #[error("failed to reach the API server at {server}: {why}")]
+    Unreachable {
+        /// Where it should be.
+        server: String,
+        /// What is wrong with the way there, to the last cause.
+        why: String,
+    },
 }
 
 impl ClusterArgs {
@@ -58,9 +68,18 @@ impl ClusterArgs {
         Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await?)
     }
 
-    /// A client for reading.
-    pub async fn client(&self) -> Result<Client, ClusterError> {
-        Client::try_from(self.config().await?).map_err(ClusterError::Client)
+    /// A client for reading, once the API server has answered it. Each watch would tell of a server out of reach on its own,
+    /// and less well.
+    pub async fn client(&self, within: Duration) -> Result<Client, ClusterError> {
+        let config = self.config().await?;
+        let server = config.cluster_url.to_string();
+        let client = Client::try_from(config).map_err(ClusterError::Client)?;
+        let why = match tokio::time::timeout(within, client.apiserver_version()).await {
+            Ok(Ok(_)) => return Ok(client),
+            Ok(Err(error)) => causes(&error),
+            Err(_) => format!("no answer within {}", humantime::format_duration(within)),
+        };
+        Err(ClusterError::Unreachable { server, why })
     }
 
     fn check_context(&self, kubeconfig: &Kubeconfig) -> Result<(), ClusterError> {
@@ -133,6 +152,33 @@ contexts:
             error.to_string(),
             "no context \"hime\" in the kubeconfig; it has home, lab"
         );
+    }
+
+    #[tokio::test]
+    async fn a_server_out_of_reach_is_named_with_the_last_cause() {
+        // Installed once for the process; another test may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        std::fs::write(&path, TWO_CLUSTERS.replace("6443", &port.to_string())).unwrap();
+        let args = ClusterArgs {
+            kubeconfig: Some(path),
+            context: None,
+        };
+        let error = args
+            .client(Duration::from_secs(10))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains(&format!("https://127.0.0.1:{port}/")),
+            "{error}"
+        );
+        assert!(error.contains("refused"), "{error}");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{ClusterArgs, person};
 use crate::api::remediation::{Decision, Remediation};
+use crate::kube_io::CALL_TIMEOUT;
 use crate::plan::Plan;
 
 /// The run that is meant.
@@ -38,7 +39,7 @@ pub async fn reject(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client().await?;
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
     let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let plan = unfinished(&run)?;
     anstream::println!("{}", shown(plan));
@@ -66,7 +67,7 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
 
 /// Ends a run: what it holds is released, nothing else is done.
 pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client().await?;
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
     let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let status = run.status.as_ref();
     if status.is_some_and(|status| status.phase.finished()) {

@@ -69,14 +69,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Crd(args) => crd::run(&args),
     };
     done.unwrap_or_else(|error| {
-        // Causes that repeat their source's text are told once.
-        let mut text = error.to_string();
-        for cause in error.chain().skip(1).map(ToString::to_string) {
-            if !text.contains(&cause) {
-                text = format!("{text}: {cause}");
-            }
-        }
-        anstream::eprintln!("error: {text}");
+        anstream::eprintln!("error: {}", crate::causes::causes(&*error));
         ExitCode::from(FAILED)
     })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{ClusterArgs, FAILED};
-use crate::kube_io::{self, Tried};
+use crate::kube_io::{self, CALL_TIMEOUT, Tried};
 
 /// Release what locksmith holds
 ///
@@ -29,7 +29,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.all && args.namespace.is_none() {
         bail!("release what? Say --all, or -n NAMESPACE with or without names");
     }
-    let client = args.cluster.client().await?;
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
     let mut held = kube_io::held(&client, args.namespace.as_deref()).await?;
     held.retain(|(object, _)| {
         args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{ClusterArgs, person};
 use crate::gates::RESET_ANNOTATION;
+use crate::kube_io::CALL_TIMEOUT;
 
 /// Let runs begin again after several have failed
 ///
@@ -22,7 +23,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client().await?;
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
     let runs = person::runs(&client, args.namespace.as_deref()).await?;
     let finished = |run: &crate::api::remediation::Remediation| {
         let status = run.status.as_ref()?;

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::table::{Column, lines};
 use super::words::span;
 use super::{ClusterArgs, person};
+use crate::kube_io::CALL_TIMEOUT;
 
 /// List the runs, newest first
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,7 @@ enum Output {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client().await?;
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
     let runs = person::runs(&client, args.namespace.as_deref()).await?;
     if matches!(args.output, Output::Json) {
         anstream::println!("{}", serde_json::to_string_pretty(&runs)?);

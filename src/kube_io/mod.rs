@@ -17,6 +17,8 @@ pub use examine::examine;
 pub use release::{held, release};
 pub use writer::{Tried, Writer};
 
+use crate::causes::causes;
+
 /// Name under which this program's fields are kept (`metadata.managedFields`) and its requests logged.
 pub const FIELD_MANAGER: &str = "locksmith";
 
@@ -70,7 +72,7 @@ impl WriteError {
 /// An error in one short line: the API server's 422 embeds the whole object, which is nobody's business.
 fn brief(error: &kube::Error) -> String {
     const LONGEST: usize = 200;
-    let text = error.to_string();
+    let text = causes(error);
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

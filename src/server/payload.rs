@@ -60,7 +60,7 @@ pub enum PayloadError {
     /// A field is missing or has a value of the wrong kind.
     #[error("{path}: {problem}")]
     Field {
-        /// Path of the field, such as `alerts[0].startsAt`.
+        /// Path of the field, such as `alerts[0].startsAt`, or `payload` for the whole.
         path: String,
         /// What is wrong with it.
         problem: String,
@@ -77,7 +77,10 @@ pub fn parse(body: &[u8]) -> Result<Notification, PayloadError> {
         None => return Err(PayloadError::Version("missing".to_owned())),
     }
     serde_path_to_error::deserialize(value).map_err(|error| PayloadError::Field {
-        path: error.path().to_string(),
+        path: match error.path().to_string() {
+            whole if whole == "." => "payload".to_owned(),
+            path => path,
+        },
         problem: error.inner().to_string(),
     })
 }
@@ -141,7 +144,7 @@ mod tests {
     #[case("", "not JSON")]
     #[case("[]", "version is missing")]
     #[case("{}", "version is missing")]
-    #[case(r#"{"version": "4"}"#, "missing field `groupKey`")]
+    #[case(r#"{"version": "4"}"#, "payload: missing field `groupKey`")]
     fn a_body_of_another_kind_is_refused(#[case] body: &str, #[case] says: &str) {
         let error = parse(body.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

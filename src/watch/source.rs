@@ -13,6 +13,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Changes, Patterns, convert};
+use crate::causes::causes;
 use crate::metrics::Own;
 use crate::model::{Change, Delta, Kind, Reading, Refusal, SourceSchema, Sym, Witness};
 
@@ -77,7 +78,7 @@ pub async fn follow<K, T>(
         let reading = if absent {
             Reading::Absent
         } else {
-            Reading::Failing(error.to_string())
+            Reading::Failing(causes(&error))
         };
         if !absent {
             sink.own.watch_failed(sink.kind);

@@ -60,7 +60,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => config::load(path)?,
         None => Config::default(),
     };
-    let view = watch::look(args.cluster.client().await?, &config, args.timeout).await?;
+    let view = watch::look(
+        args.cluster.client(args.timeout).await?,
+        &config,
+        args.timeout,
+    )
+    .await?;
     let view = only(view, args.namespace.as_deref());
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     let text = |look| render(&view, Timestamp::now(), look, colour);
