@@ -13,6 +13,9 @@ use tokio::sync::watch;
 /// A daemon is up, or has ended, within this.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Between two looks at /metrics: a scrape tells nobody when the next one would differ.
+const POLL: Duration = Duration::from_millis(200);
+
 /// A running `locksmith serve`; killed when dropped.
 pub struct Daemon {
     child: Child,
@@ -27,13 +30,10 @@ impl Daemon {
     pub async fn start(kubeconfig: &Path, config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("locksmith.yaml");
-        std::fs::write(
-            &file,
-            format!("{config}\nserver: {{listen: \"127.0.0.1:0\"}}\n"),
-        )
-        .unwrap();
+        std::fs::write(&file, config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_locksmith"))
-            .args(["serve", "--log-format", "json", "--kubeconfig"])
+            .args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0"])
+            .arg("--kubeconfig")
             .arg(kubeconfig)
             .arg("--config")
             .arg(&file)
@@ -125,6 +125,27 @@ impl Daemon {
                 Some((name.to_owned(), value.parse().ok()?))
             })
             .collect()
+    }
+
+    /// Waits until its metrics are as wanted; it takes a view a second at least.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&BTreeMap<String, f64>) -> bool) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let samples = self.metrics().await;
+            if wanted(&samples) {
+                return;
+            }
+            let stuck: Vec<_> = samples
+                .iter()
+                .filter(|(name, _)| name.starts_with("locksmith_stuck_operations{"))
+                .collect();
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "waited in vain for {what}: {stuck:#?}\n{}",
+                self.log_text()
+            );
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Sends what Alertmanager sends when one alert fires.

@@ -1,108 +1,28 @@
 //! The playbook's jam, seen, exported and healed by the daemon on a real control plane.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
-use kube::{Api, Client, ResourceExt};
-use locksmith::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use locksmith::api::remediation::{Phase, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
-use locksmith::demo::scenario::{Jam, Outage, playbook_jam};
-use locksmith::demo::world::{Timings, World, WorldConfig};
+use locksmith::model::ObjectKind;
+use serde_json::json;
 
-use crate::daemon::Daemon;
-use crate::testbed::{Options, Testbed};
-
-/// A whole run takes some 15 s on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
-
-/// The configuration of these tests: the same order of events, in seconds instead of minutes.
-pub fn config(mode: &str) -> String {
-    format!(
-        "
-mode: {mode}
-remediation: {{namespace: locksmith}}
-detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
-steps:
-  suspendSources: {{settle: 500ms, quietPeriod: 2s, deadline: 10m}}
-  resumeSources: {{batch: 20, every: 1s}}
-gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s}}
-"
-    )
-}
-
-pub struct Stage {
-    pub testbed: Testbed,
-    pub world: World,
-    pub jam: Jam,
-}
-
-pub async fn jammed() -> Stage {
-    let options = Options {
-        crds: vec![<Remediation as kube::CustomResourceExt>::crd()],
-        ..Options::default()
-    };
-    let testbed = Testbed::start(options).await;
-    let world = World::start(testbed.client(), WorldConfig::new(Timings::fast()))
-        .await
-        .unwrap();
-    let namespaces: Api<Namespace> = Api::all(testbed.client());
-    let mut namespace = Namespace::default();
-    namespace.metadata.name = Some("locksmith".to_owned());
-    namespaces
-        .create(&Default::default(), &namespace)
-        .await
-        .unwrap();
-    let jam = playbook_jam(&world, Outage::Over).await.unwrap();
-    Stage {
-        testbed,
-        world,
-        jam,
-    }
-}
+use crate::stage::{DRIVER, Settings, Stage, is_held};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn one_alert_heals_the_playbooks_jam() {
-    let Stage {
-        testbed,
-        world: _world,
-        jam,
-    } = jammed().await;
-    let client = testbed.client();
-    let daemon = Daemon::start(testbed.kubeconfig(), &config("act")).await;
-
-    // Seen: every part of the jam, each with its reason.
-    let count = |finding: &str, reason: &str| {
-        format!("locksmith_stuck_operations{{finding=\"{finding}\",reason=\"{reason}\"")
-    };
-    let wanted = [
-        (count("orphaned_source", "claim_missing"), 2.0),
-        (count("orphaned_source", "claim_terminating"), 1.0),
-        (count("failed_snapshot", "operation_lock"), 5.0),
-        (count("pending_claim", "operation_lock"), 4.0),
-    ];
-    until(&daemon, |samples| {
-        wanted.iter().all(|(prefix, expected)| {
-            let sum: f64 = samples
-                .iter()
-                .filter(|(name, _)| name.starts_with(prefix.as_str()))
-                .map(|(_, v)| v)
-                .sum();
-            (sum - expected).abs() < f64::EPSILON
-        })
-    })
-    .await;
-
-    // Healed.
-    let (code, answer) = daemon
-        .fire("LocksmithOperationLocked", &[("driver", DRIVER)])
-        .await;
-    assert_eq!(code, 202, "{answer}");
-    let status = finished(&client).await;
+    let stage = Stage::jammed().await;
+    let daemon = stage.daemon(&Settings::default()).await;
+    stage.fire(&daemon).await;
+    let status = stage.finished().await;
     assert_eq!(
         status.phase,
         Phase::Succeeded,
@@ -128,99 +48,144 @@ async fn one_alert_heals_the_playbooks_jam() {
         status.verdict
     );
     assert_eq!(status.evidence.len(), 5);
-    for pending in &jam.pending {
-        let claims: Api<PersistentVolumeClaim> =
-            Api::namespaced(client.clone(), &pending.claim.namespace);
+    for pending in &stage.jam.pending {
+        let claims = stage.api::<PersistentVolumeClaim>(&pending.claim.namespace);
         let claim = claims.get(&pending.claim.name).await.unwrap();
         assert_eq!(claim.uid().as_deref(), Some(&*pending.claim.uid));
         assert_eq!(claim.status.unwrap().phase.as_deref(), Some("Bound"));
     }
-    let stuck: BTreeSet<_> = jam
-        .stuck_snapshots
-        .iter()
-        .map(|snapshot| snapshot.uid.clone())
-        .collect();
-    let snapshots: Api<VolumeSnapshot> = Api::all(client.clone());
-    for snapshot in snapshots.list(&Default::default()).await.unwrap() {
+    let stuck = stage.jam.stuck_snapshots.iter().map(|one| one.uid.clone());
+    let stuck: BTreeSet<_> = stuck.collect();
+    for snapshot in stage.list::<VolumeSnapshot>().await {
         assert!(
             !stuck.contains(&snapshot.uid().unwrap()),
             "{}",
             snapshot.name_any()
         );
     }
+}
 
-    // Those of apps that do not run stay held, and are listed with their deadline.
-    let held = held(&client).await;
-    let mut expected: Vec<_> = jam
-        .orphaned
-        .iter()
-        .map(|source| source.name.clone())
-        .collect();
-    expected.extend(
-        jam.stopped
-            .iter()
-            .flat_map(|app| app.sources.iter().cloned()),
-    );
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_deadline() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        deadline: "60s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
+
+    // Held are those of apps that do not run, and the status lists just them, each with its deadline.
+    let orphaned = stage.jam.orphaned.iter().map(|source| source.name.clone());
+    let stopped = stage.jam.stopped.iter().flat_map(|app| app.sources.clone());
+    let mut expected: Vec<_> = orphaned.chain(stopped).collect();
     expected.sort();
-    assert_eq!(held, expected);
-    assert_eq!(status.held as usize, held.len());
-    assert!(
-        status
-            .holds
-            .iter()
-            .all(|hold| hold.until > hold_start(&status))
+    assert_eq!(stage.held().await, expected);
+    assert_eq!(listed(&status), expected);
+    assert_eq!(status.held as usize, expected.len());
+    for hold in &status.holds {
+        let lasts = hold.until.duration_since(status.started_at.unwrap());
+        assert!((60..90).contains(&lasts.as_secs()), "{hold:?}");
+        assert!(hold.waits.starts_with("its "), "{hold:?}");
+    }
+    let row = kubectl(
+        stage.testbed.kubeconfig(),
+        &["PLAYBOOK", "DRIVER", "PHASE", "HELD"],
     );
+    let held = expected.len().to_string();
+    assert_eq!(row, ["csi-operation-locks", DRIVER, "Succeeded", &*held]);
+
+    // An app that is started has its sources back, those of others stay held.
+    let app = &stage.jam.stopped.iter().find(|app| app.name == "atuin");
+    let app = app.expect("atuin is stopped");
+    let scaled = json!({"spec": {"replicas": 1}});
+    stage
+        .patch::<Deployment>(&app.namespace, &app.name, &scaled)
+        .await;
+    stage
+        .until::<ReplicationSource>("the started app's source to be resumed", |sources| {
+            sources
+                .iter()
+                .any(|one| one.name_any() == app.name && free(one))
+        })
+        .await;
+    let labels = kube::api::ListParams::default().labels("app.kubernetes.io/name=atuin");
+    let pods = stage.api::<Pod>(&app.namespace);
+    let pods = pods.list(&labels).await.unwrap();
+    let phase = |pod: &Pod| pod.status.clone().and_then(|status| status.phase);
+    assert!(
+        pods.iter()
+            .any(|pod| phase(pod).as_deref() == Some("Running")),
+        "resumed before its app ran"
+    );
+    expected.retain(|name| *name != app.name);
+    let still = stage
+        .run_until("the resumed source to be listed no more", |status| {
+            !listed(status).contains(&app.name)
+        })
+        .await;
+    assert_eq!(listed(&still), expected);
+    assert_eq!(stage.held().await, expected);
+
+    // At the deadline nothing is held, orphaned or not, and nothing shows that it was.
+    stage
+        .until::<ReplicationSource>("every source to be released", |sources| {
+            sources.iter().all(|source| free(source))
+        })
+        .await;
+    stage
+        .until::<PersistentVolumeClaim>("every claim to be released", |claims| {
+            claims.iter().all(|claim| !is_held(&**claim))
+        })
+        .await;
+    let last = still.holds.iter().map(|hold| hold.until).min().unwrap();
+    assert!(jiff::Timestamp::now() >= last, "released before its time");
+    stage.nothing_is_held().await;
+    let over = stage
+        .run_until("the status to list no hold", |status| {
+            status.holds.is_empty()
+        })
+        .await;
+    assert_eq!((over.phase, over.held), (Phase::Succeeded, 0));
 }
 
-fn hold_start(status: &RemediationStatus) -> jiff::Timestamp {
-    status.started_at.unwrap()
+fn free(source: &Arc<ReplicationSource>) -> bool {
+    !is_held(&**source) && source.spec.paused.is_none()
 }
 
-/// Names of the sources that carry a hold.
-pub async fn held(client: &Client) -> Vec<String> {
-    let sources: Api<ReplicationSource> = Api::all(client.clone());
-    let all = sources.list(&Default::default()).await.unwrap();
-    let held = all
+/// Names of the sources a status lists as held, in order.
+fn listed(status: &RemediationStatus) -> Vec<String> {
+    let sources = status
+        .holds
         .iter()
-        .filter(|source| source.annotations().contains_key("locksmith.dev/hold"));
-    let mut names: Vec<_> = held.map(ResourceExt::name_any).collect();
+        .filter(|hold| hold.object.kind == ObjectKind::ReplicationSource);
+    let mut names: Vec<_> = sources.map(|hold| hold.object.name.to_string()).collect();
     names.sort();
     names
 }
 
-/// The status of the only Remediation, once it is over.
-pub async fn finished(client: &Client) -> RemediationStatus {
-    let runs: Api<Remediation> = Api::namespaced(client.clone(), "locksmith");
-    let over = |runs: &[std::sync::Arc<Remediation>]| {
-        runs.iter().any(|run| {
-            run.status
-                .as_ref()
-                .is_some_and(|status| status.phase.finished())
-        })
+/// What `kubectl get remediations -A` shows of the only one under these headings.
+fn kubectl(kubeconfig: &Path, headings: &[&str]) -> Vec<String> {
+    let output = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(["get", "remediations", "-A"])
+        .output()
+        .expect("kubectl is installed");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let [head, row] = text.lines().collect::<Vec<_>>()[..] else {
+        panic!("not one Remediation: {text}")
     };
-    let runs = locksmith::demo::scenario::until(runs, "a run to be over", PATIENCE, over)
-        .await
-        .unwrap();
-    runs[0].status.clone().unwrap()
-}
-
-/// Waits until the daemon's metrics are as wanted; it takes a view a second at least.
-async fn until(daemon: &Daemon, wanted: impl Fn(&std::collections::BTreeMap<String, f64>) -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    loop {
-        let samples = daemon.metrics().await;
-        if wanted(&samples) {
-            return;
-        }
-        let stuck: Vec<_> = samples
-            .iter()
-            .filter(|(name, _)| name.starts_with("locksmith_stuck_operations{"))
-            .collect();
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{stuck:#?}\n{}",
-            daemon.log_text()
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let cell = |heading: &&str| {
+        let start = head
+            .find(heading)
+            .unwrap_or_else(|| panic!("no {heading} in {head}"));
+        let word = row[start..].split_whitespace().next();
+        word.unwrap_or_default().to_owned()
+    };
+    headings.iter().map(cell).collect()
 }

@@ -24,7 +24,7 @@ use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::OnceCell;
 
-pub use audit::Audit;
+pub use audit::{Audit, Event};
 pub use identity::Identity;
 
 use controlplane::ControlPlane;
@@ -41,7 +41,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Options {
     /// Whether kube-controller-manager and the snapshot controller run.
     pub controllers: bool,
-    /// Definitions to serve beside those of the snapshots and of VolSync.
+    /// Definitions to serve beside those of the snapshots and of VolSync, or in the place of one of them.
     pub crds: Vec<CustomResourceDefinition>,
 }
 
@@ -106,6 +106,12 @@ impl Testbed {
         testbed.start_apiserver().await;
         let mut crds = crds::snapshots(&built.join("crds"));
         crds.extend(crds::volsync());
+        crds.retain(|crd| {
+            options
+                .crds
+                .iter()
+                .all(|own| own.name_any() != crd.name_any())
+        });
         crds.extend(options.crds);
         // Before the controllers: the garbage collector learns of a kind only every 30 s.
         let client = testbed.client();

@@ -1,0 +1,68 @@
+//! Modes that do not act, under a user that may do everything.
+
+use locksmith::api::remediation::{Phase, Remediation};
+use locksmith::plan::StepName;
+
+use crate::stage::{DRIVER, Settings, Stage};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        mode: "observe",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    for alert in ["LocksmithOperationLocked", "LocksmithSourceOrphaned"] {
+        let (code, answer) = daemon.fire(alert, &[("driver", DRIVER)]).await;
+        assert_eq!(code, 200, "{answer}");
+        assert!(answer.to_string().contains("observe"), "{answer}");
+    }
+    // Whatever the alerts might have started would show in a later view.
+    let views = "locksmith_view_duration_seconds_count";
+    let taken = daemon.metrics().await[views];
+    daemon
+        .until("three more views", |samples| samples[views] >= taken + 3.0)
+        .await;
+
+    let (writes, reads) = stage.requests().await;
+    assert!(reads >= 14, "{reads} reads: is this the daemon's user?");
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert!(stage.list::<Remediation>().await.is_empty());
+    assert!(stage.stuck_snapshots_stand().await);
+    stage.nothing_is_held().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn mode_plan_records_what_it_would_do_and_does_none_of_it() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        mode: "plan",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Planned, "{}", daemon.log_text());
+    let plan = status.plan.unwrap();
+    let targets = |step| plan.step(step).unwrap().targets.len();
+    // Each source, and each claim there is behind them.
+    assert!(targets(StepName::SuspendSources) > stage.jam.sources.len());
+    assert_eq!(
+        targets(StepName::DeleteFailedSnapshots),
+        stage.jam.stuck_snapshots.len()
+    );
+    assert_eq!(
+        targets(StepName::VerifyProvisioning),
+        stage.jam.pending.len()
+    );
+    assert!(targets(StepName::RestartProvisioner) > 0);
+    assert_eq!((status.steps, status.started_at), (Vec::new(), None));
+
+    let writes = stage.writes_elsewhere().await;
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert!(stage.stuck_snapshots_stand().await);
+    stage.nothing_is_held().await;
+}

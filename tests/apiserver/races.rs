@@ -1,0 +1,68 @@
+//! People who work on the cluster while the program does.
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+use locksmith::api::remediation::Phase;
+use locksmith::api::volsync::ReplicationSource;
+use locksmith::demo::scenario::App;
+use locksmith::demo::world::WAITING_CLASS;
+use serde_json::{Value, json};
+
+use crate::stage::{Settings, Stage, is_held};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn what_people_pause_delete_or_leave_waiting_stays_as_they_left_it() {
+    let stage = Stage::jammed().await;
+    let paused = json!({"spec": {"paused": true}});
+    stage
+        .patch::<ReplicationSource>("media", "plex", &paused)
+        .await;
+    let waiting = App::new("media", "waiting").class(WAITING_CLASS).claim();
+    stage
+        .api::<PersistentVolumeClaim>("media")
+        .create(&Default::default(), &waiting)
+        .await
+        .unwrap();
+    let daemon = stage.daemon(&Settings::default()).await;
+    // Everything else that waits is a finding by now, and so is older than this has to be.
+    let (_, status) = daemon.get("/api/v1/status").await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let findings = status["findings"].as_array().unwrap();
+    assert!(findings.len() >= 12, "{findings:#?}");
+    let about = |finding: &&Value| finding.pointer("/object/name") == Some(&json!("waiting"));
+    assert_eq!(findings.iter().find(about), None);
+
+    stage.fire(&daemon).await;
+    let planned = stage
+        .run_until("the plan to be on record", |status| status.plan.is_some())
+        .await;
+    let sources = stage.api::<ReplicationSource>("selfhosted");
+    sources.delete("mealie", &Default::default()).await.unwrap();
+    let plan = planned.plan.unwrap();
+    let targets: Vec<_> = plan.steps.iter().flat_map(|step| &step.targets).collect();
+    let named = |name: &str| targets.iter().any(|target| &*target.object.name == name);
+    assert!(named("mealie") && !named("waiting"), "{targets:#?}");
+
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+    assert_eq!(sources.get_opt("mealie").await.unwrap(), None);
+    let plex = stage.api::<ReplicationSource>("media").get("plex").await;
+    let plex = plex.unwrap();
+    assert!(!is_held(&plex));
+    assert_eq!(plex.spec.paused, Some(true));
+    for event in stage.writes_elsewhere().await {
+        let theirs = event.resource == "replicationsources" && event.name == "plex";
+        assert!(!theirs && event.verb != "create", "{event:#?}");
+    }
+    let claims = stage.api::<PersistentVolumeClaim>("media");
+    let waiting = claims.get("waiting").await.unwrap();
+    assert!(
+        !waiting.managed_fields().iter().any(is_ours),
+        "{waiting:#?}"
+    );
+}
+
+fn is_ours(entry: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some("locksmith")
+}

@@ -1,0 +1,322 @@
+//! The playbook's jam on a control plane, and the program beside it under a user of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, CustomResourceExt, Resource, ResourceExt};
+use locksmith::api::remediation::{Remediation, RemediationStatus};
+use locksmith::api::snapshot::VolumeSnapshot;
+use locksmith::api::volsync::ReplicationSource;
+use locksmith::demo::scenario::{self, Jam, Outage, playbook_jam};
+use locksmith::demo::world::{Timings, World, WorldConfig};
+use locksmith::holds::HOLD_ANNOTATION;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+use crate::testbed::{Event, Identity, Options, Testbed};
+
+/// A whole run takes some 10 s on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where Remediations and the Lease live.
+pub const NAMESPACE: &str = "locksmith";
+
+/// The driver of the world.
+pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
+
+/// The user the program logs in as, in every audit log.
+pub const USER: &str = "locksmith-daemon";
+
+/// What tests vary of the program's configuration.
+pub struct Settings {
+    pub mode: &'static str,
+    pub method: &'static str,
+    pub quiet: &'static str,
+    pub deadline: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: "act",
+            method: "auto",
+            quiet: "2s",
+            deadline: "10m",
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration file: the same order of events as by default, in seconds instead of minutes.
+    pub fn yaml(&self) -> String {
+        let Self {
+            mode,
+            method,
+            quiet,
+            deadline,
+        } = self;
+        format!(
+            "
+mode: {mode}
+remediation: {{namespace: {NAMESPACE}}}
+detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
+steps:
+  suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
+  resumeSources: {{batch: 20, every: 1s}}
+gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s}}
+"
+        )
+    }
+}
+
+/// What tests vary of the cluster.
+pub struct Setup {
+    pub world: WorldConfig,
+    /// The definition of ReplicationSource.
+    pub sources: CustomResourceDefinition,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            world: WorldConfig::new(Timings::fast()),
+            sources: ReplicationSource::crd(),
+        }
+    }
+}
+
+/// A jammed cluster. The world ends first, as fields are dropped in order.
+pub struct Stage {
+    pub world: World,
+    pub jam: Jam,
+    pub testbed: Testbed,
+    daemon: Identity,
+}
+
+impl Stage {
+    /// The jam as the playbook has it.
+    pub async fn jammed() -> Self {
+        Self::set(Setup::default()).await
+    }
+
+    /// The jam in a cluster of another make.
+    pub async fn set(setup: Setup) -> Self {
+        let options = Options {
+            crds: vec![Remediation::crd(), setup.sources],
+            ..Options::default()
+        };
+        let testbed = Box::pin(Testbed::start(options)).await;
+        let namespace = named::<Namespace>(json!({"name": NAMESPACE}), json!({}));
+        let namespaces: Api<Namespace> = Api::all(testbed.client());
+        namespaces
+            .create(&Default::default(), &namespace)
+            .await
+            .unwrap();
+        let daemon = testbed.user(USER, None).await;
+        // Everything is allowed, so that nothing but the program itself keeps it from anything.
+        let binding = named::<ClusterRoleBinding>(
+            json!({"name": USER}),
+            json!({
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
+            }),
+        );
+        let bindings: Api<ClusterRoleBinding> = Api::all(testbed.client());
+        bindings
+            .create(&Default::default(), &binding)
+            .await
+            .unwrap();
+        let world = World::start(testbed.client(), setup.world).await.unwrap();
+        let jam = playbook_jam(&world, Outage::Over).await.unwrap();
+        Self {
+            world,
+            jam,
+            testbed,
+            daemon,
+        }
+    }
+
+    /// The program as its own user, once it has seen the whole jam and, unless it only observes, leads.
+    pub async fn daemon(&self, settings: &Settings) -> Daemon {
+        let daemon = Daemon::start(self.daemon.kubeconfig(), &settings.yaml()).await;
+        let count = |finding: &str, reason: &str| {
+            format!("locksmith_stuck_operations{{finding=\"{finding}\",reason=\"{reason}\"")
+        };
+        let mut wanted = vec![
+            (count("orphaned_source", "claim_missing"), 2.0),
+            (count("orphaned_source", "claim_terminating"), 1.0),
+            (count("failed_snapshot", "operation_lock"), 5.0),
+            (count("pending_claim", "operation_lock"), 4.0),
+        ];
+        if settings.mode != "observe" {
+            wanted.push(("locksmith_leader".to_owned(), 1.0));
+        }
+        daemon
+            .until("the whole jam to be seen", |samples| {
+                wanted.iter().all(|(prefix, expected)| {
+                    let of_it = samples.iter().filter(|(name, _)| name.starts_with(prefix));
+                    (of_it.map(|(_, value)| value).sum::<f64>() - expected).abs() < f64::EPSILON
+                })
+            })
+            .await;
+        daemon
+    }
+
+    /// Lets the playbook's alert fire: a Remediation is on record when this returns.
+    pub async fn fire(&self, daemon: &Daemon) {
+        let (code, answer) = daemon
+            .fire("LocksmithOperationLocked", &[("driver", DRIVER)])
+            .await;
+        assert_eq!(code, 202, "{answer}");
+    }
+
+    /// The only Remediation, once `wanted` holds of its status.
+    pub async fn run_until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&RemediationStatus) -> bool,
+    ) -> RemediationStatus {
+        let is = |run: &Arc<Remediation>| run.status.as_ref().is_some_and(&wanted);
+        let runs = self
+            .until::<Remediation>(what, |runs| runs.first().is_some_and(is))
+            .await;
+        assert_eq!(runs.len(), 1);
+        runs[0].status.clone().unwrap()
+    }
+
+    /// The status of the only Remediation, once it is over.
+    pub async fn finished(&self) -> RemediationStatus {
+        self.run_until("a run to be over", |status| status.phase.finished())
+            .await
+    }
+
+    /// All objects of a kind, once `wanted` holds of them.
+    pub async fn until<K>(&self, what: &str, wanted: impl FnMut(&[Arc<K>]) -> bool) -> Vec<Arc<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+        K: Send + Sync + 'static,
+    {
+        scenario::until(Api::all(self.testbed.client()), what, PATIENCE, wanted)
+            .await
+            .unwrap()
+    }
+
+    /// Changes an object as a person does.
+    pub async fn patch<K>(&self, namespace: &str, name: &str, patch: &Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let person = PatchParams {
+            field_manager: Some("kubectl-patch".to_owned()),
+            ..PatchParams::default()
+        };
+        self.api::<K>(namespace)
+            .patch(name, &person, &Patch::Merge(patch))
+            .await
+            .unwrap()
+    }
+
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.testbed.client(), namespace)
+    }
+
+    pub async fn list<K>(&self) -> Vec<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let all: Api<K> = Api::all(self.testbed.client());
+        all.list(&Default::default()).await.unwrap().items
+    }
+
+    /// Every write the program asked for until now, but those to its own Remediations, Lease and Events.
+    pub async fn writes_elsewhere(&self) -> Vec<Event> {
+        let mut writes = self.writes().await;
+        writes.retain(|event| match &*event.resource {
+            "remediations" | "leases" => event.namespace != NAMESPACE,
+            "events" => false,
+            _ => true,
+        });
+        writes
+    }
+
+    /// Every write the program asked for until now.
+    pub async fn writes(&self) -> Vec<Event> {
+        self.requests().await.0
+    }
+
+    /// Every request of the program until now: writes, and how many others.
+    pub async fn requests(&self) -> (Vec<Event>, usize) {
+        // The log trails behind the answers: what was asked before this is in it once this is.
+        let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
+        let namespaces: Api<Namespace> = Api::all(self.testbed.client());
+        assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
+        let audit = self.testbed.audit();
+        audit
+            .expect("the marker", |event| event.name == marker)
+            .await;
+        let mut events = audit.events();
+        events.retain(|event| event.user == USER);
+        let all = events.len();
+        events.retain(Event::is_write);
+        let others = all - events.len();
+        (events, others)
+    }
+
+    /// Names of the sources that carry a hold, in order.
+    pub async fn held(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.list::<ReplicationSource>().await;
+        names.retain(is_held);
+        let mut names: Vec<_> = names.iter().map(ResourceExt::name_any).collect();
+        names.sort();
+        names
+    }
+
+    /// Asserts that no source and no claim shows that it ever was held.
+    pub async fn nothing_is_held(&self) {
+        for source in self.list::<ReplicationSource>().await {
+            assert!(!is_held(&source), "{}", source.name_any());
+            assert_eq!(source.spec.paused, None, "{}", source.name_any());
+            assert_eq!(source.spec.suspend, None, "{}", source.name_any());
+        }
+        for claim in self.list::<PersistentVolumeClaim>().await {
+            assert!(!is_held(&claim), "{}", claim.name_any());
+            let triggers = locksmith::api::volsync::USE_COPY_TRIGGER;
+            assert!(
+                !claim.annotations().contains_key(triggers),
+                "{}",
+                claim.name_any()
+            );
+        }
+    }
+
+    /// Whether the snapshots of the jam are all as they were: not even being deleted.
+    pub async fn stuck_snapshots_stand(&self) -> bool {
+        let snapshots = self.list::<VolumeSnapshot>().await;
+        self.jam.stuck_snapshots.iter().all(|stuck| {
+            snapshots.iter().any(|one| {
+                one.uid().as_ref() == Some(&stuck.uid) && one.metadata.deletion_timestamp.is_none()
+            })
+        })
+    }
+}
+
+/// Whether it carries the program's mark.
+pub fn is_held<K: Resource>(object: &K) -> bool {
+    object.annotations().contains_key(HOLD_ANNOTATION)
+}
+
+/// An object of these `metadata` and fields.
+pub fn named<K: DeserializeOwned>(metadata: Value, mut fields: Value) -> K {
+    fields["metadata"] = metadata;
+    serde_json::from_value(fields).unwrap()
+}
