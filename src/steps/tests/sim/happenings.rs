@@ -152,7 +152,9 @@ impl Cluster {
             && live.switch() != json!(paused)
         {
             live.object["spec"]["paused"] = json!(paused);
-            live.wish = json!(paused);
+            // Off, on and off again while our mark stands cannot be told from our own doing.
+            let hold = Hold::of(&live.object).filter(|_| paused);
+            live.wish = hold.map_or(json!(paused), |hold| hold.was);
             self.written(ObjectKind::ReplicationSource, place);
         }
     }

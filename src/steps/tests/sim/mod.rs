@@ -12,6 +12,7 @@ pub use shell::{Chance, Sim};
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use crate::api::remediation::Remediation;
@@ -158,6 +159,8 @@ impl Cluster {
         if operator {
             deployment = deployment.owned();
         }
+        let mut asked = run("r");
+        asked.metadata.creation_timestamp = Some(Time(at(-1)));
         let mut cluster = Self {
             now: at(0),
             sources: BTreeMap::new(),
@@ -168,7 +171,7 @@ impl Cluster {
             deployment,
             leases: [LEASE, SNAPSHOTTER_LEASE].map(|name| lease(name, LEADER, at(-300))),
             namespaces: BTreeMap::new(),
-            run: Some(run("r")),
+            run: Some(asked),
             led: true,
             jammed: true,
             jams_to_come: 0,
@@ -331,18 +334,18 @@ impl Cluster {
     }
 
     /// Objects that carry our mark, each with the mark.
-    pub fn marks(&self) -> impl Iterator<Item = (&Place, Hold)> {
+    pub fn marks(&self) -> impl Iterator<Item = (&Place, &Hold)> {
         let sources = self
             .sources
             .iter()
-            .map(|(place, live)| (place, &live.object));
+            .map(|(place, live)| (place, &live.record.hold));
         let claims = self
             .claims
             .iter()
-            .map(|(place, live)| (place, &live.object));
+            .map(|(place, live)| (place, &live.record.hold));
         sources
             .chain(claims)
-            .filter_map(|(place, object)| Some((place, Hold::of(object)?)))
+            .filter_map(|(place, hold)| Some((place, hold.as_ref()?)))
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Sim {
     deleted: BTreeSet<Uid>,
 }
 
+/// How long it may take to release everything, one at a time and some writes failing.
+const RESUMED: SignedDuration = SignedDuration::from_mins(15);
+
 /// Passes without any time going by before the run is taken to turn in circles.
 const CIRCLES: usize = 40;
 
@@ -247,26 +250,32 @@ impl Sim {
 
     /// What must be true of every act.
     fn check(&mut self, aborted: &bool, status: &RemediationStatus, intent: &Intent) {
-        let said = format!("{intent:?} after {:?}", self.told);
+        let said = || format!("{intent:?} after {:?}", self.told);
         assert_eq!(
             self.config.mode,
             Mode::Act,
-            "acts although it may not: {said}"
+            "acts although it may not: {}",
+            said()
         );
         let doubts: Vec<_> = self.model.freshness.doubts().collect();
-        assert!(doubts.is_empty(), "acts in doubt of {doubts:?}: {said}");
+        assert!(doubts.is_empty(), "acts in doubt of {doubts:?}: {}", said());
         let stopped = self
             .model
             .namespaces
             .get_cluster(&"locksmith".into())
             .is_none_or(|n| n.stopped);
-        assert!(!stopped && !aborted, "acts although it was stopped: {said}");
-        assert_eq!(status.phase, Phase::Running, "{said}");
+        assert!(
+            !stopped && !aborted,
+            "acts although it was stopped: {}",
+            said()
+        );
+        assert_eq!(status.phase, Phase::Running, "{}", said());
         let record = status.steps.last().unwrap();
         assert_eq!(
             record.phase,
             StepPhase::Started,
-            "acts before it says so: {said}"
+            "acts before it says so: {}",
+            said()
         );
         let planned = status
             .plan
@@ -277,7 +286,7 @@ impl Sim {
             .targets
             .iter()
             .any(|target| target.object == *intent.object());
-        assert!(target, "is not in the plan: {said}");
+        assert!(target, "is not in the plan: {}", said());
         let source = self
             .model
             .sources
@@ -285,13 +294,14 @@ impl Sim {
         if intent.object().kind == ObjectKind::ReplicationSource {
             assert!(
                 source.is_none_or(|s| !s.meta.opted_out),
-                "opted out: {said}"
+                "opted out: {}",
+                said()
             );
         }
         match intent {
             Intent::Hold { hold, .. } => {
                 let deadline = self.config.steps.suspend_sources.deadline.signed();
-                assert!(hold.until <= self.cluster.now + deadline, "{said}");
+                assert!(hold.until <= self.cluster.now + deadline, "{}", said());
                 assert_eq!(hold.run, run_ref("r"));
             }
             Intent::Delete(object) => {
@@ -299,12 +309,13 @@ impl Sim {
                     .evidence
                     .iter()
                     .any(|kept| kept.object.uid == object.uid);
-                assert!(kept, "deletes without evidence: {said}");
+                assert!(kept, "deletes without evidence: {}", said());
                 self.deleted.insert(object.uid.clone());
                 let most = usize::try_from(self.config.gates.max_deletions).unwrap();
                 assert!(
                     self.deleted.len() <= most,
-                    "deletes more than it may: {said}"
+                    "deletes more than it may: {}",
+                    said()
                 );
             }
             Intent::Rollout { .. } | Intent::Replace(_) => {}
@@ -316,7 +327,16 @@ impl Sim {
         let now = self.cluster.now;
         // A lagging watch, and writes that fail some of the time.
         let grace = SignedDuration::from_secs(120);
+        let status = self.status();
         for (place, hold) in self.cluster.marks() {
+            let ended = status
+                .finished_at
+                .filter(|_| matches!(status.phase, Phase::Failed | Phase::Aborted));
+            assert!(
+                ended.is_none_or(|ended| now < ended + RESUMED),
+                "{place:?} is held after its run has ended: {:?}",
+                self.told
+            );
             assert!(
                 now < hold.until + grace,
                 "{place:?} is held past its deadline: {:?}",
