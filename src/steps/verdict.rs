@@ -19,11 +19,49 @@ pub fn judge(
     facts: &Facts,
     config: &Config,
 ) -> Vec<CheckRecord> {
-    vec![
-        no_lock_errors(plan, model, findings, facts),
-        no_failed_snapshots(status, plan, findings, facts),
-        apps_running(plan, model, &config.steps.verdict.namespaces),
+    // A playbook is judged by what its steps are for.
+    let has = |step| plan.step(step).is_some();
+    let namespaces = &config.steps.verdict.namespaces;
+    [
+        has(StepName::RestartProvisioner).then(|| no_lock_errors(plan, model, findings, facts)),
+        has(StepName::DeleteFailedSnapshots)
+            .then(|| no_failed_snapshots(status, plan, findings, facts)),
+        has(StepName::ResumeSources).then(|| apps_running(plan, model, namespaces)),
+        has(StepName::DeleteOrphanedSources).then(|| no_orphans(plan, model)),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The orphaned sources of the plan, those left alone aside.
+fn no_orphans(plan: &Plan, model: &Model) -> CheckRecord {
+    let planned = plan.step(StepName::DeleteOrphanedSources);
+    let remain: Vec<_> = planned
+        .into_iter()
+        .flat_map(|step| &step.targets)
+        .map(|target| &target.object)
+        .filter(|object| {
+            let found = model.sources.get(&object.namespace, &object.name);
+            found.is_some_and(|source| source.meta.uid == object.uid)
+        })
+        .filter(|object| {
+            // One whose claim came back is no orphan any more.
+            let source = model.sources.get(&object.namespace, &object.name);
+            let claim = source.and_then(|source| source.claim.as_ref());
+            claim.is_none_or(|claim| model.claims.get(&object.namespace, claim).is_none())
+        })
+        .collect();
+    let result = if remain.is_empty() {
+        Ok("no orphaned source of the plan remains".to_owned())
+    } else {
+        Err(format!(
+            "{} remain: {}",
+            remain.len(),
+            some(remain.into_iter())
+        ))
+    };
+    check("no orphaned sources", result)
 }
 
 fn check(name: &str, result: Result<String, String>) -> CheckRecord {

@@ -8,6 +8,7 @@ mod compare;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod approval;
 mod daemon;
 mod exposition;
 mod faults;
