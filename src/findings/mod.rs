@@ -25,6 +25,8 @@ pub struct Policy {
     pub detect: Detect,
     /// Watched drivers.
     pub drivers: Drivers,
+    /// Whether the cluster is looked at once, so that nobody can have seen for how long a claim has been missing.
+    pub glance: bool,
 }
 
 /// Something stuck.

@@ -6,9 +6,6 @@ use super::{Finding, Policy, SourceReason, What};
 use crate::model::records::{Claim, Mover, Source};
 use crate::model::{Model, ObjectKind};
 
-/// Uncached answers of 404 before a claim counts as missing: one may fall between deletion and re-creation.
-const ABSENCES_NEEDED: u32 = 2;
-
 /// Findings on sources.
 pub fn detect<'a>(
     model: &'a Model,
@@ -56,7 +53,7 @@ fn orphaned(
         let absence = model.absences.of(&source.meta.namespace, name)?;
         // Both ends are looks that were taken: that nobody looks any more proves nothing.
         let span = absence.last.duration_since(absence.first);
-        if absence.count < ABSENCES_NEEDED || span <= after {
+        if !absence.counts() || (span <= after && !policy.glance) {
             return None;
         }
         let times = absence.count;
@@ -64,7 +61,8 @@ fn orphaned(
         (SourceReason::ClaimMissing, absence.first, evidence)
     };
     let young = now.duration_since(source.meta.created) <= after;
-    if young || now.duration_since(since) <= after {
+    let lately = now.duration_since(since) <= after;
+    if young || (lately && !(policy.glance && reason == SourceReason::ClaimMissing)) {
         return None;
     }
     Some(Finding {

@@ -6,6 +6,7 @@
 
 pub mod families;
 pub mod family;
+mod format;
 mod holds;
 mod own;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod stuck;
 #[cfg(test)]
 mod tests;
 
+pub use format::Format;
 pub use own::{AlertOutcome, Own, StepOutcome};
 
 use std::fmt;
@@ -29,9 +31,6 @@ use tokio::sync::{Mutex, watch};
 
 use crate::view::View;
 use family::Encoder;
-
-/// Content type of [`Metrics::scrape`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why there is no exposition.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +63,17 @@ impl Metrics {
         }
     }
 
-    /// The exposition, in OpenMetrics 1.0 text. One is written at a time, beside the runtime: with everything stuck it
+    /// The exposition. One is written at a time, beside the runtime: with everything stuck it
     /// takes long enough for others to notice.
-    pub async fn scrape(&self) -> Result<String, ScrapeError> {
+    pub async fn scrape(&self, format: Format) -> Result<String, ScrapeError> {
         let registry = self.registry.clone().lock_owned().await;
         tokio::task::spawn_blocking(move || {
             let mut body = String::new();
             text::encode(&mut body, &registry)?;
-            Ok(body)
+            Ok(match format {
+                Format::OpenMetrics => body,
+                Format::Classic => format::classic(&body),
+            })
         })
         .await?
     }

@@ -8,8 +8,9 @@ use super::family::Row;
 const INTRODUCTION: &str = "\
 # Metrics
 
-`/metrics` answers in OpenMetrics 1.0. Names, types, labels and texts below are those of the code: a test fails where
-this page differs, and `UPDATE_DOCS=1 cargo test reference` writes it anew.
+`/metrics` answers in OpenMetrics 1.0 to whoever asks for it, as Prometheus does, and else in the older text format.
+Names, types, labels and texts below are those of the code: a test fails where this page differs, and
+`UPDATE_DOCS=1 cargo test reference` writes it anew.
 
 - Labels `namespace`, `name` and `kind` are those of the object a series is about: scrape with `honorLabels: true`.
 - A point in time is in seconds since 1970; `time() - x` is an age.

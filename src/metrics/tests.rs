@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::family::PREFIX;
-use super::{AlertOutcome, Metrics, Own, StepOutcome, families};
+use super::{AlertOutcome, Format, Metrics, Own, StepOutcome, families};
 use crate::fixture;
 use crate::model::Kind;
 use crate::plan::StepName;
@@ -18,7 +18,7 @@ use crate::view::View;
 async fn scrape(view: View, own: Own) -> String {
     let (_publish, views) = watch::channel(Arc::new(view));
     Metrics::with_clock(views, own, fixture::now)
-        .scrape()
+        .scrape(Format::OpenMetrics)
         .await
         .unwrap()
 }
@@ -160,24 +160,10 @@ async fn a_hostile_name_stays_inside_its_label() {
     assert!(body.contains(r#"playbook="x\"} 1\nlocksmith_mode{mode=\"act""#));
 }
 
-/// As `promtool check metrics` reads it: a format older than OpenMetrics, in which a counter's type is on `_total`.
-fn classic(body: &str) -> String {
-    let mut text = body.to_owned();
-    for row in families::TABLE.iter().flat_map(|(_, rows)| *rows) {
-        let name = row.full_name();
-        if let Some(bare) = name.strip_suffix("_total") {
-            for word in ["HELP", "TYPE"] {
-                text = text.replace(&format!("# {word} {bare} "), &format!("# {word} {name} "));
-            }
-        }
-    }
-    text
-}
-
 #[tokio::test]
 #[ignore = "needs promtool: ./tests/run"]
 async fn promtool_finds_nothing_to_say() {
-    let body = classic(&scrape(fixture::jammed(), busy()).await);
+    let body = super::format::classic(&scrape(fixture::jammed(), busy()).await);
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -18,6 +18,14 @@ pub struct Absence {
     pub count: u32,
 }
 
+impl Absence {
+    /// Whether it was asked often enough: one answer may fall between deletion and re-creation.
+    pub fn counts(&self) -> bool {
+        const NEEDED: u32 = 2;
+        self.count >= NEEDED
+    }
+}
+
 /// Absences by namespace and claim name.
 #[derive(Debug, Default)]
 pub struct Absences(HashMap<(Sym, Sym), Absence>);

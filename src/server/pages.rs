@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Context;
 use super::problem::Problem;
-use crate::metrics;
+use crate::metrics::Format;
 
 const INDEX: &str = concat!(
     "locksmith ",
@@ -29,9 +29,14 @@ pub(super) async fn index() -> &'static str {
 
 pub(super) async fn metrics<I>(
     State(context): State<Arc<Context<I>>>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let body = context.metrics.scrape().await.map_err(internal)?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response())
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    let body = context.metrics.scrape(format).await.map_err(internal)?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
 
 /// Written beside the runtime, as the metrics are.

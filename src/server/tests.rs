@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::Mode;
 use crate::fixture;
-use crate::metrics;
+use crate::metrics::Format;
 use crate::model::{Freshness, Kind};
 
 /// Takes everything, or answers as it is told.
@@ -103,15 +103,22 @@ fn notification() -> String {
 }
 
 #[tokio::test]
-async fn metrics_come_as_openmetrics() {
-    let response = face(fixture::jammed(), Desk::default())
-        .get("/metrics")
-        .await;
-    assert_eq!(
-        response.headers()[header::CONTENT_TYPE],
-        metrics::CONTENT_TYPE
+async fn metrics_come_as_openmetrics_to_whoever_asks_for_it() {
+    let face = face(fixture::jammed(), Desk::default());
+    let asks = Request::get("/metrics").header(
+        header::ACCEPT,
+        "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
     );
+    let asks = asks.body(Body::empty()).unwrap();
+    let response = face.router.clone().oneshot(asks).await.unwrap();
+    let kind = response.headers()[header::CONTENT_TYPE].clone();
+    assert_eq!(kind, Format::OpenMetrics.content_type());
     assert!(text(response).await.ends_with("\n# EOF\n"));
+
+    let response = face.get("/metrics").await;
+    let kind = response.headers()[header::CONTENT_TYPE].clone();
+    assert_eq!(kind, Format::Classic.content_type());
+    assert!(!text(response).await.contains("# EOF"));
 }
 
 #[tokio::test]

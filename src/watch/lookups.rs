@@ -1,6 +1,5 @@
 //! Asks the API server itself for claims that sources name and no watch shows: 404 is the only proof.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,21 +9,27 @@ use kube::{Api, Client};
 
 use super::{Changes, Store};
 use crate::config::Config;
-use crate::model::{Change, Kind, Reading, Sym};
+use crate::model::{Change, Kind, Model, Reading, Sym};
 
-/// Longest and shortest pause between two rounds.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Shortest pause between two rounds.
+pub const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest pause between two rounds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long one look-up may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The pause between two rounds: short enough for several in the time after which a source is orphaned.
+pub fn pause(config: &Config) -> Duration {
+    (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+}
+
 /// Looks up suspects until the model's task ends.
-pub async fn claims(client: Client, config: Arc<Config>, store: Store, changes: Changes) {
-    let (shortest, longest) = PAUSE;
-    let pause = (config.detect.orphaned_after.0 / 4).clamp(shortest, longest);
+pub async fn claims(client: Client, pause: Duration, store: Store, changes: Changes) {
     loop {
         tokio::time::sleep(pause).await;
-        for (namespace, name) in suspects(&store) {
+        for (namespace, name) in store.read(suspects) {
             let api: Api<PartialObjectMeta<PersistentVolumeClaim>> =
                 Api::namespaced(client.clone(), &namespace);
             // Anything but an answer of 404 says nothing, and ends the row.
@@ -48,20 +53,28 @@ pub async fn claims(client: Client, config: Arc<Config>, store: Store, changes: 
     }
 }
 
+/// Claims of which it is not known yet whether they are missing.
+pub fn open(model: &Model) -> Vec<(Sym, Sym)> {
+    let mut open = suspects(model);
+    open.retain(|(namespace, name)| {
+        let absence = model.absences.of(namespace, name);
+        absence.is_none_or(|absence| !absence.counts())
+    });
+    open
+}
+
 /// Claims that sources name and the watch does not show.
-fn suspects(store: &Store) -> Vec<(Sym, Sym)> {
-    store.read(|model| {
-        if *model.freshness.of(Kind::PersistentVolumeClaims) != Reading::Live {
-            return Vec::new();
-        }
-        let named = model.sources.iter().filter_map(|source| {
-            let claim = source.claim.as_ref()?;
-            let unseen = model.claims.get(&source.meta.namespace, claim).is_none();
-            unseen.then(|| (source.meta.namespace.clone(), claim.clone()))
-        });
-        let mut suspects: Vec<_> = named.collect();
-        suspects.sort();
-        suspects.dedup();
-        suspects
-    })
+fn suspects(model: &Model) -> Vec<(Sym, Sym)> {
+    if *model.freshness.of(Kind::PersistentVolumeClaims) != Reading::Live {
+        return Vec::new();
+    }
+    let named = model.sources.iter().filter_map(|source| {
+        let claim = source.claim.as_ref()?;
+        let unseen = model.claims.get(&source.meta.namespace, claim).is_none();
+        unseen.then(|| (source.meta.namespace.clone(), claim.clone()))
+    });
+    let mut suspects: Vec<_> = named.collect();
+    suspects.sort();
+    suspects.dedup();
+    suspects
 }

@@ -17,12 +17,14 @@ pub use look::look;
 pub use store::Store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::findings::Policy;
 use crate::locks::{LockPatterns, PatternError};
 use crate::metrics::Own;
 use crate::model::Change;
@@ -39,16 +41,32 @@ pub fn start(
     config: &Arc<Config>,
     own: &Own,
 ) -> Result<(Store, JoinSet<()>), PatternError> {
+    let policy = Policy {
+        detect: config.detect.clone(),
+        drivers: config.drivers.clone(),
+        glance: false,
+    };
+    start_with(client, config, policy, lookups::pause(config), own)
+}
+
+/// Starts looking, with this much of a pause between two rounds of look-ups.
+fn start_with(
+    client: &Client,
+    config: &Arc<Config>,
+    policy: Policy,
+    pause: Duration,
+    own: &Own,
+) -> Result<(Store, JoinSet<()>), PatternError> {
     let patterns = Arc::new(Patterns::new(config)?);
     let (changes, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();
-    let store = store::start(received, config.clone(), own.clone(), &mut tasks);
+    let store = store::start(received, config.clone(), policy, own.clone(), &mut tasks);
     let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
     kinds.follow_all(&patterns);
     tasks.spawn(prometheus::ask(config.clone(), changes.clone()));
     tasks.spawn(lookups::claims(
         client.clone(),
-        config.clone(),
+        pause,
         store.clone(),
         changes.clone(),
     ));

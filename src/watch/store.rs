@@ -47,13 +47,10 @@ impl Store {
 pub fn start(
     changes: mpsc::Receiver<Change>,
     config: Arc<Config>,
+    policy: Policy,
     own: Own,
     tasks: &mut JoinSet<()>,
 ) -> Store {
-    let policy = Policy {
-        detect: config.detect.clone(),
-        drivers: config.drivers.clone(),
-    };
     let model = Arc::new(RwLock::new(Model::default()));
     let first = view::take(&Model::default(), &config, &policy, Timestamp::now());
     let (publish, views) = watch::channel(Arc::new(first));

@@ -53,6 +53,19 @@ fn what_only_looks_orphaned_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
 }
 
+#[rstest]
+#[case::asked_twice(&[at(-1), at(0)], &["orphaned_source claim_missing lost"])]
+#[case::asked_once(&[at(0)], &[])]
+fn one_look_cannot_wait_for_a_missing_claim_to_be_missing_for_long(
+    #[case] asked: &[jiff::Timestamp],
+    #[case] expected: &[&str],
+) {
+    let world = World::rook().with(source("media", "lost"));
+    let world = world.not_found("media", "lost", asked);
+    assert_eq!(world.glanced(), expected);
+    assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
 #[test]
 fn any_answer_but_404_starts_the_count_anew() {
     let refused = Change::ClaimLookedUp {

@@ -1,0 +1,80 @@
+//! An `Accept` header in, the format to answer in out; and one exposition in the other's words.
+
+use super::families::TABLE;
+
+/// The text formats Prometheus reads.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// The older one, for those who ask for nothing else: `promtool check metrics` reads only this.
+    Classic,
+}
+
+impl Format {
+    /// What a request wants that says this in `Accept`.
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Classic
+        }
+    }
+
+    /// Content type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// An OpenMetrics exposition in the older format: there, a counter's type and help are on `_total`, and unit and
+/// end are not told.
+pub fn classic(openmetrics: &str) -> String {
+    let counters: Vec<String> = TABLE
+        .iter()
+        .flat_map(|(_, rows)| *rows)
+        .map(super::family::Row::full_name)
+        .filter(|name| name.ends_with("_total"))
+        .collect();
+    let total = |name: &str| {
+        let of_it = |counter: &&String| counter.strip_suffix("_total") == Some(name);
+        counters.iter().find(of_it)
+    };
+    let mut text = String::with_capacity(openmetrics.len());
+    for line in openmetrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        let described = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("UNIT" | "EOF"), ..) => continue,
+            (Some("#"), Some(what @ ("HELP" | "TYPE")), Some(name), Some(rest)) => {
+                total(name).map(|counter| format!("# {what} {counter} {rest}"))
+            }
+            _ => None,
+        };
+        text.push_str(described.as_deref().unwrap_or(line));
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_openmetrics_gets_it_and_who_does_not_the_older_format() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
+        for curl in ["", "*/*", "text/plain;version=0.0.4"] {
+            assert_eq!(Format::accepted(curl), Format::Classic);
+        }
+    }
+
+    #[test]
+    fn a_label_that_looks_like_a_description_stays_as_it_is() {
+        let sample = "locksmith_steps_total{step=\"# TYPE locksmith_steps counter\"} 1\n";
+        assert_eq!(classic(sample), sample);
+    }
+}
