@@ -15,7 +15,7 @@ impl Step for VerifyProvisioning {
             match scene.model.claims.get(&object.namespace, &object.name) {
                 None => left.push(gone(object, None)),
                 Some(claim) if claim.meta.uid != object.uid => {
-                    left.push(gone(object, Some(&claim.meta.uid)))
+                    left.push(gone(object, Some(&claim.meta.uid)));
                 }
                 Some(claim) if claim.phase == ClaimPhase::Bound => bound += 1,
                 Some(claim) if claim.meta.deleting.is_some() => left.push(LeftRecord {
