@@ -266,6 +266,21 @@ fn what_opts_out_before_it_is_held_is_left_alone() {
     );
 }
 
+#[test]
+fn what_a_person_switches_off_before_it_is_held_is_left_alone() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.refuses = Some(Verb::Hold);
+        cluster.happens_after(1, Happening::Pauses(0, true));
+        cluster.happens_after(2, Happening::Refuses(None));
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let left = &sim.status().steps[0].left;
+    assert_eq!(
+        (left.len(), left[0].why.as_str()),
+        (1, "switched off by somebody else meanwhile")
+    );
+}
+
 /// A second plan is a new decision.
 #[test]
 fn the_second_time_round_every_gate_is_asked_again() {

@@ -219,7 +219,7 @@ impl Sim {
                 Move::Act(intents) => {
                     let status = run.status.clone().unwrap_or_default();
                     for intent in intents {
-                        self.check(&run.spec.abort, &status, &intent);
+                        self.check(run.spec.abort, &status, &intent);
                         if self.fails() {
                             continue;
                         }
@@ -249,7 +249,7 @@ impl Sim {
     }
 
     /// What must be true of every act.
-    fn check(&mut self, aborted: &bool, status: &RemediationStatus, intent: &Intent) {
+    fn check(&mut self, aborted: bool, status: &RemediationStatus, intent: &Intent) {
         let said = || format!("{intent:?} after {:?}", self.told);
         assert_eq!(
             self.config.mode,
