@@ -133,7 +133,7 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     // At the deadline nothing is held, orphaned or not, and nothing shows that it was.
     stage
         .until::<ReplicationSource>("every source to be released", |sources| {
-            sources.iter().all(|source| free(source))
+            sources.iter().all(free)
         })
         .await;
     stage

@@ -43,7 +43,7 @@ impl Parts {
                 let app = pod.labels().get("app");
                 app.is_some_and(|app| wanted(app))
             });
-            labelled.filter_map(|pod| pod.uid()).collect()
+            labelled.filter_map(ResourceExt::uid).collect()
         };
         Self {
             provisioner_pods: of_app(&|app| app == name),

@@ -66,6 +66,7 @@ impl Sim {
         let policy = Policy {
             detect: config.detect.clone(),
             drivers: config.drivers.clone(),
+            glance: false,
         };
         let mut sim = Self {
             cluster,
