@@ -187,14 +187,21 @@ pub struct ReplicationDestinationStatus {
 impl ReplicationSourceSpec {
     /// The options of the copying mover, or `None` for `syncthing`, `external` and an empty spec.
     pub fn mover(&self) -> Option<&MoverOptions> {
-        [&self.restic, &self.rclone, &self.rsync, &self.rsync_tls, &self.kopia]
-            .into_iter()
-            .find_map(Option::as_ref)
+        [
+            &self.restic,
+            &self.rclone,
+            &self.rsync,
+            &self.rsync_tls,
+            &self.kopia,
+        ]
+        .into_iter()
+        .find_map(Option::as_ref)
     }
 
     /// Whether a synchronisation makes a snapshot or clone of the source PersistentVolumeClaim.
     pub fn copies(&self) -> bool {
-        self.mover().is_some_and(|m| !matches!(m.copy_method.as_deref(), Some("Direct" | "None")))
+        self.mover()
+            .is_some_and(|m| !matches!(m.copy_method.as_deref(), Some("Direct" | "None")))
     }
 }
 

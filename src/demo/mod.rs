@@ -1,0 +1,2 @@
+//! The demonstration: a cluster inside this process.
+pub mod apiserver;
