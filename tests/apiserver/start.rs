@@ -1,0 +1,248 @@
+//! The testbed itself: it is what it says it is, and leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::runtime::wait::Condition;
+use kube::runtime::wait::conditions::is_crd_established;
+use kube::{Api, CustomResourceExt, ResourceExt};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use locksmith::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
+use locksmith::api::volsync::{ReplicationDestination, ReplicationSource, ReplicationSourceSpec};
+
+use crate::compare::differences;
+use crate::testbed::{Options, Testbed};
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn it_is_kubernetes_1_36_and_serves_every_kind() {
+    let testbed = Testbed::shared().await;
+    let version = testbed.client().apiserver_version().await.unwrap();
+    assert_eq!(
+        (version.major.as_str(), version.minor.as_str()),
+        ("1", "36")
+    );
+
+    let crds: Api<CustomResourceDefinition> = Api::all(testbed.client());
+    let served: BTreeSet<_> = crds
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|crd| is_crd_established().matches_object(Some(crd)))
+        .map(|crd| crd.name_any())
+        .collect();
+    for name in [
+        ReplicationSource::crd_name(),
+        ReplicationDestination::crd_name(),
+        VolumeSnapshot::crd_name(),
+    ] {
+        assert!(
+            served.contains(name),
+            "{name} is not Established; these are: {served:?}"
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn the_snapshot_types_are_a_subset_of_what_is_served() {
+    let testbed = Testbed::shared().await;
+    let crds: Api<CustomResourceDefinition> = Api::all(testbed.client());
+    for ours in [
+        VolumeSnapshot::crd(),
+        VolumeSnapshotContent::crd(),
+        VolumeSnapshotClass::crd(),
+    ] {
+        let theirs = crds.get(&ours.name_any()).await.unwrap();
+        assert_eq!(
+            differences(&ours, &theirs),
+            Vec::<String>::new(),
+            "{}",
+            ours.name_any()
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn the_audit_log_names_who_wrote_what() {
+    let testbed = Testbed::shared().await;
+    let namespace = testbed.namespace("audit").await;
+    let ada = testbed.user("ada", Some("system:masters")).await;
+    let maps: Api<ConfigMap> = Api::namespaced(ada.client(), &namespace);
+    let map: ConfigMap =
+        serde_json::from_value(json!({"metadata": {"name": "note"}, "data": {"a": "1"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+
+    let event = testbed
+        .audit()
+        .expect("ada's create", |event| {
+            event.namespace == namespace && event.name == "note" && event.is_write()
+        })
+        .await;
+    assert_eq!(
+        (event.user.as_str(), event.verb.as_str(), event.code),
+        ("ada", "create", 201)
+    );
+    assert_eq!(
+        (event.resource.as_str(), event.subresource.as_str()),
+        ("configmaps", "")
+    );
+    assert_eq!(event.stage, "ResponseComplete");
+    assert_eq!(event.user_agent, "locksmith-testbed");
+    assert!(
+        event
+            .uri
+            .starts_with(&format!("/api/v1/namespaces/{namespace}/configmaps")),
+        "{}",
+        event.uri
+    );
+    assert_eq!(event.request_body.unwrap()["data"]["a"], "1");
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn controllers_collect_garbage_and_release_claims() {
+    let testbed = Testbed::shared().await;
+    let namespace = testbed.namespace("controllers").await;
+    let sources: Api<ReplicationSource> = Api::namespaced(testbed.client(), &namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(testbed.client(), &namespace);
+    let owner = sources
+        .create(
+            &PostParams::default(),
+            &ReplicationSource::new("owner", ReplicationSourceSpec::default()),
+        )
+        .await
+        .unwrap();
+    let claim = json!({
+        "metadata": {"name": "cache", "ownerReferences": [{
+            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
+            "name": "owner", "uid": owner.uid(), "controller": true,
+        }]},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    });
+    let claim = claims
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(claim).unwrap(),
+        )
+        .await
+        .unwrap();
+    assert!(
+        claim
+            .finalizers()
+            .iter()
+            .any(|f| f == "kubernetes.io/pvc-protection"),
+        "{:?}",
+        claim.finalizers()
+    );
+
+    sources
+        .delete("owner", &DeleteParams::default())
+        .await
+        .unwrap();
+    testbed
+        .until(claims, "cache", |claim: Option<&PersistentVolumeClaim>| {
+            claim.is_none()
+        })
+        .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn dropping_a_testbed_ends_it_and_removes_its_directory() {
+    let testbed = Testbed::start(Options {
+        controllers: false,
+        crds: Vec::new(),
+    })
+    .await;
+    let kubeconfig = testbed.kubeconfig().to_owned();
+    let directory = kubeconfig.parent().unwrap().to_owned();
+    let client = testbed.client();
+    drop(testbed);
+    assert!(
+        client.apiserver_version().await.is_err(),
+        "the API server still answers"
+    );
+    assert_eq!(commands_naming(&directory), Vec::<String>::new());
+    let kept = std::env::var_os("LOCKSMITH_KEEP").is_some_and(|value| !value.is_empty());
+    assert_eq!(directory.exists(), kept);
+}
+
+/// In whose presence the next test, run in a process of its own, waits to be killed.
+const VICTIM: &str = "LOCKSMITH_TEST_VICTIM";
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_killed_test_leaves_no_server_behind() {
+    if std::env::var_os(VICTIM).is_some() {
+        let testbed = Testbed::start(Options {
+            controllers: false,
+            crds: Vec::new(),
+        })
+        .await;
+        println!(
+            "running in {}",
+            testbed.kubeconfig().parent().unwrap().display()
+        );
+        return std::future::pending().await;
+    }
+    let mut victim = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "start::a_killed_test_leaves_no_server_behind"])
+        .args(["--ignored", "--nocapture"])
+        .env(VICTIM, "yes")
+        .env_remove("LOCKSMITH_KEEP")
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let directory = loop {
+        let line = lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the victim ended by itself");
+        if let Some((_, directory)) = line.split_once("running in ") {
+            break PathBuf::from(directory);
+        }
+    };
+    assert!(
+        commands_naming(&directory).len() >= 2,
+        "no server runs in {}",
+        directory.display()
+    );
+    victim.kill().await.unwrap();
+    // Who ends the servers is not ours to wait for; the directory goes last.
+    let gone = async {
+        while directory.exists() || !commands_naming(&directory).is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let left = || {
+        format!(
+            "left in {}: {:?}",
+            directory.display(),
+            commands_naming(&directory)
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone)
+        .await
+        .unwrap_or_else(|_| panic!("{}", left()));
+}
+
+/// Command lines of running processes that have `directory` in them.
+fn commands_naming(directory: &Path) -> Vec<String> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
+        .filter(|command| command.contains(directory.to_str().unwrap()))
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! A name in, somebody the API server knows out: a kubeconfig and clients.
+
+use std::path::{Path, PathBuf};
+
+use axum::http::header::{HeaderValue, USER_AGENT};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+use super::controlplane::ControlPlane;
+use super::pki::Credential;
+
+/// Somebody who may log in to a testbed.
+pub struct Identity {
+    kubeconfig: PathBuf,
+    config: Config,
+}
+
+impl Identity {
+    async fn new(kubeconfig: PathBuf) -> Self {
+        let file = Kubeconfig::read_from(&kubeconfig).expect("the kubeconfig was just written");
+        let options = KubeConfigOptions::default();
+        let mut config = Config::from_custom_kubeconfig(file, &options)
+            .await
+            .expect("the kubeconfig is valid");
+        // A test sees each answer, not what a retry made of it.
+        config.default_retry = false;
+        // Tells a test's own requests from those of the program under test.
+        config
+            .headers
+            .push((USER_AGENT, HeaderValue::from_static("locksmith-testbed")));
+        Self { kubeconfig, config }
+    }
+
+    /// For programs that take a file; kubectl is one.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A new client: its connections belong to the runtime it is made in.
+    pub fn client(&self) -> Client {
+        Client::try_from(self.config.clone()).expect("the certificates were just made")
+    }
+}
+
+/// Somebody with a client certificate.
+pub async fn certified(
+    plane: &ControlPlane,
+    file: &str,
+    user: &str,
+    group: Option<&str>,
+) -> Identity {
+    let credential = plane.client_certificate(file, user, group);
+    Identity::new(plane.user(file, &credential)).await
+}
+
+/// A service account, by a token that the API server issues for it.
+pub async fn service_account(
+    plane: &ControlPlane,
+    admin: Client,
+    namespace: &str,
+    name: &str,
+) -> Identity {
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin, namespace);
+    let request = TokenRequest {
+        spec: TokenRequestSpec::default(),
+        ..TokenRequest::default()
+    };
+    let issued = accounts
+        .create_token_request(name, &PostParams::default(), &request)
+        .await
+        .unwrap_or_else(|error| panic!("failed to get a token for {namespace}/{name}: {error}"));
+    let token = issued.status.expect("an issued token has a status").token;
+    Identity::new(plane.user(
+        &format!("account-{namespace}-{name}"),
+        &Credential::Token(token),
+    ))
+    .await
+}

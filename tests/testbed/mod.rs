@@ -1,0 +1,326 @@
+//! A real control plane for tests: etcd, kube-apiserver, kube-controller-manager and the snapshot controller.
+//!
+//! Nothing runs containers: pods stay as they were written unless a test plays the kubelet. Everything
+//! listens on 127.0.0.1, lives in a temporary directory and ends with the test process, however that ends.
+//! With `LOCKSMITH_KEEP` set the directory, which has all logs, is kept and its path printed.
+
+mod audit;
+mod controlplane;
+mod crds;
+mod identity;
+mod pki;
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::http::Request;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::wait::{Condition, await_condition};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::OnceCell;
+
+pub use audit::Audit;
+pub use identity::Identity;
+
+use controlplane::ControlPlane;
+use process::{Guard, Process};
+
+/// A start takes 3 s on an idle machine; a loaded one with two cores gets this long.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+/// What a controller does, it does within this.
+const EFFECT_DEADLINE: Duration = Duration::from_secs(30);
+/// A server that is starting tells nobody.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What a testbed is made of.
+pub struct Options {
+    /// Whether kube-controller-manager and the snapshot controller run.
+    pub controllers: bool,
+    /// Definitions to serve beside those of the snapshots and of VolSync.
+    pub crds: Vec<CustomResourceDefinition>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            controllers: true,
+            crds: Vec::new(),
+        }
+    }
+}
+
+/// A running control plane.
+pub struct Testbed {
+    directory: PathBuf,
+    binaries: PathBuf,
+    plane: ControlPlane,
+    admin: Identity,
+    servers: Mutex<Servers>,
+}
+
+/// In the order of their start. The guard comes last, as fields are dropped in order.
+struct Servers {
+    running: Vec<Process>,
+    guard: Guard,
+}
+
+impl Testbed {
+    /// One control plane for all tests of this binary that do not stop it: such tests keep to a namespace
+    /// of their own.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Testbed> = OnceCell::const_new();
+        SHARED.get_or_init(|| Self::start(Options::default())).await
+    }
+
+    /// Starts one and returns when it serves every kind and its controllers work.
+    pub async fn start(options: Options) -> Self {
+        let built = build();
+        let directory = tempfile::Builder::new()
+            .prefix("locksmith-testbed-")
+            .tempdir()
+            .expect("failed to make a temporary directory")
+            .keep();
+        if keeping() {
+            eprintln!("testbed: keeping {}", directory.display());
+        }
+        // From here on the guard removes the directory.
+        let guard = Guard::new(&directory);
+        let plane = ControlPlane::new(&directory);
+        let admin = identity::certified(&plane, "admin", "admin", Some("system:masters")).await;
+        let testbed = Self {
+            binaries: built.join("bin"),
+            plane,
+            admin,
+            servers: Mutex::new(Servers {
+                running: Vec::new(),
+                guard,
+            }),
+            directory,
+        };
+        testbed.spawn("etcd", &testbed.plane.etcd());
+        testbed.start_apiserver().await;
+        let mut crds = crds::snapshots(&built.join("crds"));
+        crds.extend(crds::volsync());
+        crds.extend(options.crds);
+        // Before the controllers: the garbage collector learns of a kind only every 30 s.
+        let client = testbed.client();
+        let installed = Box::pin(crds::install(&client, crds));
+        testbed
+            .within(START_DEADLINE, "the CRDs to be served", installed)
+            .await
+            .expect("failed to install the CRDs");
+        if options.controllers {
+            testbed.spawn(
+                "kube-controller-manager",
+                &testbed.plane.controller_manager(),
+            );
+            testbed.spawn("snapshot-controller", &testbed.plane.snapshot_controller());
+            // The first thing that the controllers do to an empty cluster.
+            let accounts: Api<ServiceAccount> = Api::namespaced(testbed.client(), "default");
+            testbed
+                .until(accounts, "default", |account: Option<&ServiceAccount>| {
+                    account.is_some()
+                })
+                .await;
+        }
+        testbed
+    }
+
+    /// A client of the cluster's administrator, for the runtime it is called in.
+    pub fn client(&self) -> Client {
+        self.admin.client()
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        self.admin.kubeconfig()
+    }
+
+    /// A new namespace whose name begins with `prefix`: a test's own ground on a shared control plane.
+    pub async fn namespace(&self, prefix: &str) -> String {
+        let metadata = ObjectMeta {
+            generate_name: Some(format!("{prefix}-")),
+            ..ObjectMeta::default()
+        };
+        let namespace = Namespace {
+            metadata,
+            ..Namespace::default()
+        };
+        let created = Api::all(self.client())
+            .create(&PostParams::default(), &namespace)
+            .await;
+        created.expect("failed to create a namespace").name_any()
+    }
+
+    /// What the API server was asked, and by whom.
+    pub fn audit(&self) -> Audit {
+        Audit::new(self.plane.audit_log())
+    }
+
+    /// Another user, who may do nothing yet unless `group` may.
+    pub async fn user(&self, name: &str, group: Option<&str>) -> Identity {
+        identity::certified(&self.plane, &format!("user-{name}"), name, group).await
+    }
+
+    /// A service account, by a token as a pod would get it; the account has to exist.
+    pub async fn service_account(&self, namespace: &str, name: &str) -> Identity {
+        identity::service_account(&self.plane, self.client(), namespace, name).await
+    }
+
+    /// Ends the API server as a crash would.
+    pub fn stop_apiserver(&self) {
+        self.kill("kube-apiserver");
+    }
+
+    /// Starts the API server again, on the same port and data, and waits until it is ready.
+    pub async fn start_apiserver(&self) {
+        self.spawn("kube-apiserver", &self.plane.apiserver());
+        self.readiness(true).await;
+    }
+
+    /// Ends etcd as a crash would, and waits until the API server has noticed: it stays up and fails.
+    pub async fn stop_etcd(&self) {
+        self.kill("etcd");
+        self.readiness(false).await;
+    }
+
+    /// Starts etcd again, on the same port and data, and waits until the API server is ready.
+    pub async fn start_etcd(&self) {
+        self.spawn("etcd", &self.plane.etcd());
+        self.readiness(true).await;
+    }
+
+    /// The object `name` once `condition` holds of it; fails, and says which server is gone, when it does not.
+    pub async fn until<K>(&self, api: Api<K>, name: &str, condition: impl Condition<K>) -> Option<K>
+    where
+        K: Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + kube::Resource + 'static,
+    {
+        let what = format!("{name} to be as expected");
+        let reached = self
+            .within(
+                EFFECT_DEADLINE,
+                &what,
+                await_condition(api, name, condition),
+            )
+            .await;
+        reached.unwrap_or_else(|error| panic!("failed to watch {name}: {error}"))
+    }
+
+    /// Waits until the API server says that it can serve, its store included, or that it cannot.
+    async fn readiness(&self, wanted: bool) {
+        let client = self.client();
+        let get = || {
+            Request::get("/readyz")
+                .body(Vec::new())
+                .expect("a valid path")
+        };
+        self.within(
+            START_DEADLINE,
+            "the API server's readiness to change",
+            async {
+                while client.request_text(get()).await.is_ok() != wanted {
+                    tokio::time::sleep(POLL).await;
+                }
+            },
+        )
+        .await;
+    }
+
+    /// What `future` gives; fails with the servers' logs when it takes too long or one of them ends.
+    async fn within<T>(
+        &self,
+        deadline: Duration,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> T {
+        let ended = async {
+            loop {
+                if let Some(reason) = self.servers().running.iter_mut().find_map(Process::exited) {
+                    return reason;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            value = future => value,
+            reason = ended => panic!("waiting for {what}: {reason}\n{}", self.logs()),
+            () = tokio::time::sleep(deadline) => panic!("waited {deadline:?} for {what}\n{}", self.logs()),
+        }
+    }
+
+    fn logs(&self) -> String {
+        self.servers()
+            .running
+            .iter()
+            .map(Process::log_tail)
+            .collect()
+    }
+
+    fn spawn(&self, name: &'static str, args: &[String]) {
+        let servers = &mut *self.servers();
+        let binary = self.binaries.join(name);
+        servers.running.push(Process::spawn(
+            &mut servers.guard,
+            &self.directory,
+            name,
+            &binary,
+            args,
+        ));
+    }
+
+    fn kill(&self, name: &str) {
+        let servers = &mut *self.servers();
+        let position = servers
+            .running
+            .iter()
+            .position(|process| process.name() == name);
+        let process = servers
+            .running
+            .remove(position.unwrap_or_else(|| panic!("{name} does not run")));
+        process.kill(&mut servers.guard);
+    }
+
+    fn servers(&self) -> std::sync::MutexGuard<'_, Servers> {
+        // A panic in another test leaves the list as good as it was.
+        self.servers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        while let Some(process) = self.running.pop() {
+            process.kill(&mut self.guard);
+        }
+    }
+}
+
+fn keeping() -> bool {
+    std::env::var_os("LOCKSMITH_KEEP").is_some_and(|value| !value.is_empty())
+}
+
+/// Where the servers are; builds them the first time, which takes some minutes.
+fn build() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testbed/build");
+    let output = Command::new(script)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("failed to run tests/testbed/build");
+    assert!(
+        output.status.success(),
+        "tests/testbed/build failed: {}",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout).expect("a path in UTF-8");
+    PathBuf::from(
+        text.lines()
+            .last()
+            .expect("tests/testbed/build prints a directory"),
+    )
+}

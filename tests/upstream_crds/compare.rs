@@ -1,0 +1,101 @@
+//! Two schemas in, what the first asks of an object that the second does not promise out.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+
+const INT_OR_STRING: &str = "int-or-string";
+
+/// Each way in which `ours` is not a subset of `theirs`: a field that is not there, one of another type,
+/// one that we need and they may leave out. Empty for a subset.
+pub fn differences(
+    ours: &CustomResourceDefinition,
+    theirs: &CustomResourceDefinition,
+) -> Vec<String> {
+    let version = |crd: &CustomResourceDefinition| {
+        crd.spec
+            .versions
+            .iter()
+            .find(|version| version.storage)
+            .expect("a stored version")
+            .clone()
+    };
+    let (our_version, their_version) = (version(ours), version(theirs));
+    let mut found = Vec::new();
+    if (&ours.metadata.name, &our_version.name) != (&theirs.metadata.name, &their_version.name) {
+        found.push(format!(
+            "{:?} is compared with {:?}",
+            ours.metadata.name, theirs.metadata.name
+        ));
+    }
+    let schema = |version: Option<_>| version.and_then(|schema: Schema| schema.open_api_v3_schema);
+    match (schema(our_version.schema), schema(their_version.schema)) {
+        (Some(ours), Some(theirs)) => walk(&ours, &theirs, "", &mut found),
+        _ => found.push("a schema is missing".to_owned()),
+    }
+    found
+}
+
+type Schema =
+    k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceValidation;
+
+fn walk(ours: &JSONSchemaProps, theirs: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+    // A quantity is read from a number or a string, and so from either.
+    let reads_both = kind(ours) == INT_OR_STRING && matches!(kind(theirs), "integer" | "string");
+    if kind(ours) != kind(theirs) && !reads_both {
+        found.push(format!(
+            "{path}: {} here, {} there",
+            kind(ours),
+            kind(theirs)
+        ));
+        return;
+    }
+    let promised = theirs.required.as_deref().unwrap_or_default();
+    let needed = ours
+        .required
+        .iter()
+        .flatten()
+        .filter(|field| !promised.contains(field));
+    found.extend(needed.map(|field| format!("{path}.{field}: needed here, optional there")));
+
+    for (name, our_field) in ours.properties.iter().flatten() {
+        let path = format!("{path}.{name}");
+        match theirs
+            .properties
+            .as_ref()
+            .and_then(|fields| fields.get(name))
+        {
+            Some(their_field) => walk(our_field, their_field, &path, found),
+            None => found.push(format!("{path}: not there")),
+        }
+    }
+    if let (Some(ours), Some(theirs)) = (item(ours), item(theirs)) {
+        walk(ours, theirs, &format!("{path}[]"), found);
+    }
+    if let (Some(ours), Some(theirs)) = (value(ours), value(theirs)) {
+        walk(ours, theirs, &format!("{path}{{}}"), found);
+    }
+}
+
+/// The JSON type; a quantity may be a number or a string and has none.
+fn kind(schema: &JSONSchemaProps) -> &str {
+    match &schema.type_ {
+        Some(name) => name,
+        None if schema.x_kubernetes_int_or_string == Some(true) => INT_OR_STRING,
+        None => "any",
+    }
+}
+
+fn item(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
+    match schema.items.as_ref()? {
+        JSONSchemaPropsOrArray::Schema(item) => Some(item),
+        JSONSchemaPropsOrArray::Schemas(_) => None,
+    }
+}
+
+fn value(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
+    match schema.additional_properties.as_ref()? {
+        JSONSchemaPropsOrBool::Schema(value) => Some(value),
+        JSONSchemaPropsOrBool::Bool(_) => None,
+    }
+}
