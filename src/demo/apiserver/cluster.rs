@@ -30,9 +30,9 @@ pub struct Cluster {
     pub pages: Pages,
     /// Tokens issued for service accounts, by token: user name.
     pub tokens: BTreeMap<String, String>,
-    /// Whether claims and volumes get their protecting finalizers.
-    pub protect_volumes: bool,
-    /// Something may have been left behind since the last collection.
+    /// Whether controllers run that release what admission protects.
+    pub controlled: bool,
+    /// Something may have been left behind since the controllers last looked.
     untidy: bool,
     clock: Clock,
 }
@@ -46,7 +46,7 @@ impl Cluster {
             random: Random::new(options.seed),
             pages: Pages::default(),
             tokens: BTreeMap::new(),
-            protect_volumes: options.protect_volumes,
+            controlled: options.controllers,
             untidy: false,
             clock: options.clock.clone(),
         };
@@ -58,6 +58,8 @@ impl Cluster {
                 "spec": {"finalizers": ["kubernetes"]},
             }));
         }
+        // As a server that was just started remembers nothing from before.
+        cluster.store.compact();
         cluster
     }
 
@@ -84,11 +86,13 @@ impl Cluster {
         if resource.bucket == crd::BUCKET {
             self.catalog.register(&object);
         }
-        self.untidy |= object.deleting() || !object.items("/metadata/ownerReferences").is_empty();
+        let stopped = matches!(object.text("/status/phase"), "Failed" | "Succeeded");
+        let owned = !object.items("/metadata/ownerReferences").is_empty();
+        self.untidy |= object.deleting() || owned || stopped;
         self.store.put(&resource.bucket, key(&object), object)
     }
 
-    /// Whether a collection is due; says so once.
+    /// Whether controllers have something to look at; says so once.
     pub fn take_untidy(&mut self) -> bool {
         std::mem::take(&mut self.untidy)
     }

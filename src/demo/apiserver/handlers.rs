@@ -179,7 +179,7 @@ async fn subresource(
         (Log, Method::GET) => {
             let location = shared.lock().log_location(target, query)?;
             let Some(location) = location else {
-                return Ok("".into_response());
+                return Ok(StatusCode::NO_CONTENT.into_response());
             };
             let answer = logs::stream(location).await?;
             let stop = shared.stop.clone().cancelled_owned();

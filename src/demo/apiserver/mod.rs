@@ -7,7 +7,7 @@
 //! request ─► routes ─► handlers ─┬─► list, watch ◄──────────────┐
 //!                                └─► write ─► store ─► history ─┘
 //!                                      │ decode (schema) → own (apply) → prepare, validate → commit
-//!                                      └─► gc: what follows from deletions
+//!                                      └─► controllers: what follows from deletions
 //! ```
 //!
 //! `resources` says what is served: a table for the built-in kinds, CustomResourceDefinitions for the rest.
@@ -17,10 +17,10 @@
 
 mod apply;
 mod cluster;
+mod controllers;
 mod discovery;
 mod events;
 mod failure;
-mod gc;
 mod handlers;
 mod json;
 mod list;
@@ -63,11 +63,9 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Where `creationTimestamp` and the like come from.
     pub clock: Clock,
-    /// Collect dependents of deleted owners and empty deleted namespaces, as kube-controller-manager does.
-    pub garbage_collection: bool,
-    /// Give claims and volumes their protecting finalizers; something else then has to remove them, as
+    /// Collect dependents of deleted owners, empty deleted namespaces, and protect volumes in use, as
     /// kube-controller-manager does.
-    pub protect_volumes: bool,
+    pub controllers: bool,
 }
 
 impl Default for Options {
@@ -77,8 +75,7 @@ impl Default for Options {
             remembered_events: 4096,
             seed: None,
             clock: Clock::default(),
-            garbage_collection: true,
-            protect_volumes: false,
+            controllers: true,
         }
     }
 }
@@ -146,8 +143,8 @@ impl ApiServer {
         let router = Router::new()
             .fallback(handlers::handle)
             .with_state(shared.clone());
-        if options.garbage_collection {
-            tokio::spawn(gc::run(shared.clone()));
+        if options.controllers {
+            tokio::spawn(controllers::run(shared.clone()));
         }
         // Small answers, one after the other: without this each waits for the last one's acknowledgement.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));

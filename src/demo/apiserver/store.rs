@@ -72,6 +72,8 @@ impl Default for Bucket {
 pub struct Store {
     buckets: BTreeMap<String, Bucket>,
     revision: u64,
+    /// Nothing from before this revision is remembered of any resource.
+    compacted: u64,
     remember: usize,
     written: watch::Sender<u64>,
 }
@@ -82,6 +84,7 @@ impl Store {
         Self {
             buckets: BTreeMap::new(),
             revision: 1,
+            compacted: 0,
             remember,
             written: watch::Sender::new(1),
         }
@@ -170,7 +173,8 @@ impl Store {
         revision: u64,
     ) -> Result<impl Iterator<Item = &Event> + use<'_>, TooOld> {
         let bucket = self.buckets.get(bucket);
-        if let Some(oldest) = bucket.map(|b| b.forgotten).filter(|f| revision < *f) {
+        let oldest = bucket.map_or(0, |b| b.forgotten).max(self.compacted);
+        if revision < oldest {
             return Err(TooOld {
                 wanted: revision,
                 oldest,
@@ -195,8 +199,8 @@ impl Store {
 
     /// Forgets all events, as a compaction of etcd does: watches from before now get `TooOld`.
     pub fn compact(&mut self) {
+        self.compacted = self.revision;
         for bucket in self.buckets.values_mut() {
-            bucket.forgotten = self.revision;
             bucket.history.clear();
         }
     }

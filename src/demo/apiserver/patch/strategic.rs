@@ -35,59 +35,71 @@ pub fn apply(schema: Option<&Schema>, target: &mut Value, patch: &Value) {
         target.retain(|name, _| keep.iter().any(|k| k == name));
     }
     for (name, value) in patch {
+        let child = |name: &str| schema.and_then(|s| s.field(name).0.map(AsRef::as_ref));
         if let Some(list) = name.strip_prefix(DELETE_SCALARS) {
             if let Some(Value::Array(items)) = target.get_mut(list) {
                 items.retain(|i| !value.as_array().is_some_and(|gone| gone.contains(i)));
             }
+        } else if let Some(list) = name.strip_prefix(ORDER) {
+            // With content the order is that content's, below.
+            if let (Some(Value::Array(items)), false) =
+                (target.get_mut(list), patch.contains_key(list))
+            {
+                let before = items.clone();
+                sort(Key::of(child(list)), items, &before, value.items(""));
+            }
         } else if !name.starts_with('$') {
-            field(
-                schema.and_then(|s| s.field(name).0.map(AsRef::as_ref)),
-                target,
-                name,
-                value,
-            );
-        }
-    }
-    for (name, order) in patch {
-        let list = name
-            .strip_prefix(ORDER)
-            .and_then(|n| target.get_mut(n).map(|v| (n, v)));
-        if let Some((name, Value::Array(items))) = list {
-            let schema = schema.and_then(|s| s.field(name).0.map(AsRef::as_ref));
-            sort(schema, items, order);
+            let order = patch.get(&format!("{ORDER}{name}"));
+            field(child(name), target, name, value, order);
         }
     }
 }
 
-fn field(schema: Option<&Schema>, target: &mut Map<String, Value>, name: &str, value: &Value) {
-    match (value, schema.map(|s| &s.merge)) {
-        (Value::Null, _) => {
+/// How the items of a list are told apart.
+#[derive(Clone, Copy)]
+struct Key<'s>(Option<&'s str>);
+
+impl<'s> Key<'s> {
+    fn of(list: Option<&'s Schema>) -> Self {
+        Self(match list.map(|s| &s.merge) {
+            Some(Merge::Keyed(keys)) => keys.first().map(|(key, _)| key.as_str()),
+            _ => None,
+        })
+    }
+
+    fn place(self, items: &[Value], wanted: &Value) -> Option<usize> {
+        items.iter().position(|item| match self.0 {
+            Some(key) => item.get(key) == wanted.get(key),
+            None => item == wanted,
+        })
+    }
+}
+
+fn field(
+    schema: Option<&Schema>,
+    target: &mut Map<String, Value>,
+    name: &str,
+    value: &Value,
+    order: Option<&Value>,
+) {
+    let merges = matches!(schema.map(|s| &s.merge), Some(Merge::Keyed(_) | Merge::Set));
+    match value {
+        Value::Null => {
             target.remove(name);
         }
-        (Value::Object(_), _) => {
-            apply(schema, target.entry(name).or_insert(Value::Null), value);
-        }
-        (Value::Array(patch), Some(Merge::Keyed(keys))) if !keys.is_empty() => {
-            let list = target
-                .entry(name)
-                .or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(items) = list {
-                let schema = schema.and_then(|s| s.items.as_deref());
-                merge_items(schema, &keys[0].0, items, patch);
-            }
-        }
-        (Value::Array(patch), Some(Merge::Set)) => {
-            let list = target
-                .entry(name)
-                .or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(items) = list {
-                let new: Vec<_> = patch
-                    .iter()
-                    .filter(|p| !items.contains(p))
-                    .cloned()
-                    .collect();
-                items.extend(new);
-            }
+        Value::Object(_) => apply(schema, target.entry(name).or_insert(Value::Null), value),
+        Value::Array(patch) if merges => {
+            let list = target.entry(name).or_insert(Value::Null);
+            let before = list.as_array().cloned().unwrap_or_default();
+            let key = Key::of(schema);
+            let mut items = merged(schema, key, before.clone(), patch);
+            sort(
+                key,
+                &mut items,
+                &before,
+                order.map_or(patch, |o| o.items("")),
+            );
+            *list = Value::Array(items);
         }
         _ => {
             target.insert(name.to_owned(), value.clone());
@@ -95,16 +107,26 @@ fn field(schema: Option<&Schema>, target: &mut Map<String, Value>, name: &str, v
     }
 }
 
-fn merge_items(schema: Option<&Schema>, key: &str, items: &mut Vec<Value>, patch: &[Value]) {
+fn merged(
+    list: Option<&Schema>,
+    key: Key<'_>,
+    mut items: Vec<Value>,
+    patch: &[Value],
+) -> Vec<Value> {
+    let directive = |item: &Value| {
+        item.get(DIRECTIVE)
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned)
+    };
     if patch
         .iter()
-        .any(|p| p.get(DIRECTIVE).is_some_and(|d| d == "replace"))
+        .any(|p| directive(p).as_deref() == Some("replace"))
     {
         items.clear();
     }
+    let schema = list.and_then(|s| s.items.as_deref());
     for item in patch {
-        let place = items.iter().position(|i| i.get(key) == item.get(key));
-        match (item.get(DIRECTIVE).and_then(Value::as_str), place) {
+        match (directive(item).as_deref(), key.place(&items, item)) {
             (Some("delete"), Some(at)) => drop(items.remove(at)),
             (Some("replace" | "delete"), _) => {}
             (_, Some(at)) => apply(schema, &mut items[at], item),
@@ -115,29 +137,27 @@ fn merge_items(schema: Option<&Schema>, key: &str, items: &mut Vec<Value>, patch
             }
         }
     }
+    items
 }
 
-/// Items in the order given; those it does not name keep their place after the one before them.
-fn sort(schema: Option<&Schema>, items: &mut [Value], order: &Value) {
-    let key = match schema.map(|s| &s.merge) {
-        Some(Merge::Keyed(keys)) => keys.first().map(|(key, _)| key.as_str()),
-        _ => None,
-    };
-    let identity = |v: &Value| key.map_or_else(|| Some(v.clone()), |k| v.get(k).cloned());
-    let order: Vec<_> = order.items("").iter().map(identity).collect();
-    let mut last = 0;
-    let mut ranks: Vec<_> = items
-        .iter()
-        .map(|item| {
-            let rank = order.iter().position(|o| *o == identity(item));
-            last = rank.unwrap_or(last);
-            (last, item.clone())
-        })
-        .collect();
-    ranks.sort_by_key(|(rank, _)| *rank);
-    for (place, (_, item)) in items.iter_mut().zip(ranks) {
-        *place = item;
+/// Items that `order` names in that order; the others between them where they were before.
+fn sort(key: Key<'_>, items: &mut Vec<Value>, before: &[Value], order: &[Value]) {
+    let (mut named, others): (Vec<_>, Vec<_>) = items
+        .drain(..)
+        .partition(|item| key.place(order, item).is_some());
+    named.sort_by_key(|item| key.place(order, item));
+    let mut others = others.into_iter().peekable();
+    for item in named {
+        let place = key.place(before, &item);
+        while others
+            .peek()
+            .is_some_and(|o| place.is_some() && key.place(before, o) < place)
+        {
+            items.extend(others.next());
+        }
+        items.push(item);
     }
+    items.extend(others);
 }
 
 /// A replacement without its directive.
@@ -173,8 +193,8 @@ mod tests {
             {"name": "a", "env": [{"name": "Y", "value": "2"}]},
         ]}});
         let expected = json!({"spec": {"containers": [
-            {"name": "a", "image": "a:1", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
             {"name": "b", "image": "b:2"},
+            {"name": "a", "image": "a:1", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]},
         ]}});
         assert_eq!(patched(pod(), &patch), expected);
     }

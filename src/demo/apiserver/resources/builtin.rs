@@ -223,7 +223,7 @@ fn core(g: &mut SchemaGenerator) -> Vec<Row> {
 
 fn workloads(g: &mut SchemaGenerator) -> Vec<Row> {
     use Subresource::{Scale, Status};
-    use Trait::{Generation, OrphansDependents};
+    use Trait::{AnnotationsCount, Generation, OrphansDependents};
     vec![
         row::<DaemonSet>(g, &["ds"])
             .has(&[Status])
@@ -232,7 +232,7 @@ fn workloads(g: &mut SchemaGenerator) -> Vec<Row> {
             .in_all(),
         row::<Deployment>(g, &["deploy"])
             .has(&[Scale, Status])
-            .is(&[Generation])
+            .is(&[AnnotationsCount, Generation])
             .prints(columns::deployment())
             .in_all(),
         row::<ReplicaSet>(g, &["rs"])

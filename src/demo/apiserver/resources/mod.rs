@@ -87,6 +87,8 @@ pub enum Subresource {
 pub enum Trait {
     /// `metadata.generation` counts the changes of what is neither metadata nor status.
     Generation,
+    /// Annotations count as well.
+    AnnotationsCount,
     /// The status given at creation is kept.
     StatusAtCreation,
     /// Deletion leaves time to stop.

@@ -2,22 +2,22 @@
 
 use serde_json::Value;
 
-use super::Schema;
+use super::{Form, Schema};
 
 impl Schema {
-    /// Fills in defaults. A null where null is no value reads as absent.
+    /// Fills in defaults. A null where null is no value is dropped first.
     pub fn default_into(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
+                map.retain(|name, child| {
+                    let schema = self.properties.get(name);
+                    !child.is_null() || schema.is_none_or(|s| s.nullable || s.form == Form::Any)
+                });
                 for (name, schema) in &self.properties {
                     let Some(default) = &schema.default else {
                         continue;
                     };
-                    let absent = match map.get(name) {
-                        None => true,
-                        Some(value) => value.is_null() && !schema.nullable,
-                    };
-                    if absent {
+                    if !map.contains_key(name) {
                         map.insert(name.clone(), default.clone());
                     }
                 }

@@ -95,9 +95,4 @@ impl Schema {
             None => (self.additional.as_ref(), false),
         }
     }
-
-    /// Whether the schema says something about a field of this name.
-    pub fn knows(&self, name: &str) -> bool {
-        self.preserve || self.additional.is_some() || self.properties.contains_key(name)
-    }
 }

@@ -54,6 +54,8 @@ impl<'a> Definitions<'a> {
             .map(|(field, _)| field.clone())
             .filter(|field| (self.overlay.required)(name, field))
             .collect();
+        // A type that says nothing on its fields has its own way of encoding them.
+        schema.preserve |= schema.properties.is_empty() && schema.additional.is_none();
         if let Some(merge) = (self.overlay.merge)(name, "") {
             schema.merge = merge;
         }

@@ -28,6 +28,7 @@ pub struct Column {
 #[derive(Debug)]
 enum Cell {
     Path(JsonPath),
+    Field(JsonPath),
     Computed(fn(&Value, Timestamp) -> Value),
 }
 
@@ -49,6 +50,11 @@ impl Column {
     /// A column that shows what a path selects.
     pub fn path(name: &str, kind: &str, path: &str) -> Self {
         Self::new(name, kind, Cell::Path(JsonPath::parse(path)))
+    }
+
+    /// A text column of a built-in kind: a path that selects nothing prints as no text.
+    pub fn field(name: &str, path: &str) -> Self {
+        Self::new(name, "string", Cell::Field(JsonPath::parse(path)))
     }
 
     /// A column that works its text out.
@@ -98,6 +104,10 @@ impl Column {
         match &self.cell {
             Cell::Computed(compute) => compute(object, now),
             Cell::Path(path) => printed(&path.select(object), &self.kind, now),
+            Cell::Field(path) => match printed(&path.select(object), &self.kind, now) {
+                Value::Null => "".into(),
+                cell => cell,
+            },
         }
     }
 }

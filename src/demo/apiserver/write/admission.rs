@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Target;
 use crate::demo::apiserver::cluster::Cluster;
+use crate::demo::apiserver::controllers::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 use crate::demo::apiserver::failure::{Failure, Result};
 use crate::demo::apiserver::json::{Json as _, Meta as _};
 
@@ -38,11 +39,11 @@ pub fn admit(cluster: &Cluster, target: &Target, object: &mut Value) -> Result<(
         }
     }
     let protection = match kind {
-        "PersistentVolumeClaim" => "kubernetes.io/pvc-protection",
-        "PersistentVolume" => "kubernetes.io/pv-protection",
+        "PersistentVolumeClaim" => CLAIM_PROTECTION,
+        "PersistentVolume" => VOLUME_PROTECTION,
         _ => return Ok(()),
     };
-    if cluster.protect_volumes && !object.finalizers().any(|f| f == protection) {
+    if cluster.controlled && !object.finalizers().any(|f| f == protection) {
         let mut finalizers = object.items("/metadata/finalizers").to_vec();
         finalizers.push(json!(protection));
         object.put("/metadata/finalizers", finalizers);

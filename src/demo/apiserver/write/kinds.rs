@@ -77,6 +77,24 @@ fn label_job(job: &mut Value) {
     }
 }
 
+/// Keys become file names, so only some characters are theirs.
+fn validate_keys(object: &Value) -> Vec<Cause> {
+    let valid = |key: &str| {
+        let safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !key.is_empty() && key.len() <= 253 && key.chars().all(safe) && !matches!(key, "." | "..")
+    };
+    let wrong = |(key, _): &(&String, &Value)| !valid(key);
+    let keys = object.entries("/data").filter(wrong);
+    keys.map(|(key, _)| {
+        Cause::invalid(
+            format!("data[{key}]"),
+            &key.as_str().into(),
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+        )
+    })
+    .collect()
+}
+
 /// What is wrong with a new object beyond its schema.
 pub fn validate_create(resource: &Resource, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
@@ -85,6 +103,7 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<Cause> {
     }
     match resource.kind.as_str() {
         "CustomResourceDefinition" => causes = crd::validate(object),
+        "ConfigMap" | "Secret" => causes = validate_keys(object),
         "PersistentVolumeClaim" => {
             let request = object.pointer("/spec/resources/requests/storage");
             if request.is_none() {
@@ -167,6 +186,7 @@ pub fn validate_update(resource: &Resource, old: &Value, new: &Value) -> Vec<Cau
         .collect();
     match kind {
         "Pod" => causes.extend(pod_spec(old, new)),
+        "ConfigMap" | "Secret" => causes.extend(validate_keys(new)),
         "PersistentVolumeClaim" => causes.extend(claim_spec(old, new)),
         "PersistentVolume" if old.pointer("/spec/csi") != new.pointer("/spec/csi") => {
             causes.push(Cause::forbidden(

@@ -69,7 +69,7 @@ impl Cluster {
         if !applies {
             writer.track(&old, &mut new);
         }
-        if resource.is(Trait::Generation) && spec_changed(&old, &new) {
+        if resource.is(Trait::Generation) && counts(&resource, &old, &new) {
             let generation = old.integer("/metadata/generation").unwrap_or(0);
             new.put("/metadata/generation", generation + 1);
         }
@@ -317,13 +317,18 @@ fn keep_apart(target: &Target, old: &Value, new: &mut Value) {
     }
 }
 
-/// Whether anything but metadata and status differs.
-fn spec_changed(old: &Value, new: &Value) -> bool {
-    let apart = |name: &String| matches!(name.as_str(), "metadata" | "status");
+/// Whether anything differs that the generation counts.
+fn counts(resource: &Resource, old: &Value, new: &Value) -> bool {
+    let status_apart = resource.has(Subresource::Status);
     let content = |v: &Value| {
         let mut content = v.as_object().cloned().unwrap_or_default();
-        content.retain(|name, _| !apart(name));
+        content.remove("metadata");
+        if status_apart {
+            content.remove("status");
+        }
         content
     };
+    let annotations = |v: &Value| v.pointer("/metadata/annotations").cloned();
     content(old) != content(new)
+        || resource.is(Trait::AnnotationsCount) && annotations(old) != annotations(new)
 }

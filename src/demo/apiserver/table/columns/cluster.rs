@@ -11,7 +11,7 @@ use crate::demo::apiserver::table::ago;
 pub fn created() -> Vec<Column> {
     vec![
         Column::name(),
-        Column::path("Created At", "string", ".metadata.creationTimestamp"),
+        Column::field("Created At", ".metadata.creationTimestamp"),
     ]
 }
 
@@ -38,7 +38,7 @@ pub fn config_map() -> Vec<Column> {
 pub fn secret() -> Vec<Column> {
     vec![
         Column::name(),
-        Column::path("Type", "string", ".type"),
+        Column::field("Type", ".type"),
         text("Data", |o, _| o.entries("/data").count().into()),
         Column::age(),
     ]
@@ -48,7 +48,7 @@ pub fn secret() -> Vec<Column> {
 pub fn namespace() -> Vec<Column> {
     vec![
         Column::name(),
-        Column::path("Status", "string", ".status.phase"),
+        Column::field("Status", ".status.phase"),
         Column::age(),
     ]
 }
@@ -57,7 +57,7 @@ pub fn namespace() -> Vec<Column> {
 pub fn lease() -> Vec<Column> {
     vec![
         Column::name(),
-        Column::path("Holder", "string", ".spec.holderIdentity"),
+        Column::field("Holder", ".spec.holderIdentity"),
         Column::age(),
     ]
 }
@@ -80,7 +80,7 @@ pub fn service() -> Vec<Column> {
     };
     vec![
         Column::name(),
-        Column::path("Type", "string", ".spec.type"),
+        Column::field("Type", ".spec.type"),
         text("Cluster-IP", |o, _| or(o.text("/spec/clusterIP"), "<none>")),
         text("External-IP", |_, _| "<none>".into()),
         text("Port(s)", ports),
@@ -91,18 +91,17 @@ pub fn service() -> Vec<Column> {
 
 /// The columns of Nodes.
 pub fn node() -> Vec<Column> {
-    let named = |name, path| Column::path(name, "string", path);
     vec![
         Column::name(),
         text("Status", node_status),
         text("Roles", node_roles),
         Column::age(),
-        named("Version", ".status.nodeInfo.kubeletVersion"),
+        Column::field("Version", ".status.nodeInfo.kubeletVersion"),
         text("Internal-IP", |o, _| address(o, "InternalIP")).wide(),
         text("External-IP", |o, _| address(o, "ExternalIP")).wide(),
-        named("OS-Image", ".status.nodeInfo.osImage").wide(),
-        named("Kernel-Version", ".status.nodeInfo.kernelVersion").wide(),
-        named(
+        Column::field("OS-Image", ".status.nodeInfo.osImage").wide(),
+        Column::field("Kernel-Version", ".status.nodeInfo.kernelVersion").wide(),
+        Column::field(
             "Container-Runtime",
             ".status.nodeInfo.containerRuntimeVersion",
         )
@@ -146,10 +145,10 @@ fn address(node: &Value, kind: &str) -> Value {
 pub fn event() -> Vec<Column> {
     vec![
         text("Last Seen", last_seen),
-        Column::path("Type", "string", ".type"),
-        Column::path("Reason", "string", ".reason"),
+        Column::field("Type", ".type"),
+        Column::field("Reason", ".reason"),
         text("Object", involved),
-        Column::path("Subobject", "string", ".involvedObject.fieldPath").wide(),
+        Column::field("Subobject", ".involvedObject.fieldPath").wide(),
         text("Source", source).wide(),
         text("Message", |o, _| o.text("/message").trim().into()),
         text("First Seen", |o, now| ago(first(o), now).into()).wide(),

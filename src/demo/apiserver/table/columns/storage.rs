@@ -11,14 +11,14 @@ pub fn claim() -> Vec<Column> {
     vec![
         Column::name(),
         text("Status", phase),
-        Column::path("Volume", "string", ".spec.volumeName"),
+        Column::field("Volume", ".spec.volumeName"),
         text("Capacity", |o, _| {
             bound(o, o.text("/status/capacity/storage"))
         }),
         text("Access Modes", |o, _| {
             bound(o, &modes(o.items("/status/accessModes")))
         }),
-        Column::path("StorageClass", "string", ".spec.storageClassName"),
+        Column::field("StorageClass", ".spec.storageClassName"),
         text("VolumeAttributesClass", attributes),
         Column::age(),
         text("VolumeMode", |o, _| {
@@ -32,7 +32,7 @@ pub fn claim() -> Vec<Column> {
 pub fn volume() -> Vec<Column> {
     vec![
         Column::name(),
-        Column::path("Capacity", "string", ".spec.capacity.storage"),
+        Column::field("Capacity", ".spec.capacity.storage"),
         text("Access Modes", |o, _| {
             modes(o.items("/spec/accessModes")).into()
         }),
@@ -43,9 +43,9 @@ pub fn volume() -> Vec<Column> {
         ),
         text("Status", phase),
         text("Claim", owner),
-        Column::path("StorageClass", "string", ".spec.storageClassName"),
+        Column::field("StorageClass", ".spec.storageClassName"),
         text("VolumeAttributesClass", attributes),
-        Column::path("Reason", "string", ".status.reason"),
+        Column::field("Reason", ".status.reason"),
         Column::age(),
         text("VolumeMode", |o, _| {
             or(o.text("/spec/volumeMode"), "<unset>")
@@ -65,9 +65,9 @@ pub fn storage_class() -> Vec<Column> {
     };
     vec![
         text("Name", name),
-        Column::path("Provisioner", "string", ".provisioner"),
-        Column::path("ReclaimPolicy", "string", ".reclaimPolicy"),
-        Column::path("VolumeBindingMode", "string", ".volumeBindingMode"),
+        Column::field("Provisioner", ".provisioner"),
+        Column::field("ReclaimPolicy", ".reclaimPolicy"),
+        Column::field("VolumeBindingMode", ".volumeBindingMode"),
         text("AllowVolumeExpansion", |o, _| {
             o.truth("/allowVolumeExpansion").into()
         }),

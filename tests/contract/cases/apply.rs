@@ -1,0 +1,469 @@
+//! Server-side apply and field ownership.
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::update::OTHER_UID;
+use crate::ground::{Ground, at, deployment, same, says, text, widget};
+
+fn path(g: &Ground) -> String {
+    format!("{}/a", g.widgets())
+}
+
+async fn applied(g: &Ground, manager: &str, spec: Value) -> anyhow::Result<Value> {
+    g.apply(&path(g), manager, "", widget("a", spec))
+        .await?
+        .is(200)
+}
+
+async fn created(g: &Ground, manager: &str, spec: Value) -> anyhow::Result<Value> {
+    g.apply(&path(g), manager, "", widget("a", spec))
+        .await?
+        .is(201)
+}
+
+/// The fields a manager owns below `spec`, or null.
+fn owned(object: &Value, manager: &str, operation: &str) -> Value {
+    let entries = at(object, "/metadata/managedFields");
+    let entries = entries.as_array().cloned().unwrap_or_default();
+    entries
+        .iter()
+        .find(|e| e["manager"] == manager && e["operation"] == operation)
+        .map(|e| at(e, "/fieldsV1/f:spec"))
+        .unwrap_or_default()
+}
+
+pub async fn an_absent_object_is_created(g: Ground) -> Outcome {
+    let object = created(&g, "one", json!({"color": "red"})).await?;
+    same("size", at(&object, "/spec/size"), 3)?;
+    same("generation", at(&object, "/metadata/generation"), 1)?;
+    same(
+        "owned",
+        owned(&object, "one", "Apply"),
+        json!({"f:color": {}}),
+    )
+}
+
+pub async fn a_uid_keeps_from_creating(g: Ground) -> Outcome {
+    let mut body = widget("a", json!({"color": "red"}));
+    body["metadata"]["uid"] = json!(OTHER_UID);
+    let status = g
+        .apply(&path(&g), "one", "", body)
+        .await?
+        .refused(409, "Conflict")?;
+    says(&status, "uid mismatch")?;
+    g.get(&path(&g)).await?.refused(404, "NotFound").map(drop)
+}
+
+pub async fn fields_are_owned(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "paused": true})).await?;
+    let object = applied(&g, "two", json!({"size": 4})).await?;
+    same(
+        "one",
+        owned(&object, "one", "Apply"),
+        json!({"f:color": {}, "f:paused": {}}),
+    )?;
+    same("two", owned(&object, "two", "Apply"), json!({"f:size": {}}))?;
+    let entry = &object["metadata"]["managedFields"][0];
+    same(
+        "apiVersion",
+        at(entry, "/apiVersion"),
+        "contract.locksmith.dev/v1",
+    )?;
+    same("fieldsType", at(entry, "/fieldsType"), "FieldsV1")?;
+    ensure!(!text(entry, "/time").is_empty());
+    Ok(())
+}
+
+pub async fn a_plain_write_owns_what_it_changes(g: Ground) -> Outcome {
+    g.post(
+        &format!("{}?fieldManager=maker", g.widgets()),
+        widget("a", json!({"color": "red"})),
+    )
+    .await?
+    .is(201)?;
+    let object = g
+        .merge(
+            &format!("{}?fieldManager=changer", path(&g)),
+            json!({"spec": {"size": 4}}),
+        )
+        .await?
+        .is(200)?;
+    let maker = owned(&object, "maker", "Update");
+    same("maker", maker, json!({".": {}, "f:color": {}}))?;
+    same(
+        "changer",
+        owned(&object, "changer", "Update"),
+        json!({"f:size": {}}),
+    )
+}
+
+pub async fn another_appliers_field_conflicts(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "paused": false})).await?;
+    let body = widget("a", json!({"paused": true}));
+    let status = g
+        .apply(&path(&g), "two", "", body)
+        .await?
+        .refused(409, "Conflict")?;
+    same(
+        "message",
+        text(&status, "/message"),
+        r#"Apply failed with 1 conflict: conflict with "one": .spec.paused"#,
+    )?;
+    let causes = json!([{
+        "reason": "FieldManagerConflict",
+        "message": r#"conflict with "one""#,
+        "field": ".spec.paused",
+    }]);
+    same("causes", at(&status, "/details/causes"), causes)?;
+    let object = g.get(&path(&g)).await?.is(200)?;
+    same("paused", at(&object, "/spec/paused"), false)
+}
+
+pub async fn several_conflicts_are_all_named(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "size": 4})).await?;
+    let body = widget("a", json!({"color": "green", "size": 5}));
+    let status = g
+        .apply(&path(&g), "two", "", body)
+        .await?
+        .refused(409, "Conflict")?;
+    let message =
+        "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.color\n- .spec.size";
+    same("message", text(&status, "/message"), message)
+}
+
+pub async fn force_takes_fields_over(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "paused": false})).await?;
+    let body = widget("a", json!({"paused": true}));
+    let object = g
+        .apply(&path(&g), "two", "&force=true", body)
+        .await?
+        .is(200)?;
+    same("paused", at(&object, "/spec/paused"), true)?;
+    same(
+        "one",
+        owned(&object, "one", "Apply"),
+        json!({"f:color": {}}),
+    )?;
+    same(
+        "two",
+        owned(&object, "two", "Apply"),
+        json!({"f:paused": {}}),
+    )?;
+    // What was taken over goes with its new owner.
+    let object = g.apply(&path(&g), "two", "", json!({
+        "apiVersion": "contract.locksmith.dev/v1", "kind": "Widget", "metadata": {"name": "a"},
+    })).await?.is(200)?;
+    same("released", at(&object, "/spec/paused"), json!(null))?;
+    same("two", owned(&object, "two", "Apply"), json!(null))
+}
+
+pub async fn what_is_applied_no_longer_is_removed(g: Ground) -> Outcome {
+    let spec = json!({"color": "red", "paused": true, "settings": {"x": "1", "y": "2"}});
+    created(&g, "one", spec).await?;
+    let object = applied(&g, "one", json!({"color": "red", "settings": {"y": "2"}})).await?;
+    same("paused", at(&object, "/spec/paused"), json!(null))?;
+    same("settings", at(&object, "/spec/settings"), json!({"y": "2"}))?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("settings", at(&object, "/spec/settings"), json!(null))
+}
+
+pub async fn what_others_own_stays(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "settings": {"x": "1"}})).await?;
+    applied(&g, "two", json!({"settings": {"y": "2"}})).await?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("settings", at(&object, "/spec/settings"), json!({"y": "2"}))
+}
+
+pub async fn what_was_set_before_stays(g: Ground) -> Outcome {
+    g.widget("a", json!({"color": "red", "paused": true}))
+        .await?;
+    applied(&g, "one", json!({"note": "mine"})).await?;
+    let object = applied(&g, "one", json!({})).await?;
+    same("note", at(&object, "/spec/note"), json!(null))?;
+    same("paused", at(&object, "/spec/paused"), true)?;
+    same("color", at(&object, "/spec/color"), "red")
+}
+
+pub async fn a_shared_value_is_owned_by_both(g: Ground) -> Outcome {
+    let before = created(&g, "one", json!({"color": "red", "paused": true})).await?;
+    let object = applied(&g, "two", json!({"paused": true})).await?;
+    ensure!(
+        text(&object, "/metadata/resourceVersion") != text(&before, "/metadata/resourceVersion")
+    );
+    same(
+        "two",
+        owned(&object, "two", "Apply"),
+        json!({"f:paused": {}}),
+    )?;
+    same(
+        "one",
+        owned(&object, "one", "Apply"),
+        json!({"f:color": {}, "f:paused": {}}),
+    )?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("after one let go", at(&object, "/spec/paused"), true)?;
+    let object = applied(&g, "two", json!({})).await?;
+    same(
+        "after both let go",
+        at(&object, "/spec/paused"),
+        json!(null),
+    )
+}
+
+/// Another writer setting the very value an applier owns leaves no trace, so a release drops it.
+pub async fn an_equal_plain_write_owns_nothing(g: Ground) -> Outcome {
+    let before = created(&g, "one", json!({"color": "red", "paused": true})).await?;
+    let patch = json!({"spec": {"paused": true}});
+    let object = g
+        .merge(&format!("{}?fieldManager=person", path(&g)), patch)
+        .await?
+        .is(200)?;
+    same("object", object, before)?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("paused", at(&object, "/spec/paused"), json!(null))
+}
+
+pub async fn a_plain_write_takes_fields_over(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "paused": true})).await?;
+    let patch = json!({"spec": {"paused": false}});
+    let object = g
+        .merge(&format!("{}?fieldManager=person", path(&g)), patch)
+        .await?
+        .is(200)?;
+    same(
+        "one",
+        owned(&object, "one", "Apply"),
+        json!({"f:color": {}}),
+    )?;
+    same(
+        "person",
+        owned(&object, "person", "Update"),
+        json!({"f:paused": {}}),
+    )?;
+    let body = widget("a", json!({"color": "red", "paused": true}));
+    let status = g
+        .apply(&path(&g), "one", "", body)
+        .await?
+        .refused(409, "Conflict")?;
+    says(
+        &status,
+        r#"conflict with "person" using contract.locksmith.dev/v1"#,
+    )
+}
+
+pub async fn no_change_is_no_write(g: Ground) -> Outcome {
+    let before = created(&g, "one", json!({"color": "red", "parts": [{"name": "p"}]})).await?;
+    let object = applied(&g, "one", json!({"color": "red", "parts": [{"name": "p"}]})).await?;
+    same("object", object, before)
+}
+
+pub async fn a_stale_version_conflicts(g: Ground) -> Outcome {
+    let old = created(&g, "one", json!({"color": "red"})).await?;
+    applied(&g, "one", json!({"color": "green"})).await?;
+    let mut body = widget("a", json!({"color": "blue"}));
+    body["metadata"]["resourceVersion"] = at(&old, "/metadata/resourceVersion");
+    g.apply(&path(&g), "one", "", body)
+        .await?
+        .refused(409, "Conflict")
+        .map(drop)
+}
+
+pub async fn items_are_owned_by_key(g: Ground) -> Outcome {
+    let parts = json!([{"name": "x", "image": "x:1"}, {"name": "y", "image": "y:1"}]);
+    created(&g, "one", json!({"color": "red", "parts": parts})).await?;
+    let object = applied(
+        &g,
+        "two",
+        json!({"parts": [{"name": "z"}, {"name": "y", "policy": "Always"}]}),
+    )
+    .await?;
+    let names: Vec<_> = at(&object, "/spec/parts")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|p| p["name"].clone())
+        .collect();
+    same("order", names, json!(["x", "z", "y"]))?;
+    let expected = json!({"f:parts": {
+        r#"k:{"name":"y"}"#: {".": {}, "f:name": {}, "f:policy": {}},
+        r#"k:{"name":"z"}"#: {".": {}, "f:name": {}},
+    }});
+    same("two", owned(&object, "two", "Apply"), expected)?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    let expected = json!([{"name": "z", "policy": "Always"}, {"name": "y", "policy": "Always"}]);
+    same("released", at(&object, "/spec/parts"), expected)
+}
+
+pub async fn values_of_a_set_are_owned_one_by_one(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "tags": ["a", "b"]})).await?;
+    let object = applied(&g, "two", json!({"tags": ["b", "c"]})).await?;
+    same("tags", at(&object, "/spec/tags"), json!(["a", "b", "c"]))?;
+    let expected = json!({"f:tags": {r#"v:"b""#: {}, r#"v:"c""#: {}}});
+    same("two", owned(&object, "two", "Apply"), expected)?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("released", at(&object, "/spec/tags"), json!(["b", "c"]))
+}
+
+pub async fn atomic_fields_are_owned_whole(g: Ground) -> Outcome {
+    let spec = json!({"color": "red", "arguments": ["a"], "selector": {"a": "1"}});
+    let object = created(&g, "one", spec).await?;
+    same(
+        "one",
+        owned(&object, "one", "Apply"),
+        json!({"f:arguments": {}, "f:color": {}, "f:selector": {}}),
+    )?;
+    let body = widget(
+        "a",
+        json!({"arguments": ["a", "b"], "selector": {"b": "2"}}),
+    );
+    let status = g
+        .apply(&path(&g), "two", "", body.clone())
+        .await?
+        .refused(409, "Conflict")?;
+    says(&status, "- .spec.arguments\n- .spec.selector")?;
+    let object = g
+        .apply(&path(&g), "two", "&force=true", body)
+        .await?
+        .is(200)?;
+    same(
+        "arguments",
+        at(&object, "/spec/arguments"),
+        json!(["a", "b"]),
+    )?;
+    same("selector", at(&object, "/spec/selector"), json!({"b": "2"}))
+}
+
+pub async fn keys_of_a_map_are_owned_one_by_one(g: Ground) -> Outcome {
+    let mut body = widget("a", json!({"color": "red"}));
+    body["metadata"]["labels"] = json!({"x": "1"});
+    body["metadata"]["annotations"] = json!({"n/o": "p"});
+    let object = g.apply(&path(&g), "one", "", body).await?.is(201)?;
+    let mut body = widget("a", json!({}));
+    body["metadata"]["labels"] = json!({"y": "2"});
+    g.apply(&path(&g), "two", "", body).await?.is(200)?;
+    let fields = at(&object, "/metadata/managedFields/0/fieldsV1/f:metadata");
+    same(
+        "one",
+        fields,
+        json!({"f:annotations": {"f:n/o": {}}, "f:labels": {"f:x": {}}}),
+    )?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("labels", at(&object, "/metadata/labels"), json!({"y": "2"}))?;
+    same(
+        "annotations",
+        at(&object, "/metadata/annotations"),
+        json!(null),
+    )
+}
+
+pub async fn status_is_applied_apart(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red"})).await?;
+    let mut body = widget("a", json!({"color": "green"}));
+    body["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    let status = format!("{}/status", path(&g));
+    let object = g.apply(&status, "two", "", body.clone()).await?;
+    // The spec in it conflicts, or is left alone; it is never written.
+    if object.code == 200 {
+        let object = object.is(200)?;
+        same("spec", at(&object, "/spec/color"), "red")?;
+    }
+    body.as_object_mut().unwrap().remove("spec");
+    let object = g.apply(&status, "two", "", body).await?.is(200)?;
+    same("status", at(&object, "/status/conditions/0/status"), "True")?;
+    let entries = at(&object, "/metadata/managedFields");
+    let entry = entries
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|e| e["manager"] == "two");
+    same(
+        "subresource",
+        entry.map(|e| e["subresource"].clone()).unwrap_or_default(),
+        "status",
+    )
+}
+
+pub async fn managed_fields_are_not_applied(g: Ground) -> Outcome {
+    let mut body = widget("a", json!({"color": "red"}));
+    body["metadata"]["managedFields"] = json!([{"manager": "x"}]);
+    let status = g
+        .apply(&path(&g), "one", "", body)
+        .await?
+        .refused(400, "BadRequest")?;
+    says(&status, "metadata.managedFields must be nil")
+}
+
+pub async fn a_manager_is_required(g: Ground) -> Outcome {
+    let answer = g
+        .patch(
+            crate::ground::APPLY,
+            &path(&g),
+            widget("a", json!({"color": "red"})),
+        )
+        .await?;
+    let status = answer.refused(422, "Invalid")?;
+    says(
+        &status,
+        "fieldManager: Required value: is required for apply patch",
+    )
+}
+
+pub async fn an_unknown_field_is_refused(g: Ground) -> Outcome {
+    let body = widget("a", json!({"color": "red", "suspend": true}));
+    let status = g.apply(&path(&g), "one", "", body).await?;
+    ensure!(status.code >= 400, "accepted: {}", status.body);
+    says(&status.body, ".spec.suspend: field not declared in schema")
+}
+
+pub async fn a_manager_can_be_forgotten(g: Ground) -> Outcome {
+    created(&g, "one", json!({"color": "red", "paused": true})).await?;
+    let patch = json!({"metadata": {"managedFields": [{}]}});
+    let object = g.merge(&path(&g), patch).await?.is(200)?;
+    same("owned", owned(&object, "one", "Apply"), json!(null))?;
+    let object = applied(&g, "one", json!({"color": "red"})).await?;
+    same("paused", at(&object, "/spec/paused"), true)
+}
+
+pub async fn a_built_in_list_merges_by_key(g: Ground) -> Outcome {
+    let path = g.of("apps/v1", "deployments/a");
+    g.apply(&path, "one", "", deployment("a")).await?.is(201)?;
+    let body = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+        "spec": {"template": {"spec": {"containers": [{"name": "side", "image": "side:1", "ports": [{"containerPort": 80}]}]}}},
+    });
+    let object = g.apply(&path, "two", "", body).await?.is(200)?;
+    let names = |o: &Value| -> Vec<Value> {
+        let containers = at(o, "/spec/template/spec/containers");
+        containers
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|c| c["name"].clone())
+            .collect()
+    };
+    same("containers", names(&object), json!(["main", "side"]))?;
+    let ports = at(
+        &owned(&object, "two", "Apply"),
+        "/f:template/f:spec/f:containers/k:{\"name\":\"side\"}/f:ports",
+    );
+    let expected =
+        json!({r#"k:{"containerPort":80,"protocol":"TCP"}"#: {".": {}, "f:containerPort": {}}});
+    same("ports", ports, expected)?;
+    let body = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
+    let object = g.apply(&path, "two", "", body).await?.is(200)?;
+    same("released", names(&object), json!(["main"]))
+}
+
+pub async fn a_dry_run_stores_nothing(g: Ground) -> Outcome {
+    g.apply(
+        &path(&g),
+        "one",
+        "&dryRun=All",
+        widget("a", json!({"color": "red"})),
+    )
+    .await?
+    .is(201)?;
+    g.get(&path(&g)).await?.refused(404, "NotFound").map(drop)
+}
