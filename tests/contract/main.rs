@@ -34,6 +34,19 @@ async fn embedded_server_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_works_with_the_embedded_server() {
+    if !kubectl::is_there() {
+        return;
+    }
+    let server = ApiServer::start(Options::default()).await.unwrap();
+    widgets::install(&server.client()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+    kubectl::drive(&kubeconfig, "default").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn real_server_keeps_the_contract() {
     let testbed = testbed::Testbed::start(testbed::Options {
@@ -42,6 +55,10 @@ async fn real_server_keeps_the_contract() {
     })
     .await;
     run(testbed.client()).await;
+    // What `kubectl` is expected to say is held against the real server, too.
+    if kubectl::is_there() {
+        kubectl::drive(testbed.kubeconfig(), "default").await;
+    }
 }
 
 /// Runs every case in a namespace of its own and tells all that fail.

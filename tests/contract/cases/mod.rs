@@ -7,6 +7,7 @@ mod delete;
 mod discovery;
 mod events;
 mod list;
+mod logs;
 mod patch;
 mod pods;
 mod table;
@@ -174,6 +175,12 @@ pub const ALL: &[Case] = cases! {
         logs_of_an_absent_pod_are_not_found,
         logs_of_an_unscheduled_pod_are_empty,
         logs_name_a_container_where_there_are_several,
+    ],
+    logs: [
+        a_log_comes_from_the_pods_kubelet,
+        a_followed_log_comes_line_by_line,
+        a_kubelets_refusal_is_passed_on,
+        a_kubelet_that_does_not_answer_is_an_internal_error,
     ],
     list: [
         pages_follow_each_other_at_one_revision,

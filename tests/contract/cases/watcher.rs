@@ -53,7 +53,12 @@ where
 
 async fn config_maps(g: &Ground) -> Result<Api<ConfigMap>> {
     g.config_map("a").await?;
-    g.config_map("b").await?;
+    let last = g.config_map("b").await?;
+    // Streamed lists come from a cache, which may lag until somebody asks for a revision.
+    let revision = crate::ground::text(&last, "/metadata/resourceVersion");
+    g.get(&g.core(&format!("configmaps?resourceVersion={revision}")))
+        .await?
+        .is(200)?;
     Ok(Api::namespaced(g.client.clone(), &g.namespace))
 }
 
