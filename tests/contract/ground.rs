@@ -42,7 +42,7 @@ impl Ground {
             .post("/api/v1/namespaces", namespace)
             .await?
             .is(201)?;
-        ground.namespace = text(&created, "/metadata/name").to_owned();
+        text(&created, "/metadata/name").clone_into(&mut ground.namespace);
         Ok(ground)
     }
 
@@ -288,6 +288,10 @@ pub fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "a case hands over what it writes in place"
+)]
 pub fn widget(name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "contract.locksmith.dev/v1",

@@ -1,5 +1,6 @@
 //! `/openapi/v3`: enough of it for `kubectl` to leave validation to the server, and for `kubectl explain`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -111,9 +112,9 @@ fn reachable(catalog: &Catalog, name: &str, schemas: &mut BTreeMap<String, Value
         let Some(schema) = catalog.definitions().get(&name) else {
             continue;
         };
-        if !schemas.contains_key(&name) {
+        if let Entry::Vacant(place) = schemas.entry(name) {
             references(schema, &mut open);
-            schemas.insert(name, schema.clone());
+            place.insert(schema.clone());
         }
     }
 }

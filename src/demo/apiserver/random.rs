@@ -39,14 +39,9 @@ impl Random {
 
     /// What follows a `generateName`.
     pub fn suffix(&mut self) -> String {
-        let mut bits = self.next();
-        std::iter::repeat_with(|| {
-            let index = (bits % ALPHABET.len() as u64) as usize;
-            bits /= ALPHABET.len() as u64;
-            char::from(ALPHABET[index])
-        })
-        .take(SUFFIX_LENGTH)
-        .collect()
+        let letter = |byte: u8| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]);
+        let bytes = self.next().to_le_bytes();
+        bytes.into_iter().take(SUFFIX_LENGTH).map(letter).collect()
     }
 }
 

@@ -68,7 +68,7 @@ impl View {
                 let version = super::json::Meta::version(&**object);
                 let metadata = json!({"resourceVersion": version});
                 let one = std::iter::once(&**object);
-                table(resource, one, metadata, (include, true), now)
+                table(resource, one, &metadata, (include, true), now)
             }
         }
     }
@@ -87,13 +87,12 @@ impl View {
         let version = super::json::Meta::version(&**object);
         let metadata = json!({"resourceVersion": version});
         let one = std::iter::once(&**object);
-        table(resource, one, metadata, (include, headed), now)
+        table(resource, one, &metadata, (include, headed), now)
     }
 
     /// A page of a list.
     pub fn page(self, resource: &Resource, page: &Page, now: Timestamp) -> Value {
-        let metadata = page.metadata.clone();
-        let list = |kind: &str, version: &str, items: Vec<Value>| json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items});
+        let list = |kind: &str, version: &str, items: Vec<Value>| json!({"kind": kind, "apiVersion": version, "metadata": page.metadata, "items": items});
         match self {
             Self::Whole => {
                 let items = page
@@ -116,7 +115,7 @@ impl View {
             }
             Self::Table(include) => {
                 let objects = page.items.iter().map(|o| &**o);
-                table(resource, objects, metadata, (include, true), now)
+                table(resource, objects, &page.metadata, (include, true), now)
             }
         }
     }

@@ -10,6 +10,7 @@ mod list;
 mod logs;
 mod patch;
 mod pods;
+mod release;
 mod table;
 mod update;
 mod watch;
@@ -122,25 +123,27 @@ pub const ALL: &[Case] = cases! {
         another_appliers_field_conflicts,
         several_conflicts_are_all_named,
         force_takes_fields_over,
-        what_is_applied_no_longer_is_removed,
-        what_others_own_stays,
-        what_was_set_before_stays,
         a_shared_value_is_owned_by_both,
         an_equal_plain_write_owns_nothing,
         a_plain_write_takes_fields_over,
         no_change_is_no_write,
         a_stale_version_conflicts,
-        items_are_owned_by_key,
-        values_of_a_set_are_owned_one_by_one,
-        atomic_fields_are_owned_whole,
-        keys_of_a_map_are_owned_one_by_one,
         status_is_applied_apart,
         managed_fields_are_not_applied,
         a_manager_is_required,
         an_unknown_field_is_refused,
         a_manager_can_be_forgotten,
-        a_built_in_list_merges_by_key,
         a_dry_run_stores_nothing,
+    ],
+    release: [
+        what_is_applied_no_longer_is_removed,
+        what_others_own_stays,
+        what_was_set_before_stays,
+        items_are_owned_by_key,
+        values_of_a_set_are_owned_one_by_one,
+        atomic_fields_are_owned_whole,
+        keys_of_a_map_are_owned_one_by_one,
+        a_built_in_list_merges_by_key,
     ],
     delete: [
         an_object_goes,

@@ -116,14 +116,14 @@ pub async fn a_second_binding_conflicts(g: Ground) -> Outcome {
         .map(drop)
 }
 
-fn eviction(options: Value) -> Value {
+fn eviction(options: &Value) -> Value {
     json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}, "deleteOptions": options})
 }
 
 pub async fn an_eviction_deletes(g: Ground) -> Outcome {
     g.pod("a", "").await?;
     let status = g
-        .post(&g.core("pods/a/eviction"), eviction(json!({})))
+        .post(&g.core("pods/a/eviction"), eviction(&json!({})))
         .await?
         .is(201)?;
     same("status", at(&status, "/status"), "Success")?;
@@ -132,7 +132,7 @@ pub async fn an_eviction_deletes(g: Ground) -> Outcome {
 
 pub async fn an_eviction_keeps_its_preconditions(g: Ground) -> Outcome {
     g.pod("a", "").await?;
-    let body = eviction(json!({"preconditions": {"uid": OTHER_UID}}));
+    let body = eviction(&json!({"preconditions": {"uid": OTHER_UID}}));
     g.post(&g.core("pods/a/eviction"), body)
         .await?
         .refused(409, "Conflict")?;

@@ -50,14 +50,15 @@ impl Identity {
 
     /// The writer as conflicts name it.
     pub fn printed(&self) -> String {
-        let mut text = format!("{:?}", self.name);
-        if !self.subresource.is_empty() {
-            text += &format!(" with subresource {:?}", self.subresource);
-        }
-        if self.operation == Operation::Update {
-            text += &format!(" using {}", self.api_version);
-        }
-        text
+        let through = match self.subresource.as_str() {
+            "" => String::new(),
+            part => format!(" with subresource {part:?}"),
+        };
+        let using = match self.operation {
+            Operation::Apply => String::new(),
+            Operation::Update => format!(" using {}", self.api_version),
+        };
+        format!("{:?}{through}{using}", self.name)
     }
 }
 

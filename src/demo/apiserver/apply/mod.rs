@@ -37,11 +37,11 @@ impl Writer<'_> {
         let change = walk::compare(Some(self.schema), &without_record(old), new);
         let mine = self.own(&all).difference(&change.removed);
         let mine = mine.union(&change.written());
-        let lost = change.written().union(&change.removed);
+        let touched = change.written().union(&change.removed);
         for manager in &mut all {
-            manager.fields = manager.fields.difference(&lost);
+            manager.fields = manager.fields.difference(&touched);
         }
-        self.claim(&mut all, mine, old);
+        self.claim(&mut all, &mine, old);
         managers::write(new, all);
     }
 
@@ -56,7 +56,7 @@ impl Writer<'_> {
         let mine = walk::collect(schema, config).difference(&managers::unowned());
 
         let mut all = recorded.clone();
-        self.claim(&mut all, mine.clone(), &Value::Null);
+        self.claim(&mut all, &mine, &Value::Null);
         let merged = self.release(merged, &last, &all);
 
         let change = walk::compare(schema, &live_bare, &merged);
@@ -70,14 +70,14 @@ impl Writer<'_> {
         if !force && !conflicts.is_empty() {
             return Err(conflict(&conflicts));
         }
-        let lost = change.written().union(&change.removed);
+        let touched = change.written().union(&change.removed);
         let mut all = recorded.clone();
         for manager in &mut all {
             if !manager.identity.is(self.identity) {
-                manager.fields = manager.fields.difference(&lost);
+                manager.fields = manager.fields.difference(&touched);
             }
         }
-        self.claim(&mut all, mine, live);
+        self.claim(&mut all, &mine, live);
         let mut merged = merged;
         let unchanged = merged == live_bare && all_equal(&all, &recorded);
         managers::write(&mut merged, if unchanged { recorded } else { all });
@@ -114,7 +114,7 @@ impl Writer<'_> {
     }
 
     /// Makes the writer own exactly `fields`; the time moves only with the set.
-    fn claim(&self, all: &mut Vec<Manager>, fields: FieldSet, old: &Value) {
+    fn claim(&self, all: &mut Vec<Manager>, fields: &FieldSet, old: &Value) {
         let fields = fields.difference(&managers::unowned());
         let before = managers::read(old)
             .into_iter()

@@ -1,5 +1,7 @@
 //! How a value takes part in merging: as one, field by field, or item by item.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::super::schema::{Form, Merge, Schema};
@@ -83,10 +85,8 @@ pub fn zip<'v, 's>(
 ) -> Vec<Pair<'v, 's>> {
     let of = |v: Option<&'v Value>| v.and_then(Value::as_object);
     let (left, right) = (of(left), of(right));
-    let mut names: Vec<&String> = left.into_iter().chain(right).flat_map(Map::keys).collect();
-    names.sort();
-    names.dedup();
-    names
+    let fields: BTreeSet<&String> = left.into_iter().chain(right).flat_map(Map::keys).collect();
+    fields
         .into_iter()
         .map(|name| {
             let (schema, named) = schema.map_or((None, false), |s| s.field(name));

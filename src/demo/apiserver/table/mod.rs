@@ -152,7 +152,7 @@ pub enum Include {
 pub fn table<'a>(
     resource: &Resource,
     objects: impl Iterator<Item = &'a Value>,
-    metadata: Value,
+    metadata: &Value,
     (include, headed): (Include, bool),
     now: Timestamp,
 ) -> Value {

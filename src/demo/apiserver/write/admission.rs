@@ -33,10 +33,12 @@ pub fn admit(cluster: &Cluster, target: &Target, object: &mut Value) -> Result<(
         }
     }
     let kind = target.resource.kind.as_str();
-    if kind == "PersistentVolumeClaim" && object.pointer("/spec/storageClassName").is_none() {
-        if let Some(class) = default_class(cluster) {
-            object.put("/spec/storageClassName", class);
-        }
+    let classless = object.pointer("/spec/storageClassName").is_none();
+    if kind == "PersistentVolumeClaim"
+        && classless
+        && let Some(class) = default_class(cluster)
+    {
+        object.put("/spec/storageClassName", class);
     }
     let protection = match kind {
         "PersistentVolumeClaim" => CLAIM_PROTECTION,

@@ -71,13 +71,11 @@ impl Cluster {
             });
         }
         propagate(resource, &mut object, options);
-        let namespace_content =
-            resource.kind == "Namespace" && !object.items("/spec/finalizers").is_empty();
-        let held = object.finalizers().next().is_some() || namespace_content;
+        let held = is_held(resource, &object);
         if held && grace == Grace::None {
             self.mark(&mut object);
         }
-        if namespace_content {
+        if held && resource.kind == "Namespace" {
             object.put("/status/phase", "Terminating");
         }
         let gone = !held && grace != Grace::Begun;
@@ -143,6 +141,12 @@ impl Cluster {
         }
         object.put("/metadata/deletionGracePeriodSeconds", 0);
     }
+}
+
+/// Whether finalizers keep an object; a namespace has some more in its spec.
+pub fn is_held(resource: &Resource, object: &Value) -> bool {
+    let content = resource.kind == "Namespace" && !object.items("/spec/finalizers").is_empty();
+    content || object.finalizers().next().is_some()
 }
 
 /// How far a graceful deletion is.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::create::{place, reset};
 use super::decode::{Source, decode};
+use super::delete::is_held;
 use super::{Change, Target, WriteOptions, Written, kinds, metadata};
 use crate::demo::apiserver::apply::{Identity, Operation, Writer};
 use crate::demo::apiserver::cluster::Cluster;
@@ -73,7 +74,7 @@ impl Cluster {
             let generation = old.integer("/metadata/generation").unwrap_or(0);
             new.put("/metadata/generation", generation + 1);
         }
-        self.validate_update(&resource, &old, &new)?;
+        validate(&resource, &old, &new)?;
         if resource.bucket == crd::BUCKET {
             crd::establish(&mut new, &now);
         }
@@ -130,22 +131,6 @@ impl Cluster {
         }
     }
 
-    fn validate_update(&self, resource: &Resource, old: &Value, new: &Value) -> Result<()> {
-        let mut causes = metadata::validate(resource, new);
-        causes.extend(metadata::validate_update(old, new));
-        causes.extend(kinds::validate_update(resource, old, new));
-        causes.extend(resource.schema.validate(new));
-        if causes.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::invalid(
-            &resource.group,
-            &resource.kind,
-            new.name(),
-            &causes,
-        ))
-    }
-
     /// Stores a changed object; without a change nothing is written, and without its last finalizer an
     /// object under deletion goes.
     fn store_update(
@@ -159,13 +144,9 @@ impl Cluster {
         if new == *old {
             return stored.clone();
         }
-        let grace = old
-            .integer("/metadata/deletionGracePeriodSeconds")
-            .unwrap_or(0);
-        // A namespace's finalizers are in its spec.
-        let held = new.finalizers().next().is_some()
-            || !new.items("/spec/finalizers").is_empty() && resource.kind == "Namespace";
-        let gone = old.deleting() && grace == 0 && !held;
+        let grace = "/metadata/deletionGracePeriodSeconds";
+        let over = old.deleting() && old.integer(grace).unwrap_or(0) == 0;
+        let gone = over && !is_held(resource, &new);
         let new = resource.stored(new);
         if options.dry_run {
             new.into()
@@ -270,6 +251,23 @@ fn require_same_uid(target: &Target, old: &Value, new: &Value) -> Result<()> {
         old.uid()
     );
     Err(Failure::conflict(&target.resource, &target.name, &why))
+}
+
+/// Refuses an object that breaks a rule.
+fn validate(resource: &Resource, old: &Value, new: &Value) -> Result<()> {
+    let mut causes = metadata::validate(resource, new);
+    causes.extend(metadata::validate_update(old, new));
+    causes.extend(kinds::validate_update(resource, old, new));
+    causes.extend(resource.schema.validate(new));
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::invalid(
+        &resource.group,
+        &resource.kind,
+        new.name(),
+        &causes,
+    ))
 }
 
 /// The version a write was made for has to be the stored one; most kinds allow leaving it out.
