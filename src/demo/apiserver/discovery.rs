@@ -59,7 +59,7 @@ fn group(name: &str, versions: &[String]) -> Value {
 fn resources(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
     let of = |r: &&std::sync::Arc<Resource>| r.group == group && r.version == version;
     let served: Vec<_> = catalog.all().iter().filter(of).collect();
-    let api_version = served.first()?.api_version();
+    let api_version = &served.first()?.api_version;
     let mut list = Vec::new();
     for resource in served {
         let mut entry = json!({

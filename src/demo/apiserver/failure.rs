@@ -59,6 +59,18 @@ impl Cause {
         )
     }
 
+    /// A text beyond its limit.
+    pub fn too_long(field: impl Into<String>, most: u64) -> Self {
+        let message = format!("Too long: may not be more than {most} bytes");
+        Self::new("FieldValueTooLong", field, message)
+    }
+
+    /// A list beyond its limit.
+    pub fn too_many(field: impl Into<String>, count: u64, most: u64) -> Self {
+        let message = format!("Too many: {count}: must have at most {most} items");
+        Self::new("FieldValueTooMany", field, message)
+    }
+
     /// A value that this request may not set.
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
         Self::new("FieldValueForbidden", field, format!("Forbidden: {detail}"))
@@ -83,6 +95,11 @@ impl Cause {
             message,
             field: field.into(),
         }
+    }
+
+    /// Whether rules on a value make no sense before this is mended.
+    pub fn blocks_rules(&self) -> bool {
+        self.reason != "FieldValueInvalid" && self.reason != "FieldValueForbidden"
     }
 
     /// Whether the JSON type is the problem.
@@ -273,6 +290,11 @@ impl Failure {
     /// A 500 without a reason: what upstream makes of errors it does not classify.
     pub fn unclassified(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
+    }
+
+    /// The server is about to end.
+    pub fn stopping() -> Self {
+        Self::new(503, "ServiceUnavailable", "the server is stopping")
     }
 
     /// An answer of another server, passed on.

@@ -34,6 +34,9 @@ pub async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Resp
 }
 
 async fn answer(shared: &Arc<Shared>, request: Request) -> Result<Response> {
+    if shared.stop.is_cancelled() {
+        return Err(Failure::stopping());
+    }
     let (parts, body) = request.into_parts();
     let route = route(&shared.lock().catalog, parts.uri.path())?;
     let query = Query::of(&parts.uri)?;

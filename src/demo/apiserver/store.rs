@@ -116,11 +116,9 @@ impl Store {
             .map(|(_, object)| object)
     }
 
-    /// Every object of every resource, with its bucket.
-    pub fn everything(&self) -> impl Iterator<Item = (&str, &Arc<Value>)> {
-        self.buckets
-            .iter()
-            .flat_map(|(name, b)| b.objects.values().map(move |o| (name.as_str(), o)))
+    /// The buckets that hold, or held, an object.
+    pub fn buckets(&self) -> impl Iterator<Item = &str> {
+        self.buckets.keys().map(String::as_str)
     }
 
     /// Writes an object under the next revision and returns it as stored.

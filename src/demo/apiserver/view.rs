@@ -101,7 +101,7 @@ impl View {
                     .map(|o| Value::clone(&resource.present(o)));
                 list(
                     &format!("{}List", resource.kind),
-                    &resource.api_version(),
+                    &resource.api_version,
                     items.collect(),
                 )
             }

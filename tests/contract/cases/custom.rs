@@ -47,7 +47,14 @@ pub async fn every_violation_is_a_cause(g: Ground) -> Outcome {
         .post(&g.widgets(), widget("a", spec))
         .await?
         .refused(422, "Invalid")?;
-    let expected = json!(["spec.color", "spec.note", "spec.parts[0].name", "spec.size"]);
+    // The first stands for the rules, which are not looked at before all else is right.
+    let expected = json!([
+        "<nil>",
+        "spec.color",
+        "spec.note",
+        "spec.parts[0].name",
+        "spec.size"
+    ]);
     same("causes", json!(cause_fields(&status)), expected)?;
     let details = json!([
         at(&status, "/details/group"),
@@ -65,6 +72,24 @@ pub async fn every_violation_is_a_cause(g: Ground) -> Outcome {
         "spec.size in body should be less than or equal to 10",
     )?;
     says(&status, "spec.note in body should match '^[a-z ]*$'")?;
+    says(
+        &status,
+        "some validation rules were not checked because the object was invalid",
+    )?;
+    let parts = ["a", "b", "c", "d"].map(|name| json!({"name": name}));
+    let spec = json!({"color": "red", "note": "a note that is too long", "parts": parts});
+    let status = g
+        .post(&g.widgets(), widget("a", spec))
+        .await?
+        .refused(422, "Invalid")?;
+    says(
+        &status,
+        "spec.note: Too long: may not be more than 20 bytes",
+    )?;
+    says(
+        &status,
+        "spec.parts: Too many: 4: must have at most 3 items",
+    )?;
     let status = g
         .post(&g.widgets(), widget("a", json!({"color": "pink"})))
         .await?
@@ -108,6 +133,47 @@ pub async fn a_null_is_dropped_unless_nullable(g: Ground) -> Outcome {
         at(&object, "/spec"),
         json!({"color": "red", "size": 3, "nickname": null}),
     )
+}
+
+pub async fn rules_say_what_may_not_change(g: Ground) -> Outcome {
+    let spec = json!({"color": "red", "source": {"claim": "a", "content": "b"}});
+    let status = g
+        .post(&g.widgets(), widget("a", spec))
+        .await?
+        .refused(422, "Invalid")?;
+    says(&status, "either, or")?;
+    same(
+        "causes",
+        json!(cause_fields(&status)),
+        json!(["spec.source"]),
+    )?;
+    g.widget(
+        "a",
+        json!({"color": "red", "source": {"claim": "a"}, "driver": "x"}),
+    )
+    .await?;
+    let path = format!("{}/a", g.widgets());
+    let status = g
+        .merge(&path, json!({"spec": {"driver": "y"}}))
+        .await?
+        .refused(422, "Invalid")?;
+    says(&status, "the driver cannot change")?;
+    let patch = json!({"spec": {"source": {"claim": null, "content": "b"}}});
+    let status = g.merge(&path, patch).await?.refused(422, "Invalid")?;
+    says(&status, "a claim stays")?;
+    g.merge(
+        &path,
+        json!({"spec": {"source": {"claim": "c"}, "driver": "x"}}),
+    )
+    .await?
+    .is(200)?;
+    g.merge(&path, json!({"spec": {"driver": null}}))
+        .await?
+        .is(200)?;
+    g.merge(&path, json!({"spec": {"driver": "z"}}))
+        .await?
+        .is(200)
+        .map(drop)
 }
 
 pub async fn status_is_dropped_at_creation(g: Ground) -> Outcome {

@@ -72,6 +72,7 @@ pub const ALL: &[Case] = cases! {
         a_wrong_type_is_invalid,
         defaults_are_filled_in,
         a_null_is_dropped_unless_nullable,
+        rules_say_what_may_not_change,
         status_is_dropped_at_creation,
         status_and_spec_are_written_apart,
         a_kind_without_status_subresource_writes_it_with_the_rest,

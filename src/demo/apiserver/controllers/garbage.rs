@@ -11,24 +11,24 @@ use crate::demo::apiserver::cluster::Cluster;
 use crate::demo::apiserver::json::{Json as _, Meta as _};
 use crate::demo::apiserver::write::{FOREGROUND, ORPHAN, Target};
 
-type Uids = BTreeSet<String>;
+type Uids<'a> = BTreeSet<&'a str>;
 
 /// What its owners' state means for an object.
-enum Fate {
+enum Fate<'a> {
     Stay,
     /// No owner is left, or all of them wait for it to go.
     Go,
     /// These owners are gone or let go of it; others stay.
-    Forget(Uids),
+    Forget(Uids<'a>),
 }
 
 impl Cluster {
     pub(super) fn collect_garbage(&mut self, all: &Snapshot) {
-        let alive: Uids = all.iter().map(|(_, o)| o.uid().to_owned()).collect();
-        let held_by = |finalizer: &str| -> Uids {
+        let alive: Uids<'_> = all.iter().map(|(_, o)| o.uid()).collect();
+        let held_by = |finalizer: &str| -> Uids<'_> {
             all.iter()
                 .filter(|(_, o)| o.deleting() && o.finalizers().any(|f| f == finalizer))
-                .map(|(_, o)| o.uid().to_owned())
+                .map(|(_, o)| o.uid())
                 .collect()
         };
         let (orphaning, foreground) = (held_by(ORPHAN), held_by(FOREGROUND));
@@ -67,19 +67,24 @@ impl Cluster {
     }
 }
 
-fn fate(object: &Value, alive: &Uids, orphaning: &Uids, foreground: &Uids) -> Fate {
+fn fate<'a>(
+    object: &'a Value,
+    alive: &Uids<'a>,
+    orphaning: &Uids<'a>,
+    foreground: &Uids<'a>,
+) -> Fate<'a> {
     let owners = object.items("/metadata/ownerReferences");
-    let owners: Uids = owners.iter().map(|r| r.text("/uid").to_owned()).collect();
+    let owners: Uids<'a> = owners.iter().map(|r| r.text("/uid")).collect();
     if owners.is_empty() {
         return Fate::Stay;
     }
-    let absent: Uids = owners.difference(alive).cloned().collect();
-    let orphaned: Uids = owners.intersection(orphaning).cloned().collect();
+    let absent: Uids<'a> = owners.difference(alive).copied().collect();
+    let orphaned: Uids<'a> = owners.intersection(orphaning).copied().collect();
     let waiting = owners.intersection(foreground).count();
     if orphaned.is_empty() && absent.len() + waiting == owners.len() {
         return Fate::Go;
     }
-    let past: Uids = absent.union(&orphaned).cloned().collect();
+    let past: Uids<'a> = absent.union(&orphaned).copied().collect();
     if past.is_empty() {
         Fate::Stay
     } else {

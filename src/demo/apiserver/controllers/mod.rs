@@ -10,6 +10,7 @@ mod protection;
 pub use protection::{CLAIM as CLAIM_PROTECTION, VOLUME as VOLUME_PROTECTION};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,9 @@ use super::cluster::Cluster;
 use super::json::{Json as _, Meta as _};
 use super::resources::Resource;
 use super::write::{Change, DeleteOptions, Target, WriteOptions};
+
+/// A burst of writes is over within this, or goes on in the next.
+const BURST: Duration = Duration::from_millis(10);
 
 /// Every object with its resource, as it was when a pass began.
 type Snapshot = [(Arc<Resource>, Arc<Value>)];
@@ -28,6 +32,8 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         writes.mark_unchanged();
         shared.lock().tidy();
+        // Writes come in bursts, and one look serves a whole one.
+        tokio::time::sleep(BURST).await;
         tokio::select! {
             changed = writes.changed() => if changed.is_err() { return },
             () = shared.stop.cancelled() => return,
@@ -40,11 +46,13 @@ impl Cluster {
         if !self.take_untidy() {
             return;
         }
-        let all: Vec<_> = self
-            .store
-            .everything()
-            .filter_map(|(bucket, o)| Some((self.catalog.of_bucket(bucket)?, o.clone())))
-            .collect();
+        let mut all = Vec::new();
+        for bucket in self.store.buckets() {
+            if let Some(resource) = self.catalog.of_bucket(bucket) {
+                let objects = self.store.list(bucket, None);
+                all.extend(objects.map(|o| (resource.clone(), o.clone())));
+            }
+        }
         self.collect_garbage(&all);
         self.empty_namespaces(&all);
         self.release_volumes(&all);

@@ -78,6 +78,7 @@ where
     Row(Resource {
         group: K::GROUP.to_owned(),
         version: K::VERSION.to_owned(),
+        api_version: K::API_VERSION.to_owned(),
         plural: K::URL_PATH_SEGMENT.to_owned(),
         singular: K::KIND.to_lowercase(),
         kind: K::KIND.to_owned(),

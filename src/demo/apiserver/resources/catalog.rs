@@ -40,7 +40,7 @@ impl Catalog {
     pub fn of_object(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
         self.resources
             .iter()
-            .find(|r| r.kind == kind && r.api_version() == api_version)
+            .find(|r| r.kind == kind && r.api_version == api_version)
             .cloned()
     }
 
@@ -48,7 +48,7 @@ impl Catalog {
     pub fn of_bucket(&self, bucket: &str) -> Option<Arc<Resource>> {
         self.resources
             .iter()
-            .find(|r| r.bucket == bucket && r.api_version() == r.stored_as)
+            .find(|r| r.bucket == bucket && r.api_version == r.stored_as)
             .cloned()
     }
 

@@ -66,6 +66,7 @@ fn resource(
         .collect();
     Resource {
         group: name("/spec/group"),
+        api_version: format!("{}/{}", name("/spec/group"), version.text("/name")),
         version: version.text("/name").to_owned(),
         plural: name("/spec/names/plural"),
         singular: name("/spec/names/singular"),

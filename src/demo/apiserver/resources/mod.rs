@@ -24,6 +24,8 @@ pub struct Resource {
     pub group: String,
     /// `v1`.
     pub version: String,
+    /// `v1`, `apps/v1`: both.
+    pub api_version: String,
     /// `pods`: its name in paths.
     pub plural: String,
     /// `pod`.
@@ -150,14 +152,6 @@ impl Subresource {
 }
 
 impl Resource {
-    /// `v1`, `apps/v1`.
-    pub fn api_version(&self) -> String {
-        match self.group.as_str() {
-            "" => self.version.clone(),
-            group => format!("{group}/{}", self.version),
-        }
-    }
-
     /// `pods`, `deployments.apps`: as messages name it.
     pub fn qualified(&self) -> String {
         match self.group.as_str() {
@@ -209,15 +203,14 @@ impl Resource {
 
     /// A stored object in this version.
     pub fn present(&self, stored: &Arc<Value>) -> Arc<Value> {
-        let api_version = self.api_version();
-        if api_version == self.stored_as {
+        if self.api_version == self.stored_as {
             return stored.clone();
         }
         let mut object = Value::clone(stored);
         if self.is(Trait::EventsShape) {
             object = super::events::to_new(object);
         }
-        object.put("/apiVersion", api_version);
+        object.put("/apiVersion", self.api_version.as_str());
         Arc::new(object)
     }
 

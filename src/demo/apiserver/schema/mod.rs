@@ -6,6 +6,7 @@
 mod default;
 mod prune;
 mod read;
+mod rules;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub use prune::tidy;
 pub use read::{Definitions, Overlay};
+use rules::Rule;
 
 /// A schema and, through its children, a whole document's.
 #[derive(Debug, Default)]
@@ -40,8 +42,10 @@ pub struct Schema {
     pub nullable: bool,
     /// What absence means.
     pub default: Option<Value>,
-    /// Rules on the value.
+    /// Bounds of the value.
     pub limits: Limits,
+    /// Rules on the value and on how it changes.
+    pub rules: Vec<Rule>,
 }
 
 /// What JSON type a schema is of.

@@ -7,6 +7,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::super::json::Json as _;
+use super::rules::Rule;
 use super::{Form, Limits, Merge, Schema};
 
 /// Facts the published definitions leave out, by definition and field.
@@ -146,6 +147,7 @@ fn read(source: &Value, child: &mut dyn FnMut(&Value) -> Arc<Schema>) -> Schema 
         nullable: source.truth("/nullable"),
         default: source.get("default").cloned(),
         limits: limits(source),
+        rules: Rule::read(source),
     }
 }
 

@@ -6,13 +6,23 @@ use serde_json::Value;
 
 use super::super::failure::Cause;
 use super::prune::join;
-use super::{Form, Limits, Schema};
+use super::{Form, Limits, Merge, Schema};
 
 impl Schema {
-    /// Everything that is wrong with a value.
-    pub fn validate(&self, value: &Value) -> Vec<Cause> {
+    /// Everything that is wrong with a value, `old` being what it was before.
+    pub fn validate(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = Vec::new();
         self.validate_at(value, "", &mut causes);
+        if !causes.iter().any(Cause::blocks_rules) {
+            self.check_rules_at(value, old, "", &mut causes);
+        } else if self.has_rules() {
+            causes.push(Cause::invalid(
+                "<nil>",
+                &Value::Null,
+                "some validation rules were not checked because the object was invalid; \
+                 correct the existing errors to complete validation",
+            ));
+        }
         causes
     }
 
@@ -27,29 +37,89 @@ impl Schema {
             return;
         }
         self.limits.check(value, path, causes);
-        match value {
-            Value::Object(map) => {
-                for name in &self.required {
-                    if !map.contains_key(name) {
-                        causes.push(Cause::required(join(path, name), ""));
-                    }
-                }
-                for (name, child) in map {
-                    if let Some(schema) = self.field(name).0 {
-                        schema.validate_at(child, &join(path, name), causes);
-                    }
-                }
+        for name in &self.required {
+            if value.is_object() && value.get(name).is_none() {
+                causes.push(Cause::required(join(path, name), ""));
             }
-            Value::Array(items) => {
-                if let Some(schema) = &self.items {
-                    for (index, item) in items.iter().enumerate() {
-                        schema.validate_at(item, &format!("{path}[{index}]"), causes);
-                    }
-                }
-            }
-            _ => {}
+        }
+        for child in self.children(value, None, path) {
+            child.schema.validate_at(child.value, &child.path, causes);
         }
     }
+
+    fn check_rules_at(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        path: &str,
+        causes: &mut Vec<Cause>,
+    ) {
+        for rule in self.rules.iter().filter(|r| !r.holds(value, old)) {
+            causes.push(Cause::invalid(path, value, &rule.message));
+        }
+        for child in self.children(value, old, path) {
+            child
+                .schema
+                .check_rules_at(child.value, child.old, &child.path, causes);
+        }
+    }
+
+    fn has_rules(&self) -> bool {
+        let below = self
+            .properties
+            .values()
+            .chain(&self.additional)
+            .chain(&self.items);
+        !self.rules.is_empty() || below.into_iter().any(|s| s.has_rules())
+    }
+
+    /// The fields or items of a value that have a schema.
+    fn children<'v>(
+        &'v self,
+        value: &'v Value,
+        old: Option<&'v Value>,
+        path: &str,
+    ) -> Vec<Child<'v>> {
+        let field = |(name, value): (&'v String, &'v Value)| {
+            Some(Child {
+                schema: self.field(name).0?,
+                value,
+                old: old.and_then(|o| o.get(name)),
+                path: join(path, name),
+            })
+        };
+        let item = |(index, value): (usize, &'v Value)| {
+            Some(Child {
+                schema: self.items.as_deref()?,
+                value,
+                old: old.and_then(|o| self.counterpart(o, value)),
+                path: format!("{path}[{index}]"),
+            })
+        };
+        match value {
+            Value::Object(map) => map.iter().filter_map(field).collect(),
+            Value::Array(items) => items.iter().enumerate().filter_map(item).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The item of an older list that is the same one: only keys tell.
+    fn counterpart<'v>(&self, old: &'v Value, item: &Value) -> Option<&'v Value> {
+        let Merge::Keyed(keys) = &self.merge else {
+            return None;
+        };
+        let same = |o: &&Value| keys.iter().all(|(key, _)| o.get(key) == item.get(key));
+        old.as_array()?.iter().find(same)
+    }
+}
+
+/// A part of a value.
+struct Child<'v> {
+    schema: &'v Schema,
+    value: &'v Value,
+    /// What it was before.
+    old: Option<&'v Value>,
+    path: String,
 }
 
 impl Form {
@@ -122,20 +192,19 @@ impl Limits {
             if let Some(least) = self.min_length.filter(|m| length < *m) {
                 wrong(format!("should be at least {least} chars long"));
             }
-            if let Some(most) = self.max_length.filter(|m| length > *m) {
-                wrong(format!("should be at most {most} chars long"));
-            }
             if let Some(pattern) = self.pattern.as_ref().filter(|p| !p.is_match(text)) {
                 wrong(format!("should match '{pattern}'"));
             }
-        }
-        if let Some(items) = value.as_array() {
+            if let Some(most) = self.max_length.filter(|m| length > *m) {
+                causes.push(Cause::too_long(path, most));
+            }
+        } else if let Some(items) = value.as_array() {
             let count = items.len() as u64;
             if let Some(least) = self.min_items.filter(|m| count < *m) {
                 wrong(format!("should have at least {least} items"));
             }
             if let Some(most) = self.max_items.filter(|m| count > *m) {
-                wrong(format!("should have at most {most} items"));
+                causes.push(Cause::too_many(path, count, most));
             }
         }
     }

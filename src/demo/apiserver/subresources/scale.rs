@@ -9,7 +9,12 @@ use crate::demo::apiserver::failure::{Failure, Result};
 use crate::demo::apiserver::json::{Json as _, Meta as _};
 use crate::demo::apiserver::patch;
 use crate::demo::apiserver::selector::printed;
-use crate::demo::apiserver::write::{Change, Target, WriteOptions, scale_pointers};
+use crate::demo::apiserver::write::{Change, Target, WriteOptions};
+
+// Every kind with a scale keeps its part of it in the same places.
+const REPLICAS: &str = "/spec/replicas";
+const OBSERVED: &str = "/status/replicas";
+const SELECTOR: &str = "/spec/selector";
 
 impl Cluster {
     /// The scale of an object.
@@ -35,10 +40,8 @@ impl Cluster {
                 patch::json(&mut scale, &operations).map_err(|why| Failure::unprocessable(&why))?;
             }
         }
-        let [replicas, ..] = scale_pointers();
-        let wanted = scale.integer("/spec/replicas").unwrap_or(0);
         let mut patch = json!({});
-        patch.put(replicas, wanted);
+        patch.put(REPLICAS, scale.integer("/spec/replicas").unwrap_or(0));
         if !scale.version().is_empty() {
             patch.put("/metadata/resourceVersion", scale.version());
         }
@@ -52,14 +55,13 @@ impl Cluster {
 }
 
 fn scale_of(object: &Arc<Value>) -> Value {
-    let [replicas, observed, selector] = scale_pointers();
     let mut scale = json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
-        "spec": {"replicas": object.integer(replicas).unwrap_or(0)},
+        "spec": {"replicas": object.integer(REPLICAS).unwrap_or(0)},
         "status": {
-            "replicas": object.integer(observed).unwrap_or(0),
-            "selector": object.pointer(selector).map(printed).unwrap_or_default(),
+            "replicas": object.integer(OBSERVED).unwrap_or(0),
+            "selector": object.pointer(SELECTOR).map(printed).unwrap_or_default(),
         },
     });
     for field in [

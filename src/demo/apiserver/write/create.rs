@@ -36,7 +36,7 @@ impl Cluster {
         let identity = Identity {
             name: options.manager.clone(),
             operation: Operation::Update,
-            api_version: resource.api_version(),
+            api_version: resource.api_version.clone(),
             subresource: String::new(),
         };
         let now = self.stamp();
@@ -76,7 +76,7 @@ impl Cluster {
         kinds::prepare_create(resource, &mut object, self.store.revision());
 
         let mut causes = kinds::validate_create(resource, &object);
-        causes.extend(resource.schema.validate(&object));
+        causes.extend(resource.schema.validate(&object, None));
         causes.extend(metadata::validate(resource, &object));
         if !causes.is_empty() {
             return Err(Failure::invalid(

@@ -56,8 +56,8 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<()> {
         )));
     }
     for (pointer, wanted) in [
-        ("/apiVersion", resource.api_version()),
-        ("/kind", resource.kind.clone()),
+        ("/apiVersion", resource.api_version.as_str()),
+        ("/kind", resource.kind.as_str()),
     ] {
         match object.text(pointer) {
             "" => object.put(pointer, wanted),
@@ -80,7 +80,7 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<()> {
 
 /// A built-in kind is decoded into a type, so a wrong JSON type is a bad request rather than an invalid object.
 fn check_types(resource: &Resource, object: &Value, source: Source) -> Result<()> {
-    let wrong = resource.schema.validate(object);
+    let wrong = resource.schema.validate(object, None);
     match wrong.iter().find(|c| c.is_mistyped()) {
         Some(cause) => Err(refused(resource, object, &cause.to_string(), source)),
         None => Ok(()),

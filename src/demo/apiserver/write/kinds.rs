@@ -245,8 +245,3 @@ fn claim_spec(old: &Value, new: &Value) -> Option<Cause> {
         )
     })
 }
-
-/// Where a kind keeps its replica count, the observed count and the selector of its pods.
-pub fn scale_pointers() -> [&'static str; 3] {
-    ["/spec/replicas", "/status/replicas", "/spec/selector"]
-}

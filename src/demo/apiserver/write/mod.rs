@@ -15,7 +15,6 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use delete::{DeleteOptions, FOREGROUND, ORPHAN};
-pub use kinds::scale_pointers;
 
 use super::failure::Failure;
 use super::json::Meta as _;

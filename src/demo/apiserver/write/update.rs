@@ -166,7 +166,7 @@ fn identity(target: &Target, options: &WriteOptions, applies: bool) -> Identity 
         } else {
             Operation::Update
         },
-        api_version: target.resource.api_version(),
+        api_version: target.resource.api_version.clone(),
         subresource: target.subresource.map_or("", Subresource::name).to_owned(),
     }
 }
@@ -207,8 +207,8 @@ fn configuration(target: &Target, mut config: Value) -> Result<Value> {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
     for (pointer, wanted) in [
-        ("/apiVersion", resource.api_version()),
-        ("/kind", resource.kind.clone()),
+        ("/apiVersion", resource.api_version.as_str()),
+        ("/kind", resource.kind.as_str()),
     ] {
         if config.text(pointer) != wanted {
             return Err(Failure::bad_request(format!(
@@ -223,10 +223,7 @@ fn configuration(target: &Target, mut config: Value) -> Result<Value> {
     if let Some(path) = unknown.first() {
         return Err(Failure::unclassified(format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): .{path}: field not declared in schema",
-            target.namespace,
-            target.name,
-            resource.api_version(),
-            resource.kind
+            target.namespace, target.name, resource.api_version, resource.kind
         )));
     }
     match target.subresource {
@@ -258,7 +255,7 @@ fn validate(resource: &Resource, old: &Value, new: &Value) -> Result<()> {
     let mut causes = metadata::validate(resource, new);
     causes.extend(metadata::validate_update(old, new));
     causes.extend(kinds::validate_update(resource, old, new));
-    causes.extend(resource.schema.validate(new));
+    causes.extend(resource.schema.validate(new, Some(old)));
     if causes.is_empty() {
         return Ok(());
     }
