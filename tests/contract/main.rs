@@ -7,6 +7,7 @@
 #![allow(clippy::similar_names)]
 
 mod cases;
+mod embedded;
 mod ground;
 mod kubectl;
 // Other test binaries use the rest of it.

@@ -12,7 +12,7 @@
 //!
 //! `resources` says what is served: a table for the built-in kinds, CustomResourceDefinitions for the rest.
 //! `schema` is the one language both are described in. `view` and `table` turn objects into what the client
-//! accepts. Everything a request reads or changes is in one [`cluster::Cluster`] behind one lock, so every
+//! accepts. Everything a request reads or changes is in one `cluster::Cluster` behind one lock, so every
 //! request sees one revision.
 
 mod apply;

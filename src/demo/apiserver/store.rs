@@ -46,6 +46,15 @@ pub struct TooOld {
     oldest: u64,
 }
 
+impl TooOld {
+    fn unless(wanted: u64, oldest: u64) -> Result<(), Self> {
+        if wanted < oldest {
+            return Err(Self { wanted, oldest });
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Bucket {
     objects: BTreeMap<Key, Arc<Value>>,
@@ -164,6 +173,12 @@ impl Store {
         Arc::new(object)
     }
 
+    /// Whether a watch can begin after a revision.
+    pub fn remembers(&self, bucket: &str, revision: u64) -> Result<(), TooOld> {
+        let forgotten = self.buckets.get(bucket).map_or(0, |b| b.forgotten);
+        TooOld::unless(revision, forgotten.max(self.compacted))
+    }
+
     /// The events of a resource after a revision, oldest first.
     pub fn since(
         &self,
@@ -171,13 +186,7 @@ impl Store {
         revision: u64,
     ) -> Result<impl Iterator<Item = &Event> + use<'_>, TooOld> {
         let bucket = self.buckets.get(bucket);
-        let oldest = bucket.map_or(0, |b| b.forgotten).max(self.compacted);
-        if revision < oldest {
-            return Err(TooOld {
-                wanted: revision,
-                oldest,
-            });
-        }
+        TooOld::unless(revision, bucket.map_or(0, |b| b.forgotten))?;
         Ok(bucket.into_iter().flat_map(move |b| {
             let from = b.history.partition_point(|e| e.revision <= revision);
             b.history.range(from..)
@@ -195,10 +204,11 @@ impl Store {
         self.written.subscribe()
     }
 
-    /// Forgets all events, as a compaction of etcd does: watches from before now get `TooOld`.
+    /// Forgets all events, as a compaction of etcd does: a watch cannot begin before now any more.
     pub fn compact(&mut self) {
         self.compacted = self.revision;
         for bucket in self.buckets.values_mut() {
+            bucket.forgotten = *bucket.latest.borrow();
             bucket.history.clear();
         }
     }

@@ -17,7 +17,7 @@ use super::failure::{Failure, Result};
 use super::list::require_reached;
 use super::resources::Resource;
 use super::selector::Selector;
-use super::store::{Change, Event};
+use super::store::{Change, Event, TooOld};
 use super::view::View;
 
 /// How often a quiet watch hears of the revision.
@@ -88,6 +88,9 @@ pub fn watch(
             lines.push_back(bookmark(resource, revision, true));
         }
     }
+    let remembered = cluster.store.remembers(&resource.bucket, from);
+    let too_old = remembered.err().filter(|_| !initial && from > 0);
+    lines.extend(too_old.map(error));
     let mut watch = Watch {
         changes: cluster.store.subscribe(&resource.bucket),
         shared: shared.clone(),
@@ -98,7 +101,7 @@ pub fn watch(
         headed: true,
         bookmark_at: now,
         end: now + length,
-        over: false,
+        over: too_old.is_some(),
         options,
     };
     drop(cluster);
@@ -141,9 +144,7 @@ impl Watch {
         let cluster = shared.lock();
         match cluster.store.since(&self.resource.bucket, self.seen) {
             Err(too_old) => {
-                let status = Failure::expired(too_old.to_string()).status();
-                self.lines
-                    .push_back(json!({"type": "ERROR", "object": status}));
+                self.lines.push_back(error(too_old));
                 self.over = true;
             }
             Ok(events) => {
@@ -225,6 +226,10 @@ impl Watch {
         }
         Bytes::from(text)
     }
+}
+
+fn error(too_old: TooOld) -> Value {
+    json!({"type": "ERROR", "object": Failure::expired(too_old.to_string()).status()})
 }
 
 fn bookmark(resource: &Resource, revision: u64, initial: bool) -> Value {
