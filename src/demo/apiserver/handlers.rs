@@ -88,7 +88,10 @@ async fn collection(
             let options = query.list(resource)?;
             let mut cluster = shared.lock();
             let page = cluster.list(resource, namespace, &options)?;
-            let document = view.page(resource, &page, cluster.now());
+            let now = cluster.now();
+            // A long list takes long to write down, and nobody needs to wait for that.
+            drop(cluster);
+            let document = view.page(resource, &page, now);
             Ok(json_response(StatusCode::OK, &document, &[]))
         }
         Method::POST => {

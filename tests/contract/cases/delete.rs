@@ -313,6 +313,42 @@ pub async fn a_namespace_that_goes_takes_nothing_new(g: Ground) -> Outcome {
     .map(drop)
 }
 
+pub async fn a_namespace_is_let_go_through_finalize_only(g: Ground) -> Outcome {
+    let path = format!("/api/v1/namespaces/{}", g.namespace);
+    let object = g
+        .merge(&path, json!({"spec": {"finalizers": null}}))
+        .await?
+        .is(200)?;
+    same(
+        "finalizers",
+        at(&object, "/spec/finalizers"),
+        json!(["kubernetes"]),
+    )?;
+    let mut both = object;
+    both["spec"]["finalizers"] = json!(["kubernetes", "contract.locksmith.dev/hold"]);
+    both["metadata"]["labels"]["more"] = json!("x");
+    let object = g
+        .put(&format!("{path}/finalize"), both.clone())
+        .await?
+        .is(200)?;
+    same(
+        "finalizers",
+        at(&object, "/spec/finalizers"),
+        at(&both, "/spec/finalizers"),
+    )?;
+    g.delete(&path, Value::Null).await?.is(200)?;
+    let mut last = g.get(&path).await?.is(200)?;
+    last["spec"]["finalizers"] = json!(["kubernetes"]);
+    let answer = g.put(&format!("{path}/finalize"), last).await?;
+    // A controller may have been faster with its own.
+    if answer.code == 409 {
+        let mut last = g.get(&path).await?.is(200)?;
+        last["spec"]["finalizers"] = json!([]);
+        g.put(&format!("{path}/finalize"), last).await?.is(200)?;
+    }
+    g.until_gone(&path).await
+}
+
 pub async fn a_claim_in_use_stays(g: Ground) -> Outcome {
     let path = g.core("persistentvolumeclaims");
     let object = g.post(&path, claim("a")).await?.is(201)?;

@@ -163,6 +163,7 @@ pub const ALL: &[Case] = cases! {
         the_owner_waits_in_the_foreground,
         a_namespace_takes_its_objects_with_it,
         a_namespace_that_goes_takes_nothing_new,
+        a_namespace_is_let_go_through_finalize_only,
         a_claim_in_use_stays,
     ],
     pods: [

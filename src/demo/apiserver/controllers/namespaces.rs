@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Snapshot;
 use crate::demo::apiserver::cluster::Cluster;
 use crate::demo::apiserver::json::Meta as _;
+use crate::demo::apiserver::resources::Subresource;
 use crate::demo::apiserver::write::Target;
 
 impl Cluster {
@@ -23,7 +24,8 @@ impl Cluster {
                 }
             }
             if !left {
-                let target = Target::of(resource, namespace);
+                let mut target = Target::of(resource, namespace);
+                target.subresource = Some(Subresource::Finalize);
                 self.set(&target, "/spec/finalizers", json!([]));
             }
         }

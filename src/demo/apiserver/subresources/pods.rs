@@ -1,4 +1,4 @@
-//! `binding` and `eviction`: the two writes to a pod that are not updates of it.
+//! `binding`, `eviction` and `finalize`: writes that are more than an update.
 
 use serde_json::{Value, json};
 
@@ -69,13 +69,9 @@ impl Cluster {
         options: &WriteOptions,
         namespace: &Value,
     ) -> Result<Value> {
-        let whole = Target {
-            subresource: None,
-            ..target.clone()
-        };
         let mut patch = json!({});
         patch.put("/spec/finalizers", namespace.items("/spec/finalizers"));
-        let written = self.update(&whole, options, Change::Merge(patch))?;
+        let written = self.update(target, options, Change::Merge(patch))?;
         Ok(Value::clone(&written.object))
     }
 }

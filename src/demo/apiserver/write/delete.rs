@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ impl Cluster {
             return match asked {
                 _ if left == 0 => Grace::None,
                 Some(asked) if asked < left => {
-                    self.begin(object, asked);
+                    self.shorten(object, left - asked, asked);
                     Grace::after(asked)
                 }
                 _ => Grace::Pending,
@@ -122,6 +122,15 @@ impl Cluster {
         bump(object);
         self.begin(object, seconds);
         Grace::after(seconds)
+    }
+
+    /// Moves the end of a graceful deletion back, though not into the past.
+    fn shorten(&self, object: &mut Value, by: i64, seconds: i64) {
+        let end: Option<Timestamp> = object.text("/metadata/deletionTimestamp").parse().ok();
+        let end = end.and_then(|e| e.saturating_sub(SignedDuration::from_secs(by)).ok());
+        let end = end.map_or(self.now(), |e| e.max(self.now()));
+        object.put("/metadata/deletionTimestamp", stamp(end));
+        object.put("/metadata/deletionGracePeriodSeconds", seconds);
     }
 
     fn begin(&self, object: &mut Value, seconds: i64) {

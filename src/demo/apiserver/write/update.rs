@@ -307,8 +307,19 @@ fn keep_apart(target: &Target, old: &Value, new: &mut Value) {
             new.copy("/spec", old);
             new.copy("/metadata/ownerReferences", old);
         }
-        _ if target.resource.has(Subresource::Status) => new.copy("/status", old),
-        _ => {}
+        Some(Subresource::Finalize) => {
+            let finalizers = new.items("/spec/finalizers").to_vec();
+            new.clone_from(old);
+            new.put("/spec/finalizers", finalizers);
+        }
+        _ => {
+            if target.resource.has(Subresource::Status) {
+                new.copy("/status", old);
+            }
+            if target.resource.has(Subresource::Finalize) {
+                new.copy("/spec/finalizers", old);
+            }
+        }
     }
 }
 
