@@ -1,0 +1,152 @@
+//! The state behind every request: what is served, what is stored, what time it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Clock;
+use super::failure::{Failure, Result};
+use super::json::{Json as _, Meta as _};
+use super::list::Pages;
+use super::random::Random;
+use super::resources::{Catalog, Resource, crd};
+use super::store::{Key, Store};
+
+/// Namespaces that are there from the start and cannot be deleted (the last one can).
+const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Everything a request can read or change; requests hold it one at a time.
+#[derive(Debug)]
+pub struct Cluster {
+    /// What is served.
+    pub catalog: Catalog,
+    /// What is stored.
+    pub store: Store,
+    /// Where names and uids come from.
+    pub random: Random,
+    /// Lists that clients are in the middle of.
+    pub pages: Pages,
+    /// Tokens issued for service accounts, by token: user name.
+    pub tokens: BTreeMap<String, String>,
+    /// Whether controllers run that release what admission protects.
+    pub controlled: bool,
+    /// Something may have been left behind since the controllers last looked.
+    untidy: bool,
+    clock: Clock,
+}
+
+impl Cluster {
+    /// A cluster with its system namespaces.
+    pub fn new(options: &super::Options) -> Self {
+        let mut cluster = Self {
+            catalog: Catalog::builtin(),
+            store: Store::new(options.remembered_events),
+            random: Random::new(options.seed),
+            pages: Pages::default(),
+            tokens: BTreeMap::new(),
+            controlled: options.controllers,
+            untidy: false,
+            clock: options.clock.clone(),
+        };
+        for name in SYSTEM_NAMESPACES {
+            cluster.load(json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name},
+                "spec": {"finalizers": ["kubernetes"]},
+            }));
+        }
+        // As a server that was just started remembers nothing from before.
+        cluster.store.compact();
+        cluster
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The time as objects record it: whole seconds, RFC 3339.
+    pub fn stamp(&self) -> String {
+        stamp(self.now())
+    }
+
+    /// One stored object.
+    pub fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Value>> {
+        self.store
+            .get(&resource.bucket, namespace, name)
+            .cloned()
+            .ok_or_else(|| Failure::not_found(resource, name))
+    }
+
+    /// Stores an object; a CustomResourceDefinition changes what is served.
+    pub fn commit(&mut self, resource: &Resource, object: Value) -> Arc<Value> {
+        if resource.bucket == crd::BUCKET {
+            self.catalog.register(&object);
+        }
+        let stopped = matches!(object.text("/status/phase"), "Failed" | "Succeeded");
+        let owned = !object.items("/metadata/ownerReferences").is_empty();
+        self.untidy |= object.deleting() || owned || stopped;
+        self.store.put(&resource.bucket, key(&object), object)
+    }
+
+    /// Whether controllers have something to look at; says so once.
+    pub fn take_untidy(&mut self) -> bool {
+        std::mem::take(&mut self.untidy)
+    }
+
+    /// Removes an object; with a CustomResourceDefinition go the objects of its kind.
+    pub fn remove(&mut self, resource: &Resource, last: Value) -> Arc<Value> {
+        if resource.bucket == crd::BUCKET {
+            self.catalog.unregister(&last);
+            let bucket = crd::bucket(&last);
+            let all: Vec<_> = self.store.list(&bucket, None).cloned().collect();
+            for object in all {
+                self.store
+                    .remove(&bucket, &key(&object), Value::clone(&object));
+            }
+        }
+        self.untidy = true;
+        self.store.remove(&resource.bucket, &key(&last), last)
+    }
+
+    /// Puts an object in as it is, as a restored backup would: uid and creationTimestamp are kept where it
+    /// has them. Says whether its kind is served.
+    pub fn load(&mut self, mut object: Value) -> bool {
+        let kind = (object.text("/apiVersion"), object.text("/kind"));
+        let Some(resource) = self.catalog.of_object(kind.0, kind.1) else {
+            return false;
+        };
+        resource.default_into(&mut object);
+        let system = [
+            ("/metadata/uid", self.random.uid()),
+            ("/metadata/creationTimestamp", self.stamp()),
+        ];
+        for (pointer, value) in system {
+            if object.text(pointer).is_empty() {
+                object.put(pointer, value);
+            }
+        }
+        if resource.bucket == crd::BUCKET {
+            let now = self.stamp();
+            crd::establish(&mut object, &now);
+        }
+        let object = resource.stored(object);
+        self.commit(&resource, object);
+        true
+    }
+}
+
+/// Where an object is kept in its bucket.
+pub fn key(object: &Value) -> Key {
+    (object.namespace().to_owned(), object.name().to_owned())
+}
+
+/// A time in whole seconds.
+pub fn stamp(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
+}

@@ -1,0 +1,127 @@
+//! How lists and structs of the built-in kinds merge, and which of their fields the server insists on: facts
+//! of the published OpenAPI document (`x-kubernetes-list-type`, `-map-keys`, `-map-type`) and of the
+//! validation code, for the definitions reachable from the kinds served here.
+
+use serde_json::Value;
+
+use crate::demo::apiserver::schema::{Merge, Overlay};
+
+/// What the decoders' definitions leave out.
+pub const OVERLAY: Overlay = Overlay { merge, required };
+
+/// Definition, field, keys; no keys is a set of scalars.
+const LISTS: &[(&str, &str, &[&str])] = &[
+    ("DaemonSetStatus", "conditions", &["type"]),
+    ("DeploymentStatus", "conditions", &["type"]),
+    ("ReplicaSetStatus", "conditions", &["type"]),
+    ("StatefulSetStatus", "conditions", &["type"]),
+    ("JobStatus", "conditions", &["type"]),
+    ("Container", "env", &["name"]),
+    ("Container", "ports", &["containerPort", "protocol"]),
+    ("Container", "volumeDevices", &["devicePath"]),
+    ("Container", "volumeMounts", &["mountPath"]),
+    ("ContainerStatus", "volumeMounts", &["mountPath"]),
+    ("NamespaceStatus", "conditions", &["type"]),
+    ("NodeSpec", "podCIDRs", &[]),
+    ("NodeStatus", "addresses", &["type"]),
+    ("NodeStatus", "conditions", &["type"]),
+    ("PersistentVolumeClaimStatus", "conditions", &["type"]),
+    ("PodSpec", "containers", &["name"]),
+    ("PodSpec", "ephemeralContainers", &["name"]),
+    ("PodSpec", "hostAliases", &["ip"]),
+    ("PodSpec", "imagePullSecrets", &["name"]),
+    ("PodSpec", "initContainers", &["name"]),
+    ("PodSpec", "resourceClaims", &["name"]),
+    ("PodSpec", "schedulingGates", &["name"]),
+    (
+        "PodSpec",
+        "topologySpreadConstraints",
+        &["topologyKey", "whenUnsatisfiable"],
+    ),
+    ("PodSpec", "volumes", &["name"]),
+    ("PodStatus", "conditions", &["type"]),
+    ("PodStatus", "podIPs", &["ip"]),
+    ("ResourceRequirements", "claims", &["name"]),
+    ("ServiceAccount", "secrets", &["name"]),
+    ("ServiceSpec", "ports", &["port", "protocol"]),
+    ("ServiceStatus", "conditions", &["type"]),
+    ("CSIDriverSpec", "volumeLifecycleModes", &[]),
+    ("CustomResourceDefinitionStatus", "conditions", &["type"]),
+    ("ObjectMeta", "finalizers", &[]),
+    ("ObjectMeta", "ownerReferences", &["uid"]),
+];
+
+/// Structs and maps that are written as one value; no field is the definition itself.
+const ATOMS: &[(&str, &str)] = &[
+    ("ConfigMapKeySelector", ""),
+    ("LocalObjectReference", ""),
+    ("NodeSelector", ""),
+    ("NodeSelectorTerm", ""),
+    ("ObjectFieldSelector", ""),
+    ("ObjectReference", ""),
+    ("PodSpec", "nodeSelector"),
+    ("ResourceFieldSelector", ""),
+    ("SecretKeySelector", ""),
+    ("SecretReference", ""),
+    ("ServiceSpec", "selector"),
+    ("TopologySelectorTerm", ""),
+    ("TypedLocalObjectReference", ""),
+    ("LabelSelector", ""),
+    ("OwnerReference", ""),
+];
+
+/// Fields whose absence validation refuses; decoders take it for a zero value otherwise.
+const REQUIRED: &[(&str, &str)] = &[
+    ("Container", "name"),
+    ("CSIDriver", "spec"),
+    ("CustomResourceDefinitionSpec", "group"),
+    ("CustomResourceDefinitionSpec", "names"),
+    ("CustomResourceDefinitionSpec", "scope"),
+    ("CustomResourceDefinitionSpec", "versions"),
+    ("DaemonSetSpec", "selector"),
+    ("DaemonSetSpec", "template"),
+    ("DeploymentSpec", "selector"),
+    ("DeploymentSpec", "template"),
+    ("Event", "involvedObject"),
+    ("ObjectReference", "name"),
+    ("OwnerReference", "apiVersion"),
+    ("OwnerReference", "kind"),
+    ("OwnerReference", "name"),
+    ("OwnerReference", "uid"),
+    ("PersistentVolumeClaimSpec", "accessModes"),
+    ("PersistentVolumeSpec", "accessModes"),
+    ("PersistentVolumeSpec", "capacity"),
+    ("PodSpec", "containers"),
+    ("ReplicaSetSpec", "selector"),
+    ("StatefulSetSpec", "selector"),
+    ("StorageClass", "provisioner"),
+    ("Volume", "name"),
+];
+
+/// `io.k8s.api.core.v1.PodSpec` is `PodSpec`: no two definitions served here share a last part.
+fn short(definition: &str) -> &str {
+    definition.rsplit('.').next().unwrap_or(definition)
+}
+
+fn merge(definition: &str, field: &str) -> Option<Merge> {
+    // Containers of both kinds have the same lists.
+    let definition = match short(definition) {
+        "EphemeralContainer" => "Container",
+        other => other,
+    };
+    if ATOMS.contains(&(definition, field)) {
+        return Some(Merge::Atomic);
+    }
+    let (_, _, keys) = LISTS
+        .iter()
+        .find(|(d, f, _)| (*d, *f) == (definition, field))?;
+    let default = |key: &str| (key == "protocol").then(|| Value::from("TCP"));
+    Some(match *keys {
+        [] => Merge::Set,
+        keys => Merge::Keyed(keys.iter().map(|k| ((*k).to_owned(), default(k))).collect()),
+    })
+}
+
+fn required(definition: &str, field: &str) -> bool {
+    REQUIRED.contains(&(short(definition), field))
+}

@@ -1,0 +1,77 @@
+//! `scale`: the replica count of any kind that has one, in one shape.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::demo::apiserver::cluster::Cluster;
+use crate::demo::apiserver::failure::{Failure, Result};
+use crate::demo::apiserver::json::{Json as _, Meta as _};
+use crate::demo::apiserver::patch;
+use crate::demo::apiserver::selector::printed;
+use crate::demo::apiserver::write::{Change, Target, WriteOptions};
+
+// Every kind with a scale keeps its part of it in the same places.
+const REPLICAS: &str = "/spec/replicas";
+const OBSERVED: &str = "/status/replicas";
+const SELECTOR: &str = "/spec/selector";
+
+impl Cluster {
+    /// The scale of an object.
+    pub fn scale(&self, target: &Target) -> Result<Value> {
+        let object = self.get(&target.resource, &target.namespace, &target.name)?;
+        Ok(scale_of(&object))
+    }
+
+    /// Writes the replica count a scale, or a patch of one, asks for.
+    pub fn rescale(
+        &mut self,
+        target: &Target,
+        options: &WriteOptions,
+        change: Change,
+    ) -> Result<Value> {
+        let mut scale = self.scale(target)?;
+        match change {
+            Change::Replace(new) => scale = new,
+            Change::Merge(patch) | Change::Strategic(patch) | Change::Apply(patch) => {
+                patch::merge(&mut scale, &patch);
+            }
+            Change::Json(operations) => {
+                patch::json(&mut scale, &operations).map_err(|why| Failure::unprocessable(&why))?;
+            }
+        }
+        let mut patch = json!({});
+        patch.put(REPLICAS, scale.integer("/spec/replicas").unwrap_or(0));
+        if !scale.version().is_empty() {
+            patch.put("/metadata/resourceVersion", scale.version());
+        }
+        let whole = Target {
+            subresource: None,
+            ..target.clone()
+        };
+        let written = self.update(&whole, options, Change::Merge(patch))?;
+        Ok(scale_of(&written.object))
+    }
+}
+
+fn scale_of(object: &Arc<Value>) -> Value {
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "spec": {"replicas": object.integer(REPLICAS).unwrap_or(0)},
+        "status": {
+            "replicas": object.integer(OBSERVED).unwrap_or(0),
+            "selector": object.pointer(SELECTOR).map(printed).unwrap_or_default(),
+        },
+    });
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
+        scale.copy(&format!("/metadata/{field}"), object);
+    }
+    scale
+}

@@ -1,0 +1,100 @@
+//! One contract, two servers: every case runs on the server in this crate, and on a real kube-apiserver.
+//! Where they disagree, the real one is right.
+
+// A helper fails as a test does: by panicking.
+#![allow(clippy::panic, clippy::unwrap_used)]
+// Here most things have a path, and many are a patch.
+#![allow(clippy::similar_names)]
+
+mod cases;
+mod embedded;
+mod ground;
+mod kubectl;
+// Other test binaries use the rest of it.
+#[allow(dead_code)]
+#[path = "../testbed/mod.rs"]
+mod testbed;
+mod widgets;
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::Client;
+use locksmith::demo::apiserver::{ApiServer, Options};
+
+use ground::Ground;
+
+/// Cases at a time: a real server shares two cores with its controllers.
+const CONCURRENCY: usize = 4;
+/// A case that takes longer waits for something that will not come.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_server_keeps_the_contract() {
+    let server = ApiServer::start(Options::default()).await.unwrap();
+    widgets::install(&server.client()).await;
+    run(server.client()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_works_with_the_embedded_server() {
+    if !kubectl::is_there() {
+        return;
+    }
+    let server = ApiServer::start(Options::default()).await.unwrap();
+    widgets::install(&server.client()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+    kubectl::drive(&kubeconfig, "default").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn real_server_keeps_the_contract() {
+    let testbed = testbed::Testbed::start(testbed::Options {
+        controllers: true,
+        crds: widgets::definitions(),
+    })
+    .await;
+    run(testbed.client()).await;
+    // What `kubectl` is expected to say is held against the real server, too.
+    if kubectl::is_there() {
+        kubectl::drive(testbed.kubeconfig(), "default").await;
+    }
+}
+
+/// Runs every case in a namespace of its own and tells all that fail.
+async fn run(client: Client) {
+    let only = std::env::var("CONTRACT_CASE").unwrap_or_default();
+    let cases: Vec<_> = cases::ALL
+        .iter()
+        .filter(|c| c.name.contains(&only))
+        .collect();
+    let outcomes = futures::stream::iter(&cases)
+        .map(|case| {
+            let client = client.clone();
+            async move {
+                let outcome = async {
+                    let ground = Ground::new(client).await?;
+                    (case.run)(ground).await
+                };
+                match tokio::time::timeout(DEADLINE, outcome).await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(format!("{}: {error:#}", case.name)),
+                    Err(_) => Some(format!("{}: not done after {DEADLINE:?}", case.name)),
+                }
+            }
+        })
+        .buffer_unordered(CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await;
+    let failed: Vec<_> = outcomes.into_iter().flatten().collect();
+    println!(
+        "contract: {} shared cases, {} failed",
+        cases.len(),
+        failed.len()
+    );
+    assert!(!cases.is_empty(), "no case is called like {only:?}");
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
