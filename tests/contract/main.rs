@@ -11,7 +11,7 @@ mod embedded;
 mod ground;
 mod kubectl;
 // Other test binaries use the rest of it.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../testbed/mod.rs"]
 mod testbed;
 mod widgets;
