@@ -337,15 +337,19 @@ pub async fn a_namespace_is_let_go_through_finalize_only(g: Ground) -> Outcome {
         at(&both, "/spec/finalizers"),
     )?;
     g.delete(&path, Value::Null).await?.is(200)?;
-    let mut last = g.get(&path).await?.is(200)?;
-    last["spec"]["finalizers"] = json!(["kubernetes"]);
-    let answer = g.put(&format!("{path}/finalize"), last).await?;
-    // A controller may have been faster with its own.
-    if answer.code == 409 {
-        let mut last = g.get(&path).await?.is(200)?;
-        last["spec"]["finalizers"] = json!([]);
-        g.put(&format!("{path}/finalize"), last).await?.is(200)?;
-    }
+    let hold = json!(["contract.locksmith.dev/hold"]);
+    let emptied = |a: &crate::ground::Answer| at(&a.body, "/spec/finalizers") == hold;
+    let mut last = g
+        .until(&path, "emptied and held by us alone", emptied)
+        .await?
+        .is(200)?;
+    last["spec"]["finalizers"] = json!([]);
+    // Its conditions may still be written.
+    last["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
+    g.put(&format!("{path}/finalize"), last).await?.is(200)?;
     g.until_gone(&path).await
 }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod create;
 mod custom;
+mod definition;
 mod delete;
 mod discovery;
 mod events;
@@ -79,12 +80,14 @@ pub const ALL: &[Case] = cases! {
         generation_counts_changes_of_the_spec,
         open_objects_keep_everything,
         versions_share_their_objects,
-        a_definition_is_served_once_established,
-        a_definition_takes_its_objects_with_it,
-        a_definition_is_named_after_its_resource,
         an_update_names_its_version,
         replicas_are_written_through_scale,
         lists_select_by_declared_fields,
+    ],
+    definition: [
+        a_definition_is_served_once_established,
+        a_definition_takes_its_objects_with_it,
+        a_definition_is_named_after_its_resource,
     ],
     update: [
         a_stale_version_conflicts,

@@ -2,13 +2,14 @@
 //!
 //! Upstream: `pkg/controller/namespace` of Kubernetes.
 
-use serde_json::json;
-
 use super::Snapshot;
 use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::json::Meta as _;
+use crate::demo::apiserver::json::{Json as _, Meta as _};
 use crate::demo::apiserver::resources::Subresource;
 use crate::demo::apiserver::write::Target;
+
+/// Holds a namespace until it is empty; others may hold it by finalizers of their own.
+const FINALIZER: &str = "kubernetes";
 
 impl Cluster {
     pub(super) fn empty_namespaces(&mut self, all: &Snapshot) {
@@ -26,7 +27,9 @@ impl Cluster {
             if !left {
                 let mut target = Target::of(resource, namespace);
                 target.subresource = Some(Subresource::Finalize);
-                self.set(&target, "/spec/finalizers", json!([]));
+                let mut held = namespace.items("/spec/finalizers").to_vec();
+                held.retain(|f| f != FINALIZER);
+                self.set(&target, "/spec/finalizers", held.into());
             }
         }
     }
