@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// A running `locksmith serve`; killed when dropped.
 pub struct Daemon {
     child: Child,
+    pid: Pid,
     address: String,
     log: Arc<Mutex<Vec<String>>>,
     lines: watch::Receiver<usize>,
@@ -28,11 +30,17 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one with this configuration and waits until it listens.
     pub async fn start(kubeconfig: &Path, config: &str) -> Self {
+        Self::replica("locksmith-0", kubeconfig, config).await
+    }
+
+    /// The same under a name among replicas. One that bears the name of another that died goes on with its Lease.
+    pub async fn replica(identity: &str, kubeconfig: &Path, config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("locksmith.yaml");
         std::fs::write(&file, config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_locksmith"))
             .args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0"])
+            .args(["--identity", identity])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .arg("--config")
@@ -56,8 +64,10 @@ impl Daemon {
                 count.send_modify(|count| *count += 1);
             }
         });
+        let pid = Pid::from_child(&child);
         let mut daemon = Self {
             child,
+            pid,
             address: String::new(),
             log,
             lines,
@@ -150,56 +160,60 @@ impl Daemon {
 
     /// Sends what Alertmanager sends when one alert fires.
     pub async fn fire(&self, alertname: &str, labels: &[(&str, &str)]) -> (u16, Value) {
-        let mut all = serde_json::Map::from_iter([("alertname".to_owned(), json!(alertname))]);
-        all.extend(
-            labels
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), json!(value))),
-        );
-        self.post(&json!({
-            "version": "4",
-            "groupKey": format!("{{}}:{{alertname=\"{alertname}\"}}"),
-            "truncatedAlerts": 0,
-            "status": "firing",
-            "receiver": "locksmith",
-            "groupLabels": {"alertname": alertname},
-            "commonLabels": all,
-            "commonAnnotations": {},
-            "externalURL": "http://alertmanager.example",
-            "alerts": [{
-                "status": "firing",
-                "labels": all,
-                "annotations": {},
-                "startsAt": "2026-11-01T02:00:00Z",
-                "endsAt": "0001-01-01T00:00:00Z",
-                "generatorURL": "http://prometheus.example",
-                "fingerprint": format!("{alertname:x<16}").to_lowercase(),
-            }],
-        }))
-        .await
+        self.post(&notification(alertname, labels)).await
     }
 
     /// Sends a body to /webhook.
     pub async fn post(&self, body: &Value) -> (u16, Value) {
+        self.try_post(body).await.unwrap()
+    }
+
+    /// Sends a body to /webhook, which may be dying.
+    pub async fn try_post(&self, body: &Value) -> Result<(u16, Value), ureq::Error> {
         let (url, body) = (format!("http://{}/webhook", self.address), body.to_string());
         tokio::task::spawn_blocking(move || {
             let agent = agent();
             let request = agent.post(&url).header("content-type", "application/json");
-            let mut answer = request.send(body).unwrap();
-            let text = answer.body_mut().read_to_string().unwrap();
-            (
-                answer.status().as_u16(),
-                serde_json::from_str(&text).unwrap_or(Value::String(text)),
-            )
+            let mut answer = request.send(body)?;
+            let text = answer.body_mut().read_to_string()?;
+            let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            Ok((answer.status().as_u16(), body))
         })
         .await
         .unwrap()
+    }
+
+    /// Sends a body to /webhook until it is taken, as Alertmanager does.
+    pub async fn notify(&self, body: &Value) {
+        while !matches!(self.try_post(body).await, Ok((202, _))) {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What sends a signal to it, at any time as long as this is not dropped.
+    pub fn signals(&self) -> impl Fn(Signal) + Send + Sync + use<> {
+        let pid = self.pid;
+        // One that has ended is a zombie until it is waited for, so that its number is nobody else's.
+        move |signal| kill_process(pid, signal).unwrap()
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        let mut lines = self.lines.clone();
+        while lines.changed().await.is_ok() {}
     }
 
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Ends it as `kill` does, and says how it went.
+    pub async fn terminate(mut self) -> std::process::ExitStatus {
+        self.signals()(Signal::TERM);
+        self.ended().await;
+        self.child.wait().unwrap()
     }
 }
 
@@ -208,6 +222,36 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What Alertmanager sends when one alert fires.
+pub fn notification(alertname: &str, labels: &[(&str, &str)]) -> Value {
+    let mut all = serde_json::Map::from_iter([("alertname".to_owned(), json!(alertname))]);
+    all.extend(
+        labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value))),
+    );
+    json!({
+        "version": "4",
+        "groupKey": format!("{{}}:{{alertname=\"{alertname}\"}}"),
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "locksmith",
+        "groupLabels": {"alertname": alertname},
+        "commonLabels": all,
+        "commonAnnotations": {},
+        "externalURL": "http://alertmanager.example",
+        "alerts": [{
+            "status": "firing",
+            "labels": all,
+            "annotations": {},
+            "startsAt": "2026-11-01T02:00:00Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "http://prometheus.example",
+            "fingerprint": format!("{alertname:x<16}").to_lowercase(),
+        }],
+    })
 }
 
 fn agent() -> ureq::Agent {

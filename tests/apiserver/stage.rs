@@ -1,5 +1,6 @@
 //! The playbook's jam on a control plane, and the program beside it under a user of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,8 +106,19 @@ impl Stage {
         Self::set(Setup::default()).await
     }
 
+    /// A cluster with nothing in it yet.
+    pub async fn calm() -> Self {
+        Self::lay(Setup::default()).await
+    }
+
     /// The jam in a cluster of another make.
     pub async fn set(setup: Setup) -> Self {
+        let mut stage = Self::lay(setup).await;
+        stage.jam = playbook_jam(&stage.world, Outage::Over).await.unwrap();
+        stage
+    }
+
+    async fn lay(setup: Setup) -> Self {
         let options = Options {
             crds: vec![Remediation::crd(), setup.sources],
             ..Options::default()
@@ -133,13 +145,17 @@ impl Stage {
             .await
             .unwrap();
         let world = World::start(testbed.client(), setup.world).await.unwrap();
-        let jam = playbook_jam(&world, Outage::Over).await.unwrap();
         Self {
             world,
-            jam,
+            jam: Jam::default(),
             testbed,
             daemon,
         }
+    }
+
+    /// Who the program is to the API server.
+    pub fn user(&self) -> &Identity {
+        &self.daemon
     }
 
     /// The program as its own user, once it has seen the whole jam and, unless it only observes, leads.
@@ -192,8 +208,49 @@ impl Stage {
 
     /// The status of the only Remediation, once it is over.
     pub async fn finished(&self) -> RemediationStatus {
-        self.run_until("a run to be over", |status| status.phase.finished())
-            .await
+        self.finished_within(PATIENCE).await
+    }
+
+    /// The same, of a run that is kept from its work.
+    pub async fn finished_within(&self, limit: Duration) -> RemediationStatus {
+        let over = |run: &Arc<Remediation>| {
+            let status = run.status.as_ref();
+            status.is_some_and(|status| status.phase.finished())
+        };
+        let runs: Api<Remediation> = Api::all(self.testbed.client());
+        let runs = scenario::until(runs, "a run to be over", limit, |runs| {
+            runs.first().is_some_and(over)
+        });
+        let runs = runs.await.unwrap();
+        assert_eq!(runs.len(), 1);
+        runs[0].status.clone().unwrap()
+    }
+
+    /// Asserts that what was to be restored is, by uid.
+    pub async fn pending_are_bound(&self) {
+        for pending in &self.jam.pending {
+            let claims = self.api::<PersistentVolumeClaim>(&pending.claim.namespace);
+            let claim = claims.get(&pending.claim.name).await.unwrap();
+            assert_eq!(claim.uid().as_deref(), Some(&*pending.claim.uid));
+            assert_eq!(claim.status.unwrap().phase.as_deref(), Some("Bound"));
+        }
+    }
+
+    /// The uids of all snapshots the program had deleted. Asserts that each was named by uid and deleted once, and
+    /// that it deleted nothing else.
+    pub async fn destroyed(&self) -> BTreeSet<String> {
+        let mut uids = BTreeSet::new();
+        for event in self.writes_elsewhere().await {
+            if !event.verb.starts_with("delete") || event.code >= 300 {
+                continue;
+            }
+            assert_eq!(event.resource, "volumesnapshots", "{event:#?}");
+            let body = event.request_body.as_ref().unwrap();
+            let uid = body.pointer("/preconditions/uid").unwrap();
+            let uid = uid.as_str().unwrap().to_owned();
+            assert!(uids.insert(uid), "deleted twice: {event:#?}");
+        }
+        uids
     }
 
     /// All objects of a kind, once `wanted` holds of them.

@@ -1,0 +1,153 @@
+//! Stands between the program and the API server, and sees every request to it: a test says what becomes of each.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
+use kube::Client;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::testbed::Identity;
+
+/// More than any object of these tests.
+const BODY_LIMIT: usize = 4 << 20;
+
+/// What becomes of a request.
+pub type Script = Arc<dyn Fn(Call) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// Has `script` decide about every request.
+pub fn script<F>(script: impl Fn(Call) -> F + Send + Sync + 'static) -> Script
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    Arc::new(move |call| Box::pin(script(call)))
+}
+
+/// A request on its way.
+pub struct Call {
+    upstream: Client,
+    parts: Parts,
+    body: Bytes,
+}
+
+impl Call {
+    pub fn uri(&self) -> &Uri {
+        &self.parts.uri
+    }
+
+    pub fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    /// What it asks for, in a line.
+    pub fn text(&self) -> String {
+        format!("{} {}", self.method(), self.uri().path())
+    }
+
+    pub fn is_write(&self) -> bool {
+        !matches!(*self.method(), Method::GET | Method::HEAD)
+    }
+
+    pub fn is_watch(&self) -> bool {
+        let query = self.uri().query().unwrap_or_default();
+        query.split('&').any(|pair| pair == "watch=true")
+    }
+
+    /// Whether it is about a Lease.
+    pub fn is_lease(&self) -> bool {
+        self.uri().path().contains("/leases")
+    }
+
+    /// Whether it is about an Event.
+    pub fn is_event(&self) -> bool {
+        self.uri().path().contains("/events")
+    }
+
+    /// The API server's answer.
+    pub async fn forward(self) -> Response {
+        let mut parts = self.parts;
+        // The hop behind has a connection of its own.
+        for header in ["host", "connection", "content-length", "accept-encoding"] {
+            parts.headers.remove(header);
+        }
+        let body = kube::client::Body::from(self.body.to_vec());
+        match self.upstream.send(Request::from_parts(parts, body)).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(error) => status(StatusCode::BAD_GATEWAY, "InternalError", &error.to_string()),
+        }
+    }
+}
+
+/// An answer as the API server makes them.
+pub fn status(code: StatusCode, reason: &str, message: &str) -> Response {
+    let status = json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "reason": reason,
+        "message": message,
+        "code": code.as_u16(),
+    });
+    (code, axum::Json(status)).into_response()
+}
+
+/// Runs until it is dropped.
+pub struct Proxy {
+    kubeconfig: PathBuf,
+    _directory: tempfile::TempDir,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    /// Starts one that asks the API server as `user`.
+    pub async fn start(user: &Identity, script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = user.client();
+        let handle = move |State(script): State<Script>, request: Request| {
+            let upstream = client.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = to_bytes(body, BODY_LIMIT).await.unwrap();
+                script(Call {
+                    upstream,
+                    parts,
+                    body,
+                })
+                .await
+            }
+        };
+        let router = Router::new().fallback(handle).with_state(script);
+        let serving = async move { axum::serve(listener, router).await.unwrap() };
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
+        let text = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "proxy",
+            "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{address}")}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody", "namespace": crate::stage::NAMESPACE}}],
+        });
+        std::fs::write(&kubeconfig, text.to_string()).unwrap();
+        Self {
+            kubeconfig,
+            _directory: directory,
+            _server: AbortOnDropHandle::new(tokio::spawn(serving)),
+        }
+    }
+
+    /// How to reach the API server through it.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+}
