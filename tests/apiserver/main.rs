@@ -23,7 +23,6 @@ mod lives;
 mod observe;
 mod proxy;
 mod races;
-mod small_jam;
 mod snapshots;
 mod stage;
 mod start;

@@ -106,19 +106,8 @@ impl Stage {
         Self::set(Setup::default()).await
     }
 
-    /// A cluster with nothing in it yet.
-    pub async fn calm() -> Self {
-        Self::lay(Setup::default()).await
-    }
-
     /// The jam in a cluster of another make.
     pub async fn set(setup: Setup) -> Self {
-        let mut stage = Self::lay(setup).await;
-        stage.jam = playbook_jam(&stage.world, Outage::Over).await.unwrap();
-        stage
-    }
-
-    async fn lay(setup: Setup) -> Self {
         let options = Options {
             crds: vec![Remediation::crd(), setup.sources],
             ..Options::default()
@@ -145,9 +134,10 @@ impl Stage {
             .await
             .unwrap();
         let world = World::start(testbed.client(), setup.world).await.unwrap();
+        let jam = playbook_jam(&world, Outage::Over).await.unwrap();
         Self {
             world,
-            jam: Jam::default(),
+            jam,
             testbed,
             daemon,
         }
@@ -336,6 +326,29 @@ impl Stage {
         let mut names: Vec<_> = names.iter().map(ResourceExt::name_any).collect();
         names.sort();
         names
+    }
+
+    /// Deletes the only Remediation, as a person may.
+    pub async fn forget_run(&self) {
+        let runs = self.list::<Remediation>().await;
+        assert_eq!(runs.len(), 1);
+        let api = self.api::<Remediation>(NAMESPACE);
+        api.delete(&runs[0].name_any(), &Default::default())
+            .await
+            .unwrap();
+    }
+
+    /// Waits until nothing is held, and nothing shows that it ever was.
+    pub async fn released(&self) {
+        self.until::<ReplicationSource>("every source to be released", |all| {
+            !all.iter().any(|one| is_held(&**one))
+        })
+        .await;
+        self.until::<PersistentVolumeClaim>("every claim to be released", |all| {
+            !all.iter().any(|one| is_held(&**one))
+        })
+        .await;
+        self.nothing_is_held().await;
     }
 
     /// Asserts that no source and no claim shows that it ever was held.

@@ -34,7 +34,7 @@ pub enum Error {
 }
 
 /// An object and which one of its name it is.
-#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Identity {
     /// Namespace.
     pub namespace: String,

@@ -29,7 +29,7 @@ pub enum Outage {
 }
 
 /// The jam, for assertions and for whoever tells its story. Lists are in order of namespace and name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Jam {
     /// Every ReplicationSource.
     pub sources: Vec<Identity>,
