@@ -13,7 +13,7 @@ use crate::intake::{self, Desk};
 use crate::kube_io::{self, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
-use crate::model::Sym;
+use crate::model::{Change, Sym};
 use crate::server::{self, Accepted, Intake, Notification, Refused, Server, Site};
 use crate::watch::{self, Patterns, Store};
 
@@ -110,7 +110,7 @@ fn act(
     acting.spawn(standing);
     acting.spawn(until(
         stop.clone(),
-        tell_leadership(leadership, own.clone()),
+        tell_leadership(leadership, store.clone(), own.clone()),
     ));
     acting.spawn(until(stop.clone(), controller.clone().run()));
     acting.spawn(until(stop.clone(), controller::keep(controller)));
@@ -125,9 +125,16 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     }
 }
 
-async fn tell_leadership(mut leadership: Leadership, own: Own) {
+async fn tell_leadership(mut leadership: Leadership, store: Store, own: Own) {
+    let mut told = None;
     loop {
-        own.leads(leadership.term().is_some());
+        let term = leadership.term().map(|term| term.number);
+        // A renewal is no news.
+        if term != told {
+            own.leads(term.is_some());
+            store.tell(Change::Leads(term)).await;
+            told = term;
+        }
         if leadership.changed().await.is_err() {
             return;
         }

@@ -88,7 +88,10 @@ impl Controller {
     /// Runs that are not over, and those that are but still show holds.
     fn open_runs(&self) -> Vec<(String, String)> {
         let mut runs: Vec<_> = self.store.read(|model| {
-            if self.writer.term().is_err() || !model.freshness.trusted(Kind::Remediations) {
+            if self.writer.term().is_err()
+                || model.term.is_none()
+                || !model.freshness.trusted(Kind::Remediations)
+            {
                 return Vec::new();
             }
             let open = model.runs.iter().filter(|run| {

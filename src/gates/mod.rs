@@ -12,6 +12,7 @@ mod confirmed;
 mod cooldown;
 mod freshness;
 mod kill_switch;
+mod leadership;
 mod minimum_age;
 mod mode;
 mod one_run;
@@ -83,8 +84,9 @@ pub trait Gate: Sync {
 }
 
 /// Every gate, in the order they are shown.
-pub const GATES: [&dyn Gate; 16] = [
+pub const GATES: [&dyn Gate; 17] = [
     &mode::Mode,
+    &leadership::Leadership,
     &kill_switch::KillSwitch,
     &freshness::Freshness,
     &confirmed::Confirmed,

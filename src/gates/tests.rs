@@ -119,6 +119,7 @@ fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
     }
     let closed = [
         "mode",
+        "leadership",
         "killSwitch",
         "freshness",
         "confirmed",
@@ -137,6 +138,12 @@ fn mode_lets_only_act(#[case] mode: Mode, #[case] closed: &[&str]) {
         Case::jam().set(|case| case.config.mode = mode).closed(),
         closed
     );
+}
+
+#[test]
+fn a_replica_that_does_not_lead_does_nothing() {
+    let case = Case::jam().with(crate::model::Change::Leads(None));
+    assert_eq!(case.closed(), ["leadership"]);
 }
 
 #[rstest]
@@ -345,7 +352,7 @@ fn the_standing_gates_are_those_that_a_person_or_a_failure_closes_at_any_time() 
         now: case.now,
     });
     let names: Vec<_> = standing.iter().map(|gate| gate.gate.as_str()).collect();
-    assert_eq!(names, ["mode", "killSwitch", "freshness"]);
+    assert_eq!(names, ["mode", "leadership", "killSwitch", "freshness"]);
     assert_eq!(closed(&standing), None);
 }
 

@@ -13,7 +13,7 @@ use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
 use crate::metrics::{AlertOutcome, Own};
-use crate::model::Sym;
+use crate::model::{Model, Sym};
 use crate::server::{Accepted, Intake, Notification, Refused};
 use crate::watch::Store;
 
@@ -98,7 +98,12 @@ impl Desk {
                 Ok((name, AlertOutcome::Joined))
             }
             Standing::Open(name) => {
-                self.add(&api, &name, alerts).await?;
+                if self
+                    .store
+                    .read(|model| self.has_news(model, &name, &alerts))
+                {
+                    self.add(&api, &name, alerts).await?;
+                }
                 Ok((name.to_string(), AlertOutcome::Joined))
             }
             Standing::Cooling(name) => Ok((name.to_string(), AlertOutcome::Joined)),
@@ -132,6 +137,14 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Whether the run, as it was last seen, lacks any of the alerts and has room for one.
+    fn has_news(&self, model: &Model, name: &Sym, alerts: &[AlertRef]) -> bool {
+        model.runs.get(&self.namespace, name).is_none_or(|run| {
+            let known = &run.object.spec.trigger.alerts;
+            known.len() < MAX_ALERTS && !alerts.iter().all(|alert| known.contains(alert))
+        })
     }
 
     /// Adds alerts a run does not list yet.

@@ -76,6 +76,8 @@ pub enum Change {
     Answered(String, Answer),
     /// What the CRD of ReplicationSource offers.
     SourceSchema(SourceSchema),
+    /// This replica leads, in this term, or does not.
+    Leads(Option<i32>),
     /// Nothing that is kept.
     Nothing,
     /// How a kind is being read has changed.
@@ -122,6 +124,7 @@ impl Model {
                 self.answers.insert(expression, answer);
             }
             Change::SourceSchema(schema) => self.source_schema = schema,
+            Change::Leads(term) => self.term = term,
             Change::Nothing => {}
             Change::Read(kind, reading, at) => self.freshness.note(kind, reading, at),
         }

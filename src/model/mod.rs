@@ -77,6 +77,8 @@ pub struct Model {
     pub provisioning_errors: ProvisioningErrors,
     /// Which field switches a ReplicationSource off, as its CRD says.
     pub source_schema: SourceSchema,
+    /// The term in which this replica leads; `None` while it does not.
+    pub term: Option<i32>,
     /// How far each of the above can be trusted.
     pub freshness: Freshness,
 }

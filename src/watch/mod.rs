@@ -60,7 +60,13 @@ fn start_with(
     let patterns = Arc::new(Patterns::new(config)?);
     let (changes, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();
-    let store = store::start(received, config.clone(), policy, own.clone(), &mut tasks);
+    let store = store::start(
+        (&changes, received),
+        config.clone(),
+        policy,
+        own.clone(),
+        &mut tasks,
+    );
     let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
     kinds.follow_all(&patterns);
     tasks.spawn(prometheus::ask(config.clone(), changes.clone()));

@@ -24,12 +24,22 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Store {
     model: Arc<RwLock<Model>>,
     views: watch::Receiver<Arc<View>>,
+    /// Weak, so that the task ends with those who look.
+    changes: mpsc::WeakSender<Change>,
 }
 
 impl Store {
     /// Runs a plain function on the model as it is now.
     pub fn read<T>(&self, look: impl FnOnce(&Model) -> T) -> T {
         look(&self.model.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds what did not come from looking at the cluster.
+    pub async fn tell(&self, change: Change) {
+        if let Some(changes) = self.changes.upgrade() {
+            // An error means that the task has ended, and nobody reads the model any more.
+            let _ = changes.send(change).await;
+        }
     }
 
     /// The latest view, and a way to await the next.
@@ -45,7 +55,7 @@ impl Store {
 
 /// Starts the task.
 pub fn start(
-    changes: mpsc::Receiver<Change>,
+    (changes, received): (&mpsc::Sender<Change>, mpsc::Receiver<Change>),
     config: Arc<Config>,
     policy: Policy,
     own: Own,
@@ -54,8 +64,12 @@ pub fn start(
     let model = Arc::new(RwLock::new(Model::default()));
     let first = view::take(&Model::default(), &config, &policy, Timestamp::now());
     let (publish, views) = watch::channel(Arc::new(first));
-    tasks.spawn(keep(model.clone(), changes, config, own, policy, publish));
-    Store { model, views }
+    tasks.spawn(keep(model.clone(), received, config, own, policy, publish));
+    Store {
+        model,
+        views,
+        changes: changes.downgrade(),
+    }
 }
 
 async fn keep(

@@ -95,6 +95,7 @@ impl Sim {
         let now = self.cluster.now;
         let mut news: VecDeque<Change> = self.cluster.everything().into();
         news.push_back(Change::SourceSchema(SourceSchema::Paused));
+        news.push_back(Change::Leads(Some(1)));
         news.extend(Kind::ALL.map(|kind| Change::Read(kind, Reading::Live, now)));
         self.cluster.news = news;
     }
