@@ -13,6 +13,7 @@ pub(super) struct Problem {
     status: StatusCode,
     error: String,
     retry_after: Option<Duration>,
+    unread: bool,
 }
 
 impl Problem {
@@ -22,6 +23,16 @@ impl Problem {
             status,
             error: error.into(),
             retry_after: None,
+            unread: false,
+        }
+    }
+
+    /// The same of a request whose body nobody has read: the connection cannot be used again, and whoever keeps
+    /// connections has to know, or loses the next request.
+    pub(super) fn unread(self) -> Self {
+        Self {
+            unread: true,
+            ..self
         }
     }
 
@@ -40,6 +51,10 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after {
             let after = HeaderValue::from(after.as_secs());
             response.headers_mut().insert(header::RETRY_AFTER, after);
+        }
+        if self.unread {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         response
     }

@@ -65,7 +65,7 @@ pub(super) async fn post<I: Intake>(
         Ok(_permit) => tokio::time::timeout(context.webhook_within, answer(&context, request))
             .await
             .unwrap_or_else(|_| Err(Problem::passing("this took too long", SOON))),
-        Err(_) => Err(Refused::Full.into()),
+        Err(_) => Err(Problem::from(Refused::Full).unread()),
     };
     let response = answer.into_response();
     context.own.webhook_request(response.status().as_u16());

@@ -73,12 +73,10 @@ fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -
             ..scene.record.clone()
         });
     };
-    let Some(facts) = scene.facts_since(acted_at) else {
-        return Progress::Examine;
-    };
-    let live = match &facts.snapshots {
+    let within = scene.config.steps.delete_failed_snapshots.within;
+    let live = match scene.snapshots_since(acted_at, within) {
         Ok(live) => live,
-        Err(error) => return Progress::Failed(format!("failed to list VolumeSnapshots: {error}")),
+        Err(progress) => return progress,
     };
     let again: Vec<_> = scene
         .planned

@@ -20,13 +20,17 @@ mod verify;
 pub use engine::next;
 pub use facts::{Facts, TailRefusal};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::remediation::{LeftRecord, RemediationStatus, StepRecord};
 use crate::config::Config;
 use crate::holds::{Hold, RunRef};
+use crate::model::records::Snapshot;
 use crate::model::{Model, ObjectKey, Uid};
 use crate::plan::{PlannedStep, StepName};
+
+/// Pause before a list that failed is asked for again.
+const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the engine asks the shell to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,9 +131,24 @@ fn step(name: StepName) -> &'static dyn Step {
 }
 
 impl Scene<'_> {
-    /// Facts read after `since`: older ones prove nothing about now.
-    fn facts_since(&self, since: Timestamp) -> Option<&Facts> {
-        self.facts.filter(|facts| facts.at >= since)
+    /// Every VolumeSnapshot, listed after `since`: an older list proves nothing about now. Else what to do to have one;
+    /// one failure is no end of it, failing for longer than `within` is.
+    fn snapshots_since(
+        &self,
+        since: Timestamp,
+        within: crate::config::Duration,
+    ) -> Result<&[Snapshot], Progress> {
+        let facts = self.facts.filter(|facts| facts.at >= since);
+        match facts.map(|facts| &facts.snapshots) {
+            None => Err(Progress::Examine),
+            Some(Ok(snapshots)) => Ok(snapshots),
+            Some(Err(_)) if self.now.duration_since(since) <= within.signed() => {
+                Err(Progress::Wait(self.now.checked_add(LIST_AGAIN).ok()))
+            }
+            Some(Err(error)) => Err(Progress::Failed(format!(
+                "failed to see the effect: {error}"
+            ))),
+        }
     }
 
     /// Whether more than `within` has passed since the step began.

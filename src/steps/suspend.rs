@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Facts, Intent, Progress, Scene, Step, count, gone, some};
+use super::{Intent, Progress, Scene, Step, count, gone, some};
 use crate::api::remediation::{LeftRecord, Phase, StepRecord};
 use crate::holds::{Hold, Switch};
+use crate::model::records::Snapshot;
 use crate::model::{Model, ObjectKey, ObjectKind, Uid};
 use crate::plan::{Action, Target};
 
@@ -76,14 +77,14 @@ fn watch_quiet(scene: &Scene<'_>, held: &[&ObjectKey], left: Vec<LeftRecord>) ->
         if scene.now < settled {
             return Progress::Wait(Some(settled));
         }
-        return match scene
-            .facts_since(settled)
-            .map(|facts| made_by(scene, held, facts))
-        {
-            None => Progress::Examine,
-            Some(Err(why)) => Progress::Failed(why),
-            Some(Ok(snapshots)) => Progress::Note(StepRecord {
-                known: Some(snapshots.into_iter().map(|(_, uid)| uid).collect()),
+        return match scene.snapshots_since(settled, settings.within) {
+            Err(progress) => progress,
+            Ok(snapshots) => Progress::Note(StepRecord {
+                known: Some(
+                    made_by(scene, held, snapshots)
+                        .map(|(_, uid)| uid)
+                        .collect(),
+                ),
                 quiet_since: Some(scene.now),
                 ..scene.record.clone()
             }),
@@ -96,15 +97,10 @@ fn watch_quiet(scene: &Scene<'_>, held: &[&ObjectKey], left: Vec<LeftRecord>) ->
     if scene.now < quiet {
         return Progress::Wait(Some(quiet));
     }
-    match scene
-        .facts_since(quiet)
-        .map(|facts| made_by(scene, held, facts))
-    {
-        None => Progress::Examine,
-        Some(Err(why)) => Progress::Failed(why),
-        Some(Ok(snapshots)) => {
-            let new: Vec<_> = snapshots
-                .into_iter()
+    match scene.snapshots_since(quiet, settings.within) {
+        Err(progress) => progress,
+        Ok(snapshots) => {
+            let new: Vec<_> = made_by(scene, held, snapshots)
                 .filter(|(_, uid)| !known.contains(uid))
                 .collect();
             if new.is_empty() {
@@ -127,31 +123,21 @@ fn watch_quiet(scene: &Scene<'_>, held: &[&ObjectKey], left: Vec<LeftRecord>) ->
     }
 }
 
-/// The snapshots that held sources have made, each with its uid.
-fn made_by(
-    scene: &Scene<'_>,
+/// Those of `snapshots` that held sources have made, each with its uid.
+fn made_by<'a>(
+    scene: &'a Scene<'_>,
     held: &[&ObjectKey],
-    facts: &Facts,
-) -> Result<Vec<(ObjectKey, Uid)>, String> {
-    let snapshots = facts.snapshots.as_ref().map_err(|error| {
-        format!("failed to list VolumeSnapshots to see the holds take effect: {error}")
-    })?;
+    snapshots: &'a [Snapshot],
+) -> impl Iterator<Item = (ObjectKey, Uid)> + 'a {
     let owners: HashSet<&Uid> = held_sources(scene.model, held);
-    Ok(snapshots
-        .iter()
-        .filter(|snapshot| {
-            snapshot
-                .source
-                .as_ref()
-                .is_some_and(|owner| owners.contains(owner))
-        })
-        .map(|snapshot| {
-            (
-                snapshot.meta.key(ObjectKind::VolumeSnapshot),
-                snapshot.meta.uid.clone(),
-            )
-        })
-        .collect())
+    let of_owner = move |snapshot: &&Snapshot| {
+        let owner = snapshot.source.as_ref();
+        owner.is_some_and(|owner| owners.contains(owner))
+    };
+    snapshots.iter().filter(of_owner).map(|snapshot| {
+        let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
+        (key, snapshot.meta.uid.clone())
+    })
 }
 
 /// Uids of the sources held by themselves or through their claim.

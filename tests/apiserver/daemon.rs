@@ -109,9 +109,19 @@ impl Daemon {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Where one of its pages is.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The body of one of its pages.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let url = format!("http://{}{path}", self.address);
+        let url = self.url(path);
         tokio::task::spawn_blocking(move || {
             let agent = agent();
             let mut answer = agent.get(&url).call().unwrap();
@@ -170,7 +180,7 @@ impl Daemon {
 
     /// Sends a body to /webhook, which may be dying.
     pub async fn try_post(&self, body: &Value) -> Result<(u16, Value), ureq::Error> {
-        let (url, body) = (format!("http://{}/webhook", self.address), body.to_string());
+        let (url, body) = (self.url("/webhook"), body.to_string());
         tokio::task::spawn_blocking(move || {
             let agent = agent();
             let request = agent.post(&url).header("content-type", "application/json");

@@ -14,6 +14,8 @@ mod approval;
 mod daemon;
 mod exposition;
 mod faults;
+mod faulty;
+mod flood;
 mod identities;
 mod jam;
 mod kill;

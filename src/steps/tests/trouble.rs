@@ -74,6 +74,22 @@ fn a_step_that_fails_leads_to_the_resume(#[case] step: StepName, #[case] how: fn
     assert!(status.finished_at.unwrap() < at(40), "{:#?}", sim.told);
 }
 
+#[rstest]
+#[case::for_a_while(3, Phase::Succeeded, "healed")]
+#[case::for_good(
+    600,
+    Phase::Failed,
+    "suspendSources failed: failed to see the effect: 500"
+)]
+fn a_list_that_fails(#[case] minutes: i64, #[case] phase: Phase, #[case] says: &str) {
+    let sim = drive(&apps(), once(), |cluster| {
+        cluster.lists_fail_until = Some(at(minutes));
+    });
+    let status = sim.status();
+    assert_eq!(status.phase, phase, "{:#?}", sim.told);
+    assert!(status.message.starts_with(says), "{}", status.message);
+}
+
 #[test]
 fn pods_that_may_not_be_deleted_fail_the_restart() {
     let mut cluster = Cluster::jammed(&apps(), true);

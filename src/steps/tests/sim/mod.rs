@@ -124,6 +124,8 @@ pub struct Cluster {
     pub jams_to_come: u32,
     /// The kind of write the API server refuses.
     pub refuses: Option<Verb>,
+    /// Until when it fails to list anything.
+    pub lists_fail_until: Option<Timestamp>,
     /// Whether something reverts rollouts.
     pub reverts: bool,
     /// How long a lease takes to be taken over.
@@ -176,6 +178,7 @@ impl Cluster {
             jammed: true,
             jams_to_come: 0,
             refuses: None,
+            lists_fail_until: None,
             reverts: operator,
             takeover: seconds(140),
             log: VecDeque::new(),

@@ -188,9 +188,15 @@ impl Cluster {
             pod: pod.clone(),
             key: key.clone(),
         });
+        let fails = self.lists_fail_until.is_some_and(|end| self.now < end);
+        let snapshots = if fails {
+            Err("500".to_owned())
+        } else {
+            Ok(self.snapshots.values().cloned().collect())
+        };
         Facts {
             at: self.now,
-            snapshots: Ok(self.snapshots.values().cloned().collect()),
+            snapshots,
             refusals: Ok(refusals.collect()),
         }
     }

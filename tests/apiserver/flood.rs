@@ -1,0 +1,90 @@
+//! Three Alertmanagers that will not stop: one run, an answer to every request, bounded memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use locksmith::api::remediation::{Phase, Remediation};
+use serde_json::json;
+
+use crate::daemon::{Daemon, notification};
+use crate::stage::{DRIVER, Settings, Stage};
+
+const ALERTMANAGERS: usize = 3;
+/// Each sends several notifications at a time: more in all than are let in at once.
+const CONNECTIONS: usize = 8;
+const NOTIFICATIONS: usize = 10_000;
+/// What all of it may add to the resident memory, in KiB.
+const GROWTH: u64 = 32 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn ten_thousand_notifications_of_one_cause_are_one_run() {
+    let stage = Stage::jammed().await;
+    let daemon = stage.daemon(&Settings::default()).await;
+    stage.fire(&daemon).await;
+    let before = resident(&daemon, "VmRSS");
+    let url = daemon.url("/webhook");
+    let senders: Vec<_> = (0..ALERTMANAGERS * CONNECTIONS)
+        .map(|sender| {
+            let url = url.clone();
+            tokio::task::spawn_blocking(move || send(&url, sender))
+        })
+        .collect();
+    let mut answers: BTreeMap<u16, usize> = BTreeMap::new();
+    for sender in senders {
+        for (code, count) in sender.await.unwrap() {
+            *answers.entry(code).or_default() += count;
+        }
+    }
+    let grown = resident(&daemon, "VmHWM").saturating_sub(before);
+    println!("{answers:?}, resident memory {before} KiB and at most {grown} more");
+    // Those sent away come again, as Alertmanager sends again what was answered so.
+    assert_eq!(answers.values().sum::<usize>(), NOTIFICATIONS);
+    assert!(
+        answers.keys().all(|code| matches!(code, 202 | 503)),
+        "{answers:?}"
+    );
+    assert!(answers[&202] > 0, "{answers:?}");
+    assert!(grown < GROWTH, "{grown} KiB");
+
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
+    let runs = stage.list::<Remediation>().await;
+    assert_eq!(runs.len(), 1);
+    let listed = runs[0].spec.trigger.alerts.len();
+    assert!((2..=50).contains(&listed), "{listed}");
+    let created = stage.writes().await;
+    let created = created
+        .iter()
+        .filter(|event| event.verb == "create" && event.resource == "remediations");
+    assert_eq!(created.count(), 1);
+}
+
+/// Sends this sender's share, no two alike; counts the answers by status.
+fn send(url: &str, sender: usize) -> BTreeMap<u16, usize> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut answers = BTreeMap::new();
+    for number in (sender..NOTIFICATIONS).step_by(ALERTMANAGERS * CONNECTIONS) {
+        let alertname = ["LocksmithOperationLocked", "LocksmithRestoreStuck"][number % 2];
+        let mut body = notification(alertname, &[("driver", DRIVER)]);
+        body["groupKey"] = json!(format!("{{}}/{number}"));
+        body["alerts"][0]["fingerprint"] = json!(format!("{:016x}", number % 1000));
+        body["externalURL"] = json!(format!("http://alertmanager-{}", sender % ALERTMANAGERS));
+        let request = agent.post(url).header("content-type", "application/json");
+        let mut answer = request.send(body.to_string()).unwrap();
+        answer.body_mut().read_to_string().unwrap();
+        *answers.entry(answer.status().as_u16()).or_default() += 1;
+    }
+    answers
+}
+
+/// A size of the process in KiB, as Linux keeps them.
+fn resident(daemon: &Daemon, field: &str) -> u64 {
+    let file = PathBuf::from(format!("/proc/{}/status", daemon.pid()));
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
