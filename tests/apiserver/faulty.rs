@@ -1,7 +1,7 @@
 //! An API server that conflicts, pushes back, fails, breaks off and forgets: a run ends well or is undone, and never
 //! says that it ended well when it did not.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,6 @@ use serde_json::json;
 use crate::daemon::{Daemon, notification};
 use crate::proxy::{Call, Proxy, script, status};
 use crate::stage::{DRIVER, Settings, Stage};
-
-/// One request in so many goes wrong.
-const ONE_IN: u32 = 5;
 
 /// A run takes 10 s where nothing goes wrong.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -58,24 +55,21 @@ const OF_WATCHES: [Fault; 3] = [Fault::Expired, Fault::Ended, Fault::Internal];
 
 struct Troubles {
     chance: Mutex<Rng>,
-    on: AtomicBool,
-    had: Mutex<std::collections::BTreeMap<Fault, usize>>,
+    had: Mutex<BTreeMap<Fault, usize>>,
 }
 
 impl Troubles {
     fn next(&self, call: &Call) -> Option<Fault> {
-        if !self.on.load(Ordering::Relaxed) {
-            return None;
-        }
-        let mut chance = self.chance.lock().unwrap();
-        if chance.u32(..ONE_IN) != 0 {
-            return None;
-        }
-        let faults = match () {
-            () if call.is_write() => &OF_WRITES[..],
-            () if call.is_watch() => &OF_WATCHES[..],
-            () => &OF_READS[..],
+        let (faults, one_in) = match () {
+            () if call.is_write() => (&OF_WRITES[..], 5),
+            // They are few, as they last.
+            () if call.is_watch() => (&OF_WATCHES[..], 2),
+            () => (&OF_READS[..], 5),
         };
+        let mut chance = self.chance.lock().unwrap();
+        if chance.u32(..one_in) != 0 {
+            return None;
+        }
         let fault = *chance.choice(faults)?;
         *self.had.lock().unwrap().entry(fault).or_default() += 1;
         Some(fault)
@@ -155,7 +149,6 @@ async fn a_run_on_a_faulty_api_server_ends_well_or_is_undone(#[values(1, 2, 3)] 
     let stage = Stage::jammed().await;
     let troubles = Arc::new(Troubles {
         chance: Mutex::new(Rng::with_seed(seed)),
-        on: AtomicBool::new(true),
         had: Mutex::default(),
     });
     let pass = troubles.clone();

@@ -226,12 +226,15 @@ impl Stage {
         }
     }
 
-    /// The uids of all snapshots the program had deleted. Asserts that each was named by uid and deleted once, and
-    /// that it deleted nothing else.
+    /// The uids of all snapshots the program had deleted, whoever it was to the API server. Asserts that each was named
+    /// by uid and deleted once, and that it deleted nothing else.
     pub async fn destroyed(&self) -> BTreeSet<String> {
         let mut uids = BTreeSet::new();
-        for event in self.writes_elsewhere().await {
-            if !event.verb.starts_with("delete") || event.code >= 300 {
+        for event in self.log().await {
+            // Whoever else deletes something is of the cluster: a controller, or the world.
+            let ours = event.user.starts_with("locksmith-");
+            let about = event.verb.starts_with("delete") && event.resource != "remediations";
+            if !ours || !about || event.code >= 300 {
                 continue;
             }
             assert_eq!(event.resource, "volumesnapshots", "{event:#?}");
@@ -301,8 +304,25 @@ impl Stage {
         self.requests().await.0
     }
 
+    /// Every write any of these users asked for until now.
+    pub async fn writes_of(&self, users: &[&str]) -> Vec<Event> {
+        let mut events = self.log().await;
+        events.retain(|event| users.contains(&&*event.user) && event.is_write());
+        events
+    }
+
     /// Every request of the program until now: writes, and how many others.
     pub async fn requests(&self) -> (Vec<Event>, usize) {
+        let mut events = self.log().await;
+        events.retain(|event| event.user == USER);
+        let all = events.len();
+        events.retain(Event::is_write);
+        let others = all - events.len();
+        (events, others)
+    }
+
+    /// Every request of anybody until now.
+    async fn log(&self) -> Vec<Event> {
         // The log trails behind the answers: what was asked before this is in it once this is.
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<Namespace> = Api::all(self.testbed.client());
@@ -311,12 +331,7 @@ impl Stage {
         audit
             .expect("the marker", |event| event.name == marker)
             .await;
-        let mut events = audit.events();
-        events.retain(|event| event.user == USER);
-        let all = events.len();
-        events.retain(Event::is_write);
-        let others = all - events.len();
-        (events, others)
+        audit.events()
     }
 
     /// Names of the sources that carry a hold, in order.
