@@ -1,6 +1,7 @@
 //! `deleteFailedSnapshots`: keeps each as evidence, asks for its deletion, sees it going.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use super::{Intent, Progress, Scene, Step, count, some};
 use crate::api::remediation::{LeftRecord, StepRecord};
@@ -75,8 +76,8 @@ fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -
     };
     let within = scene.config.steps.delete_failed_snapshots.within;
     let live = match scene.snapshots_since(acted_at, within) {
-        Ok(live) => live,
-        Err(progress) => return progress,
+        ControlFlow::Continue(live) => live,
+        ControlFlow::Break(progress) => return progress,
     };
     let again: Vec<_> = scene
         .planned

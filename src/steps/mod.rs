@@ -20,6 +20,8 @@ mod verify;
 pub use engine::next;
 pub use facts::{Facts, TailRefusal};
 
+use std::ops::ControlFlow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::remediation::{LeftRecord, RemediationStatus, StepRecord};
@@ -137,15 +139,15 @@ impl Scene<'_> {
         &self,
         since: Timestamp,
         within: crate::config::Duration,
-    ) -> Result<&[Snapshot], Progress> {
+    ) -> ControlFlow<Progress, &[Snapshot]> {
         let facts = self.facts.filter(|facts| facts.at >= since);
         match facts.map(|facts| &facts.snapshots) {
-            None => Err(Progress::Examine),
-            Some(Ok(snapshots)) => Ok(snapshots),
+            None => ControlFlow::Break(Progress::Examine),
+            Some(Ok(snapshots)) => ControlFlow::Continue(snapshots),
             Some(Err(_)) if self.now.duration_since(since) <= within.signed() => {
-                Err(Progress::Wait(self.now.checked_add(LIST_AGAIN).ok()))
+                ControlFlow::Break(Progress::Wait(self.now.checked_add(LIST_AGAIN).ok()))
             }
-            Some(Err(error)) => Err(Progress::Failed(format!(
+            Some(Err(error)) => ControlFlow::Break(Progress::Failed(format!(
                 "failed to see the effect: {error}"
             ))),
         }

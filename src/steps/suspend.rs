@@ -1,6 +1,7 @@
 //! `suspendSources`: takes the holds, then sees that no held source makes another snapshot.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use super::{Intent, Progress, Scene, Step, count, gone, some};
 use crate::api::remediation::{LeftRecord, Phase, StepRecord};
@@ -78,8 +79,8 @@ fn watch_quiet(scene: &Scene<'_>, held: &[&ObjectKey], left: Vec<LeftRecord>) ->
             return Progress::Wait(Some(settled));
         }
         return match scene.snapshots_since(settled, settings.within) {
-            Err(progress) => progress,
-            Ok(snapshots) => Progress::Note(StepRecord {
+            ControlFlow::Break(progress) => progress,
+            ControlFlow::Continue(snapshots) => Progress::Note(StepRecord {
                 known: Some(
                     made_by(scene, held, snapshots)
                         .map(|(_, uid)| uid)
@@ -98,8 +99,8 @@ fn watch_quiet(scene: &Scene<'_>, held: &[&ObjectKey], left: Vec<LeftRecord>) ->
         return Progress::Wait(Some(quiet));
     }
     match scene.snapshots_since(quiet, settings.within) {
-        Err(progress) => progress,
-        Ok(snapshots) => {
+        ControlFlow::Break(progress) => progress,
+        ControlFlow::Continue(snapshots) => {
             let new: Vec<_> = made_by(scene, held, snapshots)
                 .filter(|(_, uid)| !known.contains(uid))
                 .collect();
