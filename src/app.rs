@@ -1,5 +1,6 @@
 //! The daemon: wires what looks, what decides and what writes, and ends them in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use crate::kube_io::{self, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
 use crate::model::{Change, Sym};
-use crate::server::{self, Accepted, Intake, Notification, Refused, Server, Site};
+use crate::server::{self, Accepted, Intake, Notification, Refused, ServeError, Server, Site};
 use crate::watch::{self, Patterns, Store};
 
 /// What a daemon is started with.
@@ -27,8 +28,31 @@ pub struct AppOptions {
     pub identity: String,
 }
 
-/// Runs until `stop`, then ends in order: requests answered, steps parked, the lease released.
-pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result<()> {
+/// A daemon that listens, and has not begun.
+pub struct App {
+    server: Server,
+    options: AppOptions,
+}
+
+impl App {
+    /// Takes its address.
+    pub fn bind(options: AppOptions) -> Result<Self, ServeError> {
+        let server = Server::bind(options.config.server.listen)?;
+        Ok(Self { server, options })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Runs until `stop`, then ends in order: requests answered, steps parked, the lease released.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        run(self.server, self.options, stop).await
+    }
+}
+
+async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> anyhow::Result<()> {
     let AppOptions {
         cluster,
         config,
@@ -52,7 +76,6 @@ pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result
             &mut acting,
         )?)
     };
-    let server = Server::bind(config.server.listen)?;
     tracing::info!(address = %server.address(), mode = config.mode.as_str(), "listening");
     let site = Site {
         views: store.views(),

@@ -4,6 +4,7 @@ mod check_config;
 mod cluster;
 mod crd;
 mod decide;
+mod demo;
 mod log;
 mod person;
 mod release;
@@ -39,6 +40,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Serve(serve::Args),
     Status(status::Args),
     Runs(runs::Args),
@@ -57,6 +59,7 @@ enum Command {
 /// Does what was asked for.
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
+        Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Runs(args) => runs::run(args).await,

@@ -7,6 +7,7 @@
 pub mod apiserver;
 mod cluster;
 pub mod scenario;
+pub mod show;
 pub mod world;
 
 pub use cluster::Cluster;

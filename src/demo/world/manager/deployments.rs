@@ -48,15 +48,11 @@ async fn reconcile(
     owned.retain(|set| pods::controls(&*deployment, set));
     let is_new = |set: &ReplicaSet| set.labels().get(TEMPLATE_HASH) == Some(&hash);
     let (new, old): (Vec<_>, Vec<_>) = owned.into_iter().partition(is_new);
-    let new = match new.into_iter().next() {
-        Some(new) => new,
-        None => {
-            let set = replica_set(&deployment, &hash, old.len() + 1);
-            match manager.actor.create(&sets, &set).await? {
-                Some(new) => new,
-                None => sets.get(&set.name_any()).await?,
-            }
-        }
+    let Some(new) = new.into_iter().next() else {
+        // Its creation brings the Deployment here again.
+        let set = replica_set(&deployment, &hash, old.len() + 1);
+        manager.actor.create(&sets, &set).await?;
+        return Ok(Action::await_change());
     };
     let wanted = spec.replicas.unwrap_or(1);
     let recreates = spec

@@ -18,9 +18,9 @@ where
 }
 
 /// Whether `owner` is the controller of `owned`.
-pub(super) fn controls<K: Resource, O: Resource>(owner: &K, owned: &O) -> bool {
+pub(super) fn controls<K: Resource, O: Resource>(owner: &K, object: &O) -> bool {
     let uid = owner.meta().uid.as_deref();
-    owned
+    object
         .owner_references()
         .iter()
         .any(|reference| reference.controller == Some(true) && Some(&*reference.uid) == uid)
