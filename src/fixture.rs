@@ -7,7 +7,7 @@ use crate::config::Mode;
 use crate::findings::{ClaimReason, Finding, SnapshotReason, SourceReason, What};
 use crate::model::{Freshness, Kind, LockKey, ObjectKey, ObjectKind, Reading};
 use crate::plan::StepName;
-use crate::view::{HoldView, RunView, View};
+use crate::view::{Breaker, HoldView, RunView, View};
 
 const GI: u64 = 1 << 30;
 const RBD: &str = "rook-ceph.rbd.csi.ceph.com";
@@ -69,6 +69,7 @@ pub fn healthy() -> View {
         .into(),
         holds: Vec::new(),
         runs: Vec::new(),
+        breaker: Breaker::default(),
     }
 }
 
@@ -79,6 +80,10 @@ pub fn jammed() -> View {
         findings: findings(),
         holds: holds(),
         runs: vec![running(), failed()],
+        breaker: Breaker {
+            failures: 1,
+            open: false,
+        },
         ..healthy()
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::api::remediation::Phase;
 use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
+use crate::gates::{self, APPROVAL};
 use crate::holds;
 use crate::model::{Freshness, Kind, Model, ObjectKey, Sym};
 
@@ -32,6 +33,17 @@ pub struct View {
     pub holds: Vec<HoldView>,
     /// Remediations, newest first.
     pub runs: Vec<RunView>,
+    /// The circuit breaker, as far as Remediations are seen.
+    pub breaker: Breaker,
+}
+
+/// The circuit breaker.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Breaker {
+    /// Runs that failed in a row, up to now.
+    pub failures: u32,
+    /// Whether these are too many for another to begin.
+    pub open: bool,
 }
 
 /// One hold.
@@ -121,6 +133,25 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
             })
             .collect(),
         runs,
+        breaker: Breaker::of(model, config),
+    }
+}
+
+impl Breaker {
+    fn of(model: &Model, config: &Config) -> Self {
+        let failures = gates::failures_in_a_row(model);
+        Self {
+            failures,
+            open: failures >= config.gates.breaker_after,
+        }
+    }
+}
+
+impl RunView {
+    /// Whether it waits for a person and for nothing else.
+    pub fn waits_for_a_person(&self) -> bool {
+        let mut closed = self.gates.iter().filter(|(_, open)| !open);
+        closed.next().is_some_and(|(gate, _)| gate == APPROVAL) && closed.next().is_none()
     }
 }
 
@@ -130,6 +161,13 @@ impl View {
         self.findings
             .iter()
             .filter(|finding| finding.what.is_stuck())
+    }
+
+    /// The circuit breaker, unless what it counts is not seen.
+    pub fn breaker(&self) -> Option<Breaker> {
+        self.freshness
+            .trusted(Kind::Remediations)
+            .then_some(self.breaker)
     }
 
     /// Whether everything that is watched has been seen.

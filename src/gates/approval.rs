@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use super::{Gate, Situation, Verdict};
 use crate::api::remediation::Decision;
 
+/// Name of the gate that a person opens.
+pub const APPROVAL: &str = "approval";
+
 pub(super) struct Approval;
 
 impl Gate for Approval {
     fn name(&self) -> &'static str {
-        "approval"
+        APPROVAL
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -23,6 +23,7 @@ mod snapshotter;
 mod tests;
 mod window;
 
+pub use approval::APPROVAL;
 pub use breaker::{RESET_ANNOTATION, failures_in_a_row};
 pub use kill_switch::STOP_ANNOTATION;
 

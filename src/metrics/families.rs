@@ -22,6 +22,10 @@ families! {
         STUCK_BYTES: Gauge "stuck" [Bytes] { finding, reason, namespace, name, kind, driver, class }
             "Storage behind this stuck object: the requested size of a claim, the restore size of a snapshot or else the size of its claim.";
     }
+    "What has cleared" {
+        STUCK_DURATION: Histogram "stuck_duration" [Seconds] { finding }
+            "How long what has cleared had been stuck: counted once it is gone, or works again. What clears while this replica does not run is not counted.";
+    }
     "What is held" {
         HOLDS: Gauge "holds" { namespace }
             "Objects switched off by locksmith, ReplicationSources and PersistentVolumeClaims.";
@@ -47,6 +51,12 @@ families! {
             "ReplicationSources this Remediation still holds; of finished ones, those that hold any.";
         REMEDIATION_FINISHED: Gauge "remediation_last_finished_timestamp" [Seconds] { playbook, driver, phase }
             "When the last Remediation that ended so did.";
+        REMEDIATION_WAITS: Gauge "remediation_waits_for_approval" { namespace, name, playbook, driver }
+            "1 while this unfinished Remediation waits for a person and for nothing else.";
+        BREAKER_OPEN: Gauge "breaker_open" {}
+            "1 while the circuit breaker is open: so many runs have failed in a row, whatever their playbook and driver, that none begins until a person says locksmith reset. Absent while Remediations are not seen.";
+        BREAKER_FAILURES: Gauge "breaker_failures" {}
+            "Runs that failed in a row up to now, as the circuit breaker counts them. Absent while Remediations are not seen.";
         GATE_OPEN: Gauge "gate_open" { gate, playbook, namespace, name }
             "What each gate last said to this unfinished Remediation: 1 open, 0 closed.";
     }

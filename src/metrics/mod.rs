@@ -4,6 +4,7 @@
 //! scrape costs what is stuck, not what there is. [`families`] is the table all families are written from;
 //! `deploy/docs/metrics.md` is made from it too.
 
+mod cleared;
 pub mod families;
 pub mod family;
 mod format;
@@ -17,6 +18,7 @@ mod stuck;
 #[cfg(test)]
 mod tests;
 
+pub use cleared::Standing;
 pub use format::Format;
 pub use own::{AlertOutcome, Own, StepOutcome};
 
@@ -93,6 +95,7 @@ impl Collector for Snapshot {
         let view = self.views.borrow().clone();
         let mut encoder = Encoder::new(encoder);
         stuck::encode(&view, &mut encoder)?;
+        self.own.encode_cleared(&mut encoder)?;
         holds::encode(&view, (self.clock)(), &mut encoder)?;
         runs::encode(&view, &mut encoder)?;
         seen::encode(&view, &mut encoder)?;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::families as f;
 use super::family::{Encoder, Labels};
+use crate::findings::What;
 use crate::model::Kind;
 use crate::plan::StepName;
 
@@ -20,6 +21,11 @@ const STEP_SECONDS: [f64; 10] = [
 
 /// Upper bounds for taking a view, in seconds: well under one for 20,000 objects.
 const VIEW_SECONDS: [f64; 7] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
+
+/// Upper bounds for what was stuck, in seconds: a minute to a week.
+const STUCK_SECONDS: [f64; 10] = [
+    60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
+];
 
 /// What became of an alert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +61,7 @@ pub struct Own {
     watch_errors: Family<Labels<1>, Counter>,
     log_lines: Counter,
     view_duration: Histogram,
+    stuck_duration: Family<Labels<1>, Histogram>,
 }
 
 impl Default for Own {
@@ -70,7 +77,13 @@ impl Default for Own {
             watch_errors: Family::default(),
             log_lines: Counter::default(),
             view_duration: Histogram::new(VIEW_SECONDS),
+            stuck_duration: Family::new_with_constructor(|| Histogram::new(STUCK_SECONDS)),
         };
+        for finding in What::vocabulary().map(|(finding, _)| finding) {
+            if finding != What::HeldSource.kind() {
+                own.stuck_durations(finding);
+            }
+        }
         for step in StepName::ALL {
             for outcome in [StepOutcome::Succeeded, StepOutcome::Failed] {
                 own.step_counter(step, outcome);
@@ -133,6 +146,11 @@ impl Own {
         self.view_duration.observe(took.as_secs_f64());
     }
 
+    /// A finding of this kind has cleared after it stood for so long.
+    pub fn cleared(&self, finding: &'static str, stood: Duration) {
+        self.stuck_durations(finding).observe(stood.as_secs_f64());
+    }
+
     pub(super) fn encode(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let Self {
             leader,
@@ -144,6 +162,7 @@ impl Own {
             watch_errors,
             log_lines,
             view_duration,
+            stuck_duration: _,
         } = self;
         to.counted(&f::LEADER, leader)?;
         to.counted(&f::WEBHOOK_REQUESTS, webhook_requests)?;
@@ -156,6 +175,10 @@ impl Own {
         to.counted(&f::VIEW_DURATION, view_duration)
     }
 
+    pub(super) fn encode_cleared(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        to.counted(&f::STUCK_DURATION, &self.stuck_duration)
+    }
+
     fn webhook_counter(&self, code: String) -> Counter {
         self.webhook_requests
             .get_or_create_owned(&f::WEBHOOK_REQUESTS.series([code]))
@@ -164,6 +187,11 @@ impl Own {
     fn step_counter(&self, step: StepName, outcome: StepOutcome) -> Counter {
         self.steps
             .get_or_create_owned(&f::STEPS.series([step.as_str(), outcome.as_str()]))
+    }
+
+    fn stuck_durations(&self, finding: &'static str) -> Histogram {
+        self.stuck_duration
+            .get_or_create_owned(&f::STUCK_DURATION.series([finding]))
     }
 
     fn watch_counter(&self, kind: Kind) -> Counter {

@@ -16,6 +16,10 @@ Names, types, labels and texts below are those of the code: a test fails where t
 - A point in time is in seconds since 1970; `time() - x` is an age.
 - Series about an object are there while it is stuck, held or unfinished, and gone with it. Reasons are closed sets; what
   anybody wrote in a message is never a label.
+- Every replica watches the cluster and exports all of it: what is stuck, held, under way and seen is there once a
+  replica. Take the `max by` the labels you need before summing, never the plain `sum`. Only the counters and histograms,
+  the program's own, and `locksmith_leader` are each replica's: add the former up, except `locksmith_stuck_duration_seconds`,
+  which every replica observes by itself. Steps, writes and accepted alerts are counted by whichever leads at the time.
 - Nothing seen is not nothing stuck: while `locksmith_observation_complete` is 0, what is not reported may still be.
 ";
 

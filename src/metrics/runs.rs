@@ -24,6 +24,16 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::REMEDIATION_STARTED, times(view, |run| run.started))?;
     to.gauges(&f::REMEDIATION_HELD, held(view))?;
     to.gauges(&f::REMEDIATION_FINISHED, finished(view))?;
+    to.gauges(&f::REMEDIATION_WAITS, waits(view))?;
+    let breaker = view.breaker();
+    to.gauge(
+        &f::BREAKER_OPEN,
+        breaker.map(|breaker| u32::from(breaker.open)),
+    )?;
+    to.gauge(
+        &f::BREAKER_FAILURES,
+        breaker.map(|breaker| breaker.failures),
+    )?;
     to.gauges(&f::GATE_OPEN, gates(view))
 }
 
@@ -55,6 +65,13 @@ fn held(view: &View) -> impl Iterator<Item = ([&str; 2], u32)> {
         .iter()
         .filter(|run| run.held > 0 || !run.phase.finished())
         .map(|run| ([&*run.namespace, &*run.name], run.held))
+}
+
+fn waits(view: &View) -> impl Iterator<Item = ([&str; 4], u64)> {
+    unfinished(view).map(|run| {
+        let labels = [&*run.namespace, &*run.name, &run.playbook, &*run.driver];
+        (labels, u64::from(run.waits_for_a_person()))
+    })
 }
 
 fn phases(view: &View) -> impl Iterator<Item = ([&str; 3], u64)> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::family::PREFIX;
 use super::{AlertOutcome, Format, Metrics, Own, StepOutcome, families};
 use crate::fixture;
-use crate::model::Kind;
+use crate::model::{Kind, Reading};
 use crate::plan::StepName;
 use crate::view::View;
 
@@ -34,6 +34,7 @@ fn busy() -> Own {
     own.write("patch", "ReplicationSource", "ok");
     own.watch_failed(Kind::Pods);
     own.log_lines(7);
+    own.cleared("pending_claim", Duration::from_mins(12));
     own.view_taken(Duration::from_millis(3));
     own
 }
@@ -133,6 +134,37 @@ async fn what_is_not_seen_is_never_zero() {
     assert!(!findings.is_empty());
     assert!(findings.iter().all(|line| !line.ends_with(" 0")), "{body}");
     assert!(body.contains("\nlocksmith_observation_complete 0\n"));
+}
+
+#[tokio::test]
+async fn a_breaker_that_counts_runs_nobody_sees_is_not_closed_but_unknown() {
+    let mut view = fixture::jammed();
+    let line = "\nlocksmith_breaker_open ";
+    assert!(scrape(view.clone(), Own::default()).await.contains(line));
+    let unseen = Reading::Failing("remediations.locksmith.dev is forbidden".into());
+    view.freshness
+        .note(Kind::Remediations, unseen, fixture::now());
+    assert!(!scrape(view, Own::default()).await.contains(line));
+}
+
+#[tokio::test]
+async fn a_run_waits_for_a_person_when_it_waits_for_nothing_else() {
+    let waits = async |gates: &[(&str, bool)]| {
+        let mut view = fixture::jammed();
+        for run in &mut view.runs {
+            let gates = gates.iter().map(|(gate, open)| ((*gate).to_owned(), *open));
+            run.gates = gates.collect();
+        }
+        let body = scrape(view, Own::default()).await;
+        let mut lines = body.lines();
+        let line = lines.find(|line| line.starts_with("locksmith_remediation_waits_for_approval{"));
+        line.unwrap().ends_with(" 1")
+    };
+    assert!(waits(&[("mode", true), ("approval", false)]).await);
+    assert!(!waits(&[("mode", false), ("approval", false)]).await);
+    assert!(!waits(&[("mode", false), ("approval", true)]).await);
+    assert!(!waits(&[("mode", true), ("approval", true)]).await);
+    assert!(!waits(&[]).await);
 }
 
 #[tokio::test]

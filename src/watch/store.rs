@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::findings::Policy;
-use crate::metrics::Own;
+use crate::metrics::{Own, Standing};
 use crate::model::{Change, Model};
 use crate::view::{self, View};
 
@@ -81,6 +81,7 @@ async fn keep(
     publish: watch::Sender<Arc<View>>,
 ) {
     let mut batch = Vec::new();
+    let mut standing = Standing::default();
     loop {
         let arrived = tokio::time::timeout(TICK, changes.recv_many(&mut batch, usize::MAX)).await;
         if arrived == Ok(0) {
@@ -102,6 +103,9 @@ async fn keep(
             view::take(&model, &config, &policy, now)
         };
         own.view_taken(begun.elapsed());
+        for (finding, stood) in standing.cleared(&view) {
+            own.cleared(finding, stood);
+        }
         publish.send_replace(Arc::new(view));
     }
 }

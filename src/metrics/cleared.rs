@@ -1,0 +1,99 @@
+//! Two views in, what has cleared in between out, and how long it had stood. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::findings::{Finding, What};
+use crate::model::{LockKey, ObjectKey};
+use crate::view::View;
+
+/// Which finding it is, whatever its reason is by now.
+type Id = (&'static str, Option<ObjectKey>, Option<LockKey>);
+
+/// What stands, and since when.
+#[derive(Debug, Default)]
+pub struct Standing(BTreeMap<Id, Timestamp>);
+
+impl Standing {
+    /// What stood until now and is not in `view` any more: the kind of finding, and how long it stood. Nothing clears
+    /// because it was not seen: a view that is not complete changes nothing.
+    pub fn cleared(&mut self, view: &View) -> Vec<(&'static str, Duration)> {
+        if !view.complete() {
+            return Vec::new();
+        }
+        let mut standing = BTreeMap::new();
+        for finding in view.stuck() {
+            let id = id(finding);
+            let since = self.0.remove(&id).unwrap_or(finding.since);
+            standing.entry(id).or_insert(since);
+        }
+        let gone = std::mem::replace(&mut self.0, standing).into_iter();
+        gone.map(|((kind, ..), since)| {
+            let stood = view.at.duration_since(since);
+            (kind, stood.try_into().unwrap_or_default())
+        })
+        .collect()
+    }
+}
+
+fn id(finding: &Finding) -> Id {
+    let key = match &finding.what {
+        What::OperationLock(key) => Some(key.clone()),
+        _ => None,
+    };
+    (finding.what.kind(), finding.object.clone(), key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn what_goes_is_told_once_with_how_long_it_stood() {
+        let mut standing = Standing::default();
+        assert_eq!(standing.cleared(&fixture::jammed()), []);
+        let mut cleared = standing.cleared(&fixture::healthy());
+        cleared.sort_unstable();
+        let minutes = |minutes: u64| Duration::from_mins(minutes);
+        let expected = [
+            ("failed_snapshot", minutes(12)),
+            ("failed_snapshot", minutes(95)),
+            ("operation_lock", minutes(25)),
+            ("operation_lock", minutes(30)),
+            ("operation_lock", minutes(40)),
+            ("orphaned_source", minutes(3 * 24 * 60)),
+            ("pending_claim", minutes(42)),
+        ];
+        assert_eq!(cleared, expected);
+        assert_eq!(standing.cleared(&fixture::healthy()), []);
+    }
+
+    #[test]
+    fn another_reason_is_the_same_finding() {
+        let mut standing = Standing::default();
+        standing.cleared(&fixture::jammed());
+        let mut view = fixture::jammed();
+        for finding in &mut view.findings {
+            if let What::PendingClaim(reason) = &mut finding.what {
+                *reason = crate::findings::ClaimReason::Unknown;
+                finding.since = view.at;
+            }
+        }
+        assert_eq!(standing.cleared(&view), []);
+        let cleared = standing.cleared(&fixture::healthy());
+        assert!(cleared.contains(&("pending_claim", Duration::from_mins(42))));
+    }
+
+    #[test]
+    fn what_is_not_seen_has_not_cleared() {
+        let mut standing = Standing::default();
+        standing.cleared(&fixture::jammed());
+        let mut blind = fixture::half_seen();
+        blind.findings.clear();
+        assert_eq!(standing.cleared(&blind), []);
+        assert_eq!(standing.cleared(&fixture::healthy()).len(), 7);
+    }
+}

@@ -1,0 +1,209 @@
+//! The shipped rules, dashboards and runbooks: right by themselves, and of one mind with each other and the program.
+
+// A helper fails as a test does: by panicking.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod metrics;
+mod shipped;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use regex::Regex;
+use serde_json::Value;
+
+use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, rules, text};
+
+/// Where the pages of this repository are to be read.
+const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
+
+fn alerts() -> Vec<Value> {
+    let mut alerts = rules();
+    alerts.retain(|rule| rule["alert"].is_string());
+    alerts
+}
+
+fn alert_names() -> BTreeSet<String> {
+    let alerts = alerts();
+    let names = alerts.iter().map(|alert| field(alert, "alert").to_owned());
+    names.collect()
+}
+
+/// The files of a folder, in order.
+fn files(folder: &str) -> Vec<String> {
+    let mut files: Vec<_> = std::fs::read_dir(path(folder))
+        .unwrap()
+        .map(|file| format!("{folder}/{}", file.unwrap().file_name().display()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Runs one of Prometheus' tools in the repository; it must have no fault to find.
+fn judge(tool: &str, args: &[&str], files: &[String]) {
+    let judged = Command::new(tool)
+        .args(args)
+        .args(files)
+        .current_dir(path(""))
+        .output()
+        .unwrap_or_else(|error| panic!("{tool}: {error}; tests/run installs it"));
+    let said = [judged.stdout, judged.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(judged.status.success(), "{said}");
+}
+
+#[test]
+#[ignore = "needs promtool: ./tests/run"]
+fn promtool_has_no_fault_to_find_in_the_rules() {
+    let rules = RULES.map(str::to_owned);
+    judge("promtool", &["check", "rules", "--lint-fatal"], &rules);
+}
+
+#[test]
+#[ignore = "needs promtool: ./tests/run"]
+fn the_rules_do_what_their_tests_say() {
+    judge("promtool", &["test", "rules"], &files("alerts/tests"));
+}
+
+#[test]
+#[ignore = "needs amtool: ./tests/run"]
+fn amtool_has_no_fault_to_find_in_the_sample() {
+    let sample = ["alerts/alertmanager.yaml".to_owned()];
+    judge("amtool", &["check-config"], &sample);
+}
+
+#[test]
+fn every_alert_is_tested_firing_and_not_firing() {
+    let alert = Regex::new(r#"^ALERTS\{alertname="(\w+)",alertstate="firing"\}$"#).unwrap();
+    let mut tested: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+    for file in files("alerts/tests") {
+        for test in each(&read(&file), "tests") {
+            for check in each(test, "promql_expr_test") {
+                if let Some(asked) = alert.captures(field(check, "expr")) {
+                    let fires = each(check, "exp_samples").next().is_some();
+                    tested.entry(asked[1].to_owned()).or_default().insert(fires);
+                }
+            }
+        }
+    }
+    let both = BTreeSet::from([false, true]);
+    let expected = alert_names().into_iter().map(|name| (name, both.clone()));
+    assert_eq!(tested, expected.collect());
+}
+
+#[test]
+fn every_metric_that_is_asked_for_exists() {
+    let known = metrics::known();
+    let mut asked: Vec<(String, String)> = Vec::new();
+    for rule in rules() {
+        let name = rule["alert"].as_str().or(rule["record"].as_str());
+        asked.push((name.unwrap().to_owned(), field(&rule, "expr").to_owned()));
+    }
+    for file in DASHBOARDS {
+        asked.extend(
+            queries(file)
+                .into_iter()
+                .map(|query| (query.of, query.expr)),
+        );
+    }
+    for (of, expr) in asked {
+        let named = metrics::named(&expr);
+        assert!(!named.is_empty(), "{of} asks for nothing: {expr}");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{of}: there is no {unknown:?}");
+    }
+}
+
+#[test]
+fn every_alert_says_what_it_is_and_what_to_do() {
+    for alert in alerts() {
+        let name = field(&alert, "alert");
+        let severity = field(&alert["labels"], "severity");
+        assert!(
+            ["critical", "warning", "info"].contains(&severity),
+            "{name}"
+        );
+        field(&alert, "for");
+        let notes = &alert["annotations"];
+        assert!(!field(notes, "summary").ends_with('.'), "{name}");
+        let description = field(notes, "description");
+        assert!(
+            description.contains('`') && description.ends_with('.'),
+            "{name}: no command to type"
+        );
+        let runbook = format!("deploy/docs/runbooks/{name}.md");
+        assert_eq!(field(notes, "runbook_url"), format!("{PAGES}{runbook}"));
+        let page = text(&runbook);
+        for part in [
+            &format!("# {name}\n"),
+            "\n## What locksmith does\n",
+            "\n## By hand\n",
+            "\n## How to check\n",
+        ] {
+            assert!(page.contains(part), "{runbook}: no {part:?}");
+        }
+    }
+}
+
+#[test]
+fn every_runbook_is_that_of_an_alert_and_leads_only_to_others() {
+    let alerts = alert_names();
+    let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
+    for page in files("deploy/docs/runbooks") {
+        let name = page.rsplit('/').next().unwrap().trim_end_matches(".md");
+        assert!(alerts.contains(name), "{page}: no such alert");
+        for linked in link.captures_iter(&text(&page)) {
+            let to = linked[1].trim_end_matches(".md");
+            assert!(alerts.contains(to), "{page} leads to {to}");
+        }
+    }
+}
+
+#[test]
+fn whoever_names_an_alert_names_one_there_is() {
+    let alerts = alert_names();
+    let alert = Regex::new(r"Locksmith(?:\([\w|]+\)|\w+)").unwrap();
+    for file in ["deploy/locksmith.yaml", "alerts/alertmanager.yaml"] {
+        let text = text(file);
+        let mut found = 0;
+        for words in alert.find_iter(&text) {
+            let ends = words.as_str().trim_start_matches("Locksmith");
+            for end in ends.trim_matches(['(', ')']).split('|') {
+                let name = format!("Locksmith{end}");
+                assert!(alerts.contains(&name), "{file}: there is no {name}");
+                found += 1;
+            }
+        }
+        assert!(found > 3, "{file} names {found} alerts");
+    }
+}
+
+#[test]
+fn every_panel_can_be_understood_and_moved_to_another_grafana() {
+    for file in DASHBOARDS {
+        let board = read(file);
+        let mut ids = BTreeSet::new();
+        for panel in each(&board, "panels") {
+            let title = field(panel, "title");
+            assert!(ids.insert(panel["id"].as_u64()), "{file}: {title}: id");
+            assert!(
+                field(panel, "description").ends_with('.'),
+                "{file}: {title}"
+            );
+            assert_eq!(
+                panel["datasource"]["uid"], "${datasource}",
+                "{file}: {title}"
+            );
+            for link in each(panel, "links") {
+                let page = field(link, "url").strip_prefix(PAGES);
+                let page = page.unwrap_or_else(|| panic!("{title} leads elsewhere"));
+                assert!(path(page).is_file(), "{file}: {title}: no {page}");
+            }
+            for target in each(panel, "targets") {
+                let expr = field(target, "expr");
+                assert!(expr.contains("cluster=~\"$cluster\""), "{file}: {title}");
+            }
+        }
+        assert!(!ids.is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! A PromQL expression in, the metrics it names out; and all that there are.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+
+use crate::shipped::{rules, text};
+
+/// What Prometheus itself makes.
+const ITS_OWN: [&str; 1] = ["ALERTS"];
+
+const OPERATORS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
+
+/// Every metric `expr` names.
+pub fn named(expr: &str) -> BTreeSet<String> {
+    let mut bare = expr.to_owned();
+    let labels = r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)";
+    for hides in [r#""[^"]*""#, r"\{[^}]*\}", r"\[[^\]]*\]", labels] {
+        bare = Regex::new(hides)
+            .unwrap()
+            .replace_all(&bare, " ")
+            .into_owned();
+    }
+    let word = Regex::new(r"\b[a-zA-Z_][a-zA-Z0-9_:]*").unwrap();
+    word.find_iter(&bare)
+        .filter(|word| !bare[word.end()..].trim_start().starts_with('('))
+        .map(|word| word.as_str().to_owned())
+        .filter(|word| !OPERATORS.contains(&word.as_str()))
+        .collect()
+}
+
+/// Every metric there is: those of the reference, those that are recorded, and Prometheus' own.
+pub fn known() -> BTreeSet<String> {
+    let reference = text("deploy/docs/metrics.md");
+    let mut known: BTreeSet<String> = ITS_OWN.map(str::to_owned).into();
+    for family in reference.split("\n### `").skip(1) {
+        let (name, rest) = family.split_once('`').unwrap();
+        if rest.trim_start().starts_with("histogram") {
+            known.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+        } else {
+            known.insert(name.to_owned());
+        }
+    }
+    let recorded = rules();
+    let recorded = recorded.iter().filter_map(|rule| rule["record"].as_str());
+    known.extend(recorded.map(str::to_owned));
+    known
+}
+
+#[test]
+fn metrics_are_told_from_all_other_words() {
+    let expr = r#"sum by (cluster, le) (rate(a_total{code!~"x{y}", b="c d"}[5m] offset 1h)) * on (d) group_left () e:f:g > bool 1e3 unless ALERTS"#;
+    let expected = ["ALERTS", "a_total", "e:f:g"].map(str::to_owned);
+    assert_eq!(named(expr), expected.into());
+}

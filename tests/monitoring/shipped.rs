@@ -1,0 +1,89 @@
+//! The rules and dashboards that are shipped, read.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Rule files.
+pub const RULES: [&str; 2] = ["alerts/locksmith.rules.yaml", "alerts/recording.rules.yaml"];
+
+/// Dashboards.
+pub const DASHBOARDS: [&str; 2] = [
+    "dashboards/locksmith.json",
+    "dashboards/locksmith-capacity.json",
+];
+
+/// A question to Prometheus, and who asks it.
+pub struct Query {
+    /// Dashboard and panel, annotation or variable; or the rule.
+    pub of: String,
+    /// PromQL, with Grafana's variables in it.
+    pub expr: String,
+}
+
+/// Where a file of the repository is.
+pub fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+pub fn text(file: &str) -> String {
+    std::fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// A file of YAML, of which JSON is a part.
+pub fn read(file: &str) -> Value {
+    serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// A field that has to be there and a text.
+pub fn field<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name} in {value:#}"))
+}
+
+/// The elements of a field; none where it is not there.
+pub fn each<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    value[name].as_array().into_iter().flatten()
+}
+
+/// Every rule of both files.
+pub fn rules() -> Vec<Value> {
+    let mut rules = Vec::new();
+    for file in RULES {
+        for group in each(&read(file), "groups") {
+            rules.extend(each(group, "rules").cloned());
+        }
+    }
+    rules
+}
+
+/// Everything a dashboard asks: panels, annotations and variables.
+pub fn queries(file: &str) -> Vec<Query> {
+    let board = read(file);
+    let mut queries = Vec::new();
+    let mut ask = |of: &Value, name: &str, expr: &str| {
+        queries.push(Query {
+            of: format!("{}: {}", field(&board, "title"), field(of, name)),
+            expr: expr.to_owned(),
+        });
+    };
+    for panel in each(&board, "panels") {
+        for target in each(panel, "targets") {
+            ask(panel, "title", field(target, "expr"));
+        }
+    }
+    for annotation in each(&board["annotations"], "list") {
+        ask(annotation, "name", field(annotation, "expr"));
+    }
+    for variable in each(&board["templating"], "list") {
+        if variable["type"] == "query" {
+            // label_values(series, label) is Grafana's own.
+            let asked = field(variable, "query");
+            let series = asked.trim_start_matches("label_values(");
+            let series = series.split_once(',').map_or(asked, |(series, _)| series);
+            ask(variable, "name", series);
+        }
+    }
+    queries
+}
