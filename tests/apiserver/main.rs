@@ -9,6 +9,8 @@
 mod compare;
 #[path = "../testbed/mod.rs"]
 mod testbed;
+#[path = "../testbed/tools.rs"]
+mod tools;
 
 mod approval;
 mod daemon;
@@ -26,6 +28,7 @@ mod observe;
 mod proxy;
 mod races;
 mod replicas;
+mod rights;
 mod snapshots;
 mod stage;
 mod start;

@@ -191,7 +191,8 @@ spec:
             .filter(|line| !line.trim_start().starts_with('#'))
         {
             if !line.is_empty() {
-                wanted += &format!("  {line}");
+                wanted += "  ";
+                wanted += line;
             }
             wanted.push('\n');
         }
