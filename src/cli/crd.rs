@@ -1,4 +1,4 @@
-//! `locksmith crd`: prints the CustomResourceDefinition of the Remediation, as `deploy/base/crd.yaml` has it.
+//! `locksmith crd`: prints the CustomResourceDefinition of the Remediation, as `deploy/crd.yaml` has it.
 
 use std::process::ExitCode;
 
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn the_deployed_definition_is_that_of_the_code() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/crd.yaml");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/crd.yaml");
         let yaml = yaml().unwrap();
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, &yaml).unwrap();

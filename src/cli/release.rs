@@ -3,10 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use kube::{Client, ResourceExt};
-use serde_json::json;
 
-use super::{ClusterArgs, FAILED, person};
+use super::{ClusterArgs, FAILED};
 use crate::kube_io::{self, CALL_TIMEOUT, Tried};
 
 /// Release what locksmith holds
@@ -20,9 +18,6 @@ pub struct Args {
     /// Everything in all namespaces
     #[arg(long, conflicts_with_all = ["namespace", "names"])]
     all: bool,
-    /// End the runs that are not over first, so that none of them holds anything again
-    #[arg(long, requires = "all")]
-    abort_runs: bool,
     /// Only in this namespace
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
@@ -30,27 +25,11 @@ pub struct Args {
     names: Vec<String>,
 }
 
-/// Ends every run that is not over.
-async fn abort_runs(client: &Client) -> anyhow::Result<()> {
-    for run in person::runs(client, None).await? {
-        let status = run.status.as_ref();
-        if status.is_some_and(|status| status.phase.finished()) || run.spec.abort {
-            continue;
-        }
-        person::change(client, &run, json!({ "spec": { "abort": true } })).await?;
-        anstream::println!("{} ends", run.name_any());
-    }
-    Ok(())
-}
-
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.all && args.namespace.is_none() {
         bail!("release what? Say --all, or -n NAMESPACE with or without names");
     }
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    if args.abort_runs {
-        abort_runs(&client).await?;
-    }
     let mut held = kube_io::held(&client, args.namespace.as_deref()).await?;
     held.retain(|(object, _)| {
         args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)

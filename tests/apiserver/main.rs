@@ -9,8 +9,6 @@
 mod compare;
 #[path = "../testbed/mod.rs"]
 mod testbed;
-#[path = "../testbed/tools.rs"]
-mod tools;
 
 mod approval;
 mod daemon;
@@ -28,7 +26,6 @@ mod observe;
 mod proxy;
 mod races;
 mod replicas;
-mod rights;
 mod snapshots;
 mod stage;
 mod start;

@@ -322,7 +322,7 @@ impl Stage {
     }
 
     /// Every request of anybody until now.
-    pub async fn log(&self) -> Vec<Event> {
+    async fn log(&self) -> Vec<Event> {
         // The log trails behind the answers: what was asked before this is in it once this is.
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<Namespace> = Api::all(self.testbed.client());

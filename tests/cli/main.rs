@@ -49,10 +49,7 @@ fn each_fault_of_a_configuration_is_told_with_its_path() {
 fn the_definition_is_printed_as_it_is_deployed() {
     let said = locksmith(&["crd"]);
     assert_eq!(said.status.code(), Some(0));
-    assert_eq!(
-        text(&said.stdout),
-        include_str!("../../deploy/base/crd.yaml")
-    );
+    assert_eq!(text(&said.stdout), include_str!("../../deploy/crd.yaml"));
 }
 
 #[test]
