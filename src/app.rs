@@ -14,7 +14,9 @@ use crate::kube_io::{self, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
 use crate::model::Sym;
-use crate::server::{self, Accepted, Intake, Notification, Refused, Server, Site};
+use crate::server::{
+    self, Accepted, Certificate, Guard, Intake, Notification, Refused, Server, Site,
+};
 use crate::watch::{self, Patterns, Store};
 
 /// What a daemon is started with.
@@ -37,6 +39,8 @@ pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result
     let config = Arc::new(config);
     let own = Own::default();
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
+    let guard = Guard::new(&config.server.auth, &reading).await?;
+    let certificate = Certificate::load(&config.server.tls).await?;
     let (store, watches) = watch::start(&reading, &config, &own)?;
     let mut acting = JoinSet::new();
     let desk = if config.mode == Mode::Observe {
@@ -59,9 +63,12 @@ pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result
         metrics: Metrics::new(store.views(), own.clone()),
         own,
         intake: Door(desk),
+        guard,
         shutdown: stop.clone(),
     };
-    let ended = server.serve(server::router(site), stop.clone()).await;
+    let ended = server
+        .serve(server::router(site), certificate, stop.clone())
+        .await;
     // A server that ended by itself takes the rest with it.
     stop.cancel();
     while acting.join_next().await.is_some() {}

@@ -36,10 +36,17 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let unauthorized = self.status == StatusCode::UNAUTHORIZED;
         let mut response = (self.status, Json(json!({ "error": self.error }))).into_response();
         if let Some(after) = self.retry_after {
             let after = HeaderValue::from(after.as_secs());
             response.headers_mut().insert(header::RETRY_AFTER, after);
+        }
+        if unauthorized {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }
