@@ -87,23 +87,21 @@ impl Guard {
         verb: &'static str,
         path: &'static str,
     ) -> Result<(), Problem> {
-        if matches!(self.check, Check::Nothing) {
-            return Ok(());
-        }
-        let Some(token) = bearer(headers) else {
-            return Err(unauthorized("a bearer token is needed"));
-        };
+        let token = || bearer(headers).ok_or_else(|| unauthorized("a bearer token is needed"));
         match &self.check {
             Check::Nothing => Ok(()),
-            Check::Tokens(file) => match tokens(file).await {
-                Ok(tokens) if tokens.contain(token) => Ok(()),
-                Ok(_) => Err(unauthorized("the bearer token is not one of those let in")),
-                Err(error) => {
-                    tracing::error!(%error, "nobody can be let in");
-                    Err(Problem::passing("the tokens cannot be read", LATER))
+            Check::Tokens(file) => {
+                let token = token()?;
+                match tokens(file).await {
+                    Ok(tokens) if tokens.contain(token) => Ok(()),
+                    Ok(_) => Err(unauthorized("the bearer token is not one of those let in")),
+                    Err(error) => {
+                        tracing::error!(%error, "nobody can be let in");
+                        Err(Problem::passing("the tokens cannot be read", LATER))
+                    }
                 }
-            },
-            Check::Reviews(reviews) => reviews.admit(token, verb, path).await,
+            }
+            Check::Reviews(reviews) => reviews.admit(token()?, verb, path).await,
         }
     }
 }

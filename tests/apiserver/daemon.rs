@@ -181,10 +181,19 @@ impl Daemon {
 
     /// Sends a body to /webhook.
     pub async fn post(&self, body: &Value) -> (u16, Value) {
+        self.post_as(None, body).await
+    }
+
+    /// Sends a body to /webhook, showing this bearer token.
+    pub async fn post_as(&self, token: Option<&str>, body: &Value) -> (u16, Value) {
+        let authorization = token.map(|token| format!("Bearer {token}"));
         let (url, body) = (format!("http://{}/webhook", self.address), body.to_string());
         tokio::task::spawn_blocking(move || {
             let agent = agent();
-            let request = agent.post(&url).header("content-type", "application/json");
+            let mut request = agent.post(&url).header("content-type", "application/json");
+            if let Some(authorization) = authorization {
+                request = request.header("authorization", authorization);
+            }
             let mut answer = request.send(body).unwrap();
             let text = answer.body_mut().read_to_string().unwrap();
             (

@@ -7,19 +7,28 @@
 
 #[path = "../upstream_crds/compare.rs"]
 mod compare;
+// The tests of deploy/ use the rest of it.
+#[allow(dead_code)]
+#[path = "../deploy/render.rs"]
+mod render;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod access;
 mod approval;
 mod daemon;
 mod exposition;
 mod faults;
+mod foreign;
+mod helm;
 mod identities;
 mod jam;
 mod kubelet;
 mod layouts;
+mod manifests;
 mod observe;
 mod races;
+mod rights;
 mod snapshots;
 mod stage;
 mod start;

@@ -8,6 +8,9 @@
 mod generated;
 mod modes;
 mod monitoring;
+mod pages;
+// The tests on an API server use the rest of it.
+#[allow(dead_code)]
 mod render;
 
 use std::path::PathBuf;

@@ -21,7 +21,7 @@ fn by_key(objects: Vec<Value>) -> Objects {
 
 /// Kustomize's objects, with the name of the configuration as it was before its hash was added.
 fn unhashed(yaml: &str) -> Objects {
-    let name = regex::Regex::new(r"\blocksmith-[a-z0-9]{10}\b").unwrap();
+    let name = regex::Regex::new(r"^locksmith-config-[a-z0-9]{10}$").unwrap();
     let hashed: Vec<_> = objects(yaml)
         .iter()
         .filter(|object| object["kind"] == "ConfigMap")
@@ -31,7 +31,7 @@ fn unhashed(yaml: &str) -> Objects {
     let [hashed] = &hashed[..] else {
         panic!("not one configuration: {hashed:?}")
     };
-    by_key(objects(&yaml.replace(hashed, "locksmith")))
+    by_key(objects(&yaml.replace(hashed, "locksmith-config")))
 }
 
 /// Helm's objects, without what only it has or needs.
@@ -77,7 +77,8 @@ fn helm_and_kustomize_install_the_same(#[case] mode: &str, #[case] count: usize)
     let charted = plain(&helm(&[&format!("mode={mode}")]));
     assert_eq!(kustomized, charted);
     assert_eq!(charted.len(), count, "{:#?}", charted.keys());
-    let config = &charted[&format!("ConfigMap/{NAMESPACE}/locksmith")]["data"]["locksmith.yaml"];
+    let config =
+        &charted[&format!("ConfigMap/{NAMESPACE}/locksmith-config")]["data"]["locksmith.yaml"];
     let config = locksmith::config::parse(config.as_str().unwrap()).unwrap();
     assert_eq!(config.mode.as_str(), mode);
 }
@@ -100,7 +101,8 @@ fn every_value_ends_in_a_configuration_that_is_good() {
         "config.alertmanager.url=http://alertmanager:9093",
     ];
     let objects = by_key(objects(&helm(&values)));
-    let config = &objects[&format!("ConfigMap/{NAMESPACE}/locksmith")]["data"]["locksmith.yaml"];
+    let config =
+        &objects[&format!("ConfigMap/{NAMESPACE}/locksmith-config")]["data"]["locksmith.yaml"];
     let config = locksmith::config::parse(config.as_str().unwrap()).unwrap();
     let deployment = &objects[&format!("Deployment/{NAMESPACE}/locksmith")];
     let pod = &deployment["spec"]["template"]["spec"];

@@ -118,11 +118,13 @@ fn helm_and_kustomize_monitor_the_same() {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn the_labels_of_the_object_win_and_those_that_prometheus_selects_by_are_added() {
+fn prometheus_finds_and_reaches_it() {
     let values = [
         "monitoring.enabled=true",
         "monitoring.labels.release=stack",
         "tlsSecret=certificate",
+        "auth.tokenSecret=tokens",
+        "auth.metrics=true",
     ];
     let objects = objects(&helm(&values));
     let of = |kind: &str| objects.iter().find(|it| it["kind"] == kind).unwrap();
@@ -133,6 +135,14 @@ fn the_labels_of_the_object_win_and_those_that_prometheus_selects_by_are_added()
     let endpoint = &monitor["spec"]["endpoints"][0];
     assert_eq!(endpoint["honorLabels"], true);
     assert_eq!(endpoint["scheme"], "https");
+    let ca = json!({"secret": {"name": "certificate", "key": "ca.crt"}});
+    let server = format!("locksmith.{NAMESPACE}.svc");
+    assert_eq!(
+        endpoint["tlsConfig"],
+        json!({"ca": ca, "serverName": server})
+    );
+    let token = json!({"credentials": {"name": "tokens", "key": "token"}});
+    assert_eq!(endpoint["authorization"], token);
     let service = of("Service");
     assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
     let selected = &monitor["spec"]["selector"]["matchLabels"];

@@ -1,9 +1,9 @@
 //! A mode in, the objects that Helm and kustomize make for it out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where everything is installed in these tests.
 pub const NAMESPACE: &str = "volsync-locksmith";
@@ -39,6 +39,43 @@ pub fn kustomize(directory: &str) -> String {
 pub fn objects(yaml: &str) -> Vec<Value> {
     let objects: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
     objects.into_iter().filter(|it| !it.is_null()).collect()
+}
+
+/// Whether it says who may do what.
+pub fn gives_rights(object: &Value) -> bool {
+    let kinds = [
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+    ];
+    kinds.iter().any(|kind| object["kind"] == *kind)
+}
+
+/// `kubectl apply`, with these flags beside; what it says of each object, and fails on any warning.
+pub fn apply_with(kubeconfig: &Path, objects: &[Value], flags: &[&str]) -> String {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&mut file, &list).unwrap();
+    let mut kubectl = Command::new(tool("kubectl"));
+    kubectl.args([
+        "apply",
+        "--server-side",
+        "--validate=strict",
+        "--kubeconfig",
+    ]);
+    kubectl
+        .arg(kubeconfig)
+        .args(flags)
+        .arg("--warnings-as-errors");
+    kubectl.arg("--filename").arg(file.path());
+    output(kubectl)
+}
+
+/// `kubectl apply`.
+pub fn apply(kubeconfig: &Path, objects: &[Value]) {
+    apply_with(kubeconfig, objects, &[]);
 }
 
 fn output(mut command: Command) -> String {
