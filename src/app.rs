@@ -15,7 +15,9 @@ use crate::kube_io::{self, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
 use crate::model::{Change, Sym};
-use crate::server::{self, Accepted, Intake, Notification, Refused, ServeError, Server, Site};
+use crate::server::{
+    self, Accepted, Certificate, Guard, Intake, Notification, Refused, ServeError, Server, Site,
+};
 use crate::watch::{self, Patterns, Store};
 
 /// What a daemon is started with.
@@ -61,6 +63,8 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let config = Arc::new(config);
     let own = Own::default();
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
+    let guard = Guard::new(&config.server.auth, &reading).await?;
+    let certificate = Certificate::load(&config.server.tls).await?;
     let (store, watches) = watch::start(&reading, &config, &own)?;
     let mut acting = JoinSet::new();
     let desk = if config.mode == Mode::Observe {
@@ -82,9 +86,12 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         metrics: Metrics::new(store.views(), own.clone()),
         own,
         intake: Door(desk),
+        guard,
         shutdown: stop.clone(),
     };
-    let ended = server.serve(server::router(site), stop.clone()).await;
+    let ended = server
+        .serve(server::router(site), certificate, stop.clone())
+        .await;
     // A server that ended by itself takes the rest with it.
     stop.cancel();
     while acting.join_next().await.is_some() {}

@@ -7,25 +7,34 @@
 
 #[path = "../upstream_crds/compare.rs"]
 mod compare;
+// The tests of deploy/ use the rest of it.
+#[allow(dead_code)]
+#[path = "../deploy/render.rs"]
+mod render;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod access;
 mod approval;
 mod daemon;
 mod exposition;
 mod faults;
 mod faulty;
 mod flood;
+mod foreign;
+mod helm;
 mod identities;
 mod jam;
 mod kill;
 mod kubelet;
 mod layouts;
 mod lives;
+mod manifests;
 mod observe;
 mod proxy;
 mod races;
 mod replicas;
+mod rights;
 mod snapshots;
 mod stage;
 mod start;
