@@ -1,16 +1,15 @@
 //! `locksmith demo`: the main job, in a minute, without a cluster.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anstyle::{AnsiColor, Style};
 use tokio::sync::mpsc;
 
 use super::log::{self, LogFormat};
-use super::words::plain;
-use crate::demo::show::{Line, Options, Plot, Show, Tone};
+use super::progress::print;
+use crate::demo::show::{Options, Plot, Show};
+use crate::narrative::Line;
 
 /// Play the main job on an embedded cluster: no cluster and no network needed
 ///
@@ -81,23 +80,4 @@ async fn play(options: Options, exit: bool, lines: mpsc::Sender<Line>) -> anyhow
         lines.send(line).await?;
     }
     Err(show.stay(&lines).await.into())
-}
-
-/// `  3.2s  label            text`, or the same without time and label where the line before goes on.
-fn print(at: Duration, line: &Line) {
-    let style = match line.tone {
-        Tone::Plain => Style::new(),
-        Tone::Bad => AnsiColor::Red.on_default(),
-        Tone::Good => AnsiColor::Green.on_default(),
-        Tone::Ask => AnsiColor::Yellow.on_default(),
-    };
-    let time = if line.label.is_empty() {
-        String::new()
-    } else {
-        format!("{:.1}s", at.as_secs_f64())
-    };
-    let (label, text) = (plain(&line.label), plain(&line.text));
-    anstream::println!("{time:>6}  {label:<22}{style}{text}{style:#}");
-    // A pipe is read as the story goes.
-    let _ = std::io::stdout().flush();
 }

@@ -16,6 +16,7 @@ mod testbed;
 
 mod access;
 mod approval;
+mod by_hand;
 mod daemon;
 mod exposition;
 mod faults;

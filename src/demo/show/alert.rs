@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::plot::Plot;
-use super::story::{self, Line};
+use super::story;
+use crate::narrative::Line;
 
 /// Prometheus' scrapes and evaluations, in little.
 const EVERY: Duration = Duration::from_millis(500);

@@ -30,9 +30,9 @@ use super::scenario::{self, playbook_jam};
 use super::world::{Timings, WorldConfig};
 use crate::api::remediation::Remediation;
 use crate::app::{App, AppOptions};
+use crate::narrative::{self, Line};
 
 pub use plot::Plot;
-pub use story::{Line, Tone};
 
 /// Where Remediations and the Lease live.
 pub const NAMESPACE: &str = "locksmith";
@@ -217,7 +217,7 @@ async fn tell(
         let Ok(run) = change else { continue };
         let known = runs.iter().position(|known| known.uid() == run.uid());
         let before = known.and_then(|at| runs[at].status.as_ref());
-        for line in story::run(&run, before) {
+        for line in narrative::of_run(&run, before) {
             drop(lines.send(line).await);
         }
         match known {

@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::plot::Plot;
-use super::story::{self, Line};
+use super::story;
 use crate::api::remediation::{Decision, Remediation};
+use crate::narrative::Line;
 
 /// How long a real person has.
 const THINKS: Duration = Duration::from_secs(6);
