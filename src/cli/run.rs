@@ -10,6 +10,7 @@ use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::decide::confirmed;
 use super::log::{self, LogFormat};
@@ -61,8 +62,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.yes && !confirmed("run this? The daemon plans anew, and asks its gates")? {
         bail!("nothing was asked for");
     }
+    // Listened for before there is anything to end, so that none is missed.
+    let interrupts = signal(SignalKind::interrupt())?;
     let run = args.ask(&client, planned).await?;
-    follow(&client, run).await
+    follow(&client, run, interrupts).await
 }
 
 impl Args {
@@ -104,7 +107,11 @@ impl Args {
 }
 
 /// Tells what happens until the run is over; Ctrl-C ends it, and is followed to its end too.
-async fn follow(client: &Client, run: Remediation) -> anyhow::Result<ExitCode> {
+async fn follow(
+    client: &Client,
+    run: Remediation,
+    mut interrupts: Signal,
+) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     print(begun.elapsed(), &Line::plain("run", run.name_any()));
     let changes = changes(client, &run);
@@ -115,8 +122,7 @@ async fn follow(client: &Client, run: Remediation) -> anyhow::Result<ExitCode> {
         let idle = !warned && known.is_none();
         let change = tokio::select! {
             change = changes.try_next() => change,
-            interrupted = tokio::signal::ctrl_c(), if !aborted => {
-                interrupted?;
+            Some(()) = interrupts.recv(), if !aborted => {
                 aborted = true;
                 abort(client, &run, begun).await?;
                 continue;

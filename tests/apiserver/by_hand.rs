@@ -39,8 +39,14 @@ async fn a_plan_is_shown_and_nothing_is_written() {
     }
     assert!(!text.contains("leadership"), "{text}");
 
-    // By default nothing may be done, and that is the only reason.
-    let refused = locksmith(kubeconfig, &["plan", "-o", "json"]).await;
+    // Where nothing may be done, the plan is the same, and the mode is what is in its way.
+    let observe = Settings {
+        mode: "observe",
+        ..Settings::default()
+    };
+    let observe = self::config(&observe);
+    let observe = observe.path().to_str().unwrap();
+    let refused = locksmith(kubeconfig, &["plan", "-o", "json", "--config", observe]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     let all: Value = serde_json::from_slice(&refused.stdout).unwrap();
     let gates = all[0]["gates"].as_array().unwrap();
@@ -117,9 +123,7 @@ async fn a_run_that_is_interrupted_releases_what_it_holds() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let audit = stage.testbed.audit();
-    let holds = |event: &Event| event.verb == "patch" && event.resource == "replicationsources";
-    audit.expect("a hold", holds).await;
+    stage.first_hold().await;
     kill_process(Pid::from_child(&running), Signal::INT).unwrap();
     let ended = tokio::task::spawn_blocking(|| running.wait_with_output().unwrap());
     let ended = ended.await.unwrap();

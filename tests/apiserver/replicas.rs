@@ -201,9 +201,7 @@ async fn a_leader_that_is_told_to_end_hands_over_in_the_middle_of_a_step() {
     let first = stage.daemon(&settings()).await;
     let second = second(&stage).await;
     stage.fire(&first).await;
-    let audit = stage.testbed.audit();
-    let holds = |event: &Event| event.verb == "patch" && event.resource == "replicationsources";
-    audit.expect("the first hold", holds).await;
+    stage.first_hold().await;
     let ended = tokio::time::timeout(GRACE, first.terminate()).await;
     let ended = ended.expect("it ends within the grace period");
     assert!(ended.success(), "{ended:?}");

@@ -328,6 +328,16 @@ impl Stage {
         self.requests().await.0
     }
 
+    /// Waits until the program has held a ReplicationSource.
+    pub async fn first_hold(&self) {
+        let hold = |event: &Event| {
+            event.user == self.user
+                && event.verb == "patch"
+                && event.resource == "replicationsources"
+        };
+        self.testbed.audit().expect("a hold", hold).await;
+    }
+
     /// Every write any of these users asked for until now.
     pub async fn writes_of(&self, users: &[&str]) -> Vec<Event> {
         let mut events = self.log().await;
