@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::remediation::Phase;
+use crate::api::remediation::{GateRecord, Phase, StepPhase};
 use crate::config::Mode;
 use crate::findings::{ClaimReason, Finding, SnapshotReason, SourceReason, What};
 use crate::model::{Freshness, Kind, LockKey, ObjectKey, ObjectKind, Reading};
 use crate::plan::StepName;
-use crate::view::{Breaker, HoldView, RunView, View};
+use crate::view::{Breaker, HoldView, RunView, StepView, View};
 
 const GI: u64 = 1 << 30;
 const RBD: &str = "rook-ceph.rbd.csi.ceph.com";
@@ -182,6 +182,32 @@ fn holds() -> Vec<HoldView> {
     ]
 }
 
+/// What a gate said.
+pub fn gate(gate: &str, open: bool) -> GateRecord {
+    let unless_open = |text: &str| if open { String::new() } else { text.to_owned() };
+    GateRecord {
+        gate: gate.to_owned(),
+        open,
+        reason: unless_open("41 of 50 objects > 30%"),
+        opens: unless_open("when fewer objects are affected"),
+    }
+}
+
+fn step(step: StepName, phase: StepPhase, minutes: i64) -> StepView {
+    let over = phase != StepPhase::Started;
+    StepView {
+        step,
+        phase,
+        started: ago(minutes),
+        finished: over.then(|| ago(minutes - 2)),
+        message: if over {
+            "12 sources held".into()
+        } else {
+            String::new()
+        },
+    }
+}
+
 fn running() -> RunView {
     RunView {
         namespace: "locksmith".into(),
@@ -194,7 +220,11 @@ fn running() -> RunView {
         created: ago(20),
         started: Some(ago(16)),
         finished: None,
-        gates: vec![("mode".into(), true), ("blastRadius".into(), false)],
+        gates: vec![gate("mode", true), gate("blastRadius", false)],
+        steps: vec![
+            step(StepName::SuspendSources, StepPhase::Succeeded, 16),
+            step(StepName::RestartProvisioner, StepPhase::Started, 3),
+        ],
         held: 1,
     }
 }
@@ -209,6 +239,7 @@ fn failed() -> RunView {
         started: Some(ago(128)),
         finished: Some(ago(90)),
         gates: Vec::new(),
+        steps: Vec::new(),
         ..running()
     }
 }

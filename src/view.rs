@@ -6,20 +6,23 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::remediation::Phase;
+use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
 use crate::gates::{self, APPROVAL};
 use crate::holds;
-use crate::model::{Freshness, Kind, Model, ObjectKey, Sym};
+use crate::model::{Freshness, Kind, Model, ObjectKey, Sym, records};
+use crate::plan::StepName;
 
 /// The cluster as last seen.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct View {
     /// When it was taken.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// How far the program may go.
     pub mode: Mode,
@@ -38,7 +41,7 @@ pub struct View {
 }
 
 /// The circuit breaker.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Breaker {
     /// Runs that failed in a row, up to now.
     pub failures: u32,
@@ -47,20 +50,22 @@ pub struct Breaker {
 }
 
 /// One hold.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct HoldView {
     /// The held object.
     pub object: ObjectKey,
     /// The run that took it.
     pub run: Sym,
     /// Since when.
+    #[schemars(with = "String")]
     pub since: Timestamp,
     /// When it is released in any case.
+    #[schemars(with = "String")]
     pub until: Timestamp,
 }
 
 /// One Remediation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunView {
     /// Namespace.
@@ -74,48 +79,47 @@ pub struct RunView {
     /// How far it has come.
     pub phase: Phase,
     /// The step under way.
-    pub step: Option<crate::plan::StepName>,
+    pub step: Option<StepName>,
     /// One line for people.
     pub message: String,
     /// When it was asked for.
+    #[schemars(with = "String")]
     pub created: Timestamp,
     /// When its first step began.
+    #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
     /// When it ended.
+    #[schemars(with = "Option<String>")]
     pub finished: Option<Timestamp>,
-    /// What each gate last said: name, and whether it is open.
-    pub gates: Vec<(String, bool)>,
+    /// What each gate last said.
+    pub gates: Vec<GateRecord>,
+    /// Each step so far, in the order they began.
+    pub steps: Vec<StepView>,
     /// Number of ReplicationSources it still holds.
     pub held: u32,
 }
 
+/// One step of a Remediation.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepView {
+    /// Step.
+    pub step: StepName,
+    /// How far it has come.
+    pub phase: StepPhase,
+    /// When it began.
+    #[schemars(with = "String")]
+    pub started: Timestamp,
+    /// When it ended.
+    #[schemars(with = "Option<String>")]
+    pub finished: Option<Timestamp>,
+    /// One line for people: what was done, or why not.
+    pub message: String,
+}
+
 /// Takes a view of `model`.
 pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
-    let mut runs: Vec<_> = model
-        .runs
-        .iter()
-        .map(|run| {
-            let status = run.object.status.clone().unwrap_or_default();
-            RunView {
-                namespace: run.meta.namespace.clone(),
-                name: run.meta.name.clone(),
-                playbook: run.object.spec.playbook.clone(),
-                driver: run.object.spec.driver.clone(),
-                phase: status.phase,
-                step: status.step,
-                message: status.message,
-                created: run.meta.created,
-                started: status.started_at,
-                finished: status.finished_at,
-                gates: status
-                    .gates
-                    .into_iter()
-                    .map(|gate| (gate.gate, gate.open))
-                    .collect(),
-                held: status.held,
-            }
-        })
-        .collect();
+    let mut runs: Vec<_> = model.runs.iter().map(RunView::of).collect();
     runs.sort_by(|a, b| (b.created, &a.name).cmp(&(a.created, &b.name)));
     View {
         at: now,
@@ -148,10 +152,42 @@ impl Breaker {
 }
 
 impl RunView {
+    fn of(run: &records::Run) -> Self {
+        let none = RemediationStatus::default();
+        let status = run.object.status.as_ref().unwrap_or(&none);
+        Self {
+            namespace: run.meta.namespace.clone(),
+            name: run.meta.name.clone(),
+            playbook: run.object.spec.playbook.clone(),
+            driver: run.object.spec.driver.clone(),
+            phase: status.phase,
+            step: status.step,
+            message: status.message.clone(),
+            created: run.meta.created,
+            started: status.started_at,
+            finished: status.finished_at,
+            gates: status.gates.clone(),
+            steps: status.steps.iter().map(StepView::of).collect(),
+            held: status.held,
+        }
+    }
+
     /// Whether it waits for a person and for nothing else.
     pub fn waits_for_a_person(&self) -> bool {
-        let mut closed = self.gates.iter().filter(|(_, open)| !open);
-        closed.next().is_some_and(|(gate, _)| gate == APPROVAL) && closed.next().is_none()
+        let mut closed = self.gates.iter().filter(|gate| !gate.open);
+        closed.next().is_some_and(|it| it.gate == APPROVAL) && closed.next().is_none()
+    }
+}
+
+impl StepView {
+    fn of(step: &StepRecord) -> Self {
+        Self {
+            step: step.step,
+            phase: step.phase,
+            started: step.started_at,
+            finished: step.finished_at,
+            message: step.message.clone(),
+        }
     }
 }
 
@@ -161,6 +197,16 @@ impl View {
         self.findings
             .iter()
             .filter(|finding| finding.what.is_stuck())
+    }
+
+    /// The stuck ones of one kind, those that have been for longest first.
+    pub fn stuck_of(&self, kind: &str) -> Vec<&Finding> {
+        let mut findings: Vec<_> = self
+            .stuck()
+            .filter(|finding| finding.what.kind() == kind)
+            .collect();
+        findings.sort_by_key(|finding| finding.since);
+        findings
     }
 
     /// The circuit breaker, unless what it counts is not seen.

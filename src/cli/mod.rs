@@ -19,7 +19,6 @@ mod runs;
 mod serve;
 mod status;
 mod table;
-mod words;
 
 pub use cluster::{ClusterArgs, ClusterError};
 pub use status::{Look, exit_code, render};

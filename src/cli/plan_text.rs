@@ -1,8 +1,8 @@
 //! A plan and its gates, as a person checks them before anything is done. Pure.
 
-use super::words::plain;
 use crate::api::remediation::GateRecord;
 use crate::plan::{Action, Plan};
+use crate::words::plain;
 
 /// A line an object, marked as a diff is: `~` is changed, `-` is deleted, a blank is only looked at.
 pub fn plan_text(plan: &Plan) -> String {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::table::{Column, lines};
-use super::words::span;
 use super::{ClusterArgs, person};
 use crate::kube_io::CALL_TIMEOUT;
+use crate::words::span;
 
 /// List the runs, newest first
 #[derive(Debug, clap::Args)]

@@ -13,6 +13,7 @@ pub use snapshot::{content as snapshot_content, has_snapshotter};
 pub mod tests;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Detect, Drivers};
@@ -30,7 +31,7 @@ pub struct Policy {
 }
 
 /// Something stuck.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// What it is, and why.
@@ -39,6 +40,7 @@ pub struct Finding {
     /// The object it is about; of a lock, the object that waits for it, where the key leads to one.
     pub object: Option<ObjectKey>,
     /// Since when.
+    #[schemars(with = "String")]
     pub since: Timestamp,
     /// CSI driver, where known.
     pub driver: Option<Sym>,
@@ -53,7 +55,7 @@ pub struct Finding {
 }
 
 /// The kinds of finding, each with its reasons.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "finding", content = "reason", rename_all = "snake_case")]
 pub enum What {
     /// A PersistentVolumeClaim is Pending for too long.
@@ -113,7 +115,9 @@ impl What {
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[derive(
+            Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+        )]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Finding, Policy, SnapshotReason, What, locked};
-use crate::model::records::{Content, Snapshot};
+use crate::model::records::{Content, Snapshot, Source};
 use crate::model::{Kind, Model, Nature, ObjectKind, Sym};
 
 /// The sidecar that takes snapshots.
@@ -47,6 +47,8 @@ pub fn detect<'a>(
                     .or(claim.map(|claim| claim.requested))
                     .unwrap_or(0),
                 chain: [
+                    source(model, snapshot)
+                        .map(|source| source.meta.key(ObjectKind::ReplicationSource)),
                     claim.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim)),
                     content.map(|content| content.meta.key(ObjectKind::VolumeSnapshotContent)),
                 ]
@@ -59,6 +61,14 @@ pub fn detect<'a>(
                     .collect(),
             })
         })
+}
+
+/// The source that asked for it. VolSync makes the name of the source's, which finds it; the uid proves it.
+fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
+    let name = snapshot.meta.name.strip_prefix("volsync-")?;
+    let name = name.strip_suffix("-src")?;
+    let source = model.sources.get(&snapshot.meta.namespace, &name.into())?;
+    (snapshot.source.as_ref() == Some(&source.meta.uid)).then_some(source)
 }
 
 /// The content that points back at the snapshot.

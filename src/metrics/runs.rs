@@ -104,10 +104,10 @@ fn finished(view: &View) -> BTreeMap<[&str; 3], i64> {
 
 fn gates(view: &View) -> impl Iterator<Item = ([&str; 4], u64)> {
     unfinished(view).flat_map(|run| {
-        run.gates.iter().map(|(gate, open)| {
+        run.gates.iter().map(|it| {
             (
-                [&**gate, &run.playbook, &run.namespace, &run.name],
-                u64::from(*open),
+                [&*it.gate, &run.playbook, &run.namespace, &run.name],
+                u64::from(it.open),
             )
         })
     })

@@ -156,7 +156,7 @@ async fn a_run_waits_for_a_person_when_it_waits_for_nothing_else() {
     let waits = async |gates: &[(&str, bool)]| {
         let mut view = fixture::jammed();
         for run in &mut view.runs {
-            let gates = gates.iter().map(|(gate, open)| ((*gate).to_owned(), *open));
+            let gates = gates.iter().map(|(gate, open)| fixture::gate(gate, *open));
             run.gates = gates.collect();
         }
         let body = scrape(view, Own::default()).await;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What is watched.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// PersistentVolumeClaims.
@@ -84,7 +85,7 @@ impl Kind {
 }
 
 /// State of one watch.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// Nothing has been listed yet.
@@ -98,8 +99,9 @@ pub enum Reading {
 }
 
 /// State of every watch.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[serde(transparent)]
+#[schemars(with = "BTreeMap<Kind, (Reading, Option<String>)>")]
 pub struct Freshness(BTreeMap<Kind, (Reading, Option<Timestamp>)>);
 
 impl Freshness {

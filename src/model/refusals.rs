@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Sym, Uid};
@@ -13,7 +14,9 @@ use super::{Sym, Uid};
 ///
 /// External-provisioner and external-snapshotter derive request names from uids, so most keys lead straight
 /// to an object; the rest are CSI handles.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(transparent)]
 pub struct LockKey(pub Sym);
 

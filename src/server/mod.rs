@@ -2,11 +2,13 @@
 //!
 //! It decides nothing. What it reads it hands to an [`Intake`]; what it shows is the view everybody else has.
 
+mod api;
 mod auth;
 mod health;
-mod pages;
+mod page;
 mod payload;
 mod problem;
+mod scrape;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -72,6 +74,7 @@ struct Context<I> {
     shutdown: CancellationToken,
     was_complete: AtomicBool,
     webhooks: Semaphore,
+    followers: Arc<Semaphore>,
     webhook_within: Duration,
 }
 
@@ -98,16 +101,20 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         shutdown,
         was_complete: AtomicBool::new(false),
         webhooks: Semaphore::new(MAX_AT_A_TIME),
+        followers: Arc::new(Semaphore::new(page::LIVE_AT_A_TIME)),
         webhook_within,
     });
     Router::new()
-        .route("/", get(pages::index))
-        .route("/metrics", get(pages::metrics::<I>))
-        .route("/api/v1/status", get(pages::status::<I>))
+        .route("/", get(page::index::<I>))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
+        .route("/events", get(page::events::<I>))
+        .route("/metrics", get(scrape::metrics::<I>))
+        .merge(api::routes())
         .route("/webhook", post(webhook::post::<I>))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz::<I>))
-        .fallback(pages::nothing_here)
+        .fallback(problem::nothing_here)
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             ANSWER_WITHIN,

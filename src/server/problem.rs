@@ -45,6 +45,16 @@ impl Problem {
     }
 }
 
+/// What should not have failed.
+pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+/// There is nothing at that path.
+pub(super) async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; see /")
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let unauthorized = self.status == StatusCode::UNAUTHORIZED;

@@ -1,7 +1,9 @@
 //! Requests to the whole router, and to a listening server.
 
 mod access;
+mod api;
 mod certificate;
+mod page;
 
 use std::sync::Mutex;
 

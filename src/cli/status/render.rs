@@ -6,11 +6,11 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::super::table::{self, Column};
-use super::super::words;
 use crate::findings::{Finding, What};
 use crate::model::Reading;
 use crate::storage;
 use crate::view::View;
+use crate::words;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,22 +20,6 @@ pub enum Look {
     /// In as many as it takes, with driver, class, and what was seen.
     Wide,
 }
-
-/// A kind of finding: its name, the title of its table, and the noun it is counted by.
-const KINDS: [(&str, &str, &str); 4] = [
-    ("pending_claim", "Pending PersistentVolumeClaims", "claim"),
-    ("failed_snapshot", "Failed VolumeSnapshots", "snapshot"),
-    (
-        "orphaned_source",
-        "ReplicationSources whose claim is gone",
-        "source",
-    ),
-    (
-        "operation_lock",
-        "Operation locks, by what waits for them",
-        "lock",
-    ),
-];
 
 const TITLE: Style = Style::new().bold();
 const HEADER: Style = Style::new().dimmed();
@@ -50,13 +34,9 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
         colour,
         wide: look == Look::Wide,
     };
-    for (kind, title, _) in KINDS {
-        let mut findings: Vec<_> = view
-            .stuck()
-            .filter(|finding| finding.what.kind() == kind)
-            .collect();
-        findings.sort_by_key(|finding| finding.since);
-        let rows = findings
+    for (kind, title, _) in words::KINDS {
+        let rows = view
+            .stuck_of(kind)
             .into_iter()
             .map(|finding| stuck(finding, now, look))
             .collect();
@@ -190,16 +170,9 @@ fn doubts(view: &View, page: &mut Page) {
 }
 
 fn total(view: &View, now: Timestamp, page: &mut Page) {
-    let counts: Vec<_> = KINDS
+    let counts: Vec<_> = words::KINDS
         .into_iter()
-        .map(|(kind, _, noun)| {
-            (
-                view.stuck()
-                    .filter(|finding| finding.what.kind() == kind)
-                    .count(),
-                noun,
-            )
-        })
+        .map(|(kind, _, noun)| (view.stuck_of(kind).len(), noun))
         .filter(|(count, _)| *count > 0)
         .map(|(count, noun)| words::count(count, noun))
         .collect();

@@ -145,3 +145,28 @@ fn a_finding_tells_what_it_is_made_of_and_what_was_said() {
     ];
     assert_eq!(chain, expected);
 }
+
+#[rstest]
+#[case::its_own("volsync-prowlarr-src", Some("uid-source-media-prowlarr"), true)]
+#[case::of_an_earlier_one_of_that_name("volsync-prowlarr-src", Some("uid-gone"), false)]
+#[case::that_only_looks_like_it("volsync-prowlarr-src", None, false)]
+#[case::under_another_name("prowlarr", Some("uid-source-media-prowlarr"), false)]
+fn the_source_that_asked_comes_first(
+    #[case] name: &str,
+    #[case] owner: Option<&str>,
+    #[case] asked: bool,
+) {
+    let snapshot = snapshot("media", name, "prowlarr")
+        .unready()
+        .created(at(-15));
+    let world = world()
+        .with(source("media", "prowlarr"))
+        .with(snapshot.owner(owner));
+    let found = world.found(&Config::default(), at(0));
+    let first = found[0].chain[0].to_string();
+    assert_eq!(
+        first == "ReplicationSource media/prowlarr",
+        asked,
+        "{first}"
+    );
+}

@@ -1,8 +1,24 @@
-//! Spans of time, sizes and kinds as people read them. Pure.
+//! Spans of time, sizes and kinds as people read them, in a terminal and in a browser. Pure.
 
 use jiff::Timestamp;
 
 use crate::model::{ObjectKey, ObjectKind};
+
+/// The kinds of stuck finding: name, title of their table, and the noun they are counted by.
+pub const KINDS: [(&str, &str, &str); 4] = [
+    ("pending_claim", "Pending PersistentVolumeClaims", "claim"),
+    ("failed_snapshot", "Failed VolumeSnapshots", "snapshot"),
+    (
+        "orphaned_source",
+        "ReplicationSources whose claim is gone",
+        "source",
+    ),
+    (
+        "operation_lock",
+        "Operation locks, by what waits for them",
+        "lock",
+    ),
+];
 
 /// How long from `from` until `to`, in at most two units: `45s`, `42m`, `1h35m`, `3d4h`.
 pub fn span(from: Timestamp, to: Timestamp) -> String {

@@ -1,0 +1,194 @@
+//! The status page: a [`View`] as HTML that needs no script to be read. Pure.
+//!
+//! Everything a cluster says is escaped by the template, so that no name or message can become markup.
+
+mod runs;
+mod stuck;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+
+use crate::model::Reading;
+use crate::storage;
+use crate::view::{HoldView, View};
+use crate::words;
+
+/// Its style sheet.
+pub const STYLE: &str = include_str!("page.css");
+
+/// What keeps it live, where script runs.
+pub const SCRIPT: &str = include_str!("page.js");
+
+/// Rows of one table: a page nobody can scroll through helps nobody.
+const MOST: usize = 100;
+
+/// The whole page, ages counted until `now`.
+pub fn document(view: &View, now: Timestamp) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title(view)) }
+                link rel="stylesheet" href="page.css";
+                script src="page.js" defer {}
+            }
+            body {
+                a.skip href="#main" { "Skip to what is stuck" }
+                header {
+                    h1 { "locksmith" }
+                    p #live { "as of " (time(now)) }
+                }
+                // For those who hear the page: only a changed title is told.
+                p #said.skip role="status" {}
+                main #main tabindex="-1" { (content(view, now)) }
+                footer {
+                    p { "Read-only. Decide with " code { "locksmith approve" } ", " code { "reject" } ", " code { "abort" } " and " code { "release" } "." }
+                    nav aria-label="For programs" {
+                        a href="metrics" { "metrics" } " "
+                        a href="api/v1/status" { "status as JSON" } " "
+                        a href="api/v1/openapi.json" { "OpenAPI" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What changes of it: the inside of `main`.
+pub fn content(view: &View, now: Timestamp) -> Markup {
+    html! {
+        (summary(view, now))
+        (doubts(view))
+        (stuck::sections(view, now))
+        (runs::section(view, now))
+        (holds(view, now))
+    }
+}
+
+/// A title that tells in a row of tabs.
+pub fn title(view: &View) -> String {
+    match view.stuck().count() {
+        0 if view.complete() => "nothing stuck · locksmith".to_owned(),
+        0 => "not all seen · locksmith".to_owned(),
+        stuck => format!("{stuck} stuck · locksmith"),
+    }
+}
+
+fn summary(view: &View, now: Timestamp) -> Markup {
+    let (verdict, tone) = match view.stuck().count() {
+        0 if view.complete() => ("Nothing is stuck".to_owned(), "good"),
+        0 => ("Nothing stuck was seen".to_owned(), "ask"),
+        stuck => (format!("{stuck} stuck"), "bad"),
+    };
+    let oldest = view.stuck().map(|finding| finding.since).min();
+    html! {
+        section aria-labelledby="verdict" {
+            h2 #verdict.(tone) { (verdict) }
+            dl.tiles {
+                @for (kind, _, noun) in words::KINDS {
+                    div { dt { (noun) "s" } dd { (view.stuck_of(kind).len()) } }
+                }
+                div { dt { "storage" } dd { (words::size(storage::bytes(&view.findings))) } }
+                div { dt { "oldest" } dd { (oldest.map_or_else(|| "-".to_owned(), |since| words::span(since, now))) } }
+                div { dt { "mode" } dd { (view.mode.as_str()) } }
+                @if let Some(breaker) = view.breaker().filter(|breaker| breaker.failures > 0) {
+                    div {
+                        dt { "breaker" }
+                        dd.bad[breaker.open] {
+                            @if breaker.open { "open: " }
+                            (words::count(breaker.failures as usize, "failure"))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What could not be seen: it makes everything else a lower bound.
+fn doubts(view: &View) -> Markup {
+    let doubts: Vec<_> = view.freshness.doubts().collect();
+    html! {
+        @if !doubts.is_empty() {
+            section aria-labelledby="unseen" {
+                h2 #unseen.ask { "Not everything could be looked at" }
+                p { "There may be more than is told here." }
+                ul {
+                    @for (kind, reading) in doubts {
+                        li {
+                            (kind.as_str()) ": "
+                            @match reading {
+                                Reading::Failing(why) => (why),
+                                _ => "no answer yet",
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn holds(view: &View, now: Timestamp) -> Markup {
+    let mut holds: Vec<_> = view.holds.iter().collect();
+    holds.sort_by_key(|hold| hold.until);
+    html! {
+        section aria-labelledby="held" {
+            h2 #held { "Switched off by locksmith" }
+            @if holds.is_empty() {
+                p { "Nothing is." }
+            } @else {
+                div.wide tabindex="0" role="region" aria-labelledby="held" {
+                    table {
+                        thead { tr {
+                            th scope="col" { "Object" }
+                            th scope="col" { "For" }
+                            th scope="col" { "Released" }
+                            th scope="col" { "By run" }
+                        } }
+                        tbody { @for hold in holds.iter().take(MOST) { (held(hold, now)) } }
+                    }
+                }
+                (more(holds.len()))
+            }
+        }
+    }
+}
+
+fn held(hold: &HoldView, now: Timestamp) -> Markup {
+    let overdue = hold.until < now;
+    html! {
+        tr {
+            th scope="row" { (hold.object.namespace) "/" (words::object(&hold.object)) }
+            td { (words::span(hold.since, now)) }
+            td.bad[overdue] {
+                @if overdue { (words::span(hold.until, now)) " overdue" }
+                @else { "at the latest in " (words::span(now, hold.until)) }
+            }
+            td { (hold.run) }
+        }
+    }
+}
+
+/// Says what is left out of a table of that many rows.
+fn more(rows: usize) -> Markup {
+    html! {
+        @if let Some(left_out) = rows.checked_sub(MOST).filter(|rows| *rows > 0) {
+            p { "and " (left_out) " more: " a href="api/v1/status" { "all of them as JSON" } }
+        }
+    }
+}
+
+fn time(at: Timestamp) -> Markup {
+    html! { time datetime=(at) { (clock(at)) } }
+}
+
+/// A time as the page writes it.
+pub fn clock(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}

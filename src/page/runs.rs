@@ -1,0 +1,93 @@
+//! Remediations: each with its steps, and the gates that keep it.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::time;
+use crate::api::remediation::{GateRecord, Phase, StepPhase};
+use crate::view::{RunView, StepView, View};
+use crate::words;
+
+/// Finished runs that are shown.
+const FINISHED: usize = 10;
+
+/// Runs under way, then the latest that ended.
+pub(super) fn section(view: &View, now: Timestamp) -> Markup {
+    let (finished, at_work): (Vec<_>, Vec<_>) =
+        view.runs.iter().partition(|run| run.phase.finished());
+    html! {
+        section aria-labelledby="runs" {
+            h2 #runs { "Remediations" }
+            @if view.runs.is_empty() { p { "None yet." } }
+            @for run in at_work { (article(run, now)) }
+            @for run in finished.into_iter().take(FINISHED) { (article(run, now)) }
+        }
+    }
+}
+
+fn article(run: &RunView, now: Timestamp) -> Markup {
+    let tone = match run.phase {
+        Phase::Succeeded | Phase::Planned => "good",
+        Phase::Failed => "bad",
+        Phase::Pending => "ask",
+        Phase::Running | Phase::Aborted => "plain",
+    };
+    let id = format!("run-{}-{}", run.namespace, run.name);
+    html! {
+        article aria-labelledby=(id) {
+            h3 #(id) { (run.name) " " span.badge.(tone) { (run.phase.as_str()) } }
+            p {
+                (run.playbook) " for " (run.driver) ", asked for " (words::span(run.created, now)) " ago"
+                @if let Some(finished) = run.finished { ", ended " (time(finished)) }
+                @if run.held > 0 { ", holds " (words::count(run.held as usize, "source")) }
+            }
+            @if !run.message.is_empty() { p { (run.message) } }
+            @if !run.phase.finished() { (gates(run)) }
+            @if !run.steps.is_empty() { (steps(&run.steps, now)) }
+        }
+    }
+}
+
+fn gates(run: &RunView) -> Markup {
+    let (open, closed): (Vec<_>, Vec<&GateRecord>) = run.gates.iter().partition(|gate| gate.open);
+    html! {
+        @if !run.gates.is_empty() {
+            h4 { "Gates" }
+            ul {
+                @for gate in closed {
+                    li {
+                        span.badge.ask { "closed" } " " (gate.gate) ": " (gate.reason)
+                        @if !gate.opens.is_empty() { "; opens " (gate.opens) }
+                    }
+                }
+                @if !open.is_empty() {
+                    li {
+                        span.badge.good { "open" } " "
+                        (open.iter().map(|gate| gate.gate.as_str()).collect::<Vec<_>>().join(", "))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn steps(steps: &[StepView], now: Timestamp) -> Markup {
+    html! {
+        h4 { "Steps" }
+        ol {
+            @for step in steps {
+                @let (tone, word) = match step.phase {
+                    StepPhase::Started => ("plain", "under way"),
+                    StepPhase::Succeeded => ("good", "done"),
+                    StepPhase::Skipped => ("plain", "skipped"),
+                    StepPhase::Failed => ("bad", "failed"),
+                };
+                li {
+                    span.badge.(tone) { (word) } " " (step.step.as_str()) ", "
+                    (words::span(step.started, step.finished.unwrap_or(now)))
+                    @if !step.message.is_empty() { ": " (step.message) }
+                }
+            }
+        }
+    }
+}

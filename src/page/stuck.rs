@@ -1,0 +1,113 @@
+//! What is stuck and why, each with the way from the object to its cause.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::{MOST, more};
+use crate::findings::{Finding, What};
+use crate::model::{LockKey, ObjectKey, ObjectKind};
+use crate::view::View;
+use crate::words;
+
+/// A table for each kind that something is stuck of.
+pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
+    html! {
+        @for (kind, title, _) in words::KINDS {
+            @let findings = view.stuck_of(kind);
+            @if !findings.is_empty() {
+                section aria-labelledby=(kind) {
+                    h2 #(kind) { (title) }
+                    div.wide tabindex="0" role="region" aria-labelledby=(kind) {
+                        table {
+                            thead { tr {
+                                th scope="col" { "Object" }
+                                th scope="col" { "Why" }
+                                th scope="col" { "For" }
+                                th scope="col" { "Size" }
+                                th scope="col" { "How it hangs together" }
+                            } }
+                            tbody { @for finding in findings.iter().take(MOST) { (row(view, finding, now)) } }
+                        }
+                    }
+                    (more(findings.len()))
+                }
+            }
+        }
+    }
+}
+
+fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                @match &finding.object {
+                    Some(object) => { (object.namespace) "/" (words::object(object)) }
+                    None => "unknown",
+                }
+                @if let Some(driver) = &finding.driver { small { (driver) } }
+            }
+            td { (finding.what.reason().replace('_', " ")) }
+            td { (words::span(finding.since, now)) }
+            td { (words::size(finding.bytes)) }
+            td { (chain(view, finding)) (evidence(finding)) }
+        }
+    }
+}
+
+/// From who asks, over what was asked for, to the lock and the claim that is in its way or waits for it.
+fn chain(view: &View, finding: &Finding) -> Markup {
+    let mut objects: Vec<_> = finding.object.iter().chain(&finding.chain).collect();
+    let locks = locks(view, finding, &objects);
+    objects.sort_by_key(|object| place(object.kind));
+    let (before, after): (Vec<&ObjectKey>, Vec<_>) = objects
+        .into_iter()
+        .partition(|object| object.kind != ObjectKind::PersistentVolumeClaim);
+    let link = |object: &ObjectKey| {
+        let itself = finding.object.as_ref() == Some(object);
+        html! { li { @if itself { strong { (words::object(object)) } } @else { (words::object(object)) } } }
+    };
+    html! {
+        ol.chain {
+            @for object in before { (link(object)) }
+            @for lock in locks { li.bad { "lock " code { (lock.0) } } }
+            @for object in after { (link(object)) }
+        }
+    }
+}
+
+/// Where in a chain a kind is drawn.
+fn place(kind: ObjectKind) -> u8 {
+    match kind {
+        ObjectKind::ReplicationSource => 0,
+        ObjectKind::VolumeSnapshot => 1,
+        ObjectKind::VolumeSnapshotContent => 2,
+        _ => 3,
+    }
+}
+
+/// The locks that a finding is about, or that one of these objects waits for.
+fn locks<'v>(view: &'v View, finding: &'v Finding, objects: &[&ObjectKey]) -> Vec<&'v LockKey> {
+    if let What::OperationLock(key) = &finding.what {
+        return vec![key];
+    }
+    let waiting =
+        |object: &Option<ObjectKey>| object.as_ref().is_some_and(|it| objects.contains(&it));
+    let locks = view.stuck().filter(|other| waiting(&other.object));
+    locks
+        .filter_map(|other| match &other.what {
+            What::OperationLock(key) => Some(key),
+            _ => None,
+        })
+        .collect()
+}
+
+fn evidence(finding: &Finding) -> Markup {
+    html! {
+        @if !finding.evidence.is_empty() {
+            details {
+                summary { "what was seen" }
+                ul { @for seen in &finding.evidence { li { (seen) } } }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `/api/v1`: the latest [`View`] and its parts as JSON, and the OpenAPI description of all that. Read-only.
+//!
+//! Routes and description are made of the same list, and schemas of the types that are sent.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::problem::{Problem, internal};
+use super::{Context, Intake};
+use crate::view::View;
+
+const OPENAPI: &str = "/api/v1/openapi.json";
+
+/// One thing that can be read.
+struct Endpoint<I> {
+    path: &'static str,
+    summary: &'static str,
+    handler: MethodRouter<Arc<Context<I>>>,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl<I: Intake> Endpoint<I> {
+    fn new<T>(path: &'static str, summary: &'static str, part: fn(&View) -> &T) -> Self
+    where
+        T: JsonSchema + Serialize + 'static,
+    {
+        let read = async move |State(context): State<Arc<Context<I>>>, headers: HeaderMap| {
+            context.guard.admit_get(&headers, path).await?;
+            let view = context.views.borrow().clone();
+            // Written beside the runtime, as the metrics are.
+            let body = tokio::task::spawn_blocking(move || serde_json::to_vec(part(&view)));
+            let body = body.await.map_err(internal)?.map_err(internal)?;
+            Ok::<_, Problem>(sent(body))
+        };
+        Self {
+            path,
+            summary,
+            handler: get(read),
+            schema: SchemaGenerator::subschema_for::<T>,
+        }
+    }
+}
+
+fn endpoints<I: Intake>() -> [Endpoint<I>; 4] {
+    [
+        Endpoint::new("/api/v1/status", "Everything that was seen", |view| view),
+        Endpoint::new(
+            "/api/v1/findings",
+            "What is stuck, and what is held",
+            |view| &view.findings,
+        ),
+        Endpoint::new("/api/v1/holds", "What locksmith has switched off", |view| {
+            &view.holds
+        }),
+        Endpoint::new("/api/v1/runs", "Remediations, newest first", |view| {
+            &view.runs
+        }),
+    ]
+}
+
+/// The routes, and that of their description.
+pub(super) fn routes<I: Intake>() -> Router<Arc<Context<I>>> {
+    let described = get(
+        async |State(context): State<Arc<Context<I>>>, headers: HeaderMap| {
+            context.guard.admit_get(&headers, OPENAPI).await?;
+            Ok::<_, Problem>(sent(description::<I>().to_string().into()))
+        },
+    );
+    endpoints::<I>()
+        .into_iter()
+        .fold(Router::new(), |router, it| {
+            router.route(it.path, it.handler)
+        })
+        .route(OPENAPI, described)
+}
+
+fn sent(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// The description, by OpenAPI 3.1, whose schemas are those of JSON Schema.
+pub(super) fn description<I: Intake>() -> Value {
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for endpoint in endpoints::<I>() {
+        let schema = (endpoint.schema)(&mut generator);
+        let operation = json!({
+            "summary": endpoint.summary,
+            "responses": {
+                "200": { "description": "As last seen", "content": { "application/json": { "schema": schema } } },
+                "401": { "$ref": "#/components/responses/Problem" },
+                "403": { "$ref": "#/components/responses/Problem" },
+                "503": { "$ref": "#/components/responses/Problem" },
+            },
+        });
+        paths.insert(endpoint.path.to_owned(), json!({ "get": operation }));
+    }
+    json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": "locksmith",
+            "description": "What is stuck in a cluster, and what is being done about it. Read-only.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "security": [{}, { "bearer": [] }],
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "responses": { "Problem": {
+                "description": "Why not",
+                "content": { "application/json": { "schema": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": { "error": { "type": "string" } },
+                } } },
+            } },
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}

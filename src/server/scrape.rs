@@ -1,0 +1,24 @@
+//! `/metrics`: read-only.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Context;
+use super::problem::{Problem, internal};
+use crate::metrics::Format;
+
+pub(super) async fn metrics<I>(
+    State(context): State<Arc<Context<I>>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    context.guard.admit_get(&headers, "/metrics").await?;
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    let body = context.metrics.scrape(format).await.map_err(internal)?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}

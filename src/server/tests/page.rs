@@ -1,0 +1,77 @@
+//! The status page as it is served, and the events that keep it live.
+
+use futures::StreamExt;
+
+use super::*;
+
+type Events = axum::body::BodyDataStream;
+
+async fn events(face: &Face) -> Events {
+    let response = face.get("/events").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
+    response.into_body().into_data_stream()
+}
+
+/// The page that the next event brings, or `None` at the end.
+async fn next(events: &mut Events) -> Option<Value> {
+    let event = events.next().await?.unwrap();
+    let event = std::str::from_utf8(&event).unwrap().to_owned();
+    let data = event.strip_prefix("event: view\ndata: ").unwrap();
+    Some(serde_json::from_str(data.trim()).unwrap())
+}
+
+#[tokio::test]
+async fn nothing_but_its_own_style_and_script_is_let_in() {
+    let face = face(fixture::jammed(), Desk::default());
+    let page = face.get("/").await;
+    let policy = page.headers()[header::CONTENT_SECURITY_POLICY]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    let page = text(page).await;
+    for asset in ["page.css", "page.js"] {
+        assert!(page.contains(asset));
+        assert_eq!(face.get(&format!("/{asset}")).await.status(), 200);
+    }
+    assert!(!page.contains(" style=") && !page.contains("<style"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_tells_each_change_until_the_end() {
+    let face = face(fixture::healthy(), Desk::default());
+    let mut events = events(&face).await;
+    assert_eq!(
+        next(&mut events).await.unwrap()["title"],
+        "nothing stuck · locksmith"
+    );
+    face.publish.send(Arc::new(fixture::jammed())).unwrap();
+    let jammed = next(&mut events).await.unwrap();
+    assert_eq!(jammed["title"], "7 stuck · locksmith");
+    assert!(jammed["content"].as_str().unwrap().contains("pvc/prowlarr"));
+    // Ages go on, changes or none.
+    assert_eq!(next(&mut events).await.unwrap()["title"], jammed["title"]);
+    face.shutdown.cancel();
+    assert_eq!(next(&mut events).await, None);
+}
+
+#[tokio::test]
+async fn so_many_may_follow_and_one_more_when_one_has_gone() {
+    let face = face(fixture::healthy(), Desk::default());
+    let mut all = Vec::new();
+    for _ in 0..crate::server::page::LIVE_AT_A_TIME {
+        all.push(events(&face).await);
+    }
+    let refused = face.get("/events").await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    all.pop();
+    drop(events(&face).await);
+}
