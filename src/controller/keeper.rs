@@ -10,7 +10,7 @@ use super::retention;
 use super::{CONCURRENCY, Controller, ECHO};
 use crate::holds::{self, Due};
 use crate::kube_io::{Tried, say};
-use crate::model::{ObjectKey, ObjectKind};
+use crate::model::{ObjectKey, ObjectKind, Sym};
 
 /// Releases what is due, for as long as the process lives. No gate is asked.
 pub async fn keep(controller: Controller) {
@@ -57,9 +57,15 @@ async fn retire(controller: &Controller, recent: &mut Recent) {
     }
 }
 
-type Released = (ObjectKey, &'static str);
+/// Something to be released.
+struct Release {
+    object: ObjectKey,
+    /// The run that took it.
+    run: Sym,
+    why: &'static str,
+}
 
-fn due(controller: &Controller, recent: &Recent) -> (Vec<Released>, Vec<Released>) {
+fn due(controller: &Controller, recent: &Recent) -> (Vec<Release>, Vec<Release>) {
     let policy = controller.config.steps.resume_sources.policy();
     if controller.writer.term().is_err() {
         return (Vec::new(), Vec::new());
@@ -70,11 +76,14 @@ fn due(controller: &Controller, recent: &Recent) -> (Vec<Released>, Vec<Released
             if !recent.is_news(&held.object) {
                 continue;
             }
-            match due {
-                Due::Now(why) => at_once.push((held.object, why)),
-                Due::InTurn(why) => in_turn.push((held.object, why)),
-                Due::Waits(_) | Due::AtWork => {}
-            }
+            let (turn, why) = match due {
+                Due::Now(why) => (&mut at_once, why),
+                Due::InTurn(why) => (&mut in_turn, why),
+                Due::Waits(_) | Due::AtWork => continue,
+            };
+            let run = held.hold.run.name.clone();
+            let object = held.object;
+            turn.push(Release { object, run, why });
         }
         (at_once, in_turn)
     })
@@ -82,12 +91,12 @@ fn due(controller: &Controller, recent: &Recent) -> (Vec<Released>, Vec<Released
 
 /// The first `sources` sources, and with them the claims that stand between: a source and its claim are named
 /// alike and sorted together, and a claim alone makes no snapshot.
-fn batch(in_turn: Vec<Released>, sources: u32) -> Vec<Released> {
+fn batch(in_turn: Vec<Release>, sources: u32) -> Vec<Release> {
     let mut left = sources;
     in_turn
         .into_iter()
-        .take_while(|(object, _)| {
-            if object.kind != ObjectKind::ReplicationSource {
+        .take_while(|release| {
+            if release.object.kind != ObjectKind::ReplicationSource {
                 return true;
             }
             let fits = left > 0;
@@ -97,19 +106,20 @@ fn batch(in_turn: Vec<Released>, sources: u32) -> Vec<Released> {
         .collect()
 }
 
-async fn release(controller: &Controller, due: Vec<Released>, recent: &mut Recent) {
+async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent) {
     let mut calls = Vec::with_capacity(due.len());
-    for (object, why) in due {
+    for release in due {
         calls.push(async move {
-            let outcome = controller.writer.release(&object).await;
-            (object, why, outcome)
+            let outcome = controller.writer.release(&release.object).await;
+            (release, outcome)
         });
     }
     let mut tries = futures::stream::iter(calls).buffer_unordered(CONCURRENCY);
-    while let Some((object, why, tried)) = tries.next().await {
+    while let Some((release, tried)) = tries.next().await {
+        let Release { object, run, why } = release;
         let outcome = match &tried {
             Ok(Tried::Written) => {
-                tracing::info!(%object, why, "released");
+                tracing::info!(%run, %object, why, "released");
                 say(
                     controller.writer.client(),
                     &object,
@@ -122,7 +132,7 @@ async fn release(controller: &Controller, due: Vec<Released>, recent: &mut Recen
             }
             Ok(Tried::LeftAlone(_)) => "left_alone",
             Err(error) => {
-                tracing::warn!(%object, %error, "not released; will be tried again");
+                tracing::warn!(%run, %object, %error, "not released; will be tried again");
                 error.kind()
             }
         };

@@ -23,6 +23,7 @@ use crate::gates;
 use crate::kube_io::{FIELD_MANAGER, Tried, WriteError, Writer, bounded, examine, say};
 use crate::metrics::{Own, StepOutcome};
 use crate::model::{Kind, ObjectKey};
+use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Patterns, Store};
 use recent::Recent;
@@ -146,7 +147,7 @@ impl Controller {
                     );
                 }
                 Move::Act(intents) => {
-                    self.act(name, intents, recent).await;
+                    self.act(&run, intents, recent).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 Move::Wait(until) => return Ok(until),
@@ -155,7 +156,10 @@ impl Controller {
     }
 
     /// Does what was asked for, except what was just done and has not been seen yet. What fails is asked for again.
-    async fn act(&self, run: &str, intents: Vec<Intent>, recent: &mut Recent) {
+    async fn act(&self, run: &Remediation, intents: Vec<Intent>, recent: &mut Recent) {
+        let step = run.status.as_ref().and_then(|status| status.step);
+        let step = step.map(StepName::as_str);
+        let run = run.name_any();
         let due: Vec<_> = intents
             .into_iter()
             .filter(|intent| recent.is_news(intent.object()))
@@ -172,7 +176,7 @@ impl Controller {
                 Ok(Tried::Written) => {
                     recent.note(object.clone());
                     self.own.write(verb, object.kind.as_str(), "ok");
-                    tracing::info!(run, verb, %object, "written");
+                    tracing::info!(run, step, verb, %object, "written");
                     let message = format!("{verb} by Remediation {run}");
                     say(
                         self.writer.client(),
@@ -185,11 +189,11 @@ impl Controller {
                 }
                 Ok(Tried::LeftAlone(why)) => {
                     self.own.write(verb, object.kind.as_str(), "left_alone");
-                    tracing::info!(run, verb, %object, why, "left alone");
+                    tracing::info!(run, step, verb, %object, why, "left alone");
                 }
                 Err(error) => {
                     self.own.write(verb, object.kind.as_str(), error.kind());
-                    tracing::warn!(run, verb, %object, %error, "not written");
+                    tracing::warn!(run, step, verb, %object, %error, "not written");
                 }
             }
         }

@@ -64,9 +64,10 @@ pub fn content(view: &View, now: Timestamp) -> Markup {
     html! {
         (summary(view, now))
         (doubts(view))
+        (runs::under_way(view, now))
         (stuck::sections(view, now))
-        (runs::section(view, now))
         (holds(view, now))
+        (runs::ended(view, now))
     }
 }
 

@@ -7,8 +7,11 @@ const live = document.getElementById("live");
 const said = document.getElementById("said");
 const source = new EventSource("events");
 
-// The row or run that an element is about.
-const about = (element) => element.closest("tr, article").querySelector("th, h3").textContent;
+// The row that an element is in, by what it is about.
+const about = (element) =>
+    [element.closest("section").getAttribute("aria-labelledby")]
+        .concat(Array.from(element.closest("tr").querySelectorAll("th, .chain"), (part) => part.textContent))
+        .join(" ");
 
 source.addEventListener("view", (event) => {
     const { title, at, content } = JSON.parse(event.data);

@@ -11,16 +11,36 @@ use crate::words;
 /// Finished runs that are shown.
 const FINISHED: usize = 10;
 
-/// Runs under way, then the latest that ended.
-pub(super) fn section(view: &View, now: Timestamp) -> Markup {
-    let (finished, at_work): (Vec<_>, Vec<_>) =
-        view.runs.iter().partition(|run| run.phase.finished());
+/// Runs under way; nothing where there is none.
+pub(super) fn under_way(view: &View, now: Timestamp) -> Markup {
+    let at_work = view.runs.iter().filter(|run| !run.phase.finished());
+    section("under-way", "Remediations under way", at_work, now)
+}
+
+/// The latest that ended; nothing where there is none.
+pub(super) fn ended(view: &View, now: Timestamp) -> Markup {
+    let finished = view.runs.iter().filter(|run| run.phase.finished());
+    section(
+        "ended",
+        "Remediations that ended",
+        finished.take(FINISHED),
+        now,
+    )
+}
+
+fn section<'v>(
+    id: &str,
+    title: &str,
+    runs: impl Iterator<Item = &'v RunView>,
+    now: Timestamp,
+) -> Markup {
+    let mut runs = runs.peekable();
     html! {
-        section aria-labelledby="runs" {
-            h2 #runs { "Remediations" }
-            @if view.runs.is_empty() { p { "None yet." } }
-            @for run in at_work { (article(run, now)) }
-            @for run in finished.into_iter().take(FINISHED) { (article(run, now)) }
+        @if runs.peek().is_some() {
+            section aria-labelledby=(id) {
+                h2 #(id) { (title) }
+                @for run in runs { (article(run, now)) }
+            }
         }
     }
 }

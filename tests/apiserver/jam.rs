@@ -12,8 +12,9 @@ use locksmith::api::remediation::{Phase, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::model::ObjectKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::daemon::Daemon;
 use crate::stage::{DRIVER, Settings, Stage, is_held};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,6 +64,41 @@ async fn one_alert_heals_the_playbooks_jam() {
             snapshot.name_any()
         );
     }
+    each_write_is_logged(&stage, &daemon).await;
+}
+
+/// The log has a line for each write: which run, in which step, did what to which object.
+async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
+    let log = daemon.log_text();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let decided: Vec<Value> = lines
+        .filter(|line: &Value| ["written", "released"].contains(&line["message"].as_str().unwrap()))
+        .collect();
+    for line in &decided {
+        assert!(
+            line["run"]
+                .as_str()
+                .unwrap()
+                .starts_with("csi-operation-locks-"),
+            "{line}"
+        );
+        assert!(
+            line["step"].is_string() || line["why"].is_string(),
+            "{line}"
+        );
+    }
+    let logged = decided
+        .iter()
+        .map(|line| line["object"].as_str().unwrap().to_lowercase());
+    let mut logged: Vec<_> = logged.collect();
+    let written = stage.writes_elsewhere().await.into_iter().map(|event| {
+        let kind = event.resource.trim_end_matches('s');
+        format!("{kind} {}/{}", event.namespace, event.name)
+    });
+    let mut written: Vec<_> = written.collect();
+    logged.sort();
+    written.sort();
+    assert_eq!(logged, written);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

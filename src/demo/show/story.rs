@@ -59,7 +59,7 @@ pub(super) fn approved(run: &str) -> Line {
 pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path) -> Vec<Line> {
     let kubeconfig = kubeconfig.display();
     vec![
-        Line::plain("status", format!("http://{address}/api/v1/status")),
+        Line::plain("status page", format!("http://{address}/")),
         Line::plain("metrics", format!("http://{address}/metrics")),
         Line::plain("kubectl", format!("export KUBECONFIG={kubeconfig}")),
         Line::plain(

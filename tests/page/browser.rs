@@ -1,0 +1,196 @@
+//! Chromium, led by the W3C's WebDriver protocol through chromedriver.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+/// What happens on the page, happens within this.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Between two looks: a page tells no driver when it changes.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A browser with one window; it ends when dropped.
+pub struct Browser {
+    driver: Child,
+    session: String,
+}
+
+impl Browser {
+    /// Starts one without a screen, with further switches.
+    pub fn start(switches: &[&str]) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("chromedriver is installed");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.find_map(|line| {
+            let line = line.unwrap();
+            let port = line.split_once("successfully on port ")?.1;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        let url = format!("http://127.0.0.1:{}/session", port.expect("it listens"));
+        std::thread::spawn(move || lines.for_each(drop));
+        let mut browser = Self {
+            driver,
+            session: url,
+        };
+        // Of a container's root it asks to go without its sandbox; it opens nothing but our own page.
+        let mut args = vec!["--headless=new", "--no-sandbox", "--window-size=1280,1600"];
+        args.extend(switches);
+        let started = browser.post(
+            "",
+            &json!({"capabilities": {"alwaysMatch": {
+                "browserName": "chrome",
+                "goog:chromeOptions": {"args": args},
+                "goog:loggingPrefs": {"browser": "ALL"},
+            }}}),
+        );
+        let id = started["sessionId"].as_str().unwrap();
+        browser.session = format!("{}/{id}", browser.session);
+        browser
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .into();
+        let url = format!("{}{command}", self.session);
+        let answer = agent
+            .post(&url)
+            .content_type("application/json")
+            .send(body.to_string());
+        let mut answer = answer.unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        let said: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer.status(), 200, "{command}: {said:#}");
+        said["value"].clone()
+    }
+
+    /// Opens a page, whole.
+    pub fn open(&self, url: &str) {
+        self.post("/url", &json!({ "url": url }));
+    }
+
+    /// What a script on the page returns.
+    pub fn run(&self, script: &str, args: &[Value]) -> Value {
+        self.post("/execute/sync", &json!({ "script": script, "args": args }))
+    }
+
+    /// Waits until a script returns true.
+    pub fn until(&self, what: &str, script: &str) {
+        self.until_of(what, script, &[]);
+    }
+
+    /// The same of a script with arguments.
+    pub fn until_of(&self, what: &str, script: &str, args: &[Value]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.run(script, args) != true {
+            let page = self.run("return document.body.innerText", &[]);
+            let page = page.as_str().unwrap();
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {what}:\n{page}"
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Opens a page again and again until it has such an element.
+    pub fn until_opened(&self, url: &str, selector: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let wanted = json!({ "using": "css selector", "value": selector });
+        loop {
+            self.open(url);
+            let found = self.post("/elements", &wanted);
+            if found.as_array().is_some_and(|found| !found.is_empty()) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no {selector}: {}",
+                self.text("body")
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What a person reads in an element.
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.run(
+            "return document.querySelector(arguments[0]).innerText",
+            &[selector.into()],
+        );
+        text.as_str().unwrap().to_owned()
+    }
+
+    /// Presses a key where the focus is.
+    pub fn press(&self, key: &str) {
+        let key = match key {
+            "Tab" => "\u{e004}",
+            "Enter" => "\u{e007}",
+            other => other,
+        };
+        let steps = ["keyDown", "keyUp"].map(|step| json!({ "type": step, "value": key }));
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": steps });
+        self.post("/actions", &json!({ "actions": [keyboard] }));
+    }
+
+    /// Makes the page as wide and high as that, in CSS pixels.
+    pub fn resize(&self, (width, height): (u32, u32)) {
+        let screen =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
+        self.devtools("Emulation.setDeviceMetricsOverride", &screen);
+    }
+
+    /// Prefers `light` or `dark`.
+    pub fn prefer(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": features }),
+        );
+    }
+
+    fn devtools(&self, command: &str, params: &Value) -> Value {
+        self.post(
+            "/goog/cdp/execute",
+            &json!({ "cmd": command, "params": params }),
+        )
+    }
+
+    /// The whole page as a picture, in PNG.
+    pub fn screenshot(&self) -> Vec<u8> {
+        let whole = json!({ "captureBeyondViewport": true });
+        let picture = self.devtools("Page.captureScreenshot", &whole);
+        let picture = picture["data"].as_str().unwrap();
+        base64::engine::general_purpose::STANDARD
+            .decode(picture)
+            .unwrap()
+    }
+
+    /// What the browser complained of in its console: errors of script, and what the policy refused.
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.post("/se/log", &json!({ "type": "browser" }));
+        let severe = |entry: &&Value| entry["level"] == "SEVERE";
+        let entries = log.as_array().unwrap().iter().filter(severe);
+        entries
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Ends the browser too, which chromedriver started.
+        let _ = ureq::delete(&self.session).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
