@@ -12,7 +12,10 @@ mod prometheus;
 mod source;
 mod store;
 
-pub use convert::{snapshot as snapshot_record, source as source_record};
+pub use convert::{
+    claim as claim_record, content as content_record, snapshot as snapshot_record,
+    source as source_record, volume as volume_record,
+};
 pub use look::{Seen, look};
 pub use store::Store;
 

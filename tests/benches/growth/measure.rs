@@ -1,0 +1,159 @@
+//! The measurements themselves.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use locksmith::config::Config;
+use locksmith::findings::Policy;
+use locksmith::metrics::{Format, Metrics, Own};
+use locksmith::model::Model;
+use locksmith::view;
+use locksmith::watch::Patterns;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::cluster::Cluster;
+
+/// Of how many one is stuck.
+const ONE_IN: usize = 100;
+
+/// How many are stuck where the size of the cluster alone is to differ.
+const STEADY: usize = 100;
+
+/// Number of times each thing is done.
+const TIMES: usize = 200;
+
+/// What one size costs.
+#[derive(Deserialize, Serialize)]
+pub struct Figures {
+    pub claims: usize,
+    pub objects: usize,
+    pub stuck: usize,
+    /// One claim changes, and a view of it is taken; in seconds.
+    pub event: Spread,
+    /// The same where as much is stuck in a cluster of any size.
+    pub steady: Spread,
+    /// A scrape; in seconds.
+    pub scrape: Spread,
+    /// Bytes of a scrape.
+    pub body: f64,
+    /// Resident bytes an object.
+    pub bytes: f64,
+}
+
+/// Of many measurements.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub p99: f64,
+}
+
+impl Spread {
+    fn of(mut all: Vec<f64>) -> Self {
+        all.sort_by(f64::total_cmp);
+        Self {
+            median: all[all.len() / 2],
+            p99: all[all.len() * 99 / 100],
+        }
+    }
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<f64>().unwrap() * 1024.0
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub fn measure(claims: usize) -> Figures {
+    let (config, now) = (Config::default(), Timestamp::now());
+    let cluster = Cluster {
+        claims,
+        one_in: ONE_IN,
+        now,
+        patterns: Arc::new(Patterns::new(&config).unwrap()),
+    };
+    let policy = Policy {
+        detect: config.detect.clone(),
+        drivers: config.drivers.clone(),
+        glance: false,
+    };
+    // What making the first objects leaves in the allocator is not the model's.
+    cluster.objects().take(1_000).for_each(drop);
+    let before = resident();
+    let (model, objects) = filled(&cluster);
+    let bytes = (resident() - before) / objects as f64;
+    let (event, view) = events(&cluster, model, &config, &policy);
+    let stuck = view.stuck().count();
+
+    let (_publish, views) = watch::channel(Arc::new(view));
+    let metrics = Metrics::new(views, Own::default());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scrape = || {
+        runtime
+            .block_on(metrics.scrape(Format::OpenMetrics))
+            .unwrap()
+    };
+    let body = scrape().len() as f64;
+    let scrapes = (0..TIMES).map(|_| timed(|| drop(scrape())));
+    let scrape = Spread::of(scrapes.collect());
+
+    let cluster = Cluster {
+        one_in: claims / STEADY,
+        ..cluster
+    };
+    let (model, _) = filled(&cluster);
+    let (steady, _) = events(&cluster, model, &config, &policy);
+    Figures {
+        claims,
+        objects,
+        stuck,
+        event,
+        steady,
+        scrape,
+        body,
+        bytes,
+    }
+}
+
+fn filled(cluster: &Cluster) -> (Model, usize) {
+    let mut model = Model::default();
+    let mut objects = 0;
+    Cluster::classes()
+        .into_iter()
+        .for_each(|class| model.apply(class));
+    for object in cluster.objects() {
+        model.apply(object);
+        objects += 1;
+    }
+    (model, objects)
+}
+
+/// One claim after the other is Pending and Bound again.
+fn events(
+    cluster: &Cluster,
+    mut model: Model,
+    config: &Config,
+    policy: &Policy,
+) -> (Spread, view::View) {
+    let mut latest = view::take(&model, config, policy, cluster.now);
+    let times = (0..TIMES).map(|time| {
+        let event = cluster.claim(time / 2 * 3 + 1, time % 2 == 1);
+        timed(|| {
+            model.apply(event);
+            model.forget(cluster.now);
+            latest = view::take(&model, config, policy, cluster.now);
+        })
+    });
+    let spread = Spread::of(times.collect());
+    (spread, latest)
+}
+
+fn timed(what: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    what();
+    begun.elapsed().as_secs_f64()
+}
