@@ -7,9 +7,12 @@
 
 #[path = "../upstream_crds/compare.rs"]
 mod compare;
+#[path = "../monitoring/shipped.rs"]
+mod shipped;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod alerted;
 mod approval;
 mod daemon;
 mod exposition;
@@ -22,7 +25,9 @@ mod kill;
 mod kubelet;
 mod layouts;
 mod lives;
+mod monitors;
 mod observe;
+mod panels;
 mod proxy;
 mod races;
 mod replicas;

@@ -40,6 +40,10 @@ pub struct Settings {
     pub method: &'static str,
     pub quiet: &'static str,
     pub deadline: &'static str,
+    /// Further gates, as `, name: value`.
+    pub gates: &'static str,
+    /// Further sections.
+    pub sections: String,
 }
 
 impl Default for Settings {
@@ -49,6 +53,8 @@ impl Default for Settings {
             method: "auto",
             quiet: "2s",
             deadline: "10m",
+            gates: "",
+            sections: String::new(),
         }
     }
 }
@@ -61,6 +67,8 @@ impl Settings {
             method,
             quiet,
             deadline,
+            gates,
+            sections,
         } = self;
         format!(
             "
@@ -70,7 +78,8 @@ detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
   resumeSources: {{batch: 20, every: 1s}}
-gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s}}
+gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s{gates}}}
+{sections}
 "
         )
     }
@@ -194,6 +203,23 @@ impl Stage {
             .await;
         assert_eq!(runs.len(), 1);
         runs[0].status.clone().unwrap()
+    }
+
+    /// The run of that playbook, once `wanted` holds of its status; there may be others.
+    pub async fn run_of(
+        &self,
+        playbook: &str,
+        what: &str,
+        wanted: impl Fn(&RemediationStatus) -> bool,
+    ) -> Remediation {
+        let is = |run: &Arc<Remediation>| {
+            run.spec.playbook == playbook && run.status.as_ref().is_some_and(&wanted)
+        };
+        let runs = self
+            .until::<Remediation>(what, |runs| runs.iter().any(is))
+            .await;
+        let run = runs.iter().find(|run| is(run)).unwrap();
+        Remediation::clone(run)
     }
 
     /// The status of the only Remediation, once it is over.
