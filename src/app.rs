@@ -1,5 +1,6 @@
 //! The daemon: wires what looks, what decides and what writes, and ends them in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,7 +15,9 @@ use crate::kube_io::{self, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
 use crate::model::{Change, Sym};
-use crate::server::{self, Accepted, Intake, Notification, Refused, Server, Site};
+use crate::server::{
+    self, Accepted, Certificate, Guard, Intake, Notification, Refused, ServeError, Server, Site,
+};
 use crate::watch::{self, Patterns, Store};
 
 /// What a daemon is started with.
@@ -27,8 +30,31 @@ pub struct AppOptions {
     pub identity: String,
 }
 
-/// Runs until `stop`, then ends in order: requests answered, steps parked, the lease released.
-pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result<()> {
+/// A daemon that listens, and has not begun.
+pub struct App {
+    server: Server,
+    options: AppOptions,
+}
+
+impl App {
+    /// Takes its address.
+    pub fn bind(options: AppOptions) -> Result<Self, ServeError> {
+        let server = Server::bind(options.config.server.listen)?;
+        Ok(Self { server, options })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Runs until `stop`, then ends in order: requests answered, steps parked, the lease released.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        run(self.server, self.options, stop).await
+    }
+}
+
+async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> anyhow::Result<()> {
     let AppOptions {
         cluster,
         config,
@@ -37,6 +63,8 @@ pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result
     let config = Arc::new(config);
     let own = Own::default();
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
+    let guard = Guard::new(&config.server.auth, &reading).await?;
+    let certificate = Certificate::load(&config.server.tls).await?;
     let (store, watches) = watch::start(&reading, &config, &own)?;
     let mut acting = JoinSet::new();
     let desk = if config.mode == Mode::Observe {
@@ -52,16 +80,18 @@ pub async fn run(options: AppOptions, stop: CancellationToken) -> anyhow::Result
             &mut acting,
         )?)
     };
-    let server = Server::bind(config.server.listen)?;
     tracing::info!(address = %server.address(), mode = config.mode.as_str(), "listening");
     let site = Site {
         views: store.views(),
         metrics: Metrics::new(store.views(), own.clone()),
         own,
         intake: Door(desk),
+        guard,
         shutdown: stop.clone(),
     };
-    let ended = server.serve(server::router(site), stop.clone()).await;
+    let ended = server
+        .serve(server::router(site), certificate, stop.clone())
+        .await;
     // A server that ended by itself takes the rest with it.
     stop.cancel();
     while acting.join_next().await.is_some() {}

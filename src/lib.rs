@@ -28,6 +28,7 @@ pub mod leader;
 pub mod locks;
 pub mod metrics;
 pub mod model;
+pub mod narrative;
 pub mod plan;
 pub mod server;
 pub mod steps;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::plan_text::plan_text;
 use super::{ClusterArgs, person};
 use crate::api::remediation::{Decision, Remediation};
 use crate::kube_io::CALL_TIMEOUT;
@@ -42,7 +43,7 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let plan = unfinished(&run)?;
-    anstream::println!("{}", shown(plan));
+    anstream::println!("{}", plan_text(plan));
     let verb = match decision {
         Decision::Approved => "approve of",
         Decision::Rejected => "reject",
@@ -96,21 +97,8 @@ fn unfinished(run: &Remediation) -> anyhow::Result<&Plan> {
         .with_context(|| format!("{name} has no plan yet: {}", status.message))
 }
 
-/// The plan, a line an object.
-fn shown(plan: &Plan) -> String {
-    let mut lines = vec![format!("plan {} for {}", plan.hash, plan.driver)];
-    for planned in &plan.steps {
-        lines.push(format!("  {}", planned.step.as_str()));
-        let targets = planned.targets.iter();
-        lines.extend(targets.map(|it| format!("    {:<16}{}", it.action.as_str(), it.object)));
-        let spared = planned.spared.iter();
-        lines.extend(spared.map(|it| format!("    {:<16}{}: {}", "left alone", it.object, it.why)));
-    }
-    lines.join("\n")
-}
-
 /// Asks at a terminal. Elsewhere nobody can answer, and --yes has to be said.
-fn confirmed(question: &str) -> anyhow::Result<bool> {
+pub fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("{question} There is no terminal to ask at: say --yes");
     }

@@ -4,10 +4,17 @@ mod check_config;
 mod cluster;
 mod crd;
 mod decide;
+mod demo;
+mod describe;
 mod log;
+mod make_plan;
+mod manual;
 mod person;
+mod plan_text;
+mod progress;
 mod release;
 mod reset;
+mod run;
 mod runs;
 mod serve;
 mod status;
@@ -39,9 +46,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Serve(serve::Args),
     Status(status::Args),
+    Plan(make_plan::Args),
+    Run(run::Args),
     Runs(runs::Args),
+    Describe(describe::Args),
     /// Approve of the plan of a run that waits for it
     Approve(decide::Args),
     /// Reject the plan of a run: it ends, and nothing is done
@@ -52,13 +63,19 @@ enum Command {
     Reset(reset::Args),
     CheckConfig(check_config::Args),
     Crd(crd::Args),
+    Completion(manual::CompletionArgs),
+    Man(manual::ManArgs),
 }
 
 /// Does what was asked for.
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
+        Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Plan(args) => make_plan::run(args).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Describe(args) => describe::run(args).await,
         Command::Runs(args) => runs::run(args).await,
         Command::Approve(args) => decide::approve(args).await,
         Command::Reject(args) => decide::reject(args).await,
@@ -67,6 +84,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Reset(args) => reset::run(args).await,
         Command::CheckConfig(args) => Ok(check_config::run(&args)),
         Command::Crd(args) => crd::run(&args),
+        Command::Completion(args) => Ok(manual::completion(&args)),
+        Command::Man(args) => manual::man(&args),
     };
     done.unwrap_or_else(|error| {
         anstream::eprintln!("error: {}", crate::causes::causes(&*error));

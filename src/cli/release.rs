@@ -1,11 +1,16 @@
 //! `locksmith release`: switches on again what was switched off, with or without a daemon.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::{ClusterArgs, FAILED};
 use crate::kube_io::{self, CALL_TIMEOUT, Tried};
+use crate::leader;
+
+/// How long a daemon that was told to end may take: what Kubernetes grants it, and the Lease of one that was killed.
+const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Release what locksmith holds
 ///
@@ -18,6 +23,10 @@ pub struct Args {
     /// Everything in all namespaces
     #[arg(long, conflicts_with_all = ["namespace", "names"])]
     all: bool,
+    /// Wait until no daemon leads any more, by the Lease in the namespace of this pod or kubeconfig: what is released then
+    /// stays released. For an uninstall
+    #[arg(long)]
+    after_daemon: bool,
     /// Only in this namespace
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
@@ -30,6 +39,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("release what? Say --all, or -n NAMESPACE with or without names");
     }
     let client = args.cluster.client(CALL_TIMEOUT).await?;
+    if args.after_daemon {
+        let namespace = client.default_namespace().to_owned();
+        let vacant = tokio::time::timeout(
+            DAEMON_ENDS_WITHIN,
+            leader::vacant(client.clone(), &namespace),
+        );
+        vacant
+            .await
+            .context("a daemon still leads: end it first")?
+            .context("failed to read the Lease")?;
+    }
     let mut held = kube_io::held(&client, args.namespace.as_deref()).await?;
     held.retain(|(object, _)| {
         args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)

@@ -35,6 +35,8 @@ enum Output {
     Wide,
     /// The Remediations themselves
     Json,
+    /// The same
+    Yaml,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -42,6 +44,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runs = person::runs(&client, args.namespace.as_deref()).await?;
     if matches!(args.output, Output::Json) {
         anstream::println!("{}", serde_json::to_string_pretty(&runs)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if matches!(args.output, Output::Yaml) {
+        anstream::print!("{}", serde_saphyr::to_string(&runs)?);
         return Ok(ExitCode::SUCCESS);
     }
     if runs.is_empty() {

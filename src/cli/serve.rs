@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ClusterArgs;
 use super::log::{self, LogFormat};
-use crate::app::{self, AppOptions};
+use crate::app::{App, AppOptions};
 use crate::config::{self, Config};
 
 /// Run the daemon
@@ -40,7 +40,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let signals = stop_on_signal(stop.clone())?;
     let options = args.options().await?;
-    let ended = app::run(options, stop).await;
+    let ended = App::bind(options)?.run(stop).await;
     signals.abort();
     ended.map(|()| ExitCode::SUCCESS)
 }

@@ -45,6 +45,7 @@ pub fn faults(config: &Config) -> Vec<String> {
             faults.push(format!("drivers[{index}].lockPatterns: {fault}"));
         }
     }
+    faults.extend(config.server.faults());
     for (name, playbook) in &config.playbooks.0 {
         faults.extend(playbook_faults(playbook).map(|fault| format!("playbooks.{name}.{fault}")));
     }

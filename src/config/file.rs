@@ -136,6 +136,30 @@ mod tests {
         "playbooks: {x: {alerts: [], steps: [resumeSources]}}",
         "playbooks.x.steps: resumeSources without a suspendSources before it"
     )]
+    #[case(
+        "alertmanager: {require: [cluster]}",
+        "alertmanager.require[0]: \"cluster\" is not a matcher"
+    )]
+    #[case(
+        "server: {auth: {token: x}}",
+        "server.auth.token: unknown field `token`"
+    )]
+    #[case(
+        "server: {tls: {certificate: /c}}",
+        "server.tls.key: must be set, as tls.certificate is"
+    )]
+    #[case(
+        "server: {tls: {key: /k}}",
+        "server.tls.certificate: must be set, as tls.key is"
+    )]
+    #[case(
+        "server: {auth: {tokenFile: /t, kubernetes: true}}",
+        "server.auth.kubernetes: must be false where auth.tokenFile is set"
+    )]
+    #[case(
+        "server: {auth: {metrics: true}}",
+        "server.auth.metrics: needs auth.tokenFile or auth.kubernetes"
+    )]
     fn a_fault_is_named_by_its_path(#[case] text: &str, #[case] says: &str) {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

@@ -7,12 +7,14 @@ mod duration;
 mod file;
 mod percent;
 mod playbooks;
+mod server;
 mod window;
 
 pub use duration::Duration;
 pub use file::{ConfigError, load, parse};
 pub use percent::Percent;
 pub use playbooks::{Matcher, Playbook};
+pub use server::{Auth, Server, Tls};
 pub use window::Window;
 
 use schemars::JsonSchema;
@@ -40,7 +42,7 @@ pub struct Config {
     pub playbooks: playbooks::Playbooks,
     /// Where gates ask their expressions.
     pub prometheus: Prometheus,
-    /// Where alerts that fire are read, beside the webhook.
+    /// Whose alerts are taken, and where those that fire are read beside the webhook.
     pub alertmanager: Alertmanager,
     /// The HTTP server.
     pub server: Server,
@@ -480,7 +482,7 @@ impl Default for Prometheus {
     }
 }
 
-/// Where alerts that fire are read, beside the webhook.
+/// Whose alerts are taken, and where those that fire are read beside the webhook.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Alertmanager {
@@ -488,6 +490,15 @@ pub struct Alertmanager {
     pub url: Option<String>,
     /// How often they are read.
     pub interval: Duration,
+    /// What the labels of every alert must match, however it comes.
+    pub require: Vec<Matcher>,
+}
+
+impl Alertmanager {
+    /// Whether an alert with these labels is about this cluster.
+    pub fn is_ours(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
+        self.require.iter().all(|matcher| matcher.matches(labels))
+    }
 }
 
 impl Default for Alertmanager {
@@ -495,22 +506,7 @@ impl Default for Alertmanager {
         Self {
             url: None,
             interval: Duration::from_secs(5 * 60),
-        }
-    }
-}
-
-/// The HTTP server.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Server {
-    /// Address and port of /metrics, /webhook, /healthz, /readyz and /api/v1.
-    pub listen: std::net::SocketAddr,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: std::net::SocketAddr::from(([0, 0, 0, 0], 9797)),
+            require: Vec::new(),
         }
     }
 }

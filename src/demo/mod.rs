@@ -5,5 +5,9 @@
 //! in this process, held to a real one by a contract that tests run on both.
 
 pub mod apiserver;
+mod cluster;
 pub mod scenario;
+pub mod show;
 pub mod world;
+
+pub use cluster::Cluster;

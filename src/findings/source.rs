@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Finding, Policy, SourceReason, What};
 use crate::model::records::{Claim, Mover, Source};
-use crate::model::{Model, ObjectKind};
+use crate::model::{Model, ObjectKind, Sym};
 
 /// Findings on sources.
 pub fn detect<'a>(
@@ -92,16 +92,29 @@ fn held(model: &Model, source: &Source, claim: Option<&Claim>) -> Option<Finding
     })
 }
 
+/// Who serves the claim; of one that is gone, who would serve what the source makes of it.
+fn driver(model: &Model, source: &Source, class: Option<&Sym>) -> Option<Sym> {
+    let provisioner = |class: &Sym| {
+        let class = model.storage_classes.get_cluster(class)?;
+        Some(class.provisioner.clone())
+    };
+    let snapshotter = |class: &Sym| {
+        let class = model.snapshot_classes.get_cluster(class)?;
+        Some(class.driver.clone())
+    };
+    class
+        .and_then(provisioner)
+        .or_else(|| source.snapshot_class.as_ref().and_then(snapshotter))
+        .or_else(|| source.storage_class.as_ref().and_then(provisioner))
+}
+
 fn about(model: &Model, source: &Source, claim: Option<&Claim>, since: Timestamp) -> Finding {
     let class = claim.and_then(|claim| claim.class.clone());
     Finding {
         what: What::HeldSource,
         object: Some(source.meta.key(ObjectKind::ReplicationSource)),
         since,
-        driver: class
-            .as_ref()
-            .and_then(|class| model.storage_classes.get_cluster(class))
-            .map(|class| class.provisioner.clone()),
+        driver: driver(model, source, class.as_ref()),
         class,
         bytes: claim.map_or(0, |claim| claim.requested),
         chain: Vec::new(),

@@ -11,11 +11,7 @@ impl Gate for Confirmed {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let driver = &situation.run.spec.driver;
-        let stuck = situation
-            .findings
-            .iter()
-            .any(|finding| finding.what.is_stuck() && finding.driver.as_ref() == Some(driver));
-        if stuck {
+        if situation.stuck().next().is_some() {
             return Verdict::Open;
         }
         Verdict::Closed {

@@ -11,13 +11,7 @@ impl Gate for MinimumAge {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let wanted = situation.config.gates.minimum_age;
-        let driver = &situation.run.spec.driver;
-        let oldest = situation
-            .findings
-            .iter()
-            .filter(|finding| finding.what.is_stuck() && finding.driver.as_ref() == Some(driver))
-            .map(|finding| finding.since)
-            .min();
+        let oldest = situation.stuck().map(|finding| finding.since).min();
         let Some(oldest) = oldest else {
             return Verdict::Closed {
                 reason: "nothing stuck is found".to_owned(),

@@ -31,9 +31,9 @@ use jiff::Timestamp;
 
 use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
 use crate::config::Config;
-use crate::findings::Finding;
+use crate::findings::{Finding, What};
 use crate::model::Model;
-use crate::plan::Plan;
+use crate::plan::{Plan, StepName};
 
 /// Everything a gate may look at.
 #[derive(Clone, Copy)]
@@ -52,6 +52,24 @@ pub struct Situation<'a> {
     pub config: &'a Config,
     /// The time.
     pub now: Timestamp,
+}
+
+impl<'a> Situation<'a> {
+    /// What is stuck of what the run is about: what its driver serves, and, where the run would delete orphaned sources,
+    /// those of which nothing tells the driver.
+    fn stuck(&self) -> impl Iterator<Item = &'a Finding> {
+        let driver = &self.run.spec.driver;
+        let deletes_orphans = self
+            .plan
+            .is_some_and(|plan| plan.step(StepName::DeleteOrphanedSources).is_some());
+        self.findings.iter().filter(move |finding| {
+            finding.what.is_stuck()
+                && match &finding.driver {
+                    Some(of) => of == driver,
+                    None => deletes_orphans && matches!(finding.what, What::OrphanedSource(_)),
+                }
+        })
+    }
 }
 
 /// What a gate says.

@@ -209,6 +209,33 @@ fn without_a_finding_of_the_driver_the_alert_is_not_confirmed(#[case] case: Case
     assert_eq!(case.closed(), ["confirmed", "minimumAge"]);
 }
 
+#[rstest]
+#[case::deletes_orphans("orphaned-sources", &[])]
+#[case::does_not("csi-operation-locks", &["confirmed", "minimumAge"])]
+fn an_orphan_of_no_known_driver_confirms_what_would_delete_it(
+    #[case] playbook: &str,
+    #[case] closed: &[&str],
+) {
+    let world = World::rook()
+        .with(source("media", "kept"))
+        .with(claim("media", "kept"))
+        .with(source("media", "lost"))
+        .not_found("media", "lost", &[at(-15), at(-8), at(-1)]);
+    let mut case = Case::of(world);
+    let findings = case.world.found(&case.config, case.now);
+    let playbook = &case.config.playbooks.0[playbook];
+    case.plan = plan::make(
+        &case.world.0,
+        &findings,
+        playbook,
+        &DRIVER.into(),
+        &case.config,
+        case.now,
+    )
+    .ok();
+    assert_eq!(case.closed(), closed);
+}
+
 #[test]
 fn without_a_snapshotter_nothing_would_help() {
     let hangs = snapshot("media", "s", "a")

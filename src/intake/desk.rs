@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{Cause, Standing, causes, next_name, standing};
+use super::{Cause, Standing, causes, next_name, ours, standing};
 use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
@@ -53,11 +53,14 @@ impl Desk {
 
     /// Makes sure that every cause has its Remediation. Persisted when it returns.
     async fn take(&self, notification: &Notification) -> Result<Accepted, WriteError> {
-        let (causes, ignored) = causes(&notification.alerts, &self.config, &self.store.view());
+        let (ours, foreign) = ours(&notification.alerts, &self.config.alertmanager);
+        let (causes, ignored) = causes(&ours, &self.config, &self.store.view());
+        (0..foreign).for_each(|_| self.own.alert(None, AlertOutcome::Foreign));
         (0..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
         let mut accepted = Accepted {
             remediations: Vec::new(),
             ignored,
+            foreign,
         };
         self.writer.term()?;
         let mut made = self.turn.lock().await;

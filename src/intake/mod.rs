@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::api::remediation::AlertRef;
-use crate::config::Config;
+use crate::config::{Alertmanager, Config};
 use crate::model::{Model, Sym, Uid};
 use crate::plan::short_hash;
 use crate::server::{Alert, AlertStatus};
@@ -32,6 +32,14 @@ pub struct Cause {
 
 /// Longest name of a Remediation: it is also the value of labels (Kubernetes: 63).
 const MAX_NAME: usize = 63;
+
+/// The alerts about this cluster, and how many are about another.
+pub fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
+    let ours = alerts.iter().filter(|alert| from.is_ours(&alert.labels));
+    let ours: Vec<_> = ours.cloned().collect();
+    let foreign = alerts.len() - ours.len();
+    (ours, foreign)
+}
 
 /// The causes that `alerts` ask for, each with its alerts, and how many alerts ask for nothing.
 ///
@@ -169,6 +177,31 @@ pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alert_is_ours_when_every_matcher_matches() {
+        let alert = |labels: &[(&str, &str)]| Alert {
+            status: AlertStatus::Firing,
+            labels: labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            starts_at: Timestamp::UNIX_EPOCH,
+            fingerprint: String::new(),
+        };
+        let home = alert(&[("cluster", "home"), ("tier", "prod")]);
+        let lab = alert(&[("cluster", "home"), ("tier", "lab")]);
+        let other = alert(&[("cluster", "office"), ("tier", "prod")]);
+        let unnamed = alert(&[("tier", "prod")]);
+        let all = [home.clone(), lab, other, unnamed];
+        let require = |matchers: &[&str]| Alertmanager {
+            require: matchers.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Alertmanager::default()
+        };
+        assert_eq!(ours(&all, &require(&[])), (all.to_vec(), 0));
+        let of_home = require(&["cluster=\"home\"", "tier!=\"lab\""]);
+        assert_eq!(ours(&all, &of_home), (vec![home], 3));
+    }
 
     #[test]
     fn a_name_is_a_label_value_and_follows_the_run_before() {

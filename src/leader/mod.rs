@@ -25,6 +25,9 @@ pub const LEASE_NAME: &str = "locksmith";
 /// How long one call may take: less than what is left of a term when a renewal is late.
 const CALL: Duration = Duration::from_secs(3);
 
+/// Whom no Lease is held by: the empty name is that of a released one.
+const NOBODY: &str = "";
+
 /// Longer than any command runs.
 const A_COMMAND: Duration = Duration::from_secs(24 * 3600);
 
@@ -76,6 +79,24 @@ pub fn stand(
         publish,
     };
     (Leadership(term), candidate.run(stop))
+}
+
+/// Waits until nobody leads: the Lease is not there, released, or silent for so long that its holder has given up.
+/// Reads only.
+pub async fn vacant(client: Client, namespace: &str) -> Result<(), kube::Error> {
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    let mut seen = None;
+    loop {
+        let Some(lease) = api.get_opt(LEASE_NAME).await? else {
+            return Ok(());
+        };
+        let now_seen = observe(seen.take(), read(&lease));
+        let Decision::Wait(until) = decide(Some(&now_seen), NOBODY, Instant::now()) else {
+            return Ok(());
+        };
+        seen = Some(now_seen);
+        tokio::time::sleep_until(until.into()).await;
+    }
 }
 
 struct Candidate {

@@ -36,6 +36,8 @@ pub enum AlertOutcome {
     Joined,
     /// It asks for nothing: resolved, or no playbook matches.
     Ignored,
+    /// It is about another cluster.
+    Foreign,
     /// It could not be recorded; Alertmanager is told to come again.
     Refused,
 }
@@ -89,7 +91,7 @@ impl Default for Own {
                 own.step_counter(step, outcome);
             }
         }
-        for code in ["200", "202", "400", "413", "503"] {
+        for code in ["200", "202", "400", "401", "403", "413", "503"] {
             own.webhook_counter(code.to_owned());
         }
         for kind in Kind::ALL {
@@ -207,6 +209,7 @@ impl AlertOutcome {
             Self::Started => "started",
             Self::Joined => "joined",
             Self::Ignored => "ignored",
+            Self::Foreign => "foreign",
             Self::Refused => "refused",
         }
     }

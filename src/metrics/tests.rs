@@ -54,6 +54,10 @@ fn ordered(body: &str) -> String {
         if head.iter().any(|line| line.ends_with(" counter")) {
             series.sort_unstable();
         }
+        if head.iter().any(|line| line.ends_with(" histogram")) {
+            // The series of one histogram stay as they are: its last label is the one that names it.
+            series.sort_by_key(|line| line.rsplit(['{', ',']).next());
+        }
         for line in head.into_iter().chain(series) {
             writeln!(ordered, "{line}").unwrap();
         }

@@ -212,6 +212,10 @@ pub struct Source {
     pub mover: Mover,
     /// Whether a synchronisation makes a snapshot or clone of the claim.
     pub copies: bool,
+    /// StorageClass of the mover's temporary claim, where the source names one.
+    pub storage_class: Option<Sym>,
+    /// VolumeSnapshotClass of its snapshots, where the source names one.
+    pub snapshot_class: Option<Sym>,
     /// `spec.paused`, or `spec.suspend` where the CRD has that.
     pub paused: bool,
     /// When the synchronisation now running began.

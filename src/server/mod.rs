@@ -2,15 +2,19 @@
 //!
 //! It decides nothing. What it reads it hands to an [`Intake`]; what it shows is the view everybody else has.
 
+mod auth;
 mod health;
 mod pages;
 mod payload;
 mod problem;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod webhook;
 
+pub use auth::{AuthError, Guard};
 pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};
+pub use tls::{Certificate, TlsError};
 pub use webhook::{Accepted, Intake, MAX_AT_A_TIME, MAX_BODY, Refused};
 
 use std::net::{SocketAddr, TcpListener};
@@ -22,6 +26,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum_server::Handle;
+use futures::FutureExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
@@ -51,6 +56,8 @@ pub struct Site<I> {
     pub own: Own,
     /// Where notifications go.
     pub intake: I,
+    /// Who is let in.
+    pub guard: Guard,
     /// Cancelled when the process is to end.
     pub shutdown: CancellationToken,
 }
@@ -61,6 +68,7 @@ struct Context<I> {
     metrics: Metrics,
     own: Own,
     intake: I,
+    guard: Guard,
     shutdown: CancellationToken,
     was_complete: AtomicBool,
     webhooks: Semaphore,
@@ -78,6 +86,7 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         metrics,
         own,
         intake,
+        guard,
         shutdown,
     } = site;
     let context = Arc::new(Context {
@@ -85,6 +94,7 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         metrics,
         own,
         intake,
+        guard,
         shutdown,
         was_complete: AtomicBool::new(false),
         webhooks: Semaphore::new(MAX_AT_A_TIME),
@@ -142,10 +152,12 @@ impl Server {
         self.address
     }
 
-    /// Answers until `shutdown` is cancelled; then ends open requests, and returns within 10 s.
+    /// Answers until `shutdown` is cancelled, by `certificate` where there is one; then ends open requests, and returns
+    /// within 10 s.
     pub async fn serve(
         self,
         router: Router,
+        certificate: Option<Certificate>,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let handle = Handle::new();
@@ -157,10 +169,17 @@ impl Server {
             .http_builder()
             .http1()
             .header_read_timeout(HEADERS_WITHIN);
-        let serving = server.serve(router.into_make_service());
-        tokio::pin!(serving);
+        let service = router.into_make_service();
+        let mut serving = match &certificate {
+            None => server.serve(service).boxed(),
+            Some(certificate) => server
+                .acceptor(certificate.acceptor())
+                .serve(service)
+                .boxed(),
+        };
         tokio::select! {
             ended = &mut serving => return ended.map_err(ServeError::Ended),
+            () = tls::keep_fresh(certificate.as_ref()) => {}
             () = shutdown.cancelled() => handle.graceful_shutdown(Some(DRAIN_WITHIN)),
         }
         serving.await.map_err(ServeError::Ended)

@@ -31,6 +31,7 @@ pub(super) async fn metrics<I>(
     State(context): State<Arc<Context<I>>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    context.guard.admit_get(&headers, "/metrics").await?;
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
@@ -40,7 +41,11 @@ pub(super) async fn metrics<I>(
 }
 
 /// Written beside the runtime, as the metrics are.
-pub(super) async fn status<I>(State(context): State<Arc<Context<I>>>) -> Result<Response, Problem> {
+pub(super) async fn status<I>(
+    State(context): State<Arc<Context<I>>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    context.guard.admit_get(&headers, "/api/v1/status").await?;
     let view = context.views.borrow().clone();
     let body = tokio::task::spawn_blocking(move || serde_json::to_vec(&*view))
         .await

@@ -47,6 +47,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let unauthorized = self.status == StatusCode::UNAUTHORIZED;
         let mut response = (self.status, Json(json!({ "error": self.error }))).into_response();
         if let Some(after) = self.retry_after {
             let after = HeaderValue::from(after.as_secs());
@@ -55,6 +56,12 @@ impl IntoResponse for Problem {
         if self.unread {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
+        }
+        if unauthorized {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }

@@ -1,5 +1,8 @@
 //! Requests to the whole router, and to a listening server.
 
+mod access;
+mod certificate;
+
 use std::sync::Mutex;
 
 use axum::body::{Body, to_bytes};
@@ -37,6 +40,7 @@ impl Intake for Desk {
             None => Ok(Accepted {
                 remediations: vec!["csi-operation-locks-7c1d".into()],
                 ignored: 1,
+                foreign: 2,
             }),
         }
     }
@@ -53,6 +57,10 @@ fn face(view: View, desk: Desk) -> Face {
 }
 
 fn face_within(view: View, desk: Desk, webhook_within: Duration) -> Face {
+    face_of(view, desk, webhook_within, Guard::default())
+}
+
+fn face_of(view: View, desk: Desk, webhook_within: Duration, guard: Guard) -> Face {
     let (publish, views) = watch::channel(Arc::new(view));
     let (own, shutdown) = (Own::default(), CancellationToken::new());
     let site = Site {
@@ -60,6 +68,7 @@ fn face_within(view: View, desk: Desk, webhook_within: Duration) -> Face {
         views,
         own,
         intake: desk,
+        guard,
         shutdown: shutdown.clone(),
     };
     let router = routes(site, webhook_within);
@@ -196,7 +205,7 @@ async fn a_notification_is_handed_on_and_what_came_of_it_told() {
     assert_eq!(response.status(), 202);
     assert_eq!(
         json(response).await,
-        json!({"remediations": ["csi-operation-locks-7c1d"], "ignored": 1})
+        json!({"remediations": ["csi-operation-locks-7c1d"], "ignored": 1, "foreign": 2})
     );
     assert_eq!(
         *desk.taken.lock().unwrap(),
@@ -317,7 +326,7 @@ async fn listens_answers_and_ends_when_told() {
     } = face(fixture::healthy(), Desk::default());
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = server.address();
-    let serving = tokio::spawn(server.serve(router, shutdown.clone()));
+    let serving = tokio::spawn(server.serve(router, None, shutdown.clone()));
     assert!(ask(address).await.starts_with("HTTP/1.1 200 "));
     shutdown.cancel();
     serving.await.unwrap().unwrap();

@@ -22,8 +22,8 @@ pub const MAX_BODY: usize = 256 * 1024;
 pub const MAX_AT_A_TIME: usize = 16;
 
 /// When to come again after a jam, and after a change of leader or an API server that does not answer.
-const SOON: Duration = Duration::from_secs(5);
-const LATER: Duration = Duration::from_secs(15);
+pub(super) const SOON: Duration = Duration::from_secs(5);
+pub(super) const LATER: Duration = Duration::from_secs(15);
 
 /// Where notifications go.
 pub trait Intake: Send + Sync + 'static {
@@ -41,6 +41,8 @@ pub struct Accepted {
     pub remediations: Vec<String>,
     /// How many of its alerts ask for nothing.
     pub ignored: usize,
+    /// How many of its alerts are about another cluster.
+    pub foreign: usize,
 }
 
 /// Why a notification is not taken now; all of it passes.
@@ -73,6 +75,11 @@ pub(super) async fn post<I: Intake>(
 }
 
 async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Response, Problem> {
+    context
+        .guard
+        .admit_post(request.headers())
+        .await
+        .map_err(Problem::unread)?;
     let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -92,8 +99,9 @@ async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Res
     let Accepted {
         remediations,
         ignored,
+        foreign,
     } = context.intake.submit(notification).await?;
-    let answer = json!({ "remediations": remediations, "ignored": ignored });
+    let answer = json!({ "remediations": remediations, "ignored": ignored, "foreign": foreign });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 

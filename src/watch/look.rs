@@ -5,13 +5,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use tokio::task::JoinSet;
 
-use super::lookups;
+use super::{Store, lookups};
 use crate::config::Config;
 use crate::findings::Policy;
 use crate::locks::PatternError;
 use crate::metrics::Own;
 use crate::view::{self, View};
+
+/// What one look saw. Watching ends when it is dropped.
+pub struct Seen {
+    /// The view.
+    pub view: View,
+    /// The model it is a view of.
+    pub store: Store,
+    _watches: JoinSet<()>,
+}
 
 /// Looks until everything has been read once, and missing claims asked for twice, for at most `timeout`. What
 /// could not be read by then, the view's freshness tells.
@@ -19,14 +29,14 @@ pub async fn look(
     client: Client,
     config: &Config,
     timeout: Duration,
-) -> Result<View, PatternError> {
+) -> Result<Seen, PatternError> {
     let config = Arc::new(config.clone());
     let policy = Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         glance: true,
     };
-    let (store, _tasks) = super::start_with(
+    let (store, watches) = super::start_with(
         &client,
         &config,
         policy.clone(),
@@ -47,8 +57,13 @@ pub async fn look(
         }
         None
     };
-    match tokio::time::timeout(timeout, complete).await {
-        Ok(Some(view)) => Ok(view),
-        _ => Ok(Arc::unwrap_or_clone(store.view())),
-    }
+    let view = match tokio::time::timeout(timeout, complete).await {
+        Ok(Some(view)) => view,
+        _ => Arc::unwrap_or_clone(store.view()),
+    };
+    Ok(Seen {
+        view,
+        store,
+        _watches: watches,
+    })
 }

@@ -13,7 +13,7 @@ mod source;
 mod store;
 
 pub use convert::{snapshot as snapshot_record, source as source_record};
-pub use look::look;
+pub use look::{Seen, look};
 pub use store::Store;
 
 use std::sync::Arc;

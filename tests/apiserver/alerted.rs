@@ -107,7 +107,7 @@ async fn lost_webhooks_lose_nothing_and_a_silence_is_honoured() {
     ]);
     let url = places.alertmanager();
     let settings = Settings {
-        sections: format!("alertmanager: {{url: '{url}', interval: 1s}}"),
+        alertmanager: format!("{{url: '{url}', interval: 1s}}"),
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;

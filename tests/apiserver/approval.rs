@@ -10,7 +10,7 @@ use locksmith::api::volsync::ReplicationSource;
 use crate::stage::{DRIVER, Settings, Stage};
 
 /// Runs `locksmith` as the cluster's administrator. Nobody sits at a terminal.
-async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
+pub async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
     let kubeconfig: PathBuf = kubeconfig.to_owned();
     command
@@ -23,7 +23,7 @@ async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!(
         "{}{}",
@@ -33,7 +33,7 @@ fn said(output: &Output) -> String {
 }
 
 /// Lets the alert of the orphans fire, and returns the name of the run once it waits for a person.
-async fn waiting_for_a_person(stage: &Stage, daemon: &crate::daemon::Daemon) -> String {
+pub async fn waiting_for_a_person(stage: &Stage, daemon: &crate::daemon::Daemon) -> String {
     let (code, answer) = daemon
         .fire("LocksmithSourceOrphaned", &[("driver", DRIVER)])
         .await;

@@ -180,15 +180,28 @@ impl Daemon {
 
     /// Sends a body to /webhook.
     pub async fn post(&self, body: &Value) -> (u16, Value) {
-        self.try_post(body).await.unwrap()
+        self.try_post(None, body).await.unwrap()
+    }
+
+    /// Sends a body to /webhook, showing this bearer token.
+    pub async fn post_as(&self, token: Option<&str>, body: &Value) -> (u16, Value) {
+        self.try_post(token, body).await.unwrap()
     }
 
     /// Sends a body to /webhook, which may be dying.
-    pub async fn try_post(&self, body: &Value) -> Result<(u16, Value), ureq::Error> {
+    pub async fn try_post(
+        &self,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Result<(u16, Value), ureq::Error> {
+        let authorization = token.map(|token| format!("Bearer {token}"));
         let (url, body) = (self.url("/webhook"), body.to_string());
         tokio::task::spawn_blocking(move || {
             let agent = agent();
-            let request = agent.post(&url).header("content-type", "application/json");
+            let mut request = agent.post(&url).header("content-type", "application/json");
+            if let Some(authorization) = authorization {
+                request = request.header("authorization", authorization);
+            }
             let mut answer = request.send(body)?;
             let text = answer.body_mut().read_to_string()?;
             let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
@@ -200,7 +213,7 @@ impl Daemon {
 
     /// Sends a body to /webhook until it is taken, as Alertmanager does.
     pub async fn notify(&self, body: &Value) {
-        while !matches!(self.try_post(body).await, Ok((202, _))) {
+        while !matches!(self.try_post(None, body).await, Ok((202, _))) {
             tokio::time::sleep(POLL).await;
         }
     }

@@ -169,12 +169,12 @@ fn listed(status: &RemediationStatus) -> Vec<String> {
 
 /// What `kubectl get remediations -A` shows of the only one under these headings.
 fn kubectl(kubeconfig: &Path, headings: &[&str]) -> Vec<String> {
-    let output = Command::new("kubectl")
+    let output = Command::new(crate::render::tool("kubectl"))
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .args(["get", "remediations", "-A"])
         .output()
-        .expect("kubectl is installed");
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     let [head, row] = text.lines().collect::<Vec<_>>()[..] else {

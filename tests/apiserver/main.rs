@@ -9,28 +9,38 @@
 mod compare;
 #[path = "../monitoring/shipped.rs"]
 mod shipped;
+// The tests of deploy/ use the rest of it.
+#[allow(dead_code)]
+#[path = "../deploy/render.rs"]
+mod render;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod access;
 mod alerted;
 mod approval;
+mod by_hand;
 mod daemon;
 mod exposition;
 mod faults;
 mod faulty;
 mod flood;
+mod foreign;
+mod helm;
 mod identities;
 mod jam;
 mod kill;
 mod kubelet;
 mod layouts;
 mod lives;
+mod manifests;
 mod monitors;
 mod observe;
 mod panels;
 mod proxy;
 mod races;
 mod replicas;
+mod rights;
 mod snapshots;
 mod stage;
 mod start;

@@ -20,18 +20,19 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
+use crate::render;
 use crate::testbed::{Event, Identity, Options, Testbed};
 
 /// A whole run takes some 10 s on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where Remediations and the Lease live.
-pub const NAMESPACE: &str = "locksmith";
+pub const NAMESPACE: &str = crate::render::NAMESPACE;
 
 /// The driver of the world.
 pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
-/// The user the program logs in as, in every audit log.
+/// The user the program logs in as where it may do everything.
 pub const USER: &str = "locksmith-daemon";
 
 /// What tests vary of the program's configuration.
@@ -40,10 +41,16 @@ pub struct Settings {
     pub method: &'static str,
     pub quiet: &'static str,
     pub deadline: &'static str,
+    /// How many finished runs are kept.
+    pub keep: u32,
+    /// Who may post.
+    pub auth: &'static str,
+    /// Whose alerts are taken.
+    pub alertmanager: String,
+    /// Where PromQL gates ask.
+    pub prometheus: String,
     /// Further gates, as `, name: value`.
     pub gates: &'static str,
-    /// Further sections.
-    pub sections: String,
 }
 
 impl Default for Settings {
@@ -53,8 +60,11 @@ impl Default for Settings {
             method: "auto",
             quiet: "2s",
             deadline: "10m",
+            keep: 50,
+            auth: "{}",
+            alertmanager: "{}".to_owned(),
+            prometheus: "{}".to_owned(),
             gates: "",
-            sections: String::new(),
         }
     }
 }
@@ -67,19 +77,24 @@ impl Settings {
             method,
             quiet,
             deadline,
+            keep,
+            auth,
+            alertmanager,
+            prometheus,
             gates,
-            sections,
         } = self;
         format!(
             "
 mode: {mode}
-remediation: {{namespace: {NAMESPACE}}}
+remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
   resumeSources: {{batch: 20, every: 1s}}
 gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s{gates}}}
-{sections}
+server: {{auth: {auth}}}
+alertmanager: {alertmanager}
+prometheus: {prometheus}
 "
         )
     }
@@ -90,6 +105,18 @@ pub struct Setup {
     pub world: WorldConfig,
     /// The definition of ReplicationSource.
     pub sources: CustomResourceDefinition,
+    /// Definitions that other tests can do without.
+    pub others: Vec<CustomResourceDefinition>,
+    /// What the program may do.
+    pub rights: Rights,
+}
+
+/// What the program may do.
+pub enum Rights {
+    /// Everything, so that nothing but the program itself keeps it from anything.
+    All,
+    /// What is installed for this mode allows, and no more.
+    Installed(&'static str),
 }
 
 impl Default for Setup {
@@ -97,6 +124,8 @@ impl Default for Setup {
         Self {
             world: WorldConfig::new(Timings::fast()),
             sources: ReplicationSource::crd(),
+            others: Vec::new(),
+            rights: Rights::All,
         }
     }
 }
@@ -106,6 +135,8 @@ pub struct Stage {
     pub world: World,
     pub jam: Jam,
     pub testbed: Testbed,
+    /// Whom the program logs in as, in the audit log.
+    pub user: String,
     daemon: Identity,
 }
 
@@ -117,8 +148,10 @@ impl Stage {
 
     /// The jam in a cluster of another make.
     pub async fn set(setup: Setup) -> Self {
+        let mut crds = setup.others;
+        crds.extend([Remediation::crd(), setup.sources]);
         let options = Options {
-            crds: vec![Remediation::crd(), setup.sources],
+            crds,
             ..Options::default()
         };
         let testbed = Box::pin(Testbed::start(options)).await;
@@ -128,26 +161,17 @@ impl Stage {
             .create(&Default::default(), &namespace)
             .await
             .unwrap();
-        let daemon = testbed.user(USER, None).await;
-        // Everything is allowed, so that nothing but the program itself keeps it from anything.
-        let binding = named::<ClusterRoleBinding>(
-            json!({"name": USER}),
-            json!({
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
-            }),
-        );
-        let bindings: Api<ClusterRoleBinding> = Api::all(testbed.client());
-        bindings
-            .create(&Default::default(), &binding)
-            .await
-            .unwrap();
         let world = World::start(testbed.client(), setup.world).await.unwrap();
         let jam = playbook_jam(&world, Outage::Over).await.unwrap();
+        let (user, daemon) = match setup.rights {
+            Rights::All => anything_goes(&testbed).await,
+            Rights::Installed(mode) => installed(&testbed, mode).await,
+        };
         Self {
             world,
             jam,
             testbed,
+            user,
             daemon,
         }
     }
@@ -339,12 +363,23 @@ impl Stage {
 
     /// Every request of the program until now: writes, and how many others.
     pub async fn requests(&self) -> (Vec<Event>, usize) {
-        let mut events = self.log().await;
-        events.retain(|event| event.user == USER);
+        let mut events = self.everything().await;
         let all = events.len();
         events.retain(Event::is_write);
         let others = all - events.len();
         (events, others)
+    }
+
+    /// Every request of the program until now.
+    pub async fn everything(&self) -> Vec<Event> {
+        self.everything_of(&self.user).await
+    }
+
+    /// Every request of `user` until now.
+    pub async fn everything_of(&self, user: &str) -> Vec<Event> {
+        let mut events = self.log().await;
+        events.retain(|event| event.user == user);
+        events
     }
 
     /// Every request of anybody until now.
@@ -419,6 +454,33 @@ impl Stage {
             })
         })
     }
+}
+
+/// A user bound to cluster-admin.
+async fn anything_goes(testbed: &Testbed) -> (String, Identity) {
+    let binding = named::<ClusterRoleBinding>(
+        json!({"name": USER}),
+        json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
+        }),
+    );
+    let bindings: Api<ClusterRoleBinding> = Api::all(testbed.client());
+    bindings
+        .create(&Default::default(), &binding)
+        .await
+        .unwrap();
+    (USER.to_owned(), testbed.user(USER, None).await)
+}
+
+/// The account that is installed for `mode`, with its roles.
+async fn installed(testbed: &Testbed, mode: &str) -> (String, Identity) {
+    let mut objects = render::objects(&render::kustomize(&format!("deploy/overlays/{mode}")));
+    objects.retain(render::gives_rights);
+    render::apply(testbed.kubeconfig(), &objects);
+    let account = "locksmith";
+    let user = format!("system:serviceaccount:{NAMESPACE}:{account}");
+    (user, testbed.service_account(NAMESPACE, account).await)
 }
 
 /// Whether it carries the program's mark.

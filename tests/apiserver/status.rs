@@ -83,7 +83,7 @@ async fn of_a_jammed_cluster_it_lists_what_is_stuck_and_exits_with_1() {
     let told = status(kubeconfig, &["-n", "media", "-o", "json"]).await;
     assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
     assert!(findings(&told).1.iter().eq(["media"]));
-    let told = status(kubeconfig, &["-n", "locksmith", "-o", "json"]).await;
+    let told = status(kubeconfig, &["-n", crate::stage::NAMESPACE, "-o", "json"]).await;
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
     assert!(findings(&told).0.is_empty());
 }

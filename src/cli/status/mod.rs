@@ -52,6 +52,8 @@ enum Output {
     Wide,
     /// What /api/v1/status answers
     Json,
+    /// The same
+    Yaml,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -60,19 +62,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => config::load(path)?,
         None => Config::default(),
     };
-    let view = watch::look(
-        args.cluster.client(args.timeout).await?,
-        &config,
-        args.timeout,
-    )
-    .await?;
-    let view = only(view, args.namespace.as_deref());
+    let client = args.cluster.client(args.timeout).await?;
+    let seen = watch::look(client, &config, args.timeout).await?;
+    let view = only(seen.view, args.namespace.as_deref());
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     let text = |look| render(&view, Timestamp::now(), look, colour);
     match args.output {
         Output::Table => anstream::print!("{}", text(Look::Table)),
         Output::Wide => anstream::print!("{}", text(Look::Wide)),
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&view)?),
+        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&view)?),
     }
     Ok(ExitCode::from(exit_code(&view)))
 }

@@ -19,6 +19,8 @@ pub struct WorldConfig {
     pub messages: ProvisionerMessages,
     /// Names of the Nodes.
     pub nodes: Vec<String>,
+    /// Whether the controllers that come with a cluster are played too: for an API server with none beside it.
+    pub controllers: bool,
 }
 
 /// How the CSI driver is deployed.
@@ -50,6 +52,7 @@ impl WorldConfig {
             snapshotter: true,
             messages: ProvisionerMessages::Plain,
             nodes: ["k8s-0", "k8s-1", "k8s-2"].map(str::to_owned).into(),
+            controllers: false,
         }
     }
 }

@@ -10,6 +10,8 @@
 //! ceph       the driver inside each of these Pods, its locks, and the backend they share
 //! volsync    ReplicationSources and -Destinations ─► snapshots, temporary claims; the volume populator
 //! operator   ceph-csi-operator: owns the provisioner's Deployment
+//! manager    kube-controller-manager, where there is none: workloads ─► Pods; claims and volumes bound
+//! snapshots  the snapshot controller, where there is none: VolumeSnapshots ─► their contents
 //! ```
 
 mod actor;
@@ -22,8 +24,10 @@ mod install;
 mod klog;
 mod kubelet;
 mod logs;
+mod manager;
 mod names;
 mod operator;
+mod snapshots;
 mod timings;
 mod volsync;
 mod workloads;
@@ -93,6 +97,10 @@ impl World {
         actors.spawn(volsync::run(client.clone(), config.clone()));
         if config.layout == Layout::OperatorManaged {
             actors.spawn(operator::run(client.clone(), config.clone()));
+        }
+        if config.controllers {
+            actors.spawn(manager::run(client.clone(), config.clone()));
+            actors.spawn(snapshots::run(client.clone(), config.clone()));
         }
         Ok(Self {
             client,

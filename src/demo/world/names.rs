@@ -10,6 +10,13 @@ pub(super) const DRIVER_CONTAINER: &str = "csi-rbdplugin";
 /// Written by the scheduler on a claim that waits for its first consumer.
 pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
+/// Keeps a VolumeSnapshotContent until its snapshot is gone from the backend.
+pub(super) const CONTENT_FINALIZER: &str =
+    "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
+
+/// Written by the controller manager on a claim that it leaves to an external provisioner.
+pub(super) const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+
 /// The Leases of external-provisioner and of external-snapshotter: held independently of each other.
 pub fn lease_names(driver: &str) -> (String, String) {
     let driver = driver.replace('.', "-");

@@ -98,6 +98,42 @@ impl Timings {
         }
     }
 
+    /// The same order of events, each `factor` times as long.
+    #[must_use]
+    pub fn stretched(mut self, factor: f64) -> Self {
+        let LeaseTimings {
+            duration,
+            renew_deadline,
+            retry_period,
+        } = &mut self.lease;
+        let retries = [
+            &mut self.provision_retry,
+            &mut self.snapshot_retry,
+            &mut self.volsync_retry,
+            &mut self.retry,
+        ];
+        let spans = [
+            duration,
+            renew_deadline,
+            retry_period,
+            &mut self.grpc_timeout,
+            &mut self.volume_operation,
+            &mut self.snapshot_operation,
+            &mut self.container_start,
+            &mut self.container_stop,
+            &mut self.node_heartbeat,
+            &mut self.volsync_requeue,
+            &mut self.mover,
+        ];
+        let waits = retries
+            .into_iter()
+            .flat_map(|retry| [&mut retry.first, &mut retry.most]);
+        for span in spans.into_iter().chain(waits) {
+            *span = span.mul_f64(factor);
+        }
+        self
+    }
+
     /// In the same proportions where they matter, and short enough for a test to wait for.
     ///
     /// The lease is the longest of them: on a loaded machine a renewal may come a second late.

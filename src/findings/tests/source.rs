@@ -2,9 +2,10 @@
 
 use rstest::rstest;
 
+use crate::config::Config;
 use crate::model::Change;
 use crate::model::fixture::*;
-use crate::model::records::Mover;
+use crate::model::records::{Mover, Source};
 
 /// Its claim has answered 404 for a quarter of an hour.
 fn orphan() -> World {
@@ -25,6 +26,21 @@ fn orphan() -> World {
 #[case::kopia(orphan().with(source("media", "lost").mover(Mover::Kopia)), "claim_missing")]
 fn an_orphan_has_a_reason(#[case] world: World, #[case] reason: &str) {
     assert_eq!(world.stuck(), [format!("orphaned_source {reason} lost")]);
+}
+
+#[rstest]
+#[case::its_snapshot_class(source("media", "lost").snapshots_by("csi-ceph-blockpool"), Some(DRIVER))]
+#[case::its_storage_class(source("media", "lost").through("ceph-filesystem"), Some(OTHER_DRIVER))]
+#[case::no_class_it_names(source("media", "lost"), None)]
+#[case::no_class_there_is(source("media", "lost").through("gone").snapshots_by("gone"), None)]
+fn what_an_orphan_names_tells_its_driver(#[case] source: Source, #[case] driver: Option<&str>) {
+    let world = orphan()
+        .with(snapshot_class("csi-ceph-blockpool", DRIVER))
+        .with(source);
+    let config = Config::default();
+    let found = world.found(&config, at(0));
+    let orphans: Vec<_> = found.iter().map(|it| it.driver.as_deref()).collect();
+    assert_eq!(orphans, [driver]);
 }
 
 #[rstest]

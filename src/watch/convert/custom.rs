@@ -45,11 +45,14 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
         None
     };
     let status = object.status.as_ref();
+    let options = spec.mover();
     Some(Source {
         meta: meta(&object.metadata)?,
         claim: some_sym(spec.source_pvc.as_ref()),
         mover,
         copies: spec.copies(),
+        storage_class: some_sym(options.and_then(|it| it.storage_class_name.as_ref())),
+        snapshot_class: some_sym(options.and_then(|it| it.volume_snapshot_class_name.as_ref())),
         paused: spec.paused == Some(true) || spec.suspend == Some(true),
         syncing: status
             .and_then(|status| status.last_sync_start_time.as_ref())

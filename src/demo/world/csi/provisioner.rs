@@ -25,10 +25,7 @@ use crate::demo::world::ceph::{CreateVolume, Driver, Status};
 use crate::demo::world::config::WorldConfig;
 use crate::demo::world::control::{control, is_absent, watching};
 use crate::demo::world::events::{Recorder, Severity};
-use crate::demo::world::names::{PROVISIONER_CONTAINER, SELECTED_NODE};
-
-/// Written by the controller manager on a claim that it leaves to an external provisioner.
-const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+use crate::demo::world::names::{PROVISIONER_CONTAINER, SELECTED_NODE, STORAGE_PROVISIONER};
 
 /// One leading sidecar.
 #[derive(Clone, Debug)]

@@ -19,12 +19,8 @@ use crate::demo::world::ceph::{Driver, Status};
 use crate::demo::world::config::WorldConfig;
 use crate::demo::world::control::{control, watching};
 use crate::demo::world::events::{Recorder, Severity};
-use crate::demo::world::names::SNAPSHOTTER_CONTAINER;
+use crate::demo::world::names::{CONTENT_FINALIZER, SNAPSHOTTER_CONTAINER};
 use crate::demo::world::timings::Retry;
-
-/// Keeps a content until its snapshot is gone from the backend.
-const CONTENT_FINALIZER: &str =
-    "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
 
 /// One leading sidecar.
 #[derive(Clone, Debug)]

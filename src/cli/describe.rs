@@ -1,0 +1,138 @@
+//! `locksmith describe`: everything there is to know of one run.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::plan_text::{gates_text, plan_text};
+use super::words::{plain, span};
+use super::{ClusterArgs, person};
+use crate::api::remediation::{Remediation, RemediationStatus};
+use crate::kube_io::CALL_TIMEOUT;
+
+/// Show one run: its plan, its steps, what each gate said, what it kept and what it holds
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Name of the Remediation
+    name: String,
+    /// Its namespace; needed only where several have one of that name
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// How to tell it
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// The Remediation itself
+    Json,
+    /// The same
+    Yaml,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
+    let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    match args.output {
+        Output::Text => anstream::println!("{}", text(&run, Timestamp::now())),
+        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&run)?),
+        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&run)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(run: &Remediation, now: Timestamp) -> String {
+    let status = run.status.clone().unwrap_or_default();
+    let created = run.creation_timestamp().map_or(now, |at| at.0);
+    let mut lines = vec![
+        format!("{}/{}", run.namespace().unwrap_or_default(), run.name_any()),
+        format!("  playbook  {}", run.spec.playbook),
+        format!("  driver    {}", run.spec.driver),
+        format!(
+            "  asked     {} ago, by {}",
+            span(created, now),
+            asked_by(run)
+        ),
+        format!(
+            "  phase     {}: {}",
+            status.phase.as_str(),
+            plain(&status.message)
+        ),
+    ];
+    lines.extend(status.plan.as_ref().map(plan_text));
+    if !status.gates.is_empty() {
+        lines.push(gates_text(&status.gates));
+    }
+    lines.extend(steps(&status));
+    lines.extend(part("verdict", status.verdict.iter(), |check| {
+        let mark = if check.passed { "passed" } else { "failed" };
+        format!("{mark}  {}: {}", check.check, plain(&check.message))
+    }));
+    lines.extend(part("evidence kept", status.evidence.iter(), |kept| {
+        format!(
+            "{} as of resourceVersion {}",
+            kept.object, kept.resource_version
+        )
+    }));
+    lines.extend(part("held", status.holds.iter(), |hold| {
+        let left = span(now, hold.until);
+        format!(
+            "{}, released in {left} at the latest: {}",
+            hold.object,
+            plain(&hold.waits)
+        )
+    }));
+    lines.join("\n")
+}
+
+fn asked_by(run: &Remediation) -> String {
+    let trigger = &run.spec.trigger;
+    if let Some(person) = &trigger.person {
+        return plain(person);
+    }
+    let names: std::collections::BTreeSet<_> = trigger
+        .alerts
+        .iter()
+        .map(|alert| plain(&alert.alertname))
+        .collect();
+    let names: Vec<_> = names.into_iter().collect();
+    if names.is_empty() {
+        "a person".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn steps(status: &RemediationStatus) -> Vec<String> {
+    part("steps", status.steps.iter(), |step| {
+        let took = step.finished_at.map_or_else(String::new, |at| {
+            format!(" in {}", span(step.started_at, at))
+        });
+        let (name, phase) = (step.step.as_str(), step.phase);
+        let message = plain(&step.message);
+        format!(
+            "{name}, attempt {}: {phase:?}{took}: {message}",
+            step.attempt
+        )
+    })
+}
+
+/// A heading and a line of each, or nothing.
+fn part<T>(
+    heading: &str,
+    items: impl Iterator<Item = T>,
+    line: impl Fn(T) -> String,
+) -> Vec<String> {
+    let mut lines: Vec<_> = items.map(|item| format!("  {}", line(item))).collect();
+    if !lines.is_empty() {
+        lines.insert(0, heading.to_owned());
+    }
+    lines
+}

@@ -1,0 +1,82 @@
+//! The embedded cluster: an API server in this process and a world on it, with nothing needed from outside.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, CustomResourceExt, ResourceExt};
+
+use super::apiserver::{ApiServer, Options};
+use super::world::{self, World, WorldConfig};
+use crate::api::remediation::Remediation;
+use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
+use crate::api::volsync::{ReplicationDestination, ReplicationSource};
+
+/// A running cluster; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Everything that acts in it.
+    pub world: World,
+    /// Its API server.
+    pub server: ApiServer,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server cannot listen.
+    #[error("failed to start the embedded API server: {0}")]
+    Server(#[from] std::io::Error),
+    /// The world cannot be set up on it.
+    #[error("failed to set the embedded cluster up: {0}")]
+    World(#[from] world::Error),
+}
+
+impl Cluster {
+    /// Starts one, with the kinds of VolSync, of the snapshot controller and of locksmith installed.
+    pub async fn start(options: Options, config: WorldConfig) -> Result<Self, Error> {
+        let server = ApiServer::start(options).await?;
+        let client = server.client();
+        install(&client).await.map_err(Error::World)?;
+        let config = WorldConfig {
+            controllers: true,
+            ..config
+        };
+        let world = World::start(client, config).await?;
+        Ok(Self { world, server })
+    }
+}
+
+async fn install(client: &Client) -> Result<(), world::Error> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let kinds = [
+        Remediation::crd(),
+        ReplicationSource::crd(),
+        ReplicationDestination::crd(),
+        VolumeSnapshot::crd(),
+        VolumeSnapshotClass::crd(),
+        VolumeSnapshotContent::crd(),
+    ];
+    for kind in kinds {
+        definitions
+            .create(&kube::api::PostParams::default(), &kind)
+            .await?;
+        let established = conditions::is_crd_established();
+        await_condition(definitions.clone(), &kind.name_any(), established).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::scenario::{Outage, playbook_jam};
+    use crate::demo::world::Timings;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_playbooks_jam_comes_about_without_any_cluster() {
+        let config = WorldConfig::new(Timings::fast());
+        let cluster = Cluster::start(Options::default(), config).await.unwrap();
+        let jam = playbook_jam(&cluster.world, Outage::Over).await.unwrap();
+        assert_eq!((jam.sources.len(), jam.orphaned.len()), (20, 3));
+        assert_eq!((jam.stuck_snapshots.len(), jam.pending.len()), (5, 4));
+    }
+}

@@ -1,0 +1,74 @@
+//! Stands in for Prometheus and Alertmanager: looks at what is exported, and posts to the webhook.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::plot::Plot;
+use super::story;
+use crate::narrative::Line;
+
+/// Prometheus' scrapes and evaluations, in little.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Runs until dropped, or until nobody listens.
+pub(super) async fn run(plot: Plot, speed: f64, address: SocketAddr, lines: mpsc::Sender<Line>) {
+    let http = reqwest::Client::new();
+    let mut told = false;
+    loop {
+        tokio::time::sleep(EVERY.div_f64(speed)).await;
+        let Some(driver) = firing(&http, plot, address).await else {
+            continue;
+        };
+        if !told {
+            told = lines.send(story::alert(plot, &driver)).await.is_ok();
+        }
+        let taken = post(&http, plot, address, &driver).await;
+        if taken && !plot.alert_repeats() {
+            return;
+        }
+    }
+}
+
+/// The driver that the alert would be about, if it fires.
+async fn firing(http: &reqwest::Client, plot: Plot, address: SocketAddr) -> Option<String> {
+    let answer = http.get(format!("http://{address}/api/v1/status"));
+    let view: Value = answer.send().await.ok()?.json().await.ok()?;
+    let wanted = match plot {
+        Plot::Orphans => "orphaned_source",
+        _ => "operation_lock",
+    };
+    let findings = view["findings"].as_array()?;
+    let found = findings.iter().find(|one| one["finding"] == wanted)?;
+    Some(found["driver"].as_str()?.to_owned())
+}
+
+async fn post(http: &reqwest::Client, plot: Plot, address: SocketAddr, driver: &str) -> bool {
+    let labels = json!({"alertname": plot.alertname(), "driver": driver});
+    let notification = json!({
+        "version": "4",
+        "groupKey": format!("{{}}:{{alertname=\"{}\"}}", plot.alertname()),
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "locksmith",
+        "groupLabels": labels,
+        "commonLabels": labels,
+        "commonAnnotations": {},
+        "externalURL": "http://alertmanager.example",
+        "alerts": [{
+            "status": "firing",
+            "labels": labels,
+            "annotations": {},
+            "startsAt": Timestamp::now(),
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "http://prometheus.example",
+            "fingerprint": "d3a5f0c1b2e49687",
+        }],
+    });
+    let request = http.post(format!("http://{address}/webhook"));
+    let answer = request.json(&notification).send().await;
+    answer.is_ok_and(|answer| answer.status() == reqwest::StatusCode::ACCEPTED)
+}

@@ -1,0 +1,231 @@
+//! `locksmith demo`: an embedded cluster is led into trouble, and the daemon, the same as `serve`, out of it.
+//!
+//! ```text
+//! play ─► Cluster ─► jam ─► daemon (serve) ◄─ alert (stands in for Prometheus and Alertmanager)
+//!                                │
+//!                          Remediations ─► story ─► a line each to the terminal
+//! ```
+
+mod alert;
+mod person;
+mod plot;
+mod story;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Config as ClusterConfig, ResourceExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Cluster;
+use super::apiserver;
+use super::scenario::{self, playbook_jam};
+use super::world::{Timings, WorldConfig};
+use crate::api::remediation::Remediation;
+use crate::app::{App, AppOptions};
+use crate::narrative::{self, Line};
+
+pub use plot::Plot;
+
+/// Where Remediations and the Lease live.
+pub const NAMESPACE: &str = "locksmith";
+
+/// Longer than any plot takes at its own pace.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How it is played.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What happens.
+    pub plot: Plot,
+    /// How many times as fast as written.
+    pub speed: f64,
+    /// Where the daemon listens.
+    pub listen: SocketAddr,
+}
+
+/// Why the story could not be told to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No cluster.
+    #[error(transparent)]
+    Cluster(#[from] super::cluster::Error),
+    /// The cluster cannot be led into trouble.
+    #[error("failed to set the scene: {0}")]
+    Scene(#[from] scenario::Error),
+    /// The kubeconfig cannot be handed out.
+    #[error("failed to write the kubeconfig: {0}")]
+    Kubeconfig(#[source] std::io::Error),
+    /// The daemon cannot use it.
+    #[error("failed to use the embedded cluster: {0}")]
+    Unusable(#[from] kube::config::KubeconfigError),
+    /// The daemon cannot listen.
+    #[error(transparent)]
+    Serve(#[from] crate::server::ServeError),
+    /// The daemon ended.
+    #[error("the daemon ended: {0}")]
+    Daemon(String),
+    /// The story did not come to its end.
+    #[error(
+        "the story did not end within {}",
+        humantime::format_duration(PATIENCE)
+    )]
+    Endless,
+}
+
+/// A show under way. Everything ends when it is dropped.
+#[derive(Debug)]
+pub struct Show {
+    options: Options,
+    begun: Instant,
+    cluster: Cluster,
+    address: SocketAddr,
+    directory: tempfile::TempDir,
+    daemon: tokio::task::JoinHandle<anyhow::Result<()>>,
+    stop: CancellationToken,
+    _parts: [AbortOnDropHandle<()>; 2],
+}
+
+impl Show {
+    /// Sets the scene and starts the daemon, telling each part as it is there.
+    pub async fn begin(options: Options, lines: mpsc::Sender<Line>) -> Result<Self, Error> {
+        let begun = Instant::now();
+        let Options { plot, speed, .. } = options;
+        let world = WorldConfig {
+            layout: plot.layout(),
+            ..WorldConfig::new(Timings::fast().stretched(1.0 / speed))
+        };
+        let cluster = Cluster::start(apiserver::Options::default(), world).await?;
+        let told = |line| {
+            let lines = lines.clone();
+            // Whoever does not listen any more need not be told.
+            async move { drop(lines.send(line).await) }
+        };
+        told(story::cluster(cluster.server.addr())).await;
+        let person = cluster.world.person(scenario::MANAGER);
+        scenario::namespaces(&person, &[NAMESPACE]).await?;
+        let jam = playbook_jam(&cluster.world, plot.outage()).await?;
+        for line in story::jam(&jam) {
+            told(line).await;
+        }
+
+        let directory = tempfile::Builder::new()
+            .prefix("locksmith-demo-")
+            .tempdir()
+            .map_err(Error::Kubeconfig)?;
+        let kubeconfig = directory.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, cluster.server.kubeconfig()).map_err(Error::Kubeconfig)?;
+        let app = App::bind(AppOptions {
+            cluster: ClusterConfig::from_custom_kubeconfig(
+                Kubeconfig::read_from(&kubeconfig)?,
+                &KubeConfigOptions::default(),
+            )
+            .await?,
+            config: plot.config(speed, options.listen),
+            identity: "locksmith-demo".to_owned(),
+        })?;
+        let address = app.address();
+        told(story::daemon(address)).await;
+        let stop = CancellationToken::new();
+        let daemon = tokio::spawn(app.run(stop.clone()));
+        let alert = alert::run(plot, speed, address, lines.clone());
+        let approval = person::run(plot, speed, cluster.server.client(), lines);
+        Ok(Self {
+            options,
+            begun,
+            cluster,
+            address,
+            directory,
+            daemon,
+            stop,
+            _parts: [
+                AbortOnDropHandle::new(tokio::spawn(alert)),
+                AbortOnDropHandle::new(tokio::spawn(approval)),
+            ],
+        })
+    }
+
+    /// Since when it is on.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// How to look at it from outside.
+    pub fn ways_in(&self) -> Vec<Line> {
+        story::ways_in(self.address, &self.directory.path().join("kubeconfig"))
+    }
+
+    /// Tells what the runs do, until the plot's end.
+    pub async fn tell(&mut self, lines: &mpsc::Sender<Line>) -> Result<(), Error> {
+        let plot = self.options.plot;
+        let patience = PATIENCE.div_f64(self.options.speed.min(1.0));
+        let telling = tell(self.cluster.server.client(), lines, |runs| {
+            plot.is_over(runs)
+        });
+        tokio::select! {
+            told = tokio::time::timeout(patience, telling) => told.map_err(|_| Error::Endless),
+            ended = &mut self.daemon => Err(Error::Daemon(why(ended))),
+        }
+    }
+
+    /// Goes on telling until the daemon ends.
+    pub async fn stay(&mut self, lines: &mpsc::Sender<Line>) -> Error {
+        tokio::select! {
+            () = tell(self.cluster.server.client(), lines, |_| false) => Error::Endless,
+            ended = &mut self.daemon => Error::Daemon(why(ended)),
+        }
+    }
+
+    /// Ends in order, as SIGTERM ends a daemon.
+    pub async fn end(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        match (&mut self.daemon).await {
+            Ok(Ok(())) => Ok(()),
+            ended => Err(Error::Daemon(why(ended))),
+        }
+    }
+}
+
+fn why(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "nobody asked it to".to_owned(),
+        Ok(Err(error)) => crate::causes::causes(&*error),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Follows the Remediations until `is_over` of all of them.
+async fn tell(
+    client: Client,
+    lines: &mpsc::Sender<Line>,
+    is_over: impl Fn(&[Arc<Remediation>]) -> bool,
+) {
+    let api: Api<Remediation> = Api::all(client);
+    let mut runs: Vec<Arc<Remediation>> = Vec::new();
+    let mut changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .boxed();
+    while let Some(change) = changes.next().await {
+        let Ok(run) = change else { continue };
+        let known = runs.iter().position(|known| known.uid() == run.uid());
+        let before = known.and_then(|at| runs[at].status.as_ref());
+        for line in narrative::of_run(&run, before) {
+            drop(lines.send(line).await);
+        }
+        match known {
+            Some(at) => runs[at] = Arc::new(run),
+            None => runs.push(Arc::new(run)),
+        }
+        if is_over(&runs) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What can be played, and when it is over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::NAMESPACE;
+use crate::api::remediation::{Phase, Remediation};
+use crate::config::{Config, Duration, Mode};
+use crate::demo::scenario::Outage;
+use crate::demo::world::Layout;
+
+/// A story.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Plot {
+    /// The playbook's jam, healed
+    #[default]
+    Jam,
+    /// The same where an operator owns the provisioner and reverts a rollout
+    Operator,
+    /// Sources of deleted claims, which are deleted once a person has approved
+    Orphans,
+    /// The playbook's jam, healed once a person has approved
+    Approval,
+    /// Ceph stays sick: nothing helps, everything is undone, and the circuit breaker opens
+    SickCeph,
+}
+
+impl Plot {
+    pub(super) fn layout(self) -> Layout {
+        match self {
+            Self::Operator => Layout::OperatorManaged,
+            _ => Layout::Classic,
+        }
+    }
+
+    pub(super) fn outage(self) -> Outage {
+        match self {
+            Self::SickCeph => Outage::Lasting,
+            _ => Outage::Over,
+        }
+    }
+
+    /// The alert that fires.
+    pub(super) fn alertname(self) -> &'static str {
+        match self {
+            Self::Orphans => "LocksmithSourceOrphaned",
+            _ => "LocksmithOperationLocked",
+        }
+    }
+
+    /// Whether its alert fires again after a run that did not help.
+    pub(super) fn alert_repeats(self) -> bool {
+        self == Self::SickCeph
+    }
+
+    /// Whether a person has to approve.
+    pub(super) fn asks_a_person(self) -> bool {
+        matches!(self, Self::Orphans | Self::Approval)
+    }
+
+    /// The same order of events as by default, in seconds instead of minutes.
+    pub(super) fn config(self, speed: f64, listen: SocketAddr) -> Config {
+        let ms = |milliseconds: u64| {
+            Duration(std::time::Duration::from_millis(milliseconds).div_f64(speed))
+        };
+        let mut config = Config {
+            mode: Mode::Act,
+            ..Config::default()
+        };
+        config.remediation.namespace = Some(NAMESPACE.into());
+        config.server.listen = listen;
+        config.detect.pending_after = ms(1000);
+        config.detect.failed_after = ms(1000);
+        config.detect.orphaned_after = ms(1000);
+        config.detect.locked_after = Some(ms(1000));
+        let steps = &mut config.steps;
+        steps.suspend_sources.settle = ms(500);
+        steps.suspend_sources.quiet_period = ms(2000);
+        steps.suspend_sources.deadline = ms(120_000);
+        steps.verify_provisioning.within = ms(5000);
+        steps.resume_sources.batch = 5;
+        steps.resume_sources.every = ms(500);
+        let gates = &mut config.gates;
+        gates.cooldown = ms(3000);
+        gates.minimum_age = ms(1000);
+        gates.progress_within = ms(1000);
+        gates.breaker_after = 2;
+        if let Some(playbook) = config.playbooks.0.get_mut("csi-operation-locks") {
+            playbook.attempts = 1;
+            playbook.approval = self == Self::Approval;
+        }
+        config
+    }
+
+    /// Whether everything has happened.
+    pub(super) fn is_over(self, runs: &[Arc<Remediation>]) -> bool {
+        runs.iter().any(|run| {
+            let Some(status) = &run.status else {
+                return false;
+            };
+            match self {
+                Self::SickCeph => status
+                    .gates
+                    .iter()
+                    .any(|gate| gate.gate == "breaker" && !gate.open),
+                _ => status.phase == Phase::Succeeded,
+            }
+        })
+    }
+}

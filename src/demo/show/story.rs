@@ -1,0 +1,71 @@
+//! What happens around the runs, as lines a person reads. Pure.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::plot::Plot;
+use crate::demo::scenario::Jam;
+use crate::narrative::{Line, Tone};
+
+pub(super) fn cluster(api: SocketAddr) -> Line {
+    let text = format!("an API server in this process, http://{api}: 3 nodes, Rook-Ceph, VolSync");
+    Line::plain("cluster", text)
+}
+
+pub(super) fn jam(jam: &Jam) -> Vec<Line> {
+    let bad = |text: String| Line::new("", text, Tone::Bad);
+    let apps = jam.running.len() + jam.stopped.len();
+    vec![
+        Line::plain(
+            "apps",
+            format!(
+                "{apps} apps, backed up by {} ReplicationSources",
+                jam.sources.len()
+            ),
+        ),
+        Line::new(
+            "jam",
+            "Ceph hung for a while, and the driver's operation locks stayed behind:",
+            Tone::Bad,
+        ),
+        bad(format!(
+            "{} backups have stuck snapshots",
+            jam.stuck_snapshots.len()
+        )),
+        bad(format!(
+            "{} restores are refused, their claims stay Pending",
+            jam.pending.len()
+        )),
+        bad(format!(
+            "{} sources of deleted claims keep asking for more",
+            jam.orphaned.len()
+        )),
+    ]
+}
+
+pub(super) fn daemon(address: SocketAddr) -> Line {
+    Line::plain("locksmith", format!("serves http://{address}, in mode act"))
+}
+
+pub(super) fn alert(plot: Plot, driver: &str) -> Line {
+    let text = format!("{}{{driver=\"{driver}\"}} fires", plot.alertname());
+    Line::new("alert", text, Tone::Bad)
+}
+
+pub(super) fn approved(run: &str) -> Line {
+    Line::plain("person", format!("approves of the plan of {run}"))
+}
+
+pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path) -> Vec<Line> {
+    let kubeconfig = kubeconfig.display();
+    vec![
+        Line::plain("status", format!("http://{address}/api/v1/status")),
+        Line::plain("metrics", format!("http://{address}/metrics")),
+        Line::plain("kubectl", format!("export KUBECONFIG={kubeconfig}")),
+        Line::plain(
+            "",
+            "kubectl get remediations,replicationsources,volumesnapshots -A",
+        ),
+        Line::plain("", "locksmith status; locksmith runs"),
+    ]
+}

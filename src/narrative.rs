@@ -1,0 +1,117 @@
+//! What a run does, as lines a person reads. Pure.
+
+use kube::ResourceExt;
+
+use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
+use crate::gates;
+
+/// How a line is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tone {
+    /// It happens.
+    Plain,
+    /// It is bad.
+    Bad,
+    /// It is good.
+    Good,
+    /// It waits for a person.
+    Ask,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Line {
+    /// Who or what.
+    pub label: String,
+    /// What.
+    pub text: String,
+    /// How it is meant.
+    pub tone: Tone,
+}
+
+impl Line {
+    /// A line.
+    pub fn new(label: impl Into<String>, text: impl Into<String>, tone: Tone) -> Self {
+        Self {
+            label: label.into(),
+            text: text.into(),
+            tone,
+        }
+    }
+
+    /// A line about what merely happens.
+    pub fn plain(label: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(label, text, Tone::Plain)
+    }
+}
+
+/// What is new of a run since its status was `before`.
+pub fn of_run(run: &Remediation, before: Option<&RemediationStatus>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let Some(after) = &run.status else {
+        return vec![Line::plain("run", run.name_any())];
+    };
+    lines.extend(gates_of(after, before));
+    let known = before.map_or(&[][..], |before| &before.steps);
+    for (at, step) in after.steps.iter().enumerate() {
+        let label = step.step.as_str();
+        let known = known.get(at).map(|known| known.phase);
+        let tone = match step.phase {
+            StepPhase::Started | StepPhase::Skipped => Tone::Plain,
+            StepPhase::Succeeded => Tone::Good,
+            StepPhase::Failed => Tone::Bad,
+        };
+        if known == Some(step.phase) {
+            continue;
+        }
+        match step.phase {
+            StepPhase::Started => lines.push(Line::plain(label, "begins")),
+            StepPhase::Skipped => lines.push(Line::plain(label, "skipped")),
+            StepPhase::Succeeded | StepPhase::Failed => {
+                lines.push(Line::new(label, &step.message, tone));
+            }
+        }
+    }
+    if before.map(|before| before.phase) != Some(after.phase) && after.phase.finished() {
+        lines.extend(ending(after));
+    }
+    lines
+}
+
+/// The gates, when what they say has changed.
+fn gates_of(after: &RemediationStatus, before: Option<&RemediationStatus>) -> Vec<Line> {
+    let closed = gates::closed(&after.gates);
+    let told = before.map(|before| gates::closed(&before.gates));
+    let first = before.is_none_or(|before| before.gates.is_empty());
+    if after.gates.is_empty() || (!first && told.as_ref() == Some(&closed)) {
+        return Vec::new();
+    }
+    let all = after.gates.len();
+    if closed.is_none() {
+        return vec![Line::new("gates", format!("all {all} open"), Tone::Good)];
+    }
+    let mut lines = Vec::new();
+    for gate in after.gates.iter().filter(|gate| !gate.open) {
+        let text = format!("{}: {}; opens {}", gate.gate, gate.reason, gate.opens);
+        lines.push(Line::new("gate closed", text, Tone::Ask));
+    }
+    lines
+}
+
+fn ending(status: &RemediationStatus) -> Vec<Line> {
+    let good = status.phase == Phase::Succeeded;
+    let tone = if good { Tone::Good } else { Tone::Bad };
+    let mut lines = vec![Line::new(status.phase.as_str(), &status.message, tone)];
+    for check in &status.verdict {
+        let mark = if check.passed { Tone::Good } else { Tone::Bad };
+        lines.push(Line::new("", &check.message, mark));
+    }
+    if status.held > 0 {
+        let text = format!(
+            "{} sources whose app does not run; each released with its app, and all at the deadline",
+            status.held
+        );
+        lines.push(Line::plain("still held", text));
+    }
+    lines
+}

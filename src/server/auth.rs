@@ -1,0 +1,150 @@
+//! Who is let in: the headers of a request in, nothing or a refusal out.
+
+mod reviews;
+
+use std::path::{Path, PathBuf};
+
+use axum::http::{HeaderMap, StatusCode, header};
+use kube::Client;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::problem::Problem;
+use super::webhook::LATER;
+use crate::config::Auth;
+use reviews::Reviews;
+
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The tokens cannot be read.
+    #[error("server.auth.tokenFile: failed to read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There are no tokens.
+    #[error("server.auth.tokenFile: {0} has no token in it")]
+    Empty(PathBuf),
+}
+
+/// Lets requests in. By default all of them.
+#[derive(Default)]
+pub struct Guard {
+    check: Check,
+    /// Whether reading asks for the same as posting.
+    reads: bool,
+}
+
+#[derive(Default)]
+enum Check {
+    #[default]
+    Nothing,
+    Tokens(PathBuf),
+    Reviews(Reviews),
+}
+
+impl Guard {
+    /// The guard that `auth` asks for; `client` is for asking the API server.
+    pub async fn new(auth: &Auth, client: &Client) -> Result<Self, AuthError> {
+        let check = match &auth.token_file {
+            Some(path) => {
+                tokens(path).await?;
+                Check::Tokens(path.clone())
+            }
+            None if auth.kubernetes => Check::Reviews(Reviews::new(client.clone())),
+            None => Check::Nothing,
+        };
+        Ok(Self {
+            check,
+            reads: auth.metrics,
+        })
+    }
+
+    /// Lets a post to /webhook in, or says why not.
+    pub(super) async fn admit_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.admit(headers, "post", "/webhook").await
+    }
+
+    /// Lets a reader of `path` in, or says why not.
+    pub(super) async fn admit_get(
+        &self,
+        headers: &HeaderMap,
+        path: &'static str,
+    ) -> Result<(), Problem> {
+        if self.reads {
+            self.admit(headers, "get", path).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        verb: &'static str,
+        path: &'static str,
+    ) -> Result<(), Problem> {
+        let token = || bearer(headers).ok_or_else(|| unauthorized("a bearer token is needed"));
+        match &self.check {
+            Check::Nothing => Ok(()),
+            Check::Tokens(file) => {
+                let token = token()?;
+                match tokens(file).await {
+                    Ok(tokens) if tokens.contain(token) => Ok(()),
+                    Ok(_) => Err(unauthorized("the bearer token is not one of those let in")),
+                    Err(error) => {
+                        tracing::error!(%error, "nobody can be let in");
+                        Err(Problem::passing("the tokens cannot be read", LATER))
+                    }
+                }
+            }
+            Check::Reviews(reviews) => reviews.admit(token()?, verb, path).await,
+        }
+    }
+}
+
+fn unauthorized(why: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, why)
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Digests of tokens: all of one length, so that a comparison tells nothing of what it compares.
+struct Tokens(Vec<[u8; 32]>);
+
+impl Tokens {
+    /// Takes as long whichever token it is, and whether it is one.
+    fn contain(&self, token: &str) -> bool {
+        let asked = digest(token);
+        let hits = self.0.iter().map(|known| known.ct_eq(&asked));
+        hits.fold(Choice::from(0), |any, hit| any | hit).into()
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// The tokens that are in the file now. Read at each request, which is rare, so that no change is ever missed.
+async fn tokens(path: &Path) -> Result<Tokens, AuthError> {
+    let text = tokio::fs::read_to_string(path).await;
+    let text = text.map_err(|source| AuthError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let tokens: Vec<_> = lines.map(digest).collect();
+    if tokens.is_empty() {
+        return Err(AuthError::Empty(path.to_owned()));
+    }
+    Ok(Tokens(tokens))
+}

@@ -1,0 +1,165 @@
+//! Whom the tokens of a file let in, and where.
+
+use kube::{Client, Config};
+
+use super::*;
+use crate::config::Auth;
+use crate::server::AuthError;
+
+/// A client that nobody answers.
+fn nobody() -> Client {
+    // Installed once for the process; another test may have been first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap()
+}
+
+struct Guarded {
+    directory: tempfile::TempDir,
+    desk: Desk,
+    face: Face,
+}
+
+impl Guarded {
+    async fn by(tokens: &str, metrics: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        std::fs::write(&file, tokens).unwrap();
+        let auth = Auth {
+            token_file: Some(file),
+            metrics,
+            ..Auth::default()
+        };
+        let guard = Guard::new(&auth, &nobody()).await.unwrap();
+        let desk = Desk::default();
+        let face = face_of(fixture::jammed(), desk.clone(), WEBHOOK_WITHIN, guard);
+        Self {
+            directory,
+            desk,
+            face,
+        }
+    }
+
+    fn tokens(&self, tokens: &str) {
+        std::fs::write(self.directory.path().join("token"), tokens).unwrap();
+    }
+
+    async fn ask(&self, method: &str, path: &str, authorization: Option<&str>) -> Response {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Body::from(notification())).unwrap();
+        self.face.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn post(&self, authorization: Option<&str>) -> u16 {
+        let response = self.ask("POST", "/webhook", authorization).await;
+        response.status().as_u16()
+    }
+}
+
+#[rstest]
+#[case(None, 401)]
+#[case(Some("Bearer wrong"), 401)]
+#[case(Some("Bearer secre"), 401)]
+#[case(Some("Bearer "), 401)]
+#[case(Some("Basic secret"), 401)]
+#[case(Some("secret"), 401)]
+#[case(Some("Bearer secret"), 202)]
+#[case(Some("bearer other"), 202)]
+#[tokio::test]
+async fn only_a_token_of_the_file_is_let_in(
+    #[case] authorization: Option<&str>,
+    #[case] status: u16,
+) {
+    let guarded = Guarded::by("secret\n\n  other \n", false).await;
+    assert_eq!(guarded.post(authorization).await, status);
+    let taken = guarded.desk.taken.lock().unwrap().len();
+    assert_eq!(taken, usize::from(status == 202));
+    let metrics = text(guarded.face.get("/metrics").await).await;
+    let counted = format!("\nlocksmith_webhook_requests_total{{code=\"{status}\"}} 1\n");
+    assert!(metrics.contains(&counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_how_to_ask() {
+    let guarded = Guarded::by("secret", false).await;
+    let refused = guarded.ask("POST", "/webhook", None).await;
+    assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    assert!(!text(refused).await.contains("secret"));
+}
+
+#[tokio::test]
+async fn a_new_token_counts_from_the_next_request_and_the_old_one_no_more() {
+    let guarded = Guarded::by("first", false).await;
+    assert_eq!(guarded.post(Some("Bearer first")).await, 202);
+    guarded.tokens("second");
+    assert_eq!(guarded.post(Some("Bearer second")).await, 202);
+    assert_eq!(guarded.post(Some("Bearer first")).await, 401);
+}
+
+#[tokio::test]
+async fn without_a_token_to_compare_with_nobody_is_let_in() {
+    let guarded = Guarded::by("secret", false).await;
+    guarded.tokens("\n");
+    assert_eq!(guarded.post(Some("Bearer secret")).await, 503);
+    assert_eq!(guarded.post(Some("Bearer ")).await, 401);
+    std::fs::remove_file(guarded.directory.path().join("token")).unwrap();
+    assert_eq!(guarded.post(Some("Bearer secret")).await, 503);
+}
+
+#[rstest]
+#[case("/metrics", 401)]
+#[case("/api/v1/status", 401)]
+#[case("/healthz", 200)]
+#[case("/readyz", 200)]
+#[tokio::test]
+async fn reading_is_guarded_where_asked_for_and_probes_never(
+    #[case] path: &str,
+    #[case] status: u16,
+) {
+    let guarded = Guarded::by("secret", true).await;
+    assert_eq!(guarded.face.get(path).await.status(), status);
+    let known = guarded.ask("GET", path, Some("Bearer secret")).await;
+    assert_eq!(known.status(), 200);
+    let open = Guarded::by("secret", false).await;
+    assert_eq!(open.face.get(path).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
+    let auth = Auth {
+        kubernetes: true,
+        ..Auth::default()
+    };
+    let guard = Guard::new(&auth, &nobody()).await.unwrap();
+    let desk = Desk::default();
+    let face = face_of(fixture::jammed(), desk.clone(), WEBHOOK_WITHIN, guard);
+    assert_eq!(face.post(notification()).await.status(), 401);
+    let request = Request::post("/webhook").header(header::AUTHORIZATION, "Bearer x");
+    let request = request.body(Body::from(notification())).unwrap();
+    let response = face.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(desk.taken.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_without_tokens_is_named_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let auth = Auth {
+        token_file: Some(file.clone()),
+        ..Auth::default()
+    };
+    let missing = Guard::new(&auth, &nobody()).await.err().unwrap();
+    assert!(matches!(missing, AuthError::Read { .. }), "{missing}");
+    std::fs::write(&file, " \n").unwrap();
+    let empty = Guard::new(&auth, &nobody()).await.err().unwrap();
+    assert_eq!(
+        empty.to_string(),
+        format!(
+            "server.auth.tokenFile: {} has no token in it",
+            file.display()
+        )
+    );
+}

@@ -1,0 +1,109 @@
+//! HTTPS, and a certificate that changes while the server runs.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::Tls;
+
+/// Name that the certificates are for.
+const NAME: &str = "locksmith.test";
+
+/// A new certificate for [`NAME`] in the files of `tls`; gives it in PEM.
+fn issue(tls: &Tls) -> String {
+    let issued = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let certificate = issued.cert.pem();
+    std::fs::write(tls.certificate.as_ref().unwrap(), &certificate).unwrap();
+    std::fs::write(
+        tls.key.as_ref().unwrap(),
+        issued.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    certificate
+}
+
+fn files(directory: &Path) -> Tls {
+    // Installed once for the process; another test may have been first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Tls {
+        certificate: Some(directory.join("tls.crt")),
+        key: Some(directory.join("tls.key")),
+    }
+}
+
+/// Asks by a new connection, trusting this certificate and no other.
+async fn trusting(certificate: &str, address: SocketAddr) -> reqwest::Result<StatusCode> {
+    let certificate = reqwest::Certificate::from_pem(certificate.as_bytes())?;
+    let client = reqwest::Client::builder()
+        .tls_certs_only([certificate])
+        .resolve(NAME, address)
+        .build()?;
+    let url = format!("https://{NAME}:{}/healthz", address.port());
+    Ok(client.get(url).send().await?.status())
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = files(directory.path());
+    let first = issue(&tls);
+    let certificate = Certificate::load_every(&tls, Duration::from_millis(20)).await;
+    let certificate = certificate.unwrap().unwrap();
+    let Face {
+        router, shutdown, ..
+    } = face(fixture::healthy(), Desk::default());
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = server.address();
+    let serving = tokio::spawn(server.serve(router, Some(certificate), shutdown.clone()));
+    assert_eq!(trusting(&first, address).await.unwrap(), StatusCode::OK);
+
+    let second = issue(&tls);
+    let shown = async {
+        while trusting(&second, address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), shown)
+        .await
+        .unwrap();
+    assert!(trusting(&first, address).await.is_err());
+
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn half_of_a_change_is_not_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = files(directory.path());
+    issue(&tls);
+    let certificate = Certificate::load(&tls).await.unwrap().unwrap();
+    let key = std::fs::read(tls.key.as_ref().unwrap()).unwrap();
+    issue(&tls);
+    let other = std::fs::read(tls.key.as_ref().unwrap()).unwrap();
+    std::fs::write(tls.key.as_ref().unwrap(), key).unwrap();
+    let torn = certificate.refresh().await.unwrap_err().to_string();
+    assert!(torn.starts_with("server.tls: cannot be used: "), "{torn}");
+    std::fs::write(tls.key.as_ref().unwrap(), other).unwrap();
+    certificate.refresh().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = files(directory.path());
+    let load = async || Certificate::load(&tls).await.err().unwrap().to_string();
+    let missing = load().await;
+    assert!(
+        missing.starts_with("server.tls.certificate: failed to read ")
+            && missing.contains("tls.crt"),
+        "{missing}"
+    );
+    issue(&tls);
+    std::fs::write(tls.key.as_ref().unwrap(), "no key").unwrap();
+    let unusable = load().await;
+    assert!(
+        unusable.starts_with("server.tls: cannot be used: "),
+        "{unusable}"
+    );
+    assert!(Certificate::load(&Tls::default()).await.unwrap().is_none());
+}

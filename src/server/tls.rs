@@ -1,0 +1,127 @@
+//! The server's certificate: files in, an acceptor out that follows them without a restart.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+
+use crate::config::Tls;
+
+/// How often the files are looked at. A Secret's volume changes by a swap of symlinks, which watches of files miss.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{field}: failed to read {path}: {source}")]
+    Read {
+        /// Path of the field that names the file.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The files are not a certificate and its key.
+    #[error("server.tls: cannot be used: {0}")]
+    Pair(#[source] std::io::Error),
+}
+
+/// A certificate and its key, as they are now in their files.
+pub struct Certificate {
+    chain: PathBuf,
+    key: PathBuf,
+    every: Duration,
+    config: RustlsConfig,
+    /// Of the files as they were last tried.
+    tried: Mutex<[u8; 32]>,
+}
+
+/// What stands in both files.
+struct Pair {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Certificate {
+    /// Reads the files that `tls` names, if it does.
+    pub async fn load(tls: &Tls) -> Result<Option<Self>, TlsError> {
+        Self::load_every(tls, LOOK_EVERY).await
+    }
+
+    pub(super) async fn load_every(tls: &Tls, every: Duration) -> Result<Option<Self>, TlsError> {
+        let (Some(chain), Some(key)) = (tls.certificate.clone(), tls.key.clone()) else {
+            return Ok(None);
+        };
+        let pair = Pair::read(&chain, &key).await?;
+        let tried = Mutex::new(pair.digest());
+        let config = RustlsConfig::from_pem(pair.certificate, pair.key).await;
+        Ok(Some(Self {
+            chain,
+            key,
+            every,
+            config: config.map_err(TlsError::Pair)?,
+            tried,
+        }))
+    }
+
+    pub(super) fn acceptor(&self) -> RustlsAcceptor {
+        RustlsAcceptor::new(self.config.clone())
+    }
+
+    /// Takes what stands in the files, if that is news. What cannot be used leaves the last good one in place: the two
+    /// files do not change at the same time.
+    pub(super) async fn refresh(&self) -> Result<(), TlsError> {
+        let pair = Pair::read(&self.chain, &self.key).await?;
+        let digest = pair.digest();
+        let mut tried = self.tried.lock().await;
+        if *tried == digest {
+            return Ok(());
+        }
+        *tried = digest;
+        let taken = self.config.reload_from_pem(pair.certificate, pair.key);
+        taken.await.map_err(TlsError::Pair)?;
+        tracing::info!(file = %self.chain.display(), "certificate read again");
+        Ok(())
+    }
+}
+
+impl Pair {
+    async fn read(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+        let read = async |field, path: &Path| {
+            let read = tokio::fs::read(path).await;
+            read.map_err(|source| TlsError::Read {
+                field,
+                path: path.to_owned(),
+                source,
+            })
+        };
+        Ok(Self {
+            certificate: read("server.tls.certificate", chain).await?,
+            key: read("server.tls.key", key).await?,
+        })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update(Sha256::digest(&self.certificate));
+        digest.update(Sha256::digest(&self.key));
+        digest.finalize().into()
+    }
+}
+
+/// Follows the files of `certificate`, and never returns.
+pub(super) async fn keep_fresh(certificate: Option<&Certificate>) {
+    let Some(certificate) = certificate else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(certificate.every).await;
+        if let Err(error) = certificate.refresh().await {
+            tracing::warn!(%error, "the last good certificate stays");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The program under the accounts that are installed: nothing is refused, and no right is there that nothing uses.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, CustomResourceExt, ResourceExt};
+use locksmith::api::ceph::CephCluster;
+use locksmith::api::remediation::{Phase, Remediation};
+use locksmith::demo::scenario;
+use locksmith::demo::world::{Layout, Timings, WorldConfig};
+use locksmith::leader;
+use serde_json::{Value, json};
+
+use crate::approval::{locksmith, said, waiting_for_a_person};
+use crate::render;
+use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage};
+use crate::testbed::{Event, Identity};
+
+/// One verb on one resource, in one namespace or, where it is empty, in all.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Right {
+    namespace: String,
+    resource: String,
+    verb: String,
+}
+
+impl Right {
+    fn is_used_by(&self, event: &Event) -> bool {
+        let resource = match &*event.subresource {
+            "" => event.resource.clone(),
+            part => format!("{}/{part}", event.resource),
+        };
+        (&resource, &event.verb) == (&self.resource, &self.verb)
+            && (self.namespace.is_empty() || self.namespace == event.namespace)
+    }
+}
+
+/// What the roles among `objects` give to whom they are bound to; all are bound to one account.
+fn granted(objects: &[Value]) -> BTreeSet<Right> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut rights = BTreeSet::new();
+    for binding in objects
+        .iter()
+        .filter(|object| object["roleRef"].is_object())
+    {
+        let metadata = &binding["metadata"];
+        let role = objects.iter().find(|object| {
+            object["kind"] == binding["roleRef"]["kind"]
+                && object["metadata"]["name"] == binding["roleRef"]["name"]
+                && object["metadata"]["namespace"] == metadata["namespace"]
+        });
+        let role = role.unwrap_or_else(|| panic!("bound to a role that is not there: {binding}"));
+        for rule in role["rules"].as_array().unwrap() {
+            for resource in rule["resources"].as_array().unwrap() {
+                for verb in rule["verbs"].as_array().unwrap() {
+                    rights.insert(Right {
+                        namespace: text(&metadata["namespace"]),
+                        resource: text(resource),
+                        verb: text(verb),
+                    });
+                }
+            }
+        }
+    }
+    rights
+}
+
+/// The objects that give rights in `directory` below deploy/.
+fn installed(directory: &str) -> Vec<Value> {
+    let mut objects = render::objects(&render::kustomize(&format!("deploy/{directory}")));
+    objects.retain(render::gives_rights);
+    objects
+}
+
+fn unused(mut granted: BTreeSet<Right>, events: &[Event]) -> BTreeSet<Right> {
+    granted.retain(|right| !events.iter().any(|event| right.is_used_by(event)));
+    granted
+}
+
+fn none_is_refused(events: &[Event]) {
+    assert!(events.len() > 10, "is this the right user? {events:#?}");
+    let refused: Vec<_> = events.iter().filter(|event| event.code == 403).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+async fn stage(mode: &'static str, layout: Layout) -> Stage {
+    Stage::set(Setup {
+        world: WorldConfig {
+            layout,
+            ..WorldConfig::new(Timings::fast())
+        },
+        others: vec![CephCluster::crd()],
+        rights: Rights::Installed(mode),
+        ..Setup::default()
+    })
+    .await
+}
+
+/// Two alerts of one cause, and the whole procedure.
+async fn act_beside_rook() -> Vec<Event> {
+    let stage = stage("act", Layout::Classic).await;
+    let daemon = stage.daemon(&Settings::default()).await;
+    stage.fire(&daemon).await;
+    stage
+        .run_until("the run to be under way", |status| !status.steps.is_empty())
+        .await;
+    let (code, answer) = daemon
+        .fire("LocksmithRestoreStuck", &[("driver", DRIVER)])
+        .await;
+    assert_eq!(code, 202, "{answer}");
+    let healed = stage.finished().await;
+    assert_eq!(healed.phase, Phase::Succeeded, "{}", daemon.log_text());
+    stage.everything().await
+}
+
+/// The orphans after a person's approval; then the whole procedure where an operator would revert a rollout, after which
+/// the older run is removed.
+async fn act_beside_an_operator() -> Vec<Event> {
+    let stage = stage("act", Layout::OperatorManaged).await;
+    let settings = Settings {
+        // A run that holds something is kept.
+        deadline: "45s",
+        keep: 1,
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    let name = waiting_for_a_person(&stage, &daemon).await;
+    let kubeconfig = stage.testbed.kubeconfig();
+    let approved = locksmith(kubeconfig, &["approve", &name, "--yes"]).await;
+    assert!(approved.status.success(), "{}", said(&approved));
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+
+    stage.fire(&daemon).await;
+    let healed = |runs: &[Arc<Remediation>]| {
+        let [run] = runs else { return false };
+        let status = run.status.as_ref();
+        run.name_any() != name && status.is_some_and(|status| status.phase == Phase::Succeeded)
+    };
+    stage
+        .until::<Remediation>("the jam to be healed, and the older run removed", healed)
+        .await;
+    stage.everything().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn mode_act_is_given_what_it_uses_and_nothing_else() {
+    let mut events = act_beside_rook().await;
+    events.extend(act_beside_an_operator().await);
+    none_is_refused(&events);
+    let unused = unused(granted(&installed("overlays/act")), &events);
+    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn mode_observe_is_given_what_it_uses_and_nothing_that_writes() {
+    let stage = stage("observe", Layout::Classic).await;
+    let settings = Settings {
+        mode: "observe",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    let (code, _) = daemon
+        .fire("LocksmithOperationLocked", &[("driver", DRIVER)])
+        .await;
+    assert_eq!(code, 200);
+    // Its log is followed, and says more than the objects do.
+    let read = "locksmith_log_lines_total";
+    daemon
+        .until("logs to be read", |samples| samples[read] > 0.0)
+        .await;
+    let events = stage.everything().await;
+    none_is_refused(&events);
+    let writes: Vec<_> = events.iter().filter(|event| event.is_write()).collect();
+    assert!(writes.is_empty(), "{writes:#?}");
+    let granted = granted(&installed("overlays/observe"));
+    let unused = unused(granted.clone(), &events);
+    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
+    for right in granted {
+        let reads = ["get", "list", "watch"].contains(&&*right.verb);
+        assert!(reads && right.resource != "secrets", "{right:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn mode_plan_is_refused_nothing_and_given_less_than_act() {
+    let stage = stage("plan", Layout::Classic).await;
+    let settings = Settings {
+        mode: "plan",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Planned, "{}", daemon.log_text());
+    none_is_refused(&stage.everything().await);
+    let [observe, plan, act] =
+        ["observe", "plan", "act"].map(|mode| granted(&installed(&format!("overlays/{mode}"))));
+    assert!(observe.is_subset(&plan) && plan.is_subset(&act));
+    let deletes: Vec<_> = plan.iter().filter(|right| right.verb == "delete").collect();
+    assert!(
+        deletes.iter().all(|right| right.resource == "remediations"),
+        "{deletes:?}"
+    );
+}
+
+/// Waits until the Lease was renewed so many times.
+async fn renewals(stage: &Stage, times: usize) {
+    let mut seen = BTreeSet::new();
+    let renewed = |leases: &[Arc<Lease>]| {
+        let ours = leases
+            .iter()
+            .find(|lease| lease.name_any() == leader::LEASE_NAME);
+        seen.extend(ours.and_then(|lease| lease.resource_version()));
+        seen.len() > times
+    };
+    let leases: Api<Lease> = stage.api(NAMESPACE);
+    let waited = scenario::until(leases, "the Lease to be renewed", PATIENCE, renewed);
+    waited.await.unwrap();
+}
+
+/// The kubeconfig of `account` as a pod in [`NAMESPACE`] has it.
+fn in_its_namespace(account: &Identity, directory: &tempfile::TempDir) -> PathBuf {
+    let text = std::fs::read_to_string(account.kubeconfig()).unwrap();
+    let mut kubeconfig: Value = serde_saphyr::from_str(&text).unwrap();
+    kubeconfig["contexts"][0]["context"]["namespace"] = json!(NAMESPACE);
+    let path = directory.path().join("kubeconfig");
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn an_uninstall_releases_what_a_killed_daemon_held() {
+    let stage = stage("act", Layout::Classic).await;
+    let mut daemon = stage.daemon(&Settings::default()).await;
+    stage.fire(&daemon).await;
+    let status = stage.finished().await;
+    assert!(status.held > 0, "{status:#?}");
+
+    let objects = installed("uninstall");
+    render::apply(stage.testbed.kubeconfig(), &objects);
+    let account = "locksmith-release";
+    let identity = stage.testbed.service_account(NAMESPACE, account).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = in_its_namespace(&identity, &directory);
+    let lives = leader::vacant(stage.testbed.client(), NAMESPACE);
+    tokio::select! {
+        ended = lives => panic!("nobody leads, it says, while a daemon does: {ended:?}"),
+        () = renewals(&stage, 2) => {}
+    }
+    daemon.kill();
+    let released = locksmith(&kubeconfig, &["release", "--all", "--after-daemon"]).await;
+    assert!(released.status.success(), "{}", said(&released));
+    stage.nothing_is_held().await;
+
+    let user = format!("system:serviceaccount:{NAMESPACE}:{account}");
+    let events = stage.everything_of(&user).await;
+    none_is_refused(&events);
+    let unused = unused(granted(&objects), &events);
+    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
+    // The Lease of a killed daemon is waited out: it is read until nobody can hold it any more.
+    let first = events.iter().position(Event::is_write).unwrap();
+    let lease = |event: &Event| event.resource == "leases";
+    assert!(events[..first].iter().filter(|event| lease(event)).count() > 1);
+    assert!(!events[first..].iter().any(lease));
+}

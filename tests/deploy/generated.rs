@@ -1,0 +1,83 @@
+//! The kustomize files: what `helm template` prints, sorted into base, overlays and uninstall.
+
+use std::fmt::Write as _;
+
+use crate::path;
+use crate::render::helm;
+
+const HEAD: &str = "# Generated from deploy/chart: see tests/deploy.\n";
+
+/// The chart's templates that every mode has, in the order they are applied.
+const BASE: [&str; 6] = [
+    "serviceaccount",
+    "rbac-read",
+    "service",
+    "deployment",
+    "poddisruptionbudget",
+    "networkpolicy",
+];
+
+/// Those a mode adds.
+const OVERLAYS: [(&str, &[&str]); 2] = [
+    ("plan", &["rbac-record"]),
+    ("act", &["rbac-record", "rbac-act"]),
+];
+
+/// The documents of `printed` that come from these templates.
+fn of_templates(printed: &str, templates: &[&str]) -> String {
+    let mut file = HEAD.to_owned();
+    for template in templates {
+        let source = format!("# Source: locksmith/templates/{template}.yaml\n");
+        let documents = printed
+            .split("---\n")
+            .filter_map(|it| it.strip_prefix(&source));
+        for document in documents {
+            writeln!(file, "---\n{}", document.trim()).unwrap();
+        }
+    }
+    file
+}
+
+/// Without lines that mean something to Helm alone: kustomize hashes the configuration into its name itself, and a hook
+/// is applied by a person.
+fn without_helms_own(file: &str) -> String {
+    let helms = |line: &str| {
+        let line = line.trim();
+        line.starts_with("checksum/config:") || line.starts_with("helm.sh/hook")
+    };
+    let mut kept: Vec<&str> = Vec::new();
+    let mut lines = file.lines().peekable();
+    while let Some(line) = lines.next() {
+        let emptied = line.trim() == "annotations:" && lines.peek().is_some_and(|next| helms(next));
+        if !emptied && !helms(line) {
+            kept.push(line);
+        }
+    }
+    kept.join("\n") + "\n"
+}
+
+fn holds(file: &str, wanted: &str) {
+    let path = path(file);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        found, wanted,
+        "{file} is out of date: UPDATE_DOCS=1 cargo test --test deploy -- --include-ignored"
+    );
+}
+
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn kustomize_has_what_the_chart_has() {
+    let base = of_templates(&helm(&[]), &BASE);
+    holds("deploy/base/locksmith.yaml", &without_helms_own(&base));
+    for (mode, templates) in OVERLAYS {
+        let printed = helm(&[&format!("mode={mode}")]);
+        let file = format!("deploy/overlays/{mode}/rbac.yaml");
+        holds(&file, &of_templates(&printed, templates));
+    }
+    let job = of_templates(&helm(&[]), &["uninstall"]);
+    holds("deploy/uninstall/job.yaml", &without_helms_own(&job));
+}

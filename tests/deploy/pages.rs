@@ -1,0 +1,105 @@
+//! Pages and examples speak of things that are there.
+
+use std::path::Path;
+
+use regex::Regex;
+use serde_json::Value;
+
+use crate::path;
+use crate::render::{NAMESPACE, objects};
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The headings of a page, as links name them.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase();
+    headings
+        .map(|line| anchor(line).replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)#]*)(?:#([^)]+))?\)").unwrap();
+    let entries = |directory| path(directory).read_dir().unwrap();
+    let docs = entries("deploy/docs").chain(entries("deploy/docs/runbooks"));
+    let mut pages: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
+    pages.retain(|page| page.is_file());
+    pages.push(path("README.md"));
+    let mut links = 0;
+    for page in pages {
+        for found in link.captures_iter(&read(&page)) {
+            if found[1].starts_with("http") {
+                continue;
+            }
+            links += 1;
+            let target = match &found[1] {
+                "" => page.clone(),
+                below => page.parent().unwrap().join(below),
+            };
+            assert!(target.exists(), "{}: {}", page.display(), &found[0]);
+            if let Some(anchor) = found.get(2) {
+                let known = anchors(&read(&target));
+                let there = known.iter().any(|known| known == anchor.as_str());
+                assert!(there, "{}: {}", page.display(), &found[0]);
+            }
+        }
+    }
+    assert!(links > 10, "{links}");
+}
+
+#[test]
+fn every_path_of_deploy_that_a_page_names_is_there() {
+    let named = Regex::new(r"\bdeploy/[a-zA-Z/._-]*[a-zA-Z]").unwrap();
+    for page in ["install", "configure", "safety", "by-hand", "many-clusters"] {
+        let page = path(&format!("deploy/docs/{page}.md"));
+        for found in named.find_iter(&read(&page)) {
+            assert!(
+                path(found.as_str()).exists(),
+                "{}: {}",
+                page.display(),
+                found.as_str()
+            );
+        }
+    }
+}
+
+/// The objects of an example, each with its kind.
+fn example(name: &str) -> Vec<Value> {
+    objects(&read(&path(&format!("deploy/examples/{name}.yaml"))))
+}
+
+#[test]
+fn the_examples_point_at_what_is_installed() {
+    let [config] = &example("alertmanagerconfig")[..] else {
+        panic!("one AlertmanagerConfig")
+    };
+    let receiver = &config["spec"]["receivers"][0];
+    assert_eq!(receiver["name"], config["spec"]["route"]["receiver"]);
+    let service = format!("http://locksmith.{NAMESPACE}.svc:9797/webhook");
+    assert_eq!(receiver["webhookConfigs"][0]["url"], service);
+
+    let flux = example("flux");
+    let release = flux.iter().find(|it| it["kind"] == "HelmRelease").unwrap();
+    let argocd = &example("argocd")[0];
+    let charts = [
+        (
+            &release["spec"]["chart"]["spec"]["chart"],
+            &release["spec"]["values"],
+        ),
+        (
+            &argocd["spec"]["source"]["path"],
+            &argocd["spec"]["source"]["helm"]["valuesObject"],
+        ),
+    ];
+    for (chart, values) in charts {
+        let chart = path(chart.as_str().unwrap());
+        let known: Value = serde_saphyr::from_str(&read(&chart.join("values.yaml"))).unwrap();
+        for value in values.as_object().unwrap().keys() {
+            assert!(known.get(value).is_some(), "{value}");
+        }
+    }
+}
