@@ -1,5 +1,6 @@
 //! `locksmith plan`: what would be done now, gate by gate. Writes nothing.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -140,13 +141,13 @@ impl What {
             );
         };
         let seen = watch::look(client, &config, self.timeout).await?;
-        let drivers: Vec<Sym> = match &self.driver {
-            Some(driver) => vec![driver.as_str().into()],
-            None => {
-                let stuck = seen.view.stuck().filter_map(|it| it.driver.clone());
-                let all: std::collections::BTreeSet<_> = stuck.collect();
-                all.into_iter().collect()
-            }
+        let drivers: BTreeSet<Sym> = match &self.driver {
+            Some(driver) => [driver.as_str().into()].into(),
+            None => seen
+                .view
+                .stuck()
+                .filter_map(|it| it.driver.clone())
+                .collect(),
         };
         let plans = drivers.into_iter();
         Ok(plans

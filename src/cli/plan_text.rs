@@ -13,7 +13,7 @@ pub fn plan_text(plan: &Plan) -> String {
             let action = target.action.as_str();
             lines.push(format!(
                 "  {} {action:<9}{}",
-                mark(&target.action),
+                mark(target.action),
                 target.object
             ));
         }
@@ -28,7 +28,7 @@ pub fn plan_text(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-fn mark(action: &Action) -> char {
+fn mark(action: Action) -> char {
     match action {
         Action::Hold(_) | Action::Rollout => '~',
         Action::Delete | Action::Replace => '-',
