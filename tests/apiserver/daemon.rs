@@ -15,7 +15,7 @@ use tokio::sync::watch;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Between two looks at /metrics: a scrape tells nobody when the next one would differ.
-const POLL: Duration = Duration::from_millis(200);
+pub const POLL: Duration = Duration::from_millis(200);
 
 /// A running `locksmith serve`; killed when dropped.
 pub struct Daemon {
@@ -112,6 +112,11 @@ impl Daemon {
     /// Where one of its pages is.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Its process.
@@ -277,7 +282,8 @@ pub fn notification(alertname: &str, labels: &[(&str, &str)]) -> Value {
     })
 }
 
-fn agent() -> ureq::Agent {
+/// What asks over HTTP, and takes every status for an answer.
+pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(DEADLINE))

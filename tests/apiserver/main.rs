@@ -7,6 +7,8 @@
 
 #[path = "../upstream_crds/compare.rs"]
 mod compare;
+#[path = "../monitoring/shipped.rs"]
+mod shipped;
 // The tests of deploy/ use the rest of it.
 #[allow(dead_code)]
 #[path = "../deploy/render.rs"]
@@ -15,6 +17,7 @@ mod render;
 mod testbed;
 
 mod access;
+mod alerted;
 mod approval;
 mod by_hand;
 mod daemon;
@@ -31,7 +34,9 @@ mod kubelet;
 mod layouts;
 mod lives;
 mod manifests;
+mod monitors;
 mod observe;
+mod panels;
 mod proxy;
 mod races;
 mod replicas;

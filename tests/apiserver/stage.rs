@@ -47,6 +47,10 @@ pub struct Settings {
     pub auth: &'static str,
     /// Whose alerts are taken.
     pub alertmanager: String,
+    /// Where PromQL gates ask.
+    pub prometheus: String,
+    /// Further gates, as `, name: value`.
+    pub gates: &'static str,
 }
 
 impl Default for Settings {
@@ -59,6 +63,8 @@ impl Default for Settings {
             keep: 50,
             auth: "{}",
             alertmanager: "{}".to_owned(),
+            prometheus: "{}".to_owned(),
+            gates: "",
         }
     }
 }
@@ -74,6 +80,8 @@ impl Settings {
             keep,
             auth,
             alertmanager,
+            prometheus,
+            gates,
         } = self;
         format!(
             "
@@ -83,9 +91,10 @@ detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
   resumeSources: {{batch: 20, every: 1s}}
-gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s}}
+gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}
 alertmanager: {alertmanager}
+prometheus: {prometheus}
 "
         )
     }
@@ -218,6 +227,23 @@ impl Stage {
             .await;
         assert_eq!(runs.len(), 1);
         runs[0].status.clone().unwrap()
+    }
+
+    /// The run of that playbook, once `wanted` holds of its status; there may be others.
+    pub async fn run_of(
+        &self,
+        playbook: &str,
+        what: &str,
+        wanted: impl Fn(&RemediationStatus) -> bool,
+    ) -> Remediation {
+        let is = |run: &Arc<Remediation>| {
+            run.spec.playbook == playbook && run.status.as_ref().is_some_and(&wanted)
+        };
+        let runs = self
+            .until::<Remediation>(what, |runs| runs.iter().any(is))
+            .await;
+        let run = runs.iter().find(|run| is(run)).unwrap();
+        Remediation::clone(run)
     }
 
     /// The status of the only Remediation, once it is over.

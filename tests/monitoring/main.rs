@@ -12,7 +12,8 @@ use std::process::Command;
 use regex::Regex;
 use serde_json::Value;
 
-use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, rules, text};
+use metrics::rules;
+use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, text};
 
 /// Where the pages of this repository are to be read.
 const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");

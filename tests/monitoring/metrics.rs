@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use regex::Regex;
+use serde_json::Value;
 
-use crate::shipped::{rules, text};
+use crate::shipped::{RULES, each, read, text};
 
 /// What Prometheus itself makes.
 const ITS_OWN: [&str; 1] = ["ALERTS"];
@@ -27,6 +28,17 @@ pub fn named(expr: &str) -> BTreeSet<String> {
         .map(|word| word.as_str().to_owned())
         .filter(|word| !OPERATORS.contains(&word.as_str()))
         .collect()
+}
+
+/// Every rule of both files.
+pub fn rules() -> Vec<Value> {
+    let mut rules = Vec::new();
+    for file in RULES {
+        for group in each(&read(file), "groups") {
+            rules.extend(each(group, "rules").cloned());
+        }
+    }
+    rules
 }
 
 /// Every metric there is: those of the reference, those that are recorded, and Prometheus' own.

@@ -47,34 +47,24 @@ pub fn each<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value>
     value[name].as_array().into_iter().flatten()
 }
 
-/// Every rule of both files.
-pub fn rules() -> Vec<Value> {
-    let mut rules = Vec::new();
-    for file in RULES {
-        for group in each(&read(file), "groups") {
-            rules.extend(each(group, "rules").cloned());
-        }
-    }
-    rules
-}
-
 /// Everything a dashboard asks: panels, annotations and variables.
 pub fn queries(file: &str) -> Vec<Query> {
     let board = read(file);
     let mut queries = Vec::new();
-    let mut ask = |of: &Value, name: &str, expr: &str| {
+    let mut ask = |of: &str, expr: &str| {
         queries.push(Query {
-            of: format!("{}: {}", field(&board, "title"), field(of, name)),
+            of: format!("{}: {of}", field(&board, "title")),
             expr: expr.to_owned(),
         });
     };
     for panel in each(&board, "panels") {
         for target in each(panel, "targets") {
-            ask(panel, "title", field(target, "expr"));
+            let of = format!("{} {}", field(panel, "title"), field(target, "refId"));
+            ask(&of, field(target, "expr"));
         }
     }
     for annotation in each(&board["annotations"], "list") {
-        ask(annotation, "name", field(annotation, "expr"));
+        ask(field(annotation, "name"), field(annotation, "expr"));
     }
     for variable in each(&board["templating"], "list") {
         if variable["type"] == "query" {
@@ -82,7 +72,7 @@ pub fn queries(file: &str) -> Vec<Query> {
             let asked = field(variable, "query");
             let series = asked.trim_start_matches("label_values(");
             let series = series.split_once(',').map_or(asked, |(series, _)| series);
-            ask(variable, "name", series);
+            ask(field(variable, "name"), series);
         }
     }
     queries

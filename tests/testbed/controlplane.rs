@@ -179,7 +179,7 @@ impl ControlPlane {
     }
 }
 
-fn flags<const N: usize>(flags: [(&str, String); N]) -> Vec<String> {
+pub fn flags<const N: usize>(flags: [(&str, String); N]) -> Vec<String> {
     flags
         .into_iter()
         .map(|(name, value)| format!("--{name}={value}"))
@@ -194,7 +194,7 @@ fn text(path: &Path) -> String {
 
 /// A port nothing listens on, below those the kernel hands to outgoing connections, so that it is still
 /// free after a server's restart.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     use std::hash::{BuildHasher, RandomState};
     (0..1000_u16)
         .map(|try_| {

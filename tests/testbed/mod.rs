@@ -5,11 +5,11 @@
 //! With `LOCKSMITH_KEEP` set the directory, which has all logs, is kept and its path printed.
 
 mod audit;
-mod controlplane;
+pub mod controlplane;
 mod crds;
 mod identity;
 mod pki;
-mod process;
+pub mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
