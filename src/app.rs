@@ -135,7 +135,12 @@ fn act(
         config: config.clone(),
         own: own.clone(),
     };
-    let pulling = intake::pull(config.clone(), desk.clone(), leadership.clone());
+    let pulling = intake::pull(
+        config.clone(),
+        desk.clone(),
+        own.clone(),
+        leadership.clone(),
+    );
     acting.spawn(until(stop.clone(), pulling));
     acting.spawn(standing);
     acting.spawn(until(

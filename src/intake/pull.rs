@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::Desk;
 use crate::config::Config;
 use crate::leader::Leadership;
+use crate::metrics::Own;
 use crate::server::{Alert, AlertStatus, Intake, Notification};
 
 /// How long Alertmanager may take.
@@ -25,7 +26,7 @@ struct GettableAlert {
 }
 
 /// Hands what fires to the desk, when leadership begins and every so often after.
-pub async fn pull(config: Arc<Config>, desk: Desk, mut leadership: Leadership) {
+pub async fn pull(config: Arc<Config>, desk: Desk, own: Own, mut leadership: Leadership) {
     let Some(url) = &config.alertmanager.url else {
         return;
     };
@@ -36,14 +37,20 @@ pub async fn pull(config: Arc<Config>, desk: Desk, mut leadership: Leadership) {
     );
     let http = reqwest::Client::new();
     while leadership.begun().await.is_some() {
-        match firing(&http, &url).await {
-            Ok(notification) => {
-                if let Err(error) = desk.submit(notification).await {
+        let taken = match firing(&http, &url).await {
+            Ok(notification) => desk
+                .submit(notification)
+                .await
+                .inspect_err(|error| {
                     tracing::warn!(%error, "alerts that were pulled are not taken; asked again");
-                }
+                })
+                .is_ok(),
+            Err(error) => {
+                tracing::warn!(%error, "failed to read the alerts of Alertmanager");
+                false
             }
-            Err(error) => tracing::warn!(%error, "failed to read the alerts of Alertmanager"),
-        }
+        };
+        own.pulled(taken);
         tokio::time::sleep(config.alertmanager.interval.0).await;
     }
 }

@@ -85,6 +85,8 @@ families! {
             "Requests to the webhook, by HTTP status.";
         WEBHOOK_ALERTS: Counter "webhook_alerts" { playbook, outcome }
             "Alerts received, by the playbook they ask for, empty where none, and what became of them.";
+        PULLS: Counter "pulls" { outcome }
+            "Times the firing alerts were read from Alertmanager: `ok`, or `failed`, also where they could not be taken.";
         STEPS: Counter "steps" { step, outcome }
             "Steps ended.";
         STEP_DURATION: Histogram "step_duration" [Seconds] { step }

@@ -57,6 +57,7 @@ pub struct Own {
     leader: Gauge,
     webhook_requests: Family<Labels<1>, Counter>,
     webhook_alerts: Family<Labels<2>, Counter>,
+    pulls: Family<Labels<1>, Counter>,
     steps: Family<Labels<2>, Counter>,
     step_duration: Family<Labels<1>, Histogram>,
     writes: Family<Labels<3>, Counter>,
@@ -73,6 +74,7 @@ impl Default for Own {
             leader: Gauge::default(),
             webhook_requests: Family::default(),
             webhook_alerts: Family::default(),
+            pulls: Family::default(),
             steps: Family::default(),
             step_duration: Family::new_with_constructor(|| Histogram::new(STEP_SECONDS)),
             writes: Family::default(),
@@ -93,6 +95,9 @@ impl Default for Own {
         }
         for code in ["200", "202", "400", "401", "403", "413", "503"] {
             own.webhook_counter(code.to_owned());
+        }
+        for ok in [true, false] {
+            own.pull_counter(ok);
         }
         for kind in Kind::ALL {
             own.watch_counter(kind);
@@ -117,6 +122,11 @@ impl Own {
         let playbook = playbook.unwrap_or_default().to_owned();
         let labels = f::WEBHOOK_ALERTS.series([playbook, outcome.as_str().to_owned()]);
         self.webhook_alerts.get_or_create_owned(&labels).inc();
+    }
+
+    /// The firing alerts were read from Alertmanager, and taken, or were not.
+    pub fn pulled(&self, ok: bool) {
+        self.pull_counter(ok).inc();
     }
 
     /// A step ended, so long after it began.
@@ -158,6 +168,7 @@ impl Own {
             leader,
             webhook_requests,
             webhook_alerts,
+            pulls,
             steps,
             step_duration,
             writes,
@@ -169,6 +180,7 @@ impl Own {
         to.counted(&f::LEADER, leader)?;
         to.counted(&f::WEBHOOK_REQUESTS, webhook_requests)?;
         to.counted(&f::WEBHOOK_ALERTS, webhook_alerts)?;
+        to.counted(&f::PULLS, pulls)?;
         to.counted(&f::STEPS, steps)?;
         to.counted(&f::STEP_DURATION, step_duration)?;
         to.counted(&f::WRITES, writes)?;
@@ -184,6 +196,11 @@ impl Own {
     fn webhook_counter(&self, code: String) -> Counter {
         self.webhook_requests
             .get_or_create_owned(&f::WEBHOOK_REQUESTS.series([code]))
+    }
+
+    fn pull_counter(&self, ok: bool) -> Counter {
+        let outcome = if ok { "ok" } else { "failed" };
+        self.pulls.get_or_create_owned(&f::PULLS.series([outcome]))
     }
 
     fn step_counter(&self, step: StepName, outcome: StepOutcome) -> Counter {

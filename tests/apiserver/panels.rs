@@ -97,7 +97,7 @@ async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_promethe
     let url = places.prometheus();
     let settings = Settings {
         gates: ", promql: {maintenance: maintenance == 1}",
-        sections: format!("prometheus: {{url: '{url}', interval: 1s}}"),
+        prometheus: format!("{{url: '{url}', interval: 1s}}"),
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;

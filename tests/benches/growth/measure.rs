@@ -122,9 +122,9 @@ pub fn measure(claims: usize) -> Figures {
 fn filled(cluster: &Cluster) -> (Model, usize) {
     let mut model = Model::default();
     let mut objects = 0;
-    Cluster::classes()
-        .into_iter()
-        .for_each(|class| model.apply(class));
+    for class in Cluster::classes() {
+        model.apply(class);
+    }
     for object in cluster.objects() {
         model.apply(object);
         objects += 1;
