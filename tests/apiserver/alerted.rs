@@ -1,5 +1,7 @@
 //! From the jam to its end without a hand: Prometheus, Alertmanager and the program, each as shipped.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::time::Instant;
 
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
@@ -21,6 +23,15 @@ fn over(status: &RemediationStatus) -> bool {
 /// Which alert it is.
 fn name(alert: &Value) -> &str {
     alert["labels"]["alertname"].as_str().unwrap()
+}
+
+/// Tells a figure to whoever wants to see it: tests/run, which shows it at the end.
+fn figure(text: &str) {
+    println!("{text}");
+    if let Some(file) = std::env::var_os("LOCKSMITH_FIGURES") {
+        let mut file = OpenOptions::new().append(true).open(file).unwrap();
+        writeln!(file, "{text}").unwrap();
+    }
 }
 
 /// Asserts that it was alerts of the shipped rules that asked for the run.
@@ -81,14 +92,14 @@ async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
         .await;
     let cleared = r#"locksmith_stuck_duration_seconds_count{finding="pending_claim"} >= 4"#;
     prometheus.until(cleared, true).await;
-    println!(
-        "alerted: set in {:.1?}; scraped to fired {:.1?}, fired to healed {:.1?}, healed to resolved {:.1?}; in all {:.1?}",
+    figure(&format!(
+        "jam to alert to healed to resolved: jam set in {:.1?}, scraped to fired {:.1?}, fired to healed {:.1?}, healed to resolved {:.1?}; in all {:.1?}",
         scraped - begun,
         fired - scraped,
         healed - fired,
         resolved - healed,
         begun.elapsed()
-    );
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
