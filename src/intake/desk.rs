@@ -93,13 +93,18 @@ impl Desk {
             standing(cause, model, &self.config, Timestamp::now())
         });
         let just_made = made
-            .iter()
+            .iter_mut()
             .find(|run| (&run.spec.playbook, &run.spec.driver) == (&cause.playbook, &cause.driver));
-        match standing {
-            _ if just_made.is_some() => {
-                let name = just_made.map(ResourceExt::name_any).unwrap_or_default();
-                Ok((name, AlertOutcome::Joined))
+        if let Some(run) = just_made {
+            let name = run.name_any();
+            let known = &mut run.spec.trigger.alerts;
+            if lacks(known, &alerts) {
+                known.extend(alerts.iter().cloned());
+                self.add(&api, &name, alerts).await?;
             }
+            return Ok((name, AlertOutcome::Joined));
+        }
+        match standing {
             Standing::Open(name) => {
                 if self
                     .store
@@ -142,12 +147,12 @@ impl Desk {
         }
     }
 
-    /// Whether the run, as it was last seen, lacks any of the alerts and has room for one.
+    /// The same of the run as it was last seen.
     fn has_news(&self, model: &Model, name: &Sym, alerts: &[AlertRef]) -> bool {
-        model.runs.get(&self.namespace, name).is_none_or(|run| {
-            let known = &run.object.spec.trigger.alerts;
-            known.len() < MAX_ALERTS && !alerts.iter().all(|alert| known.contains(alert))
-        })
+        model
+            .runs
+            .get(&self.namespace, name)
+            .is_none_or(|run| lacks(&run.object.spec.trigger.alerts, alerts))
     }
 
     /// Adds alerts a run does not list yet.
@@ -188,6 +193,11 @@ impl Desk {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a run with these alerts lacks any of the others, and has room for one.
+fn lacks(known: &[AlertRef], alerts: &[AlertRef]) -> bool {
+    known.len() < MAX_ALERTS && !alerts.iter().all(|alert| known.contains(alert))
 }
 
 impl Intake for Desk {

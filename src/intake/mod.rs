@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::remediation::AlertRef;
-use crate::config::{Alertmanager, Config};
+use crate::api::remediation::{AlertRef, Phase, RemediationStatus};
+use crate::config::{Alertmanager, Config, Mode};
 use crate::model::{Model, Sym, Uid};
 use crate::plan::short_hash;
 use crate::server::{Alert, AlertStatus};
@@ -164,8 +164,8 @@ pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -
         return Standing::Open(run.meta.name.clone());
     }
     let cooling = runs.iter().rev().find(|run| {
-        let status = run.object.status.as_ref();
-        let finished = status.and_then(|status| status.started_at.and(status.finished_at));
+        let status = run.object.status.as_ref().filter(|it| counts(it, config));
+        let finished = status.and_then(|status| status.finished_at);
         finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
     });
     match cooling {
@@ -174,9 +174,54 @@ pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -
     }
 }
 
+/// Whether a run that is over stands in the way of the next: one that did something, or, where plans are all that is
+/// wanted, one that was planned.
+fn counts(status: &RemediationStatus, config: &Config) -> bool {
+    status.started_at.is_some() || (config.mode == Mode::Plan && status.phase == Phase::Planned)
+}
+
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+    use crate::model::fixture::{DRIVER, World, at, recorded, run_in};
+    use crate::model::{Change, Delta};
+
+    #[rstest]
+    #[case::that_acted(Mode::Act, Phase::Succeeded, Some(-20), -10, true)]
+    #[case::that_acted_long_ago(Mode::Act, Phase::Succeeded, Some(-130), -120, false)]
+    #[case::that_failed(Mode::Act, Phase::Failed, Some(-20), -10, true)]
+    #[case::that_never_began(Mode::Act, Phase::Aborted, None, -10, false)]
+    #[case::that_was_planned_where_plans_are_wanted(Mode::Plan, Phase::Planned, None, -10, true)]
+    #[case::that_was_planned_before_it_may_act(Mode::Act, Phase::Planned, None, -10, false)]
+    fn a_run_cools_down(
+        #[case] mode: Mode,
+        #[case] phase: Phase,
+        #[case] started: Option<i64>,
+        #[case] finished: i64,
+        #[case] cools: bool,
+    ) {
+        let mut run = run_in("last", phase);
+        let status = run.status.as_mut().unwrap();
+        status.started_at = started.map(at);
+        status.finished_at = Some(at(finished));
+        let world = World::empty().with(Change::Run(Delta::Put(recorded(run))));
+        let cause = Cause {
+            playbook: "csi-operation-locks".to_owned(),
+            driver: DRIVER.into(),
+        };
+        let config = Config {
+            mode,
+            ..Config::default()
+        };
+        let standing = standing(&cause, &world.0, &config, at(0));
+        assert_eq!(
+            standing == Standing::Cooling("last".into()),
+            cools,
+            "{standing:?}"
+        );
+    }
 
     #[test]
     fn an_alert_is_ours_when_every_matcher_matches() {

@@ -1,6 +1,6 @@
 //! Three Alertmanagers that will not stop: one run, an answer to every request, bounded memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use locksmith::api::remediation::{Phase, Remediation};
@@ -58,6 +58,27 @@ async fn ten_thousand_notifications_of_one_cause_are_one_run() {
         .iter()
         .filter(|event| event.verb == "create" && event.resource == "remediations");
     assert_eq!(created.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn alerts_that_come_at_once_are_one_run_that_lists_them_all() {
+    let stage = Stage::jammed().await;
+    let daemon = stage.daemon(&Settings::default()).await;
+    let numbers = 0..5;
+    let posts = numbers.clone().map(|number| {
+        let mut body = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
+        body["alerts"][0]["fingerprint"] = json!(format!("{number:016x}"));
+        let daemon = &daemon;
+        async move { assert_eq!(daemon.post(&body).await.0, 202) }
+    });
+    futures::future::join_all(posts).await;
+    let runs = stage.list::<Remediation>().await;
+    assert_eq!(runs.len(), 1);
+    let alerts = &runs[0].spec.trigger.alerts;
+    let listed = alerts.iter().map(|alert| alert.fingerprint.clone());
+    let sent = numbers.map(|number| format!("{number:016x}"));
+    assert_eq!(listed.collect::<BTreeSet<_>>(), sent.collect());
 }
 
 /// Sends this sender's share, no two alike; counts the answers by status.
