@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{ClaimReason, Finding, Policy, What, locked, snapshot_content};
+use super::{ClaimReason, Finding, Locks, Policy, What, snapshot_content};
 use crate::model::records::{Claim, ClaimPhase, DataSource};
 use crate::model::{Kind, Model, ObjectKind, Sym};
 
@@ -10,12 +10,12 @@ use crate::model::{Kind, Model, ObjectKind, Sym};
 pub fn detect<'a>(
     model: &'a Model,
     policy: &'a Policy,
-    locks: &'a [Finding],
+    locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
     model
         .claims
-        .iter()
+        .unsettled()
         .filter(move |claim| {
             now.duration_since(claim.meta.created) > policy.detect.pending_after.signed()
         })
@@ -54,14 +54,14 @@ fn is_populators(model: &Model, claim: &Claim) -> bool {
     };
     model
         .claims
-        .iter()
-        .any(|other| other.meta.uid.as_str() == uid && other.meta.namespace == claim.meta.namespace)
+        .unsettled()
+        .any(|other| other.meta.uid == *uid && other.meta.namespace == claim.meta.namespace)
 }
 
 type Reasoned = (ClaimReason, Vec<crate::model::ObjectKey>, Vec<String>);
 
-fn reason(model: &Model, locks: &[Finding], claim: &Claim) -> Reasoned {
-    if let Some(lock) = locked(locks, &format!("pvc-{}", claim.meta.uid)) {
+fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
+    if let Some(lock) = locks.on(&format!("pvc-{}", claim.meta.uid)) {
         return (
             ClaimReason::OperationLock,
             Vec::new(),
@@ -91,7 +91,7 @@ fn reason(model: &Model, locks: &[Finding], claim: &Claim) -> Reasoned {
                 }
                 Some(snapshot) => {
                     let lock = snapshot_content(model, snapshot)
-                        .and_then(|content| locked(locks, content.handle.as_ref()?));
+                        .and_then(|content| locks.on(content.handle.as_ref()?));
                     if let Some(lock) = lock {
                         let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
                         return (ClaimReason::OperationLock, vec![key], lock.evidence.clone());
@@ -114,7 +114,7 @@ fn reason(model: &Model, locks: &[Finding], claim: &Claim) -> Reasoned {
 }
 
 /// A claim VolSync's populator fills: its trouble is that of `vs-prime-<uid>`, once there is one.
-fn populated(model: &Model, locks: &[Finding], claim: &Claim, destination: &Sym) -> Reasoned {
+fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &Sym) -> Reasoned {
     let prime = Sym::from(format!("vs-prime-{}", claim.meta.uid));
     if let Some(prime) = model.claims.get(&claim.meta.namespace, &prime) {
         let key = prime.meta.key(ObjectKind::PersistentVolumeClaim);

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Finding, Policy, What};
+use super::{Finding, Policy, What, snapshot_content};
 use crate::config::Driver;
-use crate::model::records::{Claim, ClaimPhase, DataSource, Snapshot, Trouble};
+use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot, Trouble};
 use crate::model::{LockKey, Model, Nature, ObjectKey, ObjectKind, Sym, Uid, Witness};
 
 /// A healthy cluster under load refuses for shorter than this (ceph-csi #6516).
@@ -18,7 +18,10 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     for (driver, key, span, words) in witnessed(model, now).chain(standing(model, now)) {
         series.entry((driver, key)).or_default().add(span, words);
     }
-    let handles = Handles::of(model, series.keys().map(|(_, key)| key));
+    if series.is_empty() {
+        return Vec::new();
+    }
+    let waiters = Waiters::of(model);
     series
         .into_iter()
         .filter_map(|((driver, key), series)| {
@@ -30,7 +33,7 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
             if last.duration_since(first) <= locked_after(policy, entry) {
                 return None;
             }
-            let waiting = waiting(model, &key, &handles)?;
+            let waiting = waiting(model, &key, &waiters)?;
             Some(Finding {
                 what: What::OperationLock(key),
                 object: Some(waiting.object),
@@ -141,12 +144,12 @@ fn witnessed(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockK
 /// Refusals that stand in a status. The sidecar writes an identical message only once, so that one still
 /// standing goes on until now.
 fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
-    model.contents.iter().filter_map(move |content| {
+    model.contents.unsettled().filter_map(move |content| {
         let Trouble {
             since,
             nature: Nature::Locked(key),
             message,
-        } = content.error.as_ref()?
+        } = content.error.as_deref()?
         else {
             return None;
         };
@@ -165,62 +168,66 @@ fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKe
     })
 }
 
-/// CSI handles that lead to an object.
-struct Handles<'m>(HashMap<&'m str, ObjectKey>);
+/// What waits for something, by what a key may name it by.
+struct Waiters<'m> {
+    claims: HashMap<&'m Uid, &'m Claim>,
+    snapshots: HashMap<&'m Uid, &'m Snapshot>,
+    handles: HashMap<&'m str, ObjectKey>,
+}
 
-impl<'m> Handles<'m> {
-    /// Built only when some key is a handle: it costs a look at every unready snapshot.
-    fn of<'k>(model: &'m Model, mut keys: impl Iterator<Item = &'k LockKey>) -> Self {
-        if keys.all(|key| key.claim().is_some() || key.snapshot().is_some()) {
-            return Self(HashMap::new());
-        }
-        let snapshots: HashMap<&Uid, &Snapshot> =
-            model.snapshots.iter().map(|s| (&s.meta.uid, s)).collect();
-        let restores = restores(model);
-        let mut handles = HashMap::new();
-        for content in model.contents.iter() {
-            let snapshot = content.snapshot.as_ref().and_then(|uid| snapshots.get(uid));
-            let object = match snapshot {
-                Some(snapshot) => snapshot.meta.key(ObjectKind::VolumeSnapshot),
-                None => content.meta.key(ObjectKind::VolumeSnapshotContent),
-            };
-            let unready = snapshot.is_some_and(|snapshot| snapshot.ready != Some(true));
-            if unready || content.meta.deleting.is_some() {
-                for handle in [&content.handle, &content.volume_handle]
-                    .into_iter()
-                    .flatten()
-                {
-                    handles.insert(&**handle, object.clone());
-                }
-            } else if let Some(handle) = &content.handle
-                && let Some(claim) = restores.get(&(&object.namespace, &object.name))
-            {
-                handles.insert(&**handle, claim.meta.key(ObjectKind::PersistentVolumeClaim));
+impl<'m> Waiters<'m> {
+    fn of(model: &'m Model) -> Self {
+        let mut waiters = Self {
+            claims: HashMap::new(),
+            snapshots: HashMap::new(),
+            handles: HashMap::new(),
+        };
+        for content in model.contents.unsettled() {
+            if content.meta.deleting.is_some() {
+                let object = content.meta.key(ObjectKind::VolumeSnapshotContent);
+                waiters.add_handles(content, &object);
             }
         }
-        Self(handles)
+        for snapshot in model.snapshots.unsettled() {
+            waiters.snapshots.insert(&snapshot.meta.uid, snapshot);
+            if let Some(content) = snapshot_content(model, snapshot)
+                && (snapshot.ready != Some(true) || content.meta.deleting.is_some())
+            {
+                let object = snapshot.meta.key(ObjectKind::VolumeSnapshot);
+                waiters.add_handles(content, &object);
+            }
+        }
+        for claim in model.claims.unsettled() {
+            if claim.phase != ClaimPhase::Pending && claim.meta.deleting.is_none() {
+                continue;
+            }
+            waiters.claims.insert(&claim.meta.uid, claim);
+            if claim.phase == ClaimPhase::Pending
+                && let Some(handle) = restored_from(model, claim)
+            {
+                // Of several restores the first by name; what the snapshot itself waits for comes before.
+                let object = || claim.meta.key(ObjectKind::PersistentVolumeClaim);
+                waiters.handles.entry(handle).or_insert_with(object);
+            }
+        }
+        waiters
+    }
+
+    fn add_handles(&mut self, content: &'m Content, object: &ObjectKey) {
+        let handles = [&content.handle, &content.volume_handle];
+        for handle in handles.into_iter().flatten() {
+            self.handles.insert(handle, object.clone());
+        }
     }
 }
 
-/// Pending claims by the snapshot they restore from: a restore takes that snapshot's lock too (ceph-csi before
-/// #6354). Of several the first by name.
-fn restores(model: &Model) -> HashMap<(&Sym, &Sym), &Claim> {
-    let mut restores: HashMap<_, &Claim> = HashMap::new();
-    for claim in model.claims.iter() {
-        let Some(DataSource::Snapshot(snapshot)) = &claim.data_source else {
-            continue;
-        };
-        if claim.phase != ClaimPhase::Pending {
-            continue;
-        }
-        let first = restores
-            .entry((&claim.meta.namespace, snapshot))
-            .or_insert(claim);
-        if claim.meta.name < first.meta.name {
-            *first = claim;
-        }
-    }
-    restores
+/// Handle of the snapshot a claim is restored from: a restore takes that snapshot's lock too (ceph-csi before #6354).
+fn restored_from<'m>(model: &'m Model, claim: &Claim) -> Option<&'m str> {
+    let Some(DataSource::Snapshot(name)) = &claim.data_source else {
+        return None;
+    };
+    let snapshot = model.snapshots.get(&claim.meta.namespace, name)?;
+    snapshot_content(model, snapshot)?.handle.as_deref()
 }
 
 /// The object that waits for a key.
@@ -231,22 +238,16 @@ struct Waiting {
 }
 
 /// What still waits for `key`; a lock nothing waits for holds nothing up.
-fn waiting(model: &Model, key: &LockKey, handles: &Handles<'_>) -> Option<Waiting> {
+fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Option<Waiting> {
     if let Some(uid) = key.claim() {
-        let claim = model.claims.iter().find(|claim| claim.meta.uid == uid)?;
-        let waits = claim.phase == ClaimPhase::Pending || claim.meta.deleting.is_some();
-        return waits.then(|| of_claim(claim));
+        return waiters.claims.get(&uid).copied().map(of_claim);
     }
     let object = match key.snapshot() {
         Some(uid) => {
-            let snapshot = model
-                .snapshots
-                .iter()
-                .find(|snapshot| snapshot.meta.uid == uid)?;
-            let waits = snapshot.ready != Some(true) || snapshot.meta.deleting.is_some();
-            waits.then(|| snapshot.meta.key(ObjectKind::VolumeSnapshot))?
+            let snapshot = waiters.snapshots.get(&uid)?;
+            snapshot.meta.key(ObjectKind::VolumeSnapshot)
         }
-        None => handles.0.get(&*key.0)?.clone(),
+        None => waiters.handles.get(&*key.0)?.clone(),
     };
     if object.kind == ObjectKind::PersistentVolumeClaim {
         let claim = model.claims.get(&object.namespace, &object.name)?;

@@ -12,6 +12,8 @@ pub use snapshot::{content as snapshot_content, has_snapshotter};
 #[cfg(test)]
 pub mod tests;
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -182,8 +184,9 @@ reasons! {
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let locks = lock::detect(model, policy, now);
     let mut findings = Vec::with_capacity(locks.len());
-    findings.extend(claim::detect(model, policy, &locks, now));
-    findings.extend(snapshot::detect(model, policy, &locks, now));
+    let locked = Locks::of(&locks);
+    findings.extend(claim::detect(model, policy, &locked, now));
+    findings.extend(snapshot::detect(model, policy, &locked, now));
     findings.extend(source::detect(model, policy, now));
     findings.extend(locks);
     findings.sort_by(|a, b| {
@@ -201,9 +204,20 @@ impl Finding {
     }
 }
 
-/// Whether `locks` say that `key` is locked.
-fn locked<'f>(locks: &'f [Finding], key: &str) -> Option<&'f Finding> {
-    locks
-        .iter()
-        .find(|lock| matches!(&lock.what, What::OperationLock(locked) if *locked.0 == *key))
+/// Locks by their key.
+struct Locks<'f>(HashMap<&'f str, &'f Finding>);
+
+impl<'f> Locks<'f> {
+    fn of(findings: &'f [Finding]) -> Self {
+        let keys = findings.iter().filter_map(|lock| match &lock.what {
+            What::OperationLock(key) => Some((&*key.0, lock)),
+            _ => None,
+        });
+        Self(keys.collect())
+    }
+
+    /// The lock of that key.
+    fn on(&self, key: &str) -> Option<&'f Finding> {
+        self.0.get(key).copied()
+    }
 }

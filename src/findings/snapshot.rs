@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Finding, Policy, SnapshotReason, What, locked};
+use super::{Finding, Locks, Policy, SnapshotReason, What};
 use crate::model::records::{Content, Snapshot, Source};
 use crate::model::{Kind, Model, Nature, ObjectKind, Sym};
 
@@ -13,12 +13,12 @@ const SNAPSHOTTER: &str = "csi-snapshotter";
 pub fn detect<'a>(
     model: &'a Model,
     policy: &'a Policy,
-    locks: &'a [Finding],
+    locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
     model
         .snapshots
-        .iter()
+        .unsettled()
         .filter(|snapshot| snapshot.ready != Some(true))
         .filter(move |snapshot| {
             now.duration_since(snapshot.meta.created) > policy.detect.failed_after.signed()
@@ -103,13 +103,16 @@ fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Opti
 /// Why the snapshot is not ready, or `None` when its driver has it and is still at work.
 fn reason(
     model: &Model,
-    locks: &[Finding],
+    locks: &Locks<'_>,
     snapshot: &Snapshot,
     content: Option<&Content>,
     driver: Option<&Sym>,
     now: Timestamp,
 ) -> Option<SnapshotReason> {
-    if locked(locks, &format!("snapshot-{}", snapshot.meta.uid)).is_some() {
+    if locks
+        .on(&format!("snapshot-{}", snapshot.meta.uid))
+        .is_some()
+    {
         return Some(SnapshotReason::OperationLock);
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());

@@ -1,5 +1,7 @@
 //! ReplicationSources that back up what is not there, and those we hold.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{Finding, Policy, SourceReason, What};
@@ -12,7 +14,7 @@ pub fn detect<'a>(
     policy: &'a Policy,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
-    model.sources.iter().flat_map(move |source| {
+    suspects(model).into_iter().flat_map(move |source| {
         let claim = source
             .claim
             .as_ref()
@@ -24,6 +26,20 @@ pub fn detect<'a>(
         .into_iter()
         .flatten()
     })
+}
+
+/// Sources that are held, or whose claim is: gone, going, or held.
+fn suspects(model: &Model) -> Vec<&Source> {
+    let claims = model.claims.unsettled();
+    let claims = claims.map(|claim| (&claim.meta.namespace, &claim.meta.name));
+    let of_claims = claims
+        .chain(model.absences.iter())
+        .flat_map(|(namespace, name)| model.sources.of_claim(namespace, name));
+    let by_name: BTreeMap<_, _> = of_claims
+        .chain(model.sources.unsettled())
+        .map(|source| ((&source.meta.namespace, &source.meta.name), source))
+        .collect();
+    by_name.into_values().collect()
 }
 
 fn orphaned(

@@ -26,7 +26,7 @@ impl Gate for Budget {
             .model
             .runs
             .iter()
-            .filter(|run| run.meta.uid.as_str() != me);
+            .filter(|run| run.meta.uid != *me);
         let mut begun: Vec<(Timestamp, &Remediation)> = others
             .filter_map(|run| Some((run.object.status.as_ref()?.started_at?, &*run.object)))
             .filter(|(at, _)| *at > from)

@@ -15,7 +15,7 @@ impl Gate for Cooldown {
             .model
             .runs
             .iter()
-            .filter(|run| run.meta.uid.as_str() != me)
+            .filter(|run| run.meta.uid != *me)
             .filter(|run| {
                 let spec = &run.object.spec;
                 (&spec.driver, &spec.playbook)

@@ -13,7 +13,7 @@ impl Gate for OneRun {
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
         let other = situation.model.runs.iter().find(|run| {
-            run.meta.uid.as_str() != me
+            run.meta.uid != *me
                 && run.object.spec.driver == situation.run.spec.driver
                 && run
                     .object

@@ -49,7 +49,7 @@ pub enum Due {
 
 /// Everything held, by namespace and name, a source before the claim of that name.
 pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
-    let sources = model.sources.iter().filter_map(|source| {
+    let sources = model.sources.unsettled().filter_map(|source| {
         Some(HeldObject {
             object: source.meta.key(ObjectKind::ReplicationSource),
             hold: source.hold.as_ref()?,
@@ -59,7 +59,7 @@ pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
                 .and_then(|name| model.claims.get(&source.meta.namespace, name)),
         })
     });
-    let claims = model.claims.iter().filter_map(|claim| {
+    let claims = model.claims.unsettled().filter_map(|claim| {
         Some(HeldObject {
             object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
             hold: claim.hold.as_ref()?,

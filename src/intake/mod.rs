@@ -108,11 +108,8 @@ fn reference(alert: &Alert) -> AlertRef {
 /// name, so that the API server lets only one of two makers through.
 pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
     let mut digest = Sha256::new();
-    for part in [
-        &*cause.playbook,
-        &*cause.driver,
-        last.map_or("", Uid::as_str),
-    ] {
+    let last = last.map(ToString::to_string).unwrap_or_default();
+    for part in [&*cause.playbook, &*cause.driver, &*last] {
         digest.update(part);
         digest.update([0]);
     }

@@ -62,7 +62,13 @@ impl Writer {
     {
         let api: Api<K> = Api::namespaced(self.client().clone(), &object.namespace);
         let found = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-        Ok(found.filter(|found| found.meta().uid.as_deref() == Some(object.uid.as_str())))
+        Ok(found.filter(|found| {
+            found
+                .meta()
+                .uid
+                .as_deref()
+                .is_some_and(|uid| object.uid == *uid)
+        }))
     }
 
     async fn keep(

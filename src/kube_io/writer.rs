@@ -218,7 +218,7 @@ impl Writer {
             return left("is gone");
         };
         let meta = live.meta();
-        if meta.uid.as_deref() != Some(object.uid.as_str()) {
+        if meta.uid.as_deref().is_none_or(|uid| object.uid != *uid) {
             return left("is another object of that name by now");
         }
         if meta

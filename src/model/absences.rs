@@ -47,6 +47,11 @@ impl Absences {
         self.0.remove(&(namespace, name));
     }
 
+    /// Every claim that was not found, with what is known of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&Sym, &Sym)> {
+        self.0.keys().map(|(namespace, name)| (namespace, name))
+    }
+
     /// What is known of one claim.
     pub fn of(&self, namespace: &Sym, name: &Sym) -> Option<Absence> {
         self.0.get(&(namespace.clone(), name.clone())).copied()

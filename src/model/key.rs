@@ -1,44 +1,91 @@
 //! Names and identities.
 
-use std::borrow::Borrow;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A name that repeats, such as a namespace or a driver: shared, not copied.
 pub type Sym = Arc<str>;
 
 /// The uid of an object: the one identity that survives deletion and re-creation under the same name.
-#[derive(
-    Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
-)]
-#[serde(transparent)]
-pub struct Uid(pub Sym);
+///
+/// The API server makes UUIDs, which are kept in place; anything else is kept as it is written.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(from = "String", into = "String")]
+pub struct Uid(Written);
+
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Written {
+    Uuid(Uuid),
+    Otherwise(Sym),
+}
 
 impl Uid {
-    /// The uid as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Whether it is none at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Uid {
+    fn default() -> Self {
+        Self::from("")
     }
 }
 
 impl From<&str> for Uid {
     fn from(text: &str) -> Self {
-        Self(text.into())
+        // Taken only where it is written back the same.
+        let same =
+            |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text;
+        Self(match Uuid::try_parse(text).ok().filter(same) {
+            Some(uuid) => Written::Uuid(uuid),
+            None => Written::Otherwise(text.into()),
+        })
+    }
+}
+
+impl From<String> for Uid {
+    fn from(text: String) -> Self {
+        Self::from(&*text)
+    }
+}
+
+impl From<Uid> for String {
+    fn from(uid: Uid) -> Self {
+        uid.to_string()
+    }
+}
+
+impl PartialEq<str> for Uid {
+    fn eq(&self, text: &str) -> bool {
+        self.0 == Self::from(text).0
     }
 }
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &self.0 {
+            Written::Uuid(uuid) => uuid.hyphenated().fmt(f),
+            Written::Otherwise(text) => f.write_str(text),
+        }
     }
 }
 
-impl Borrow<str> for Uid {
-    fn borrow(&self) -> &str {
-        &self.0
+impl JsonSchema for Uid {
+    fn schema_name() -> Cow<'static, str> {
+        "Uid".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "The uid of an object: the one identity that survives deletion and re-creation under the same name.",
+        })
     }
 }
 
@@ -103,6 +150,35 @@ impl fmt::Display for ObjectKey {
             write!(f, "{} {}", self.kind.as_str(), self.name)
         } else {
             write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_written_as_it_was_read() {
+        let texts = [
+            "4b0c4d5e-9f6a-4c1b-8d2e-7f1e8a2b3c4d",
+            "4B0C4D5E-9F6A-4C1B-8D2E-7F1E8A2B3C4D",
+            "4b0c4d5e9f6a4c1b8d2e7f1e8a2b3c4d",
+            "{4b0c4d5e-9f6a-4c1b-8d2e-7f1e8a2b3c4d}",
+            "uid-claim-media-prowlarr",
+            "",
+        ];
+        for text in texts {
+            let uid = Uid::from(text);
+            assert_eq!(uid.to_string(), text);
+            assert_eq!(serde_json::to_value(&uid).unwrap(), text);
+            assert!(uid == *text && uid.is_empty() == text.is_empty());
+            let others = texts.iter().filter(|other| **other != text);
+            assert!(
+                others
+                    .map(|other| Uid::from(*other))
+                    .all(|other| other != uid)
+            );
         }
     }
 }

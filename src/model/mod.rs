@@ -29,7 +29,7 @@ pub use key::{ObjectKey, ObjectKind, Sym, Uid};
 pub use provisioner::{Provisioner, Replica, lease_names};
 pub use records::Nature;
 pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
-pub use table::{Record, Table};
+pub use table::{Names, Record, Table};
 
 use records::{
     CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
@@ -108,12 +108,15 @@ pub enum SourceSchema {
 }
 
 impl Model {
-    /// Forgets what is over: series that ended, errors of claims that are gone.
+    /// Forgets what is over: series that ended, errors of claims that are gone or have their volume.
     pub fn forget(&mut self, now: jiff::Timestamp) {
         self.refusals.forget_ended(now);
         if !self.provisioning_errors.is_empty() {
-            let claims: std::collections::HashSet<&Uid> =
-                self.claims.iter().map(|claim| &claim.meta.uid).collect();
+            let claims: std::collections::HashSet<&Uid> = self
+                .claims
+                .unsettled()
+                .map(|claim| &claim.meta.uid)
+                .collect();
             self.provisioning_errors
                 .retain(|claim| claims.contains(claim));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{LockKey, ObjectKey, ObjectKind, Record, Sym, Uid};
+use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Sym, Uid};
 use crate::holds::Hold;
 
 /// What every record has.
@@ -58,7 +58,7 @@ pub struct Claim {
     /// Whether `volsync.backube/use-copy-trigger` is there, whoever wrote it.
     pub copy_trigger: bool,
     /// Our mark.
-    pub hold: Option<Hold>,
+    pub hold: Option<Box<Hold>>,
 }
 
 /// `status.phase` of a claim.
@@ -116,7 +116,7 @@ pub struct Snapshot {
     /// `status.restoreSize`, in bytes.
     pub restore_size: Option<u64>,
     /// `status.error`.
-    pub error: Option<Trouble>,
+    pub error: Option<Box<Trouble>>,
     /// Uid of the ReplicationSource that controls it.
     pub source: Option<Uid>,
     /// Whether VolSync's label says that it made it.
@@ -178,7 +178,7 @@ pub struct Content {
     /// Whether a sidecar has written any status.
     pub seen_by_sidecar: bool,
     /// `status.error`.
-    pub error: Option<Trouble>,
+    pub error: Option<Box<Trouble>>,
 }
 
 /// A VolumeSnapshotClass.
@@ -221,7 +221,7 @@ pub struct Source {
     /// When the synchronisation now running began.
     pub syncing: Option<Timestamp>,
     /// Our mark.
-    pub hold: Option<Hold>,
+    pub hold: Option<Box<Hold>>,
     /// The tool whose labels say that it re-creates this object from Git.
     pub gitops: Option<GitOps>,
 }
@@ -353,29 +353,69 @@ pub struct Run {
     pub object: Arc<crate::api::remediation::Remediation>,
 }
 
+/// The parts of [`Record`] a kind has beside its name.
 macro_rules! filed_under_meta {
-    ($($record:ty),+) => {$(
+    ($($record:ty { $($part:item)* })+) => {$(
         impl Record for $record {
             fn name(&self) -> (&Sym, &Sym) {
                 (&self.meta.namespace, &self.meta.name)
             }
+            $($part)*
         }
     )+};
 }
 filed_under_meta!(
-    Claim,
-    Snapshot,
-    Content,
-    Source,
-    Destination,
-    Pod,
-    Deployment,
-    Run
+    Claim {
+        fn unsettled(&self) -> bool {
+            self.phase != ClaimPhase::Bound || self.meta.deleting.is_some() || self.hold.is_some()
+        }
+        fn share(&mut self, names: &mut Names) {
+            names.share(&mut self.meta.namespace);
+            names.share_some(&mut self.class);
+            names.share_some(&mut self.provisioner);
+        }
+    }
+    Snapshot {
+        fn unsettled(&self) -> bool {
+            self.ready != Some(true) || self.meta.deleting.is_some()
+        }
+        fn share(&mut self, names: &mut Names) {
+            names.share(&mut self.meta.namespace);
+            names.share_some(&mut self.class);
+        }
+    }
+    Content {
+        fn unsettled(&self) -> bool {
+            self.handle.is_none() || self.error.is_some() || self.meta.deleting.is_some()
+        }
+        fn share(&mut self, names: &mut Names) {
+            names.share(&mut self.meta.namespace);
+            names.share(&mut self.driver);
+        }
+    }
+    Source {
+        fn unsettled(&self) -> bool {
+            self.hold.is_some()
+        }
+        fn claim(&self) -> Option<&Sym> {
+            self.claim.as_ref()
+        }
+        fn share(&mut self, names: &mut Names) {
+            names.share(&mut self.meta.namespace);
+            names.share_some(&mut self.storage_class);
+            names.share_some(&mut self.snapshot_class);
+        }
+    }
+    Destination {}
+    Pod {}
+    Deployment {}
+    Run {}
 );
 
 macro_rules! filed_under_name {
-    ($($record:ty),+) => {$(
+    ($($record:ty { $($part:item)* })+) => {$(
         impl Record for $record {
+            $($part)*
             fn name(&self) -> (&Sym, &Sym) {
                 static NONE: std::sync::LazyLock<Sym> = std::sync::LazyLock::new(|| Sym::from(""));
                 (&NONE, &self.name)
@@ -383,7 +423,16 @@ macro_rules! filed_under_name {
         }
     )+};
 }
-filed_under_name!(Volume, SnapshotClass, StorageClass, Namespace);
+filed_under_name!(
+    Volume {
+        fn share(&mut self, names: &mut Names) {
+            names.share(&mut self.driver);
+        }
+    }
+    SnapshotClass {}
+    StorageClass {}
+    Namespace {}
+);
 
 impl Record for CephCluster {
     fn name(&self) -> (&Sym, &Sym) {

@@ -22,7 +22,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         let mut seen = HashSet::new();
         for target in &planned.targets {
             let object = &target.object;
-            if object.uid.as_str().is_empty() || object.name.is_empty() {
+            if object.uid.is_empty() || object.name.is_empty() {
                 notes.push(format!("{step}: {object} is not pinned by name and uid"));
             }
             if !seen.insert((&object.kind, &object.uid)) {

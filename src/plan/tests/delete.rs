@@ -35,7 +35,10 @@ fn plan(world: &World, scope: DeleteScope) -> PlannedStep {
 fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     let step = plan(&world, DeleteScope::Volsync);
     assert_eq!(targets(&step), ["Delete VolumeSnapshot s"]);
-    assert_eq!(step.targets[0].object.uid.as_str(), "uid-snapshot-media-s");
+    assert_eq!(
+        step.targets[0].object.uid.to_string(),
+        "uid-snapshot-media-s"
+    );
     assert_eq!(spared(&step), Vec::<String>::new());
 }
 

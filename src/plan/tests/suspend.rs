@@ -31,8 +31,8 @@ fn a_source_is_paused_and_its_claim_is_kept_from_being_copied() {
         [format!("{PAUSED} a"), format!("{TRIGGER} a")]
     );
     assert_eq!(spared(&step), Vec::<String>::new());
-    assert_eq!(step.targets[0].object.uid.as_str(), "uid-source-media-a");
-    assert_eq!(step.targets[1].object.uid.as_str(), "uid-claim-media-a");
+    assert_eq!(step.targets[0].object.uid.to_string(), "uid-source-media-a");
+    assert_eq!(step.targets[1].object.uid.to_string(), "uid-claim-media-a");
 }
 
 #[rstest]

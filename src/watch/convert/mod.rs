@@ -64,8 +64,8 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     meta.annotations.as_ref()?.get(key)
 }
 
-fn hold(meta: &ObjectMeta) -> Option<Hold> {
-    Hold::parse(annotation(meta, HOLD_ANNOTATION)?)
+fn hold(meta: &ObjectMeta) -> Option<Box<Hold>> {
+    Hold::parse(annotation(meta, HOLD_ANNOTATION)?).map(Box::new)
 }
 
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {

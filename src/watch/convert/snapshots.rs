@@ -87,12 +87,12 @@ fn trouble(
     error: Option<&VolumeSnapshotError>,
     meta: &crate::model::records::Meta,
     patterns: &LockPatterns,
-) -> Option<Trouble> {
+) -> Option<Box<Trouble>> {
     let error = error?;
     let message = error.message.as_deref().unwrap_or_default();
-    Some(Trouble {
+    Some(Box::new(Trouble {
         since: error.time.as_ref().map_or(meta.created, |time| time.0),
         nature: patterns.nature(message),
         message: cut(message),
-    })
+    }))
 }

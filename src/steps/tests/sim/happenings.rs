@@ -118,7 +118,7 @@ impl Cluster {
                 let (namespace, name) = place(*app);
                 self.delete_claim((namespace.clone(), name.clone()));
                 let uid = self.new_uid("claim");
-                self.put_claim(claim(&namespace, &name).uid(uid.as_str()), false);
+                self.put_claim(claim(&namespace, &name).uid(&uid.to_string()), false);
             }
             Happening::SnapshotReady(app) => {
                 let (namespace, name) = place(*app);

@@ -348,7 +348,7 @@ impl Cluster {
             .map(|(place, live)| (place, &live.record.hold));
         sources
             .chain(claims)
-            .filter_map(|(place, hold)| Some((place, hold.as_ref()?)))
+            .filter_map(|(place, hold)| Some((place, hold.as_deref()?)))
     }
 }
 
@@ -359,7 +359,7 @@ impl Live<Source> {
 
     fn read(&mut self) {
         self.record.paused = self.switch() == json!(true);
-        self.record.hold = Hold::of(&self.object);
+        self.record.hold = Hold::of(&self.object).map(Box::new);
     }
 }
 
@@ -370,7 +370,7 @@ impl Live<Claim> {
 
     fn read(&mut self) {
         self.record.copy_trigger = !self.switch().is_null();
-        self.record.hold = Hold::of(&self.object);
+        self.record.hold = Hold::of(&self.object).map(Box::new);
     }
 }
 

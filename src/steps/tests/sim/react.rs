@@ -97,7 +97,7 @@ impl Cluster {
             return;
         }
         let uid = self.new_uid("made");
-        let made = snapshot(&place.0, &name, &place.1).uid(uid.as_str());
+        let made = snapshot(&place.0, &name, &place.1).uid(&uid.to_string());
         let made = made.without_status().created(self.now);
         self.news.push_back(made.clone().into());
         self.snapshots.insert(at.clone(), made);
@@ -123,7 +123,7 @@ impl Cluster {
         if self.jammed {
             let locked = key(&format!("snapshot-{uid}"));
             if content.error.is_none() && content.handle.is_none() {
-                content.error = Some(trouble(Nature::Locked(locked.clone()), "locked"));
+                content.error = Some(trouble(Nature::Locked(locked.clone()), "locked").into());
                 content.error.as_mut().unwrap().since = self.now;
                 self.news.push_back(content.clone().into());
             }
