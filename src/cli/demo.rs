@@ -72,12 +72,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn play(options: Options, exit: bool, lines: mpsc::Sender<Line>) -> anyhow::Result<()> {
     let mut show = Box::pin(Show::begin(options, lines.clone())).await?;
+    if !exit {
+        for line in show.ways_in() {
+            lines.send(line).await?;
+        }
+    }
     show.tell(&lines).await?;
     if exit {
         return Ok(show.end().await?);
     }
-    for line in show.ways_in() {
-        lines.send(line).await?;
-    }
+    lines.send(show.stays_up()).await?;
     Err(show.stay(&lines).await.into())
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use axum::response::Response;
@@ -16,7 +16,7 @@ use rstest::rstest;
 use rustix::process::Signal;
 use tokio::sync::SetOnce;
 
-use crate::daemon::{Daemon, notification};
+use crate::daemon::{Daemon, POLL, notification};
 use crate::proxy::{Call, Proxy, script};
 use crate::stage::{DRIVER, NAMESPACE, Settings, Stage, USER};
 use crate::testbed::Event;
@@ -26,6 +26,9 @@ const OTHER: &str = "locksmith-other";
 
 /// What Kubernetes grants a process after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// What both have seen, both show within this.
+const SAME_WITHIN: Duration = Duration::from_secs(60);
 
 fn settings() -> Settings {
     Settings {
@@ -44,6 +47,20 @@ async fn second(stage: &Stage) -> Daemon {
         })
         .await;
     second
+}
+
+/// Waits until both have something to show, and it is the same: each sees a change in its own time.
+async fn both_show_the_same(first: &Daemon, second: &Daemon) {
+    let deadline = Instant::now() + SAME_WITHIN;
+    loop {
+        let (one, other) = (first.metrics().await, second.metrics().await);
+        let (one, other) = (stuck(&one), stuck(&other));
+        if !one.is_empty() && one == other {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{one:#?}\nand\n{other:#?}");
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 async fn leads(daemon: &Daemon) {
@@ -125,15 +142,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(#[case] write: Wr
     let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
     let (code, answer) = second.post(&alert).await;
     assert_eq!(code, 503, "{answer}");
-    first
-        .until("both to show the same", |samples| {
-            !stuck(samples).is_empty()
-        })
-        .await;
-    assert_eq!(
-        stuck(&first.metrics().await),
-        stuck(&second.metrics().await)
-    );
+    both_show_the_same(&first, &second).await;
 
     let signals = first.signals();
     assert!(ambush.freeze.set(Box::new(first.signals())).is_ok());

@@ -258,10 +258,15 @@ impl Stage {
             status.is_some_and(|status| status.phase.finished())
         };
         let runs: Api<Remediation> = Api::all(self.testbed.client());
-        let runs = scenario::until(runs, "a run to be over", limit, |runs| {
+        let ended = scenario::until(runs, "a run to be over", limit, |runs| {
             runs.first().is_some_and(over)
         });
-        let runs = runs.await.unwrap();
+        let Ok(runs) = ended.await else {
+            panic!(
+                "not over within {limit:?}: {:#?}",
+                self.list::<Remediation>().await
+            );
+        };
         assert_eq!(runs.len(), 1);
         runs[0].status.clone().unwrap()
     }

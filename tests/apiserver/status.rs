@@ -83,6 +83,9 @@ async fn of_a_jammed_cluster_it_lists_what_is_stuck_and_exits_with_1() {
     let told = status(kubeconfig, &["-n", "media", "-o", "json"]).await;
     assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
     assert!(findings(&told).1.iter().eq(["media"]));
+    let told = status(kubeconfig, &["-n", "meida"]).await;
+    assert_eq!(told.status.code(), Some(2), "{}", text(&told.stdout));
+    assert!(text(&told.stderr).contains("there is no namespace meida"));
     let told = status(kubeconfig, &["-n", crate::stage::NAMESPACE, "-o", "json"]).await;
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
     assert!(findings(&told).0.is_empty());

@@ -10,7 +10,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 
 use super::log::{self, LogFormat};
 use super::{ClusterArgs, FAILED};
@@ -63,6 +66,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => Config::default(),
     };
     let client = args.cluster.client(args.timeout).await?;
+    if let Some(namespace) = &args.namespace {
+        exists(&client, namespace).await?;
+    }
     let seen = watch::look(client, &config, args.timeout).await?;
     let view = only(seen.view, args.namespace.as_deref());
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
@@ -82,6 +88,17 @@ pub fn exit_code(view: &View) -> u8 {
         (Some(_), _) => 1,
         (None, false) => FAILED,
         (None, true) => 0,
+    }
+}
+
+/// Refuses a namespace that does not exist: in none of that name is nothing stuck. Who may not ask is believed.
+async fn exists(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    match namespaces.get_metadata_opt(namespace).await {
+        Ok(None) => bail!("there is no namespace {namespace}"),
+        Ok(Some(_)) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

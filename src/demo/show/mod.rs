@@ -162,6 +162,11 @@ impl Show {
         story::ways_in(self.address, &self.directory.path().join("kubeconfig"))
     }
 
+    /// What is said once the story is over.
+    pub fn stays_up(&self) -> Line {
+        story::stays_up()
+    }
+
     /// Tells what the runs do, until the plot's end.
     pub async fn tell(&mut self, lines: &mpsc::Sender<Line>) -> Result<(), Error> {
         let plot = self.options.plot;

@@ -60,8 +60,11 @@ impl Plot {
 
     /// The same order of events as by default, in seconds instead of minutes.
     pub(super) fn config(self, speed: f64, listen: SocketAddr) -> Config {
+        // To the tenth of a second, as these are read in the story.
         let ms = |milliseconds: u64| {
-            Duration(std::time::Duration::from_millis(milliseconds).div_f64(speed))
+            let exact = std::time::Duration::from_millis(milliseconds).div_f64(speed);
+            let tenths = u32::try_from(exact.as_millis().div_ceil(100)).unwrap_or(u32::MAX);
+            Duration(std::time::Duration::from_millis(100) * tenths)
         };
         let mut config = Config {
             mode: Mode::Act,

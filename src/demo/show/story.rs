@@ -56,6 +56,10 @@ pub(super) fn approved(run: &str) -> Line {
     Line::plain("person", format!("approves of the plan of {run}"))
 }
 
+pub(super) fn stays_up() -> Line {
+    Line::plain("stays up", "to be looked at, until Ctrl-C")
+}
+
 pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path) -> Vec<Line> {
     let kubeconfig = kubeconfig.display();
     vec![
