@@ -139,8 +139,12 @@ impl Desk {
                         made.push(created);
                         Ok((name, AlertOutcome::Started))
                     }
-                    // Somebody who saw the same runs made the same name first.
-                    Err(error) if error.kind() == "conflict" => Ok((name, AlertOutcome::Joined)),
+                    // Somebody who saw the same runs may have made the same name first; or nobody made anything.
+                    Err(error) if error.kind() == "conflict" => {
+                        let call = api.get_metadata_opt(&name);
+                        let there = bounded("get", || format!("Remediation {name}"), call).await?;
+                        there.map(|_| (name, AlertOutcome::Joined)).ok_or(error)
+                    }
                     Err(error) => Err(error),
                 }
             }

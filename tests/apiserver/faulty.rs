@@ -2,15 +2,16 @@
 //! says that it ended well when it did not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use fastrand::Rng;
 use futures::StreamExt;
-use locksmith::api::remediation::{Phase, StepPhase};
+use locksmith::api::remediation::{Phase, Remediation, StepPhase};
 use rstest::rstest;
 use serde_json::json;
 
@@ -194,4 +195,30 @@ async fn a_run_on_a_faulty_api_server_ends_well_or_is_undone(#[values(1, 2, 3)] 
         other => panic!("{other:?}: {status:#?}"),
     }
     stage.released().await;
+}
+
+/// A create may be refused with 409 although nothing of that name is there, by a quota or a webhook.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_conflict_that_made_nothing_is_not_taken_for_a_run() {
+    let stage = Stage::jammed().await;
+    let refused = Arc::new(AtomicBool::new(false));
+    let once = refused.clone();
+    let pass = script(move |call: Call| {
+        let making = call.method() == Method::POST && call.uri().path().ends_with("/remediations");
+        let refuse = making && !once.swap(true, Ordering::Relaxed);
+        async move {
+            if refuse {
+                return status(StatusCode::CONFLICT, "Conflict", "try again");
+            }
+            call.forward().await
+        }
+    });
+    let proxy = Proxy::start(stage.user(), pass).await;
+    let daemon = Daemon::start(proxy.kubeconfig(), &Settings::default().yaml()).await;
+    let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
+    // Until it is taken, as Alertmanager would.
+    daemon.notify(&alert).await;
+    assert!(refused.load(Ordering::Relaxed));
+    assert_eq!(stage.list::<Remediation>().await.len(), 1);
 }
