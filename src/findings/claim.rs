@@ -20,7 +20,7 @@ pub fn detect<'a>(
             now.duration_since(claim.meta.created) > policy.detect.pending_after.signed()
         })
         .filter(|claim| claim.phase == ClaimPhase::Pending && claim.meta.deleting.is_none())
-        .filter(|claim| claim.volume.is_none() && !is_populators(model, claim))
+        .filter(|claim| !claim.names_volume && !is_populators(model, claim))
         .filter_map(move |claim| {
             let driver = watched_driver(model, policy, claim)?;
             let (reason, chain, evidence) = reason(model, locks, claim);

@@ -73,11 +73,8 @@ fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
 
 /// The content that points back at the snapshot.
 pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content> {
-    let name = match &snapshot.content {
-        Some(name) => name.clone(),
-        // external-snapshotter names it before it binds it (pkg/utils/util.go).
-        None => Sym::from(format!("snapcontent-{}", snapshot.meta.uid)),
-    };
+    let given = || Snapshot::given_content(&snapshot.meta.uid).into();
+    let name = snapshot.content.clone().unwrap_or_else(given);
     model
         .contents
         .get_cluster(&name)

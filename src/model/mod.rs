@@ -1,14 +1,15 @@
 //! What is known of the cluster: [`Change`]s in, a [`Model`] out. Pure.
 //!
 //! One task owns the model and folds every watch event, log line and Kubernetes Event into it. Records hold
-//! only what findings, plans and gates ask about; names that repeat are shared.
+//! only what findings, plans and gates ask about; names that repeat are shared. Tables know which of their records are
+//! unsettled, so that detecting costs what is wrong, not what there is.
 //!
 //! ```text
-//! ReplicationSource ──sourcePVC──► PersistentVolumeClaim ──volume──► PersistentVolume (handle)
-//!        ▲ controller                      ▲ source                        ▲
-//!   VolumeSnapshot ────────────────────────┘                               │
-//!        │ bound content                                                   │
-//!   VolumeSnapshotContent (handle) ◄───────────── lock key ────────────────┘
+//! ReplicationSource ──sourcePVC──► PersistentVolumeClaim
+//!        ▲ controller                      ▲ source, restore
+//!   VolumeSnapshot ────────────────────────┘
+//!        │ bound content
+//!   VolumeSnapshotContent (handles) ◄─── lock key ───► uid of a claim or a snapshot
 //! ```
 
 mod absences;

@@ -45,8 +45,8 @@ pub struct Claim {
     pub phase: ClaimPhase,
     /// `spec.storageClassName`.
     pub class: Option<Sym>,
-    /// `spec.volumeName`.
-    pub volume: Option<Sym>,
+    /// Whether `spec.volumeName` is set.
+    pub names_volume: bool,
     /// `spec.resources.requests.storage`, in bytes.
     pub requested: u64,
     /// Whether the scheduler has chosen a node (annotation `volume.kubernetes.io/selected-node`).
@@ -92,10 +92,6 @@ pub struct Volume {
     pub name: Sym,
     /// CSI driver.
     pub driver: Sym,
-    /// CSI volume handle.
-    pub handle: Sym,
-    /// The claim bound to it.
-    pub claim: Option<Uid>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -111,7 +107,7 @@ pub struct Snapshot {
     pub class: Option<Sym>,
     /// `status.readyToUse`.
     pub ready: Option<bool>,
-    /// `status.boundVolumeSnapshotContentName`.
+    /// `status.boundVolumeSnapshotContentName`, where it is not the one it is given.
     pub content: Option<Sym>,
     /// `status.restoreSize`, in bytes.
     pub restore_size: Option<u64>,
@@ -123,6 +119,14 @@ pub struct Snapshot {
     pub by_volsync: bool,
     /// Why it must not be deleted, as far as the object itself tells.
     pub protection: Option<Protection>,
+}
+
+impl Snapshot {
+    /// Name of the content that is made for the snapshot of this uid, before it is bound (external-snapshotter,
+    /// pkg/utils/util.go).
+    pub fn given_content(uid: &Uid) -> String {
+        format!("snapcontent-{uid}")
+    }
 }
 
 /// Why a snapshot must not be deleted.

@@ -127,7 +127,7 @@ fn a_pending_claim_has_a_reason(#[case] world: World, #[case] reason: &str) {
 #[case::asked_of_an_unwatched_driver(World::rook().with(stuck().provisioner(UNWATCHED)))]
 #[case::of_an_unknown_class(World::rook().with(stuck().class("gone")))]
 #[case::of_no_class(World::rook().with(stuck().class("")))]
-#[case::bound_by_hand(World::rook().with(stuck().volume("static-pv")))]
+#[case::bound_by_hand(World::rook().with(stuck().naming_a_volume()))]
 #[case::the_populators_own(World::rook().with(restored().created(at(-1))).with(prime()))]
 fn what_merely_waits_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());

@@ -37,7 +37,9 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
         source_claim: some_sym(object.spec.source.persistent_volume_claim_name.as_ref()),
         class: some_sym(object.spec.volume_snapshot_class_name.as_ref()),
         ready: status.and_then(|status| status.ready_to_use),
-        content: status.and_then(|s| some_sym(s.bound_volume_snapshot_content_name.as_ref())),
+        content: status
+            .and_then(|s| some_sym(s.bound_volume_snapshot_content_name.as_ref()))
+            .filter(|name| **name != *Snapshot::given_content(&meta.uid)),
         restore_size: status
             .and_then(|s| s.restore_size.as_ref())
             .map(|size| bytes(Some(size))),

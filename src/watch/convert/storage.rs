@@ -34,7 +34,10 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
         meta: meta(&object.metadata)?,
         phase,
         class: some_sym(spec.storage_class_name.as_ref()),
-        volume: some_sym(spec.volume_name.as_ref()),
+        names_volume: spec
+            .volume_name
+            .as_ref()
+            .is_some_and(|name| !name.is_empty()),
         requested: bytes(requests.and_then(|requests| requests.get("storage"))),
         node_selected: has(object.metadata.annotations.as_ref(), SELECTED_NODE),
         provisioner: some_sym(annotation(&object.metadata, STORAGE_PROVISIONER)),
@@ -72,12 +75,6 @@ pub fn volume(object: &PersistentVolume) -> Option<Volume> {
         created: object.metadata.creation_timestamp.as_ref()?.0,
         name: sym(object.metadata.name.as_deref()?),
         driver: sym(&csi.driver),
-        handle: sym(&csi.volume_handle),
-        claim: spec
-            .claim_ref
-            .as_ref()
-            .and_then(|claim| claim.uid.as_deref())
-            .map(Uid::from),
     })
 }
 

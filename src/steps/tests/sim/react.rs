@@ -222,7 +222,7 @@ impl Cluster {
             return;
         }
         live.record.phase = ClaimPhase::Bound;
-        live.record.volume = Some("pv-new".into());
+        live.record.names_volume = true;
         self.news.push_back(live.record.clone().into());
         self.after(seconds(8), Event::AppUp(place.clone()));
     }
