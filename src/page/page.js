@@ -7,11 +7,8 @@ const live = document.getElementById("live");
 const said = document.getElementById("said");
 const source = new EventSource("events");
 
-// The row that an element is in, by what it is about.
-const about = (element) =>
-    [element.closest("section").getAttribute("aria-labelledby")]
-        .concat(Array.from(element.closest("tr").querySelectorAll("th, .chain"), (part) => part.textContent))
-        .join(" ");
+// What the row is about that an element is in.
+const about = (element) => element.closest("[data-about]").dataset.about;
 
 source.addEventListener("view", (event) => {
     const { title, at, content } = JSON.parse(event.data);

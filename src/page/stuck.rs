@@ -38,7 +38,7 @@ pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
 
 fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
     html! {
-        tr {
+        tr data-about=(about(finding)) {
             th scope="row" {
                 @match &finding.object {
                     Some(object) => { (object.namespace) "/" (words::object(object)) }
@@ -52,6 +52,18 @@ fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
             td { (chain(view, finding)) (evidence(finding)) }
         }
     }
+}
+
+/// What a row is about, whatever else of it changes: by this the script finds it again.
+fn about(finding: &Finding) -> String {
+    let mut about = finding.what.kind().to_owned();
+    if let Some(object) = &finding.object {
+        about += &format!(" {}", object.uid);
+    }
+    if let What::OperationLock(key) = &finding.what {
+        about += &format!(" {}", key.0);
+    }
+    about
 }
 
 /// From who asks, over what was asked for, to the lock and the claim that is in its way or waits for it.
