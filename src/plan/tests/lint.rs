@@ -20,6 +20,7 @@ fn step(step: StepName, targets: Vec<(Action, ObjectKey)>) -> PlannedStep {
         step,
         targets: targets.into_iter().map(target).collect(),
         spared: Vec::new(),
+        replicas: None,
     }
 }
 
