@@ -64,7 +64,7 @@ pub fn detect<'a>(
 }
 
 /// The source that asked for it. VolSync makes the name of the source's, which finds it; the uid proves it.
-fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
+pub fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
     let name = snapshot.meta.name.strip_prefix("volsync-")?;
     let name = name.strip_suffix("-src")?;
     let source = model.sources.get(&snapshot.meta.namespace, &name.into())?;
