@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -36,6 +37,10 @@ pub struct Event {
     pub request_body: Option<Value>,
     /// HTTP status.
     pub code: u16,
+    /// When the server had received it.
+    pub asked: Timestamp,
+    /// When it had answered, or of a watch begun to.
+    pub answered: Timestamp,
 }
 
 impl Event {
@@ -64,6 +69,17 @@ impl Audit {
             .lines()
             .map(|line| parse(line).unwrap_or_else(|error| panic!("{error} in {line}")))
             .collect()
+    }
+
+    /// Everything written so far, once `wanted` accepts one of it.
+    pub async fn until(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        loop {
+            let events = self.events();
+            if events.iter().any(&wanted) {
+                return events;
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// The first event that `wanted` accepts, once it is there.
@@ -96,6 +112,8 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         uri: raw.request_uri,
         request_body: raw.request_object,
         code: raw.response_status.code,
+        asked: raw.request_received_timestamp,
+        answered: raw.stage_timestamp,
     })
 }
 
@@ -116,6 +134,8 @@ struct Raw {
     request_object: Option<Value>,
     #[serde(default)]
     response_status: RawStatus,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
