@@ -38,8 +38,10 @@ pub struct Event {
     /// HTTP status.
     pub code: u16,
     /// When the server had received it.
+    #[allow(dead_code, reason = "read by benches alone")]
     pub asked: Timestamp,
     /// When it had answered, or of a watch begun to.
+    #[allow(dead_code, reason = "read by benches alone")]
     pub answered: Timestamp,
 }
 
@@ -72,22 +74,12 @@ impl Audit {
     }
 
     /// Everything written so far, once `wanted` accepts one of it.
-    pub async fn until(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-        loop {
-            let events = self.events();
-            if events.iter().any(&wanted) {
-                return events;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The first event that `wanted` accepts, once it is there.
-    pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         let found = tokio::time::timeout(DEADLINE, async {
             loop {
-                if let Some(event) = self.events().into_iter().find(&wanted) {
-                    return event;
+                let events = self.events();
+                if events.iter().any(&wanted) {
+                    return events;
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -95,6 +87,13 @@ impl Audit {
         found
             .await
             .unwrap_or_else(|_| panic!("no such event in {}: {what}", self.log.display()))
+    }
+
+    /// The first event that `wanted` accepts, once it is there.
+    pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let events = self.until(what, &wanted).await;
+        let found = events.into_iter().find(&wanted);
+        found.unwrap_or_else(|| panic!("there was one: {what}"))
     }
 }
 

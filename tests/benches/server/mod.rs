@@ -129,8 +129,8 @@ impl Ground {
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
-        let audit = self.testbed.audit();
-        let mut events = audit.until(|event| event.name == marker).await;
+        let seen = |event: &Event| event.name == marker;
+        let mut events = self.testbed.audit().until("the marker", seen).await;
         events.retain(|event| event.user == user);
         events
     }
