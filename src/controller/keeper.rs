@@ -10,7 +10,7 @@ use super::recent::Recent;
 use super::retention;
 use super::{CONCURRENCY, Controller, ECHO};
 use crate::holds::{self, Due, Hold};
-use crate::kube_io::{Tried, say};
+use crate::kube_io::Tried;
 use crate::model::ObjectKey;
 
 /// Releases what is due, for as long as the process lives. No gate is asked.
@@ -119,14 +119,9 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
         let outcome = match &tried {
             Ok(Tried::Written) => {
                 tracing::info!(%run, %object, why, "released");
-                say(
-                    controller.writer.client(),
-                    &object,
-                    "LocksmithReleased",
-                    why,
-                    false,
-                )
-                .await;
+                controller
+                    .herald
+                    .say(&object, "LocksmithReleased", why, false);
                 "written"
             }
             Ok(Tried::LeftAlone(_)) => "left_alone",

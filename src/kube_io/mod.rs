@@ -12,7 +12,7 @@ mod release;
 mod writer;
 
 pub use client::{CALL_TIMEOUT, bounded, writing};
-pub use events::say;
+pub use events::Herald;
 pub use examine::examine;
 pub use release::{held, release};
 pub use writer::{Tried, Writer};

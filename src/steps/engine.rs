@@ -10,7 +10,7 @@ mod round;
 
 use jiff::Timestamp;
 
-use super::{Facts, Move, Progress, Scene, conditions, step, verdict};
+use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, verdict};
 use crate::api::remediation::{
     Decision, HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
@@ -410,9 +410,15 @@ impl Engine<'_> {
     /// What this run still holds, for everybody to see.
     fn list_holds(&self, status: &mut RemediationStatus) {
         let policy = self.config.steps.resume_sources.policy();
-        status.holds = holds::due(self.model, policy, self.now)
+        let mut held = holds::due(self.model, policy, self.now);
+        held.retain(|(held, _)| held.hold.run == self.id);
+        let sources = held
+            .iter()
+            .filter(|(held, _)| held.object.kind == ObjectKind::ReplicationSource);
+        status.held = u32::try_from(sources.count()).unwrap_or(u32::MAX);
+        status.holds = held
             .into_iter()
-            .filter(|(held, _)| held.hold.run == self.id)
+            .take(LISTED)
             .map(|(held, due)| HoldRecord {
                 object: held.object,
                 until: held.hold.until,
@@ -423,11 +429,6 @@ impl Engine<'_> {
                 },
             })
             .collect();
-        let sources = status
-            .holds
-            .iter()
-            .filter(|hold| hold.object.kind == ObjectKind::ReplicationSource);
-        status.held = u32::try_from(sources.count()).unwrap_or(u32::MAX);
     }
 }
 

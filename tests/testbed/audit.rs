@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -36,6 +37,12 @@ pub struct Event {
     pub request_body: Option<Value>,
     /// HTTP status.
     pub code: u16,
+    /// When the server had received it.
+    #[allow(dead_code, reason = "read by benches alone")]
+    pub asked: Timestamp,
+    /// When it had answered, or of a watch begun to.
+    #[allow(dead_code, reason = "read by benches alone")]
+    pub answered: Timestamp,
 }
 
 impl Event {
@@ -66,12 +73,13 @@ impl Audit {
             .collect()
     }
 
-    /// The first event that `wanted` accepts, once it is there.
-    pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    /// Everything written so far, once `wanted` accepts one of it.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         let found = tokio::time::timeout(DEADLINE, async {
             loop {
-                if let Some(event) = self.events().into_iter().find(&wanted) {
-                    return event;
+                let events = self.events();
+                if events.iter().any(&wanted) {
+                    return events;
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -79,6 +87,13 @@ impl Audit {
         found
             .await
             .unwrap_or_else(|_| panic!("no such event in {}: {what}", self.log.display()))
+    }
+
+    /// The first event that `wanted` accepts, once it is there.
+    pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let events = self.until(what, &wanted).await;
+        let found = events.into_iter().find(&wanted);
+        found.unwrap_or_else(|| panic!("there was one: {what}"))
     }
 }
 
@@ -96,6 +111,8 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         uri: raw.request_uri,
         request_body: raw.request_object,
         code: raw.response_status.code,
+        asked: raw.request_received_timestamp,
+        answered: raw.stage_timestamp,
     })
 }
 
@@ -116,6 +133,8 @@ struct Raw {
     request_object: Option<Value>,
     #[serde(default)]
     response_status: RawStatus,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
