@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::gates;
 use crate::kube_io::{FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
 use crate::metrics::{Own, StepOutcome};
-use crate::model::{Kind, ObjectKey};
+use crate::model::{Kind, ObjectKey, Sym};
 use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Patterns, Store};
@@ -55,15 +55,54 @@ pub struct Controller {
     pub own: Own,
 }
 
+/// What is remembered between two passes, and may be forgotten.
+struct Memory {
+    recent: Recent,
+    /// The run that was last read or written.
+    ahead: Option<Version>,
+}
+
+/// A run as it was at some time.
+struct Version {
+    /// Namespace and name.
+    run: (String, String),
+    version: Option<u64>,
+}
+
+impl Version {
+    fn of(key: &(String, String), run: &Remediation) -> Self {
+        Self {
+            run: key.clone(),
+            version: version(run),
+        }
+    }
+
+    /// Since Kubernetes 1.35 versions of one kind may be compared (KEP-5504); before, they could be as well.
+    fn is_newer_than(&self, run: &Remediation) -> bool {
+        self.version > version(run)
+    }
+}
+
+fn version(run: &Remediation) -> Option<u64> {
+    run.metadata.resource_version.as_ref()?.parse().ok()
+}
+
 impl Controller {
     /// Drives every run there is, one at a time, for as long as the process lives.
     pub async fn run(self) {
         let mut views = self.store.views();
-        let mut recent = Recent::new(ECHO);
+        let mut memory = Memory {
+            recent: Recent::new(ECHO),
+            ahead: None,
+        };
         loop {
             let mut again: Option<Duration> = None;
             for key in self.open_runs() {
-                let wait = match self.drive(&key, &mut recent).await {
+                if self.is_behind(memory.ahead.as_ref(), &key) {
+                    again = Some(RETRY);
+                    continue;
+                }
+                let wait = match self.drive(&key, &mut memory).await {
                     Ok(until) => until.map(from_now),
                     Err(error) => {
                         tracing::warn!(run = %key.1, %error, "pass not finished");
@@ -116,19 +155,34 @@ impl Controller {
             .collect()
     }
 
+    /// Whether the model does not show yet what another run was last read or written as: gates would judge `key` as if
+    /// that one had not begun. A run's own status is always read, so that no other keeps it from undoing.
+    fn is_behind(&self, ahead: Option<&Version>, key: &(String, String)) -> bool {
+        ahead.is_some_and(|ahead| {
+            let (namespace, name) = &ahead.run;
+            ahead.run != *key
+                && self.store.read(|model| {
+                    let (namespace, name) = (Sym::from(&**namespace), Sym::from(&**name));
+                    let shown = model.runs.get(&namespace, &name);
+                    shown.is_some_and(|run| ahead.is_newer_than(&run.object))
+                })
+        })
+    }
+
     /// Goes on with one run until it has to wait; says until when at the latest.
     async fn drive(
         &self,
-        (namespace, name): &(String, String),
-        recent: &mut Recent,
+        key: &(String, String),
+        memory: &mut Memory,
     ) -> Result<Option<Timestamp>, WriteError> {
+        let (namespace, name) = key;
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
         let Some(mut run) = read else { return Ok(None) };
         let mut facts: Option<Facts> = None;
         loop {
-            let view = self.store.view();
-            let next = self.store.read(|model| {
+            memory.ahead = Some(Version::of(key, &run));
+            let next = self.store.judge(|model, view| {
                 steps::next(
                     &run,
                     model,
@@ -140,7 +194,11 @@ impl Controller {
             });
             match next {
                 Move::Record(status) => run = self.record(&api, run, *status).await?,
-                Move::Gather(objects) => run = self.gather(&api, run, &objects).await?,
+                Move::Gather(objects) => match self.gather(&api, &run, &objects).await? {
+                    Some(recorded) => run = recorded,
+                    // All are gone, which the watch is about to show.
+                    None => return Ok(Timestamp::now().checked_add(RETRY).ok()),
+                },
                 Move::Examine => {
                     let client = self.writer.client();
                     let driver = &run.spec.driver;
@@ -149,7 +207,7 @@ impl Controller {
                     );
                 }
                 Move::Act(intents) => {
-                    self.act(&run, intents, recent).await;
+                    self.act(&run, intents, &mut memory.recent).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 Move::Wait(until) => return Ok(until),
@@ -161,13 +219,20 @@ impl Controller {
     async fn act(&self, run: &Remediation, intents: Vec<Intent>, recent: &mut Recent) {
         let step = run.status.as_ref().and_then(|status| status.step);
         let step = step.map(StepName::as_str);
+        let namespace = Sym::from(run.namespace().unwrap_or_default());
         let run = run.name_any();
         let due: Vec<_> = intents
             .into_iter()
             .filter(|intent| recent.is_news(intent.object()))
             .collect();
+        let namespace = &namespace;
         let tries = futures::stream::iter(due).map(|intent| async move {
-            let tried = self.writer.perform(&intent).await;
+            // A batch may be long, and the switch is pulled in a hurry.
+            let stopped = self.store.read(|model| gates::stopped(model, namespace));
+            let tried = match stopped {
+                Some(why) => Ok(Tried::LeftAlone(why)),
+                None => self.writer.perform(&intent).await,
+            };
             (intent, tried)
         });
         let mut tries = tries.buffer_unordered(CONCURRENCY);
@@ -195,12 +260,13 @@ impl Controller {
         }
     }
 
+    /// Keeps what is to be deleted; `None` when nothing of it is there any more.
     async fn gather(
         &self,
         api: &Api<Remediation>,
-        run: Remediation,
+        run: &Remediation,
         objects: &[ObjectKey],
-    ) -> Result<Remediation, WriteError> {
+    ) -> Result<Option<Remediation>, WriteError> {
         let mut status = run.status.clone().unwrap_or_default();
         let taken = serde_json::to_vec(&status).map_or(0, |json| json.len());
         let room = RECORD_BYTES.saturating_sub(taken) / objects.len().max(1);
@@ -208,11 +274,15 @@ impl Controller {
         for object in objects {
             reads.push(self.writer.gather(object, room));
         }
+        let known = status.evidence.len();
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
         while let Some(evidence) = reads.next().await {
             status.evidence.extend(evidence?);
         }
-        self.record(api, run, status).await
+        if status.evidence.len() == known {
+            return Ok(None);
+        }
+        self.record(api, run.clone(), status).await.map(Some)
     }
 
     /// Writes the status, if nobody has changed the object since it was read.

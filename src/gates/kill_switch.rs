@@ -1,7 +1,7 @@
 //! Gate `killSwitch`: nobody has put the annotation on the namespace of the Remediations.
 
 use super::{Gate, Situation, Verdict};
-use crate::model::Sym;
+use crate::model::{Model, Sym};
 
 /// Annotation of the Remediations' namespace that stops everything but releasing, whatever its value.
 pub const STOP_ANNOTATION: &str = "locksmith.dev/stop";
@@ -18,22 +18,25 @@ impl Gate for KillSwitch {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let name = Sym::from(
-            situation
-                .run
-                .metadata
-                .namespace
-                .as_deref()
-                .unwrap_or_default(),
-        );
-        let closed = |reason| Verdict::Closed {
-            reason,
-            opens: format!("when the annotation {STOP_ANNOTATION} is taken from namespace {name}"),
-        };
-        match situation.model.namespaces.get_cluster(&name) {
-            Some(namespace) if namespace.stopped => closed("the kill switch is on".to_owned()),
-            Some(_) => Verdict::Open,
-            None => closed(format!("namespace {name} has not been seen")),
+        let namespace = situation.run.metadata.namespace.as_deref();
+        let name = Sym::from(namespace.unwrap_or_default());
+        match stopped(situation.model, &name) {
+            None => Verdict::Open,
+            Some(reason) => Verdict::Closed {
+                reason,
+                opens: format!(
+                    "when the annotation {STOP_ANNOTATION} is taken from namespace {name}"
+                ),
+            },
         }
+    }
+}
+
+/// Why nothing may be done but releasing, for runs in this namespace.
+pub fn stopped(model: &Model, name: &Sym) -> Option<String> {
+    match model.namespaces.get_cluster(name) {
+        Some(namespace) if namespace.stopped => Some("the kill switch is on".to_owned()),
+        Some(_) => None,
+        None => Some(format!("namespace {name} has not been seen")),
     }
 }

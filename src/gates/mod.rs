@@ -25,7 +25,7 @@ mod window;
 
 use approval::APPROVAL;
 pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
-pub use kill_switch::STOP_ANNOTATION;
+pub use kill_switch::{STOP_ANNOTATION, stopped};
 
 use jiff::Timestamp;
 

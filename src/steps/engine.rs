@@ -237,7 +237,7 @@ impl Engine<'_> {
                 status.message = format!("{} waits: {closed}", name.as_str());
                 return Some(Effect::Wait(Some(end)));
             }
-            if needs_holds(name) && self.nothing_is_held(&plan) {
+            if needs_holds(name) && self.nothing_is_held(status, &plan) {
                 let why = "nothing is held any more: all was released, by somebody else or at its deadline";
                 self.fail_step(status, at, why.to_owned());
                 return None;

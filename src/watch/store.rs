@@ -36,6 +36,11 @@ impl Store {
         look(&self.model.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same, with the view that was taken of that very model.
+    pub fn judge<T>(&self, look: impl FnOnce(&Model, &View) -> T) -> T {
+        self.read(|model| look(model, &self.view()))
+    }
+
     /// Adds what did not come from looking at the cluster.
     pub async fn tell(&self, change: Change) {
         if let Some(changes) = self.changes.upgrade() {
@@ -115,14 +120,15 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
                 let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
                 batch.drain(..).for_each(|change| model.apply(change));
                 model.forget(now);
-                let view = view::take(&model, &self.config, &self.policy, now);
+                let view = Arc::new(view::take(&model, &self.config, &self.policy, now));
+                // Before anybody reads the model again, so that both are of one moment.
+                self.publish.send_replace(view.clone());
                 (view, findings::next_due(&model, &self.policy, now))
             };
             self.own.view_taken(begun.elapsed());
             for (finding, stood) in standing.cleared(&view) {
                 self.own.cleared(finding, stood);
             }
-            self.publish.send_replace(Arc::new(view));
             let until_due = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok());
             idle = until_due.map_or(TICK, |until_due| until_due.min(TICK));
             free = Instant::now() + GATHER;

@@ -113,12 +113,21 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether there was something to hold, and the run holds nothing of it.
-    pub(super) fn nothing_is_held(&self, plan: &Plan) -> bool {
-        plan.step(StepName::SuspendSources).is_some_and(|suspend| {
+    /// Whether there was something to hold this time round, and the run holds nothing of it.
+    pub(super) fn nothing_is_held(&self, status: &RemediationStatus, plan: &Plan) -> bool {
+        let suspended = status.steps.iter().any(|record| {
+            (record.step, record.attempt, record.phase)
+                == (
+                    StepName::SuspendSources,
+                    status.attempt,
+                    StepPhase::Succeeded,
+                )
+        });
+        let to_hold = plan.step(StepName::SuspendSources).is_some_and(|suspend| {
             let let_go = suspend.spared.iter().any(|spared| spared.why == LET_GO);
-            (let_go || !suspend.targets.is_empty()) && self.held().next().is_none()
-        })
+            let_go || !suspend.targets.is_empty()
+        });
+        suspended && to_hold && self.held().next().is_none()
     }
 
     /// What the run holds.
