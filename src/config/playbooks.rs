@@ -200,7 +200,12 @@ impl fmt::Display for Matcher {
             (true, true) => "!~",
         };
         let value = self.value.replace('\\', r"\\").replace('"', "\\\"");
-        write!(f, "{}{operator}\"{}\"", self.name, value.replace('\n', r"\n"))
+        write!(
+            f,
+            "{}{operator}\"{}\"",
+            self.name,
+            value.replace('\n', r"\n")
+        )
     }
 }
 

@@ -108,7 +108,10 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
     let mut calls = Vec::with_capacity(due.len());
     for release in due {
         calls.push(async move {
-            let outcome = controller.writer.release(&release.object, &release.hold).await;
+            let outcome = controller
+                .writer
+                .release(&release.object, &release.hold)
+                .await;
             (release, outcome)
         });
     }
@@ -136,5 +139,38 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
         if tried.is_ok() {
             recent.note(object);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::holds::Switch;
+    use crate::model::ObjectKind::{PersistentVolumeClaim, ReplicationSource};
+    use crate::model::Sym;
+    use crate::model::fixture::{at, hold};
+
+    #[test]
+    fn a_batch_is_of_volumes_whatever_they_are_held_by() {
+        let release = |(kind, name): (_, &str)| Release {
+            object: ObjectKey {
+                kind,
+                namespace: "media".into(),
+                name: Sym::from(name),
+                uid: name.into(),
+            },
+            hold: hold(Switch::Paused, "run", at(60)),
+            why: "its app runs",
+        };
+        let all = [
+            (ReplicationSource, "a"),
+            (PersistentVolumeClaim, "a"),
+            // Held by its claim alone.
+            (PersistentVolumeClaim, "b"),
+            (PersistentVolumeClaim, "c"),
+        ];
+        let taken = batch(all.map(release).into(), 2);
+        let names: Vec<_> = taken.iter().map(|one| &*one.object.name).collect();
+        assert_eq!(names, ["a", "a", "b"]);
     }
 }

@@ -65,3 +65,70 @@ fn over(model: &Model) -> Vec<Over<'_>> {
     over.sort_by_key(|over| (Reverse(over.finished), &over.run.meta.uid));
     over
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::remediation::Phase;
+    use crate::model::fixture::{World, at, recorded, run_in};
+    use crate::model::{Change, Delta};
+
+    /// A run that ended that many minutes ago, after ten minutes of work or none.
+    fn ended(name: &str, phase: Phase, ago: i64, worked: bool) -> Change {
+        let mut run = run_in(name, phase);
+        let status = run.status.as_mut().unwrap();
+        status.started_at = worked.then(|| at(-ago - 10));
+        status.finished_at = Some(at(-ago));
+        Change::Run(Delta::Put(recorded(run)))
+    }
+
+    fn removed(world: &World, config: &Config) -> Vec<String> {
+        let surplus = surplus(&world.0, config, at(0));
+        let mut names: Vec<_> = surplus.iter().map(|run| run.name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    fn keeping(keep: u32) -> Config {
+        let mut config = Config::default();
+        config.remediation.keep = keep;
+        config
+    }
+
+    #[test]
+    fn runs_that_never_began_drive_out_none_that_did_something() {
+        let mut world = World::empty().with(ended("acted", Phase::Succeeded, 3 * 24 * 60, true));
+        for at in 0..4 {
+            world = world.with(ended(&format!("waited{at}"), Phase::Failed, at + 1, false));
+        }
+        assert_eq!(removed(&world, &keeping(2)), ["waited2", "waited3"]);
+    }
+
+    #[test]
+    fn what_the_breaker_counts_is_kept_for_as_long_as_it_counts() {
+        let year = 365 * 24 * 60;
+        let failed = |name: &str, ago| ended(name, Phase::Failed, ago, true);
+        let world = World::empty()
+            .with(failed("first", year))
+            .with(failed("second", year - 60))
+            .with(failed("third", year - 120));
+        assert_eq!(removed(&world, &keeping(1)), [""; 0]);
+        let world = world.with(ended("healed", Phase::Succeeded, year - 180, true));
+        assert_eq!(
+            removed(&world, &keeping(1)),
+            ["first", "healed", "second", "third"]
+        );
+    }
+
+    #[test]
+    fn what_budgets_and_cooldown_count_is_kept_beyond_the_number() {
+        let lately = |name: &str, ago| ended(name, Phase::Succeeded, ago, true);
+        let budget = Config::default().gates.budgets.within.0.as_secs() / 60;
+        let budget = i64::try_from(budget).unwrap();
+        let world = World::empty()
+            .with(lately("a", 30))
+            .with(lately("b", budget - 60))
+            .with(lately("c", budget + 60));
+        assert_eq!(removed(&world, &keeping(1)), ["c"]);
+    }
+}

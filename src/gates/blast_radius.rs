@@ -26,11 +26,13 @@ impl Gate for BlastRadius {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let closed = |reason| Verdict::Closed {
+        let closed = |reason| {
+            Verdict::Closed {
             reason,
             opens:
                 "with fewer failed snapshots or orphaned sources, or higher gates.maxDeletions and maxDeletionsShare"
                     .to_owned(),
+        }
         };
         let Some(plan) = situation.plan else {
             return closed("there is no plan".to_owned());

@@ -59,7 +59,11 @@ pub fn causes(
     findings: &[Finding],
     served: &BTreeSet<Sym>,
 ) -> (BTreeMap<Cause, Vec<AlertRef>>, usize) {
-    let watched = || served.iter().filter(|driver| config.drivers.find(driver).is_some());
+    let watched = || {
+        served
+            .iter()
+            .filter(|driver| config.drivers.find(driver).is_some())
+    };
     let stuck: BTreeSet<&Sym> = findings
         .iter()
         .filter(|finding| finding.what.is_stuck())
@@ -80,7 +84,10 @@ pub fn causes(
         let named = alert.labels.get("driver").filter(|name| !name.is_empty());
         let drivers: Vec<Sym> = match named {
             // A made-up one would make a run of its own.
-            Some(name) => watched().filter(|driver| ***driver == **name).cloned().collect(),
+            Some(name) => watched()
+                .filter(|driver| ***driver == **name)
+                .cloned()
+                .collect(),
             None => stuck.iter().map(|driver| (*driver).clone()).collect(),
         };
         if asked.is_empty() || drivers.is_empty() {
@@ -215,6 +222,7 @@ mod tests {
     #[case::that_acted_long_ago(Mode::Act, Phase::Succeeded, Some(-130), -120, false)]
     #[case::that_failed(Mode::Act, Phase::Failed, Some(-20), -10, true)]
     #[case::that_never_began(Mode::Act, Phase::Aborted, None, -10, false)]
+    #[case::that_could_not_be_planned(Mode::Act, Phase::Failed, None, -10, true)]
     #[case::that_was_planned_where_plans_are_wanted(Mode::Plan, Phase::Planned, None, -10, true)]
     #[case::that_was_planned_before_it_may_act(Mode::Act, Phase::Planned, None, -10, false)]
     fn a_run_cools_down(
@@ -242,6 +250,71 @@ mod tests {
             standing == Standing::Cooling("last".into()),
             cools,
             "{standing:?}"
+        );
+    }
+
+    /// The run that does the most is the run of every symptom; one that does less is none for the others.
+    #[rstest]
+    #[case::of_the_same_playbook("failed-snapshots", "failed-snapshots", true)]
+    #[case::that_does_more("csi-operation-locks", "failed-snapshots", true)]
+    #[case::that_does_less("failed-snapshots", "csi-operation-locks", false)]
+    #[case::that_waits_for_a_person("orphaned-sources", "failed-snapshots", false)]
+    fn an_alert_joins_a_run(#[case] open: &str, #[case] asked: &str, #[case] joins: bool) {
+        let mut run = run_in("open", Phase::Running);
+        run.spec.playbook = open.to_owned();
+        let world = World::empty().with(Change::Run(Delta::Put(recorded(run))));
+        let cause = Cause {
+            playbook: asked.to_owned(),
+            driver: DRIVER.into(),
+        };
+        let standing = standing(&cause, &world.0, &Config::default(), at(0));
+        assert_eq!(
+            standing == Standing::Open("open".into()),
+            joins,
+            "{standing:?}"
+        );
+    }
+
+    fn firing(alertname: &str, driver: Option<&str>) -> Alert {
+        let labels = [("alertname", Some(alertname)), ("driver", driver)];
+        let labels = labels
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        Alert {
+            status: AlertStatus::Firing,
+            labels: labels.collect(),
+            starts_at: at(-5),
+            fingerprint: "f".to_owned(),
+        }
+    }
+
+    #[rstest]
+    #[case::that_there_is(Some(DRIVER), &[DRIVER])]
+    #[case::that_is_made_up(Some("x1.rbd.csi.ceph.com"), &[])]
+    #[case::that_nobody_watches(Some("ebs.csi.aws.com"), &[])]
+    #[case::that_is_not_told(None, &[DRIVER])]
+    #[case::that_is_told_as_nothing(Some(""), &[DRIVER])]
+    fn an_alert_is_about_a_driver(#[case] driver: Option<&str>, #[case] about: &[&str]) {
+        // Nothing tells the driver of an orphan on default classes.
+        let orphan = Finding {
+            what: crate::findings::What::OrphanedSource(
+                crate::findings::SourceReason::ClaimMissing,
+            ),
+            object: None,
+            since: at(-60),
+            driver: None,
+            class: None,
+            bytes: 0,
+            chain: Vec::new(),
+            evidence: Vec::new(),
+        };
+        let drivers = BTreeSet::from([DRIVER.into(), "ebs.csi.aws.com".into()]);
+        let alert = firing("LocksmithSourceOrphaned", driver);
+        let (causes, ignored) = causes(&[alert], &Config::default(), &[orphan], &drivers);
+        let found: Vec<_> = causes.keys().map(|cause| &*cause.driver).collect();
+        assert_eq!(
+            (found, ignored),
+            (about.to_vec(), usize::from(about.is_empty()))
         );
     }
 

@@ -73,11 +73,7 @@ impl Step for DeleteFailedSnapshots {
 
 /// Why a snapshot stays whose source was to be held and is not: somebody has released it, and it is theirs.
 fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
-    let suspend = scene
-        .status
-        .plan
-        .as_ref()?
-        .step(StepName::SuspendSources)?;
+    let suspend = scene.status.plan.as_ref()?.step(StepName::SuspendSources)?;
     let model = scene.model;
     let source = snapshot_source(model, snapshot)?;
     let claim = source

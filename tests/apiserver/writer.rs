@@ -237,7 +237,10 @@ async fn a_value_somebody_sets_before_the_release_is_written_is_theirs() {
     let (writer, _looking) = ground.writer(Box::pin(ground.pausing(false))).await;
     let error = writer.release(&object, &hold).await.unwrap_err();
     assert_eq!(error.kind(), "conflict");
-    assert_eq!(writer.release(&object, &hold).await.unwrap(), Tried::Written);
+    assert_eq!(
+        writer.release(&object, &hold).await.unwrap(),
+        Tried::Written
+    );
     let theirs = ground.now().await.unwrap();
     assert!(!is_held(&theirs));
     assert_eq!(theirs.spec.paused, Some(false));
