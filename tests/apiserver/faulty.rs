@@ -20,7 +20,7 @@ use crate::proxy::{Call, Proxy, script, status};
 use crate::stage::{DRIVER, Settings, Stage};
 
 /// A run takes 10 s where nothing goes wrong.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Fault {

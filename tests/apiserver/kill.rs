@@ -16,8 +16,8 @@ use crate::stage::{DRIVER, Settings, Stage};
 /// More than a run needs, however often it is begun again: something is written for ever.
 const TOO_MANY: usize = 600;
 
-/// A run of so many lives takes some 30 s on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(400);
+/// So many lives, each of which begins with a start and full lists, take some minutes on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 #[rstest]
 #[case::unheard(Death { at: 1, answered: false, events: false })]

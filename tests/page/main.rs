@@ -105,10 +105,7 @@ fn what_a_person_has_opened_stays_open() {
         "a failed snapshot",
         &format!("return !!document.querySelector('{summary}')"),
     );
-    browser.run(
-        &format!("document.querySelector('{summary}').focus()"),
-        &[],
-    );
+    browser.run(&format!("document.querySelector('{summary}').focus()"), &[]);
     browser.press("Enter");
     let seen = browser.run("return live.textContent", &[]);
     browser.until_of(
