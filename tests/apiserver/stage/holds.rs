@@ -1,16 +1,20 @@
 //! What is held, as the cluster shows it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Patch, PatchParams};
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use locksmith::api::volsync::ReplicationSource;
+use locksmith::demo::scenario;
 use locksmith::holds::HOLD_ANNOTATION;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Stage;
+use super::{PATIENCE, Stage};
 use crate::testbed::Event;
 
 impl Stage {
@@ -35,15 +39,26 @@ impl Stage {
 
     /// Waits until nothing is held, and nothing shows that it ever was.
     pub async fn released(&self) {
-        self.until::<ReplicationSource>("every source to be released", |all| {
-            !all.iter().any(|one| is_held(&**one))
-        })
-        .await;
-        self.until::<PersistentVolumeClaim>("every claim to be released", |all| {
-            !all.iter().any(|one| is_held(&**one))
-        })
-        .await;
+        self.released_within(PATIENCE).await;
+    }
+
+    /// The same, where whoever releases is kept from its work.
+    pub async fn released_within(&self, limit: Duration) {
+        self.free::<ReplicationSource>("every source to be released", limit)
+            .await;
+        self.free::<PersistentVolumeClaim>("every claim to be released", limit)
+            .await;
         self.nothing_is_held().await;
+    }
+
+    async fn free<K>(&self, what: &str, limit: Duration)
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+        K: Send + Sync + 'static,
+    {
+        let all: Api<K> = Api::all(self.testbed.client());
+        let free = |all: &[Arc<K>]| !all.iter().any(|one| is_held(&**one));
+        scenario::until(all, what, limit, free).await.unwrap();
     }
 
     /// Asserts that no source and no claim shows that it ever was held.

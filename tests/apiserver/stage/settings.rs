@@ -13,6 +13,10 @@ pub struct Settings {
     pub method: &'static str,
     pub quiet: &'static str,
     pub deadline: &'static str,
+    /// How long after a run no other of its cause begins.
+    pub cooldown: &'static str,
+    /// How long snapshots may take to be marked for deletion.
+    pub delete_within: &'static str,
     /// How many finished runs are kept.
     pub keep: u32,
     /// Who may post.
@@ -32,6 +36,8 @@ impl Default for Settings {
             method: "auto",
             quiet: "2s",
             deadline: "10m",
+            cooldown: "1m",
+            delete_within: "2m",
             keep: 50,
             auth: "{}",
             alertmanager: "{}".to_owned(),
@@ -49,6 +55,8 @@ impl Settings {
             method,
             quiet,
             deadline,
+            cooldown,
+            delete_within,
             keep,
             auth,
             alertmanager,
@@ -62,8 +70,9 @@ remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
+  deleteFailedSnapshots: {{within: {delete_within}}}
   resumeSources: {{batch: 20, every: 1s}}
-gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s{gates}}}
+gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}
 alertmanager: {alertmanager}
 prometheus: {prometheus}
