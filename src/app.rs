@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config as ClusterConfig};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
 use crate::intake::{self, Desk};
-use crate::kube_io::{self, Writer};
+use crate::kube_io::{self, Herald, Writer};
 use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
 use crate::model::{Change, Sym};
@@ -19,6 +20,9 @@ use crate::server::{
     self, Accepted, Certificate, Guard, Intake, Notification, Refused, ServeError, Server, Site,
 };
 use crate::watch::{self, Patterns, Store};
+
+/// How long a daemon that ends goes on writing the Events of what it did.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a daemon is started with.
 pub struct AppOptions {
@@ -114,6 +118,7 @@ fn act(
     let writing = kube_io::writing(cluster).context("failed to reach the cluster")?;
     let (leadership, standing) = leader::stand(writing.clone(), &namespace, identity, stop.clone());
     let patterns = Arc::new(Patterns::new(config)?);
+    let (herald, telling) = Herald::new(writing.clone(), own.clone());
     let writer = Writer::new(
         writing,
         store.clone(),
@@ -131,6 +136,7 @@ fn act(
     let controller = Controller {
         store: store.clone(),
         writer,
+        herald,
         patterns,
         config: config.clone(),
         own: own.clone(),
@@ -149,6 +155,7 @@ fn act(
     ));
     acting.spawn(until(stop.clone(), controller.clone().run()));
     acting.spawn(until(stop.clone(), controller::keep(controller)));
+    acting.spawn(last_words(stop.clone(), telling));
     Ok(desk)
 }
 
@@ -157,6 +164,18 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = task => {}
+    }
+}
+
+/// Runs `telling` until it has nothing more to tell, or `stop` was some time ago.
+async fn last_words(stop: CancellationToken, telling: impl Future<Output = ()>) {
+    let enough = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = enough => {}
+        () = telling => {}
     }
 }
 

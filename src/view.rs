@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
-use crate::gates::{self, APPROVAL};
+use crate::gates;
 use crate::holds;
 use crate::model::{Freshness, Kind, Model, ObjectKey, Sym, records};
 use crate::plan::StepName;
@@ -174,8 +174,7 @@ impl RunView {
 
     /// Whether it waits for a person and for nothing else.
     pub fn waits_for_a_person(&self) -> bool {
-        let mut closed = self.gates.iter().filter(|gate| !gate.open);
-        closed.next().is_some_and(|it| it.gate == APPROVAL) && closed.next().is_none()
+        gates::waits_for_a_person(&self.gates)
     }
 }
 

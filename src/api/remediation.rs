@@ -97,6 +97,10 @@ pub struct Approval {
     pub by: Option<String>,
 }
 
+/// Most bytes of a Remediation as JSON: etcd takes requests of 1.5 MiB (`--max-request-bytes`), and something is left for
+/// what is recorded after the evidence.
+pub const RECORD_BYTES: usize = 1_250_000;
+
 /// The two ways to decide.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Decision {
@@ -196,7 +200,7 @@ pub struct RemediationStatus {
     /// Objects as they were before they were deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidenceRecord>,
-    /// What the run still holds back, each with its deadline.
+    /// What the run still holds back, each with its deadline; of very many the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldRecord>,
     /// Number of ReplicationSources still held.

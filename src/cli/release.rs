@@ -59,7 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut failed = 0;
     for (object, hold) in held {
-        match kube_io::release(&client, &object, || Ok(())).await {
+        match kube_io::release(&client, &object, None, || Ok(())).await {
             Ok(Tried::Written) => {
                 anstream::println!("released {object}, held by {}", hold.run.name);
             }

@@ -1,5 +1,7 @@
 //! What no single field can tell: values out of range, and combinations that cannot work. Pure.
 
+use std::collections::BTreeMap;
+
 use super::{Config, Playbook};
 use crate::locks::LockPatterns;
 use crate::plan::StepName;
@@ -15,10 +17,19 @@ pub fn faults(config: &Config) -> Vec<String> {
         faults.push("steps.suspendSources.deadline: must be longer than quietPeriod".to_owned());
     }
     if config.remediation.keep == 0 {
-        faults.push(
-            "remediation.keep: must be at least 1, as gates count from the runs that are kept"
-                .to_owned(),
-        );
+        faults.push("remediation.keep: must be at least 1".to_owned());
+    }
+    let budgets = &config.gates.budgets;
+    for (field, most) in [
+        ("perCluster", budgets.per_cluster),
+        ("perPlaybook", budgets.per_playbook),
+        ("perObject", budgets.per_object),
+    ] {
+        if most == 0 {
+            faults.push(format!(
+                "gates.budgets.{field}: must be at least 1; to do nothing, set mode to plan"
+            ));
+        }
     }
     if config.remediation.keep_for < config.gates.budgets.within {
         faults
@@ -47,15 +58,42 @@ pub fn faults(config: &Config) -> Vec<String> {
     }
     faults.extend(config.server.faults());
     for (name, playbook) in &config.playbooks.0 {
-        faults.extend(playbook_faults(playbook).map(|fault| format!("playbooks.{name}.{fault}")));
+        let of_playbook = alert_faults(playbook)
+            .chain(step_faults(playbook))
+            .chain(limit_fault(config, playbook));
+        faults.extend(of_playbook.map(|fault| format!("playbooks.{name}.{fault}")));
     }
     faults
 }
 
-fn playbook_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
+/// As in Alertmanager, a line of matchers must ask for something: else every alert there is would start a run.
+fn alert_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
+    let nothing = BTreeMap::new();
+    let lines = playbook.alerts.iter().enumerate();
+    lines
+        .filter(move |(_, line)| line.iter().all(|matcher| matcher.matches(&nothing)))
+        .map(|(at, _)| {
+            format!("alerts[{at}]: matches an alert without any label; name one, such as alertname=\"X\"")
+        })
+}
+
+/// What can never be done.
+fn limit_fault(config: &Config, playbook: &Playbook) -> Option<String> {
+    let deletes = [
+        StepName::DeleteFailedSnapshots,
+        StepName::DeleteOrphanedSources,
+    ];
+    let deletes = deletes.iter().any(|step| playbook.steps.contains(step));
+    (deletes && config.gates.max_deletions == 0)
+        .then(|| "steps: delete, and gates.maxDeletions is 0".to_owned())
+}
+
+fn step_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
     let position = |step| playbook.steps.iter().position(|s| *s == step);
     let suspend = position(StepName::SuspendSources);
     let resume = position(StepName::ResumeSources);
+    let restart = position(StepName::RestartProvisioner);
+    let verify = position(StepName::VerifyProvisioning);
     let twice = playbook
         .steps
         .iter()
@@ -85,6 +123,16 @@ fn playbook_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
             }
             (Some(suspend), Some(resume)) if resume < suspend => {
                 Some("steps: resumeSources stands before suspendSources".to_owned())
+            }
+            (_, Some(resume)) => playbook
+                .steps
+                .get(resume + 1)
+                .map(|step| format!("steps: {} stands after resumeSources", step.as_str())),
+            (None, None) => None,
+        },
+        match (restart, verify) {
+            (Some(restart), Some(verify)) if verify < restart => {
+                Some("steps: verifyProvisioning stands before restartProvisioner".to_owned())
             }
             _ => None,
         },

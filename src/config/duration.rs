@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration as StdDuration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A span of time, read and written in humantime's notation.
@@ -24,6 +24,11 @@ impl Duration {
     /// For arithmetic on timestamps; a span too long to hold is the longest there is.
     pub fn signed(self) -> SignedDuration {
         SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// So long after `since`, or the end of time.
+    pub fn after(self, since: Timestamp) -> Timestamp {
+        since.checked_add(self.signed()).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -166,6 +166,26 @@ mod tests {
     )]
     #[case("remediation: {keep: 0}", "remediation.keep: must be at least 1")]
     #[case(
+        "gates: {budgets: {perCluster: 0}}",
+        "gates.budgets.perCluster: must be at least 1"
+    )]
+    #[case(
+        "gates: {budgets: {perPlaybook: 0}}",
+        "gates.budgets.perPlaybook: must be at least 1"
+    )]
+    #[case(
+        "gates: {budgets: {perObject: 0}}",
+        "gates.budgets.perObject: must be at least 1"
+    )]
+    #[case(
+        "playbooks: {heal: {alerts: [[]], steps: [restartProvisioner]}}",
+        "playbooks.heal.alerts[0]: matches an alert without any label"
+    )]
+    #[case(
+        "playbooks: {heal: {alerts: [[alertname=X], ['alertname=~\".*\"']], steps: [restartProvisioner]}}",
+        "playbooks.heal.alerts[1]: matches an alert without any label"
+    )]
+    #[case(
         "remediation: {keepFor: 1h}",
         "remediation.keepFor: must not be shorter than gates.budgets.within"
     )]
@@ -224,6 +244,14 @@ mod tests {
     #[case::resumes_before_it_suspends(
         "steps: [resumeSources, restartProvisioner, suspendSources]",
         "steps: resumeSources stands before suspendSources"
+    )]
+    #[case::goes_on_after_it_resumed(
+        "steps: [suspendSources, resumeSources, restartProvisioner]",
+        "steps: restartProvisioner stands after resumeSources"
+    )]
+    #[case::verifies_before_it_restarts(
+        "steps: [verifyProvisioning, restartProvisioner]",
+        "steps: verifyProvisioning stands before restartProvisioner"
     )]
     fn a_playbook_that_cannot_work_is_refused(#[case] playbook: &str, #[case] says: &str) {
         let fields = playbook.trim_matches(['{', '}']);

@@ -13,7 +13,7 @@ mod window;
 pub use duration::Duration;
 pub use file::{ConfigError, load, parse};
 pub use percent::Percent;
-pub use playbooks::{Matcher, Playbook};
+pub use playbooks::{Matcher, Playbook, Playbooks};
 pub use server::{Auth, Server, Tls};
 pub use window::Window;
 

@@ -34,11 +34,25 @@ impl Playbook {
         2
     }
 
+    /// Whether a run of this one does all that `other` would do, asking no more of a person.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.steps.iter().all(|step| self.steps.contains(step))
+            && (other.approval || !self.approval)
+    }
+
     /// Whether an alert with these labels asks for this playbook.
     pub fn is_asked_for_by(&self, labels: &BTreeMap<String, String>) -> bool {
         self.alerts
             .iter()
             .any(|all| all.iter().all(|matcher| matcher.matches(labels)))
+    }
+}
+
+impl Playbooks {
+    /// Whether a run of playbook `one` does all that one of `other` would do; each does so for itself.
+    pub fn covers(&self, one: &str, other: &str) -> bool {
+        one == other
+            || matches!((self.0.get(one), self.0.get(other)), (Some(one), Some(other)) if one.covers(other))
     }
 }
 
@@ -139,10 +153,10 @@ impl std::str::FromStr for Matcher {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(fault());
         }
-        let value = value
-            .strip_prefix('"')
-            .and_then(|v| v.strip_suffix('"'))
-            .unwrap_or(value);
+        let value = match value.strip_prefix('"') {
+            Some(quoted) => unquote(quoted).ok_or_else(fault)?,
+            None => value.to_owned(),
+        };
         let regex = operator
             .ends_with('~')
             .then(|| Regex::new(&format!("^(?:{value})$")))
@@ -152,10 +166,28 @@ impl std::str::FromStr for Matcher {
             })?;
         Ok(Self {
             name: name.to_owned(),
-            value: value.to_owned(),
+            value,
             negated: operator.starts_with('!'),
             regex,
         })
+    }
+}
+
+/// What stands in quotes, the opening one gone: as in Alertmanager, `\"`, `\\` and `\n` are one character each.
+fn unquote(text: &str) -> Option<String> {
+    let mut value = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.as_str().is_empty().then_some(value),
+            '\\' => match chars.next()? {
+                'n' => value.push('\n'),
+                escaped @ ('"' | '\\') => value.push(escaped),
+                // Of a regular expression, such as \d.
+                other => value.extend(['\\', other]),
+            },
+            plain => value.push(plain),
+        }
     }
 }
 
@@ -167,7 +199,13 @@ impl fmt::Display for Matcher {
             (false, true) => "=~",
             (true, true) => "!~",
         };
-        write!(f, "{}{operator}\"{}\"", self.name, self.value)
+        let value = self.value.replace('\\', r"\\").replace('"', "\\\"");
+        write!(
+            f,
+            "{}{operator}\"{}\"",
+            self.name,
+            value.replace('\n', r"\n")
+        )
     }
 }
 
@@ -204,6 +242,8 @@ mod tests {
     #[case("alertname=~\"X\"", "XY", false)]
     #[case("alertname!~\"X.*\"", "Y", true)]
     #[case("other=\"\"", "X", true)]
+    #[case(r#"alertname="a \"b\" \\ c""#, r#"a "b" \ c"#, true)]
+    #[case(r#"alertname=~"X\d""#, "X1", true)]
     fn matches_as_alertmanager_does(
         #[case] matcher: Matcher,
         #[case] alertname: &str,
@@ -219,6 +259,8 @@ mod tests {
     #[case("=x")]
     #[case("a b=x")]
     #[case("a=~\"(\"")]
+    #[case("a=\"x")]
+    #[case("a=\"x\"y\"")]
     fn says_what_is_wrong(#[case] text: &str) {
         assert!(
             text.parse::<Matcher>()

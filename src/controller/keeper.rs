@@ -1,5 +1,6 @@
 //! Keeps the promise: whatever is held is released when it is due, whoever took it and whatever became of them.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -8,9 +9,9 @@ use jiff::Timestamp;
 use super::recent::Recent;
 use super::retention;
 use super::{CONCURRENCY, Controller, ECHO};
-use crate::holds::{self, Due};
-use crate::kube_io::{Tried, say};
-use crate::model::{ObjectKey, ObjectKind, Sym};
+use crate::holds::{self, Due, Hold};
+use crate::kube_io::Tried;
+use crate::model::ObjectKey;
 
 /// Releases what is due, for as long as the process lives. No gate is asked.
 pub async fn keep(controller: Controller) {
@@ -41,10 +42,9 @@ async fn retire(controller: &Controller, recent: &mut Recent) {
     if controller.writer.term().is_err() {
         return;
     }
-    let settings = &controller.config.remediation;
     let surplus = controller
         .store
-        .read(|model| retention::surplus(model, settings, Timestamp::now()));
+        .read(|model| retention::surplus(model, &controller.config, Timestamp::now()));
     for run in surplus
         .into_iter()
         .filter(|run| recent.is_news(run))
@@ -60,8 +60,8 @@ async fn retire(controller: &Controller, recent: &mut Recent) {
 /// Something to be released.
 struct Release {
     object: ObjectKey,
-    /// The run that took it.
-    run: Sym,
+    /// The mark it was decided on: another run's is not touched.
+    hold: Hold,
     why: &'static str,
 }
 
@@ -81,27 +81,25 @@ fn due(controller: &Controller, recent: &Recent) -> (Vec<Release>, Vec<Release>)
                 Due::InTurn(why) => (&mut in_turn, why),
                 Due::Waits(_) | Due::AtWork => continue,
             };
-            let run = held.hold.run.name.clone();
+            let hold = held.hold.clone();
             let object = held.object;
-            turn.push(Release { object, run, why });
+            turn.push(Release { object, hold, why });
         }
         (at_once, in_turn)
     })
 }
 
-/// The first `sources` sources, and with them the claims that stand between: a source and its claim are named
-/// alike and sorted together, and a claim alone makes no snapshot.
-fn batch(in_turn: Vec<Release>, sources: u32) -> Vec<Release> {
-    let mut left = sources;
+/// The first so many volumes' worth: a source and its claim are named alike and sorted together, and count as one; so
+/// does a claim by which alone its sources are held.
+fn batch(in_turn: Vec<Release>, volumes: u32) -> Vec<Release> {
+    let most = usize::try_from(volumes).unwrap_or(usize::MAX);
+    let mut names = HashSet::new();
     in_turn
         .into_iter()
         .take_while(|release| {
-            if release.object.kind != ObjectKind::ReplicationSource {
-                return true;
-            }
-            let fits = left > 0;
-            left = left.saturating_sub(1);
-            fits
+            let object = &release.object;
+            names.insert((object.namespace.clone(), object.name.clone()));
+            names.len() <= most
         })
         .collect()
 }
@@ -110,24 +108,23 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
     let mut calls = Vec::with_capacity(due.len());
     for release in due {
         calls.push(async move {
-            let outcome = controller.writer.release(&release.object).await;
+            let outcome = controller
+                .writer
+                .release(&release.object, &release.hold)
+                .await;
             (release, outcome)
         });
     }
     let mut tries = futures::stream::iter(calls).buffer_unordered(CONCURRENCY);
     while let Some((release, tried)) = tries.next().await {
-        let Release { object, run, why } = release;
+        let Release { object, hold, why } = release;
+        let run = hold.run.name;
         let outcome = match &tried {
             Ok(Tried::Written) => {
                 tracing::info!(%run, %object, why, "released");
-                say(
-                    controller.writer.client(),
-                    &object,
-                    "LocksmithReleased",
-                    why,
-                    false,
-                )
-                .await;
+                controller
+                    .herald
+                    .say(&object, "LocksmithReleased", why, false);
                 "written"
             }
             Ok(Tried::LeftAlone(_)) => "left_alone",

@@ -17,10 +17,10 @@ use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
+use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
 use crate::config::Config;
 use crate::gates;
-use crate::kube_io::{FIELD_MANAGER, Tried, WriteError, Writer, bounded, examine, say};
+use crate::kube_io::{FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
 use crate::metrics::{Own, StepOutcome};
 use crate::model::{Kind, ObjectKey};
 use crate::plan::StepName;
@@ -45,6 +45,8 @@ pub struct Controller {
     pub store: Store,
     /// The way to write to it.
     pub writer: Writer,
+    /// Tells of each write on the object itself.
+    pub herald: Herald,
     /// Lock patterns.
     pub patterns: Arc<Patterns>,
     /// The configuration.
@@ -178,14 +180,8 @@ impl Controller {
                     self.own.write(verb, object.kind.as_str(), "ok");
                     tracing::info!(run, step, verb, %object, "written");
                     let message = format!("{verb} by Remediation {run}");
-                    say(
-                        self.writer.client(),
-                        object,
-                        event_reason(&intent),
-                        &message,
-                        false,
-                    )
-                    .await;
+                    let reason = event_reason(&intent);
+                    self.herald.say(object, reason, &message, false);
                 }
                 Ok(Tried::LeftAlone(why)) => {
                     self.own.write(verb, object.kind.as_str(), "left_alone");
@@ -206,10 +202,15 @@ impl Controller {
         objects: &[ObjectKey],
     ) -> Result<Remediation, WriteError> {
         let mut status = run.status.clone().unwrap_or_default();
+        let taken = serde_json::to_vec(&status).map_or(0, |json| json.len());
+        let room = RECORD_BYTES.saturating_sub(taken) / objects.len().max(1);
+        let mut reads = Vec::with_capacity(objects.len());
         for object in objects {
-            if let Some(evidence) = self.writer.gather(object).await? {
-                status.evidence.push(evidence);
-            }
+            reads.push(self.writer.gather(object, room));
+        }
+        let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
+        while let Some(evidence) = reads.next().await {
+            status.evidence.extend(evidence?);
         }
         self.record(api, run, status).await
     }
@@ -240,16 +241,15 @@ impl Controller {
             call,
         )
         .await?;
-        self.tell(&written, before.as_ref()).await;
+        self.tell(&written, before.as_ref());
         Ok(written)
     }
 
     /// Says in log, metrics and Events what a new status says. Once it is written: before, it is not so yet.
-    async fn tell(&self, run: &Remediation, before: Option<&RemediationStatus>) {
+    fn tell(&self, run: &Remediation, before: Option<&RemediationStatus>) {
         let Some(after) = &run.status else { return };
         let name = run.name_any();
         let known = before.map_or(&[][..], |before| &before.steps);
-        let client = self.writer.client();
         for (at, record) in after.steps.iter().enumerate() {
             let Some(finished) = record.finished_at else {
                 continue;
@@ -282,20 +282,21 @@ impl Controller {
             } else {
                 "StepSucceeded"
             };
-            say(client, run, reason, &format!("{step}: {detail}"), failed).await;
+            let message = format!("{step}: {detail}");
+            self.herald.say(run, reason, &message, failed);
         }
         let phase = before.map_or(Phase::Pending, |before| before.phase);
         if phase != after.phase {
             let (from, to, detail) = (phase, after.phase, &after.message);
             tracing::info!(run = name, ?from, ?to, detail, "run");
             let failed = matches!(to, Phase::Failed | Phase::Aborted);
-            say(client, run, &format!("{to:?}"), detail, failed).await;
+            self.herald.say(run, to.as_str(), detail, failed);
         }
         let closed = gates::closed(&after.gates);
         let known = before.and_then(|before| gates::closed(&before.gates));
         if let Some(closed) = closed.filter(|closed| known.as_ref() != Some(closed)) {
             tracing::info!(run = name, closed, "gates");
-            say(client, run, "GateClosed", &closed, false).await;
+            self.herald.say(run, "GateClosed", &closed, false);
         }
     }
 }

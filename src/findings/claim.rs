@@ -6,6 +6,25 @@ use super::{ClaimReason, Finding, Locks, Policy, What, snapshot_content};
 use crate::model::records::{Claim, ClaimPhase, DataSource};
 use crate::model::{Kind, Model, ObjectKind, Sym};
 
+/// Until when a claim may be Pending.
+fn due(claim: &Claim, policy: &Policy) -> Timestamp {
+    policy.detect.pending_after.after(claim.meta.created)
+}
+
+/// Until when each claim that waits may be Pending, and each that is held is held.
+pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+    model.claims.unsettled().flat_map(|claim| {
+        let pending = waits(claim).then(|| due(claim, policy));
+        pending
+            .into_iter()
+            .chain(claim.hold.as_ref().map(|hold| hold.until))
+    })
+}
+
+fn waits(claim: &Claim) -> bool {
+    claim.phase == ClaimPhase::Pending && claim.meta.deleting.is_none()
+}
+
 /// Findings on claims.
 pub fn detect<'a>(
     model: &'a Model,
@@ -16,10 +35,7 @@ pub fn detect<'a>(
     model
         .claims
         .unsettled()
-        .filter(move |claim| {
-            now.duration_since(claim.meta.created) > policy.detect.pending_after.signed()
-        })
-        .filter(|claim| claim.phase == ClaimPhase::Pending && claim.meta.deleting.is_none())
+        .filter(move |claim| waits(claim) && now > due(claim, policy))
         .filter(|claim| !claim.names_volume && !is_populators(model, claim))
         .filter_map(move |claim| {
             let driver = watched_driver(model, policy, claim)?;

@@ -48,6 +48,25 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
         .collect()
 }
 
+/// Until when each refusal that stands in a status may stand: by the present leader, as what others refused does not
+/// count. What Events and logs tell is as long as what they told last.
+pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+    let mut acquired: HashMap<&Sym, Option<Timestamp>> = HashMap::new();
+    model.contents.unsettled().filter_map(move |content| {
+        let trouble = content.error.as_deref()?;
+        let Nature::Locked(_) = trouble.nature else {
+            return None;
+        };
+        let after = locked_after(policy, policy.drivers.find(&content.driver)?);
+        let acquired = acquired.entry(&content.driver).or_insert_with(|| {
+            let provisioner = model.provisioner(&content.driver)?;
+            provisioner.acquired()
+        });
+        let first = acquired.map_or(trouble.since, |acquired| acquired.max(trouble.since));
+        first.checked_add(after).ok()
+    })
+}
+
 /// How long a key must have been refused.
 fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
     match policy.detect.locked_after {

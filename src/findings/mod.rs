@@ -8,13 +8,13 @@ mod lock;
 mod snapshot;
 mod source;
 
-pub use snapshot::{content as snapshot_content, has_snapshotter};
+pub use snapshot::{content as snapshot_content, has_snapshotter, source as snapshot_source};
 #[cfg(test)]
 pub mod tests;
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -193,6 +193,20 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
         (a.what.kind(), &a.object, a.since).cmp(&(b.what.kind(), &b.object, b.since))
     });
     findings
+}
+
+/// The first moment from `now` on at which time alone may make a finding, or end the time of a hold: until then, what
+/// [`detect`] finds in this model only gets older.
+pub fn next_due(model: &Model, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+    // A threshold has to be passed, not reached.
+    let passed = |due: Timestamp| due.checked_add(SignedDuration::from_nanos(1)).ok();
+    claim::dues(model, policy)
+        .chain(snapshot::dues(model, policy))
+        .chain(source::dues(model, policy))
+        .chain(lock::dues(model, policy))
+        .filter(|due| *due >= now)
+        .min()
+        .and_then(passed)
 }
 
 impl Finding {

@@ -9,6 +9,21 @@ use crate::model::{Kind, Model, Nature, ObjectKind, Sym};
 /// The sidecar that takes snapshots.
 const SNAPSHOTTER: &str = "csi-snapshotter";
 
+/// Until when a snapshot may not be ready.
+fn due(snapshot: &Snapshot, policy: &Policy) -> Timestamp {
+    policy.detect.failed_after.after(snapshot.meta.created)
+}
+
+/// Until when each snapshot that is not ready may be so.
+pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+    let unready = model.snapshots.unsettled().filter(|it| is_unready(it));
+    unready.map(|snapshot| due(snapshot, policy))
+}
+
+fn is_unready(snapshot: &Snapshot) -> bool {
+    snapshot.ready != Some(true)
+}
+
 /// Findings on snapshots.
 pub fn detect<'a>(
     model: &'a Model,
@@ -19,10 +34,7 @@ pub fn detect<'a>(
     model
         .snapshots
         .unsettled()
-        .filter(|snapshot| snapshot.ready != Some(true))
-        .filter(move |snapshot| {
-            now.duration_since(snapshot.meta.created) > policy.detect.failed_after.signed()
-        })
+        .filter(move |snapshot| is_unready(snapshot) && now > due(snapshot, policy))
         .filter_map(move |snapshot| {
             let claim = snapshot.source_claim.as_ref()?;
             let content = content(model, snapshot);
@@ -64,7 +76,7 @@ pub fn detect<'a>(
 }
 
 /// The source that asked for it. VolSync makes the name of the source's, which finds it; the uid proves it.
-fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
+pub fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
     let name = snapshot.meta.name.strip_prefix("volsync-")?;
     let name = name.strip_suffix("-src")?;
     let source = model.sources.get(&snapshot.meta.namespace, &name.into())?;

@@ -5,8 +5,26 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Finding, Policy, SourceReason, What};
+use crate::holds::Hold;
 use crate::model::records::{Claim, Mover, Source};
 use crate::model::{Model, ObjectKind, Sym};
+
+/// Until when each source that may be orphaned may be so, and each that is held is held. That its claim is missing is looked up, and each
+/// look-up is a change of its own.
+pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+    let after = policy.detect.orphaned_after;
+    suspects(model).into_iter().flat_map(move |source| {
+        let claim = source.claim.as_ref();
+        let claim = claim.and_then(|claim| model.claims.get(&source.meta.namespace, claim));
+        let going = claim.and_then(|claim| claim.meta.deleting);
+        let orphaned = [Some(source.meta.created), going];
+        let orphaned = orphaned
+            .into_iter()
+            .flatten()
+            .map(move |since| after.after(since));
+        orphaned.chain(source.hold.as_ref().map(|hold| hold.until))
+    })
+}
 
 /// Findings on sources.
 pub fn detect<'a>(
@@ -50,7 +68,7 @@ fn orphaned(
     now: Timestamp,
 ) -> Option<Finding> {
     let name = source.claim.as_ref()?;
-    let after = policy.detect.orphaned_after.signed();
+    let after = policy.detect.orphaned_after;
     let going = model
         .namespaces
         .get_cluster(&source.meta.namespace)
@@ -69,15 +87,15 @@ fn orphaned(
         let absence = model.absences.of(&source.meta.namespace, name)?;
         // Both ends are looks that were taken: that nobody looks any more proves nothing.
         let span = absence.last.duration_since(absence.first);
-        if !absence.counts() || (span <= after && !policy.glance) {
+        if !absence.counts() || (span <= after.signed() && !policy.glance) {
             return None;
         }
         let times = absence.count;
         let evidence = format!("PersistentVolumeClaim {name} not found, asked {times} times");
         (SourceReason::ClaimMissing, absence.first, evidence)
     };
-    let young = now.duration_since(source.meta.created) <= after;
-    let lately = now.duration_since(since) <= after;
+    let young = now <= after.after(source.meta.created);
+    let lately = now <= after.after(since);
     if young || (lately && !(policy.glance && reason == SourceReason::ClaimMissing)) {
         return None;
     }
@@ -92,16 +110,16 @@ fn orphaned(
     })
 }
 
+/// The holds on a source and on its claim.
+fn holds<'a>(source: &'a Source, claim: Option<&'a Claim>) -> impl Iterator<Item = &'a Hold> {
+    let of_claim = claim.and_then(|claim| claim.hold.as_deref());
+    source.hold.as_deref().into_iter().chain(of_claim)
+}
+
 fn held(model: &Model, source: &Source, claim: Option<&Claim>) -> Option<Finding> {
-    let holds = [
-        source.hold.as_ref(),
-        claim.and_then(|claim| claim.hold.as_ref()),
-    ];
-    let since = holds.iter().flatten().map(|hold| hold.since).min()?;
+    let since = holds(source, claim).map(|hold| hold.since).min()?;
     Some(Finding {
-        evidence: holds
-            .iter()
-            .flatten()
+        evidence: holds(source, claim)
             .map(|hold| format!("held by {} until {}", hold.run.name, hold.until))
             .collect(),
         ..about(model, source, claim, since)

@@ -1,6 +1,7 @@
 //! One file a detector, named as it is.
 
 mod claim;
+mod due;
 mod lock;
 mod snapshot;
 mod source;

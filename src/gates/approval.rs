@@ -1,6 +1,6 @@
 //! Gate `approval`: where the playbook asks for it, a person has approved of exactly this plan, lately.
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 
 use super::{Gate, Situation, Verdict};
 use crate::api::remediation::Decision;
@@ -8,11 +8,18 @@ use crate::api::remediation::Decision;
 /// Name of the gate that a person opens.
 pub const APPROVAL: &str = "approval";
 
+/// How far ahead the clock of whoever approves may be.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
 pub(super) struct Approval;
 
 impl Gate for Approval {
     fn name(&self) -> &'static str {
         APPROVAL
+    }
+
+    fn of_plan(&self) -> bool {
+        true
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
@@ -53,16 +60,28 @@ impl Gate for Approval {
             );
         }
         let lasts = situation.config.gates.approval_lasts;
-        let ends = |at: Timestamp| at.checked_add(lasts.signed());
-        match (approval.decision, approval.at.map(ends)) {
-            (Decision::Rejected, _) => {
-                closed(situation, format!("{by} rejected plan {}", plan.hash))
-            }
-            (Decision::Approved, Some(Ok(ends))) if situation.now < ends => Verdict::Open,
-            (Decision::Approved, _) => closed(
+        if approval.decision == Decision::Rejected {
+            return closed(situation, format!("{by} rejected plan {}", plan.hash));
+        }
+        let Some(at) = approval.at else {
+            return closed(
+                situation,
+                format!("the approval by {by} does not say when it was given"),
+            );
+        };
+        let age = situation.now.duration_since(at);
+        if age < -SKEW {
+            closed(
+                situation,
+                format!("the approval by {by} is of {at:.0}, which is to come"),
+            )
+        } else if age >= lasts.signed() {
+            closed(
                 situation,
                 format!("the approval by {by} is older than {lasts}"),
-            ),
+            )
+        } else {
+            Verdict::Open
         }
     }
 }

@@ -8,6 +8,12 @@ use std::collections::HashSet;
 use super::{Gate, Situation, Verdict};
 use crate::plan::StepName;
 
+/// The steps that delete what no controller makes again.
+const DELETING: [StepName; 2] = [
+    StepName::DeleteFailedSnapshots,
+    StepName::DeleteOrphanedSources,
+];
+
 pub(super) struct BlastRadius;
 
 impl Gate for BlastRadius {
@@ -20,18 +26,20 @@ impl Gate for BlastRadius {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let closed = |reason| Verdict::Closed {
+        let closed = |reason| {
+            Verdict::Closed {
             reason,
             opens:
-                "with fewer failed snapshots, or higher gates.maxDeletions and maxDeletionsShare"
+                "with fewer failed snapshots or orphaned sources, or higher gates.maxDeletions and maxDeletionsShare"
                     .to_owned(),
+        }
         };
         let Some(plan) = situation.plan else {
             return closed("there is no plan".to_owned());
         };
-        let planned = plan
-            .step(StepName::DeleteFailedSnapshots)
-            .into_iter()
+        let planned = DELETING
+            .iter()
+            .filter_map(|step| plan.step(*step))
             .flat_map(|step| &step.targets)
             .map(|target| &target.object.uid);
         // Evidence is kept of whatever the run has deleted, and of nothing else.

@@ -2,7 +2,7 @@
 
 use super::{Gate, Situation, Verdict};
 use crate::api::remediation::Phase;
-use crate::model::Model;
+use crate::model::{Model, Uid};
 
 /// Annotation of a Remediation up to which, that one included, failures count no more. `locksmith reset` sets it.
 pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";
@@ -28,9 +28,14 @@ impl Gate for Breaker {
 }
 
 /// How many runs in a row have failed, up to now, since one succeeded or a person reset the breaker.
+pub fn failures_in_a_row(model: &Model) -> u32 {
+    u32::try_from(failed_in_a_row(model).len()).unwrap_or(u32::MAX)
+}
+
+/// Which these are.
 ///
 /// Only runs that began count: one that waited in vain for its gates has tried nothing.
-pub fn failures_in_a_row(model: &Model) -> u32 {
+pub fn failed_in_a_row(model: &Model) -> Vec<&Uid> {
     let mut runs: Vec<_> = model
         .runs
         .iter()
@@ -51,10 +56,10 @@ pub fn failures_in_a_row(model: &Model) -> u32 {
             .as_ref()
             .is_some_and(|all| all.contains_key(RESET_ANNOTATION))
     };
-    let failed = runs
-        .iter()
+    runs.into_iter()
         .rev()
         .take_while(|(_, _, phase, meta)| *phase != Phase::Succeeded && !reset(meta))
-        .filter(|(_, _, phase, _)| *phase == Phase::Failed);
-    u32::try_from(failed.count()).unwrap_or(u32::MAX)
+        .filter(|(_, _, phase, _)| *phase == Phase::Failed)
+        .map(|(_, uid, ..)| uid)
+        .collect()
 }

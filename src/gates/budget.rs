@@ -18,9 +18,11 @@ impl Gate for Budget {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let budgets = &situation.config.gates.budgets;
-        let Ok(from) = situation.now.checked_sub(budgets.within.signed()) else {
-            return Verdict::Open;
-        };
+        // Where that goes beyond all time, everything counts.
+        let from = situation
+            .now
+            .checked_sub(budgets.within.signed())
+            .unwrap_or(Timestamp::MIN);
         let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
         let others = situation
             .model
@@ -39,16 +41,21 @@ impl Gate for Budget {
                 .map(|(at, _)| *at)
                 .collect();
             let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let beyond = counted.len().checked_sub(most)?;
             // The budget is free again when so many of them have become too old that another fits.
-            let frees = counted.get(counted.len().checked_sub(most)?)?;
-            let opens = frees.checked_add(budgets.within.signed()).ok()?;
+            let opens = counted
+                .get(beyond)
+                .and_then(|frees| frees.checked_add(budgets.within.signed()).ok());
             Some(Verdict::Closed {
                 reason: format!(
                     "{} runs {what} within {}, and {most} are allowed",
                     counted.len(),
                     budgets.within
                 ),
-                opens: format!("at {opens:.0}"),
+                opens: opens.map_or_else(
+                    || "with a higher gates.budgets".to_owned(),
+                    |opens| format!("at {opens:.0}"),
+                ),
             })
         };
         let playbook = &situation.run.spec.playbook;

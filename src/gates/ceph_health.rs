@@ -9,6 +9,10 @@ impl Gate for CephHealth {
         "cephHealth"
     }
 
+    fn of_plan(&self) -> bool {
+        true
+    }
+
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let allowed = &situation.config.gates.ceph_health;
         let ill: Vec<_> = situation

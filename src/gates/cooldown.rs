@@ -1,4 +1,4 @@
-//! Gate `cooldown`: the last run of the same cause finished long enough ago.
+//! Gate `cooldown`: the last run of the same cause, or of one that did all this one would do, finished long enough ago.
 
 use super::{Gate, Situation, Verdict};
 
@@ -17,9 +17,9 @@ impl Gate for Cooldown {
             .iter()
             .filter(|run| run.meta.uid != *me)
             .filter(|run| {
-                let spec = &run.object.spec;
-                (&spec.driver, &spec.playbook)
-                    == (&situation.run.spec.driver, &situation.run.spec.playbook)
+                let (spec, mine) = (&run.object.spec, &situation.run.spec);
+                let playbooks = &situation.config.playbooks;
+                spec.driver == mine.driver && playbooks.covers(&spec.playbook, &mine.playbook)
             })
             .filter_map(|run| {
                 let status = run.object.status.as_ref()?;

@@ -23,8 +23,8 @@ mod snapshotter;
 mod tests;
 mod window;
 
-pub use approval::APPROVAL;
-pub use breaker::{RESET_ANNOTATION, failures_in_a_row};
+use approval::APPROVAL;
+pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
 pub use kill_switch::STOP_ANNOTATION;
 
 use jiff::Timestamp;
@@ -177,6 +177,12 @@ pub fn closed(gates: &[GateRecord]) -> Option<String> {
         })
         .collect();
     (!closed.is_empty()).then(|| closed.join("; "))
+}
+
+/// Whether approval is all that is missing.
+pub fn waits_for_a_person(gates: &[GateRecord]) -> bool {
+    let mut closed = gates.iter().filter(|gate| !gate.open);
+    closed.next().is_some_and(|gate| gate.gate == APPROVAL) && closed.next().is_none()
 }
 
 /// Puts newer answers in the place of older ones.

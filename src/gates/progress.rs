@@ -17,17 +17,21 @@ impl Gate for Progress {
             .iter()
             .filter(|volume| volume.driver == situation.run.spec.driver)
             .max_by_key(|volume| volume.created);
-        match latest
-            .and_then(|volume| Some((volume, volume.created.checked_add(quiet.signed()).ok()?)))
-        {
-            Some((volume, opens)) if situation.now < opens => Verdict::Closed {
-                reason: format!(
-                    "PersistentVolume {} was made within the last {quiet}",
-                    volume.name
-                ),
-                opens: format!("at {opens:.0}, if no other is made"),
-            },
-            _ => Verdict::Open,
+        let Some(latest) = latest else {
+            return Verdict::Open;
+        };
+        if situation.now.duration_since(latest.created) >= quiet.signed() {
+            return Verdict::Open;
+        }
+        Verdict::Closed {
+            reason: format!(
+                "PersistentVolume {} was made within the last {quiet}",
+                latest.name
+            ),
+            opens: latest.created.checked_add(quiet.signed()).map_or_else(
+                |_| "with a shorter gates.progressWithin".to_owned(),
+                |opens| format!("at {opens:.0}, if no other is made"),
+            ),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Gate `snapshotter`: something takes snapshots for the driver. Without it all snapshots are stuck, and
-//! neither a restart nor a deletion helps (ceph-csi-drivers chart: `snapshotPolicy: none`).
+//! Gate `snapshotter`: something takes snapshots for the driver, where it has a VolumeSnapshotClass. Without it all are
+//! stuck, and neither a restart nor a deletion helps (ceph-csi-drivers chart: `snapshotPolicy: none`).
 
 use super::{Gate, Situation, Verdict};
-use crate::findings::{SnapshotReason, What};
+use crate::findings::has_snapshotter;
 
 pub(super) struct Snapshotter;
 
@@ -17,11 +17,12 @@ impl Gate for Snapshotter {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let driver = &situation.run.spec.driver;
-        let unserved = situation.findings.iter().any(|finding| {
-            finding.what == What::FailedSnapshot(SnapshotReason::SnapshotterAbsent)
-                && finding.driver.as_ref() == Some(driver)
-        });
-        if !unserved {
+        let model = situation.model;
+        let takes_snapshots = model
+            .snapshot_classes
+            .iter()
+            .any(|class| class.driver == *driver);
+        if !takes_snapshots || has_snapshotter(model, driver, situation.now) {
             return Verdict::Open;
         }
         Verdict::Closed {

@@ -1,6 +1,8 @@
 //! The desk where alerts are turned into Remediations, one notification after the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -8,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{Cause, Standing, causes, next_name, ours, standing};
+use super::{Cause, Standing, causes, next_name, ours, served, standing};
 use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
@@ -29,8 +31,17 @@ pub struct Desk {
     namespace: Sym,
     own: Own,
     /// One at a time: the next one sees what the one before has made.
-    turn: Arc<Mutex<Vec<Remediation>>>,
+    turn: Arc<Mutex<Vec<Made>>>,
 }
+
+/// A Remediation that was made a moment ago, and that the watch may not show yet.
+struct Made {
+    run: Remediation,
+    at: Instant,
+}
+
+/// How long the watch may take to show what was made; after that it is gone again.
+const ECHO: Duration = Duration::from_secs(10);
 
 impl Desk {
     /// A desk that writes to `namespace`.
@@ -52,9 +63,13 @@ impl Desk {
     }
 
     /// Makes sure that every cause has its Remediation. Persisted when it returns.
-    async fn take(&self, notification: &Notification) -> Result<Accepted, WriteError> {
+    async fn take(
+        &self,
+        notification: &Notification,
+        served: &BTreeSet<Sym>,
+    ) -> Result<Accepted, WriteError> {
         let (ours, foreign) = ours(&notification.alerts, &self.config.alertmanager);
-        let (causes, ignored) = causes(&ours, &self.config, &self.store.view());
+        let (causes, ignored) = causes(&ours, &self.config, &self.store.view().findings, served);
         (0..foreign).for_each(|_| self.own.alert(None, AlertOutcome::Foreign));
         (0..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
         let mut accepted = Accepted {
@@ -62,8 +77,9 @@ impl Desk {
             ignored,
             foreign,
         };
-        self.writer.term()?;
         let mut made = self.turn.lock().await;
+        // It may have been a long wait.
+        self.writer.term()?;
         for (cause, alerts) in causes {
             let ensured = self.ensure(&mut made, &cause, alerts).await;
             let outcome = match &ensured {
@@ -79,30 +95,35 @@ impl Desk {
     /// The Remediation of `cause`: the one that is open, the last one while it cools down, or a new one.
     async fn ensure(
         &self,
-        made: &mut Vec<Remediation>,
+        made: &mut Vec<Made>,
         cause: &Cause,
         alerts: Vec<AlertRef>,
     ) -> Result<(String, AlertOutcome), WriteError> {
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
         let standing = self.store.read(|model| {
-            // What the watch shows by now need not be remembered any more.
-            made.retain(|run| {
+            made.retain(|Made { run, at }| {
                 let name = Sym::from(run.name_any());
-                model.runs.get(&self.namespace, &name).is_none()
+                at.elapsed() < ECHO && model.runs.get(&self.namespace, &name).is_none()
             });
             standing(cause, model, &self.config, Timestamp::now())
         });
+        let playbooks = &self.config.playbooks;
         let just_made = made
-            .iter_mut()
-            .find(|run| (&run.spec.playbook, &run.spec.driver) == (&cause.playbook, &cause.driver));
-        if let Some(run) = just_made {
+            .iter()
+            .position(|made| cause.is_served_by(&made.run.spec, playbooks));
+        if let Some(at) = just_made {
+            let run = &mut made[at].run;
             let name = run.name_any();
             let known = &mut run.spec.trigger.alerts;
-            if lacks(known, &alerts) {
-                known.extend(alerts.iter().cloned());
-                self.add(&api, &name, alerts).await?;
+            if !lacks(known, &alerts) {
+                return Ok((name, AlertOutcome::Joined));
             }
-            return Ok((name, AlertOutcome::Joined));
+            known.extend(alerts.iter().cloned());
+            if self.add(&api, &name, &alerts).await? {
+                return Ok((name, AlertOutcome::Joined));
+            }
+            // Somebody has deleted it meanwhile.
+            made.remove(at);
         }
         match standing {
             Standing::Open(name) => {
@@ -110,7 +131,11 @@ impl Desk {
                     .store
                     .read(|model| self.has_news(model, &name, &alerts))
                 {
-                    self.add(&api, &name, alerts).await?;
+                    if !self.add(&api, &name, &alerts).await? {
+                        // Asked again, the watch shows it, too.
+                        let object = format!("Remediation {name}");
+                        return Err(WriteError::Gone { object });
+                    }
                 }
                 Ok((name.to_string(), AlertOutcome::Joined))
             }
@@ -136,7 +161,10 @@ impl Desk {
                 match bounded("create", || format!("Remediation {name}"), call).await {
                     Ok(created) => {
                         tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "asked for");
-                        made.push(created);
+                        made.push(Made {
+                            run: created,
+                            at: Instant::now(),
+                        });
                         Ok((name, AlertOutcome::Started))
                     }
                     // Somebody who saw the same runs may have made the same name first; or nobody made anything.
@@ -159,26 +187,23 @@ impl Desk {
             .is_none_or(|run| lacks(&run.object.spec.trigger.alerts, alerts))
     }
 
-    /// Adds alerts a run does not list yet.
+    /// Adds alerts a run does not list yet; says whether there is such a run.
     async fn add(
         &self,
         api: &Api<Remediation>,
         name: &str,
-        alerts: Vec<AlertRef>,
-    ) -> Result<(), WriteError> {
+        alerts: &[AlertRef],
+    ) -> Result<bool, WriteError> {
         let object = || format!("Remediation {name}");
         let Some(run) = bounded("get", object, api.get_opt(name)).await? else {
-            return Ok(());
+            return Ok(false);
         };
         let mut all = run.spec.trigger.alerts.clone();
-        all.extend(
-            alerts
-                .into_iter()
-                .filter(|alert| !run.spec.trigger.alerts.contains(alert)),
-        );
+        let known = &run.spec.trigger.alerts;
+        all.extend(alerts.iter().filter(|it| !known.contains(it)).cloned());
         all.truncate(MAX_ALERTS);
-        if all.len() == run.spec.trigger.alerts.len() {
-            return Ok(());
+        if all.len() == known.len() {
+            return Ok(true);
         }
         let patch = json!({
             "metadata": { "resourceVersion": run.metadata.resource_version },
@@ -191,9 +216,9 @@ impl Desk {
         let patch = Patch::Merge(patch);
         let call = api.patch(name, &params, &patch);
         match bounded("add alerts to", object, call).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             // The engine wrote at the same time. The run is there, which is all that has to be kept.
-            Err(error) if error.kind() == "conflict" => Ok(()),
+            Err(error) if error.kind() == "conflict" => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -206,7 +231,9 @@ fn lacks(known: &[AlertRef], alerts: &[AlertRef]) -> bool {
 
 impl Intake for Desk {
     async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
-        self.take(&notification).await.map_err(|error| match error {
+        let served = self.store.read(served).ok_or(Refused::NotSeen)?;
+        let taken = self.take(&notification, &served).await;
+        taken.map_err(|error| match error {
             WriteError::NotLeader => Refused::NotLeader,
             other => Refused::CannotPersist(other.to_string()),
         })

@@ -14,12 +14,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::remediation::{AlertRef, Phase, RemediationStatus};
-use crate::config::{Alertmanager, Config, Mode};
-use crate::model::{Model, Sym, Uid};
+use crate::api::remediation::{AlertRef, Phase, RemediationSpec, RemediationStatus};
+use crate::config::{Alertmanager, Config, Mode, Playbooks};
+use crate::findings::Finding;
+use crate::model::records::Run;
+use crate::model::{Kind, Model, Sym, Uid};
 use crate::plan::short_hash;
 use crate::server::{Alert, AlertStatus};
-use crate::view::View;
 
 /// What is asked for: one playbook about one driver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -28,6 +29,13 @@ pub struct Cause {
     pub playbook: String,
     /// CSI driver.
     pub driver: Sym,
+}
+
+impl Cause {
+    /// Whether a run of this spec does all that is asked for.
+    fn is_served_by(&self, run: &RemediationSpec, playbooks: &Playbooks) -> bool {
+        run.driver == self.driver && playbooks.covers(&run.playbook, &self.playbook)
+    }
 }
 
 /// Longest name of a Remediation: it is also the value of labels (Kubernetes: 63).
@@ -44,15 +52,22 @@ pub fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
 /// The causes that `alerts` ask for, each with its alerts, and how many alerts ask for nothing.
 ///
 /// An alert says which driver it is about by its label `driver`; else it is about every driver with something
-/// stuck.
+/// stuck. Of what nothing tells the driver, an orphan on default classes, the first one of `served` takes care.
 pub fn causes(
     alerts: &[Alert],
     config: &Config,
-    view: &View,
+    findings: &[Finding],
+    served: &BTreeSet<Sym>,
 ) -> (BTreeMap<Cause, Vec<AlertRef>>, usize) {
-    let stuck: BTreeSet<&Sym> = view
-        .stuck()
-        .filter_map(|finding| finding.driver.as_ref())
+    let watched = || {
+        served
+            .iter()
+            .filter(|driver| config.drivers.find(driver).is_some())
+    };
+    let stuck: BTreeSet<&Sym> = findings
+        .iter()
+        .filter(|finding| finding.what.is_stuck())
+        .filter_map(|finding| finding.driver.as_ref().or_else(|| watched().next()))
         .collect();
     let mut causes: BTreeMap<Cause, Vec<AlertRef>> = BTreeMap::new();
     let mut ignored = 0;
@@ -66,12 +81,13 @@ pub fn causes(
             })
             .map(|(name, _)| name)
             .collect();
-        let named = alert
-            .labels
-            .get("driver")
-            .filter(|driver| config.drivers.find(driver).is_some());
+        let named = alert.labels.get("driver").filter(|name| !name.is_empty());
         let drivers: Vec<Sym> = match named {
-            Some(driver) => vec![driver.as_str().into()],
+            // A made-up one would make a run of its own.
+            Some(name) => watched()
+                .filter(|driver| ***driver == **name)
+                .cloned()
+                .collect(),
             None => stuck.iter().map(|driver| (*driver).clone()).collect(),
         };
         if asked.is_empty() || drivers.is_empty() {
@@ -94,6 +110,17 @@ pub fn causes(
         }
     }
     (causes, ignored)
+}
+
+/// The drivers that have a class of either kind, or `None` while that has not been seen.
+pub fn served(model: &Model) -> Option<BTreeSet<Sym>> {
+    let seen = |kind| model.freshness.trusted(kind);
+    if !seen(Kind::StorageClasses) || !seen(Kind::VolumeSnapshotClasses) {
+        return None;
+    }
+    let classes = model.storage_classes.iter().map(|class| &class.provisioner);
+    let snapshot_classes = model.snapshot_classes.iter().map(|class| &class.driver);
+    Some(classes.chain(snapshot_classes).cloned().collect())
 }
 
 fn reference(alert: &Alert) -> AlertRef {
@@ -142,13 +169,11 @@ pub enum Standing {
 
 /// What there is already of `cause` in `model`.
 pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -> Standing {
+    // One jam has several symptoms, each with its alert: the run that does the most is the run of all.
     let mut runs: Vec<_> = model
         .runs
         .iter()
-        .filter(|run| {
-            let spec = &run.object.spec;
-            (&spec.playbook, &spec.driver) == (&cause.playbook, &cause.driver)
-        })
+        .filter(|run| cause.is_served_by(&run.object.spec, &config.playbooks))
         .collect();
     runs.sort_by_key(|run| (run.meta.created, &run.meta.uid));
     let open = runs.iter().find(|run| {
@@ -165,16 +190,23 @@ pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -
         let finished = status.and_then(|status| status.finished_at);
         finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
     });
+    let own = |run: &&&Run| run.object.spec.playbook == cause.playbook;
     match cooling {
         Some(run) => Standing::Cooling(run.meta.name.clone()),
-        None => Standing::Free(runs.last().map(|run| run.meta.uid.clone())),
+        None => Standing::Free(runs.iter().rfind(own).map(|run| run.meta.uid.clone())),
     }
 }
 
-/// Whether a run that is over stands in the way of the next: one that did something, or, where plans are all that is
-/// wanted, one that was planned.
+/// Whether a run that is over stands in the way of the next: one that did something, one that could not be planned or
+/// waited in vain, or, where plans are all that is wanted, one that was planned.
 fn counts(status: &RemediationStatus, config: &Config) -> bool {
-    status.started_at.is_some() || (config.mode == Mode::Plan && status.phase == Phase::Planned)
+    match status.phase {
+        Phase::Failed => true,
+        Phase::Planned => config.mode == Mode::Plan,
+        Phase::Pending | Phase::Running | Phase::Succeeded | Phase::Aborted => {
+            status.started_at.is_some()
+        }
+    }
 }
 
 #[cfg(test)]

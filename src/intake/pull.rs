@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Desk;
+use crate::causes::causes;
 use crate::config::Config;
 use crate::leader::Leadership;
 use crate::metrics::Own;
@@ -15,6 +16,23 @@ use crate::server::{Alert, AlertStatus, Intake, Notification};
 
 /// How long Alertmanager may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When what failed is asked for again: a leader that has just begun may have seen too little to take an alert.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Largest answer that is read, in bytes: some 20,000 alerts.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Why the alerts could not be read.
+#[derive(Debug, thiserror::Error)]
+enum PullError {
+    #[error("{}", causes(.0))]
+    Http(#[from] reqwest::Error),
+    #[error("the answer is not a list of alerts: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the answer is larger than {MAX_ANSWER} bytes")]
+    TooLarge,
+}
 
 /// One alert of `/api/v2/alerts`, as far as used.
 #[derive(Deserialize)]
@@ -51,18 +69,27 @@ pub async fn pull(config: Arc<Config>, desk: Desk, own: Own, mut leadership: Lea
             }
         };
         own.pulled(taken);
-        tokio::time::sleep(config.alertmanager.interval.0).await;
+        let interval = config.alertmanager.interval.0;
+        let pause = if taken { interval } else { interval.min(SOON) };
+        tokio::time::sleep(pause).await;
     }
 }
 
-async fn firing(http: &reqwest::Client, url: &str) -> Result<Notification, reqwest::Error> {
-    let answer = http
+async fn firing(http: &reqwest::Client, url: &str) -> Result<Notification, PullError> {
+    let mut answer = http
         .get(url)
         .timeout(TIMEOUT)
         .send()
         .await?
         .error_for_status()?;
-    let alerts: Vec<GettableAlert> = answer.json().await?;
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await? {
+        if body.len() + part.len() > MAX_ANSWER {
+            return Err(PullError::TooLarge);
+        }
+        body.extend_from_slice(&part);
+    }
+    let alerts: Vec<GettableAlert> = serde_json::from_slice(&body)?;
     let alerts = alerts.into_iter().map(|alert| Alert {
         status: AlertStatus::Firing,
         labels: alert.labels,

@@ -1,31 +1,52 @@
-//! Kubernetes Events, for whoever looks at an object with `kubectl describe`. Losing one loses nothing.
+//! Kubernetes Events, for whoever looks at an object with `kubectl describe`. Losing one loses nothing, so that no write
+//! waits for one: they are handed to a task of their own, and what does not fit its queue is dropped and counted.
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
+use tokio::sync::mpsc;
 
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
+use crate::metrics::Own;
 use crate::model::{ObjectKey, ObjectKind};
 
 /// Longest message the API server takes is 1024 bytes.
 const MAX_MESSAGE: usize = 1000;
 
+/// How many Events may wait: those of a run that holds 2,000 sources and their claims, in some 4 MB.
+const QUEUE: usize = 4096;
+
+/// Events under way at once: few, as the writes that matter go the same way.
+const CONCURRENCY: usize = 2;
+
 /// What an Event is about.
 pub trait Regarding {
+    /// Kind of the object.
+    fn kind(&self) -> ObjectKind;
+
     /// The reference that `kubectl describe` finds it by.
     fn reference(&self) -> ObjectReference;
 }
 
 impl Regarding for Remediation {
+    fn kind(&self) -> ObjectKind {
+        ObjectKind::Remediation
+    }
+
     fn reference(&self) -> ObjectReference {
         self.object_ref(&())
     }
 }
 
 impl Regarding for ObjectKey {
+    fn kind(&self) -> ObjectKind {
+        self.kind
+    }
+
     fn reference(&self) -> ObjectReference {
         let api_version = match self.kind {
             ObjectKind::PersistentVolumeClaim | ObjectKind::PersistentVolume | ObjectKind::Pod => {
@@ -49,24 +70,49 @@ impl Regarding for ObjectKey {
     }
 }
 
-/// Writes an Event on `object`. `reason` is one CamelCase word; a warning is something a person should look at.
-pub async fn say(
-    client: &Client,
-    object: &impl Regarding,
-    reason: &str,
-    message: &str,
-    warning: bool,
-) {
-    let regarding = object.reference();
-    let namespace = regarding.namespace.clone().unwrap_or_default();
+/// Takes Events, and has them written when there is time. Clones share one queue.
+#[derive(Clone)]
+pub struct Herald {
+    queue: mpsc::Sender<(ObjectKind, Event)>,
+    own: Own,
+}
+
+impl Herald {
+    /// A herald, and what writes by `client` until the last clone is dropped and nothing waits any more.
+    pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
+        let (queue, mut waiting) = mpsc::channel(QUEUE);
+        let counts = own.clone();
+        let writing = futures::stream::poll_fn(move |task| waiting.poll_recv(task))
+            .for_each_concurrent(CONCURRENCY, move |(kind, event): (ObjectKind, Event)| {
+                let (client, own) = (client.clone(), counts.clone());
+                async move { own.write(VERB, kind.as_str(), write(&client, &event).await) }
+            });
+        (Self { queue, own }, writing)
+    }
+
+    /// Has an Event on `object` written. `reason` is one CamelCase word; a warning is something a person should look at.
+    pub fn say(&self, object: &impl Regarding, reason: &str, message: &str, warning: bool) {
+        let kind = object.kind();
+        let event = event(object.reference(), reason, message, warning);
+        if self.queue.try_send((kind, event)).is_err() {
+            self.own.write(VERB, kind.as_str(), "dropped");
+        }
+    }
+}
+
+/// What writing an Event is counted as.
+const VERB: &str = "event";
+
+fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool) -> Event {
     let now = Time(Timestamp::now());
     let end = message
         .char_indices()
         .map(|(at, _)| at)
         .find(|at| *at >= MAX_MESSAGE);
-    let event = Event {
+    Event {
         metadata: ObjectMeta {
             generate_name: regarding.name.as_ref().map(|name| format!("{name}.")),
+            namespace: regarding.namespace.clone(),
             ..ObjectMeta::default()
         },
         involved_object: regarding,
@@ -81,8 +127,13 @@ pub async fn say(
             host: None,
         }),
         ..Event::default()
-    };
-    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    }
+}
+
+/// Writes it once; says what became of it.
+async fn write(client: &Client, event: &Event) -> &'static str {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let params = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
@@ -90,10 +141,14 @@ pub async fn say(
     let name = || {
         format!(
             "an Event on {}",
-            event.metadata.generate_name.clone().unwrap_or_default()
+            event.metadata.generate_name.as_deref().unwrap_or_default()
         )
     };
-    if let Err(error) = bounded("write", name, api.create(&params, &event)).await {
-        tracing::debug!(%error, "Event not written");
+    match bounded("write", name, api.create(&params, event)).await {
+        Ok(_) => "ok",
+        Err(error) => {
+            tracing::debug!(%error, "Event not written");
+            error.kind()
+        }
     }
 }

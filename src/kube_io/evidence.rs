@@ -17,7 +17,13 @@ const EVENTS: usize = 10;
 
 impl Writer {
     /// The object, what belongs to it and its events, or `None` when it is gone: then nothing is deleted either.
-    pub async fn gather(&self, object: &ObjectKey) -> Result<Option<EvidenceRecord>, WriteError> {
+    ///
+    /// Where they take more than `room` bytes, the oldest events are left out, and then what says the same again.
+    pub async fn gather(
+        &self,
+        object: &ObjectKey,
+        room: usize,
+    ) -> Result<Option<EvidenceRecord>, WriteError> {
         if object.kind == ObjectKind::ReplicationSource {
             let source: Option<ReplicationSource> = self.read(object).await?;
             let Some(source) = source else {
@@ -25,7 +31,7 @@ impl Writer {
             };
             let version = source.resource_version();
             return self
-                .keep(object, version, plain(json!(source)), None)
+                .keep(object, version, plain(json!(source)), None, room)
                 .await
                 .map(Some);
         }
@@ -47,7 +53,7 @@ impl Writer {
         };
         let content = content.map(|content| plain(json!(content)));
         let version = snapshot.resource_version();
-        self.keep(object, version, plain(json!(snapshot)), content)
+        self.keep(object, version, plain(json!(snapshot)), content, room)
             .await
             .map(Some)
     }
@@ -77,6 +83,7 @@ impl Writer {
         resource_version: Option<String>,
         itself: Value,
         content: Option<Value>,
+        room: usize,
     ) -> Result<EvidenceRecord, WriteError> {
         let events: Api<Event> = Api::namespaced(self.client().clone(), &object.namespace);
         let about = ListParams::default().fields(&format!("involvedObject.uid={}", object.uid));
@@ -86,16 +93,11 @@ impl Writer {
             events.list(&about),
         )
         .await?;
-        let kept = json!({
-            "keptAt": Timestamp::now(),
-            "object": itself,
-            "content": content,
-            "events": latest(events.items),
-        });
+        let kept = fit(itself, content, latest(events.items), room);
         Ok(EvidenceRecord {
             object: object.clone(),
             resource_version: resource_version.unwrap_or_default(),
-            kept: kept.to_string(),
+            kept,
         })
     }
 }
@@ -108,6 +110,41 @@ fn plain(mut object: Value) -> Value {
     object
 }
 
+/// As much as fits into `room` bytes of a status, the object itself in any case.
+fn fit(itself: Value, content: Option<Value>, mut events: Vec<Value>, room: usize) -> String {
+    let at = Timestamp::now();
+    let text = |content: &Option<Value>, events: &[Value]| {
+        json!({ "keptAt": at, "object": itself, "content": content, "events": events }).to_string()
+    };
+    // What is kept is text within JSON, where each of its quotes takes a byte more.
+    let fits = |text: &str| text.len() + text.matches(['"', '\\']).count() <= room;
+    loop {
+        let whole = text(&content, &events);
+        if fits(&whole) {
+            return whole;
+        }
+        if events.is_empty() {
+            break;
+        }
+        events.remove(0);
+    }
+    text(&content.map(essence), &[])
+}
+
+/// What finds, in the storage system, what a content stands for; the rest of it the snapshot says too.
+fn essence(content: Value) -> Value {
+    let of = |path: &str| content.pointer(path).cloned();
+    json!({
+        "metadata": { "name": of("/metadata/name"), "uid": of("/metadata/uid") },
+        "spec": {
+            "driver": of("/spec/driver"),
+            "deletionPolicy": of("/spec/deletionPolicy"),
+            "source": of("/spec/source"),
+        },
+        "status": { "snapshotHandle": of("/status/snapshotHandle") },
+    })
+}
+
 fn latest(mut events: Vec<Event>) -> Vec<Value> {
     events.sort_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
     let skip = events.len().saturating_sub(EVENTS);
@@ -115,4 +152,61 @@ fn latest(mut events: Vec<Event>) -> Vec<Value> {
         .drain(skip..)
         .map(|event| json!({ "reason": event.reason, "message": event.message, "count": event.count }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts() -> (Value, Option<Value>, Vec<Value>) {
+        let content = json!({
+            "metadata": { "name": "snapcontent-1", "uid": "2", "labels": { "long": "l".repeat(500) } },
+            "spec": { "driver": "d", "deletionPolicy": "Delete", "source": { "volumeHandle": "h" } },
+            "status": { "snapshotHandle": "s", "error": { "message": "m".repeat(500) } },
+        });
+        let event = |at: usize| json!({ "reason": format!("r{at}"), "message": "\"".repeat(100) });
+        (
+            json!({ "metadata": { "name": "n" } }),
+            Some(content),
+            (0..4).map(event).collect(),
+        )
+    }
+
+    fn kept(room: usize) -> Value {
+        let (object, content, events) = parts();
+        let (whole, text) = (object.clone(), fit(object, content, events, room));
+        let kept: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(kept["object"], whole);
+        let least = kept["events"] == json!([]);
+        let taken = json!(text).to_string().len();
+        assert!(least || taken <= room + 2, "{taken} bytes of {room}");
+        kept
+    }
+
+    #[test]
+    fn what_fits_is_kept_whole() {
+        let (_, content, events) = parts();
+        let kept = kept(10_000);
+        assert_eq!(
+            (&kept["content"], &kept["events"]),
+            (&json!(content), &json!(events))
+        );
+    }
+
+    #[test]
+    fn the_oldest_events_go_first() {
+        let (_, content, events) = parts();
+        let kept = kept(2300);
+        let left = kept["events"].as_array().unwrap();
+        assert!((1..4).contains(&left.len()), "{kept}");
+        assert_eq!(left[..], events[4 - left.len()..]);
+        assert_eq!(kept["content"], json!(content));
+    }
+
+    #[test]
+    fn the_object_and_where_its_snapshot_is_are_kept_in_any_case() {
+        let kept = kept(100);
+        assert_eq!(kept["content"]["status"], json!({ "snapshotHandle": "s" }));
+        assert_eq!(kept["content"]["spec"]["source"]["volumeHandle"], "h");
+    }
 }

@@ -12,7 +12,7 @@ mod release;
 mod writer;
 
 pub use client::{CALL_TIMEOUT, bounded, writing};
-pub use events::say;
+pub use events::Herald;
 pub use examine::examine;
 pub use release::{held, release};
 pub use writer::{Tried, Writer};
@@ -38,6 +38,12 @@ pub enum WriteError {
     /// Another replica leads by now.
     #[error("not written: this replica does not lead")]
     NotLeader,
+    /// There is no such object any more.
+    #[error("{object} was deleted meanwhile")]
+    Gone {
+        /// What was to be written to.
+        object: String,
+    },
     /// It was not answered; whether it was done is seen by looking.
     #[error(
         "failed to {verb} {object}: no answer within {}",
@@ -56,6 +62,7 @@ impl WriteError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotLeader => "not_leader",
+            Self::Gone { .. } => "gone",
             Self::NoAnswer { .. } => "no_answer",
             Self::Api { source, .. } => match &**source {
                 kube::Error::Api(status) if status.code == 409 => "conflict",

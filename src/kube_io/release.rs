@@ -31,10 +31,12 @@ pub(super) fn switchable(kind: ObjectKind) -> Option<ApiResource> {
     }
 }
 
-/// Releases the hold `object` carries, if it still does. `may` is asked just before the write.
+/// Releases the hold `object` carries; where one was decided on, only if it is that one still. `may` is asked just before
+/// the write.
 pub async fn release(
     client: &Client,
     object: &ObjectKey,
+    decided: Option<&Hold>,
     may: impl FnOnce() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
     let Some(resource) = switchable(object.kind) else {
@@ -43,8 +45,16 @@ pub async fn release(
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &object.namespace, &resource);
     let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-    match live.and_then(|live| Hold::release(&json!(live))) {
-        None => Ok(Tried::LeftAlone("is not held".to_owned())),
+    let live = live.map(|live| json!(live));
+    let left = |why: &str| Ok(Tried::LeftAlone(why.to_owned()));
+    let Some(hold) = live.as_ref().and_then(Hold::of) else {
+        return left("is not held");
+    };
+    if decided.is_some_and(|it| (&it.run, it.until) != (&hold.run, hold.until)) {
+        return left("is held by another run by now");
+    }
+    match live.as_ref().and_then(Hold::release) {
+        None => left("was read without a resourceVersion"),
         Some(patch) => {
             may()?;
             merge(&api, "release", object, &patch).await

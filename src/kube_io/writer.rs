@@ -104,8 +104,8 @@ impl Writer {
     }
 
     /// Releases the hold the object carries, if it still does.
-    pub async fn release(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
-        release::release(&self.client, object, || self.term().map(drop)).await
+    pub async fn release(&self, object: &ObjectKey, hold: &Hold) -> Result<Tried, WriteError> {
+        release::release(&self.client, object, Some(hold), || self.term().map(drop)).await
     }
 
     async fn delete_snapshot(&self, object: &ObjectKey) -> Result<Tried, WriteError> {

@@ -6,7 +6,11 @@
 use std::collections::HashSet;
 
 use super::{Action, Plan, StepName};
+use crate::api::remediation::RECORD_BYTES;
 use crate::model::ObjectKind;
+
+/// Bytes that the evidence of one snapshot takes at least.
+const LEAST_EVIDENCE: usize = 1_000;
 
 /// Everything that is wrong with `plan`, in words.
 pub fn lint(plan: &Plan) -> Vec<String> {
@@ -46,6 +50,13 @@ pub fn lint(plan: &Plan) -> Vec<String> {
             }
         }
     }
+    let (bytes, deletions) = size(plan);
+    if bytes + deletions * LEAST_EVIDENCE > RECORD_BYTES {
+        let targets: usize = plan.steps.iter().map(|step| step.targets.len()).sum();
+        notes.push(format!(
+            "{targets} targets, {deletions} of them deletions, are more than one Remediation can record"
+        ));
+    }
     let position = |step| plan.steps.iter().position(|planned| planned.step == step);
     let suspend = position(StepName::SuspendSources);
     let resume = position(StepName::ResumeSources);
@@ -53,6 +64,15 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         notes.push("what suspendSources holds, no later step releases".to_owned());
     }
     notes
+}
+
+/// Bytes of the plan as it is recorded, and of how many objects evidence comes beside it.
+fn size(plan: &Plan) -> (usize, usize) {
+    let targets = plan.steps.iter().flat_map(|step| &step.targets);
+    let deletions = targets.filter(|target| target.action == Action::Delete);
+    // What cannot be written cannot be recorded either.
+    let bytes = serde_json::to_vec(plan).map_or(usize::MAX / 2, |json| json.len());
+    (bytes, deletions.count())
 }
 
 /// What each step may do to which kind: all there is.

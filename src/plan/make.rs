@@ -64,6 +64,7 @@ pub fn make(
                 step: *step,
                 targets: Vec::new(),
                 spared: Vec::new(),
+                replicas: None,
             }),
         })
         .collect::<Result<_, _>>()?;
@@ -93,5 +94,6 @@ fn await_claims(findings: &[Finding], driver: &Sym) -> PlannedStep {
         step: StepName::VerifyProvisioning,
         targets,
         spared: Vec::new(),
+        replicas: None,
     }
 }

@@ -95,6 +95,9 @@ pub struct PlannedStep {
     /// What it could have acted on, and does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<Spared>,
+    /// How many pods the Deployment among the targets asks for: another number is somebody's who scales it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
 }
 
 /// One object a step acts on.
@@ -190,6 +193,9 @@ impl Plan {
         digest.update(&*driver);
         for step in &steps {
             digest.update(step.step.as_str());
+            if let Some(replicas) = step.replicas {
+                digest.update(replicas.to_string());
+            }
             for target in &step.targets {
                 digest.update(format!("{:?} {:?}\n", target.action, target.object));
             }

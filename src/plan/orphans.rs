@@ -30,6 +30,7 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
         step: StepName::DeleteOrphanedSources,
         targets,
         spared,
+        replicas: None,
     }
 }
 

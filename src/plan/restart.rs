@@ -19,8 +19,10 @@ pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
         let pod = kept.pod.meta.key(ObjectKind::Pod);
         return Err(CannotPlan::OptedOut(pod));
     }
+    // One that is over or going, such as an evicted one, needs nobody to replace it.
     let mut pods: Vec<_> = model
         .replicas(&provisioner)
+        .filter(|replica| !replica.pod.finished && replica.pod.meta.deleting.is_none())
         .map(|replica| replica.pod.meta.key(ObjectKind::Pod))
         .collect();
     pods.sort();
@@ -49,5 +51,6 @@ pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
         step: StepName::RestartProvisioner,
         targets,
         spared: Vec::new(),
+        replicas: Some(deployment.replicas),
     })
 }

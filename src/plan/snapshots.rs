@@ -34,6 +34,7 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
         step: StepName::DeleteFailedSnapshots,
         targets,
         spared,
+        replicas: None,
     }
 }
 

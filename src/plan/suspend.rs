@@ -69,6 +69,7 @@ pub fn plan(model: &Model, driver: &Sym, method: SuspendMethod) -> Result<Planne
         step: StepName::SuspendSources,
         targets,
         spared,
+        replicas: None,
     })
 }
 

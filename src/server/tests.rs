@@ -241,6 +241,7 @@ async fn mode_observe_starts_nothing_and_says_so() {
 #[case(Refused::NotLeader, "15")]
 #[case(Refused::CannotPersist("no answer".into()), "15")]
 #[case(Refused::Full, "5")]
+#[case(Refused::NotSeen, "5")]
 #[tokio::test]
 async fn what_passes_is_a_503_that_says_when_to_come_again(
     #[case] refused: Refused,

@@ -51,6 +51,9 @@ pub enum Refused {
     /// Another replica acts.
     #[error("this replica is not the leader")]
     NotLeader,
+    /// What the alerts are about cannot be told yet.
+    #[error("the cluster's StorageClasses and VolumeSnapshotClasses have not been seen yet")]
+    NotSeen,
     /// The Remediation could not be written.
     #[error("failed to record the Remediation: {0}")]
     CannotPersist(String),
@@ -108,7 +111,7 @@ async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Res
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let after = match refused {
-            Refused::Full => SOON,
+            Refused::Full | Refused::NotSeen => SOON,
             Refused::NotLeader | Refused::CannotPersist(_) => LATER,
         };
         Self::passing(refused.to_string(), after)

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::LISTED;
 use crate::api::remediation::{Phase, RemediationStatus};
 
 /// Brings the conditions in line with the rest of the status.
@@ -26,11 +27,16 @@ pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
     let (released, reason, message) = match last {
         None => ("True", "NothingHeld", "nothing is held".to_owned()),
         Some(until) => {
+            let some = if status.holds.len() < LISTED {
+                ""
+            } else {
+                "at least "
+            };
             let held = status.holds.len();
             (
                 "False",
                 "Held",
-                format!("{held} objects are held, until {until:.0} at the latest"),
+                format!("{some}{held} objects are held, until {until:.0} at the latest"),
             )
         }
     };

@@ -5,8 +5,11 @@ use std::ops::ControlFlow;
 
 use super::{Intent, Progress, Scene, Step, count, some};
 use crate::api::remediation::{LeftRecord, StepRecord};
+use crate::findings::snapshot_source;
+use crate::holds::Hold;
+use crate::model::records::Snapshot;
 use crate::model::{ObjectKey, Uid};
-use crate::plan::why_kept;
+use crate::plan::{StepName, why_kept};
 
 pub(super) struct DeleteFailedSnapshots;
 
@@ -22,7 +25,9 @@ impl Step for DeleteFailedSnapshots {
                 snapshot.meta.uid == object.uid && snapshot.meta.deleting.is_none()
             }) {
                 None => going += 1,
-                Some(snapshot) => match why_kept(scene.model, snapshot, settings.scope) {
+                Some(snapshot) => match why_kept(scene.model, snapshot, settings.scope)
+                    .or_else(|| let_go(scene, snapshot))
+                {
                     Some(why) => left.push(LeftRecord {
                         object: object.clone(),
                         why: why.to_owned(),
@@ -64,6 +69,25 @@ impl Step for DeleteFailedSnapshots {
             .map(|(object, _)| Intent::Delete(object.clone()));
         Progress::Act(turn.collect())
     }
+}
+
+/// Why a snapshot stays whose source was to be held and is not: somebody has released it, and it is theirs.
+fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
+    let suspend = scene.status.plan.as_ref()?.step(StepName::SuspendSources)?;
+    let model = scene.model;
+    let source = snapshot_source(model, snapshot)?;
+    let claim = source
+        .claim
+        .as_ref()
+        .and_then(|name| model.claims.get(&source.meta.namespace, name));
+    let ours = |hold: &Option<Box<Hold>>| hold.as_ref().is_some_and(|it| it.run == *scene.run);
+    let held = ours(&source.hold) || claim.is_some_and(|claim| ours(&claim.hold));
+    let uids = [Some(&source.meta.uid), claim.map(|claim| &claim.meta.uid)];
+    let targeted = suspend
+        .targets
+        .iter()
+        .any(|target| uids.contains(&Some(&target.object.uid)));
+    (targeted && !held).then_some("its source is held no more")
 }
 
 /// A snapshot that comes back under its name was made again by a source that should be held.

@@ -10,7 +10,7 @@ mod round;
 
 use jiff::Timestamp;
 
-use super::{Facts, Move, Progress, Scene, conditions, step, verdict};
+use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, verdict};
 use crate::api::remediation::{
     Decision, HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
@@ -106,7 +106,7 @@ impl Engine<'_> {
         if known.is_none_or(|known| known.steps != plan.steps) {
             status.plan = Some(plan);
         }
-        if let Some(by) = self.rejected(status) {
+        if let Some(by) = status.plan.as_ref().and_then(|plan| self.rejected(plan)) {
             self.finish(
                 status,
                 Phase::Aborted,
@@ -156,11 +156,10 @@ impl Engine<'_> {
         }
     }
 
-    /// Who rejected the plan as it is now.
-    fn rejected(&self, status: &RemediationStatus) -> Option<&str> {
+    /// Who rejected this plan.
+    fn rejected(&self, plan: &Plan) -> Option<&str> {
         let approval = self.run.spec.approval.as_ref()?;
-        let this = status.plan.as_ref()?.hash == approval.plan;
-        let rejected = this && approval.decision == Decision::Rejected;
+        let rejected = plan.hash == approval.plan && approval.decision == Decision::Rejected;
         rejected.then(|| approval.by.as_deref().unwrap_or("somebody"))
     }
 
@@ -230,15 +229,18 @@ impl Engine<'_> {
             let closed = gates::closed(&gates);
             gates::merge(&mut status.gates, gates);
             if let Some(closed) = closed {
-                let patience = self.config.gates.give_up_after.signed();
-                let end = status.steps[at].started_at.checked_add(patience);
-                let end = end.unwrap_or(self.now);
+                let end = self.patience(&status.steps[at]);
                 if self.now >= end {
                     self.fail_step(status, at, format!("gave up waiting: {closed}"));
                     return None;
                 }
                 status.message = format!("{} waits: {closed}", name.as_str());
                 return Some(Effect::Wait(Some(end)));
+            }
+            if needs_holds(name) && self.nothing_is_held(&plan) {
+                let why = "nothing is held any more: all was released, by somebody else or at its deadline";
+                self.fail_step(status, at, why.to_owned());
+                return None;
             }
             status.message = under_way(name);
         }
@@ -274,10 +276,9 @@ impl Engine<'_> {
             }
             Progress::Failed(message) => {
                 if name == StepName::VerifyProvisioning && self.goes_round(status) {
-                    self.go_round(status, at, &message);
-                } else {
-                    self.fail_step(status, at, message);
+                    return self.go_round(status, at, &message);
                 }
+                self.fail_step(status, at, message);
                 None
             }
         }
@@ -336,6 +337,13 @@ impl Engine<'_> {
             }
         }
         None
+    }
+
+    /// Until when a step may wait for gates.
+    fn patience(&self, record: &StepRecord) -> Timestamp {
+        let patience = self.config.gates.give_up_after.signed();
+        let end = record.started_at.checked_add(patience);
+        end.unwrap_or(self.now)
     }
 
     fn fail_step(&self, status: &mut RemediationStatus, at: usize, message: String) {
@@ -402,9 +410,15 @@ impl Engine<'_> {
     /// What this run still holds, for everybody to see.
     fn list_holds(&self, status: &mut RemediationStatus) {
         let policy = self.config.steps.resume_sources.policy();
-        status.holds = holds::due(self.model, policy, self.now)
+        let mut held = holds::due(self.model, policy, self.now);
+        held.retain(|(held, _)| held.hold.run == self.id);
+        let sources = held
+            .iter()
+            .filter(|(held, _)| held.object.kind == ObjectKind::ReplicationSource);
+        status.held = u32::try_from(sources.count()).unwrap_or(u32::MAX);
+        status.holds = held
             .into_iter()
-            .filter(|(held, _)| held.hold.run == self.id)
+            .take(LISTED)
             .map(|(held, due)| HoldRecord {
                 object: held.object,
                 until: held.hold.until,
@@ -415,16 +429,22 @@ impl Engine<'_> {
                 },
             })
             .collect();
-        let sources = status
-            .holds
-            .iter()
-            .filter(|hold| hold.object.kind == ObjectKind::ReplicationSource);
-        status.held = u32::try_from(sources.count()).unwrap_or(u32::MAX);
     }
 }
 
 /// How often a verification that has not passed is read again: its log tails are no part of the model.
 const RECHECK: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+
+/// Whether a step harms where sources go on: snapshots would be made again, and a restart cut off new ones.
+fn needs_holds(step: StepName) -> bool {
+    match step {
+        StepName::DeleteFailedSnapshots | StepName::RestartProvisioner => true,
+        StepName::SuspendSources
+        | StepName::VerifyProvisioning
+        | StepName::ResumeSources
+        | StepName::DeleteOrphanedSources => false,
+    }
+}
 
 fn under_way(step: StepName) -> String {
     format!("{} under way", step.as_str())

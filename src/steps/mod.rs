@@ -34,6 +34,9 @@ use crate::plan::{PlannedStep, StepName};
 /// Pause before a list that failed is asked for again.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
+/// Most holds a status lists, in either place: a run may take thousands, and its record must fit into one request.
+const LISTED: usize = 100;
+
 /// What the engine asks the shell to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Move {

@@ -41,12 +41,11 @@ impl Step for RestartProvisioner {
             .filter(|object| object.kind == ObjectKind::Pod)
             .filter(remaining)
             .collect();
-        let planned_pods = targets()
-            .filter(|target| target.object.kind == ObjectKind::Pod)
-            .count();
-        if wanted(deployment) != planned_pods {
+        if let Some(replicas) = scene.planned.replicas
+            && replicas != deployment.replicas
+        {
             return Progress::Failed(format!(
-                "somebody scaled {planned} from {planned_pods} to {} meanwhile; it is theirs now",
+                "somebody scaled {planned} from {replicas} to {} meanwhile; it is theirs now",
                 deployment.replicas
             ));
         }
@@ -139,7 +138,8 @@ fn missing(
     for lease in &leases {
         // By pod, not by name: a holder's name may be cut, and an old holder's lease outlives its pod.
         let holder = scene.model.holder(lease);
-        let taken = lease.held(scene.now) && holder.is_some_and(|pod| !old.contains(&pod.meta.uid));
+        let new = |pod: &Pod| !old.contains(&pod.meta.uid) && pod.meta.deleting.is_none();
+        let taken = lease.held(scene.now) && holder.is_some_and(new);
         if !taken {
             return Some(format!(
                 "nobody took over the lease {}/{}",

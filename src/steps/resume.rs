@@ -1,6 +1,6 @@
 //! `resumeSources`: sees released what is due for release. The releasing itself is everybody's: see [`crate::holds`].
 
-use super::{Progress, Scene, Step, count};
+use super::{LISTED, Progress, Scene, Step, count};
 use crate::api::remediation::LeftRecord;
 use crate::holds::{self, Due};
 use crate::model::ObjectKind;
@@ -20,10 +20,12 @@ impl Step for ResumeSources {
                 Due::Now(_) | Due::InTurn(_) | Due::AtWork => due += 1,
                 Due::Waits(what) => {
                     waiting += usize::from(held.object.kind == ObjectKind::ReplicationSource);
-                    left.push(LeftRecord {
-                        object: held.object,
-                        why: format!("waits for {what}"),
-                    });
+                    if left.len() < LISTED {
+                        left.push(LeftRecord {
+                            object: held.object,
+                            why: format!("waits for {what}"),
+                        });
+                    }
                 }
             }
         }

@@ -1,22 +1,24 @@
 //! The task that owns the model, and the handle everybody else has.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::findings::Policy;
+use crate::findings::{self, Policy};
 use crate::metrics::{Own, Standing};
 use crate::model::{Change, Model};
 use crate::view::{self, View};
 
-/// Observations that arrive within this of each other are shown together.
+/// Shortest pause between two views. What arrives in a quiet cluster is shown at once; a list of thousands comes in many
+/// pieces, and a view of each would cost more than it tells.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Time alone makes findings: how often it is looked at when nothing arrives.
+/// A view is taken so often even when nothing arrives and nothing is due: leases go stale, and refusals end, by time alone.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The model as one task keeps it, and the latest view of it. Cheap to clone.
@@ -64,7 +66,15 @@ pub fn start(
     let model = Arc::new(RwLock::new(Model::default()));
     let first = view::take(&Model::default(), &config, &policy, Timestamp::now());
     let (publish, views) = watch::channel(Arc::new(first));
-    tasks.spawn(keep(model.clone(), received, config, own, policy, publish));
+    let keeper = Keeper {
+        model: model.clone(),
+        config,
+        policy,
+        own,
+        publish,
+        clock: Timestamp::now,
+    };
+    tasks.spawn(keeper.keep(received));
     Store {
         model,
         views,
@@ -72,40 +82,134 @@ pub fn start(
     }
 }
 
-async fn keep(
+/// The one writer of the model.
+struct Keeper<C> {
     model: Arc<RwLock<Model>>,
-    mut changes: mpsc::Receiver<Change>,
     config: Arc<Config>,
-    own: Own,
     policy: Policy,
+    own: Own,
     publish: watch::Sender<Arc<View>>,
-) {
-    let mut batch = Vec::new();
-    let mut standing = Standing::default();
-    loop {
-        let arrived = tokio::time::timeout(TICK, changes.recv_many(&mut batch, usize::MAX)).await;
-        if arrived == Ok(0) {
-            return;
-        }
-        if arrived.is_ok() {
-            // A list of thousands comes in many pieces: a view of each would cost more than it tells.
-            let _ = tokio::time::timeout(GATHER, async {
+    clock: C,
+}
+
+impl<C: Fn() -> Timestamp> Keeper<C> {
+    /// Folds in what arrives, until nobody can send any more.
+    async fn keep(self, mut changes: mpsc::Receiver<Change>) {
+        let mut batch = Vec::new();
+        let mut standing = Standing::default();
+        let mut idle = TICK;
+        let mut free = Instant::now();
+        loop {
+            let arriving = changes.recv_many(&mut batch, usize::MAX);
+            let arrived = tokio::time::timeout(idle, arriving).await;
+            if arrived == Ok(0) {
+                return;
+            }
+            let _ = tokio::time::timeout_at(free, async {
                 while changes.recv_many(&mut batch, usize::MAX).await > 0 {}
             })
             .await;
+            let now = (self.clock)();
+            let begun = std::time::Instant::now();
+            let (view, due) = {
+                let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
+                batch.drain(..).for_each(|change| model.apply(change));
+                model.forget(now);
+                let view = view::take(&model, &self.config, &self.policy, now);
+                (view, findings::next_due(&model, &self.policy, now))
+            };
+            self.own.view_taken(begun.elapsed());
+            for (finding, stood) in standing.cleared(&view) {
+                self.own.cleared(finding, stood);
+            }
+            self.publish.send_replace(Arc::new(view));
+            let until_due = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok());
+            idle = until_due.map_or(TICK, |until_due| until_due.min(TICK));
+            free = Instant::now() + GATHER;
         }
-        let now = Timestamp::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::model::fixture::{Told, World, at, claim};
+
+    /// A keeper whose clock goes with the runtime's, which only goes on when all wait.
+    fn kept(policy: Policy) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {
+        let config = Arc::new(Config::default());
+        let first = view::take(&Model::default(), &config, &policy, at(0));
+        let (publish, views) = watch::channel(Arc::new(first));
         let begun = Instant::now();
-        let view = {
-            let mut model = model.write().unwrap_or_else(PoisonError::into_inner);
-            batch.drain(..).for_each(|change| model.apply(change));
-            model.forget(now);
-            view::take(&model, &config, &policy, now)
+        let keeper = Keeper {
+            model: Arc::new(RwLock::new(World::rook().0)),
+            config,
+            policy,
+            own: Own::default(),
+            publish,
+            clock: move || at(0) + begun.elapsed(),
         };
-        own.view_taken(begun.elapsed());
-        for (finding, stood) in standing.cleared(&view) {
-            own.cleared(finding, stood);
+        let (changes, received) = mpsc::channel(64);
+        tokio::spawn(keeper.keep(received));
+        (changes, views)
+    }
+
+    fn ten_minutes() -> Policy {
+        let config = Config::default();
+        Policy {
+            detect: config.detect,
+            drivers: config.drivers,
+            glance: false,
         }
-        publish.send_replace(Arc::new(view));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_in_a_quiet_cluster_is_shown_at_once() {
+        let (changes, mut views) = kept(ten_minutes());
+        tokio::time::sleep(GATHER * 3).await;
+        let sent = Instant::now();
+        let pending = claim("media", "prowlarr").pending().created(at(-11));
+        changes.send(pending.into()).await.unwrap();
+        views
+            .wait_for(|view| view.stuck().count() == 1)
+            .await
+            .unwrap();
+        assert_eq!(sent.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_shown_in_few_views() {
+        let (changes, mut views) = kept(ten_minutes());
+        let flood = async {
+            for _ in 0..200 {
+                changes.send(Change::Nothing).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let mut shown = 0;
+        let counting = async {
+            while views.changed().await.is_ok() {
+                shown += 1;
+            }
+        };
+        tokio::select! {
+            () = flood => {}
+            () = counting => {}
+        }
+        assert!((3..=6).contains(&shown), "{shown} views in 200 ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_due_by_time_alone_is_shown_when_it_does() {
+        let (changes, mut views) = kept(ten_minutes());
+        // 300 ms short of ten minutes.
+        let created = at(-10) + Duration::from_millis(300);
+        let pending = claim("media", "prowlarr").pending().created(created);
+        changes.send(pending.into()).await.unwrap();
+        let shown = views.wait_for(|view| view.stuck().count() == 1).await;
+        let late = shown.unwrap().at.duration_since(at(0)) - SignedDuration::from_millis(300);
+        assert!(late <= SignedDuration::from_millis(2), "{late:?} late");
     }
 }

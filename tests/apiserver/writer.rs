@@ -230,13 +230,17 @@ async fn a_value_somebody_sets_before_the_release_is_written_is_theirs() {
     let ground = Ground::new().await;
     let tried = ground.perform(&ground.hold(), async {}).await;
     assert_eq!(tried, Ok(Tried::Written));
-    assert!(is_held(&ground.now().await.unwrap()));
+    let held = ground.now().await.unwrap();
+    let hold = Hold::of(&json!(held)).unwrap();
 
     let object = ground.key(ObjectKind::ReplicationSource, &ground.source);
     let (writer, _looking) = ground.writer(Box::pin(ground.pausing(false))).await;
-    let error = writer.release(&object).await.unwrap_err();
+    let error = writer.release(&object, &hold).await.unwrap_err();
     assert_eq!(error.kind(), "conflict");
-    assert_eq!(writer.release(&object).await.unwrap(), Tried::Written);
+    assert_eq!(
+        writer.release(&object, &hold).await.unwrap(),
+        Tried::Written
+    );
     let theirs = ground.now().await.unwrap();
     assert!(!is_held(&theirs));
     assert_eq!(theirs.spec.paused, Some(false));

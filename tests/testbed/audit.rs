@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,6 +40,12 @@ pub struct Event {
     pub request_body: Option<Value>,
     /// HTTP status.
     pub code: u16,
+    /// When the server had received it.
+    #[allow(dead_code, reason = "read by benches alone")]
+    pub asked: Timestamp,
+    /// When it had answered, or of a watch begun to.
+    #[allow(dead_code, reason = "read by benches alone")]
+    pub answered: Timestamp,
 }
 
 impl Event {
@@ -73,6 +80,12 @@ impl Audit {
     /// Everything written so far. The event of a request just answered may not be there yet.
     pub fn events(&self) -> Vec<Event> {
         self.up_to_date().events.clone()
+    }
+
+    /// Everything written so far, once `wanted` accepts one of it.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.expect(what, wanted).await;
+        self.events()
     }
 
     /// The first event that `wanted` accepts, once it is there.
@@ -142,6 +155,8 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         uri: raw.request_uri,
         request_body: raw.request_object,
         code: raw.response_status.code,
+        asked: raw.request_received_timestamp,
+        answered: raw.stage_timestamp,
     })
 }
 
@@ -162,6 +177,8 @@ struct Raw {
     request_object: Option<Value>,
     #[serde(default)]
     response_status: RawStatus,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]

@@ -99,7 +99,7 @@ use Decision::{Approved, Rejected};
 #[case::rejected(asked(|plan| said(Rejected, plan, Some(at(-1)))), "ada rejected plan ")]
 #[case::nobody_knows_when(asked(|plan| said(Approved, plan, None)), "the approval by ada ")]
 #[case::a_day_ago(asked(|plan| said(Approved, plan, a_day_ago_but(0))), "the approval by ada is older than 1day")]
-#[case::in_time_to_come(asked(|plan| said(Approved, plan, Some(at(1)))), "the approval by ada ")]
+#[case::in_time_to_come(asked(|plan| said(Approved, plan, Some(at(6)))), "the approval by ada is of 2026-11-01T02:06:00Z, which is to come")]
 #[case::of_another_plan(
     asked(|plan| {
         let other = Plan { hash: "another".to_owned(), ..plan.clone() };
@@ -121,6 +121,7 @@ fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] r
 #[rstest]
 #[case::just_now(Some(at(0)))]
 #[case::nearly_a_day_ago(a_day_ago_but(1))]
+#[case::by_a_clock_that_is_a_little_ahead(Some(at(5)))]
 fn a_persons_word_opens(#[case] when: Option<Timestamp>) {
     let case = asked(|plan| said(Approved, plan, when));
     assert!(case.closed().is_empty(), "{:?}", case.answer("approval"));

@@ -234,6 +234,7 @@ fn apps(running: usize, switch: Switch) -> World {
         step: StepName::SuspendSources,
         targets,
         spared: Vec::new(),
+        replicas: None,
     };
     run.status.as_mut().unwrap().plan = Some(Plan::new(DRIVER.into(), vec![suspend], at(-10)));
     world.with(run)

@@ -20,6 +20,7 @@ fn step(step: StepName, targets: Vec<(Action, ObjectKey)>) -> PlannedStep {
         step,
         targets: targets.into_iter().map(target).collect(),
         spared: Vec::new(),
+        replicas: None,
     }
 }
 
@@ -172,4 +173,36 @@ fn what_is_held_is_released_later(#[case] steps: Vec<PlannedStep>) {
 fn a_step_stands_once() {
     let notes = notes(vec![deletion(snapshot_key()), deletion(snapshot_key())]);
     assert_eq!(notes, ["deleteFailedSnapshots stands twice"]);
+}
+
+#[rstest]
+#[case::as_many_as_a_bad_night_has(1_000, 500, true)]
+#[case::too_many_to_keep_evidence_of(1_000, 1_200, false)]
+#[case::too_many_to_write_down(10_000, 0, false)]
+fn what_one_remediation_cannot_record_is_not_begun(
+    #[case] sources: usize,
+    #[case] deletions: usize,
+    #[case] fits: bool,
+) {
+    let many = |number: usize, action: Action, kind: ObjectKind| {
+        let names = (0..number).map(move |at| object(kind, &format!("application-{at}")));
+        names.map(|object| (action, object)).collect::<Vec<_>>()
+    };
+    let mut holds = many(
+        sources,
+        Action::Hold(Switch::Paused),
+        ObjectKind::ReplicationSource,
+    );
+    holds.extend(many(
+        sources,
+        Action::Hold(Switch::CopyTrigger),
+        ObjectKind::PersistentVolumeClaim,
+    ));
+    let deletions = many(deletions, Action::Delete, ObjectKind::VolumeSnapshot);
+    let notes = notes(vec![
+        step(StepName::SuspendSources, holds),
+        step(StepName::DeleteFailedSnapshots, deletions),
+        step(StepName::ResumeSources, Vec::new()),
+    ]);
+    assert_eq!(notes.is_empty(), fits, "{notes:?}");
 }

@@ -2,13 +2,21 @@
 
 use std::collections::HashSet;
 
-use super::Engine;
+use super::{Effect, Engine};
 use crate::api::remediation::{RemediationStatus, StepPhase};
 use crate::findings::What;
-use crate::gates;
+use crate::gates::{self, waits_for_a_person};
 use crate::holds;
 use crate::model::{ObjectKey, Sym, Uid};
 use crate::plan::{Plan, Spared, StepName};
+
+/// Why what was held, and is not, is not held again.
+const LET_GO: &str = "released by somebody else during the run";
+
+/// How many pods the provisioner is to have.
+fn asks_for(plan: &Plan) -> Option<i32> {
+    plan.step(StepName::RestartProvisioner)?.replicas
+}
 
 impl Engine<'_> {
     /// Whether the playbook goes round again: locks are still found, and it may.
@@ -51,32 +59,73 @@ impl Engine<'_> {
         })
     }
 
-    /// A new plan, and the first step again; what is held stays held.
-    pub(super) fn go_round(&self, status: &mut RemediationStatus, at: usize, message: &str) {
+    /// A new plan, and the first step again; what is held stays held. Where a person has to approve, the plan is shown,
+    /// and until then the verification goes on.
+    pub(super) fn go_round(
+        &self,
+        status: &mut RemediationStatus,
+        at: usize,
+        message: &str,
+    ) -> Option<Effect> {
         let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
         let made = playbook
             .ok_or_else(|| "its playbook is gone".to_owned())
             .and_then(|playbook| self.plan(playbook))
             .map(|plan| self.without_what_was_let_go(plan, status));
         let plan = match made {
-            Ok(plan) => plan,
+            Ok(plan) if asks_for(&plan) == status.plan.as_ref().and_then(asks_for) => plan,
+            Ok(_) => {
+                let why = "somebody scaled the provisioner meanwhile; it is theirs now";
+                self.fail_step(status, at, format!("{message}; {why}"));
+                return None;
+            }
             Err(why) => {
                 self.fail_step(status, at, format!("{message}; cannot plan again: {why}"));
-                return;
+                return None;
             }
         };
         let gates = gates::judge_plan(&self.situation(Some(&plan), status));
         let closed = gates::closed(&gates);
+        let waits = waits_for_a_person(&gates);
         gates::merge(&mut status.gates, gates);
-        if let Some(closed) = closed {
-            let message = format!("{message}; may not go round again: {closed}");
-            self.fail_step(status, at, message);
-            return;
+        let end = self.patience(&status.steps[at]);
+        match closed {
+            None => {
+                self.end(&mut status.steps[at], StepPhase::Failed, message.to_owned());
+                status.plan = Some(plan);
+                status.attempt += 1;
+                self.start_next(status);
+                None
+            }
+            Some(closed) if waits && self.rejected(&plan).is_none() && self.now < end => {
+                status.message = format!("{message}; waits to go round again: {closed}");
+                let known = status.plan.as_ref();
+                if known.is_none_or(|known| known.steps != plan.steps) {
+                    status.plan = Some(plan);
+                }
+                Some(Effect::Wait(Some(end)))
+            }
+            Some(closed) => {
+                let message = format!("{message}; may not go round again: {closed}");
+                self.fail_step(status, at, message);
+                None
+            }
         }
-        self.end(&mut status.steps[at], StepPhase::Failed, message.to_owned());
-        status.plan = Some(plan);
-        status.attempt += 1;
-        self.start_next(status);
+    }
+
+    /// Whether there was something to hold, and the run holds nothing of it.
+    pub(super) fn nothing_is_held(&self, plan: &Plan) -> bool {
+        plan.step(StepName::SuspendSources).is_some_and(|suspend| {
+            let let_go = suspend.spared.iter().any(|spared| spared.why == LET_GO);
+            (let_go || !suspend.targets.is_empty()) && self.held().next().is_none()
+        })
+    }
+
+    /// What the run holds.
+    fn held(&self) -> impl Iterator<Item = ObjectKey> {
+        let held = holds::held_objects(self.model).into_iter();
+        held.filter(|held| held.hold.run == self.id)
+            .map(|held| held.object)
     }
 
     /// What the run was to hold and does not hold by now, somebody has let go: it is theirs.
@@ -85,16 +134,19 @@ impl Engine<'_> {
             .plan
             .as_ref()
             .and_then(|plan| plan.step(StepName::SuspendSources));
-        let held: HashSet<ObjectKey> = holds::held_objects(self.model)
+        let held: HashSet<ObjectKey> = self.held().collect();
+        // A plan that waits for approval is made again and again: what one of them has spared, the next one does, too.
+        let long_ago = before
             .into_iter()
-            .filter(|held| held.hold.run == self.id)
-            .map(|held| held.object)
-            .collect();
+            .flat_map(|step| &step.spared)
+            .filter(|spared| spared.why == LET_GO)
+            .map(|spared| &spared.object);
         let let_go: HashSet<&ObjectKey> = before
             .into_iter()
             .flat_map(|step| &step.targets)
             .map(|target| &target.object)
             .filter(|object| !held.contains(object))
+            .chain(long_ago)
             .collect();
         let mut steps = plan.steps;
         for step in &mut steps {
@@ -107,7 +159,7 @@ impl Engine<'_> {
             step.targets = kept;
             step.spared.extend(gone.into_iter().map(|target| Spared {
                 object: target.object,
-                why: "released by somebody else during the run".to_owned(),
+                why: LET_GO.to_owned(),
             }));
         }
         Plan::new(plan.driver, steps, self.now)

@@ -119,11 +119,8 @@ impl Stage {
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<Namespace> = Api::all(self.testbed.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
-        let audit = self.testbed.audit();
-        audit
-            .expect("the marker", |event| event.name == marker)
-            .await;
-        audit.events()
+        let seen = |event: &Event| event.name == marker;
+        self.testbed.audit().until("the marker", seen).await
     }
 }
 

@@ -1,11 +1,11 @@
 //! The measurements themselves.
 
+use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use locksmith::config::Config;
-use locksmith::findings::Policy;
+use locksmith::findings::{self, Policy};
 use locksmith::metrics::{Format, Metrics, Own};
 use locksmith::model::Model;
 use locksmith::view;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::cluster::Cluster;
+use crate::figures::{Spread, memory, timed};
 
 /// Of how many one is stuck.
 const ONE_IN: usize = 100;
@@ -42,32 +43,6 @@ pub struct Figures {
     pub bytes: f64,
 }
 
-/// Of many measurements.
-#[derive(Clone, Copy, Deserialize, Serialize)]
-pub struct Spread {
-    pub median: f64,
-    pub p99: f64,
-}
-
-impl Spread {
-    fn of(mut all: Vec<f64>) -> Self {
-        all.sort_by(f64::total_cmp);
-        Self {
-            median: all[all.len() / 2],
-            p99: all[all.len() * 99 / 100],
-        }
-    }
-}
-
-/// Resident memory of this process, in bytes.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<f64>().unwrap() * 1024.0
-}
-
-#[allow(clippy::cast_precision_loss)]
 pub fn measure(claims: usize) -> Figures {
     let (config, now) = (Config::default(), Timestamp::now());
     let cluster = Cluster {
@@ -83,6 +58,7 @@ pub fn measure(claims: usize) -> Figures {
     };
     // What making the first objects leaves in the allocator is not the model's.
     cluster.objects().take(1_000).for_each(drop);
+    let resident = || memory(std::process::id(), "VmRSS");
     let before = resident();
     let (model, objects) = filled(&cluster);
     let bytes = (resident() - before) / objects as f64;
@@ -98,8 +74,7 @@ pub fn measure(claims: usize) -> Figures {
             .unwrap()
     };
     let body = scrape().len() as f64;
-    let scrapes = (0..TIMES).map(|_| timed(|| drop(scrape())));
-    let scrape = Spread::of(scrapes.collect());
+    let scrape = Spread::times(TIMES, || drop(scrape()));
 
     let cluster = Cluster {
         one_in: claims / STEADY,
@@ -119,7 +94,8 @@ pub fn measure(claims: usize) -> Figures {
     }
 }
 
-fn filled(cluster: &Cluster) -> (Model, usize) {
+/// A model of the whole cluster, and how many objects that is.
+pub fn filled(cluster: &Cluster) -> (Model, usize) {
     let mut model = Model::default();
     let mut objects = 0;
     for class in Cluster::classes() {
@@ -146,14 +122,9 @@ fn events(
             model.apply(event);
             model.forget(cluster.now);
             latest = view::take(&model, config, policy, cluster.now);
+            black_box(findings::next_due(&model, policy, cluster.now));
         })
     });
     let spread = Spread::of(times.collect());
     (spread, latest)
-}
-
-fn timed(what: impl FnOnce()) -> f64 {
-    let begun = Instant::now();
-    what();
-    begun.elapsed().as_secs_f64()
 }

@@ -308,7 +308,11 @@ impl Cluster {
             .find(|pod| of_provisioner(&pod.meta.name) && pod.ready && pod.meta.deleting.is_none());
         let Some(holder) = ready.map(|pod| pod.meta.name.clone()) else {
             // Where a person has scaled it to nothing, for ever.
-            let again = if self.deployment.replicas == 0 { 300 } else { 5 };
+            let again = if self.deployment.replicas == 0 {
+                300
+            } else {
+                5
+            };
             self.after(seconds(again), Event::Takeover);
             return;
         };

@@ -45,7 +45,7 @@ impl Cluster {
     fn meta(&self, kind: u32, at: usize, name: &str) -> Value {
         json!({
             "name": name,
-            "namespace": format!("team-{:03}", at % 200),
+            "namespace": Self::namespace(at),
             "uid": uid(kind, at),
             "resourceVersion": at.to_string(),
             "creationTimestamp": self.created().to_string(),
@@ -81,9 +81,20 @@ impl Cluster {
         Change::Volume(Delta::Put(volume_record(&volume).unwrap()))
     }
 
-    fn snapshot(&self, at: usize, ready: bool) -> Change {
+    /// Where the objects of a number are.
+    pub fn namespace(at: usize) -> String {
+        format!("team-{:03}", at % 200)
+    }
+
+    /// The snapshot of a number.
+    pub fn snapshot_name(at: usize) -> String {
+        format!("volsync-application-{at}-src")
+    }
+
+    /// A snapshot, ready or failed.
+    pub fn snapshot(&self, at: usize, ready: bool) -> Change {
         let snapshot = object(json!({
-            "metadata": self.meta(3, at, &format!("volsync-application-{at}-src")),
+            "metadata": self.meta(3, at, &Self::snapshot_name(at)),
             "spec": {
                 "volumeSnapshotClassName": "csi-ceph-block",
                 "source": {"persistentVolumeClaimName": format!("application-{at}")},
@@ -114,7 +125,7 @@ impl Cluster {
                 "source": {"volumeHandle": format!("0001-0009-rook-ceph-0000000000000002-{}", uid(1, at))},
                 "volumeSnapshotRef": {
                     "uid": uid(3, at),
-                    "namespace": format!("team-{:03}", at % 200),
+                    "namespace": Self::namespace(at),
                     "name": format!("volsync-application-{at}-src"),
                 },
             },

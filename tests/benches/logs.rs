@@ -1,14 +1,12 @@
 //! How fast a provisioner's log is looked through for operation locks, beside `grep -F` for the same words.
 
-// A helper fails as a test does: by panicking.
-#![allow(clippy::panic, clippy::unwrap_used)]
-
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use locksmith::locks::LockPatterns;
+
+use crate::figures::{Row, Spread};
 
 const LINES: usize = 1_000_000;
 /// Of so many lines one tells of a lock: a jam that is looked at for long.
@@ -45,20 +43,7 @@ fn log() -> String {
     log
 }
 
-/// The median of several times, in seconds, with the shortest and the longest.
-fn spread(mut once: impl FnMut()) -> [f64; 3] {
-    let times = (0..TIMES).map(|_| {
-        let begun = Instant::now();
-        once();
-        begun.elapsed().as_secs_f64()
-    });
-    let mut times: Vec<_> = times.collect();
-    times.sort_by(f64::total_cmp);
-    [times[TIMES / 2], times[0], times[TIMES - 1]]
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn main() {
+pub fn bench() -> Vec<Row> {
     let log = log();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &log).unwrap();
@@ -66,10 +51,10 @@ fn main() {
     let found = log.lines().filter_map(|line| patterns.find(line)).count();
     assert_eq!(found, LINES / ONE_IN);
 
-    let ours = spread(|| {
+    let ours = Spread::times(TIMES, || {
         black_box(log.lines().filter_map(|line| patterns.find(line)).count());
     });
-    let grep = spread(|| {
+    let grep = Spread::times(TIMES, || {
         let mut grep = Command::new("grep");
         grep.args(["-c", "-F"]);
         for word in [
@@ -95,13 +80,20 @@ fn main() {
     println!(
         "{LINES} lines, {gigabytes:.3} GB, {found} locks; one core; median (fastest, slowest)"
     );
-    for (name, [median, least, most]) in [("locksmith", ours), ("grep -F", grep)] {
+    for (name, took) in [("locksmith", ours), ("grep -F", grep)] {
         println!(
             "{name:>10}  {:.2} GB/s ({:.2}, {:.2})",
-            gigabytes / median,
-            gigabytes / least,
-            gigabytes / most
+            gigabytes / took.median,
+            gigabytes / took.least,
+            gigabytes / took.most
         );
     }
-    println!("     ratio  {:.2}", grep[0] / ours[0]);
+    let ratio = grep.median / ours.median;
+    println!("     ratio  {ratio:.2}");
+    vec![Row::new(
+        "provisioner logs searched for locks, one core",
+        format!("{:.1} GB/s", gigabytes / ours.median),
+        &format!("grep -F: {:.1} GB/s", gigabytes / grep.median),
+        &format!("{ratio:.1} times as fast"),
+    )]
 }

@@ -1,0 +1,65 @@
+//! Time alone makes a finding only when it was said that it would.
+
+use jiff::{SignedDuration, Timestamp};
+use rstest::rstest;
+
+use crate::config::Config;
+use crate::findings::{Policy, detect, next_due};
+use crate::model::fixture::*;
+use crate::model::{Model, Nature};
+
+/// What is stuck, without its reasons: a lease that goes stale changes those.
+fn stuck(model: &Model, policy: &Policy, now: Timestamp) -> Vec<String> {
+    let found = detect(model, policy, now).into_iter();
+    let found = found.filter(|finding| finding.what.is_stuck());
+    found
+        .map(|finding| format!("{} {:?}", finding.what.kind(), finding.object))
+        .collect()
+}
+
+fn locked() -> World {
+    let hangs = snapshot("media", "volsync-prowlarr-src", "prowlarr").unready();
+    let key = key(&format!("snapshot-{}", hangs.meta.uid));
+    World::rook()
+        .with(content(&hangs).error(Nature::Locked(key)))
+        .with(hangs.created(at(-1)))
+}
+
+fn terminating() -> World {
+    World::rook()
+        .with(source("media", "lost"))
+        .with(claim("media", "lost").deleting(at(-3)))
+}
+
+#[rstest]
+#[case::claim(World::rook().with(claim("media", "prowlarr").pending().created(at(-2))), 1)]
+#[case::snapshot(World::rook().with(snapshot("media", "one", "prowlarr").unready().created(at(-4))), 1)]
+#[case::source(terminating(), 1)]
+#[case::young_source(terminating().with(source("media", "lost").created(at(-1))), 1)]
+#[case::lock(locked(), 2)]
+#[case::several_one_after_the_other(
+    terminating()
+        .with(claim("media", "prowlarr").pending().created(at(-2)))
+        .with(claim("media", "sonarr").pending().created(at(-5))),
+    3
+)]
+fn a_finding_comes_when_it_is_due_and_not_before(#[case] world: World, #[case] number: usize) {
+    let config = Config::default();
+    let policy = Policy {
+        detect: config.detect,
+        drivers: config.drivers,
+        glance: false,
+    };
+    let (model, mut now) = (world.0, at(0));
+    let mut seen = stuck(&model, &policy, now);
+    assert!(seen.len() < number, "{seen:?}");
+    while let Some(due) = next_due(&model, &policy, now) {
+        assert!(due > now, "no later than {now}");
+        let before = due - SignedDuration::from_nanos(1);
+        assert_eq!(stuck(&model, &policy, before), seen, "before {due}");
+        seen = stuck(&model, &policy, due);
+        now = due;
+    }
+    assert_eq!(seen, stuck(&model, &policy, at(60 * 24)));
+    assert_eq!(seen.len(), number, "{seen:?}");
+}

@@ -1,0 +1,82 @@
+//! What it costs, beside what it is to be compared with. Nothing is asserted: a figure is of one run on one machine.
+//!
+//! `./tests/bench` runs all of them, and `./tests/bench NAME` one; `deploy/docs/performance.md` tells how each is made.
+
+// A helper fails as a test does: by panicking.
+#![allow(clippy::panic, clippy::unwrap_used)]
+// Figures are for people: what an f64 cannot hold, no row shows.
+#![allow(clippy::cast_precision_loss)]
+// A bench's future lives once, and the kind of its parameters says nothing to its reader.
+#![allow(clippy::large_futures, clippy::default_trait_access)]
+
+// Tests use the rest of both.
+#[allow(dead_code)]
+#[path = "../apiserver/daemon.rs"]
+mod daemon;
+#[allow(dead_code)]
+#[path = "../testbed/mod.rs"]
+mod testbed;
+
+mod cluster;
+mod figures;
+mod growth;
+mod latency;
+mod logs;
+mod memory;
+mod playbook;
+mod server;
+mod start;
+mod suspend;
+
+use figures::Row;
+
+type Bench = fn() -> Vec<Row>;
+
+/// Every bench, in the order of the table.
+const BENCHES: [(&str, Bench); 7] = [
+    ("suspend", || block_on(suspend::bench())),
+    ("playbook", || block_on(playbook::bench())),
+    ("growth", growth::bench),
+    ("memory", memory::bench),
+    ("logs", logs::bench),
+    ("latency", || block_on(latency::bench())),
+    ("start", || block_on(start::bench())),
+];
+
+fn main() {
+    // cargo adds `--bench`.
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        // A size of its own process, so that none stands in what another has left.
+        [growth::ONE, claims] => growth::one(claims.parse().unwrap()),
+        [memory::ONE] => memory::one(),
+        [] => run(&BENCHES),
+        [name] => match BENCHES.iter().find(|(known, _)| *known == name) {
+            Some(bench) => run(&[*bench]),
+            None => panic!(
+                "there is no bench called {name}: {:?}",
+                BENCHES.map(|b| b.0)
+            ),
+        },
+        _ => panic!("one bench, or all"),
+    }
+}
+
+fn run(benches: &[(&str, Bench)]) {
+    // The testbed and the program under test both need one before the first connection.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut rows = Vec::new();
+    for (name, bench) in benches {
+        println!("\n=== {name}");
+        rows.extend(bench());
+    }
+    figures::table(&rows);
+}
+
+fn block_on<T>(bench: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(bench)
+}

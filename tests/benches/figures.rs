@@ -1,0 +1,112 @@
+//! What benches share: many measurements as one spread, and the rows of the table at the end.
+
+use std::fmt;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// Of many measurements of one thing.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub p99: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    pub fn of(mut all: Vec<f64>) -> Self {
+        all.sort_by(f64::total_cmp);
+        Self {
+            least: all[0],
+            median: all[all.len() / 2],
+            p99: all[all.len() * 99 / 100],
+            most: all[all.len() - 1],
+        }
+    }
+
+    /// Seconds of so many times of doing it.
+    pub fn times(times: usize, mut what: impl FnMut()) -> Self {
+        Self::of((0..times).map(|_| timed(&mut what)).collect())
+    }
+
+    /// The same in another unit.
+    pub fn scaled(self, by: f64) -> Self {
+        Self {
+            least: self.least * by,
+            median: self.median * by,
+            p99: self.p99 * by,
+            most: self.most * by,
+        }
+    }
+}
+
+/// The median, with the least and the most.
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (median, least, most) = (self.median, self.least, self.most);
+        write!(f, "{} ({} to {})", short(median), short(least), short(most))
+    }
+}
+
+/// Three digits that say something.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middling if middling >= 10.0 => format!("{value:.1}"),
+        small if small >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Seconds that it takes.
+pub fn timed(what: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    what();
+    begun.elapsed().as_secs_f64()
+}
+
+/// A row of the table at the end.
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// Of this program.
+    pub ours: String,
+    /// What it is measured beside, and its figure.
+    pub beside: String,
+    /// The one against the other.
+    pub ratio: String,
+}
+
+impl Row {
+    pub fn new(what: &str, ours: String, beside: &str, ratio: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            ours,
+            beside: beside.to_owned(),
+            ratio: ratio.to_owned(),
+        }
+    }
+}
+
+/// The table, as the README has it.
+pub fn table(rows: &[Row]) {
+    println!("\n| measured | locksmith | beside | ratio |\n|---|---|---|---|");
+    for Row {
+        what,
+        ours,
+        beside,
+        ratio,
+    } in rows
+    {
+        println!("| {what} | {ours} | {beside} | {ratio} |");
+    }
+}
+
+/// A size of a process in bytes, as Linux keeps them: `VmRSS` now, `VmHWM` at most.
+pub fn memory(pid: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<f64>().unwrap() * 1024.0
+}

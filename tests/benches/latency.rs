@@ -1,0 +1,179 @@
+//! How long after something went bad it is in /metrics, and how long after a webhook the first write of the run is made:
+//! in peace, and while the driver's log is a flood.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use jiff::{SignedDuration, Timestamp};
+use locksmith::api::remediation::RemediationStatus;
+use serde_json::json;
+
+use crate::daemon::{Daemon, agent};
+use crate::figures::{Row, Spread, short};
+use crate::server::{DRIVER, Ground, Jam, NAMESPACE, config, objects, seconds};
+use crate::testbed::Event;
+
+/// Objects that go bad, one after the other.
+const OBJECTS: usize = 200;
+/// Pause between two of them: no multiple of anything.
+const PAUSE: Duration = Duration::from_millis(53);
+/// Webhooks, each with a run of its own.
+const RUNS: usize = 20;
+/// Lines a second of each of two replicas.
+const FLOOD: u64 = 50_000;
+/// A claim is stuck from then on.
+const AGE: SignedDuration = SignedDuration::from_secs(1);
+
+const PLAYBOOK: &str = "
+playbooks:
+  suspend:
+    alerts: [['alertname=\"LocksmithOperationLocked\"']]
+    steps: [suspendSources, resumeSources]
+    attempts: 1
+";
+
+pub async fn bench() -> Vec<Row> {
+    let ground = Ground::new().await;
+    let jam = Jam {
+        sources: 5,
+        failed: 1,
+        pending: 0,
+    };
+    ground.jam(jam).await;
+    let user = ground.user("locksmith-daemon").await;
+    let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
+    let seen = went_bad(&ground, &daemon).await.scaled(1e3);
+    println!(
+        "ms beyond its age until a claim is in /metrics: {seen}, p99 {}",
+        short(seen.p99)
+    );
+    let peace = webhooks(&ground, &daemon, "peace").await;
+    ground.kubelet.write(FLOOD);
+    let (before, begun) = (ground.kubelet.written(), Instant::now());
+    let flood = webhooks(&ground, &daemon, "flood").await;
+    let lines = (ground.kubelet.written() - before) as f64 / begun.elapsed().as_secs_f64();
+    let read = daemon.metrics().await["locksmith_log_lines_total"];
+    ground.kubelet.write(0);
+    println!("flood: {} lines a second, {read} read in all", short(lines));
+    for (name, of) in [("in peace", &peace), ("in a flood", &flood)] {
+        println!(
+            "ms from webhook to Remediation {name}: {}, p99 {}; to the first hold: {}, p99 {}",
+            of.0,
+            short(of.0.p99),
+            of.1,
+            short(of.1.p99)
+        );
+    }
+    let figures = |of: Spread| format!("{} ms, p99 {} ms", short(of.median), short(of.p99));
+    vec![
+        Row::new(
+            "from the age of a finding to /metrics",
+            figures(seen),
+            "goal: p99 100 ms",
+            &format!("{:.2}", seen.p99 / 100.0),
+        ),
+        Row::new(
+            "from webhook to Remediation",
+            figures(peace.0),
+            "goal: p99 200 ms",
+            &format!("{:.2}", peace.0.p99 / 200.0),
+        ),
+        Row::new(
+            "from webhook to first hold",
+            figures(peace.1),
+            "goal: p99 200 ms",
+            &format!("{:.2}", peace.1.p99 / 200.0),
+        ),
+        Row::new(
+            &format!("the same while {} lines of log come a second", short(lines)),
+            figures(flood.1),
+            &format!("without: {}", figures(peace.1)),
+            &format!("{:.1} times the median", flood.1.median / peace.1.median),
+        ),
+    ]
+}
+
+/// Seconds from the end of its patience until a claim is in /metrics, over many claims.
+async fn went_bad(ground: &Ground, daemon: &Daemon) -> Spread {
+    let client = ground.client();
+    let url = daemon.url("/metrics");
+    let looking = tokio::task::spawn_blocking(move || looked_for(&url));
+    let mut due = BTreeMap::new();
+    for at in 0..OBJECTS {
+        let name = format!("bad-{at}");
+        let body = objects::pending(&name, None);
+        let made = objects::send(&client, Method::POST, &objects::claims(at), &body).await;
+        let answered = Timestamp::now();
+        let created = made["metadata"]["creationTimestamp"].as_str().unwrap();
+        let ripe = created.parse::<Timestamp>().unwrap() + AGE;
+        due.insert(name, ripe.max(answered));
+        tokio::time::sleep(PAUSE).await;
+    }
+    let seen = looking.await.unwrap();
+    let late = due.iter().map(|(name, due)| seconds(*due, seen[name]));
+    Spread::of(late.collect())
+}
+
+/// When each claim was first in /metrics, as fast as it can be looked.
+fn looked_for(url: &str) -> BTreeMap<String, Timestamp> {
+    let agent = agent();
+    let mut seen = BTreeMap::new();
+    while seen.len() < OBJECTS {
+        let body = agent.get(url).call().unwrap().body_mut().read_to_string();
+        let now = Timestamp::now();
+        for line in body.unwrap().lines() {
+            if !line.starts_with("locksmith_stuck_since_timestamp_seconds{") {
+                continue;
+            }
+            let name = line
+                .split_once("name=\"bad-")
+                .and_then(|(_, rest)| rest.split_once('"'));
+            if let Some((number, _)) = name {
+                seen.entry(format!("bad-{number}")).or_insert(now);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    seen
+}
+
+/// Seconds from a webhook to its Remediation, and to the first hold of the run, over many runs.
+async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spread) {
+    let mut posted = Vec::new();
+    for _ in 0..RUNS {
+        let begun = Timestamp::now();
+        let labels = [("driver", DRIVER)];
+        let (code, answer) = daemon.fire("LocksmithOperationLocked", &labels).await;
+        assert_eq!(code, 202, "{when}: {answer}");
+        let name = answer["remediations"][0].as_str().unwrap().to_owned();
+        posted.push((begun, name.clone()));
+        // The next one is another run only once this one is over.
+        ground
+            .run_until(&name, |status| !status.holds.is_empty())
+            .await;
+        let path =
+            format!("/apis/locksmith.dev/v1alpha1/namespaces/{NAMESPACE}/remediations/{name}");
+        let abort = json!({ "spec": { "abort": true } });
+        objects::send(&ground.client(), Method::PATCH, &path, &abort).await;
+        ground.run_until(&name, over).await;
+    }
+    let all = ground.requests_of("locksmith-daemon").await;
+    let first = |wanted: &dyn Fn(&Event) -> bool, since: Timestamp| {
+        let found = all
+            .iter()
+            .filter(|event| event.asked >= since && wanted(event));
+        let first = found.map(|event| event.answered).min();
+        seconds(since, first.unwrap())
+    };
+    let created = |event: &Event| event.verb == "create" && event.resource == "remediations";
+    let held = |event: &Event| event.verb == "patch" && event.resource != "remediations";
+    let times = |wanted: &dyn Fn(&Event) -> bool| {
+        Spread::of(posted.iter().map(|(at, _)| first(wanted, *at)).collect())
+    };
+    (times(&created), times(&held))
+}
+
+fn over(status: &RemediationStatus) -> bool {
+    status.phase.finished() && status.holds.is_empty()
+}

@@ -1,0 +1,110 @@
+//! Whether memory stays as it is: an hour's worth of events, many times over, on 100,000 claims and as many snapshots.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use locksmith::config::Config;
+use locksmith::findings::Policy;
+use locksmith::model::{Change, Delta, Model};
+use locksmith::view;
+use locksmith::watch::Patterns;
+
+use crate::cluster::Cluster;
+use crate::figures::{Row, memory};
+use crate::growth;
+
+/// Argument by which this program measures it in a process that has nothing else in it.
+pub const ONE: &str = "--memory-of-one";
+
+const CLAIMS: usize = 100_000;
+
+/// Hours that pass.
+const HOURS: usize = 12;
+
+/// Events of an hour: each of 10,000 sources makes a snapshot, which is born, is ready and goes.
+const SNAPSHOTS: usize = 10_000;
+
+pub fn bench() -> Vec<Row> {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .arg(ONE)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let sizes: Vec<f64> = serde_json::from_str(&text).unwrap();
+    let mib = |bytes: f64| bytes / 1024.0 / 1024.0;
+    let hours = sizes.iter().map(|size| format!("{:.1}", mib(*size)));
+    println!(
+        "{CLAIMS} claims; resident MiB after each hour of {} events and one relist: {}",
+        SNAPSHOTS * 3,
+        hours.collect::<Vec<_>>().join(", ")
+    );
+    let (first, last) = (sizes[1], sizes[sizes.len() - 1]);
+    vec![Row::new(
+        &format!(
+            "resident memory after {HOURS} hours of {} events",
+            SNAPSHOTS * 3
+        ),
+        format!("{:.1} MiB", mib(last)),
+        &format!("after the first hour: {:.1} MiB", mib(first)),
+        &format!("{:+.1} %", (last / first - 1.0) * 100.0),
+    )]
+}
+
+/// Prints the resident memory before, and after each hour.
+pub fn one() {
+    let config = Config::default();
+    let policy = Policy {
+        detect: config.detect.clone(),
+        drivers: config.drivers.clone(),
+        glance: false,
+    };
+    let now = Timestamp::now();
+    let cluster = Cluster {
+        claims: CLAIMS,
+        one_in: 100,
+        now,
+        patterns: Arc::new(Patterns::new(&config).unwrap()),
+    };
+    let (mut model, _) = growth::filled(&cluster);
+    let resident = || memory(std::process::id(), "VmRSS");
+    let mut sizes = vec![resident()];
+    for hour in 0..HOURS {
+        let now = now + SignedDuration::from_hours(hour.try_into().unwrap());
+        for at in 0..SNAPSHOTS {
+            // Names are used once only, as those of claims that are populated are.
+            let at = CLAIMS + hour * SNAPSHOTS + at;
+            for change in [
+                cluster.snapshot(at, false),
+                cluster.snapshot(at, true),
+                gone(at),
+            ] {
+                model.apply(change);
+            }
+            if at.is_multiple_of(100) {
+                model.forget(now);
+                drop(view::take(&model, &config, &policy, now));
+            }
+        }
+        relist(&cluster, &mut model);
+        sizes.push(resident());
+    }
+    println!("{}", serde_json::to_string(&sizes).unwrap());
+}
+
+fn gone(at: usize) -> Change {
+    Change::Snapshot(Delta::Remove {
+        namespace: Cluster::namespace(at).into(),
+        name: Cluster::snapshot_name(at).into(),
+    })
+}
+
+/// The list is read again whole, as after a watch that failed.
+fn relist(cluster: &Cluster, model: &mut Model) {
+    model.apply(Change::Claim(Delta::Restart));
+    for at in 0..CLAIMS {
+        model.apply(cluster.claim(at, at % cluster.one_in != 0));
+    }
+    model.apply(Change::Claim(Delta::Complete));
+}

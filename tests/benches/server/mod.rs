@@ -1,0 +1,174 @@
+//! A jam without actors on a real API server: objects with the status they would have, a provisioner that is two pods and
+//! their log, and beside it the program as a process of its own.
+
+mod kubelet;
+pub mod objects;
+mod provisioner;
+
+use kube::{Api, Client, CustomResourceExt};
+use locksmith::api::remediation::{Remediation, RemediationStatus};
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+use crate::testbed::{Event, Identity, Options, Testbed};
+pub use kubelet::Kubelet;
+use objects::Object;
+pub use provisioner::Provisioner;
+
+/// Where Remediations and the Lease live.
+pub const NAMESPACE: &str = "volsync-locksmith";
+
+/// The CSI driver.
+pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
+
+/// How large a jam is.
+#[derive(Clone, Copy)]
+pub struct Jam {
+    /// ReplicationSources, each with its Bound claim.
+    pub sources: usize,
+    /// Of how many of them the snapshot has failed.
+    pub failed: usize,
+    /// Claims that are Pending, each restored from a snapshot that is ready.
+    pub pending: usize,
+}
+
+/// A control plane with a jam on it.
+pub struct Ground {
+    pub kubelet: Kubelet,
+    pub testbed: Testbed,
+}
+
+impl Ground {
+    /// A control plane with a provisioner, and nothing else on it. No controller runs, so that what takes time is the
+    /// API server and whoever asks it.
+    pub async fn new() -> Self {
+        let options = Options {
+            controllers: false,
+            crds: vec![Remediation::crd()],
+        };
+        let testbed = Box::pin(Testbed::start(options)).await;
+        let kubelet = Kubelet::start().await;
+        let client = testbed.client();
+        objects::create(&client, objects::ground(NAMESPACE, kubelet.port())).await;
+        provisioner::install(&client).await;
+        Self { kubelet, testbed }
+    }
+
+    /// Lays the jam. Returns once all of it is there.
+    pub async fn jam(&self, jam: Jam) {
+        let client = self.client();
+        objects::create(&client, (0..jam.sources).map(objects::claim).collect()).await;
+        let sources = (0..jam.sources).map(objects::source).collect();
+        let sources = objects::create(&client, sources).await;
+        let failed = sources.iter().take(jam.failed).enumerate();
+        let failed = failed.map(|(at, source)| objects::failed_snapshot(at, source));
+        let snapshots = objects::create(&client, failed.collect()).await;
+        let contents = snapshots.iter().map(objects::refused_content).collect();
+        objects::create(&client, contents).await;
+        let restores = (0..jam.pending).flat_map(objects::restore);
+        objects::create(&client, restores.collect()).await;
+    }
+
+    /// A client of the administrator.
+    pub fn client(&self) -> Client {
+        self.testbed.client()
+    }
+
+    /// Somebody who may do everything.
+    pub async fn user(&self, name: &str) -> Identity {
+        self.testbed.user(name, Some("system:masters")).await
+    }
+
+    /// The program as `user`, once it leads and sees so much stuck.
+    pub async fn daemon(&self, user: &Identity, config: &str, stuck: usize) -> Daemon {
+        let daemon = Daemon::start(user.kubeconfig(), config).await;
+        daemon
+            .until("the jam to be seen by a leader", |samples| {
+                let of = |prefix: &str| {
+                    let all = samples.iter().filter(|(name, _)| name.starts_with(prefix));
+                    all.map(|(_, value)| value).sum::<f64>()
+                };
+                of("locksmith_stuck_operations{") >= stuck as f64 && of("locksmith_leader") > 0.0
+            })
+            .await;
+        daemon
+    }
+
+    /// Asks for a run, as a person does.
+    pub async fn ask(&self, name: &str, playbook: &str) {
+        let run = json!({
+            "apiVersion": "locksmith.dev/v1alpha1",
+            "kind": "Remediation",
+            "metadata": { "name": name, "namespace": NAMESPACE },
+            "spec": { "playbook": playbook, "driver": DRIVER, "trigger": { "person": "bench" } },
+        });
+        let path = format!("/apis/locksmith.dev/v1alpha1/namespaces/{NAMESPACE}/remediations");
+        objects::create(&self.client(), vec![Object::new(path, run)]).await;
+    }
+
+    /// The status of a run, once `wanted` holds of it.
+    pub async fn run_until(
+        &self,
+        name: &str,
+        wanted: impl Fn(&RemediationStatus) -> bool,
+    ) -> RemediationStatus {
+        let api: Api<Remediation> = Api::namespaced(self.client(), NAMESPACE);
+        loop {
+            let run = api.get(name).await.unwrap();
+            if let Some(status) = run.status.filter(&wanted) {
+                return status;
+            }
+            // The record is large: reading it often would be part of what is measured.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+
+    /// What `user` has asked for until now, in the order of the answers.
+    pub async fn requests_of(&self, user: &str) -> Vec<Event> {
+        // The log trails behind the answers: what was asked before this is in it once this is.
+        let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
+        assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
+        let seen = |event: &Event| event.name == marker;
+        let mut events = self.testbed.audit().until("the marker", seen).await;
+        events.retain(|event| event.user == user);
+        events
+    }
+}
+
+/// The configuration of benches: no gate in the way, and no wait that is not the cluster's.
+pub fn config(more: &str) -> String {
+    format!(
+        "
+mode: act
+remediation: {{namespace: {NAMESPACE}, keep: 1000}}
+detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
+steps:
+  suspendSources: {{settle: 0s, quietPeriod: 1s, deadline: 1h}}
+  resumeSources: {{when: bound, batch: 100000, every: 1ms}}
+  verdict: {{within: 5s}}
+gates: {{maxDeletions: 1000, maxDeletionsShare: 100%, cooldown: 0s, minimumAge: 0s, progressWithin: 0s, breakerAfter: 1000,
+  budgets: {{perCluster: 1000, perPlaybook: 1000, perObject: 1000}}}}
+{more}
+"
+    )
+}
+
+/// Seconds from one moment to another.
+pub fn seconds(from: jiff::Timestamp, to: jiff::Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
+}
+
+/// Whether the request changed an object of the cluster: not the program's own record, its Lease or an Event.
+pub fn touches_the_cluster(event: &Event) -> bool {
+    let own = ["remediations", "leases", "events"].contains(&&*event.resource);
+    event.is_write() && !own && event.code < 300
+}
+
+/// A value of an object by its path, as text.
+fn text(of: &Value, path: &str) -> String {
+    let value = of.pointer(path).and_then(Value::as_str);
+    value
+        .unwrap_or_else(|| panic!("no {path} in {of}"))
+        .to_owned()
+}

@@ -1,0 +1,105 @@
+//! A start with very many objects on a real API server: until it is ready, at most in memory, and idle after it.
+
+use std::time::{Duration, Instant};
+
+use crate::daemon::Daemon;
+use crate::figures::{Row, memory, short};
+use crate::server::objects::Object;
+use crate::server::{Ground, objects};
+
+const OBJECTS: usize = 100_000;
+/// Creating them ends after so long, with however many there are then.
+const CREATION: Duration = Duration::from_secs(180);
+/// Objects created between two looks at the clock.
+const BATCH: usize = 2_000;
+const IDLE: Duration = Duration::from_secs(30);
+/// How often readiness is asked for.
+const POLL: Duration = Duration::from_millis(20);
+
+pub async fn bench() -> Vec<Row> {
+    let ground = Ground::new().await;
+    let (client, begun) = (ground.client(), Instant::now());
+    let mut made = 0;
+    while made < OBJECTS && begun.elapsed() < CREATION {
+        objects::create(&client, (made..made + BATCH).map(volume).collect()).await;
+        made += BATCH;
+    }
+    println!(
+        "{made} PersistentVolumes, created in {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
+    let user = ground.user("locksmith-daemon").await;
+    let begun = Instant::now();
+    let daemon = Daemon::start(user.kubeconfig(), "mode: observe\n").await;
+    while daemon.get("/readyz").await.0 != 200 {
+        tokio::time::sleep(POLL).await;
+    }
+    let ready = begun.elapsed().as_secs_f64();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (most, steady) = (memory(daemon.pid(), "VmHWM"), memory(daemon.pid(), "VmRSS"));
+    let before = cpu(daemon.pid());
+    tokio::time::sleep(IDLE).await;
+    let idle = (cpu(daemon.pid()) - before) / IDLE.as_secs_f64() * 100.0;
+    let binary = std::fs::metadata(env!("CARGO_BIN_EXE_locksmith")).unwrap();
+    let size = binary.len() as f64 / 1024.0 / 1024.0;
+    let mib = |bytes: f64| bytes / 1024.0 / 1024.0;
+    println!(
+        "ready after {} s; resident {:.1} MiB, at most {:.1} MiB; idle {idle:.2}% of a core; binary {size:.1} MiB",
+        short(ready),
+        mib(steady),
+        mib(most)
+    );
+    vec![
+        Row::new(
+            &format!("start to ready, {made} objects on the API server"),
+            format!("{} s", short(ready)),
+            "",
+            "",
+        ),
+        Row::new(
+            "most memory while it lists them",
+            format!("{:.1} MiB", mib(most)),
+            &format!("steady: {:.1} MiB", mib(steady)),
+            &format!("{:.2}", most / steady),
+        ),
+        Row::new(
+            "binary; CPU when idle",
+            format!("{size:.1} MiB; {idle:.2}% of a core"),
+            "",
+            "",
+        ),
+    ]
+}
+
+/// One of them: of all that is watched, what is made in one request.
+fn volume(at: usize) -> Object {
+    let name = format!("pvc-{at:08x}-4b0c-4d5e-9f6a-7f1e8a2b3c4d");
+    let body = serde_json::json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": { "name": name, "annotations": { "pv.kubernetes.io/provisioned-by": crate::server::DRIVER } },
+        "spec": {
+            "capacity": { "storage": "5Gi" }, "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "ceph-block",
+            "claimRef": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "namespace": objects::namespace(at), "name": objects::app(at), "uid": name,
+            },
+            "csi": {
+                "driver": crate::server::DRIVER, "fsType": "ext4",
+                "volumeHandle": format!("0001-0009-rook-ceph-0000000000000002-{name}"),
+                "volumeAttributes": { "clusterID": "rook-ceph", "pool": "replicapool", "imageFeatures": "layering" },
+            },
+        },
+    });
+    Object::new("/api/v1/persistentvolumes", body)
+}
+
+/// Seconds of processor time that a process has taken.
+fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in parentheses may hold anything.
+    let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)).
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -1,0 +1,153 @@
+//! A thousand sources, and their claims, held and released: beside the playbook's loop of kubectl, and beside a client that
+//! only makes as many writes.
+
+use std::path::Path;
+use std::process::Command;
+
+use axum::http::Method;
+use futures::StreamExt;
+use kube::Client;
+use locksmith::api::remediation::{RemediationStatus, StepRecord};
+use locksmith::plan::StepName;
+use serde_json::{Value, json};
+
+use crate::figures::{Row, Spread, short};
+use crate::server::{Ground, Jam, config, objects, seconds};
+
+const SOURCES: usize = 1_000;
+/// How many of them the loop of kubectl goes through: its time is the same for each.
+const SAMPLE: usize = 50;
+const ROUNDS: usize = 3;
+/// What the configuration says to wait for before a hold is believed: not counted, and no part of either figure.
+const QUIET: f64 = 1.0;
+/// Requests under way at once, as many as the program has.
+const CONCURRENCY: usize = 16;
+
+const PLAYBOOK: &str = "
+playbooks:
+  suspend:
+    alerts: []
+    steps: [suspendSources, resumeSources]
+    attempts: 1
+";
+
+pub async fn bench() -> Vec<Row> {
+    let ground = Ground::new().await;
+    let jam = Jam {
+        sources: SOURCES,
+        failed: 1,
+        pending: 0,
+    };
+    ground.jam(jam).await;
+    let by_hand = by_hand(ground.testbed.kubeconfig());
+    let client = ground.client();
+    let mut bare = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.0.push(write_all(&client, true).await);
+        bare.1.push(write_all(&client, false).await);
+    }
+    let user = ground.user("locksmith-daemon").await;
+    let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
+    let mut ours = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let name = format!("round-{round}");
+        ground.ask(&name, "suspend").await;
+        let status = ground.run_until(&name, over).await;
+        assert_eq!(status.held, 0, "{status:?}");
+        ours.0.push(took(&status, StepName::SuspendSources) - QUIET);
+        ours.1.push(took(&status, StepName::ResumeSources));
+    }
+    drop(daemon);
+    let ours = [Spread::of(ours.0), Spread::of(ours.1)];
+    let bare = [Spread::of(bare.0), Spread::of(bare.1)];
+    println!("{SOURCES} sources and their claims; seconds, median of {ROUNDS} (least to most)");
+    println!("{:>28}  {:>24}  {:>24}", "", "suspend", "resume");
+    let line = |name: &str, of: &[Spread; 2]| {
+        println!(
+            "{name:>28}  {:>24}  {:>24}",
+            of[0].to_string(),
+            of[1].to_string()
+        );
+    };
+    line("locksmith, effect seen", &ours);
+    line("as many bare writes", &bare);
+    let whole = by_hand.map(|of_sample| of_sample * SOURCES as f64 / SAMPLE as f64);
+    println!(
+        "{:>28}  {:>24}  {:>24}  ({:.1} sources a second; from {SAMPLE} sources, whose claims it leaves alone)",
+        "kubectl and jq, in a loop",
+        short(whole[0]),
+        short(whole[1]),
+        SOURCES as f64 / whole[0]
+    );
+    let sum = |of: &[Spread; 2]| of[0].median + of[1].median;
+    let (ours, bare, whole) = (sum(&ours), sum(&bare), whole[0] + whole[1]);
+    let what = format!("suspend and resume {SOURCES} sources");
+    vec![
+        Row::new(
+            &what,
+            format!("{} s", short(ours)),
+            &format!("kubectl and jq in a loop: {} s", short(whole)),
+            &format!("{:.0} times as fast", whole / ours),
+        ),
+        Row::new(
+            "the same",
+            format!("{} s", short(ours)),
+            &format!("a client that only writes: {} s", short(bare)),
+            &format!("{:.1} times its time", ours / bare),
+        ),
+    ]
+}
+
+fn over(status: &RemediationStatus) -> bool {
+    status.phase.finished() && status.holds.is_empty()
+}
+
+/// Seconds from the start of a step until the cluster showed its effect.
+fn took(status: &RemediationStatus, step: StepName) -> f64 {
+    let of_step = |record: &&StepRecord| record.step == step;
+    let record = status.steps.iter().find(of_step);
+    let record = record.unwrap_or_else(|| panic!("no {step:?} in {status:#?}"));
+    seconds(record.started_at, record.finished_at.unwrap())
+}
+
+/// The playbook's loop over the first few sources, to and fro, in seconds.
+fn by_hand(kubeconfig: &Path) -> [f64; 2] {
+    ["suspend", "resume"].map(|what| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/benches/by-hand");
+        let begun = std::time::Instant::now();
+        let status = Command::new(script)
+            .args([what, &SAMPLE.to_string()])
+            .env("KUBECONFIG", kubeconfig)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        begun.elapsed().as_secs_f64()
+    })
+}
+
+/// Makes the writes of a hold, or of its release, without a look at anything; in seconds.
+async fn write_all(client: &Client, hold: bool) -> f64 {
+    let mark = hold.then(|| "x".repeat(250));
+    let paused = hold.then_some(true);
+    let trigger = hold.then_some("bench");
+    let writes = (0..SOURCES).flat_map(|at| {
+        let name = objects::app(at);
+        let source = json!({
+            "metadata": { "annotations": { "bench.example/hold": mark } }, "spec": { "paused": paused },
+        });
+        let claim = json!({
+            "metadata": { "annotations": { "bench.example/hold": mark, "volsync.backube/use-copy-trigger": trigger } },
+        });
+        [
+            (format!("{}/{name}", objects::sources(at)), source),
+            (format!("{}/{name}", objects::claims(at)), claim),
+        ]
+    });
+    let begun = std::time::Instant::now();
+    futures::stream::iter(writes)
+        .for_each_concurrent(CONCURRENCY, |(path, patch): (String, Value)| async move {
+            objects::send(client, Method::PATCH, &path, &patch).await;
+        })
+        .await;
+    begun.elapsed().as_secs_f64()
+}
