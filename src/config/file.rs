@@ -160,8 +160,130 @@ mod tests {
         "server: {auth: {metrics: true}}",
         "server.auth.metrics: needs auth.tokenFile or auth.kubernetes"
     )]
+    #[case(
+        "steps: {suspendSources: {quietPeriod: 1h, deadline: 1h}}",
+        "steps.suspendSources.deadline: must be longer than quietPeriod"
+    )]
+    #[case("remediation: {keep: 0}", "remediation.keep: must be at least 1")]
+    #[case(
+        "gates: {budgets: {perCluster: 0}}",
+        "gates.budgets.perCluster: must be at least 1"
+    )]
+    #[case(
+        "gates: {budgets: {perPlaybook: 0}}",
+        "gates.budgets.perPlaybook: must be at least 1"
+    )]
+    #[case(
+        "gates: {budgets: {perObject: 0}}",
+        "gates.budgets.perObject: must be at least 1"
+    )]
+    #[case(
+        "playbooks: {heal: {alerts: [[]], steps: [restartProvisioner]}}",
+        "playbooks.heal.alerts[0]: matches an alert without any label"
+    )]
+    #[case(
+        "playbooks: {heal: {alerts: [[alertname=X], ['alertname=~\".*\"']], steps: [restartProvisioner]}}",
+        "playbooks.heal.alerts[1]: matches an alert without any label"
+    )]
+    #[case(
+        "remediation: {keepFor: 1h}",
+        "remediation.keepFor: must not be shorter than gates.budgets.within"
+    )]
+    #[case(
+        "gates: {promql: {ill: up}}",
+        "gates.promql: needs prometheus.url to ask"
+    )]
+    #[case(
+        "prometheus: {interval: 0s}",
+        "prometheus.interval: must be longer than 0s"
+    )]
+    #[case(
+        "alertmanager: {interval: 0s}",
+        "alertmanager.interval: must be longer than 0s"
+    )]
+    #[case(
+        "drivers: [{name: '*', container: x}]",
+        "drivers[0].name: must name a driver"
+    )]
+    #[case(
+        "drivers: [{name: x, container: x, lockPatterns: ['no group']}]",
+        "drivers[0].lockPatterns: "
+    )]
     fn a_fault_is_named_by_its_path(#[case] text: &str, #[case] says: &str) {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+
+    /// Of a playbook called `heal`; the fault is told with what to write instead, and no other is.
+    #[rstest]
+    #[case::no_steps("steps: []", "steps: must name at least one step")]
+    #[case::a_step_twice(
+        "steps: [restartProvisioner, verifyProvisioning, restartProvisioner]",
+        "steps: restartProvisioner stands twice; use attempts to go round"
+    )]
+    #[case::deletes_sources_unasked(
+        "steps: [deleteOrphanedSources]",
+        "approval: must be true, as deleteOrphanedSources deletes what is backed up by nothing else"
+    )]
+    #[case::deletes_sources_and_says_it_does_not_ask(
+        "{steps: [deleteOrphanedSources], approval: false}",
+        "approval: must be true, as deleteOrphanedSources deletes what is backed up by nothing else"
+    )]
+    #[case::never(
+        "{steps: [restartProvisioner], attempts: 0}",
+        "attempts: must be at least 1"
+    )]
+    #[case::suspends_for_ever(
+        "steps: [suspendSources, restartProvisioner]",
+        "steps: suspendSources without a resumeSources after it"
+    )]
+    #[case::resumes_what_it_never_suspended(
+        "steps: [restartProvisioner, resumeSources]",
+        "steps: resumeSources without a suspendSources before it"
+    )]
+    #[case::resumes_before_it_suspends(
+        "steps: [resumeSources, restartProvisioner, suspendSources]",
+        "steps: resumeSources stands before suspendSources"
+    )]
+    #[case::goes_on_after_it_resumed(
+        "steps: [suspendSources, resumeSources, restartProvisioner]",
+        "steps: restartProvisioner stands after resumeSources"
+    )]
+    #[case::verifies_before_it_restarts(
+        "steps: [verifyProvisioning, restartProvisioner]",
+        "steps: verifyProvisioning stands before restartProvisioner"
+    )]
+    fn a_playbook_that_cannot_work_is_refused(#[case] playbook: &str, #[case] says: &str) {
+        let fields = playbook.trim_matches(['{', '}']);
+        let text = format!("playbooks: {{heal: {{alerts: [[alertname=X]], {fields}}}}}");
+        let error = parse(&text).unwrap_err().to_string();
+        assert_eq!(error, format!("playbooks.heal.{says}"));
+    }
+
+    /// What is refused is refused for its fault alone: mended, it is taken.
+    #[rstest]
+    #[case("steps: [restartProvisioner, verifyProvisioning]")]
+    #[case("steps: [deleteOrphanedSources], approval: true")]
+    #[case("steps: [suspendSources, restartProvisioner, resumeSources]")]
+    fn a_playbook_that_works_is_taken(#[case] fields: &str) {
+        let text = format!("playbooks: {{heal: {{alerts: [[alertname=X]], {fields}}}}}");
+        assert!(parse(&text).unwrap().playbooks.0.contains_key("heal"));
+    }
+
+    #[test]
+    fn every_fault_is_told_a_line_each() {
+        let playbook = "alerts: [], steps: [resumeSources], attempts: 0";
+        let text = format!("{{remediation: {{keep: 0}}, playbooks: {{heal: {{{playbook}}}}}}}");
+        let error = parse(&text).unwrap_err().to_string();
+        let paths: Vec<_> = error
+            .lines()
+            .map(|line| line.split(':').next().unwrap())
+            .collect();
+        let all = [
+            "remediation.keep",
+            "playbooks.heal.attempts",
+            "playbooks.heal.steps",
+        ];
+        assert_eq!(paths, all);
     }
 }

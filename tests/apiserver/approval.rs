@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
-use locksmith::api::remediation::{Phase, Remediation};
+use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
 use locksmith::api::volsync::ReplicationSource;
+use serde_json::json;
 
-use crate::stage::{DRIVER, Settings, Stage};
+use crate::stage::{DRIVER, NAMESPACE, Settings, Stage, is_held};
 
 /// Runs `locksmith` as the cluster's administrator. Nobody sits at a terminal.
 pub async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
@@ -106,6 +108,62 @@ async fn orphaned_sources_go_once_a_person_approves_of_the_plan() {
     assert!(said(&listed).contains("Succeeded"), "{}", said(&listed));
 }
 
+/// The reason for which the gate `approval` is closed.
+fn unapproved(status: &RemediationStatus) -> Option<&str> {
+    let mut gates = status.gates.iter();
+    let gate = gates.find(|gate| gate.gate == "approval" && !gate.open)?;
+    Some(&gate.reason)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn an_old_approval_and_one_of_another_plan_count_for_nothing() {
+    let stage = Stage::jammed().await;
+    let daemon = stage.daemon(&Settings::default()).await;
+    let name = waiting_for_a_person(&stage, &daemon).await;
+    let plan = stage.list::<Remediation>().await.remove(0).status.unwrap();
+    let plan = plan.plan.unwrap().hash;
+    let approval = json!({
+        "decision": "Approved",
+        "plan": plan,
+        "by": "ada",
+        "at": jiff::Timestamp::now() - jiff::SignedDuration::from_hours(25),
+    });
+    stage
+        .patch::<Remediation>(NAMESPACE, &name, &json!({"spec": {"approval": approval}}))
+        .await;
+    let old = |status: &RemediationStatus| {
+        unapproved(status).is_some_and(|why| why.contains("by ada is older than"))
+    };
+    let status = stage.run_until("the approval to be too old", old).await;
+    assert_eq!(status.phase, Phase::Pending);
+
+    // One of the orphans goes by itself: what is planned now, nobody has seen.
+    let gone = &stage.jam.orphaned[0];
+    let sources = stage.api::<ReplicationSource>(&gone.namespace);
+    sources
+        .delete(&gone.name, &Default::default())
+        .await
+        .unwrap();
+    let decided = format!("ada decided on plan {plan}, and it is ");
+    let asks_again = |status: &RemediationStatus| {
+        let changed = status.plan.as_ref().is_some_and(|now| now.hash != plan);
+        changed && unapproved(status).is_some_and(|why| why.starts_with(&decided))
+    };
+    let status = stage
+        .run_until("the changed plan to ask again", asks_again)
+        .await;
+    assert_eq!(status.phase, Phase::Pending);
+    assert!(stage.deleted().await.is_empty());
+
+    let approved = locksmith(stage.testbed.kubeconfig(), &["approve", &name, "--yes"]).await;
+    assert!(approved.status.success(), "{}", said(&approved));
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
+    let left = stage.jam.orphaned.len() - 1;
+    assert_eq!(stage.deleted().await["replicationsources"].len(), left);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_rejected_plan_ends_the_run_and_changes_nothing() {
@@ -139,17 +197,36 @@ async fn release_needs_no_daemon() {
     let kubeconfig = stage.testbed.kubeconfig();
     let what = locksmith(kubeconfig, &["release"]).await;
     assert_eq!(what.status.code(), Some(2), "{}", said(&what));
+
+    // One by its name, in the namespace it is in, and nothing else.
+    let mut held = stage.held().await;
+    let sources = stage.list::<ReplicationSource>().await;
+    let one = sources.iter().find(|source| is_held(*source)).unwrap();
+    let (namespace, name) = (one.namespace().unwrap(), one.name_any());
+    let elsewhere = locksmith(kubeconfig, &["release", "-n", "default", &name]).await;
+    assert_eq!(said(&elsewhere), "nothing is held\n");
+    let unknown = locksmith(kubeconfig, &["release", "-n", &namespace, "nobody"]).await;
+    assert_eq!(said(&unknown), "nothing is held\n");
+    assert_eq!(stage.held().await, held);
+    let released = locksmith(kubeconfig, &["release", "-n", &namespace, &name]).await;
+    let told = format!("released ReplicationSource {namespace}/{name}, held by ");
+    assert!(
+        released.status.success() && said(&released).contains(&told),
+        "{}",
+        said(&released)
+    );
+    held.retain(|other| *other != name);
+    assert_eq!(stage.held().await, held);
+    let source = stage.api::<ReplicationSource>(&namespace).get(&name).await;
+    assert_eq!(source.unwrap().spec.paused, None);
+    // The claim of that name too, where it was held.
+    let claims = stage.api::<PersistentVolumeClaim>(&namespace);
+    let claim = claims.get_opt(&name).await.unwrap();
+    assert!(!claim.is_some_and(|claim| is_held(&claim)));
+
     let released = locksmith(kubeconfig, &["release", "--all"]).await;
     assert!(released.status.success(), "{}", said(&released));
-    let held = |source: &ReplicationSource| source.annotations().contains_key("locksmith.dev/hold");
-    let sources = stage
-        .until::<ReplicationSource>("the sources", |_| true)
-        .await;
-    assert!(
-        sources
-            .iter()
-            .all(|source| !held(source) && source.spec.paused.is_none())
-    );
+    stage.nothing_is_held().await;
     let again = locksmith(kubeconfig, &["release", "--all"]).await;
     assert_eq!(said(&again), "nothing is held\n");
 }

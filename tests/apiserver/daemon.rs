@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, Lines};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// A daemon is up, or has ended, within this.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// A daemon is up, has ended or shows something within this, on a loaded machine with two cores.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Between two looks at /metrics: a scrape tells nobody when the next one would differ.
 pub const POLL: Duration = Duration::from_millis(200);
@@ -211,11 +213,23 @@ impl Daemon {
         .unwrap()
     }
 
-    /// Sends a body to /webhook until it is taken, as Alertmanager does.
+    /// Sends a body to /webhook until it is taken, as Alertmanager does: nothing but an answer says when it may be.
     pub async fn notify(&self, body: &Value) {
-        while !matches!(self.try_post(None, body).await, Ok((202, _))) {
-            tokio::time::sleep(POLL).await;
-        }
+        let taken = async {
+            while !matches!(self.try_post(None, body).await, Ok((202, _))) {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let taken = tokio::time::timeout(DEADLINE, taken).await;
+        taken.unwrap_or_else(|_| panic!("the alert was never taken:\n{}", self.log_text()));
+    }
+
+    /// Follows its page.
+    pub async fn follow(&self) -> Follower {
+        let mut connection = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!("GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        connection.write_all(request.as_bytes()).await.unwrap();
+        Follower(tokio::io::BufReader::new(connection).lines())
     }
 
     /// What sends a signal to it, at any time as long as this is not dropped.
@@ -242,6 +256,24 @@ impl Daemon {
         self.signals()(Signal::TERM);
         self.ended().await;
         self.child.wait().unwrap()
+    }
+}
+
+/// The events of a page.
+pub struct Follower(Lines<tokio::io::BufReader<TcpStream>>);
+
+impl Follower {
+    /// Waits for the next one: the first at once, another with every new view, a second apart at least.
+    pub async fn next(&mut self) {
+        let event = async {
+            while let Some(line) = self.0.next_line().await.unwrap() {
+                if line == "event: view" {
+                    return;
+                }
+            }
+            panic!("the daemon says no more");
+        };
+        tokio::time::timeout(DEADLINE, event).await.unwrap();
     }
 }
 

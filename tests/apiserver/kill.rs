@@ -1,5 +1,10 @@
 //! The process is killed after each write it makes, all of them: the run is finished all the same, nothing is done
 //! twice, and nothing stays held.
+//!
+//! Enumerated are the writes of a whole run and of the sweep after it, as a proxy counts them: each that is neither an
+//! Event nor the Lease is the last of a life, twice over, once heard of and once not. Then each Event that is made is
+//! the last of a life; and each renewal of the Lease by one that has done something, where the next life bears another
+//! name, as the pod of a ReplicaSet does, and has to wait until that Lease has run out.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,50 +21,81 @@ use crate::stage::{DRIVER, Settings, Stage};
 /// More than a run needs, however often it is begun again: something is written for ever.
 const TOO_MANY: usize = 600;
 
-/// A run of so many lives takes some 30 s on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(400);
+/// So many lives, each of which begins with a start and full lists, take some minutes on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// One life after the other, each with what it died of.
+struct Lives<'s> {
+    stage: &'s Stage,
+    settings: Settings,
+    death: Death,
+    /// What each that ended died of, in order.
+    deaths: Vec<String>,
+}
+
+impl Lives<'_> {
+    /// Lives them until `end` comes, and tells each of the alert until one has taken it.
+    async fn until<T>(&mut self, end: impl Future<Output = T>, mut told: bool) -> T {
+        let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
+        tokio::pin!(end);
+        loop {
+            // The pod of a ReplicaSet never comes back under its name.
+            let number = if self.death == Death::Lease {
+                self.deaths.len()
+            } else {
+                0
+            };
+            let name = format!("locksmith-{number}");
+            let life = Life::begin(self.stage, &self.settings, self.death, &name).await;
+            let ended = tokio::select! {
+                () = life.lived(&mut told, &alert) => None,
+                ended = &mut end => Some(ended),
+            };
+            let last = life.last_write();
+            if let Some(ended) = ended {
+                self.deaths.extend(last);
+                return ended;
+            }
+            let log = || life.daemon.log_text();
+            let last = last.unwrap_or_else(|| panic!("it ended by itself:\n{}", log()));
+            self.deaths.push(last);
+            let deaths = &self.deaths;
+            assert!(deaths.len() < TOO_MANY, "{}\n{deaths:#?}", log());
+        }
+    }
+
+    fn died_of(&self, write: &str) -> usize {
+        let of_it = |death: &&String| death.contains(write);
+        self.deaths.iter().filter(of_it).count()
+    }
+}
 
 #[rstest]
-#[case::unheard(Death { at: 1, answered: false, events: false })]
-#[case::heard(Death { at: 1, answered: true, events: false })]
-#[case::in_the_middle_of_several(Death { at: 7, answered: false, events: true })]
+#[case::unheard(Death::Unheard)]
+#[case::heard(Death::Heard)]
+#[case::event(Death::Event)]
+#[case::lease(Death::Lease)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: Death) {
     let stage = Stage::jammed().await;
-    // Holds outlast this test, so that none is released for its age.
-    let settings = Settings {
-        deadline: "1h",
-        ..Settings::default()
+    let mut lives = Lives {
+        stage: &stage,
+        // Holds outlast this test, so that none is released for its age.
+        settings: Settings {
+            deadline: "1h",
+            ..Settings::default()
+        },
+        death,
+        deaths: Vec::new(),
     };
-    let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
     let begun = Instant::now();
-    let (mut told, mut lives, mut writes) = (false, 0, Vec::new());
-    let finished = stage.finished_within(PATIENCE);
-    tokio::pin!(finished);
-    let status = loop {
-        let life = Life::begin(&stage, &settings, death).await;
-        let status = tokio::select! {
-            () = life.lived(&mut told, &alert) => None,
-            status = &mut finished => Some(status),
-        };
-        lives += 1;
-        writes.extend(life.writes());
-        assert!(
-            writes.len() < TOO_MANY,
-            "{}\n{writes:#?}",
-            life.daemon.log_text()
-        );
-        if let Some(status) = status {
-            break status;
-        }
-    };
-    let took = begun.elapsed();
+    let status = lives.until(stage.finished_within(PATIENCE), false).await;
     println!(
-        "{death:?}: {} writes in {lives} lives, {took:?}",
-        writes.len()
+        "{death:?}: {} lives, {:?}",
+        lives.deaths.len(),
+        begun.elapsed()
     );
-    assert!(lives > 10, "it hardly died: {writes:#?}");
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
     assert!(
         status.verdict.iter().all(|check| check.passed),
@@ -67,15 +103,31 @@ async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: De
     );
     stage.pending_are_bound().await;
     let stuck = stage.jam.stuck_snapshots.iter().map(|one| one.uid.clone());
-    assert_eq!(stage.destroyed().await, stuck.collect::<BTreeSet<_>>());
+    let stuck: BTreeSet<_> = stuck.collect();
+    assert_eq!(stage.destroyed().await, stuck);
+    let restarts = stage.restarts().await;
+    assert_eq!(restarts.len(), status.attempt as usize, "{restarts:?}");
     let left = stage.list::<ReplicationSource>().await;
     let left: BTreeSet<_> = left.iter().filter_map(ResourceExt::uid).collect();
     let missing = |source: &&locksmith::demo::scenario::Identity| !left.contains(&source.uid);
     assert_eq!(stage.jam.sources.iter().find(missing), None);
 
     // What is held until its app runs is released once its run is gone, though nobody saw it go.
-    assert!(!stage.held().await.is_empty());
+    let held = stage.held().await.len();
+    assert!(held > 0);
     stage.forget_run().await;
-    let _last = Life::begin(&stage, &settings, Death::NEVER).await;
-    stage.released().await;
+    lives.until(stage.released_within(PATIENCE), true).await;
+
+    let sources = stage.jam.sources.len();
+    match death {
+        // A source is held and released, and what is stuck deleted, in lives of their own.
+        Death::Unheard | Death::Heard => {
+            assert!(lives.died_of("PATCH /apis/volsync.backube") >= 2 * sources);
+            assert_eq!(lives.died_of("DELETE /apis/snapshot."), stuck.len());
+            assert_eq!(lives.died_of("/deployments/"), restarts.len());
+            assert!(lives.died_of("/remediations") > status.steps.len());
+        }
+        Death::Event => assert!(lives.died_of("/events") > status.steps.len()),
+        Death::Lease => assert!(lives.died_of("/leases/") > 1),
+    }
 }

@@ -1,6 +1,6 @@
-//! A process that may make so many writes in its life, and dies by `kill -9` at the last one.
+//! A process that may make one write of a sort in its life, and dies by `kill -9` of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::response::Response;
@@ -12,31 +12,32 @@ use crate::daemon::Daemon;
 use crate::proxy::{Call, Proxy, script};
 use crate::stage::{Settings, Stage};
 
-/// How a process is to die.
-#[derive(Clone, Copy, Debug)]
-pub struct Death {
-    /// The number of its last write.
-    pub at: usize,
-    /// Whether it hears the answer to the last write, and goes on as far as it gets without another one.
-    pub answered: bool,
-    /// Whether Events count too. The Lease never does: it is renewed whatever happens.
-    pub events: bool,
+/// Of what a process dies: of its first write of a sort, of whatever sort those before it were.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Death {
+    /// Whatever is neither an Event nor the Lease, once it was done, before it is answered.
+    Unheard,
+    /// The same, but it hears the answer, and goes on as far as it gets without another such write.
+    Heard,
+    /// An Event, whatever other writes are on their way just then.
+    Event,
+    /// The Lease, once something else was written: one that is renewed before that has done nothing to die of.
+    Lease,
 }
 
 impl Death {
-    /// A life without end.
-    pub const NEVER: Self = Self {
-        at: usize::MAX,
-        answered: true,
-        events: true,
-    };
-
-    fn counts(self, call: &Call) -> bool {
-        call.is_write() && !call.is_lease() && (self.events || !call.is_event())
+    /// Whether it is a write of the sort, where others were made `before`.
+    fn is_of(self, call: &Call, before: bool) -> bool {
+        call.is_write()
+            && match self {
+                Self::Unheard | Self::Heard => !call.is_lease() && !call.is_event(),
+                Self::Event => call.is_event(),
+                Self::Lease => call.is_lease() && before,
+            }
     }
 }
 
-/// One life. Its name is always the same, so that it goes on with the Lease of the life before.
+/// One life.
 pub struct Life {
     course: Arc<Course>,
     pub daemon: Daemon,
@@ -44,18 +45,20 @@ pub struct Life {
 }
 
 impl Life {
-    pub async fn begin(stage: &Stage, settings: &Settings, death: Death) -> Self {
+    /// Under the name of the life before it goes on with that one's Lease; under another one it waits for its end.
+    pub async fn begin(stage: &Stage, settings: &Settings, death: Death, name: &str) -> Self {
         let course = Arc::new(Course {
             death,
             kill: SetOnce::new(),
             turn: tokio::sync::Mutex::new(()),
-            writes: Mutex::default(),
+            last: Mutex::default(),
+            others: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         });
         let calls = course.clone();
         let pass = script(move |call| calls.clone().pass(call));
         let proxy = Proxy::start(stage.user(), pass).await;
-        let daemon = Daemon::start(proxy.kubeconfig(), &settings.yaml()).await;
+        let daemon = Daemon::replica(name, proxy.kubeconfig(), &settings.yaml()).await;
         let _ = course.kill.set(Box::new(daemon.signals()));
         Self {
             course,
@@ -64,9 +67,9 @@ impl Life {
         }
     }
 
-    /// The writes it has made that count.
-    pub fn writes(&self) -> Vec<String> {
-        self.course.writes.lock().unwrap().clone()
+    /// The write it died of, or will.
+    pub fn last_write(&self) -> Option<String> {
+        self.course.last_write()
     }
 
     /// Tells it of the alert until it takes it, unless it has been told, and waits for its end.
@@ -94,28 +97,40 @@ impl Drop for Life {
 struct Course {
     death: Death,
     kill: SetOnce<Box<dyn Fn(Signal) + Send + Sync>>,
-    /// One write at a time: of two under way nobody could say which came before the death.
+    /// One write of the sort at a time: of two under way nobody could say which came before the death.
     turn: tokio::sync::Mutex<()>,
-    writes: Mutex<Vec<String>>,
+    last: Mutex<Option<String>>,
+    /// How many other writes it has made, of Events and the Lease apart.
+    others: AtomicUsize,
     over: AtomicBool,
 }
 
 impl Course {
     async fn pass(self: Arc<Self>, call: Call) -> Response {
-        if !self.death.counts(&call) {
-            return call.forward().await;
+        if !self
+            .death
+            .is_of(&call, self.others.load(Ordering::Relaxed) > 0)
+        {
+            let other = call.is_write() && !call.is_lease() && !call.is_event();
+            let answer = call.forward().await;
+            self.others.fetch_add(usize::from(other), Ordering::Relaxed);
+            return answer;
         }
         let _turn = self.turn.lock().await;
-        let made = self.writes.lock().unwrap().len();
-        if made >= self.death.at {
+        if self.last_write().is_some() {
+            // Not made: the process is not there any more.
             return self.end().await;
         }
-        self.writes.lock().unwrap().push(call.text());
+        *self.last.lock().unwrap() = Some(call.text());
         let answer = call.forward().await;
-        if made + 1 == self.death.at && !self.death.answered {
+        if self.death != Death::Heard {
             return self.end().await;
         }
         answer
+    }
+
+    fn last_write(&self) -> Option<String> {
+        self.last.lock().unwrap().clone()
     }
 
     /// Nobody is left to be answered.

@@ -39,6 +39,7 @@ mod observe;
 mod panels;
 mod proxy;
 mod races;
+mod remembered;
 mod replicas;
 mod rights;
 mod snapshots;

@@ -13,7 +13,7 @@ use crate::testbed::controlplane::{flags, free_port};
 use crate::testbed::process::{Guard, Process};
 
 /// What they show, they show within this.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where the shipped route leads.
 const SHIPPED_WEBHOOK: &str = "http://locksmith.volsync-locksmith:9797/webhook";

@@ -1,9 +1,13 @@
 //! Modes that do not act, under a user that may do everything.
 
+use jiff::{SignedDuration, Timestamp};
 use locksmith::api::remediation::{Phase, Remediation};
+use locksmith::api::volsync::ReplicationSource;
+use locksmith::holds::{HOLD_ANNOTATION, Hold, RunRef, Switch};
 use locksmith::plan::StepName;
+use serde_json::{Value, json};
 
-use crate::stage::{DRIVER, Settings, Stage};
+use crate::stage::{DRIVER, NAMESPACE, Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
@@ -19,19 +23,46 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
         assert_eq!(code, 200, "{answer}");
         assert!(answer.to_string().contains("observe"), "{answer}");
     }
-    // Whatever the alerts might have started would show in a later view.
-    let views = "locksmith_view_duration_seconds_count";
-    let taken = daemon.metrics().await[views];
-    daemon
-        .until("three more views", |samples| samples[views] >= taken + 3.0)
+    // What a daemon that acts does at sight: the hold of a run that is gone, and long overdue.
+    let (source, mark) = (&stage.jam.sources[0], overdue_mark());
+    let annotation = json!({"metadata": {"annotations": {HOLD_ANNOTATION: mark}}});
+    stage
+        .patch::<ReplicationSource>(&source.namespace, &source.name, &annotation)
         .await;
+    let overdue = "locksmith_holds_past_deadline";
+    daemon
+        .until("the hold to be seen", |samples| {
+            samples.get(overdue) > Some(&0.0)
+        })
+        .await;
+    let mut views = daemon.follow().await;
+    for _ in 0..3 {
+        views.next().await;
+    }
 
     let (writes, reads) = stage.requests().await;
     assert!(reads >= 14, "{reads} reads: is this the daemon's user?");
     assert!(writes.is_empty(), "{writes:#?}");
     assert!(stage.list::<Remediation>().await.is_empty());
     assert!(stage.stuck_snapshots_stand().await);
-    stage.nothing_is_held().await;
+    assert_eq!(stage.held().await, [source.name.clone()]);
+}
+
+/// What a run that is gone left behind yesterday.
+fn overdue_mark() -> String {
+    let run = RunRef {
+        namespace: NAMESPACE.into(),
+        name: "gone".into(),
+        uid: "gone".into(),
+    };
+    let hold = Hold {
+        switch: Switch::Paused,
+        was: Value::Null,
+        run,
+        since: Timestamp::now() - SignedDuration::from_hours(26),
+        until: Timestamp::now() - SignedDuration::from_hours(24),
+    };
+    json!(hold).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,19 +1,23 @@
 //! Stands between the program and the API server, and sees every request to it: a test says what becomes of each.
 
+use std::convert::Infallible;
+use std::future::ready;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use kube::Client;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
+use tower::{Service, service_fn};
 
 use crate::testbed::Identity;
 
@@ -45,6 +49,11 @@ impl Call {
 
     pub fn method(&self) -> &Method {
         &self.parts.method
+    }
+
+    /// What is sent with it.
+    pub fn body(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_default()
     }
 
     /// What it asks for, in a line.
@@ -100,6 +109,55 @@ pub fn status(code: StatusCode, reason: &str, message: &str) -> Response {
     (code, axum::Json(status)).into_response()
 }
 
+/// In the place of an answer: the connection is closed before there is any.
+pub fn no_answer() -> Response {
+    let mut answer = Response::default();
+    answer.extensions_mut().insert(NoAnswer);
+    answer
+}
+
+#[derive(Clone)]
+struct NoAnswer;
+
+/// Asks the script about each request. A router could not leave one without an answer, as it cannot fail.
+#[derive(Clone)]
+struct Front {
+    upstream: Client,
+    script: Script,
+}
+
+impl<B> Service<Request<B>> for Front
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = axum::Error;
+    type Future = BoxFuture<'static, Result<Response, axum::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Self { upstream, script } = self.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = to_bytes(Body::new(body), BODY_LIMIT).await?;
+            let call = Call {
+                upstream,
+                parts,
+                body,
+            };
+            let answer = script(call).await;
+            if answer.extensions().get::<NoAnswer>().is_some() {
+                let reset = std::io::Error::from(ErrorKind::ConnectionReset);
+                return Err(axum::Error::new(reset));
+            }
+            Ok(answer)
+        })
+    }
+}
+
 /// Runs until it is dropped.
 pub struct Proxy {
     kubeconfig: PathBuf,
@@ -110,24 +168,15 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one that asks the API server as `user`.
     pub async fn start(user: &Identity, script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let client = user.client();
-        let handle = move |State(script): State<Script>, request: Request| {
-            let upstream = client.clone();
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = to_bytes(body, BODY_LIMIT).await.unwrap();
-                script(Call {
-                    upstream,
-                    parts,
-                    body,
-                })
-                .await
-            }
+        let front = Front {
+            upstream: user.client(),
+            script,
         };
-        let router = Router::new().fallback(handle).with_state(script);
-        let serving = async move { axum::serve(listener, router).await.unwrap() };
+        let connected = service_fn(move |_| ready(Ok::<_, Infallible>(front.clone())));
+        let server = axum_server::from_tcp(listener).unwrap();
+        let serving = async move { server.serve(connected).await.unwrap() };
         let directory = tempfile::tempdir().unwrap();
         let kubeconfig = directory.path().join("kubeconfig");
         let text = json!({

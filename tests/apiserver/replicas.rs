@@ -1,7 +1,7 @@
 //! Two replicas: one acts, both show the same; and one that is frozen in the middle of a write does no harm when the
 //! write arrives at last, long after the other has gone on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use axum::response::Response;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use locksmith::api::remediation::Phase;
+use locksmith::demo::world::{Layout, Timings, WorldConfig};
 use locksmith::leader::LEASE_NAME;
 use rstest::rstest;
 use rustix::process::Signal;
 use tokio::sync::SetOnce;
 
-use crate::daemon::{Daemon, POLL, notification};
+use crate::daemon::{Daemon, notification};
 use crate::proxy::{Call, Proxy, script};
-use crate::stage::{DRIVER, NAMESPACE, Settings, Stage, USER};
+use crate::stage::{DRIVER, NAMESPACE, Settings, Setup, Stage, USER};
 use crate::testbed::Event;
 
 /// The user of the second replica.
@@ -28,7 +29,7 @@ const OTHER: &str = "locksmith-other";
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What both have seen, both show within this.
-const SAME_WITHIN: Duration = Duration::from_secs(60);
+const SAME_WITHIN: Duration = Duration::from_secs(120);
 
 fn settings() -> Settings {
     Settings {
@@ -52,14 +53,19 @@ async fn second(stage: &Stage) -> Daemon {
 /// Waits until both have something to show, and it is the same: each sees a change in its own time.
 async fn both_show_the_same(first: &Daemon, second: &Daemon) {
     let deadline = Instant::now() + SAME_WITHIN;
+    let (mut of_first, mut of_second) = (first.follow().await, second.follow().await);
     loop {
+        // Whichever shows something new.
+        tokio::select! {
+            () = of_first.next() => {}
+            () = of_second.next() => {}
+        }
         let (one, other) = (first.metrics().await, second.metrics().await);
         let (one, other) = (stuck(&one), stuck(&other));
         if !one.is_empty() && one == other {
             return;
         }
         assert!(Instant::now() < deadline, "{one:#?}\nand\n{other:#?}");
-        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -83,13 +89,33 @@ fn stuck(samples: &BTreeMap<String, f64>) -> BTreeMap<&String, &f64> {
 struct Write {
     method: &'static str,
     resource: &'static str,
+    /// A part of what is sent.
+    says: &'static str,
     before: usize,
 }
 
 impl Write {
+    const fn new(method: &'static str, resource: &'static str) -> Self {
+        Self {
+            method,
+            resource,
+            says: "",
+            before: 0,
+        }
+    }
+
+    const fn after(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
+    const fn saying(self, says: &'static str) -> Self {
+        Self { says, ..self }
+    }
+
     fn is(self, call: &Call) -> bool {
         call.method() == Method::from_bytes(self.method.as_bytes()).unwrap()
             && call.uri().path().contains(self.resource)
+            && call.body().contains(self.says)
     }
 }
 
@@ -116,14 +142,31 @@ impl Ambush {
 }
 
 #[rstest]
-#[case::a_hold(Write { method: "PATCH", resource: "/replicationsources/", before: 3 })]
-#[case::a_deletion(Write { method: "DELETE", resource: "/volumesnapshots/", before: 1 })]
-#[case::the_restart(Write { method: "PATCH", resource: "/deployments/", before: 0 })]
-#[case::a_record(Write { method: "PUT", resource: "/remediations/", before: 2 })]
+#[case::the_run_itself(Write::new("POST", "/remediations"), Layout::Classic)]
+#[case::a_hold(Write::new("PATCH", "/replicationsources/").after(3), Layout::Classic)]
+#[case::a_deletion(Write::new("DELETE", "/volumesnapshots/").after(1), Layout::Classic)]
+#[case::the_restart(Write::new("PATCH", "/deployments/"), Layout::Classic)]
+#[case::a_pods_deletion(Write::new("DELETE", "/pods/"), Layout::OperatorManaged)]
+#[case::a_record(Write::new("PUT", "/remediations/").after(2), Layout::Classic)]
+#[case::a_release(
+    Write::new("PATCH", "/replicationsources/").saying(r#""locksmith.dev/hold":null"#).after(1),
+    Layout::Classic
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(#[case] write: Write) {
-    let stage = Stage::jammed().await;
+async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
+    #[case] write: Write,
+    #[case] layout: Layout,
+) {
+    let world = WorldConfig {
+        layout,
+        ..WorldConfig::new(Timings::fast())
+    };
+    let stage = Stage::set(Setup {
+        world,
+        ..Setup::default()
+    })
+    .await;
     let ambush = Arc::new(Ambush {
         write,
         seen: AtomicUsize::new(0),
@@ -146,9 +189,14 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(#[case] write: Wr
 
     let signals = first.signals();
     assert!(ambush.freeze.set(Box::new(first.signals())).is_ok());
-    first.notify(&alert).await;
+    // One that is frozen does not answer, and Alertmanager turns to all.
+    tokio::select! {
+        () = async { first.notify(&alert).await; std::future::pending().await } => {}
+        _ = ambush.caught.wait() => {}
+    }
     let caught = ambush.caught.wait().await.clone();
     leads(&second).await;
+    second.notify(&alert).await;
     // The other one is at work before the write arrives.
     let audit = stage.testbed.audit();
     let acts = |event: &Event| {
@@ -166,7 +214,13 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(#[case] write: Wr
     assert!(status.verdict.iter().all(|check| check.passed));
     stage.pending_are_bound().await;
     let stuck = stage.jam.stuck_snapshots.iter().map(|one| one.uid.clone());
-    assert_eq!(stage.destroyed().await, stuck.collect());
+    let deleted = stage.deleted().await;
+    assert_eq!(deleted["volumesnapshots"], stuck.collect());
+    // Each of the two pods, or none.
+    let pods = deleted.get("pods").map(BTreeSet::len);
+    assert_eq!(pods, (layout == Layout::OperatorManaged).then_some(2));
+    let rollouts = usize::from(layout == Layout::Classic);
+    assert_eq!(stage.restarts().await.len(), rollouts);
     first
         .until("the first to know that it does not lead", |samples| {
             samples["locksmith_leader"] == 0.0

@@ -1,27 +1,30 @@
 //! The playbook's jam on a control plane, and the program beside it under a user of its own.
 
-use std::collections::BTreeSet;
+mod holds;
+mod requests;
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, CustomResourceExt, Resource, ResourceExt};
 use locksmith::api::remediation::{Remediation, RemediationStatus};
 use locksmith::api::snapshot::VolumeSnapshot;
-use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario::{self, Jam, Outage, playbook_jam};
-use locksmith::demo::world::{Timings, World, WorldConfig};
-use locksmith::holds::HOLD_ANNOTATION;
+use locksmith::demo::world::World;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::render;
-use crate::testbed::{Event, Identity, Options, Testbed};
+use crate::testbed::{Identity, Options, Testbed};
+
+pub use holds::is_held;
+pub use settings::{Rights, Settings, Setup};
 
 /// A whole run takes some 10 s on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,101 +37,6 @@ pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
 /// The user the program logs in as where it may do everything.
 pub const USER: &str = "locksmith-daemon";
-
-/// What tests vary of the program's configuration.
-pub struct Settings {
-    pub mode: &'static str,
-    pub method: &'static str,
-    pub quiet: &'static str,
-    pub deadline: &'static str,
-    /// How many finished runs are kept.
-    pub keep: u32,
-    /// Who may post.
-    pub auth: &'static str,
-    /// Whose alerts are taken.
-    pub alertmanager: String,
-    /// Where PromQL gates ask.
-    pub prometheus: String,
-    /// Further gates, as `, name: value`.
-    pub gates: &'static str,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            mode: "act",
-            method: "auto",
-            quiet: "2s",
-            deadline: "10m",
-            keep: 50,
-            auth: "{}",
-            alertmanager: "{}".to_owned(),
-            prometheus: "{}".to_owned(),
-            gates: "",
-        }
-    }
-}
-
-impl Settings {
-    /// The configuration file: the same order of events as by default, in seconds instead of minutes.
-    pub fn yaml(&self) -> String {
-        let Self {
-            mode,
-            method,
-            quiet,
-            deadline,
-            keep,
-            auth,
-            alertmanager,
-            prometheus,
-            gates,
-        } = self;
-        format!(
-            "
-mode: {mode}
-remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
-detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
-steps:
-  suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
-  resumeSources: {{batch: 20, every: 1s}}
-gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s{gates}}}
-server: {{auth: {auth}}}
-alertmanager: {alertmanager}
-prometheus: {prometheus}
-"
-        )
-    }
-}
-
-/// What tests vary of the cluster.
-pub struct Setup {
-    pub world: WorldConfig,
-    /// The definition of ReplicationSource.
-    pub sources: CustomResourceDefinition,
-    /// Definitions that other tests can do without.
-    pub others: Vec<CustomResourceDefinition>,
-    /// What the program may do.
-    pub rights: Rights,
-}
-
-/// What the program may do.
-pub enum Rights {
-    /// Everything, so that nothing but the program itself keeps it from anything.
-    All,
-    /// What is installed for this mode allows, and no more.
-    Installed(&'static str),
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            world: WorldConfig::new(Timings::fast()),
-            sources: ReplicationSource::crd(),
-            others: Vec::new(),
-            rights: Rights::All,
-        }
-    }
-}
 
 /// A jammed cluster. The world ends first, as fields are dropped in order.
 pub struct Stage {
@@ -281,26 +189,6 @@ impl Stage {
         }
     }
 
-    /// The uids of all snapshots the program had deleted, whoever it was to the API server. Asserts that each was named
-    /// by uid and deleted once, and that it deleted nothing else.
-    pub async fn destroyed(&self) -> BTreeSet<String> {
-        let mut uids = BTreeSet::new();
-        for event in self.log().await {
-            // Whoever else deletes something is of the cluster: a controller, or the world.
-            let ours = event.user.starts_with("locksmith-");
-            let about = event.verb.starts_with("delete") && event.resource != "remediations";
-            if !ours || !about || event.code >= 300 {
-                continue;
-            }
-            assert_eq!(event.resource, "volumesnapshots", "{event:#?}");
-            let body = event.request_body.as_ref().unwrap();
-            let uid = body.pointer("/preconditions/uid").unwrap();
-            let uid = uid.as_str().unwrap().to_owned();
-            assert!(uids.insert(uid), "deleted twice: {event:#?}");
-        }
-        uids
-    }
-
     /// All objects of a kind, once `wanted` holds of them.
     pub async fn until<K>(&self, what: &str, wanted: impl FnMut(&[Arc<K>]) -> bool) -> Vec<Arc<K>>
     where
@@ -343,79 +231,6 @@ impl Stage {
         all.list(&Default::default()).await.unwrap().items
     }
 
-    /// Every write the program asked for until now, but those to its own Remediations, Lease and Events.
-    pub async fn writes_elsewhere(&self) -> Vec<Event> {
-        let mut writes = self.writes().await;
-        writes.retain(|event| match &*event.resource {
-            "remediations" | "leases" => event.namespace != NAMESPACE,
-            "events" => false,
-            _ => true,
-        });
-        writes
-    }
-
-    /// Every write the program asked for until now.
-    pub async fn writes(&self) -> Vec<Event> {
-        self.requests().await.0
-    }
-
-    /// Waits until the program has held a ReplicationSource.
-    pub async fn first_hold(&self) {
-        let hold = |event: &Event| {
-            event.user == self.user
-                && event.verb == "patch"
-                && event.resource == "replicationsources"
-        };
-        self.testbed.audit().expect("a hold", hold).await;
-    }
-
-    /// Every write any of these users asked for until now.
-    pub async fn writes_of(&self, users: &[&str]) -> Vec<Event> {
-        let mut events = self.log().await;
-        events.retain(|event| users.contains(&&*event.user) && event.is_write());
-        events
-    }
-
-    /// Every request of the program until now: writes, and how many others.
-    pub async fn requests(&self) -> (Vec<Event>, usize) {
-        let mut events = self.everything().await;
-        let all = events.len();
-        events.retain(Event::is_write);
-        let others = all - events.len();
-        (events, others)
-    }
-
-    /// Every request of the program until now.
-    pub async fn everything(&self) -> Vec<Event> {
-        self.everything_of(&self.user).await
-    }
-
-    /// Every request of `user` until now.
-    pub async fn everything_of(&self, user: &str) -> Vec<Event> {
-        let mut events = self.log().await;
-        events.retain(|event| event.user == user);
-        events
-    }
-
-    /// Every request of anybody until now.
-    async fn log(&self) -> Vec<Event> {
-        // The log trails behind the answers: what was asked before this is in it once this is.
-        let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
-        let namespaces: Api<Namespace> = Api::all(self.testbed.client());
-        assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
-        let seen = |event: &Event| event.name == marker;
-        self.testbed.audit().until("the marker", seen).await
-    }
-
-    /// Names of the sources that carry a hold, in order.
-    pub async fn held(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.list::<ReplicationSource>().await;
-        names.retain(is_held);
-        let mut names: Vec<_> = names.iter().map(ResourceExt::name_any).collect();
-        names.sort();
-        names
-    }
-
     /// Deletes the only Remediation, as a person may.
     pub async fn forget_run(&self) {
         let runs = self.list::<Remediation>().await;
@@ -424,37 +239,6 @@ impl Stage {
         api.delete(&runs[0].name_any(), &Default::default())
             .await
             .unwrap();
-    }
-
-    /// Waits until nothing is held, and nothing shows that it ever was.
-    pub async fn released(&self) {
-        self.until::<ReplicationSource>("every source to be released", |all| {
-            !all.iter().any(|one| is_held(&**one))
-        })
-        .await;
-        self.until::<PersistentVolumeClaim>("every claim to be released", |all| {
-            !all.iter().any(|one| is_held(&**one))
-        })
-        .await;
-        self.nothing_is_held().await;
-    }
-
-    /// Asserts that no source and no claim shows that it ever was held.
-    pub async fn nothing_is_held(&self) {
-        for source in self.list::<ReplicationSource>().await {
-            assert!(!is_held(&source), "{}", source.name_any());
-            assert_eq!(source.spec.paused, None, "{}", source.name_any());
-            assert_eq!(source.spec.suspend, None, "{}", source.name_any());
-        }
-        for claim in self.list::<PersistentVolumeClaim>().await {
-            assert!(!is_held(&claim), "{}", claim.name_any());
-            let triggers = locksmith::api::volsync::USE_COPY_TRIGGER;
-            assert!(
-                !claim.annotations().contains_key(triggers),
-                "{}",
-                claim.name_any()
-            );
-        }
     }
 
     /// Whether the snapshots of the jam are all as they were: not even being deleted.
@@ -493,11 +277,6 @@ async fn installed(testbed: &Testbed, mode: &str) -> (String, Identity) {
     let account = "locksmith";
     let user = format!("system:serviceaccount:{NAMESPACE}:{account}");
     (user, testbed.service_account(NAMESPACE, account).await)
-}
-
-/// Whether it carries the program's mark.
-pub fn is_held<K: Resource>(object: &K) -> bool {
-    object.annotations().contains_key(HOLD_ANNOTATION)
 }
 
 /// An object of these `metadata` and fields.

@@ -233,7 +233,7 @@ async fn a_killed_test_leaves_no_server_behind() {
             commands_naming(&directory)
         )
     };
-    tokio::time::timeout(Duration::from_secs(20), gone)
+    tokio::time::timeout(Duration::from_secs(60), gone)
         .await
         .unwrap_or_else(|_| panic!("{}", left()));
 }

@@ -119,7 +119,7 @@ async fn of_a_server_that_is_not_there_it_says_so_and_exits_with_2() {
     .unwrap();
     let begun = Instant::now();
     let told = status(&kubeconfig, &["--timeout", "2s"]).await;
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     let error = text(&told.stderr);
     assert_eq!(told.status.code(), Some(2), "{error}");
     assert_eq!(text(&told.stdout), "");

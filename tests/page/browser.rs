@@ -8,7 +8,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 /// What happens on the page, happens within this.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two looks: a page tells no driver when it changes.
 const POLL: Duration = Duration::from_millis(100);

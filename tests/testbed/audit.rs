@@ -1,15 +1,18 @@
 //! The API server's audit log in, who asked for what out.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How long an event may take to appear: the server writes it after it has answered.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// The log is a file: nothing tells when it grows.
+/// How long what is waited for may take, on a loaded machine with two cores.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Between two looks at the file's length, which is all that a look costs where nothing was added.
 const POLL: Duration = Duration::from_millis(20);
 
 /// One request, as the API server saw it.
@@ -52,34 +55,50 @@ impl Event {
     }
 }
 
-/// Reads one testbed's audit log.
+/// Reads one testbed's audit log, each line of it once.
 pub struct Audit {
     log: PathBuf,
+    known: Mutex<Known>,
+}
+
+/// What has been read until now.
+#[derive(Default)]
+struct Known {
+    /// How many bytes of the file.
+    bytes: u64,
+    events: Vec<Event>,
 }
 
 impl Audit {
     pub(super) fn new(log: PathBuf) -> Self {
-        Self { log }
+        Self {
+            log,
+            known: Mutex::default(),
+        }
     }
 
     /// Everything written so far. The event of a request just answered may not be there yet.
     pub fn events(&self) -> Vec<Event> {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        // A last line without its end is still being written.
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        complete
-            .lines()
-            .map(|line| parse(line).unwrap_or_else(|error| panic!("{error} in {line}")))
-            .collect()
+        self.up_to_date().events.clone()
     }
 
     /// Everything written so far, once `wanted` accepts one of it.
     pub async fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.expect(what, wanted).await;
+        self.events()
+    }
+
+    /// The first event that `wanted` accepts, once it is there.
+    pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let found = tokio::time::timeout(DEADLINE, async {
+            let mut seen = 0;
             loop {
-                let events = self.events();
-                if events.iter().any(&wanted) {
-                    return events;
+                {
+                    let known = self.up_to_date();
+                    if let Some(event) = known.events[seen..].iter().find(|event| wanted(event)) {
+                        return event.clone();
+                    }
+                    seen = known.events.len();
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -89,11 +108,36 @@ impl Audit {
             .unwrap_or_else(|_| panic!("no such event in {}: {what}", self.log.display()))
     }
 
-    /// The first event that `wanted` accepts, once it is there.
-    pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-        let events = self.until(what, &wanted).await;
-        let found = events.into_iter().find(&wanted);
-        found.unwrap_or_else(|| panic!("there was one: {what}"))
+    fn up_to_date(&self) -> MutexGuard<'_, Known> {
+        let mut known = self.known.lock().unwrap();
+        known.read_on(&self.log);
+        known
+    }
+}
+
+impl Known {
+    /// Adds what the file has more by now.
+    fn read_on(&mut self, log: &Path) {
+        // The server makes it with its first request.
+        let Ok(mut file) = File::open(log) else {
+            return;
+        };
+        if file.metadata().unwrap().len() == self.bytes {
+            return;
+        }
+        file.seek(SeekFrom::Start(self.bytes)).unwrap();
+        let mut added = Vec::new();
+        file.read_to_end(&mut added).unwrap();
+        // A last line without its end is still being written.
+        let complete = added
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let lines = std::str::from_utf8(&added[..complete]).unwrap().lines();
+        self.events.extend(
+            lines.map(|line| parse(line).unwrap_or_else(|error| panic!("{error} in {line}"))),
+        );
+        self.bytes += complete as u64;
     }
 }
 

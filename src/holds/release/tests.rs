@@ -136,7 +136,7 @@ fn a_hold_whose_run_is(#[case] world: World, #[case] expected: Due) {
 #[case::a_watch_that_fails(Change::Read(Kind::PersistentVolumeClaims, Reading::Failing("x".to_owned()), at(0)))]
 #[case::another_run_at_work(run_in("other", Phase::Running).into())]
 #[case::an_opt_out(held().opted_out().into())]
-fn no_gate_keeps_a_hold(#[case] change: Change) {
+fn what_closes_a_gate_keeps_no_hold(#[case] change: Change) {
     let world = world().with(run_in("r", Phase::Failed)).with(change);
     assert_eq!(
         only(&world, RUNNING, 0),

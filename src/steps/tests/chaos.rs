@@ -6,10 +6,15 @@
 use proptest::prelude::*;
 use proptest::{collection, option};
 
-use super::sim::{App, Chance, ClaimIs, Cluster, Happening, Sim, SnapshotIs, Verb, seconds};
-use crate::config::{Config, Duration, Mode, Percent, ResumeWhen, SuspendMethod};
+use super::sim::{
+    App, Chance, ClaimIs, Cluster, EXPRESSION, Happening, Sim, SnapshotIs, Verb, seconds,
+};
+use crate::api::remediation::{Decision, Phase, Remediation};
+use crate::config::{
+    Budgets, Config, Duration, Gates, Mode, Percent, ResumeWhen, SuspendMethod, Window,
+};
 use crate::model::Kind;
-use crate::model::fixture::at;
+use crate::model::fixture::{at, run_in};
 use crate::model::records::Mover;
 
 const APPS: usize = 6;
@@ -73,23 +78,102 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => app.prop_map(Happening::AnotherSnapshot),
         1 => Just(Happening::LeaderDies),
         1 => (APPS..2 * APPS).prop_map(Happening::AnotherStuck),
+        1 => (0..4_i32).prop_map(Happening::Scales),
+        2 => Just(Happening::Decides(Decision::Approved)),
+        1 => Just(Happening::Decides(Decision::Rejected)),
+        2 => prop::sample::select(vec!["HEALTH_OK", "HEALTH_WARN", "HEALTH_ERR"]).prop_map(Happening::Ceph),
+        2 => option::weighted(0.8, 0..2_usize).prop_map(Happening::Answers),
+        1 => Just(Happening::MakesVolume),
     ]
+}
+
+/// Of windows in UTC, at two on a Sunday: in it, about to be, about to be over, never in time, and past midnight.
+fn windows() -> impl Strategy<Value = Vec<Window>> {
+    let window = prop::sample::select(vec![
+        ("00:00", "23:00"),
+        ("02:10", "03:00"),
+        ("01:00", "02:05"),
+        ("12:00", "13:00"),
+        ("22:00", "02:20"),
+    ]);
+    let window = window.prop_map(|(from, to)| {
+        let text = format!("{{from: \"{from}\", to: \"{to}\", timeZone: UTC}}");
+        serde_saphyr::from_str(&text).unwrap()
+    });
+    prop_oneof![3 => Just(Vec::new()), 1 => collection::vec(window, 1..3)]
+}
+
+prop_compose! {
+    /// Mostly such as let the run begin, at once or after a while.
+    fn gates()(
+        max_deletions in prop_oneof![1 => 0..3_u32, 3 => Just(50)],
+        share in prop::sample::select(vec![20, 100, 100, 100]),
+        give_up in 15..60_u64,
+        cooldown in 1..120_u64,
+        minimum_age in prop_oneof![3 => 0..20_u64, 1 => 20..120_u64],
+        budgets in (1..6_u32, 1..4_u32, 1..48_u64),
+        breaker_after in 1..4_u32,
+        windows in windows(),
+        ceph_warns in any::<bool>(),
+        asks in prop::bool::weighted(0.1),
+        approval_lasts in 1..60_u64,
+    ) -> Gates {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let mut gates = Gates {
+            max_deletions,
+            max_deletions_share: Percent::new(share),
+            give_up_after: minutes(give_up),
+            cooldown: minutes(cooldown),
+            minimum_age: minutes(minimum_age),
+            breaker_after,
+            windows,
+            approval_lasts: minutes(approval_lasts),
+            ..Gates::default()
+        };
+        let (per_cluster, per_playbook, hours) = budgets;
+        gates.budgets = Budgets { within: minutes(60 * hours), per_cluster, per_playbook, ..gates.budgets };
+        if !ceph_warns {
+            gates.ceph_health = vec!["HEALTH_OK".to_owned()];
+        }
+        if asks {
+            gates.promql = [("ill".to_owned(), EXPRESSION.to_owned())].into();
+        }
+        gates
+    }
+}
+
+/// A run that is over: how many minutes ago, how it ended, and whether it was of the same cause.
+type Earlier = (i64, Phase, bool);
+
+fn earlier() -> impl Strategy<Value = Vec<Earlier>> {
+    let phase = prop::sample::select(vec![Phase::Succeeded, Phase::Failed, Phase::Failed]);
+    let runs = collection::vec((1..2000_i64, phase, any::<bool>()), 1..4);
+    prop_oneof![2 => Just(Vec::new()), 1 => runs]
+}
+
+fn recorded((minutes, phase, alike): Earlier, playbook: &str, number: usize) -> Remediation {
+    let mut run = run_in(&format!("earlier-{number}"), phase);
+    run.spec.playbook = (if alike { playbook } else { "another" }).to_owned();
+    let status = run.status.as_mut().unwrap();
+    (status.started_at, status.finished_at) = (Some(at(-minutes - 3)), Some(at(-minutes)));
+    run
 }
 
 prop_compose! {
     fn config()(
         mode in prop_oneof![8 => Just(Mode::Act), 1 => Just(Mode::Plan), 1 => Just(Mode::Observe)],
         deadline in 5..180_u64,
-        give_up in 15..60_u64,
-        max_deletions in prop_oneof![1 => 0..3_u32, 3 => Just(50)],
-        share in prop::sample::select(vec![20, 100, 100, 100]),
+        gates in gates(),
+        approval in prop::bool::weighted(0.2),
         attempts in 1..4_u32,
         batch in 1..6_u32,
         all_above in option::of(0..=100_u8),
         when in prop::sample::select(vec![ResumeWhen::Running, ResumeWhen::Bound, ResumeWhen::All]),
         paused_alone in prop::bool::weighted(0.1),
     ) -> Config {
-        let mut config = Config { mode, ..Config::default() };
+        let mut config = Config { mode, gates, ..Config::default() };
+        // What it was told counts for the whole night.
+        config.prometheus.interval = Duration::from_secs(24 * 3600);
         config.steps.suspend_sources.deadline = Duration::from_secs(deadline * 60);
         if paused_alone {
             config.steps.suspend_sources.method = SuspendMethod::Paused;
@@ -97,17 +181,18 @@ prop_compose! {
         let resume = &mut config.steps.resume_sources;
         (resume.batch, resume.when) = (batch, when);
         resume.resume_all_above = all_above.map(Percent::new);
-        config.gates.give_up_after = Duration::from_secs(give_up * 60);
-        config.gates.max_deletions = max_deletions;
-        config.gates.max_deletions_share = Percent::new(share);
-        config.playbooks.0.get_mut("csi-operation-locks").unwrap().attempts = attempts;
+        for playbook in config.playbooks.0.values_mut() {
+            (playbook.attempts, playbook.approval) = (attempts, approval);
+        }
         config
     }
 }
 
 prop_compose! {
-    fn chance()(seed in any::<u64>(), lag in 0..8_u64, fails in 0..30_u64, dies in 0..50_u64) -> Chance {
-        Chance { seed, lag, fails, dies }
+    fn chance()(
+        seed in any::<u64>(), lag in 0..8_u64, fails in 0..30_u64, dies in 0..50_u64, races in 0..20_u64,
+    ) -> Chance {
+        Chance { seed, lag, fails, dies, races }
     }
 }
 
@@ -117,10 +202,12 @@ prop_compose! {
         jams_to_come in 0..3_u32,
         takeover in 10..250_i64,
         happenings in collection::vec((0..30_i64, happening()), 0..8),
+        playbook in prop::sample::select(vec!["csi-operation-locks", "csi-operation-locks", "failed-snapshots"]),
+        earlier in earlier(),
         config in config(),
         chance in chance(),
     ) -> Night {
-        Night { apps, operator, jams_to_come, takeover, happenings, config, chance }
+        Night { apps, operator, jams_to_come, takeover, happenings, playbook, earlier, config, chance }
     }
 }
 
@@ -132,6 +219,8 @@ struct Night {
     jams_to_come: u32,
     takeover: i64,
     happenings: Vec<(i64, Happening)>,
+    playbook: &'static str,
+    earlier: Vec<Earlier>,
     config: Config,
     chance: Chance,
 }
@@ -141,6 +230,15 @@ impl Night {
         let mut cluster = Cluster::jammed(&self.apps, self.operator);
         cluster.jams_to_come = self.jams_to_come;
         cluster.takeover = seconds(self.takeover);
+        let run = cluster.run.as_mut().unwrap();
+        self.playbook.clone_into(&mut run.spec.playbook);
+        let mut earlier = self.earlier;
+        // In the order they ended in.
+        earlier.sort_by_key(|(minutes, ..)| -minutes);
+        earlier.dedup_by_key(|(minutes, ..)| *minutes);
+        let earlier = earlier.into_iter().enumerate();
+        let earlier = earlier.map(|(number, run)| recorded(run, self.playbook, number));
+        cluster.earlier = earlier.collect();
         for (minute, happening) in self.happenings {
             cluster.happens_after(minute, happening);
         }

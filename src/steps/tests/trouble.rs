@@ -181,6 +181,43 @@ fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
     );
 }
 
+/// The run stops working on what somebody has taken in hand, says so, and releases what it holds.
+#[rstest]
+#[case::down_before_the_restart(1, 1)]
+#[case::up_before_the_restart(1, 3)]
+#[case::to_nothing(1, 0)]
+#[case::down_in_the_middle_of_the_restart(3, 1)]
+#[case::up_in_the_middle_of_the_restart(3, 3)]
+fn a_provisioner_that_a_person_scales_is_theirs(
+    #[case] minute: i64,
+    #[case] replicas: i32,
+    #[values(false, true)] operator: bool,
+) {
+    let sim = drive(&apps(), once(), |cluster| {
+        if operator {
+            *cluster = Cluster::jammed(&apps(), true);
+        }
+        cluster.happens_after(minute, Happening::Scales(replicas));
+    });
+    let status = sim.status();
+    assert_eq!(status.phase, Phase::Failed, "{:#?}", sim.told);
+    let told = format!("from 2 to {replicas} meanwhile; it is theirs now");
+    assert!(
+        status
+            .message
+            .starts_with("restartProvisioner failed: somebody scaled")
+    );
+    assert!(status.message.contains(&told), "{}", status.message);
+    // What was scaled is left as the person wants it, and nothing of it is touched any more.
+    assert_eq!(sim.cluster.deployment.replicas, replicas);
+    let touches = |intent: &&Intent| matches!(intent, Intent::Rollout { .. } | Intent::Replace(_));
+    if minute == 1 {
+        assert_eq!(sim.done.iter().filter(touches).count(), 0, "{:?}", sim.done);
+    }
+    let held = sim.cluster.marks().count();
+    assert_eq!((held, status.held), (0, 0));
+}
+
 #[test]
 fn a_watch_that_fails_makes_the_run_wait() {
     let sim = drive(&apps(), act(), |cluster| {
@@ -343,6 +380,7 @@ fn a_process_that_dies_again_and_again_gets_there_too() {
         lag: 3,
         fails: 10,
         dies: 100,
+        races: 10,
     };
     let mut sim = Sim::new(Cluster::jammed(&apps(), false), act(), chance);
     sim.run_until(at(8 * 60));

@@ -4,10 +4,12 @@ use serde_json::json;
 
 use super::react::Event;
 use super::{App, Cluster, Place, Verb, place, seconds, unmark};
+use crate::api::remediation::{Approval, Decision};
 use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
 use crate::holds::Hold;
 use crate::model::fixture::*;
-use crate::model::{Change, Delta, Kind, ObjectKind, Reading};
+use crate::model::records::{CephCluster, Volume};
+use crate::model::{Answer, Change, Delta, Kind, ObjectKind, Reading};
 
 /// Numbers are those of apps.
 #[derive(Clone, Debug)]
@@ -41,7 +43,20 @@ pub enum Happening {
     AnotherSnapshot(usize),
     /// One more app whose backup hangs.
     AnotherStuck(usize),
+    /// A person scales the provisioner.
+    Scales(i32),
+    /// A person decides on the plan as it is recorded just then.
+    Decides(Decision),
+    /// Ceph says this of its health.
+    Ceph(&'static str),
+    /// Prometheus answers the expression with so many series, or not at all.
+    Answers(Option<usize>),
+    /// The driver makes a volume for somebody.
+    MakesVolume,
 }
+
+/// The expression Prometheus is asked, where it is.
+pub const EXPRESSION: &str = "ceph_health_status > 1";
 
 impl Cluster {
     pub fn happens_after(&mut self, minutes: i64, happening: Happening) {
@@ -122,11 +137,7 @@ impl Cluster {
             }
             Happening::SnapshotReady(app) => {
                 let (namespace, name) = place(*app);
-                let at = (namespace, temporary_name(&name).as_str().into());
-                if let Some(snapshot) = self.snapshots.get_mut(&at) {
-                    snapshot.ready = Some(true);
-                    self.news.push_back(snapshot.clone().into());
-                }
+                self.finish_snapshot(&(namespace, temporary_name(&name).as_str().into()));
             }
             Happening::LeaderDies => {
                 let leader = self.leases[0].holder.clone().unwrap();
@@ -143,6 +154,33 @@ impl Cluster {
                 self.add(*app, &App::stuck());
                 self.news.extend(self.everything());
             }
+            Happening::Scales(replicas) => self.scale(*replicas),
+            Happening::Decides(decision) => self.decide(*decision),
+            Happening::Ceph(health) => {
+                let ceph = CephCluster {
+                    namespace: "rook-ceph".into(),
+                    name: "rook-ceph".into(),
+                    health: Some((*health).into()),
+                };
+                self.ceph = Some(ceph.clone());
+                self.news.push_back(Change::CephCluster(Delta::Put(ceph)));
+            }
+            Happening::Answers(series) => {
+                let answer = Answer {
+                    at: self.now,
+                    series: series.ok_or_else(|| "503".to_owned()),
+                };
+                self.news
+                    .push_back(Change::Answered(EXPRESSION.to_owned(), answer));
+            }
+            Happening::MakesVolume => self.news.push_back(
+                Volume {
+                    name: "pvc-somebodys".into(),
+                    driver: DRIVER.into(),
+                    created: self.now,
+                }
+                .into(),
+            ),
         }
     }
 
@@ -181,6 +219,36 @@ impl Cluster {
             fields[field] = hold.was;
         }
         self.written(kind, place);
+    }
+
+    fn scale(&mut self, replicas: i32) {
+        self.deployment.replicas = replicas;
+        self.news.push_back(self.deployment.clone().into());
+        let of_it = |(_, name): &&Place| name.starts_with(&*self.deployment.meta.name);
+        let pods: Vec<_> = self.pods.keys().filter(of_it).cloned().collect();
+        let wanted = usize::try_from(replicas).unwrap();
+        for place in pods.iter().skip(wanted) {
+            self.delete_pod(place);
+        }
+        for _ in pods.len()..wanted {
+            self.start_pod();
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) {
+        let Some(mut run) = self.run.clone() else {
+            return;
+        };
+        let Some(plan) = run.status.as_ref().and_then(|status| status.plan.as_ref()) else {
+            return;
+        };
+        run.spec.approval = Some(Approval {
+            decision,
+            plan: plan.hash.clone(),
+            at: Some(self.now),
+            by: Some("ada".to_owned()),
+        });
+        self.write_run(run);
     }
 
     fn delete_claim(&mut self, place: Place) {

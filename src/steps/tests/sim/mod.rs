@@ -1,12 +1,13 @@
 //! A cluster in memory, whose VolSync, snapshot controller, driver and operator react as the real ones do, as far as
 //! it matters here. Time passes from one event to the next.
 
+mod begins;
 mod happenings;
 mod react;
 mod shell;
 mod writes;
 
-pub use happenings::Happening;
+pub use happenings::{EXPRESSION, Happening};
 pub use shell::{Chance, Sim};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,9 +21,10 @@ use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
 use crate::holds::{HOLD_ANNOTATION, Hold};
 use crate::model::fixture::*;
 use crate::model::records::{
-    Claim, Content, Deployment, Lease, Mover, Namespace, Pod, Protection, Snapshot, Source,
+    CephCluster, Claim, Content, Deployment, Lease, Mover, Namespace, Pod, Protection, Snapshot,
+    Source,
 };
-use crate::model::{Change, LockKey, Nature, Sym, Uid};
+use crate::model::{Change, Delta, LockKey, Nature, Sym, Uid};
 use react::Event;
 
 pub type Place = (Sym, Sym);
@@ -116,6 +118,10 @@ pub struct Cluster {
     pub leases: [Lease; 2],
     pub namespaces: BTreeMap<Sym, Namespace>,
     pub run: Option<Remediation>,
+    /// Runs that are over.
+    pub earlier: Vec<Remediation>,
+    /// What Ceph says of its health, where there is a CephCluster.
+    pub ceph: Option<CephCluster>,
     /// Whether there is a leader at all.
     pub led: bool,
     /// Whether it refuses everything.
@@ -174,6 +180,8 @@ impl Cluster {
             leases: [LEASE, SNAPSHOTTER_LEASE].map(|name| lease(name, LEADER, at(-300))),
             namespaces: BTreeMap::new(),
             run: Some(asked),
+            earlier: Vec::new(),
+            ceph: None,
             led: true,
             jammed: true,
             jams_to_come: 0,
@@ -325,6 +333,9 @@ impl Cluster {
         );
         all.extend(self.leases.iter().map(|lease| lease.clone().into()));
         all.extend(self.run.clone().map(Change::from));
+        all.extend(self.earlier.iter().cloned().map(Change::from));
+        let put = |ceph| Change::CephCluster(Delta::Put(ceph));
+        all.extend(self.ceph.clone().map(put));
         all.extend(
             self.refused
                 .iter()

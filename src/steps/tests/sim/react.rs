@@ -268,11 +268,11 @@ impl Cluster {
             name: name.clone(),
         }));
         self.log.retain(|(pod, _)| *pod != name);
-        let serial = self.new_uid("").to_string();
-        let fresh = replica(PROVISIONER, "6c5d7d9f8b", &serial[4..]).not_ready();
-        let at = (fresh.meta.namespace.clone(), fresh.meta.name.clone());
-        self.put_pod(fresh);
-        self.after(seconds(8), Event::PodUp(at));
+        let of_it = |(_, name): &&Place| name.starts_with(PROVISIONER);
+        let wanted = usize::try_from(self.deployment.replicas).unwrap();
+        if self.pods.keys().filter(of_it).count() < wanted {
+            self.start_pod();
+        }
         if self.leases[0].holder.as_ref() == Some(&name) {
             (self.jammed, self.led) = (false, false);
             let now = self.now;
@@ -282,6 +282,15 @@ impl Cluster {
             }
             self.after(self.takeover, Event::Takeover);
         }
+    }
+
+    /// One more pod of the provisioner.
+    pub fn start_pod(&mut self) {
+        let serial = self.new_uid("").to_string();
+        let fresh = replica(PROVISIONER, "6c5d7d9f8b", &serial[4..]).not_ready();
+        let at = (fresh.meta.namespace.clone(), fresh.meta.name.clone());
+        self.put_pod(fresh);
+        self.after(seconds(8), Event::PodUp(at));
     }
 
     fn pod_up(&mut self, place: &Place) {
@@ -298,7 +307,13 @@ impl Cluster {
             .values()
             .find(|pod| of_provisioner(&pod.meta.name) && pod.ready && pod.meta.deleting.is_none());
         let Some(holder) = ready.map(|pod| pod.meta.name.clone()) else {
-            self.after(seconds(5), Event::Takeover);
+            // Where a person has scaled it to nothing, for ever.
+            let again = if self.deployment.replicas == 0 {
+                300
+            } else {
+                5
+            };
+            self.after(seconds(again), Event::Takeover);
             return;
         };
         let now = self.now;

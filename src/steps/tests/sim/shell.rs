@@ -24,6 +24,8 @@ pub struct Chance {
     pub fails: u64,
     /// Passes at whose end the process dies, per thousand.
     pub dies: u64,
+    /// Objects that somebody else writes between our reading and our writing, per hundred.
+    pub races: u64,
 }
 
 impl Chance {
@@ -44,8 +46,8 @@ pub struct Sim {
     pub done: Vec<Intent>,
     /// What was told of the run: phase, step and message, each change once.
     pub told: Vec<String>,
-    model: Model,
-    findings: Vec<Finding>,
+    pub(super) model: Model,
+    pub(super) findings: Vec<Finding>,
     policy: Policy,
     coming: VecDeque<(Timestamp, Change)>,
     facts: Option<Facts>,
@@ -200,6 +202,7 @@ impl Sim {
                     if self.fails() {
                         return soon;
                     }
+                    self.judge_record(&run, &status);
                     self.tell(run.status.as_ref(), &status);
                     let mut run = run;
                     run.status = Some(*status);
@@ -225,7 +228,8 @@ impl Sim {
                         if self.fails() {
                             continue;
                         }
-                        if self.cluster.perform(&intent, &self.model) {
+                        let raced = self.chance.roll(100) < self.chance.races;
+                        if self.cluster.perform(&intent, &self.model, raced) {
                             self.done.push(intent);
                         }
                         if self.chance.roll(1000) < self.chance.dies {

@@ -7,7 +7,7 @@ use super::{Cluster, Live, Place, Verb, seconds};
 use crate::api::remediation::{EvidenceRecord, Remediation};
 use crate::config::DeleteScope;
 use crate::holds::Hold;
-use crate::model::records::{Claim, Source};
+use crate::model::records::{Claim, Snapshot, Source};
 use crate::model::{Model, ObjectKey, ObjectKind};
 use crate::plan::why_kept;
 use crate::steps::{Facts, Intent, TailRefusal};
@@ -29,6 +29,11 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// What any change to it changes.
+fn version(snapshot: &Snapshot) -> String {
+    format!("{snapshot:?}")
+}
+
 fn place_of(object: &ObjectKey) -> Place {
     (object.namespace.clone(), object.name.clone())
 }
@@ -46,7 +51,9 @@ impl Verb {
 
 impl Cluster {
     /// Carries out one intent; what does not fit any more is left alone. Says whether anything was written.
-    pub fn perform(&mut self, intent: &Intent, model: &Model) -> bool {
+    ///
+    /// Where `raced`, somebody writes the object after it was read: the API server refuses the version that was read.
+    pub fn perform(&mut self, intent: &Intent, model: &Model, raced: bool) -> bool {
         let place = place_of(intent.object());
         let uid = &intent.object().uid;
         if self.refuses == Some(Verb::of(intent)) {
@@ -67,16 +74,25 @@ impl Cluster {
                         .map(|live| &live.object),
                 };
                 let patch = live.and_then(|live| hold.clone().take(live).ok());
+                if raced {
+                    self.written(object.kind, &place);
+                }
                 patch.is_some_and(|patch| self.patch(object.kind, &place, &patch))
             }
             Intent::Delete(_) => {
                 let found = self.snapshots.get(&place).filter(|s| s.meta.uid == *uid);
-                let wanted =
-                    found.is_some_and(|s| why_kept(model, s, DeleteScope::Volsync).is_none());
-                if wanted {
+                let wanted = found.filter(|s| why_kept(model, s, DeleteScope::Volsync).is_none());
+                let read = wanted.map(version);
+                if raced {
+                    self.finish_snapshot(&place);
+                }
+                let unchanged = read.is_some() && read == self.snapshots.get(&place).map(version);
+                if unchanged {
+                    let ready = self.snapshots[&place].ready;
+                    assert_ne!(ready, Some(true), "deletes what is ready: {place:?}");
                     self.delete_snapshot(&place);
                 }
-                wanted
+                unchanged
             }
             Intent::Rollout { token, .. } => {
                 if self.deployment.restarted_by.as_deref() == Some(token) {
@@ -103,6 +119,14 @@ impl Cluster {
                 }
                 found
             }
+        }
+    }
+
+    /// The driver finishes a snapshot although it is jammed.
+    pub fn finish_snapshot(&mut self, place: &Place) {
+        if let Some(snapshot) = self.snapshots.get_mut(place) {
+            snapshot.ready = Some(true);
+            self.news.push_back(snapshot.clone().into());
         }
     }
 

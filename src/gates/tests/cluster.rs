@@ -1,0 +1,206 @@
+//! Gates that look at the cluster as it is.
+
+use jiff::{SignedDuration, Timestamp};
+use rstest::rstest;
+
+use super::Case;
+use crate::config::{Duration, Percent};
+use crate::model::fixture::*;
+use crate::model::records::{CephCluster, Volume};
+use crate::model::{Answer, Change, Delta};
+use crate::plan::make;
+
+#[rstest]
+#[case::nothing_is_stuck(Case::of(World::rook()))]
+#[case::what_is_stuck_is_of_another_driver(
+    Case::of(World::rook().with(claim("media", "a").class("ceph-filesystem").pending()))
+)]
+#[case::what_is_held_is_not_stuck(
+    Case::of(World::rook().with(claim("media", "a")).with(source("media", "a").held_by("old", at(60))))
+)]
+fn without_a_finding_of_the_driver_the_alert_is_not_confirmed(#[case] case: Case) {
+    assert_eq!(case.closed(), ["confirmed", "minimumAge"]);
+}
+
+#[rstest]
+#[case::deletes_orphans("orphaned-sources", &[])]
+#[case::does_not("csi-operation-locks", &["confirmed", "minimumAge"])]
+fn an_orphan_of_no_known_driver_confirms_what_would_delete_it(
+    #[case] playbook: &str,
+    #[case] closed: &[&str],
+) {
+    let world = World::rook()
+        .with(source("media", "kept"))
+        .with(claim("media", "kept"))
+        .with(source("media", "lost"))
+        .not_found("media", "lost", &[at(-15), at(-8), at(-1)]);
+    let mut case = Case::of(world);
+    let findings = case.world.found(&case.config, case.now);
+    let playbook = &case.config.playbooks.0[playbook];
+    case.plan = make(
+        &case.world.0,
+        &findings,
+        playbook,
+        &DRIVER.into(),
+        &case.config,
+        case.now,
+    )
+    .ok();
+    assert_eq!(case.closed(), closed);
+}
+
+#[test]
+fn without_a_snapshotter_nothing_would_help() {
+    let hangs = snapshot("media", "s", "a")
+        .without_status()
+        .created(at(-15));
+    let mut world = World::jam().with(content(&hangs).unseen()).with(hangs);
+    for suffix in ["leadr", "stdby"] {
+        let mut pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
+        pod.containers = Box::default();
+        world = world.with(pod);
+    }
+    let mut case = Case::of(world).with(lease(SNAPSHOTTER_LEASE, "", at(-1)));
+    case.config.gates.max_deletions_share = Percent::new(100);
+    assert_eq!(case.closed(), ["snapshotter"]);
+}
+
+/// The jam, whose oldest finding has stood for so long when it is judged, and how long it must have.
+fn stood(minutes: i64, seconds: i64, wanted: u64) -> Case {
+    let mut case = Case::jam();
+    let found = case.world.found(&case.config, case.now);
+    let oldest = found.iter().map(|finding| finding.since).min().unwrap();
+    case.now = oldest + SignedDuration::from_secs(minutes * 60 + seconds);
+    case.config.gates.minimum_age = Duration::from_secs(wanted * 60);
+    case
+}
+
+#[rstest]
+#[case::a_second_too_short(stood(35, -1, 35), &["minimumAge"])]
+#[case::just_long_enough(stood(35, 0, 35), &[])]
+#[case::longer(stood(35, 1, 35), &[])]
+#[case::no_age_is_wanted(stood(35, 0, 0), &[])]
+#[case::longer_than_time_can_be_told(
+    Case::jam().set(|case| case.config.gates.minimum_age = Duration(std::time::Duration::MAX)),
+    &["minimumAge"]
+)]
+fn what_is_stuck_has_been_for_long_enough(#[case] case: Case, #[case] closed: &[&str]) {
+    assert_eq!(case.closed(), closed);
+}
+
+#[test]
+fn it_is_told_when_what_is_stuck_has_been_for_long_enough() {
+    let case = stood(35, -1, 35);
+    let opens = case.now + SignedDuration::from_secs(1);
+    assert_eq!(case.answer("minimumAge").opens, format!("at {opens:.0}"));
+}
+
+fn volume(name: &str, driver: &str, created: Timestamp) -> Volume {
+    Volume {
+        name: name.into(),
+        driver: driver.into(),
+        created,
+    }
+}
+
+/// So many seconds before the gate is asked. Volumes count for a minute.
+fn ago(seconds: i64) -> Timestamp {
+    at(0) - SignedDuration::from_secs(seconds)
+}
+
+#[rstest]
+#[case::just_now(&[volume("pv", DRIVER, ago(59))], &["progress"])]
+#[case::a_minute_ago(&[volume("pv", DRIVER, ago(60))], &[])]
+#[case::of_another_driver(&[volume("pv", OTHER_DRIVER, ago(1))], &[])]
+#[case::by_a_clock_that_is_ahead(&[volume("pv", DRIVER, ago(-1))], &["progress"])]
+#[case::the_latest_counts(
+    &[volume("a", DRIVER, ago(900)), volume("b", DRIVER, ago(3)), volume("c", DRIVER, ago(700))],
+    &["progress"]
+)]
+fn a_driver_that_makes_volumes_is_left_alone(#[case] made: &[Volume], #[case] closed: &[&str]) {
+    let jam = Case::jam();
+    let case = made.iter().cloned().fold(jam, Case::with);
+    assert_eq!(case.closed(), closed);
+}
+
+#[test]
+fn what_the_driver_makes_is_named_and_how_long_it_counts() {
+    let case = Case::jam().with(volume("pv", DRIVER, ago(59)));
+    let answer = case.answer("progress");
+    assert!(answer.reason.contains("PersistentVolume pv"), "{answer:?}");
+    let opens = "at 2026-11-01T02:00:01Z, if no other is made";
+    assert_eq!(answer.opens, opens);
+}
+
+fn ceph(name: &str, health: Option<&str>) -> Change {
+    Change::CephCluster(Delta::Put(CephCluster {
+        namespace: "rook-ceph".into(),
+        name: name.into(),
+        health: health.map(Into::into),
+    }))
+}
+
+#[rstest]
+#[case::there_is_none(&[], &[])]
+#[case::well(&[("a", Some("HEALTH_OK"))], &[])]
+#[case::well_enough(&[("a", Some("HEALTH_WARN"))], &[])]
+#[case::ill(&[("a", Some("HEALTH_ERR"))], &["cephHealth"])]
+#[case::not_told(&[("a", None)], &["cephHealth"])]
+#[case::one_of_two_is_ill(&[("a", Some("HEALTH_OK")), ("b", Some("HEALTH_ERR"))], &["cephHealth"])]
+#[case::a_word_nobody_knows(&[("a", Some("HEALTHY"))], &["cephHealth"])]
+fn ceph_is_well_enough(#[case] clusters: &[(&str, Option<&str>)], #[case] closed: &[&str]) {
+    let clusters = clusters.iter().map(|(name, health)| ceph(name, *health));
+    assert_eq!(clusters.fold(Case::jam(), Case::with).closed(), closed);
+}
+
+#[test]
+fn what_ceph_may_say_is_for_the_configuration_to_say() {
+    let ill = || Case::jam().with(ceph("a", Some("HEALTH_ERR")));
+    let reason = "CephCluster rook-ceph/a is HEALTH_ERR";
+    assert_eq!(ill().answer("cephHealth").reason, reason);
+    let allowed = ill().set(|case| case.config.gates.ceph_health = vec!["HEALTH_ERR".to_owned()]);
+    assert!(allowed.closed().is_empty());
+    let warned = Case::jam().with(ceph("a", Some("HEALTH_WARN")));
+    let warned = warned.set(|case| case.config.gates.ceph_health = vec!["HEALTH_OK".to_owned()]);
+    assert_eq!(warned.closed(), ["cephHealth"]);
+}
+
+/// Asked every 30 s by default, so that an answer counts for 90.
+#[rstest]
+#[case::returns_nothing(Some((Ok(0), 1)), &[])]
+#[case::returned_nothing_lately(Some((Ok(0), 90)), &[])]
+#[case::returned_nothing_too_long_ago(Some((Ok(0), 91)), &["promql"])]
+#[case::returns_something(Some((Ok(2), 1)), &["promql"])]
+#[case::could_not_be_asked(Some((Err("503".to_owned()), 1)), &["promql"])]
+#[case::never_asked(None, &["promql"])]
+fn an_expression_returns_nothing(
+    #[case] answer: Option<(Result<usize, String>, i64)>,
+    #[case] closed: &[&str],
+) {
+    let expression = "up == 0".to_owned();
+    let mut case = Case::jam();
+    let asked = [("down".to_owned(), expression.clone())];
+    case.config.gates.promql = asked.into();
+    if let Some((series, seconds)) = answer {
+        let at = ago(seconds);
+        case = case.with(Change::Answered(expression, Answer { at, series }));
+    }
+    assert_eq!(case.closed(), closed);
+    let named = case.answer("promql").reason.starts_with("down ");
+    assert_eq!(named, !closed.is_empty());
+}
+
+#[test]
+fn one_expression_of_two_is_enough_to_close() {
+    let mut case = Case::jam();
+    let asked = ["a", "b"].map(|name| (name.to_owned(), format!("{name} > 1")));
+    case.config.gates.promql = asked.into();
+    for (expression, series) in [("a > 1", 0), ("b > 1", 3)] {
+        let (at, series) = (ago(1), Ok(series));
+        case = case.with(Change::Answered(
+            expression.to_owned(),
+            Answer { at, series },
+        ));
+    }
+    assert_eq!(case.answer("promql").reason, "b returns 3 series");
+}

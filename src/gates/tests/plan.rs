@@ -1,0 +1,160 @@
+//! Gates that judge the plan.
+
+use jiff::{SignedDuration, Timestamp};
+use rstest::rstest;
+
+use super::Case;
+use crate::api::remediation::{Approval, Decision, EvidenceRecord};
+use crate::config::Percent;
+use crate::model::ObjectKind;
+use crate::model::fixture::*;
+use crate::plan::Plan;
+
+/// So many failed snapshots, of as many sources as given.
+fn failures(snapshots: usize, sources: usize) -> Case {
+    let world = (0..sources).fold(World::rook(), |world, n| {
+        world
+            .with(source("media", &format!("a{n}")))
+            .with(claim("media", &format!("a{n}")))
+    });
+    let world = (0..snapshots).fold(world, |world, n| {
+        world.with(
+            snapshot("media", &format!("s{n}"), "a0")
+                .unready()
+                .created(at(-15)),
+        )
+    });
+    Case::of(world)
+}
+
+#[rstest]
+#[case::few(failures(2, 4), &[])]
+#[case::more_than_the_share(failures(3, 5), &["blastRadius"])]
+#[case::without_any_source(failures(1, 0), &["blastRadius"])]
+#[case::as_many_as_allowed(failures(50, 100), &[])]
+#[case::more_than_allowed(failures(51, 200), &["blastRadius"])]
+#[case::without_a_plan(Case::jam().set(|case| case.plan = None), &["blastRadius"])]
+#[case::none_allowed_none_asked_for(
+    failures(1, 4).set(|case| {
+        case.config.gates.max_deletions = 0;
+        case.config.gates.max_deletions_share = Percent::new(0);
+        case.plan = Some(Plan::new(DRIVER.into(), Vec::new(), at(0)));
+    }),
+    &[]
+)]
+fn no_more_is_deleted_than_is_allowed(#[case] case: Case, #[case] closed: &[&str]) {
+    assert_eq!(case.closed(), closed);
+}
+
+/// The limit is of the run: what it deleted the first time round counts the second time.
+#[test]
+fn what_the_run_has_deleted_before_counts() {
+    let mut case = failures(2, 4).set(|case| case.config.gates.max_deletions = 3);
+    let kept = |name: &str| EvidenceRecord {
+        object: snapshot("media", name, "a0")
+            .meta
+            .key(ObjectKind::VolumeSnapshot),
+        resource_version: "7".to_owned(),
+        kept: "{}".to_owned(),
+    };
+    case.status.evidence = vec![kept("s0"), kept("earlier")];
+    case.config.gates.max_deletions_share = Percent::new(100);
+    assert_eq!(
+        case.closed(),
+        Vec::<String>::new(),
+        "s0 is planned, and counts once"
+    );
+    case.status.evidence.push(kept("earlier still"));
+    assert_eq!(case.closed(), ["blastRadius"]);
+}
+
+/// A playbook that asks for approval, and what a person said of the plan, if anything.
+fn asked(said: impl FnOnce(&Plan) -> Option<Approval>) -> Case {
+    let mut case = Case::jam();
+    let playbook = case.config.playbooks.0.get_mut("csi-operation-locks");
+    playbook.unwrap().approval = true;
+    case.run.spec.approval = said(case.plan.as_ref().unwrap());
+    case
+}
+
+/// What ada said of that plan, and when.
+fn said(decision: Decision, plan: &Plan, at: Option<Timestamp>) -> Option<Approval> {
+    Some(Approval {
+        decision,
+        plan: plan.hash.clone(),
+        at,
+        by: Some("ada".to_owned()),
+    })
+}
+
+/// An approval counts for a day.
+fn a_day_ago_but(seconds: i64) -> Option<Timestamp> {
+    Some(at(-24 * 60) + SignedDuration::from_secs(seconds))
+}
+
+use Decision::{Approved, Rejected};
+
+#[rstest]
+#[case::nobody_said_anything(asked(|_| None), "nobody has approved of plan ")]
+#[case::rejected(asked(|plan| said(Rejected, plan, Some(at(-1)))), "ada rejected plan ")]
+#[case::nobody_knows_when(asked(|plan| said(Approved, plan, None)), "the approval by ada ")]
+#[case::a_day_ago(asked(|plan| said(Approved, plan, a_day_ago_but(0))), "the approval by ada is older than 1day")]
+#[case::in_time_to_come(asked(|plan| said(Approved, plan, Some(at(6)))), "the approval by ada is of 2026-11-01T02:06:00Z, which is to come")]
+#[case::of_another_plan(
+    asked(|plan| {
+        let other = Plan { hash: "another".to_owned(), ..plan.clone() };
+        said(Approved, &other, Some(at(-1)))
+    }),
+    "ada decided on plan another, and it is "
+)]
+#[case::by_a_playbook_that_is_gone(
+    asked(|plan| said(Approved, plan, Some(at(-1)))).set(|case| case.run.spec.playbook = "gone".to_owned()),
+    "the playbook is not in the configuration"
+)]
+fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] reason: &str) {
+    assert_eq!(case.closed(), ["approval"]);
+    let answer = case.answer("approval");
+    assert!(answer.reason.starts_with(reason), "{answer:?}");
+    assert_eq!(answer.opens, "with locksmith approve mine");
+}
+
+#[rstest]
+#[case::just_now(Some(at(0)))]
+#[case::nearly_a_day_ago(a_day_ago_but(1))]
+#[case::by_a_clock_that_is_a_little_ahead(Some(at(5)))]
+fn a_persons_word_opens(#[case] when: Option<Timestamp>) {
+    let case = asked(|plan| said(Approved, plan, when));
+    assert!(case.closed().is_empty(), "{:?}", case.answer("approval"));
+}
+
+#[test]
+fn a_plan_that_is_not_there_is_not_approved() {
+    let case = asked(|plan| said(Approved, plan, Some(at(-1)))).set(|case| case.plan = None);
+    assert_eq!(case.closed(), ["blastRadius", "approval"]);
+}
+
+#[test]
+fn where_nobody_asks_nobodys_word_counts() {
+    let case = Case::jam().set(|case| {
+        let plan = case.plan.clone().unwrap();
+        case.run.spec.approval = said(Rejected, &plan, Some(at(-1)));
+    });
+    assert!(case.closed().is_empty());
+}
+
+/// The hash is of what is to be done, and not of when that was found out.
+#[test]
+fn the_same_plan_made_again_is_still_approved_and_a_changed_one_asks_again() {
+    let mut case = asked(|plan| said(Approved, plan, Some(at(-1))));
+    case.now = at(1);
+    case.plan = case.planned();
+    assert!(case.closed().is_empty(), "{:?}", case.answer("approval"));
+
+    let one_more = snapshot("selfhosted", "volsync-wiki-src", "wiki").unready();
+    let mut case = case.with(one_more.created(at(-31)));
+    case.config.gates.max_deletions_share = Percent::new(100);
+    case.plan = case.planned();
+    assert_eq!(case.closed(), ["approval"]);
+    let reason = case.answer("approval").reason;
+    assert!(reason.starts_with("ada decided on plan "), "{reason}");
+}

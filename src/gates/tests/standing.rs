@@ -1,0 +1,76 @@
+//! Gates that a person or a failure closes at any time.
+
+use rstest::rstest;
+
+use super::Case;
+use crate::config::Mode;
+use crate::model::fixture::*;
+use crate::model::{Kind, Reading};
+
+#[rstest]
+#[case(Mode::Observe, &["mode"])]
+#[case(Mode::Plan, &["mode"])]
+#[case(Mode::Act, &[])]
+fn mode_lets_only_act(#[case] mode: Mode, #[case] closed: &[&str]) {
+    assert_eq!(
+        Case::jam().set(|case| case.config.mode = mode).closed(),
+        closed
+    );
+}
+
+#[test]
+fn a_replica_that_does_not_lead_does_nothing() {
+    let case = Case::jam().with(crate::model::Change::Leads(None));
+    assert_eq!(case.closed(), ["leadership"]);
+}
+
+#[rstest]
+#[case::on(Case::jam().with(namespace("locksmith").stopped()))]
+#[case::namespace_not_seen(Case::of(World::jam().with(crate::model::Change::Namespace(
+    crate::model::Delta::Remove { namespace: "".into(), name: "locksmith".into() }
+))))]
+#[case::run_without_namespace(Case::jam().set(|case| case.run.metadata.namespace = None))]
+fn the_kill_switch_closes(#[case] case: Case) {
+    assert_eq!(case.closed(), ["killSwitch"]);
+}
+
+#[test]
+fn the_kill_switch_of_another_namespace_is_nobodys_business() {
+    assert!(
+        Case::jam()
+            .with(namespace("media").stopped())
+            .closed()
+            .is_empty()
+    );
+}
+
+#[test]
+fn any_watch_in_doubt_closes_freshness() {
+    for kind in Kind::ALL {
+        for reading in [Reading::Never, Reading::Failing("403".to_owned())] {
+            let case = Case::jam().set(|case| {
+                case.world.0.freshness.note(kind, reading.clone(), at(0));
+            });
+            assert!(
+                case.closed().contains(&"freshness".to_owned()),
+                "{kind:?} {reading:?}"
+            );
+            let answer = case
+                .answers()
+                .into_iter()
+                .find(|gate| gate.gate == "freshness");
+            assert!(answer.unwrap().reason.contains(kind.as_str()));
+        }
+    }
+}
+
+#[test]
+fn a_kind_that_is_not_served_is_no_doubt() {
+    let case = Case::jam().set(|case| {
+        case.world
+            .0
+            .freshness
+            .note(Kind::ReplicationDestinations, Reading::Absent, at(0));
+    });
+    assert!(case.closed().is_empty());
+}

@@ -1,0 +1,140 @@
+//! What must be true of a run that begins or goes round again: each gate once more, from what the configuration says in
+//! plain words and what there is, and not as the gate goes about it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{EXPRESSION, Sim};
+use crate::api::remediation::{Decision, Phase, Remediation, RemediationStatus};
+use crate::config::Window;
+use crate::plan::StepName;
+
+impl Sim {
+    /// Judges what is about to be recorded of `run`.
+    pub(super) fn judge_record(&self, run: &Remediation, after: &RemediationStatus) {
+        if after.phase != Phase::Running {
+            return;
+        }
+        let before = run.status.clone().unwrap_or_default();
+        let begins = before.phase == Phase::Pending;
+        if begins {
+            self.judge_beginning(run);
+        }
+        if begins || before.attempt != after.attempt {
+            self.judge_plan(run, after);
+        }
+    }
+
+    fn judge_beginning(&self, run: &Remediation) {
+        let (gates, now) = (&self.config.gates, self.cluster.now);
+        let said = |gate: &str| format!("begins although {gate} is closed: {:?}", self.told);
+        let windows = &gates.windows;
+        let inside = windows.is_empty() || windows.iter().any(|window| is_in(window, now));
+        assert!(inside, "{}", said("window"));
+
+        let age = gates.minimum_age.signed();
+        let mut stuck = self.findings.iter().filter(|one| one.what.is_stuck());
+        assert!(
+            stuck.any(|one| now.duration_since(one.since) >= age),
+            "{}",
+            said("minimumAge")
+        );
+
+        let healthy = |health: &str| gates.ceph_health.iter().any(|word| *word == *health);
+        let mut clusters = self.model.ceph_clusters.iter();
+        let well = clusters.all(|ceph| ceph.health.as_deref().is_some_and(healthy));
+        assert!(well, "{}", said("cephHealth"));
+
+        if !gates.promql.is_empty() {
+            let answer = self
+                .model
+                .answers
+                .get(EXPRESSION)
+                .map(|answer| &answer.series);
+            assert_eq!(answer, Some(&Ok(0)), "{}", said("promql"));
+        }
+        let quiet = gates.progress_within.signed();
+        let mut volumes = self.model.volumes.iter();
+        let idle = volumes.all(|volume| now.duration_since(volume.created) >= quiet);
+        assert!(idle, "{}", said("progress"));
+
+        let alike = |earlier: &&Remediation| {
+            (&earlier.spec.playbook, &earlier.spec.driver) == (&run.spec.playbook, &run.spec.driver)
+        };
+        let since = |at: Option<Timestamp>| at.map(|at| now.duration_since(at));
+        let within = |age: Option<SignedDuration>, span| age.is_some_and(|age| age < span);
+        let earlier = || self.cluster.earlier.iter();
+        let cooldown = gates.cooldown.signed();
+        let hot = earlier()
+            .filter(alike)
+            .any(|one| within(since(status(one).finished_at), cooldown));
+        assert!(!hot, "{}", said("cooldown"));
+
+        let span = gates.budgets.within.signed();
+        let begun = || earlier().filter(|one| within(since(status(one).started_at), span));
+        let of_playbook = begun().filter(|one| one.spec.playbook == run.spec.playbook);
+        assert!(
+            begun().count() < gates.budgets.per_cluster as usize,
+            "{}",
+            said("budget")
+        );
+        assert!(
+            of_playbook.count() < gates.budgets.per_playbook as usize,
+            "{}",
+            said("budget")
+        );
+
+        // In the order they ended in.
+        let latest = earlier()
+            .rev()
+            .take_while(|one| status(one).phase == Phase::Failed);
+        assert!(
+            latest.count() < gates.breaker_after as usize,
+            "{}",
+            said("breaker")
+        );
+    }
+
+    /// Of each plan there is: a person approved of just this one, lately, and it deletes no more than it may.
+    fn judge_plan(&self, run: &Remediation, after: &RemediationStatus) {
+        let (gates, now) = (&self.config.gates, self.cluster.now);
+        let said = || format!("attempt {}: {:?}", after.attempt, self.told);
+        let plan = after.plan.as_ref().unwrap();
+        let deletions = plan.step(StepName::DeleteFailedSnapshots);
+        let deletions = deletions.map_or(0, |step| step.targets.len());
+        assert!(deletions <= gates.max_deletions as usize, "{}", said());
+        if !self.config.playbooks.0[&run.spec.playbook].approval {
+            return;
+        }
+        let approval = run.spec.approval.as_ref();
+        let approval = approval.unwrap_or_else(|| panic!("nobody approved: {}", said()));
+        assert_eq!(approval.decision, Decision::Approved, "{}", said());
+        assert_eq!(
+            approval.plan,
+            plan.hash,
+            "another plan was approved: {}",
+            said()
+        );
+        let at = approval.at.unwrap();
+        assert!(at <= now, "{}", said());
+        assert!(
+            now.duration_since(at) < gates.approval_lasts.signed(),
+            "{}",
+            said()
+        );
+    }
+}
+
+fn status(run: &Remediation) -> &RemediationStatus {
+    run.status.as_ref().unwrap()
+}
+
+/// Of windows that are told in UTC, on every day.
+fn is_in(window: &Window, now: Timestamp) -> bool {
+    let time = now.to_string()[11..16].to_owned();
+    let (from, to) = (window.from.to_string(), window.to.to_string());
+    if from < to {
+        from <= time && time < to
+    } else {
+        from <= time || time < to
+    }
+}

@@ -1,0 +1,112 @@
+//! What tests vary of the program and of the cluster.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use locksmith::api::volsync::ReplicationSource;
+use locksmith::demo::world::{Timings, WorldConfig};
+
+use super::NAMESPACE;
+
+/// What tests vary of the program's configuration.
+pub struct Settings {
+    pub mode: &'static str,
+    pub method: &'static str,
+    pub quiet: &'static str,
+    pub deadline: &'static str,
+    /// How long after a run no other of its cause begins.
+    pub cooldown: &'static str,
+    /// How long snapshots may take to be marked for deletion.
+    pub delete_within: &'static str,
+    /// How many finished runs are kept.
+    pub keep: u32,
+    /// Who may post.
+    pub auth: &'static str,
+    /// Whose alerts are taken.
+    pub alertmanager: String,
+    /// Where PromQL gates ask.
+    pub prometheus: String,
+    /// Further gates, as `, name: value`.
+    pub gates: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: "act",
+            method: "auto",
+            quiet: "2s",
+            deadline: "10m",
+            cooldown: "1m",
+            delete_within: "2m",
+            keep: 50,
+            auth: "{}",
+            alertmanager: "{}".to_owned(),
+            prometheus: "{}".to_owned(),
+            gates: "",
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration file: the same order of events as by default, in seconds instead of minutes.
+    pub fn yaml(&self) -> String {
+        let Self {
+            mode,
+            method,
+            quiet,
+            deadline,
+            cooldown,
+            delete_within,
+            keep,
+            auth,
+            alertmanager,
+            prometheus,
+            gates,
+        } = self;
+        format!(
+            "
+mode: {mode}
+remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
+detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
+steps:
+  suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
+  deleteFailedSnapshots: {{within: {delete_within}}}
+  resumeSources: {{batch: 20, every: 1s}}
+gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
+server: {{auth: {auth}}}
+alertmanager: {alertmanager}
+prometheus: {prometheus}
+"
+        )
+    }
+}
+
+/// What tests vary of the cluster.
+pub struct Setup {
+    pub world: WorldConfig,
+    /// The definition of ReplicationSource.
+    pub sources: CustomResourceDefinition,
+    /// Definitions that other tests can do without.
+    pub others: Vec<CustomResourceDefinition>,
+    /// What the program may do.
+    pub rights: Rights,
+}
+
+/// What the program may do.
+pub enum Rights {
+    /// Everything, so that nothing but the program itself keeps it from anything.
+    All,
+    /// What is installed for this mode allows, and no more.
+    Installed(&'static str),
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            world: WorldConfig::new(Timings::fast()),
+            sources: ReplicationSource::crd(),
+            others: Vec::new(),
+            rights: Rights::All,
+        }
+    }
+}
