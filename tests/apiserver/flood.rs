@@ -1,12 +1,11 @@
 //! Three Alertmanagers that will not stop: one run, an answer to every request, bounded memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use locksmith::api::remediation::{Phase, Remediation};
 use serde_json::json;
 
-use crate::daemon::{Daemon, notification};
+use crate::daemon::notification;
 use crate::stage::{DRIVER, Settings, Stage};
 
 const ALERTMANAGERS: usize = 3;
@@ -22,7 +21,7 @@ async fn ten_thousand_notifications_of_one_cause_are_one_run() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     stage.fire(&daemon).await;
-    let before = resident(&daemon, "VmRSS");
+    let before = daemon.resident("VmRSS");
     let url = daemon.url("/webhook");
     let senders: Vec<_> = (0..ALERTMANAGERS * CONNECTIONS)
         .map(|sender| {
@@ -36,7 +35,7 @@ async fn ten_thousand_notifications_of_one_cause_are_one_run() {
             *answers.entry(code).or_default() += count;
         }
     }
-    let grown = resident(&daemon, "VmHWM").saturating_sub(before);
+    let grown = daemon.resident("VmHWM").saturating_sub(before);
     println!("{answers:?}, resident memory {before} KiB and at most {grown} more");
     // Those sent away come again, as Alertmanager sends again what was answered so.
     assert_eq!(answers.values().sum::<usize>(), NOTIFICATIONS);
@@ -100,12 +99,4 @@ fn send(url: &str, sender: usize) -> BTreeMap<u16, usize> {
         *answers.entry(answer.status().as_u16()).or_default() += 1;
     }
     answers
-}
-
-/// A size of the process in KiB, as Linux keeps them.
-fn resident(daemon: &Daemon, field: &str) -> u64 {
-    let file = PathBuf::from(format!("/proc/{}/status", daemon.pid()));
-    let text = std::fs::read_to_string(file).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

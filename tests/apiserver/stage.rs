@@ -1,6 +1,7 @@
 //! The playbook's jam on a control plane, and the program beside it under a user of its own.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,12 @@ pub struct Settings {
     pub alertmanager: String,
     /// Where PromQL gates ask.
     pub prometheus: String,
+    /// How long after a finished run no other of its cause begins.
+    pub cooldown: &'static str,
     /// Further gates, as `, name: value`.
     pub gates: &'static str,
+    /// How long a restart may take.
+    pub restart: &'static str,
 }
 
 impl Default for Settings {
@@ -64,7 +69,9 @@ impl Default for Settings {
             auth: "{}",
             alertmanager: "{}".to_owned(),
             prometheus: "{}".to_owned(),
+            cooldown: "1m",
             gates: "",
+            restart: "5m",
         }
     }
 }
@@ -81,7 +88,9 @@ impl Settings {
             auth,
             alertmanager,
             prometheus,
+            cooldown,
             gates,
+            restart,
         } = self;
         format!(
             "
@@ -90,8 +99,9 @@ remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
+  restartProvisioner: {{within: {restart}}}
   resumeSources: {{batch: 20, every: 1s}}
-gates: {{cooldown: 1m, minimumAge: 1s, progressWithin: 1s{gates}}}
+gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}
 alertmanager: {alertmanager}
 prometheus: {prometheus}
@@ -183,7 +193,23 @@ impl Stage {
 
     /// The program as its own user, once it has seen the whole jam and, unless it only observes, leads.
     pub async fn daemon(&self, settings: &Settings) -> Daemon {
-        let daemon = Daemon::start(self.daemon.kubeconfig(), &settings.yaml()).await;
+        self.seen_by(&self.daemon, settings, &[]).await
+    }
+
+    /// The same as another user, with further variables in its environment.
+    pub async fn seen_by(
+        &self,
+        user: &Identity,
+        settings: &Settings,
+        variables: &[(&str, &OsStr)],
+    ) -> Daemon {
+        let daemon = Daemon::launch(
+            "locksmith-0",
+            user.kubeconfig(),
+            &settings.yaml(),
+            variables,
+        )
+        .await;
         let count = |finding: &str, reason: &str| {
             format!("locksmith_stuck_operations{{finding=\"{finding}\",reason=\"{reason}\"")
         };

@@ -1,8 +1,11 @@
 //! The API server's audit log in, who asked for what out.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -12,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 /// One request, as the API server saw it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Event {
     /// `ResponseStarted` for watches, `ResponseComplete`, or `Panic`.
     pub stage: String,
@@ -34,6 +37,12 @@ pub struct Event {
     pub uri: String,
     /// What was sent, of writes.
     pub request_body: Option<Value>,
+    /// What was answered, of writes to snapshots.
+    pub response_body: Option<Value>,
+    /// When the request came in.
+    pub received: Timestamp,
+    /// When it was answered.
+    pub answered: Timestamp,
     /// HTTP status.
     pub code: u16,
 }
@@ -66,6 +75,20 @@ impl Audit {
             .collect()
     }
 
+    /// Reads the log event by event, so that one of any length can be read.
+    pub fn each(&self, mut read: impl FnMut(Event)) {
+        let Ok(file) = File::open(&self.log) else {
+            return;
+        };
+        let mut lines = BufReader::new(file);
+        let mut line = String::new();
+        // A last line without its end is still being written.
+        while lines.read_line(&mut line).is_ok_and(|_| line.ends_with('\n')) {
+            read(parse(&line).unwrap_or_else(|error| panic!("{error} in {line}")));
+            line.clear();
+        }
+    }
+
     /// The first event that `wanted` accepts, once it is there.
     pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let found = tokio::time::timeout(DEADLINE, async {
@@ -95,6 +118,9 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         name: raw.object_ref.name,
         uri: raw.request_uri,
         request_body: raw.request_object,
+        response_body: raw.response_object,
+        received: raw.request_received_timestamp,
+        answered: raw.stage_timestamp,
         code: raw.response_status.code,
     })
 }
@@ -114,6 +140,10 @@ struct Raw {
     object_ref: RawObject,
     #[serde(default)]
     request_object: Option<Value>,
+    #[serde(default)]
+    response_object: Option<Value>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
     #[serde(default)]
     response_status: RawStatus,
 }
