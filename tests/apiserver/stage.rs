@@ -54,8 +54,8 @@ pub struct Settings {
     pub cooldown: &'static str,
     /// Further gates, as `, name: value`.
     pub gates: &'static str,
-    /// How long a restart may take.
-    pub restart: &'static str,
+    /// How long a restart, then the restores, then the verification may take, each.
+    pub within: &'static str,
 }
 
 impl Default for Settings {
@@ -71,7 +71,7 @@ impl Default for Settings {
             prometheus: "{}".to_owned(),
             cooldown: "1m",
             gates: "",
-            restart: "5m",
+            within: "5m",
         }
     }
 }
@@ -90,7 +90,7 @@ impl Settings {
             prometheus,
             cooldown,
             gates,
-            restart,
+            within,
         } = self;
         format!(
             "
@@ -99,7 +99,9 @@ remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
-  restartProvisioner: {{within: {restart}}}
+  restartProvisioner: {{within: {within}}}
+  verifyProvisioning: {{within: {within}}}
+  verdict: {{within: {within}}}
   resumeSources: {{batch: 20, every: 1s}}
 gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}

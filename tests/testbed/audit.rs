@@ -41,8 +41,6 @@ pub struct Event {
     pub response_body: Option<Value>,
     /// When the request came in.
     pub received: Timestamp,
-    /// When it was answered.
-    pub answered: Timestamp,
     /// HTTP status.
     pub code: u16,
 }
@@ -83,7 +81,10 @@ impl Audit {
         let mut lines = BufReader::new(file);
         let mut line = String::new();
         // A last line without its end is still being written.
-        while lines.read_line(&mut line).is_ok_and(|_| line.ends_with('\n')) {
+        while lines
+            .read_line(&mut line)
+            .is_ok_and(|_| line.ends_with('\n'))
+        {
             read(parse(&line).unwrap_or_else(|error| panic!("{error} in {line}")));
             line.clear();
         }
@@ -120,7 +121,6 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         request_body: raw.request_object,
         response_body: raw.response_object,
         received: raw.request_received_timestamp,
-        answered: raw.stage_timestamp,
         code: raw.response_status.code,
     })
 }
@@ -143,7 +143,6 @@ struct Raw {
     #[serde(default)]
     response_object: Option<Value>,
     request_received_timestamp: Timestamp,
-    stage_timestamp: Timestamp,
     #[serde(default)]
     response_status: RawStatus,
 }

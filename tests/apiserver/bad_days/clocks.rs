@@ -96,7 +96,7 @@ async fn the_clock_leaps_in_the_middle_of_a_run(#[case] leap: &str, #[case] late
     stage
         .run_until("the run to wait for the clock", |status| {
             assert!(!status.phase.finished(), "{status:#?}");
-            status.message.contains("the clock here is")
+            status.message.contains("clock: ")
         })
         .await;
     let held = stage.held().await;
@@ -126,8 +126,16 @@ async fn the_clock_leaps_in_the_middle_of_a_run(#[case] leap: &str, #[case] late
         .until::<Remediation>("no other run to begin", |runs| runs.iter().all(kept))
         .await;
     clock.set("+0");
+    let cools = |run: &Arc<Remediation>| {
+        let message = run.status.as_ref().map(|status| &*status.message);
+        let message = message.unwrap_or_default();
+        run.metadata.name.as_deref() == Some(name)
+            || message.contains("closed: cooldown") && !message.contains("clock: ")
+    };
     stage
-        .until::<Remediation>("no other run to begin", |runs| runs.iter().all(kept))
+        .until::<Remediation>("the cooldown alone to keep it", |runs| {
+            runs.iter().all(|run| kept(run) && cools(run))
+        })
         .await;
     let writes = stage.writes_elsewhere().await;
     let destroyed = writes.iter().find(|event| is_destructive(event));

@@ -65,7 +65,7 @@ async fn a_provisioner_that_never_becomes_ready(#[case] layout: Layout) {
     })
     .await;
     let settings = Settings {
-        restart: "10s",
+        within: "10s",
         cooldown: "0s",
         gates: ", breakerAfter: 1",
         ..Settings::default()
@@ -91,10 +91,7 @@ async fn a_provisioner_that_never_becomes_ready(#[case] layout: Layout) {
         let record = status.steps.iter().find(|record| record.step == wanted);
         record.map(|record| record.phase)
     };
-    assert_eq!(
-        phase(StepName::RestartProvisioner),
-        Some(StepPhase::Failed)
-    );
+    assert_eq!(phase(StepName::RestartProvisioner), Some(StepPhase::Failed));
     assert_eq!(
         phase(StepName::VerifyProvisioning),
         Some(StepPhase::Skipped)

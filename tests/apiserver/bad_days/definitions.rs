@@ -38,9 +38,9 @@ fn absent(samples: &BTreeMap<String, f64>, wanted: &[&str]) -> bool {
 
 /// How many claims are found to be pending.
 fn pending(samples: &BTreeMap<String, f64>) -> f64 {
-    let of_claims = samples
-        .iter()
-        .filter(|(name, _)| name.starts_with("locksmith_stuck_operations{finding=\"pending_claim\""));
+    let of_claims = samples.iter().filter(|(name, _)| {
+        name.starts_with("locksmith_stuck_operations{finding=\"pending_claim\"")
+    });
     of_claims.map(|(_, value)| value).sum()
 }
 

@@ -60,7 +60,10 @@ async fn two_clusters_worth_of_events() {
     .await;
     let namespaces: Api<Namespace> = Api::all(testbed.client());
     let media = named(json!({"name": "media"}), json!({}));
-    namespaces.create(&Default::default(), &media).await.unwrap();
+    namespaces
+        .create(&Default::default(), &media)
+        .await
+        .unwrap();
     let class = StorageClass {
         metadata: ObjectMeta {
             name: Some(IMMEDIATE_CLASS.to_owned()),
@@ -97,7 +100,9 @@ async fn two_clusters_worth_of_events() {
     });
     let claims: Vec<_> = ours.iter().cloned().chain(theirs).collect();
     let floods = (0..EVENTS).flat_map(|number| {
-        let of_each = claims.iter().map(move |(name, uid)| refusal(number, name, uid));
+        let of_each = claims
+            .iter()
+            .map(move |(name, uid)| refusal(number, name, uid));
         of_each.collect::<Vec<_>>()
     });
     let writes = floods.map(|event| {
@@ -118,12 +123,18 @@ async fn two_clusters_worth_of_events() {
         })
         .await;
     let samples = daemon.metrics().await;
-    let locks = sum(&samples, "locksmith_stuck_operations{finding=\"operation_lock\"");
+    let locks = sum(
+        &samples,
+        "locksmith_stuck_operations{finding=\"operation_lock\"",
+    );
     assert!(all(locks), "{locks} locks");
     // A series an object that is stuck, as documented, and none of another cluster's.
     assert!(samples.len() < 20 * CLAIMS, "{} series", samples.len());
     assert!(!samples.keys().any(|name| name.contains("theirs-")));
     let grown = daemon.resident("VmHWM").saturating_sub(before);
-    println!("{} series, {before} KiB and at most {grown} more", samples.len());
+    println!(
+        "{} series, {before} KiB and at most {grown} more",
+        samples.len()
+    );
     assert!(grown < GROWTH, "{grown} KiB");
 }

@@ -25,7 +25,9 @@ async fn etcd_hangs_in_the_middle_of_a_run() {
     stage.first_hold().await;
     stage.testbed.freeze_etcd();
     daemon
-        .until("it not to lead", |samples| samples["locksmith_leader"] == 0.0)
+        .until("it not to lead", |samples| {
+            samples["locksmith_leader"] == 0.0
+        })
         .await;
     daemon
         .until("the outage to last", |_| {

@@ -123,7 +123,7 @@ impl Auditor {
             self.broken(Rule::Observe, text(event));
         }
         self.guarded(event);
-        if event.code < 300 {
+        if (200..300).contains(&event.code) {
             self.note(event);
         }
     }
@@ -213,19 +213,17 @@ impl Auditor {
                     uid: string(body, "/preconditions/uid").unwrap_or_default(),
                 }),
             ),
-            ("replicationsources" | "persistentvolumeclaims", "patch") => {
-                match mark(body) {
-                    Some(Value::Null) => ("release", None),
-                    Some(Value::String(mark)) if Hold::parse(mark).is_some() => (
-                        "hold",
-                        Hold::parse(mark).map(|hold| Deed::Hold {
-                            target: place(event),
-                            run: hold.run.uid.to_string(),
-                        }),
-                    ),
-                    _ => return self.broken(Rule::Purpose, text(event)),
-                }
-            }
+            ("replicationsources" | "persistentvolumeclaims", "patch") => match mark(body) {
+                Some(Value::Null) => ("release", None),
+                Some(Value::String(mark)) if Hold::parse(mark).is_some() => (
+                    "hold",
+                    Hold::parse(mark).map(|hold| Deed::Hold {
+                        target: place(event),
+                        run: hold.run.uid.to_string(),
+                    }),
+                ),
+                _ => return self.broken(Rule::Purpose, text(event)),
+            },
             ("deployments", "patch") => match restart(body) {
                 Some(token) => (
                     "restart",
@@ -241,9 +239,10 @@ impl Auditor {
                 ("delete", Some(by_uid(StepName::DeleteFailedSnapshots)))
             }
             ("pods", "delete") => ("replace", Some(by_uid(StepName::RestartProvisioner))),
-            ("replicationsources", "delete") => {
-                ("delete source", Some(by_uid(StepName::DeleteOrphanedSources)))
-            }
+            ("replicationsources", "delete") => (
+                "delete source",
+                Some(by_uid(StepName::DeleteOrphanedSources)),
+            ),
             _ => return self.broken(Rule::Purpose, text(event)),
         };
         self.count(what);
@@ -280,10 +279,7 @@ impl Auditor {
                     let (kind, namespace, name) =
                         (object.kind.as_str(), &object.namespace, &object.name);
                     let kind = kind.to_lowercase();
-                    [
-                        format!("{kind} {namespace}/{name}"),
-                        object.uid.to_string(),
-                    ]
+                    [format!("{kind} {namespace}/{name}"), object.uid.to_string()]
                 })
                 .collect(),
             evidence: kept.map(|kept| kept.object.uid.to_string()).collect(),
@@ -306,7 +302,10 @@ impl Auditor {
         match ready {
             Some(false) => {}
             Some(true) => self.broken(Rule::NeverReady, format!("{} was ready", text(event))),
-            None => self.broken(Rule::NeverReady, format!("{}: in which state?", text(event))),
+            None => self.broken(
+                Rule::NeverReady,
+                format!("{}: in which state?", text(event)),
+            ),
         }
     }
 
@@ -329,7 +328,11 @@ impl Auditor {
             }
         }
         why.dedup();
-        Err(format!("of {} runs none may: {}", why.len(), why.join("; ")))
+        Err(format!(
+            "of {} runs none may: {}",
+            why.len(),
+            why.join("; ")
+        ))
     }
 
     fn judge(&mut self, write: &Write) {
@@ -348,7 +351,9 @@ impl Auditor {
             }
             Deed::Delete { uid, step } => match self.deleting(*step, uid, at) {
                 // A pod comes back by itself.
-                Ok(said) if said.evidence.contains(uid) || *step == StepName::RestartProvisioner => {
+                Ok(said)
+                    if said.evidence.contains(uid) || *step == StepName::RestartProvisioner =>
+                {
                     Ok(())
                 }
                 Ok(_) => return self.broken(Rule::Evidence, format!("{text} {uid}")),
@@ -368,7 +373,10 @@ impl Auditor {
             Deed::Restart { token, .. } => token,
         };
         if !self.done.insert(once.clone()) {
-            self.broken(Rule::Once, format!("{at} {text}: {once} for the second time"));
+            self.broken(
+                Rule::Once,
+                format!("{at} {text}: {once} for the second time"),
+            );
         }
     }
 }
@@ -380,7 +388,10 @@ fn allowed(said: Option<&Said>, step: StepName, target: &str) -> Result<(), Stri
     };
     if said.phase != Phase::Running || said.step != Some(step) {
         let under_way = said.step.map_or("no step", StepName::as_str);
-        return Err(format!("the run was {}, in {under_way}", said.phase.as_str()));
+        return Err(format!(
+            "the run was {}, in {under_way}",
+            said.phase.as_str()
+        ));
     }
     if !said.closed.is_empty() {
         return Err(format!("closed: {}", said.closed.join(", ")));

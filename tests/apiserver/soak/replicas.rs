@@ -50,7 +50,7 @@ struct Replica {
 }
 
 impl Replicas {
-    /// Starts both, in mode act.
+    /// Starts both, in mode act, and returns when both are up.
     pub async fn start(stage: &Stage, settings: Settings, chance: &mut Rng) -> Self {
         let kills = Arc::new(AtomicUsize::new(0));
         let addresses = Arc::new(Mutex::new(vec![None, None]));
@@ -84,11 +84,13 @@ impl Replicas {
                 _task: AbortOnDropHandle::new(tokio::spawn(life.go_on(ordered, obey))),
             });
         }
-        Self {
+        let both = Self {
             each,
             kills,
             addresses,
-        }
+        };
+        both.all(Order::Act).await;
+        both
     }
 
     /// Gives both an order, and returns when it is carried out.

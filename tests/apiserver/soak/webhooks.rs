@@ -85,7 +85,14 @@ impl Sender {
             .into();
         while !self.over.load(Ordering::Relaxed) {
             std::thread::sleep(PAUSE);
-            let alive: Vec<_> = self.addresses.lock().unwrap().iter().flatten().cloned().collect();
+            let alive: Vec<_> = self
+                .addresses
+                .lock()
+                .unwrap()
+                .iter()
+                .flatten()
+                .cloned()
+                .collect();
             let Some(address) = self.chance.choice(&alive) else {
                 continue;
             };

@@ -36,7 +36,6 @@ fn write(second: i64, verb: &str, resource: &str, name: &str, body: Value) -> Ev
         uri: format!("/{namespace}/{resource}/{name}"),
         request_body: Some(body),
         received: at(second),
-        answered: at(second),
         code: 200,
         ..Event::default()
     }
@@ -44,9 +43,7 @@ fn write(second: i64, verb: &str, resource: &str, name: &str, body: Value) -> Ev
 
 /// The run's status from `second` on.
 fn status(second: i64, phase: &str, step: Option<&str>, open: bool, kept: bool) -> Event {
-    let object = |kind: &str, namespace: &str, name: &str, uid: &str| {
-        json!({"kind": kind, "namespace": namespace, "name": name, "uid": uid})
-    };
+    let object = |kind: &str, namespace: &str, name: &str, uid: &str| json!({"kind": kind, "namespace": namespace, "name": name, "uid": uid});
     let target = |object: Value, action: Value| json!({"object": object, "action": action});
     let snapshot = object("VolumeSnapshot", "media", "volsync-plex-src", SNAPSHOT);
     let steps = json!([
@@ -98,7 +95,8 @@ fn hold(second: i64) -> Event {
 }
 
 fn release(second: i64) -> Event {
-    let body = json!({"metadata": {"resourceVersion": "4", "annotations": {HOLD_ANNOTATION: null}}});
+    let body =
+        json!({"metadata": {"resourceVersion": "4", "annotations": {HOLD_ANNOTATION: null}}});
     write(second, "patch", "replicationsources", "plex", body)
 }
 
@@ -112,7 +110,13 @@ fn snapshot(second: i64, ready: bool) -> Event {
     Event {
         user: "system:snapshot-controller".to_owned(),
         response_body: Some(answer),
-        ..write(second, "update", "volumesnapshots/status", "volsync-plex-src", json!({}))
+        ..write(
+            second,
+            "update",
+            "volumesnapshots/status",
+            "volsync-plex-src",
+            json!({}),
+        )
     }
 }
 
@@ -121,7 +125,13 @@ fn delete(second: i64) -> Event {
     let body = json!({"preconditions": preconditions});
     Event {
         response_body: Some(json!({"kind": "Status"})),
-        ..write(second, "delete", "volumesnapshots", "volsync-plex-src", body)
+        ..write(
+            second,
+            "delete",
+            "volumesnapshots",
+            "volsync-plex-src",
+            body,
+        )
     }
 }
 
@@ -143,9 +153,21 @@ fn forget(second: i64) -> Event {
 fn run() -> Vec<Event> {
     let (suspend, delete_step) = (Some("suspendSources"), Some("deleteFailedSnapshots"));
     vec![
-        write(0, "create", "leases", "", json!({"metadata": {"name": LEASE_NAME}})),
+        write(
+            0,
+            "create",
+            "leases",
+            "",
+            json!({"metadata": {"name": LEASE_NAME}}),
+        ),
         snapshot(1, false),
-        write(2, "create", "remediations", "", json!({"metadata": {"name": "r"}})),
+        write(
+            2,
+            "create",
+            "remediations",
+            "",
+            json!({"metadata": {"name": "r"}}),
+        ),
         status(3, "Running", suspend, true, false),
         hold(4),
         status(5, "Running", delete_step, true, true),
