@@ -25,7 +25,8 @@ impl Gate for Cooldown {
                 let status = run.object.status.as_ref()?;
                 // One that never began changed nothing that would have to cool down.
                 status.started_at?;
-                status.finished_at
+                // A clock that was behind dated its end before its beginning; the API server's dated that.
+                Some(status.finished_at?.max(run.meta.created))
             })
             .max();
         let Some(finished) = last else {

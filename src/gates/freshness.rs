@@ -1,7 +1,7 @@
-//! Gate `freshness`: everything that is watched has been listed, and is not failing now.
+//! Gate `freshness`: everything that is watched has been listed, and is not failing now; and the clock is right.
 
 use super::{Gate, Situation, Verdict};
-use crate::model::Reading;
+use crate::model::{Kind, Reading};
 
 pub(super) struct Freshness;
 
@@ -20,6 +20,7 @@ impl Gate for Freshness {
             .freshness
             .doubts()
             .map(|(kind, reading)| match reading {
+                Reading::Failing(why) if kind == Kind::Clock => format!("clock: {why}"),
                 Reading::Failing(why) => format!("{} cannot be read ({why})", kind.as_str()),
                 _ => format!("{} not listed yet", kind.as_str()),
             })

@@ -40,11 +40,13 @@ pub enum Kind {
     Remediations,
     /// Kubernetes Events on claims and contents.
     Events,
+    /// The clock of this machine, beside the API server's: where they differ, no age can be told.
+    Clock,
 }
 
 impl Kind {
     /// Every kind, in the order it is shown.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PersistentVolumeClaims,
         Self::PersistentVolumes,
         Self::VolumeSnapshots,
@@ -60,6 +62,7 @@ impl Kind {
         Self::CephClusters,
         Self::Remediations,
         Self::Events,
+        Self::Clock,
     ];
 
     /// The kind as the API spells its collection; a metric label.
@@ -80,6 +83,7 @@ impl Kind {
             Self::CephClusters => "cephclusters",
             Self::Remediations => "remediations",
             Self::Events => "events",
+            Self::Clock => "clock",
         }
     }
 }

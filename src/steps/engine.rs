@@ -45,18 +45,19 @@ pub fn next(
         Phase::Running => engine.proceed(&mut status),
         Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => None,
     };
-    if let Some(Effect::Do(moved)) = moved {
-        return moved;
-    }
+    // Nothing is done while a gate on record is closed: that it has opened is written first.
+    let told = run.status.as_ref().map(|known| &known.gates) == Some(&status.gates);
+    let until = match moved {
+        Some(Effect::Do(moved)) if told || !matches!(moved, Move::Act(_)) => return moved,
+        Some(Effect::Wait(until)) => until,
+        Some(Effect::Do(_)) | None => None,
+    };
     engine.list_holds(&mut status);
     conditions::set(&mut status, now);
     if run.status.as_ref() != Some(&status) {
         return Move::Record(Box::new(status));
     }
-    match moved {
-        Some(Effect::Wait(until)) => Move::Wait(until),
-        _ => Move::Wait(None),
-    }
+    Move::Wait(until)
 }
 
 /// What a transition asks for, beside what it wrote into the status.

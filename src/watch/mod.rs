@@ -3,6 +3,7 @@
 //! Every object is folded into its record as it arrives and dropped. Nothing here decides anything, and nothing
 //! here writes.
 
+mod clock;
 mod convert;
 mod kinds;
 mod logs;
@@ -72,6 +73,7 @@ fn start_with(
     );
     let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
     kinds.follow_all(&patterns);
+    tasks.spawn(clock::compare(client.clone(), changes.clone(), own.clone()));
     tasks.spawn(prometheus::ask(config.clone(), changes.clone()));
     tasks.spawn(lookups::claims(
         client.clone(),

@@ -1,6 +1,7 @@
 //! The program itself, as a process of its own beside the control plane.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -37,6 +38,16 @@ impl Daemon {
 
     /// The same under a name among replicas. One that bears the name of another that died goes on with its Lease.
     pub async fn replica(identity: &str, kubeconfig: &Path, config: &str) -> Self {
+        Self::launch(identity, kubeconfig, config, &[]).await
+    }
+
+    /// The same with further variables in its environment.
+    pub async fn launch(
+        identity: &str,
+        kubeconfig: &Path,
+        config: &str,
+        variables: &[(&str, &OsStr)],
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("locksmith.yaml");
         std::fs::write(&file, config).unwrap();
@@ -48,6 +59,7 @@ impl Daemon {
             .arg("--config")
             .arg(&file)
             .env("RUST_LOG", "info,locksmith=debug")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -124,6 +136,13 @@ impl Daemon {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A size of its memory in KiB, as Linux keeps it: `VmRSS` now, `VmHWM` at most.
+    pub fn resident(&self, field: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// The body of one of its pages.

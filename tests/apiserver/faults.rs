@@ -12,7 +12,7 @@ use crate::testbed::{Options, Testbed};
 async fn the_api_server_and_etcd_come_back_with_their_data() {
     let testbed = Testbed::start(Options {
         controllers: false,
-        crds: Vec::new(),
+        ..Options::default()
     })
     .await;
     let maps: Api<ConfigMap> = Api::namespaced(testbed.client(), "default");

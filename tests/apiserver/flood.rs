@@ -2,7 +2,6 @@
 //! they begin, so that all of them ask for the run to be made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use locksmith::api::remediation::{Phase, Remediation};
@@ -34,7 +33,7 @@ async fn ten_thousand_notifications_of_one_cause_are_one_run() {
     let daemon = stage.daemon(&settings).await;
     // What the start took at most is no part of what follows.
     forget_the_peak(&daemon);
-    let before = resident(&daemon, "VmRSS");
+    let before = daemon.resident("VmRSS");
     let url = daemon.url("/webhook");
     let senders: Vec<_> = (0..ALERTMANAGERS * CONNECTIONS)
         .map(|sender| {
@@ -48,7 +47,7 @@ async fn ten_thousand_notifications_of_one_cause_are_one_run() {
             *answers.entry(code).or_default() += count;
         }
     }
-    let grown = resident(&daemon, "VmHWM").saturating_sub(before);
+    let grown = daemon.resident("VmHWM").saturating_sub(before);
     println!("{answers:?}, resident memory {before} KiB and at most {grown} more");
     assert!(
         answers.keys().all(|code| matches!(code, 202 | 503)),
@@ -123,12 +122,4 @@ fn send(url: &str, sender: usize) -> BTreeMap<u16, usize> {
 /// Has Linux count `VmHWM` from what is resident now.
 fn forget_the_peak(daemon: &Daemon) {
     std::fs::write(format!("/proc/{}/clear_refs", daemon.pid()), "5").unwrap();
-}
-
-/// A size of the process in KiB, as Linux keeps them.
-fn resident(daemon: &Daemon, field: &str) -> u64 {
-    let file = PathBuf::from(format!("/proc/{}/status", daemon.pid()));
-    let text = std::fs::read_to_string(file).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

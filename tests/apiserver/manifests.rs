@@ -52,6 +52,7 @@ async fn every_object_is_valid_and_the_pods_are_restricted() {
     let options = Options {
         controllers: false,
         crds: vec![Remediation::crd()],
+        ..Options::default()
     };
     let testbed = Testbed::start(options).await;
     let objects = everything();

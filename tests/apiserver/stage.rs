@@ -4,6 +4,7 @@ mod holds;
 mod requests;
 mod settings;
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,23 @@ impl Stage {
 
     /// The program as its own user, once it has seen the whole jam and, unless it only observes, leads.
     pub async fn daemon(&self, settings: &Settings) -> Daemon {
-        let daemon = Daemon::start(self.daemon.kubeconfig(), &settings.yaml()).await;
+        self.seen_by(&self.daemon, settings, &[]).await
+    }
+
+    /// The same as another user, with further variables in its environment.
+    pub async fn seen_by(
+        &self,
+        user: &Identity,
+        settings: &Settings,
+        variables: &[(&str, &OsStr)],
+    ) -> Daemon {
+        let daemon = Daemon::launch(
+            "locksmith-0",
+            user.kubeconfig(),
+            &settings.yaml(),
+            variables,
+        )
+        .await;
         let count = |finding: &str, reason: &str| {
             format!("locksmith_stuck_operations{{finding=\"{finding}\",reason=\"{reason}\"")
         };

@@ -160,7 +160,7 @@ async fn controllers_collect_garbage_and_release_claims() {
 async fn dropping_a_testbed_ends_it_and_removes_its_directory() {
     let testbed = Testbed::start(Options {
         controllers: false,
-        crds: Vec::new(),
+        ..Default::default()
     })
     .await;
     let kubeconfig = testbed.kubeconfig().to_owned();
@@ -185,7 +185,7 @@ async fn a_killed_test_leaves_no_server_behind() {
     if std::env::var_os(VICTIM).is_some() {
         let testbed = Testbed::start(Options {
             controllers: false,
-            crds: Vec::new(),
+            ..Default::default()
         })
         .await;
         println!(

@@ -30,7 +30,7 @@ async fn testbed() -> &'static Testbed {
     static QUIET: OnceCell<Testbed> = OnceCell::const_new();
     let options = || Options {
         controllers: false,
-        crds: Vec::new(),
+        ..Options::default()
     };
     QUIET.get_or_init(|| Testbed::start(options())).await
 }

@@ -162,7 +162,7 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
     let first = |wanted: &dyn Fn(&Event) -> bool, since: Timestamp| {
         let found = all
             .iter()
-            .filter(|event| event.asked >= since && wanted(event));
+            .filter(|event| event.received >= since && wanted(event));
         let first = found.map(|event| event.answered).min();
         seconds(since, first.unwrap())
     };

@@ -113,7 +113,7 @@ fn own_time(events: &[Event], begun: Timestamp, ended: Timestamp) -> f64 {
     let written = events
         .iter()
         .filter(|event| touches_the_cluster(event))
-        .filter(|event| event.asked >= begun && event.asked <= ended);
+        .filter(|event| event.received >= begun && event.received <= ended);
     let last = written.map(|event| event.answered).max();
     last.map_or(0.0, |last| seconds(begun, last))
 }

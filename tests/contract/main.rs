@@ -53,8 +53,8 @@ async fn kubectl_works_with_the_embedded_server() {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn real_server_keeps_the_contract() {
     let testbed = testbed::Testbed::start(testbed::Options {
-        controllers: true,
         crds: widgets::definitions(),
+        ..Default::default()
     })
     .await;
     run(testbed.client()).await;

@@ -1,7 +1,7 @@
 //! The API server's audit log in, who asked for what out.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
 
 /// One request, as the API server saw it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Event {
     /// `ResponseStarted` for watches, `ResponseComplete`, or `Panic`.
     pub stage: String,
@@ -38,11 +38,12 @@ pub struct Event {
     pub uri: String,
     /// What was sent, of writes.
     pub request_body: Option<Value>,
+    /// What was answered, of writes to snapshots.
+    pub response_body: Option<Value>,
+    /// When the server had received it.
+    pub received: Timestamp,
     /// HTTP status.
     pub code: u16,
-    /// When the server had received it.
-    #[allow(dead_code, reason = "read by benches alone")]
-    pub asked: Timestamp,
     /// When it had answered, or of a watch begun to.
     #[allow(dead_code, reason = "read by benches alone")]
     pub answered: Timestamp,
@@ -108,6 +109,23 @@ impl Audit {
             .unwrap_or_else(|_| panic!("no such event in {}: {what}", self.log.display()))
     }
 
+    /// Reads the log event by event and keeps none, so that one of any length can be read.
+    pub fn each(&self, mut read: impl FnMut(Event)) {
+        let Ok(file) = File::open(&self.log) else {
+            return;
+        };
+        let mut lines = BufReader::new(file);
+        let mut line = String::new();
+        // A last line without its end is still being written.
+        while lines
+            .read_line(&mut line)
+            .is_ok_and(|_| line.ends_with('\n'))
+        {
+            read(parse(&line).unwrap_or_else(|error| panic!("{error} in {line}")));
+            line.clear();
+        }
+    }
+
     fn up_to_date(&self) -> MutexGuard<'_, Known> {
         let mut known = self.known.lock().unwrap();
         known.read_on(&self.log);
@@ -154,8 +172,9 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         name: raw.object_ref.name,
         uri: raw.request_uri,
         request_body: raw.request_object,
+        response_body: raw.response_object,
+        received: raw.request_received_timestamp,
         code: raw.response_status.code,
-        asked: raw.request_received_timestamp,
         answered: raw.stage_timestamp,
     })
 }
@@ -175,6 +194,8 @@ struct Raw {
     object_ref: RawObject,
     #[serde(default)]
     request_object: Option<Value>,
+    #[serde(default)]
+    response_object: Option<Value>,
     #[serde(default)]
     response_status: RawStatus,
     request_received_timestamp: Timestamp,

@@ -12,8 +12,8 @@ const CONTROLLERS: &str = "clusterrole-aggregation-controller,daemonset-controll
     persistentvolumeclaim-protection-controller,replicaset-controller,serviceaccount-controller,\
     statefulset-controller";
 
-/// What is written of each request. Lists have no body worth keeping; the control plane's own reads and
-/// the API server's talk with itself would bury the rest.
+/// What is written of each request. Of snapshots also the answers, which tell what was deleted. Lists have no body
+/// worth keeping; the control plane's own reads and the API server's talk with itself would bury the rest.
 const AUDIT_POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -30,6 +30,8 @@ rules:
   verbs: [get, list, watch]
 - level: Metadata
   resources: [{group: "", resources: [secrets, serviceaccounts/token]}]
+- level: RequestResponse
+  resources: [{group: snapshot.storage.k8s.io, resources: [volumesnapshots, volumesnapshots/status]}]
 - level: Request
 "#;
 

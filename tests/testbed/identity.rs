@@ -56,6 +56,12 @@ pub async fn certified(
     Identity::new(plane.user(file, &credential)).await
 }
 
+/// Somebody with a token in a file.
+pub async fn by_token_file(plane: &ControlPlane, name: &str, file: &Path) -> Identity {
+    let credential = Credential::TokenFile(file.to_owned());
+    Identity::new(plane.user(&format!("file-{name}"), &credential)).await
+}
+
 /// A service account, by a token that the API server issues for it.
 pub async fn service_account(
     plane: &ControlPlane,

@@ -22,6 +22,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client, ResourceExt};
+use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 pub use audit::{Audit, Event};
@@ -43,6 +44,8 @@ pub struct Options {
     pub controllers: bool,
     /// Definitions to serve beside those of the snapshots and of VolSync, or in the place of one of them.
     pub crds: Vec<CustomResourceDefinition>,
+    /// API groups whose definitions are left out.
+    pub without: Vec<&'static str>,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
         Self {
             controllers: true,
             crds: Vec::new(),
+            without: Vec::new(),
         }
     }
 }
@@ -114,6 +118,7 @@ impl Testbed {
                 .iter()
                 .all(|own| own.name_any() != crd.name_any())
         });
+        crds.retain(|crd| !options.without.contains(&&*crd.spec.group));
         crds.extend(options.crds);
         // Before the controllers: the garbage collector learns of a kind only every 30 s.
         let client = testbed.client();
@@ -175,6 +180,11 @@ impl Testbed {
         identity::certified(&self.plane, &format!("user-{name}"), name, group).await
     }
 
+    /// Somebody whose token stands in `file`, which is read again from time to time.
+    pub async fn by_token_file(&self, name: &str, file: &Path) -> Identity {
+        identity::by_token_file(&self.plane, name, file).await
+    }
+
     /// A service account, by a token as a pod would get it; the account has to exist.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Identity {
         identity::service_account(&self.plane, self.client(), namespace, name).await
@@ -201,6 +211,34 @@ impl Testbed {
     pub async fn start_etcd(&self) {
         self.spawn("etcd", &self.plane.etcd());
         self.readiness(true).await;
+    }
+
+    /// Lets etcd run no further, as a disk that hangs does: it answers nothing, and nothing notices its end.
+    pub fn freeze_etcd(&self) {
+        self.signal("etcd", Signal::STOP);
+    }
+
+    /// Lets etcd run on, and waits until the API server is ready.
+    pub async fn thaw_etcd(&self) {
+        self.signal("etcd", Signal::CONT);
+        self.readiness(true).await;
+    }
+
+    /// Ends the snapshot controller as a crash would.
+    pub fn stop_snapshot_controller(&self) {
+        self.kill("snapshot-controller");
+    }
+
+    /// Starts the snapshot controller again.
+    pub fn start_snapshot_controller(&self) {
+        self.spawn("snapshot-controller", &self.plane.snapshot_controller());
+    }
+
+    /// Creates definitions while everything runs, and returns when they are served.
+    pub async fn install(&self, crds: Vec<CustomResourceDefinition>) {
+        Box::pin(crds::install(&self.client(), crds))
+            .await
+            .expect("failed to install the CRDs");
     }
 
     /// The object `name` once `condition` holds of it; fails, and says which server is gone, when it does not.
@@ -291,6 +329,14 @@ impl Testbed {
             .running
             .remove(position.unwrap_or_else(|| panic!("{name} does not run")));
         process.kill(&mut servers.guard);
+    }
+
+    fn signal(&self, name: &str, signal: Signal) {
+        let servers = self.servers();
+        let process = servers.running.iter().find(|one| one.name() == name);
+        process
+            .unwrap_or_else(|| panic!("{name} does not run"))
+            .signal(signal);
     }
 
     fn servers(&self) -> std::sync::MutexGuard<'_, Servers> {

@@ -99,6 +99,8 @@ pub enum Credential {
     Certificate(Pair),
     /// By a service account's token.
     Token(String),
+    /// By a token that stands in a file.
+    TokenFile(PathBuf),
 }
 
 /// Writes `<file>.kubeconfig`, which kubectl and `kube` read alike (JSON is YAML).
@@ -108,6 +110,7 @@ pub fn kubeconfig(ca: &Ca, file: &str, port: u16, credential: &Credential) -> Pa
             json!({"client-certificate": pair.certificate, "client-key": pair.key})
         }
         Credential::Token(token) => json!({"token": token}),
+        Credential::TokenFile(file) => json!({"tokenFile": file}),
     };
     let cluster = json!({"server": format!("https://127.0.0.1:{port}"), "certificate-authority": ca.certificate()});
     let config = json!({

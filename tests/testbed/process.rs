@@ -10,6 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// How much of a log is shown when a server fails.
 const LOG_TAIL_LINES: usize = 40;
 
@@ -129,6 +131,11 @@ impl Process {
             self.log.display(),
             tail.join("\n")
         )
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the server is there");
     }
 
     /// Ends it at once, as a crash would, and waits until it is gone.

@@ -1,6 +1,7 @@
 //! Gates that look at the runs there were.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 
 use super::Case;
@@ -45,6 +46,12 @@ fn never_begun(mut run: Remediation) -> Remediation {
     run
 }
 
+/// Made then, as the API server's clock has it.
+fn begun_at(mut run: Remediation, minutes: i64) -> Remediation {
+    run.metadata.creation_timestamp = Some(Time(at(minutes)));
+    run
+}
+
 #[rstest]
 #[case::just_now(ended("other", -29), &["cooldown"])]
 #[case::long_enough_ago(ended("other", -30), &[])]
@@ -52,6 +59,7 @@ fn never_begun(mut run: Remediation) -> Remediation {
 #[case::of_another_playbook(another_playbook(ended("other", -1)), &[])]
 #[case::that_never_began(never_begun(ended("other", -1)), &[])]
 #[case::itself(ended("mine", -1), &[])]
+#[case::dated_by_a_clock_that_was_an_hour_behind(begun_at(ended("other", -60), -5), &["cooldown"])]
 fn a_run_of_this_cause_that_ended(#[case] other: Remediation, #[case] closed: &[&str]) {
     assert_eq!(Case::jam().with(other).closed(), closed);
 }

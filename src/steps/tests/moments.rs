@@ -109,9 +109,12 @@ fn a_hold_is_taken_over_from_a_run_that_is(#[case] other: Remediation, #[case] t
         .with(claim("media", "a").pending().created(at(-30)))
         .with(source("media", "a").held_by("other", at(60)).direct())
         .with(other);
-    let run = at_step(StepName::SuspendSources, &world);
+    let mut run = at_step(StepName::SuspendSources, &world);
     let moved = ask(&run, &world);
     if taken_over {
+        // What the gates say comes first.
+        run.status = Some(recorded_status(moved));
+        let moved = ask(&run, &world);
         let Move::Act(intents) = moved else {
             panic!("{moved:?}")
         };

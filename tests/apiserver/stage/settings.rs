@@ -27,6 +27,8 @@ pub struct Settings {
     pub prometheus: String,
     /// Further gates, as `, name: value`.
     pub gates: &'static str,
+    /// How long a restart, then the restores, then the verification may take, each.
+    pub within: &'static str,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             alertmanager: "{}".to_owned(),
             prometheus: "{}".to_owned(),
             gates: "",
+            within: "5m",
         }
     }
 }
@@ -62,6 +65,7 @@ impl Settings {
             alertmanager,
             prometheus,
             gates,
+            within,
         } = self;
         format!(
             "
@@ -71,6 +75,9 @@ detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
   deleteFailedSnapshots: {{within: {delete_within}}}
+  restartProvisioner: {{within: {within}}}
+  verifyProvisioning: {{within: {within}}}
+  verdict: {{within: {within}}}
   resumeSources: {{batch: 20, every: 1s}}
 gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}

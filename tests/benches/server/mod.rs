@@ -45,6 +45,7 @@ impl Ground {
         let options = Options {
             controllers: false,
             crds: vec![Remediation::crd()],
+            ..Options::default()
         };
         let testbed = Box::pin(Testbed::start(options)).await;
         let kubelet = Kubelet::start().await;

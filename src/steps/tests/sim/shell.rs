@@ -223,6 +223,12 @@ impl Sim {
                 }
                 Move::Act(intents) => {
                     let status = run.status.clone().unwrap_or_default();
+                    let closed = crate::gates::closed(&status.gates);
+                    let undoing = status.step == Some(StepName::ResumeSources);
+                    assert!(
+                        undoing || closed.is_none(),
+                        "acts, and on record is {closed:?}"
+                    );
                     for intent in intents {
                         self.check(run.spec.abort, &status, &intent);
                         if self.fails() {

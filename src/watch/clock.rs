@@ -1,0 +1,126 @@
+//! Holds this machine's clock beside the API server's: by it every age, deadline and cooldown is told.
+//!
+//! The answer's `Date` header tells the server's time. In between, the wall clock is held beside the steady one, so that
+//! a leap is noticed at once, and not at the next question.
+
+use std::time::{Duration, Instant};
+
+use axum::http::Request;
+use axum::http::header::DATE;
+use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use kube::client::Body;
+
+use super::Changes;
+use crate::causes::causes;
+use crate::metrics::Own;
+use crate::model::{Change, Kind, Reading};
+
+/// How often the API server is asked.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// How long until it is asked again after it could not be, or after a leap.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How often the wall clock is held beside the steady one.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// How long it may take to answer. Half of it is the error of what is measured.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How far clocks may differ: more than an answer takes, less than any time that protects something.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Compares clocks until the model's task ends.
+pub async fn compare(client: Client, changes: Changes, own: Own) {
+    loop {
+        let reading = match tokio::time::timeout(TIMEOUT, ahead(&client)).await {
+            Ok(Ok(Some(ahead))) => agrees(ahead),
+            // The API server of this crate, asked without HTTP, is of this very process.
+            Ok(Ok(None)) => Reading::Absent,
+            Ok(Err(error)) => Reading::Failing(causes(&error)),
+            Err(_) => Reading::Failing("no answer".to_owned()),
+        };
+        let pause = if matches!(reading, Reading::Failing(_)) {
+            own.watch_failed(Kind::Clock);
+            AGAIN
+        } else {
+            EVERY
+        };
+        if tell(&changes, reading).await.is_err() {
+            return;
+        }
+        if let Some(by) = leap(pause).await {
+            tracing::warn!(%by, "the clock here leapt");
+            let reading = Reading::Failing(format!("leapt by {by:#}"));
+            if tell(&changes, reading).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn tell(changes: &Changes, reading: Reading) -> Result<(), ()> {
+    let change = Change::Read(Kind::Clock, reading, Timestamp::now());
+    changes.send(change).await.map_err(drop)
+}
+
+/// How far this clock is ahead of the API server's; `None` where that tells no time.
+async fn ahead(client: &Client) -> Result<Option<SignedDuration>, kube::Error> {
+    let request = Request::get("/version")
+        .body(Body::empty())
+        .map_err(kube::Error::HttpError)?;
+    let asked = Instant::now();
+    // Whatever it is: a server that refuses tells the time too.
+    let answer = client.send(request).await?;
+    let date = answer.headers().get(DATE);
+    let theirs = date.and_then(|date| DateTimeParser::new().parse_timestamp(date.as_bytes()).ok());
+    let underway = SignedDuration::try_from(asked.elapsed() / 2).unwrap_or_default();
+    Ok(theirs.map(|theirs| (Timestamp::now() - underway).duration_since(theirs)))
+}
+
+/// What a difference means.
+fn agrees(ahead: SignedDuration) -> Reading {
+    if ahead.abs() <= TOLERANCE {
+        return Reading::Live;
+    }
+    let by = SignedDuration::from_secs(ahead.abs().as_secs());
+    let way = if ahead.is_positive() {
+        "ahead of"
+    } else {
+        "behind"
+    };
+    Reading::Failing(format!("{by:#} {way} the API server's"))
+}
+
+/// Waits for as long, or until the wall clock has gone on by more or less than the steady one did: says by how much.
+async fn leap(pause: Duration) -> Option<SignedDuration> {
+    let (wall, steady) = (Timestamp::now(), Instant::now());
+    while steady.elapsed() < pause {
+        tokio::time::sleep(GLANCE).await;
+        let passed = SignedDuration::try_from(steady.elapsed()).unwrap_or_default();
+        let by = Timestamp::now().duration_since(wall) - passed;
+        if by.abs() > TOLERANCE {
+            return Some(by);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, None)]
+    #[case(29, None)]
+    #[case(-30, None)]
+    #[case(3600, Some("1h ahead of the API server's"))]
+    #[case(-5400, Some("1h 30m behind the API server's"))]
+    fn clocks_may_differ_a_little(#[case] seconds: i64, #[case] why: Option<&str>) {
+        let expected = why.map_or(Reading::Live, |why| Reading::Failing(why.to_owned()));
+        assert_eq!(agrees(SignedDuration::from_secs(seconds)), expected);
+    }
+}
