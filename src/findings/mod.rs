@@ -8,7 +8,8 @@ mod lock;
 mod snapshot;
 mod source;
 
-pub use snapshot::{content as snapshot_content, has_snapshotter};
+pub use lock::is_proven;
+pub use snapshot::{content as snapshot_content, has_snapshotter, source as snapshot_source};
 #[cfg(test)]
 pub mod tests;
 

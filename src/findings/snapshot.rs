@@ -41,7 +41,7 @@ pub fn detect<'a>(
                 object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
                 since: snapshot.meta.created,
                 driver,
-                class: snapshot.class.clone(),
+                class: class(model, snapshot),
                 bytes: snapshot
                     .restore_size
                     .or(claim.map(|claim| claim.requested))
@@ -63,8 +63,15 @@ pub fn detect<'a>(
         })
 }
 
+/// Its class, if there is one of that name: what somebody asked for may be any text, and is to be a metric label.
+fn class(model: &Model, snapshot: &Snapshot) -> Option<Sym> {
+    let name = snapshot.class.as_ref()?;
+    let class = model.snapshot_classes.get_cluster(name)?;
+    Some(class.name.clone())
+}
+
 /// The source that asked for it. VolSync makes the name of the source's, which finds it; the uid proves it.
-fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
+pub fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
     let name = snapshot.meta.name.strip_prefix("volsync-")?;
     let name = name.strip_suffix("-src")?;
     let source = model.sources.get(&snapshot.meta.namespace, &name.into())?;

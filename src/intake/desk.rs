@@ -13,7 +13,7 @@ use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
 use crate::metrics::{AlertOutcome, Own};
-use crate::model::{Model, Sym};
+use crate::model::{Kind, Model, Sym};
 use crate::server::{Accepted, Intake, Notification, Refused};
 use crate::watch::Store;
 
@@ -54,7 +54,12 @@ impl Desk {
     /// Makes sure that every cause has its Remediation. Persisted when it returns.
     async fn take(&self, notification: &Notification) -> Result<Accepted, WriteError> {
         let (ours, foreign) = ours(&notification.alerts, &self.config.alertmanager);
-        let (causes, ignored) = causes(&ours, &self.config, &self.store.view());
+        let is_served = |driver: &str| {
+            self.store.read(|model| {
+                model.serves(driver) || !model.freshness.trusted(Kind::StorageClasses)
+            })
+        };
+        let (causes, ignored) = causes(&ours, &self.config, &self.store.view(), is_served);
         (0..foreign).for_each(|_| self.own.alert(None, AlertOutcome::Foreign));
         (0..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
         let mut accepted = Accepted {

@@ -43,12 +43,13 @@ pub fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
 
 /// The causes that `alerts` ask for, each with its alerts, and how many alerts ask for nothing.
 ///
-/// An alert says which driver it is about by its label `driver`; else it is about every driver with something
-/// stuck.
+/// An alert says which driver it is about by its label `driver`, if it is one of those that `is_served`; else it is about
+/// every driver with something stuck. Whoever may post could name drivers without end, each a Remediation.
 pub fn causes(
     alerts: &[Alert],
     config: &Config,
     view: &View,
+    is_served: impl Fn(&str) -> bool,
 ) -> (BTreeMap<Cause, Vec<AlertRef>>, usize) {
     let stuck: BTreeSet<&Sym> = view
         .stuck()
@@ -69,7 +70,7 @@ pub fn causes(
         let named = alert
             .labels
             .get("driver")
-            .filter(|driver| config.drivers.find(driver).is_some());
+            .filter(|driver| config.drivers.find(driver).is_some() && is_served(driver));
         let drivers: Vec<Sym> = match named {
             Some(driver) => vec![driver.as_str().into()],
             None => stuck.iter().map(|driver| (*driver).clone()).collect(),

@@ -43,7 +43,7 @@ pub async fn release(
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &object.namespace, &resource);
     let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-    match live.and_then(|live| Hold::release(&json!(live))) {
+    match live.and_then(|live| Hold::release(object.kind, &json!(live))) {
         None => Ok(Tried::LeftAlone("is not held".to_owned())),
         Some(patch) => {
             may()?;
@@ -105,7 +105,7 @@ pub async fn held(
 }
 
 fn marked(kind: ObjectKind, object: &impl ResourceExt) -> Option<(ObjectKey, Hold)> {
-    let hold = Hold::parse(object.annotations().get(HOLD_ANNOTATION)?)?;
+    let hold = Hold::parse(kind, object.annotations().get(HOLD_ANNOTATION)?)?;
     let key = ObjectKey {
         kind,
         namespace: object.namespace().unwrap_or_default().into(),

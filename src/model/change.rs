@@ -60,7 +60,7 @@ pub enum Change {
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
     /// An Event said that a claim could not be provisioned.
-    ProvisioningFailed(Uid, ProvisioningError),
+    ProvisioningFailed(ObjectKey, ProvisioningError),
     /// An uncached GET of a claim: whether it answered 404.
     ClaimLookedUp {
         /// Namespace.

@@ -404,7 +404,7 @@ impl Engine<'_> {
         let policy = self.config.steps.resume_sources.policy();
         status.holds = holds::due(self.model, policy, self.now)
             .into_iter()
-            .filter(|(held, _)| held.hold.run == self.id)
+            .filter(|(held, _)| held.hold.run == self.id && held.planned)
             .map(|(held, due)| HoldRecord {
                 object: held.object,
                 until: held.hold.until,

@@ -3,7 +3,7 @@
 //! Every object is folded into its record as it arrives and dropped. Nothing here decides anything, and nothing
 //! here writes.
 
-mod convert;
+pub mod convert;
 mod kinds;
 mod logs;
 mod look;
@@ -16,6 +16,7 @@ pub use convert::{
     claim as claim_record, content as content_record, snapshot as snapshot_record,
     source as source_record, volume as volume_record,
 };
+pub use logs::stamped;
 pub use look::{Seen, look};
 pub use store::Store;
 

@@ -57,6 +57,10 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     world().with(failed().protected(Protection::Populating)),
     "is in use by VolSync's populator"
 )]
+#[case::with_a_finalizer_that_keeps_it(
+    world().with(failed().protected(Protection::Finalizer)),
+    "carries a finalizer of somebody else's"
+)]
 #[case::in_a_group(
     world().with(failed().protected(Protection::Group)),
     "is a member of a group snapshot"
