@@ -183,6 +183,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::findings::Policy;
     use crate::model::fixture::{DRIVER, World, at, recorded, run_in};
     use crate::model::{Change, Delta};
 
@@ -244,6 +245,26 @@ mod tests {
         assert_eq!(ours(&all, &require(&[])), (all.to_vec(), 0));
         let of_home = require(&["cluster=\"home\"", "tier!=\"lab\""]);
         assert_eq!(ours(&all, &of_home), (vec![home], 3));
+    }
+
+    /// Attack: alerts about drivers that are made up, each to be a Remediation of its own, and its failure one more for the
+    /// circuit breaker. Defence: a driver is one that a class of the cluster names.
+    #[test]
+    fn an_alert_about_a_made_up_driver_asks_for_nothing() {
+        let config = Config::default();
+        let view = crate::view::take(&World::rook().0, &config, &Policy::default(), at(0));
+        let alerts = ["made-up.rbd.csi.ceph.com", DRIVER].map(|driver| Alert {
+            status: AlertStatus::Firing,
+            labels: [("alertname", "LocksmithOperationLocked"), ("driver", driver)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            starts_at: at(-5),
+            fingerprint: driver.to_owned(),
+        });
+        let world = World::rook();
+        let (causes, ignored) = causes(&alerts, &config, &view, |driver| world.0.serves(driver));
+        let drivers: Vec<_> = causes.keys().map(|cause| &*cause.driver).collect();
+        assert_eq!((drivers, ignored), (vec![DRIVER], 1));
     }
 
     #[test]

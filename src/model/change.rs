@@ -6,7 +6,9 @@ use super::records::{
     CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
     SnapshotClass, Source, StorageClass, Volume,
 };
-use super::{Answer, Kind, Model, ProvisioningError, Reading, Refusal, SourceSchema, Sym, Uid};
+use super::{
+    Answer, Kind, Model, ObjectKey, ProvisioningError, Reading, Refusal, SourceSchema, Sym,
+};
 
 /// One event of a watch.
 #[derive(Debug)]

@@ -181,12 +181,13 @@ impl Server {
             .map_err(ServeError::Ended)?
             .handle(handle.clone())
             .first_request_timeout(FIRST_WITHIN)
+            .http1_only()
             .acceptor(Door::new(DefaultAcceptor));
-        let http = server.http_builder();
-        http.http1()
+        server
+            .http_builder()
+            .http1()
             .header_read_timeout(HEADERS_WITHIN)
             .max_buf_size(MAX_BUFFER);
-        *http = http.clone().http1_only();
         let service = router.into_make_service();
         let mut serving = match &certificate {
             None => server.serve(service).boxed(),

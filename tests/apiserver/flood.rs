@@ -103,7 +103,7 @@ fn send(url: &str, sender: usize) -> BTreeMap<u16, usize> {
 }
 
 /// A size of the process in KiB, as Linux keeps them.
-fn resident(daemon: &Daemon, field: &str) -> u64 {
+pub fn resident(daemon: &Daemon, field: &str) -> u64 {
     let file = PathBuf::from(format!("/proc/{}/status", daemon.pid()));
     let text = std::fs::read_to_string(file).unwrap();
     let line = text.lines().find(|line| line.starts_with(field)).unwrap();

@@ -9,6 +9,7 @@ mod generated;
 mod modes;
 mod monitoring;
 mod pages;
+mod reliability;
 // The tests on an API server use the rest of it.
 #[allow(dead_code)]
 mod render;

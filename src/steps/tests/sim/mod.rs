@@ -22,7 +22,7 @@ use crate::model::fixture::*;
 use crate::model::records::{
     Claim, Content, Deployment, Lease, Mover, Namespace, Pod, Protection, Snapshot, Source,
 };
-use crate::model::{Change, LockKey, Nature, Sym, Uid};
+use crate::model::{Change, LockKey, Nature, ObjectKind, Sym, Uid};
 use react::Event;
 
 pub type Place = (Sym, Sym);
@@ -359,7 +359,7 @@ impl Live<Source> {
 
     fn read(&mut self) {
         self.record.paused = self.switch() == json!(true);
-        self.record.hold = Hold::of(&self.object).map(Box::new);
+        self.record.hold = Hold::of(ObjectKind::ReplicationSource, &self.object).map(Box::new);
     }
 }
 
@@ -370,7 +370,7 @@ impl Live<Claim> {
 
     fn read(&mut self) {
         self.record.copy_trigger = !self.switch().is_null();
-        self.record.hold = Hold::of(&self.object).map(Box::new);
+        self.record.hold = Hold::of(ObjectKind::PersistentVolumeClaim, &self.object).map(Box::new);
     }
 }
 
