@@ -10,6 +10,7 @@ mod modes;
 mod monitoring;
 mod pages;
 mod reliability;
+mod supply;
 // The tests on an API server use the rest of it.
 #[allow(dead_code)]
 mod render;

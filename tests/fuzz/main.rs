@@ -100,10 +100,10 @@ fn the_corpus_stays_small() {
 
 /// What a target takes apart says something of the corpus: one that is refused at the door tests nothing behind it.
 #[rstest]
-#[case("webhook", |data| locksmith::server::parse(data).is_ok())]
-#[case("config", |data| locksmith::config::parse(&String::from_utf8_lossy(data)).is_ok_and(|it| it != locksmith::config::Config::default()))]
-#[case("hold", |data| locksmith::holds::Hold::parse(locksmith::model::ObjectKind::ReplicationSource, &String::from_utf8_lossy(data)).is_some())]
-#[case("foreign", |data| serde_json::from_slice::<Vec<serde_json::Value>>(data).is_ok())]
+#[case("webhook", |data: &[u8]| locksmith::server::parse(data).is_ok())]
+#[case("config", |data: &[u8]| locksmith::config::parse(&String::from_utf8_lossy(data)).is_ok_and(|it| it != locksmith::config::Config::default()))]
+#[case("hold", |data: &[u8]| locksmith::holds::Hold::parse(locksmith::model::ObjectKind::ReplicationSource, &String::from_utf8_lossy(data)).is_some())]
+#[case("foreign", |data: &[u8]| serde_json::from_slice::<Vec<serde_json::Value>>(data).is_ok())]
 fn the_corpus_gets_past_the_door(#[case] target: &str, #[case] gets_past: fn(&[u8]) -> bool) {
     let files = corpus(target);
     assert!(files.iter().any(|file| gets_past(&std::fs::read(file).unwrap())));
