@@ -152,15 +152,16 @@ async fn what_runs_and_findings_rest_on_no_tenant_can_write() {
     ours.create(&create, &run).await.unwrap();
     let theirs: Api<Remediation> = Api::namespaced(tenant.0.clone(), NAMESPACE);
     let approve = json!({"spec": {"approval": {"decision": "Approved", "plan": "x"}}});
-    let approved = theirs.patch("forged", &patch, &Patch::Merge(&approve));
+    let approve = Patch::Merge(approve);
+    let approved = theirs.patch("forged", &patch, &approve);
     assert_eq!(status_of(approved.await), 403);
     assert_eq!(status_of(theirs.create(&create, &run).await), 403);
     assert_eq!(status_of(tenant.api::<Remediation>().create(&create, &run).await), 403);
 
     let namespaces: Api<Namespace> = Api::all(tenant.0.clone());
-    let stop = json!({"metadata": {"annotations": {"locksmith.dev/stop": ""}}});
+    let stop = Patch::Merge(json!({"metadata": {"annotations": {"locksmith.dev/stop": ""}}}));
     for namespace in [NAMESPACE, TENANT] {
-        let stopped = namespaces.patch(namespace, &patch, &Patch::Merge(&stop));
+        let stopped = namespaces.patch(namespace, &patch, &stop);
         assert_eq!(status_of(stopped.await), 403);
     }
 
