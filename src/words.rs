@@ -91,9 +91,16 @@ pub fn object(object: &ObjectKey) -> String {
     format!("{}/{}", kind(object.kind), object.name)
 }
 
-/// A message without what would steer a terminal: anybody may have written it.
+/// A message without what would steer a terminal or turn its text round: anybody may have written it.
 pub fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    text.replace(steers, " ")
+}
+
+/// Whether a character does something instead of being shown: controls, line and paragraph ends, and those that turn the
+/// direction of text (Unicode, bidirectional formatting).
+pub fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -131,5 +138,6 @@ mod tests {
     #[test]
     fn a_message_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(plain("a\u{9b}2Jb\u{202e}c\u{2028}d\u{7f}"), "a 2Jb c d ");
     }
 }

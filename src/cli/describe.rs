@@ -53,8 +53,8 @@ fn text(run: &Remediation, now: Timestamp) -> String {
     let created = run.creation_timestamp().map_or(now, |at| at.0);
     let mut lines = vec![
         format!("{}/{}", run.namespace().unwrap_or_default(), run.name_any()),
-        format!("  playbook  {}", run.spec.playbook),
-        format!("  driver    {}", run.spec.driver),
+        format!("  playbook  {}", plain(&run.spec.playbook)),
+        format!("  driver    {}", plain(&run.spec.driver)),
         format!(
             "  asked     {} ago, by {}",
             span(created, now),

@@ -1,6 +1,18 @@
 //! How the program tells what it does: to stderr, filtered by `$RUST_LOG`.
+//!
+//! Messages carry what others wrote. In neither format can it end a line, or steer the terminal that shows it.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
+
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::words::{plain, steers};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -15,15 +27,143 @@ pub enum LogFormat {
 /// Starts logging; without `$RUST_LOG`, what `default` lets through.
 pub fn start(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let to_stderr = tracing_subscriber::fmt()
+    let colour = io::stderr().is_terminal();
+    subscriber(format, filter, colour, io::stderr).init();
+}
+
+/// What writes each event to `to` as one line.
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    colour: bool,
+    to: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(colour);
     match format {
-        LogFormat::Json => to_stderr
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .init(),
-        LogFormat::Pretty => to_stderr.with_target(false).init(),
+        LogFormat::Json => Box::new(
+            lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_writer(Escaping(to))
+                .finish(),
+        ),
+        LogFormat::Pretty => Box::new(
+            lines
+                .with_target(false)
+                .fmt_fields(debug_fn(|to, field, value| {
+                    let value = plain(&format!("{value:?}"));
+                    match field.name() {
+                        "message" => write!(to, "{value}"),
+                        name => write!(to, "{name}={value}"),
+                    }
+                }))
+                .with_writer(to)
+                .finish(),
+        ),
+    }
+}
+
+/// Writes JSON, in which what JSON itself lets through as it stands, and a terminal does not, is escaped.
+struct Escaping<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Escaping<W> {
+    type Writer = Escaping<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        Escaping(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(escaped(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn escaped(json: &str) -> Cow<'_, str> {
+    // The end of the line is the only control that is not within a string.
+    let escape = |c: char| steers(c) && c != '\n';
+    if !json.contains(escape) {
+        return json.into();
+    }
+    json.chars()
+        .fold(String::new(), |mut text, c| {
+            if escape(c) {
+                // Writing to a String cannot fail; all of these are in the basic plane.
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            } else {
+                text.push(c);
+            }
+            text
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const HOSTILE: &str =
+        "no\r\n2026-11-01T02:00:00Z  INFO run=x forged\u{1b}[2J\u{9b}2J\u{202e}\u{2028}";
+
+    fn logged(format: LogFormat) -> String {
+        let kept = Kept::default();
+        let to = kept.clone();
+        let writer = subscriber(format, EnvFilter::new("info"), false, move || to.clone());
+        tracing::subscriber::with_default(writer, || {
+            let error = HOSTILE;
+            tracing::warn!(%error, why = HOSTILE, object = ?HOSTILE, "not written: {HOSTILE}");
+        });
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Attack: a message of an Event or a status that ends the log line and begins one of its own, or clears the screen of
+    /// whoever reads. Defence: no field is written with what steers.
+    #[rstest]
+    #[case(LogFormat::Json)]
+    #[case(LogFormat::Pretty)]
+    fn what_others_wrote_neither_ends_a_line_nor_steers(#[case] format: LogFormat) {
+        let text = logged(format);
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(steers), "{line:?}");
+        assert_eq!(line.matches("forged").count(), 4, "{line:?}");
+    }
+
+    #[test]
+    fn escaped_json_says_the_same() {
+        let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json)).unwrap();
+        assert_eq!(line["why"], HOSTILE);
+        assert_eq!(line["message"], format!("not written: {HOSTILE}"));
     }
 }

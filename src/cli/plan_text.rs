@@ -6,7 +6,7 @@ use crate::words::plain;
 
 /// A line an object, marked as a diff is: `~` is changed, `-` is deleted, a blank is only looked at.
 pub fn plan_text(plan: &Plan) -> String {
-    let mut lines = vec![format!("plan {} for {}", plan.hash, plan.driver)];
+    let mut lines = vec![format!("plan {} for {}", plan.hash, plain(&plan.driver))];
     let actions = plan.steps.iter().flat_map(|planned| &planned.targets);
     let width = actions
         .map(|target| target.action.as_str().len())

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::table::{Column, lines};
 use super::{ClusterArgs, person};
 use crate::kube_io::CALL_TIMEOUT;
-use crate::words::span;
+use crate::words::{plain, span};
 
 /// List the runs, newest first
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             format!("{:?}", status.phase),
             status.held.to_string(),
             span(created, now),
-            status.message,
+            plain(&status.message),
         ]
     });
     let columns = [

@@ -59,7 +59,12 @@ fn watched_driver(model: &Model, policy: &Policy, claim: &Claim) -> Option<Sym> 
     if class.waits_for_consumer && !claim.node_selected {
         return None;
     }
-    let driver = claim.provisioner.as_ref().unwrap_or(&class.provisioner);
+    // An annotation of the claim's own may name one of the drivers there are, as after a CSI migration, and no other.
+    let asked = claim
+        .provisioner
+        .as_ref()
+        .filter(|asked| model.serves(asked));
+    let driver = asked.unwrap_or(&class.provisioner);
     policy.drivers.find(driver).map(|_| driver.clone())
 }
 
@@ -86,7 +91,7 @@ fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     }
     let said = model
         .provisioning_errors
-        .of(&claim.meta.uid)
+        .of(&claim.meta.key(ObjectKind::PersistentVolumeClaim))
         .map(|error| error.message.to_string());
     match &claim.data_source {
         Some(DataSource::Snapshot(name)) => {

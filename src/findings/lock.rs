@@ -15,7 +15,9 @@ const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 /// Findings on locks.
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut series: HashMap<(&Sym, LockKey), Series> = HashMap::new();
-    for (driver, key, span, words) in witnessed(model, now).chain(standing(model, now)) {
+    for (driver, key, span, words) in
+        witnessed(model, now, &HEARD_OF_ANYBODY).chain(standing(model, now))
+    {
         series.entry((driver, key)).or_default().add(span, words);
     }
     if series.is_empty() {
@@ -123,9 +125,40 @@ impl Series {
     }
 }
 
+/// Whether the driver itself, or a sidecar of its in a status, refuses `key`. An Event does not prove it.
+pub fn is_proven(model: &Model, driver: &Sym, key: &LockKey, now: Timestamp) -> bool {
+    let of_driver =
+        |(of, of_key, ..): (&Sym, LockKey, Span, String)| of == driver && of_key == *key;
+    witnessed(model, now, &HEARD_OF_THE_DRIVER).any(of_driver)
+        || standing(model, now).any(of_driver)
+}
+
+/// Which Events on claims are heard.
+struct Heard {
+    events: bool,
+}
+const HEARD_OF_ANYBODY: Heard = Heard { events: true };
+const HEARD_OF_THE_DRIVER: Heard = Heard { events: false };
+
+/// Whether an Event can be what the provisioner said: it is on a claim that is there, and about a driver that a class of
+/// the cluster names. The API server lets nobody write an Event on an object of another namespace, but checks neither
+/// its uid nor who is said to report it.
+fn is_credible(model: &Model, driver: &Sym, claim: &ObjectKey, key: &LockKey) -> bool {
+    let Some(known) = model.claims.get(&claim.namespace, &claim.name) else {
+        return false;
+    };
+    let of_claim = key.claim().is_some_and(|uid| uid == known.meta.uid)
+        || restored_from(model, known).is_some_and(|handle| *handle == *key.0);
+    known.meta.uid == claim.uid && of_claim && model.serves(driver)
+}
+
 /// Refusals seen in Events and logs, of series that go on: what ended, another witness must not join to what is
 /// new. A log counts only while its pod leads.
-fn witnessed(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
+fn witnessed<'m>(
+    model: &'m Model,
+    now: Timestamp,
+    heard: &'m Heard,
+) -> impl Iterator<Item = (&'m Sym, LockKey, Span, String)> {
     let mut leaders: HashMap<&Sym, Vec<&Uid>> = HashMap::new();
     for (driver, _, _) in model.refusals.iter() {
         leaders.entry(driver).or_insert_with(|| {
@@ -147,7 +180,8 @@ fn witnessed(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockK
                 .filter(move |(_, seen)| seen.goes_on(now))
                 .filter(move |(witness, _)| match witness {
                     Witness::Log(pod) => leading.contains(&pod),
-                    Witness::Event | Witness::Status => true,
+                    Witness::Event(claim) => heard.events && is_credible(model, driver, claim, key),
+                    Witness::Status => true,
                 })
                 .map(move |(_, seen)| {
                     (

@@ -53,7 +53,7 @@ pub fn detect<'a>(
                 object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
                 since: snapshot.meta.created,
                 driver,
-                class: snapshot.class.clone(),
+                class: class(model, snapshot),
                 bytes: snapshot
                     .restore_size
                     .or(claim.map(|claim| claim.requested))
@@ -73,6 +73,13 @@ pub fn detect<'a>(
                     .collect(),
             })
         })
+}
+
+/// Its class, if there is one of that name: what somebody asked for may be any text, and is to be a metric label.
+fn class(model: &Model, snapshot: &Snapshot) -> Option<Sym> {
+    let name = snapshot.class.as_ref()?;
+    let class = model.snapshot_classes.get_cluster(name)?;
+    Some(class.name.clone())
 }
 
 /// The source that asked for it. VolSync makes the name of the source's, which finds it; the uid proves it.

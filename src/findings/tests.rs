@@ -2,6 +2,7 @@
 
 mod claim;
 mod due;
+mod forged;
 mod lock;
 mod snapshot;
 mod source;

@@ -1,6 +1,11 @@
 //! Gate `confirmed`: the alert's cause is found here too. An alert is a hint, never a proof.
+//!
+//! What would pause or restart what others use needs more than a finding: the driver itself has to have refused or failed.
+//! A claim that is Pending, and an Event that says why, everybody can make who may write to one namespace.
 
 use super::{Gate, Situation, Verdict};
+use crate::findings::{Finding, What, is_proven, snapshot_content};
+use crate::plan::StepName;
 
 pub(super) struct Confirmed;
 
@@ -11,12 +16,47 @@ impl Gate for Confirmed {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let driver = &situation.run.spec.driver;
-        if situation.stuck().next().is_some() {
-            return Verdict::Open;
+        let closed = |reason, opens: &str| Verdict::Closed {
+            reason,
+            opens: opens.to_owned(),
+        };
+        if situation.stuck().next().is_none() {
+            return closed(
+                format!("nothing stuck is found that {driver} serves"),
+                "when a finding confirms the alert",
+            );
         }
-        Verdict::Closed {
-            reason: format!("nothing stuck is found that {driver} serves"),
-            opens: "when a finding confirms the alert".to_owned(),
+        let reaches_others = situation.plan.is_none_or(|plan| {
+            [StepName::SuspendSources, StepName::RestartProvisioner]
+                .into_iter()
+                .any(|step| plan.step(step).is_some())
+        });
+        if reaches_others
+            && !situation
+                .stuck()
+                .any(|finding| driver_says(situation, finding))
+        {
+            return closed(
+                format!("nothing but claims and Events says that {driver} is stuck"),
+                "when its log or the status of a snapshot tells of a refusal or a failure",
+            );
         }
+        Verdict::Open
+    }
+}
+
+/// Whether `finding` rests on what the driver or its sidecars say: its log, or a snapshot it was asked for.
+fn driver_says(situation: &Situation<'_>, finding: &Finding) -> bool {
+    let model = situation.model;
+    match (&finding.what, &finding.object) {
+        (What::OperationLock(key), _) => {
+            let driver = &situation.run.spec.driver;
+            is_proven(model, driver, key, situation.now)
+        }
+        (What::FailedSnapshot(_), Some(object)) => {
+            let snapshot = model.snapshots.get(&object.namespace, &object.name);
+            snapshot.is_some_and(|snapshot| snapshot_content(model, snapshot).is_some())
+        }
+        _ => false,
     }
 }

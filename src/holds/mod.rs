@@ -22,6 +22,12 @@ pub const HOLD_ANNOTATION: &str = "locksmith.dev/hold";
 /// What [`volsync::USE_COPY_TRIGGER`] is set to; VolSync accepts any value.
 const COPY_TRIGGER_VALUE: &str = "locksmith";
 
+/// Longest name of a Kubernetes object.
+const MAX_NAME: usize = 253;
+
+/// Longest mark read, in bytes: two names, a uid and two times fit several times over.
+const MAX_MARK: usize = 2048;
+
 /// The run that took a hold.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct RunRef {
@@ -83,6 +89,14 @@ impl Switch {
         }
     }
 
+    /// Whether a hold can have found it so. What else a mark says of the value before, no release writes anywhere.
+    fn can_have_been(self, was: &Value) -> bool {
+        match self {
+            Self::CopyTrigger => was.is_null(),
+            Self::Paused | Self::Suspend => was.is_null() || *was == json!(false),
+        }
+    }
+
     /// Whether a person had switched it off already.
     fn is_off(self, value: &Value) -> bool {
         match self {
@@ -139,9 +153,10 @@ pub enum NotHeld {
 }
 
 impl Hold {
-    /// Reads the mark from the annotations of `object`; an unreadable one is no mark of ours.
-    pub fn of(object: &Value) -> Option<Self> {
+    /// Reads the mark from the annotations of `object`, which is of this kind; an unreadable one is no mark of ours.
+    pub fn of(kind: ObjectKind, object: &Value) -> Option<Self> {
         Self::parse(
+            kind,
             object
                 .pointer("/metadata/annotations")?
                 .get(HOLD_ANNOTATION)?
@@ -149,16 +164,26 @@ impl Hold {
         )
     }
 
-    /// Reads the mark from the text of the annotation.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// Reads the mark from the text of the annotation on an object of this kind.
+    ///
+    /// Whoever may write the object may write the text: one that no hold of ours can have left is no mark.
+    pub fn parse(kind: ObjectKind, text: &str) -> Option<Self> {
+        if text.len() > MAX_MARK {
+            return None;
+        }
+        let hold: Self = serde_json::from_str(text).ok()?;
+        let meant = hold.switch.kind() == kind
+            && hold.switch.can_have_been(&hold.was)
+            && is_a_name(&hold.run.namespace)
+            && is_a_name(&hold.run.name);
+        meant.then_some(hold)
     }
 
     /// The merge patch that takes this hold on `object` as it was just read. `self.was` is filled in.
     pub fn take(mut self, object: &Value) -> Result<Value, NotHeld> {
         let version = version(object).ok_or(NotHeld::Unguarded)?;
         let current = self.switch.read(object);
-        if let Some(standing) = Self::of(object) {
+        if let Some(standing) = Self::of(self.switch.kind(), object) {
             if standing.run == self.run {
                 return Err(NotHeld::Already);
             }
@@ -186,11 +211,11 @@ impl Hold {
             .patch(version, None, &Value::String(json!(self).to_string()))
     }
 
-    /// The merge patch that releases the hold `object` carries, or `None` when it carries none.
+    /// The merge patch that releases the hold `object`, of this kind, carries, or `None` when it carries none.
     ///
     /// Where somebody has turned the switch since, it is theirs: only the mark goes.
-    pub fn release(object: &Value) -> Option<Value> {
-        let hold = Self::of(object)?;
+    pub fn release(kind: ObjectKind, object: &Value) -> Option<Value> {
+        let hold = Self::of(kind, object)?;
         let version = version(object)?;
         let untouched = hold.switch.read(object) == hold.switch.off();
         Some(
@@ -198,6 +223,12 @@ impl Hold {
                 .patch(version, untouched.then_some(&hold.was), &Value::Null),
         )
     }
+}
+
+/// Whether the API server could have given an object this name.
+fn is_a_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(plain)
 }
 
 fn version(object: &Value) -> Option<&str> {
@@ -211,6 +242,8 @@ fn version(object: &Value) -> Option<&str> {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    const SOURCE: ObjectKind = ObjectKind::ReplicationSource;
 
     fn hold(switch: Switch) -> Hold {
         Hold {
@@ -249,14 +282,15 @@ mod tests {
     #[case(Switch::Suspend, json!({"metadata": {"resourceVersion": "7", "annotations": {}}, "spec": {}}))]
     #[case(Switch::CopyTrigger, json!({"metadata": {"resourceVersion": "7", "annotations": {"x": "y"}}}))]
     fn a_release_undoes_a_hold_to_the_letter(#[case] switch: Switch, #[case] before: Value) {
+        let kind = switch.kind();
         let mut object = before.clone();
         merge(&mut object, &hold(switch).take(&before).unwrap());
         assert!(switch.is_off(&switch.read(&object)));
         assert_eq!(hold(switch).take(&object), Err(NotHeld::Already));
-        let release = Hold::release(&object).unwrap();
+        let release = Hold::release(kind, &object).unwrap();
         merge(&mut object, &release);
         assert_eq!(object, before);
-        assert_eq!(Hold::release(&object), None);
+        assert_eq!(Hold::release(kind, &object), None);
     }
 
     #[rstest]
@@ -276,7 +310,7 @@ mod tests {
         later.until = "2026-11-02T00:00:00Z".parse().unwrap();
         let adopt = later.clone().take(&object).unwrap();
         merge(&mut object, &adopt);
-        let now = Hold::of(&object).unwrap();
+        let now = Hold::of(SOURCE, &object).unwrap();
         assert_eq!((now.run, now.was), (later.run, json!(false)));
         assert_eq!(now.until, hold(Switch::Paused).until);
     }
@@ -287,7 +321,7 @@ mod tests {
         let take = hold(Switch::Paused).take(&object).unwrap();
         merge(&mut object, &take);
         object["spec"]["paused"] = json!(false);
-        let release = Hold::release(&object).unwrap();
+        let release = Hold::release(SOURCE, &object).unwrap();
         assert_eq!(release.get("spec"), None);
     }
 
@@ -303,7 +337,7 @@ mod tests {
         let take = later.clone().take(&object).unwrap();
         merge(&mut object, &take);
         assert_eq!(object["spec"]["paused"], json!(true));
-        let now = Hold::of(&object).unwrap();
+        let now = Hold::of(SOURCE, &object).unwrap();
         assert_eq!((now.was, now.until), (Value::Null, later.until));
     }
 
@@ -313,9 +347,41 @@ mod tests {
         assert_eq!(hold(Switch::Paused).take(&object), Err(NotHeld::Unguarded));
     }
 
+    /// Attack: a mark written by hand, for the release to write what it says. Defence: a mark counts only where one of our
+    /// holds can have left it; what was before is absent or off, and nothing else.
+    #[rstest]
+    #[case::half(SOURCE, r#"{"switch":"paused"}"#)]
+    #[case::text(SOURCE, "yes")]
+    #[case::an_object_to_restore(SOURCE, &forged(&json!({"switch": "paused", "was": {"a": 1}})))]
+    #[case::paused_to_restore(SOURCE, &forged(&json!({"switch": "paused", "was": true})))]
+    #[case::a_trigger_to_restore(CLAIM, &forged(&json!({"switch": "copyTrigger", "was": "theirs"})))]
+    #[case::of_another_kind(CLAIM, &forged(&json!({"switch": "paused"})))]
+    #[case::of_a_kind_without_switch(ObjectKind::VolumeSnapshot, &forged(&json!({"switch": "copyTrigger"})))]
+    #[case::of_no_run(SOURCE, &forged(&json!({"run": {"namespace": "locksmith", "name": "", "uid": "u"}})))]
+    #[case::of_a_run_that_steers_a_terminal(
+        SOURCE,
+        &forged(&json!({"run": {"namespace": "locksmith", "name": "a\u{1b}[2J\n", "uid": "u"}}))
+    )]
+    #[case::without_end(SOURCE, &forged(&json!({"run": {"namespace": "l", "name": "r", "uid": "u".repeat(9000)}})))]
+    #[case::of_a_time_beyond_all_time(SOURCE, &forged(&json!({"until": "12026-11-01T04:00:00Z"})))]
+    fn a_mark_no_hold_can_have_left_is_no_mark(#[case] kind: ObjectKind, #[case] text: &str) {
+        assert_eq!(Hold::parse(kind, text), None);
+    }
+
     #[test]
-    fn a_garbled_mark_is_no_mark() {
-        assert_eq!(Hold::parse("{\"switch\":\"paused\"}"), None);
-        assert_eq!(Hold::parse("yes"), None);
+    fn a_mark_that_a_hold_can_have_left_is_one() {
+        assert!(Hold::parse(SOURCE, &forged(&json!({"was": false}))).is_some());
+        let late = forged(&json!({"until": "9999-12-30T00:00:00Z"}));
+        assert!(Hold::parse(SOURCE, &late).is_some());
+    }
+
+    const CLAIM: ObjectKind = ObjectKind::PersistentVolumeClaim;
+
+    /// A mark as it should be, but for these fields.
+    fn forged(fields: &Value) -> String {
+        let mut mark = json!(hold(Switch::Paused));
+        merge(&mut mark, fields);
+        mark["was"] = fields.get("was").cloned().unwrap_or(Value::Null);
+        mark.to_string()
     }
 }

@@ -32,6 +32,9 @@ pub struct HeldObject<'m> {
     pub hold: &'m Hold,
     /// The claim it is about: a source's own, or itself. `None` when there is no such claim.
     pub claim: Option<&'m Claim>,
+    /// Whether the plan of the run the mark names is to hold it. A mark that somebody else wrote is undone like any
+    /// other, and takes no turn of those that are planned.
+    pub planned: bool,
 }
 
 /// Whether a hold is due.
@@ -48,26 +51,35 @@ pub enum Due {
 }
 
 /// Everything held, by namespace and name, a source before the claim of that name.
-pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
+pub fn held_objects<'m>(model: &'m Model) -> Vec<HeldObject<'m>> {
+    let planned = planned(model);
+    let held = |object: ObjectKey, hold: &'m Hold, claim| HeldObject {
+        planned: planned
+            .get(&hold.run.uid)
+            .is_some_and(|targets| targets.contains(&object)),
+        object,
+        hold,
+        claim,
+    };
     let sources = model.sources.unsettled().filter_map(|source| {
-        Some(HeldObject {
-            object: source.meta.key(ObjectKind::ReplicationSource),
-            hold: source.hold.as_ref()?,
-            claim: source
+        Some(held(
+            source.meta.key(ObjectKind::ReplicationSource),
+            source.hold.as_ref()?,
+            source
                 .claim
                 .as_ref()
                 .and_then(|name| model.claims.get(&source.meta.namespace, name)),
-        })
+        ))
     });
     let claims = model.claims.unsettled().filter_map(|claim| {
-        Some(HeldObject {
-            object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
-            hold: claim.hold.as_ref()?,
-            claim: Some(claim),
-        })
+        Some(held(
+            claim.meta.key(ObjectKind::PersistentVolumeClaim),
+            claim.hold.as_ref()?,
+            Some(claim),
+        ))
     });
-    let mut held: Vec<_> = sources.chain(claims).collect();
-    held.sort_by(|a, b| {
+    let mut all: Vec<_> = sources.chain(claims).collect();
+    all.sort_by(|a, b| {
         let place = |held: &HeldObject<'_>| {
             let source_first = held.object.kind != ObjectKind::ReplicationSource;
             (
@@ -78,7 +90,21 @@ pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
         };
         place(a).cmp(&place(b))
     });
-    held
+    all
+}
+
+/// What each run is to hold, by its uid.
+fn planned(model: &Model) -> HashMap<&Uid, HashSet<&ObjectKey>> {
+    model
+        .runs
+        .iter()
+        .filter_map(|run| {
+            let plan = run.object.status.as_ref()?.plan.as_ref()?;
+            let held = plan.step(StepName::SuspendSources)?;
+            let objects = held.targets.iter().map(|target| &target.object);
+            Some((&run.meta.uid, objects.collect()))
+        })
+        .collect()
 }
 
 /// Every held object with whether it is due at `now`.

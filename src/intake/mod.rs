@@ -344,6 +344,28 @@ mod tests {
         assert_eq!(ours(&all, &of_home), (vec![home], 3));
     }
 
+    /// Attack: alerts about drivers that are made up, each to be a Remediation of its own, and its failure one more for the
+    /// circuit breaker. Defence: a driver is one that a class of the cluster names.
+    #[test]
+    fn an_alert_about_a_made_up_driver_asks_for_nothing() {
+        let config = Config::default();
+        let alerts = ["made-up.rbd.csi.ceph.com", DRIVER].map(|driver| Alert {
+            status: AlertStatus::Firing,
+            labels: [
+                ("alertname", "LocksmithOperationLocked"),
+                ("driver", driver),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            starts_at: at(-5),
+            fingerprint: driver.to_owned(),
+        });
+        let served = BTreeSet::from([DRIVER.into()]);
+        let (causes, ignored) = causes(&alerts, &config, &[], &served);
+        let drivers: Vec<_> = causes.keys().map(|cause| &*cause.driver).collect();
+        assert_eq!((drivers, ignored), (vec![DRIVER], 1));
+    }
+
     #[test]
     fn a_name_is_a_label_value_and_follows_the_run_before() {
         let cause = Cause {

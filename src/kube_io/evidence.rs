@@ -15,6 +15,16 @@ use crate::model::{ObjectKey, ObjectKind};
 /// Events kept of each object, the latest ones.
 const EVENTS: usize = 10;
 
+/// Events read of each object: anybody may have written any number.
+const EVENTS_READ: u32 = 500;
+
+/// Longest metadata kept whole, in bytes. All evidence of a run is in one object, which the API server limits, and an
+/// owner may write as much into each of theirs.
+const MAX_METADATA: usize = 4 * 1024;
+
+/// Longest record kept with what belongs to the object, in bytes.
+const MAX_KEPT: usize = 16 * 1024;
+
 impl Writer {
     /// The object, what belongs to it and its events, or `None` when it is gone: then nothing is deleted either.
     ///
@@ -86,14 +96,16 @@ impl Writer {
         room: usize,
     ) -> Result<EvidenceRecord, WriteError> {
         let events: Api<Event> = Api::namespaced(self.client().clone(), &object.namespace);
-        let about = ListParams::default().fields(&format!("involvedObject.uid={}", object.uid));
+        let about = ListParams::default()
+            .fields(&format!("involvedObject.uid={}", object.uid))
+            .limit(EVENTS_READ);
         let events = bounded(
             "list",
             || format!("Events of {object}"),
             events.list(&about),
         )
         .await?;
-        let kept = fit(itself, content, latest(events.items), room);
+        let kept = fit(itself, content, latest(events.items), room.min(MAX_KEPT));
         Ok(EvidenceRecord {
             object: object.clone(),
             resource_version: resource_version.unwrap_or_default(),
@@ -102,24 +114,46 @@ impl Writer {
     }
 }
 
-/// Without `managedFields`, which is long and tells nothing here.
+/// What names an object, and when it was made and asked to go.
+fn identity(object: &Value) -> Value {
+    const FIELDS: [&str; 6] = [
+        "namespace",
+        "name",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+    ];
+    let fields = FIELDS.iter().filter_map(|field| {
+        let value = object.pointer(&format!("/metadata/{field}"))?;
+        Some(((*field).to_owned(), value.clone()))
+    });
+    Value::Object(fields.collect())
+}
+
+/// Without `managedFields`, which is long and tells nothing here; and, where its owner wrote more than anybody reads, with
+/// no metadata but what names it.
 fn plain(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
+    if object["metadata"].to_string().len() > MAX_METADATA {
+        object["metadata"] = identity(&object);
+    }
     object
 }
 
-/// As much as fits into `room` bytes of a status, the object itself in any case.
+/// As much as fits into `room` bytes of a status: the oldest events go first, then what the object says as well; what
+/// names the object and finds its snapshot in the storage system is kept in any case.
 fn fit(itself: Value, content: Option<Value>, mut events: Vec<Value>, room: usize) -> String {
     let at = Timestamp::now();
-    let text = |content: &Option<Value>, events: &[Value]| {
-        json!({ "keptAt": at, "object": itself, "content": content, "events": events }).to_string()
+    let record = |object: &Value, content: &Option<Value>, events: &[Value]| {
+        json!({ "keptAt": at, "object": object, "content": content, "events": events }).to_string()
     };
     // What is kept is text within JSON, where each of its quotes takes a byte more.
     let fits = |text: &str| text.len() + text.matches(['"', '\\']).count() <= room;
     loop {
-        let whole = text(&content, &events);
+        let whole = record(&itself, &content, &events);
         if fits(&whole) {
             return whole;
         }
@@ -128,7 +162,18 @@ fn fit(itself: Value, content: Option<Value>, mut events: Vec<Value>, room: usiz
         }
         events.remove(0);
     }
-    text(&content.map(essence), &[])
+    let content = content.map(essence);
+    let short = record(&itself, &content, &[]);
+    // Longer than any snapshot is that VolSync makes.
+    if short.len() <= MAX_KEPT {
+        return short;
+    }
+    let named = json!({ "metadata": identity(&itself) });
+    let short = record(&named, &content, &[]);
+    if short.len() <= MAX_KEPT {
+        return short;
+    }
+    record(&named, &None, &[])
 }
 
 /// What finds, in the storage system, what a content stands for; the rest of it the snapshot says too.
@@ -208,5 +253,48 @@ mod tests {
         let kept = kept(100);
         assert_eq!(kept["content"]["status"], json!({ "snapshotHandle": "s" }));
         assert_eq!(kept["content"]["spec"]["source"]["volumeHandle"], "h");
+    }
+
+    /// Attack: a failed snapshot of one's own with as many annotations as the API server takes, so that the status of the
+    /// run that is to delete it cannot be written. Defence: evidence has a size.
+    #[test]
+    fn evidence_is_no_larger_than_it_may_be_and_always_names_the_object() {
+        let named = |annotations: Value, spec: Value| {
+            json!({
+                "metadata": {"name": "s", "namespace": "tenant", "uid": "u", "annotations": annotations},
+                "spec": spec,
+            })
+        };
+        let long = "x".repeat(250_000);
+        for object in [
+            named(json!({"a": "b"}), json!({"source": {}})),
+            named(json!({"a": long}), json!({"source": {}})),
+            named(json!({}), json!({"source": long})),
+        ] {
+            let events = vec![json!({"message": "y".repeat(5000)}); EVENTS];
+            let kept = fit(plain(object.clone()), Some(plain(object)), events, MAX_KEPT);
+            assert!(kept.len() <= MAX_KEPT, "{}", kept.len());
+            let kept: Value = serde_json::from_str(&kept).unwrap();
+            assert_eq!(kept["object"]["metadata"]["uid"], "u");
+        }
+    }
+
+    #[test]
+    fn an_object_as_it_should_be_is_kept_whole() {
+        let object = json!({
+            "metadata": {"name": "s", "uid": "u", "labels": {"a": "b"}, "managedFields": [1]},
+            "spec": {"source": {"persistentVolumeClaimName": "c"}},
+        });
+        let kept = fit(plain(object), None, vec![json!({"message": "m"})], MAX_KEPT);
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(
+            kept["object"]["metadata"],
+            json!({"name": "s", "uid": "u", "labels": {"a": "b"}})
+        );
+        assert_eq!(
+            kept["object"]["spec"]["source"]["persistentVolumeClaimName"],
+            "c"
+        );
+        assert_eq!(kept["events"][0]["message"], "m");
     }
 }

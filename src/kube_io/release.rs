@@ -47,13 +47,17 @@ pub async fn release(
     let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
     let live = live.map(|live| json!(live));
     let left = |why: &str| Ok(Tried::LeftAlone(why.to_owned()));
-    let Some(hold) = live.as_ref().and_then(Hold::of) else {
+    let hold = live.as_ref().and_then(|live| Hold::of(object.kind, live));
+    let Some(hold) = hold else {
         return left("is not held");
     };
     if decided.is_some_and(|it| (&it.run, it.until) != (&hold.run, hold.until)) {
         return left("is held by another run by now");
     }
-    match live.as_ref().and_then(Hold::release) {
+    match live
+        .as_ref()
+        .and_then(|live| Hold::release(object.kind, live))
+    {
         None => left("was read without a resourceVersion"),
         Some(patch) => {
             may()?;
@@ -115,7 +119,7 @@ pub async fn held(
 }
 
 fn marked(kind: ObjectKind, object: &impl ResourceExt) -> Option<(ObjectKey, Hold)> {
-    let hold = Hold::parse(object.annotations().get(HOLD_ANNOTATION)?)?;
+    let hold = Hold::parse(kind, object.annotations().get(HOLD_ANNOTATION)?)?;
     let key = ObjectKey {
         kind,
         namespace: object.namespace().unwrap_or_default().into(),

@@ -18,9 +18,9 @@ families! {
         STUCK_STORAGE: Gauge "stuck_storage" [Bytes] { namespace, driver, class }
             "Storage that is stuck for whatever reason, each volume once: safe to sum.";
         STUCK_SINCE: Gauge "stuck_since_timestamp" [Seconds] { finding, reason, namespace, name, kind, driver, class }
-            "Since when this object is stuck; time() minus it is its age.";
+            "Since when this object is stuck; time() minus it is its age. Of a namespace with more than 500, those stuck for longest.";
         STUCK_BYTES: Gauge "stuck" [Bytes] { finding, reason, namespace, name, kind, driver, class }
-            "Storage behind this stuck object: the requested size of a claim, the restore size of a snapshot or else the size of its claim.";
+            "Storage behind this stuck object: the requested size of a claim, the restore size of a snapshot or else the size of its claim. Of a namespace with more than 500, those stuck for longest.";
     }
     "What has cleared" {
         STUCK_DURATION: Histogram "stuck_duration" [Seconds] { finding }
@@ -32,9 +32,9 @@ families! {
         HOLDS_PAST_DEADLINE: Gauge "holds_past_deadline" {}
             "Objects still switched off after their deadline: should be 0 at all times. Absent while not everything is seen and none is known.";
         HOLD_SINCE: Gauge "hold_since_timestamp" [Seconds] { kind, namespace, name, run }
-            "Since when this object is switched off.";
+            "Since when this object is switched off. At most 500 of a namespace.";
         HOLD_UNTIL: Gauge "hold_until_timestamp" [Seconds] { kind, namespace, name, run }
-            "When this object is switched on again in any case.";
+            "When this object is switched on again in any case. At most 500 of a namespace.";
         HELD_STORAGE: Gauge "held_storage" [Bytes] { namespace, driver, class }
             "Storage whose backup is switched off by locksmith.";
     }

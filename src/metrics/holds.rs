@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::families as f;
 use super::family::Encoder;
-use super::stuck::volumes;
+use super::stuck::{LISTED, at_most, volumes};
 use crate::view::{HoldView, View};
 
 /// The clock counts here, and not when the view was taken: a deadline passes also while nothing is looked at.
@@ -40,7 +40,10 @@ fn each(
     view: &View,
     when: impl Fn(&HoldView) -> Timestamp,
 ) -> impl Iterator<Item = ([&str; 4], i64)> {
-    view.holds.iter().map(move |hold| {
+    let mut few = at_most(LISTED);
+    let listed = view.holds.iter();
+    let listed = listed.filter(move |hold| few(&hold.object.namespace));
+    listed.map(move |hold| {
         let object = &hold.object;
         let labels = [
             object.kind.as_str(),

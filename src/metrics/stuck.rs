@@ -1,6 +1,6 @@
 //! Writes what is stuck: one series an object, and sums that stay few whatever happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -10,6 +10,10 @@ use super::family::Encoder;
 use crate::findings::{Finding, What};
 use crate::storage;
 use crate::view::View;
+
+/// Most objects of one namespace that have series of their own, those that are stuck for longest: a tenant who makes
+/// thousands of broken ones costs a scrape no more. The sums count them all.
+pub(super) const LISTED: usize = 500;
 
 /// Since when, and how many bytes, of one or several findings with the same labels.
 #[derive(Clone, Copy)]
@@ -22,6 +26,7 @@ struct Stuck {
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     let objects = by_object(view);
     let sums = sums(&objects);
+    let objects = listed(objects);
     to.gauges(&f::FINDINGS, findings(view))?;
     to.gauges(&f::STUCK_OPERATIONS, each(&sums, |sum| sum.count))?;
     to.gauges(&f::STUCK_OPERATIONS_BYTES, each(&sums, |sum| sum.bytes))?;
@@ -79,6 +84,25 @@ fn by_object(view: &View) -> BTreeMap<[&str; 7], Stuck> {
         known.bytes = known.bytes.max(one.bytes);
     }
     objects
+}
+
+/// Those that have series of their own.
+fn listed<'v>(objects: BTreeMap<[&'v str; 7], Stuck>) -> BTreeMap<[&'v str; 7], Stuck> {
+    let mut oldest_first: Vec<_> = objects.into_iter().collect();
+    oldest_first.sort_by_key(|(_, object)| object.since);
+    let mut few = at_most(LISTED);
+    oldest_first.retain(|([_, _, namespace, ..], _)| few(namespace));
+    oldest_first.into_iter().collect()
+}
+
+/// Says yes so many times of each namespace.
+pub(super) fn at_most<'v>(most: usize) -> impl FnMut(&'v str) -> bool {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    move |namespace| {
+        let count = counts.entry(namespace).or_default();
+        *count += 1;
+        *count <= most
+    }
 }
 
 fn sums<'v>(objects: &BTreeMap<[&'v str; 7], Stuck>) -> BTreeMap<[&'v str; 5], Stuck> {

@@ -186,6 +186,35 @@ async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
     assert!(of("stuck_operations_bytes") > of("stuck_storage_bytes"));
 }
 
+/// Attack: claims, snapshots and marks without end in one namespace, each a series. Defence: of a namespace so many have series
+/// of their own; the sums count all of them, and other namespaces keep theirs.
+#[tokio::test]
+async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
+    let mut view = fixture::jammed();
+    let before = scrape(view.clone(), Own::default()).await.lines().count();
+    let finding = view.stuck().find(|it| it.object.is_some()).unwrap().clone();
+    let hold = view.holds[0].clone();
+    for number in 0..10_000 {
+        let mut finding = finding.clone();
+        let mut hold = hold.clone();
+        for object in finding.object.iter_mut().chain([&mut hold.object]) {
+            object.namespace = "tenant".into();
+            object.name = format!("made-{number}").into();
+        }
+        view.findings.push(finding);
+        view.holds.push(hold);
+    }
+    let body = scrape(view, Own::default()).await;
+    let added = body.lines().count() - before;
+    assert!(added <= 4 * super::stuck::LISTED + 20, "{added}");
+    let sum = body
+        .lines()
+        .find(|line| line.starts_with("locksmith_stuck_operations{") && line.contains("tenant"));
+    assert!(sum.unwrap().ends_with(" 10000"), "{sum:?}");
+    assert!(body.contains("name=\"prowlarr\""));
+}
+
+/// Attack: a name made to end its label and begin a series. Defence: labels are escaped.
 #[tokio::test]
 async fn a_hostile_name_stays_inside_its_label() {
     let mut view = fixture::jammed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Sym, Uid};
+use super::{ObjectKey, Sym};
 
 /// An uncached GET of a claim that ended in 404, this often in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,13 +70,13 @@ pub struct ProvisioningError {
 /// Claims remembered: Events are written by anybody who may, and must not fill memory.
 const MAX_ERRORS: usize = 20_000;
 
-/// Provisioning errors by uid of the claim.
+/// Provisioning errors by the claim as its Event names it: an Event that names the uid of a claim elsewhere is of none.
 #[derive(Debug, Default)]
-pub struct ProvisioningErrors(HashMap<Uid, ProvisioningError>);
+pub struct ProvisioningErrors(HashMap<ObjectKey, ProvisioningError>);
 
 impl ProvisioningErrors {
     /// Notes an error, if it is news.
-    pub fn note(&mut self, claim: Uid, error: ProvisioningError) {
+    pub fn note(&mut self, claim: ObjectKey, error: ProvisioningError) {
         if self.0.len() >= MAX_ERRORS && !self.0.contains_key(&claim) {
             return;
         }
@@ -87,7 +87,7 @@ impl ProvisioningErrors {
     }
 
     /// The latest error of one claim.
-    pub fn of(&self, claim: &Uid) -> Option<&ProvisioningError> {
+    pub fn of(&self, claim: &ObjectKey) -> Option<&ProvisioningError> {
         self.0.get(claim)
     }
 
@@ -97,7 +97,7 @@ impl ProvisioningErrors {
     }
 
     /// Forgets claims for which `keep` says no.
-    pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&ObjectKey) -> bool) {
         self.0.retain(|claim, _| keep(claim));
     }
 }

@@ -6,7 +6,9 @@ use super::records::{
     CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
     SnapshotClass, Source, StorageClass, Volume,
 };
-use super::{Answer, Kind, Model, ProvisioningError, Reading, Refusal, SourceSchema, Sym, Uid};
+use super::{
+    Answer, Kind, Model, ObjectKey, ProvisioningError, Reading, Refusal, SourceSchema, Sym,
+};
 
 /// One event of a watch.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ pub enum Change {
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
     /// An Event said that a claim could not be provisioned.
-    ProvisioningFailed(Uid, ProvisioningError),
+    ProvisioningFailed(ObjectKey, ProvisioningError),
     /// An uncached GET of a claim: whether it answered 404.
     ClaimLookedUp {
         /// Namespace.

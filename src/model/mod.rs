@@ -113,14 +113,21 @@ impl Model {
     pub fn forget(&mut self, now: jiff::Timestamp) {
         self.refusals.forget_ended(now);
         if !self.provisioning_errors.is_empty() {
-            let claims: std::collections::HashSet<&Uid> = self
+            let claims: std::collections::HashSet<ObjectKey> = self
                 .claims
                 .unsettled()
-                .map(|claim| &claim.meta.uid)
+                .map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim))
                 .collect();
             self.provisioning_errors
                 .retain(|claim| claims.contains(claim));
         }
+    }
+
+    /// Whether a class of the cluster names `driver`: whatever else names one, a tenant may have written.
+    pub fn serves(&self, driver: &str) -> bool {
+        let provisions = |class: &StorageClass| *class.provisioner == *driver;
+        let snapshots = |class: &SnapshotClass| *class.driver == *driver;
+        self.storage_classes.iter().any(provisions) || self.snapshot_classes.iter().any(snapshots)
     }
 
     /// How many objects of each kind are known.

@@ -138,6 +138,8 @@ pub enum Protection {
     Populating,
     /// Member of a group snapshot.
     Group,
+    /// A finalizer that is none of the snapshot controller's or the provisioner's: asked to go, it would stay.
+    Finalizer,
 }
 
 /// An error as a status tells it.

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Sym, Uid};
+use super::{ObjectKey, Sym, Uid};
 
 /// What an operation lock is held on, as the driver names it.
 ///
@@ -42,8 +42,8 @@ impl fmt::Display for LockKey {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Witness {
-    /// A Kubernetes Event on an object.
-    Event,
+    /// A Kubernetes Event on this claim. Whoever may write Events in its namespace can have written it.
+    Event(ObjectKey),
     /// `status.error` of a VolumeSnapshot or VolumeSnapshotContent.
     Status,
     /// The log of the driver's container in this pod.
@@ -94,6 +94,9 @@ const SERIES_GAP: SignedDuration = SignedDuration::from_secs(5 * 60 + 150 + 30);
 /// Keys remembered per driver: a flood of made-up keys must not fill memory.
 const MAX_KEYS: usize = 10_000;
 
+/// How many of these Events may fill: what the drivers themselves say always finds room.
+const MAX_KEYS_OF_EVENTS: usize = MAX_KEYS / 2;
+
 /// Refusals by driver and key, then by witness.
 #[derive(Debug, Default)]
 pub struct Refusals {
@@ -111,7 +114,12 @@ impl Refusals {
             at,
             message,
         } = refusal;
-        let full = self.by_key.len() >= MAX_KEYS;
+        let room = match &witness {
+            Witness::Event(claim) if !may_tell(claim, &key) => return,
+            Witness::Event(_) => MAX_KEYS_OF_EVENTS,
+            Witness::Status | Witness::Log(_) => MAX_KEYS,
+        };
+        let full = self.by_key.len() >= room;
         let id = (driver, key);
         if full && !self.by_key.contains_key(&id) {
             return;
@@ -161,9 +169,19 @@ impl Refusals {
     }
 }
 
+/// Whether an Event on `claim` can be about `key`: the provisioner calls what it makes after the claim, and a handle is
+/// what the claim is restored from.
+fn may_tell(claim: &ObjectKey, key: &LockKey) -> bool {
+    match key.claim() {
+        Some(uid) => uid == claim.uid,
+        None => key.snapshot().is_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ObjectKind;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
@@ -172,7 +190,7 @@ mod tests {
         Refusal {
             driver: "rook-ceph.rbd.csi.ceph.com".into(),
             key: LockKey(key.into()),
-            witness: Witness::Event,
+            witness: Witness::Status,
             first: at(second),
             at: at(second),
             message: "".into(),
@@ -187,13 +205,13 @@ mod tests {
         }
         let (_, _, seen) = refusals.iter().next().unwrap();
         assert_eq!(
-            (seen[&Witness::Event].first, seen[&Witness::Event].count),
+            (seen[&Witness::Status].first, seen[&Witness::Status].count),
             (at(0), 3)
         );
         refusals.note(refusal("pvc-1", 490 + 481));
         let (_, _, seen) = refusals.iter().next().unwrap();
         assert_eq!(
-            (seen[&Witness::Event].first, seen[&Witness::Event].count),
+            (seen[&Witness::Status].first, seen[&Witness::Status].count),
             (at(971), 1)
         );
     }
@@ -205,7 +223,7 @@ mod tests {
             refusals.note(refusal("pvc-1", second));
         }
         let (_, _, seen) = refusals.iter().next().unwrap();
-        let seen = &seen[&Witness::Event];
+        let seen = &seen[&Witness::Status];
         assert_eq!((seen.first, seen.last), (at(7200 - 480), at(7200)));
     }
 
@@ -216,5 +234,31 @@ mod tests {
             refusals.note(refusal(&format!("pvc-{n}"), 0));
         }
         assert_eq!(refusals.iter().count(), MAX_KEYS);
+    }
+
+    #[test]
+    fn a_flood_of_events_leaves_room_for_what_a_driver_says() {
+        let mut refusals = Refusals::default();
+        let claim = ObjectKey {
+            kind: ObjectKind::PersistentVolumeClaim,
+            namespace: "tenant".into(),
+            name: "flood".into(),
+            uid: "flood".into(),
+        };
+        for n in 0..MAX_KEYS {
+            let told = refusal(&format!("handle-{n}"), 0);
+            refusals.note(Refusal {
+                witness: Witness::Event(claim.clone()),
+                ..told
+            });
+        }
+        assert_eq!(refusals.iter().count(), MAX_KEYS_OF_EVENTS);
+        refusals.note(refusal("pvc-of-somebody", 0));
+        let somebody = LockKey("pvc-of-somebody".into());
+        assert!(
+            refusals
+                .of(&"rook-ceph.rbd.csi.ceph.com".into(), &somebody)
+                .is_some()
+        );
     }
 }

@@ -58,7 +58,7 @@ pub fn make(
                 config.steps.delete_failed_snapshots.scope,
             )),
             StepName::RestartProvisioner => restart::plan(model, driver),
-            StepName::VerifyProvisioning => Ok(await_claims(findings, driver)),
+            StepName::VerifyProvisioning => Ok(await_claims(model, findings, driver)),
             StepName::DeleteOrphanedSources => Ok(orphans::plan(model, findings, driver)),
             StepName::ResumeSources => Ok(PlannedStep {
                 step: *step,
@@ -72,7 +72,7 @@ pub fn make(
 }
 
 /// The claims that are to become Bound: those whose data source exists.
-fn await_claims(findings: &[Finding], driver: &Sym) -> PlannedStep {
+fn await_claims(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
     let of_driver = |finding: &&Finding| finding.driver.as_ref() == Some(driver);
     let targets = findings
         .iter()
@@ -85,6 +85,11 @@ fn await_claims(findings: &[Finding], driver: &Sym) -> PlannedStep {
         })
         .filter_map(|finding| finding.object.clone())
         .filter(|object| object.kind == ObjectKind::PersistentVolumeClaim)
+        // Of a namespace that opted out no claim, whatever is wrong with it, decides what becomes of a run.
+        .filter(|object| {
+            let claim = model.claims.get(&object.namespace, &object.name);
+            claim.is_none_or(|claim| !model.opted_out(&claim.meta))
+        })
         .map(|object| Target {
             object,
             action: Action::Await,

@@ -2,7 +2,7 @@
 
 use super::{Action, PlannedStep, Spared, StepName, Target};
 use crate::config::DeleteScope;
-use crate::findings::{Finding, What, snapshot_content};
+use crate::findings::{Finding, What, snapshot_content, snapshot_source};
 use crate::model::records::{Protection, Snapshot};
 use crate::model::{Model, Sym};
 
@@ -56,10 +56,14 @@ pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Optio
         Some(Protection::DoNotDelete) => return Some("carries volsync.backube/do-not-delete"),
         Some(Protection::Populating) => return Some("is in use by VolSync's populator"),
         Some(Protection::Group) => return Some("is a member of a group snapshot"),
+        Some(Protection::Finalizer) => return Some("carries a finalizer of somebody else's"),
         None => {}
     }
-    if scope == DeleteScope::Volsync && !(snapshot.by_volsync && snapshot.source.is_some()) {
-        return Some("was not made by VolSync for a ReplicationSource");
+    // Its maker could write the label and the owner of its choice: the source has to be there, and to make snapshots of
+    // this name, of which there is one at a time.
+    let of_source = snapshot_source(model, snapshot).is_some();
+    if scope == DeleteScope::Volsync && !(snapshot.by_volsync && of_source) {
+        return Some("was not made by VolSync for a ReplicationSource that is there");
     }
     if is_latest_image(model, snapshot) {
         return Some("is the latestImage of a ReplicationDestination");

@@ -4,6 +4,7 @@
 
 mod api;
 mod auth;
+mod connection;
 mod health;
 mod page;
 mod payload;
@@ -28,6 +29,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum_server::Handle;
+use axum_server::accept::DefaultAcceptor;
+use connection::Door;
 use futures::FutureExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -42,8 +45,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long reading and keeping one notification may take.
 const WEBHOOK_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a client may take to send the headers of its first request; others may come between two scrapes.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long a client may take to send its headers, kept-alive connections between two scrapes included.
 const HEADERS_WITHIN: Duration = Duration::from_secs(90);
+
+/// Largest headers read, and most of an answer kept ready for a client that reads slowly.
+const MAX_BUFFER: usize = 64 * 1024;
 
 /// How long open requests may take to end at a shutdown: less than the 30 s Kubernetes grants in all.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -171,16 +180,19 @@ impl Server {
         let mut server = axum_server::from_tcp(self.listener)
             .map_err(ServeError::Ended)?
             .handle(handle.clone())
-            .first_request_timeout(HEADERS_WITHIN);
+            .first_request_timeout(FIRST_WITHIN)
+            .http1_only()
+            .acceptor(Door::new(DefaultAcceptor));
         server
             .http_builder()
             .http1()
-            .header_read_timeout(HEADERS_WITHIN);
+            .header_read_timeout(HEADERS_WITHIN)
+            .max_buf_size(MAX_BUFFER);
         let service = router.into_make_service();
         let mut serving = match &certificate {
             None => server.serve(service).boxed(),
             Some(certificate) => server
-                .acceptor(certificate.acceptor())
+                .acceptor(Door::new(certificate.acceptor()))
                 .serve(service)
                 .boxed(),
         };

@@ -1,9 +1,13 @@
 //! The server's certificate: files in, an acceptor out that follows them without a restart.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
@@ -27,7 +31,7 @@ pub enum TlsError {
     },
     /// The files are not a certificate and its key.
     #[error("server.tls: cannot be used: {0}")]
-    Pair(#[source] std::io::Error),
+    Pair(#[source] rustls::Error),
 }
 
 /// A certificate and its key, as they are now in their files.
@@ -58,12 +62,12 @@ impl Certificate {
         };
         let pair = Pair::read(&chain, &key).await?;
         let tried = Mutex::new(pair.digest());
-        let config = RustlsConfig::from_pem(pair.certificate, pair.key).await;
+        let config = pair.config().map_err(TlsError::Pair)?;
         Ok(Some(Self {
             chain,
             key,
             every,
-            config: config.map_err(TlsError::Pair)?,
+            config: RustlsConfig::from_config(Arc::new(config)),
             tried,
         }))
     }
@@ -82,8 +86,8 @@ impl Certificate {
             return Ok(());
         }
         *tried = digest;
-        let taken = self.config.reload_from_pem(pair.certificate, pair.key);
-        taken.await.map_err(TlsError::Pair)?;
+        let config = pair.config().map_err(TlsError::Pair)?;
+        self.config.reload_from_config(Arc::new(config));
         tracing::info!(file = %self.chain.display(), "certificate read again");
         Ok(())
     }
@@ -103,6 +107,19 @@ impl Pair {
             certificate: read("server.tls.certificate", chain).await?,
             key: read("server.tls.key", key).await?,
         })
+    }
+
+    /// What the server shows and speaks: HTTP/1.1 and nothing else.
+    fn config(&self) -> Result<ServerConfig, rustls::Error> {
+        let unreadable = |error: pem::Error| rustls::Error::General(error.to_string());
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
+        let chain = chain.map_err(unreadable)?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(unreadable)?;
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
     }
 
     fn digest(&self) -> [u8; 32] {

@@ -412,7 +412,7 @@ impl Engine<'_> {
     fn list_holds(&self, status: &mut RemediationStatus) {
         let policy = self.config.steps.resume_sources.policy();
         let mut held = holds::due(self.model, policy, self.now);
-        held.retain(|(held, _)| held.hold.run == self.id);
+        held.retain(|(held, _)| held.hold.run == self.id && held.planned);
         let sources = held
             .iter()
             .filter(|(held, _)| held.object.kind == ObjectKind::ReplicationSource);

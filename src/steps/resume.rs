@@ -12,7 +12,7 @@ impl Step for ResumeSources {
         let policy = scene.config.steps.resume_sources.policy();
         let (mut due, mut left, mut waiting) = (0, Vec::new(), 0);
         for (held, when) in holds::due(scene.model, policy, scene.now) {
-            if held.hold.run != *scene.run {
+            if held.hold.run != *scene.run || !held.planned {
                 continue;
             }
             match when {

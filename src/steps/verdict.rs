@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Facts, some};
 use crate::api::remediation::{CheckRecord, RemediationStatus};
 use crate::config::Config;
-use crate::findings::{Finding, What};
+use crate::findings::{Finding, What, is_proven};
 use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot};
 use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
 use crate::plan::{Plan, StepName};
@@ -82,9 +82,11 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
                 .iter()
                 .filter(|refusal| waits(model, &refusal.key))
                 .collect();
+            // What an Event alone says, whoever may write one can keep saying.
             let locked = findings.iter().any(|finding| {
-                matches!(finding.what, What::OperationLock(_))
-                    && finding.driver.as_ref() == Some(&plan.driver)
+                finding.driver.as_ref() == Some(&plan.driver)
+                    && matches!(&finding.what, What::OperationLock(key)
+                        if is_proven(model, &plan.driver, key, facts.at))
             });
             match still.first() {
                 Some(refusal) => Err(format!("{} still refuses {}", refusal.pod, refusal.key)),

@@ -1,10 +1,11 @@
 //! Follows the logs of every replica of every watched driver's provisioner; each line is read once.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{AsyncBufReadExt, TryStreamExt};
+use futures::{AsyncBufRead, AsyncBufReadExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
@@ -22,6 +23,9 @@ const REOPEN: Duration = Duration::from_secs(2);
 
 /// A log that says nothing for this long is opened again: a connection may have died unseen.
 const IDLE: Duration = Duration::from_secs(120);
+
+/// Longest line kept, in bytes; what is beyond tells of no lock. A container may write without ever ending a line.
+const MAX_LINE: usize = 64 * 1024;
 
 /// One container whose log is followed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -125,12 +129,9 @@ async fn follow_once(
         since_time: since,
         ..LogParams::default()
     };
-    let mut lines = api.log_stream(&tail.pod, &params).await?.lines();
-    while let Some(line) = tokio::time::timeout(IDLE, lines.try_next()).await?? {
-        let Some((stamp, text)) = line.split_once(' ') else {
-            continue;
-        };
-        let Ok(at) = stamp.parse::<Timestamp>() else {
+    let mut log = pin!(api.log_stream(&tail.pod, &params).await?);
+    while let Some(line) = tokio::time::timeout(IDLE, next_line(&mut log)).await?? {
+        let Some((at, text)) = stamped(&line) else {
             continue;
         };
         if read_to.is_some_and(|read_to| at <= read_to) {
@@ -152,4 +153,67 @@ async fn follow_once(
         changes.send(Change::Refused(refusal)).await?;
     }
     Ok(())
+}
+
+/// The next line as far as it is kept, or `None` at the end of the log. A time-out between two pieces loses the line.
+async fn next_line(log: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
+    let mut line = Vec::new();
+    loop {
+        let piece = log.fill_buf().await?;
+        if piece.is_empty() {
+            return Ok((!line.is_empty()).then(|| text(&line)));
+        }
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let part = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
+        let room = MAX_LINE.saturating_sub(line.len()).min(part.len());
+        line.extend_from_slice(part.get(..room).unwrap_or_default());
+        let read = end.map_or(piece.len(), |end| end + 1);
+        log.consume_unpin(read);
+        if end.is_some() {
+            return Ok(Some(text(&line)));
+        }
+    }
+}
+
+fn text(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// When a line was written, as the kubelet says in front of it, and what it says.
+pub fn stamped(line: &str) -> Option<(Timestamp, &str)> {
+    let (stamp, text) = line.split_once(' ')?;
+    Some((stamp.parse().ok()?, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::io::{BufReader, Cursor};
+
+    use super::*;
+
+    async fn lines(log: &[u8], piece: usize) -> Vec<String> {
+        let mut log = BufReader::with_capacity(piece, Cursor::new(log));
+        let mut lines = Vec::new();
+        while let Some(line) = next_line(&mut log).await.unwrap() {
+            lines.push(line);
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn lines_are_read_whatever_the_pieces_they_come_in() {
+        for piece in [1, 2, 3, 100] {
+            let found = lines(b"one\n\ntwo \xff\nthree", piece).await;
+            assert_eq!(found, ["one", "", "two \u{fffd}", "three"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut_and_the_next_one_is_read() {
+        let mut log = vec![b'x'; 5 * MAX_LINE];
+        log.extend_from_slice(b"\nnext\n");
+        let found = lines(&log, 8192).await;
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].len(), &*found[1]), (MAX_LINE, "next"));
+    }
 }

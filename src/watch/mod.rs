@@ -4,7 +4,7 @@
 //! here writes.
 
 mod clock;
-mod convert;
+pub mod convert;
 mod kinds;
 mod logs;
 mod look;
@@ -17,6 +17,7 @@ pub use convert::{
     claim as claim_record, content as content_record, snapshot as snapshot_record,
     source as source_record, volume as volume_record,
 };
+pub use logs::stamped;
 pub use look::{Seen, look};
 pub use store::Store;
 

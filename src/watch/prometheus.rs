@@ -67,3 +67,40 @@ async fn once(
         (_, None) => 1,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Attack: names of objects that change what an expression asks. Defence: nothing is put into an expression; Prometheus gets
+    /// it letter by letter.
+    #[tokio::test]
+    async fn expressions_are_asked_as_they_are_written() {
+        // Installed once for the process; another test may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let keep = asked.clone();
+        let answer = async move |form: String| {
+            keep.lock().unwrap().push(form);
+            Json(json!({"data": {"resultType": "vector", "result": []}}))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, Router::new().route("/", post(answer))).await });
+        let expression = "up{namespace=~\"{{ $labels.namespace }}|$name\"} == 0 & x=1 + \u{e4}%00";
+        let series = once(&reqwest::Client::new(), &url, expression)
+            .await
+            .unwrap();
+        assert_eq!(series, 0);
+        let form = asked.lock().unwrap().pop().unwrap();
+        let form = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
+        let pairs: Vec<_> = form.query_pairs().collect();
+        assert_eq!(pairs, [("query".into(), expression.into())]);
+    }
+}

@@ -190,7 +190,7 @@ pub async fn follow_events(
             let refusal = Refusal {
                 driver: failure.driver.clone(),
                 key,
-                witness: Witness::Event,
+                witness: Witness::Event(failure.claim.clone()),
                 first: failure.first,
                 at: failure.error.at,
                 message: failure.error.message.clone(),

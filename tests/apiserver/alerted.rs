@@ -26,7 +26,7 @@ fn name(alert: &Value) -> &str {
 }
 
 /// Tells a figure to whoever wants to see it: tests/run, which shows it at the end.
-fn figure(text: &str) {
+pub fn figure(text: &str) {
     println!("{text}");
     if let Some(file) = std::env::var_os("LOCKSMITH_FIGURES") {
         let mut file = OpenOptions::new().append(true).open(file).unwrap();

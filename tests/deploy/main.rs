@@ -9,6 +9,8 @@ mod generated;
 mod modes;
 mod monitoring;
 mod pages;
+mod reliability;
+mod supply;
 // The tests on an API server use the rest of it.
 #[allow(dead_code)]
 mod render;

@@ -28,7 +28,7 @@ fn every_link_leads_somewhere() {
     let docs = entries("deploy/docs").chain(entries("deploy/docs/runbooks"));
     let mut pages: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
     pages.retain(|page| page.is_file());
-    pages.push(path("README.md"));
+    pages.extend(["README.md", "SECURITY.md"].map(path));
     let mut links = 0;
     for page in pages {
         for found in link.captures_iter(&read(&page)) {

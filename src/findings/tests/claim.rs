@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::model::fixture::*;
 use crate::model::records::{Claim, DataSource};
-use crate::model::{Kind, Reading, Witness};
+use crate::model::{Kind, Reading};
 
 /// Pending since a quarter to two.
 fn stuck() -> Claim {
@@ -30,18 +30,18 @@ fn image() -> crate::model::records::Snapshot {
 #[rstest]
 #[case::nothing_was_said(World::rook().with(stuck()), "unknown")]
 #[case::refused(
-    World::rook().with(stuck()).refused("pvc-uid-claim-media-sonarr", Witness::Event, at(-15), at(-1)),
+    World::rook().with(stuck()).refused("pvc-uid-claim-media-sonarr", event_on("media", "sonarr"), at(-15), at(-1)),
     "operation_lock"
 )]
 #[case::refused_while_its_snapshot_is_unready_too(
     World::rook().with(stuck().from_snapshot("image")).with(image().unready().created(at(-5)))
-        .refused("pvc-uid-claim-media-sonarr", Witness::Event, at(-15), at(-1)),
+        .refused("pvc-uid-claim-media-sonarr", event_on("media", "sonarr"), at(-15), at(-1)),
     "operation_lock"
 )]
 #[case::the_driver_holds_the_snapshot_it_restores_from(
     World::rook().with(stuck().from_snapshot("image")).with(image())
         .with(content(&image()).handle("csi-snap-9"))
-        .refused("csi-snap-9", Witness::Event, at(-15), at(-1)),
+        .refused("csi-snap-9", event_on("media", "sonarr"), at(-15), at(-1)),
     "operation_lock"
 )]
 #[case::snapshot_not_ready(
@@ -82,7 +82,7 @@ fn image() -> crate::model::records::Snapshot {
 #[case::populator_waits_in_silence(World::rook().with(restored()).with(prime()), "awaiting_populator")]
 #[case::populators_claim_is_refused(
     World::rook().with(restored()).with(prime().uid("prime"))
-        .refused("pvc-prime", Witness::Event, at(-14), at(-1)),
+        .refused("pvc-prime", log_of(LEADER_UID), at(-14), at(-1)),
     "operation_lock"
 )]
 #[case::populators_snapshot_is_unready(
@@ -125,6 +125,10 @@ fn a_pending_claim_has_a_reason(#[case] world: World, #[case] reason: &str) {
 )]
 #[case::of_an_unwatched_driver(World::rook().with(stuck().class("local-path")))]
 #[case::asked_of_an_unwatched_driver(World::rook().with(stuck().provisioner(UNWATCHED)))]
+#[case::asked_of_a_driver_that_nothing_but_the_claim_names(
+    World::rook().with(storage_class("alias", "kubernetes.io/alias"))
+        .with(stuck().class("alias").provisioner("made-up.rbd.csi.ceph.com"))
+)]
 #[case::of_an_unknown_class(World::rook().with(stuck().class("gone")))]
 #[case::of_no_class(World::rook().with(stuck().class("")))]
 #[case::bound_by_hand(World::rook().with(stuck().naming_a_volume()))]

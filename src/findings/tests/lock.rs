@@ -13,6 +13,10 @@ fn waiting() -> Claim {
     claim("media", "sonarr").pending().created(at(-9))
 }
 
+fn event() -> Witness {
+    event_on("media", "sonarr")
+}
+
 fn world() -> World {
     World::rook().with(waiting())
 }
@@ -36,15 +40,15 @@ fn locks(world: &World, config: &Config) -> Vec<(String, String, i64)> {
 }
 
 #[rstest]
-#[case::events(world().refused(KEY, Witness::Event, at(-8), at(-1)), -8)]
+#[case::events(world().refused(KEY, event(), at(-8), at(-1)), -8)]
 #[case::the_leaders_log(world().refused(KEY, log_of(LEADER_UID), at(-7), at(-1)), -7)]
 #[case::statuses(world().refused(KEY, Witness::Status, at(-7), at(-1)), -7)]
 #[case::events_and_then_the_log(
-    world().refused(KEY, Witness::Event, at(-7), at(-4)).refused(KEY, log_of(LEADER_UID), at(-3), at(-1)),
+    world().refused(KEY, event(), at(-7), at(-4)).refused(KEY, log_of(LEADER_UID), at(-3), at(-1)),
     -7
 )]
 #[case::only_the_present_leaders_share_counts(
-    world().with(lease(LEASE, LEADER, at(-7))).refused(KEY, Witness::Event, at(-12), at(-1)),
+    world().with(lease(LEASE, LEADER, at(-7))).refused(KEY, event(), at(-12), at(-1)),
     -7
 )]
 #[case::the_snapshotters_leader_is_a_leader_too(
@@ -62,35 +66,35 @@ fn a_lock_is_told_by(#[case] world: World, #[case] since: i64) {
 }
 
 #[rstest]
-#[case::for_as_long_as_a_healthy_driver_may(world().refused(KEY, Witness::Event, at(-6), at(-1)))]
+#[case::for_as_long_as_a_healthy_driver_may(world().refused(KEY, event(), at(-6), at(-1)))]
 #[case::by_a_standby(world().refused(KEY, log_of(STANDBY_UID), at(-9), at(-1)))]
 #[case::by_a_pod_that_is_gone(world().refused(KEY, log_of("uid-gone"), at(-9), at(-1)))]
 #[case::by_the_leader_before(
-    world().with(lease(LEASE, LEADER, at(-2))).refused(KEY, Witness::Event, at(-12), at(-3))
+    world().with(lease(LEASE, LEADER, at(-2))).refused(KEY, event(), at(-12), at(-3))
 )]
 #[case::mostly_by_the_leader_before(
-    world().with(lease(LEASE, LEADER, at(-4))).refused(KEY, Witness::Event, at(-12), at(-1))
+    world().with(lease(LEASE, LEADER, at(-4))).refused(KEY, event(), at(-12), at(-1))
 )]
 #[case::by_the_snapshotters_leader_before(
-    world().with(lease(SNAPSHOTTER_LEASE, LEADER, at(-4))).refused(KEY, Witness::Event, at(-12), at(-1))
+    world().with(lease(SNAPSHOTTER_LEASE, LEADER, at(-4))).refused(KEY, event(), at(-12), at(-1))
 )]
-#[case::long_ago(world().refused(KEY, Witness::Event, at(-40), at(-20)))]
+#[case::long_ago(world().refused(KEY, event(), at(-40), at(-20)))]
 #[case::twice_with_hours_between(
-    world().refused(KEY, Witness::Event, at(-180), at(-180)).refused(KEY, log_of(LEADER_UID), at(-1), at(-1))
+    world().refused(KEY, event(), at(-180), at(-180)).refused(KEY, log_of(LEADER_UID), at(-1), at(-1))
 )]
 #[case::and_bound_since(
-    World::rook().with(claim("media", "sonarr")).refused(KEY, Witness::Event, at(-9), at(-1))
+    World::rook().with(claim("media", "sonarr")).refused(KEY, event(), at(-9), at(-1))
 )]
-#[case::and_gone_since(World::rook().refused(KEY, Witness::Event, at(-9), at(-1)))]
-#[case::and_made_again_since(world().with(waiting().uid("new")).refused(KEY, Witness::Event, at(-9), at(-1)))]
+#[case::and_gone_since(World::rook().refused(KEY, event(), at(-9), at(-1)))]
+#[case::and_made_again_since(world().with(waiting().uid("new")).refused(KEY, event(), at(-9), at(-1)))]
 #[case::of_a_ready_snapshot(
     World::rook().with(snapshot("media", "s", "prowlarr"))
-        .refused("snapshot-uid-snapshot-media-s", Witness::Event, at(-9), at(-1))
+        .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-9), at(-1))
 )]
-#[case::of_a_handle_that_leads_nowhere(world().refused("0001-0009", Witness::Event, at(-9), at(-1)))]
+#[case::of_a_handle_that_leads_nowhere(world().refused("0001-0009", log_of(LEADER_UID), at(-9), at(-1)))]
 #[case::of_the_handle_of_a_snapshot_nobody_waits_for(
     World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
-        .refused("csi-1", Witness::Event, at(-9), at(-1))
+        .refused("csi-1", log_of(LEADER_UID), at(-9), at(-1))
 )]
 fn refusals_are_no_lock(#[case] world: World) {
     assert_eq!(locks(&world, &Config::default()), []);
@@ -135,7 +139,7 @@ fn refusals_are_no_lock(#[case] world: World) {
     "PersistentVolumeClaim media/sonarr"
 )]
 fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str) {
-    let world = world.refused(key, Witness::Event, at(-8), at(-1));
+    let world = world.refused(key, log_of(LEADER_UID), at(-8), at(-1));
     let found = locks(&world, &Config::default());
     assert_eq!(found, [(key.to_owned(), object.to_owned(), -8)]);
 }
@@ -172,7 +176,7 @@ fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] mi
     let mut config = Config::default();
     config.detect.locked_after = after.map(|minutes| Duration::from_secs(minutes * 60));
     config.drivers.0[0].grpc_timeout = Duration::from_secs(timeout);
-    let refused = |from| world().refused(KEY, Witness::Event, from, at(-1));
+    let refused = |from| world().refused(KEY, event(), from, at(-1));
     assert_eq!(locks(&refused(at(-1 - minutes)), &config), []);
     assert_eq!(locks(&refused(at(-2 - minutes)), &config).len(), 1);
 }
@@ -181,7 +185,7 @@ fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] mi
 fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
     let mut config = Config::default();
     config.drivers.0[0].grpc_timeout = Duration(std::time::Duration::MAX);
-    let world = world().refused(KEY, Witness::Event, at(-9), at(-1));
+    let world = world().refused(KEY, event(), at(-9), at(-1));
     assert_eq!(locks(&world, &config), []);
 }
 
@@ -189,6 +193,6 @@ fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
 fn refusals_of_an_unwatched_driver_are_nobodys_business() {
     let mut config = Config::default();
     config.drivers.0.remove(0);
-    let world = world().refused(KEY, Witness::Event, at(-9), at(-1));
+    let world = world().refused(KEY, event(), at(-9), at(-1));
     assert_eq!(locks(&world, &config), []);
 }

@@ -5,7 +5,7 @@ use rstest::rstest;
 use crate::config::Config;
 use crate::model::fixture::*;
 use crate::model::records::Snapshot;
-use crate::model::{Kind, Nature, Reading, Witness};
+use crate::model::{Kind, Nature, Reading};
 
 /// Unready since a quarter to two.
 fn stuck() -> Snapshot {
@@ -41,9 +41,9 @@ fn locked(key_text: &str) -> Nature {
     world().with(stuck()).with(content(&stuck()).error(locked("volume-of-s"))),
     "operation_lock"
 )]
-#[case::refused_says_an_event(
+#[case::refused_says_the_log(
     world().with(stuck()).with(content(&stuck()))
-        .refused("snapshot-uid-snapshot-media-s", Witness::Event, at(-12), at(-1)),
+        .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-12), at(-1)),
     "operation_lock"
 )]
 #[case::timeout(world().with(stuck().error(Nature::Timeout)), "timeout")]

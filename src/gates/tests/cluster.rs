@@ -204,3 +204,34 @@ fn one_expression_of_two_is_enough_to_close() {
     }
     assert_eq!(case.answer("promql").reason, "b returns 3 series");
 }
+
+/// Attack: a claim that can never be Bound, with Events that blame a lock, so that the sources of all are paused and the
+/// provisioner is restarted. Defence: without a word of the driver itself nothing that others use is touched.
+#[rstest]
+#[case::a_claim(World::rook().with(claim("tenant", "mine").pending()), &["confirmed"])]
+#[case::with_an_event(
+    World::rook().with(claim("tenant", "mine").pending())
+        .refused("pvc-uid-claim-tenant-mine", event_on("tenant", "mine"), at(-15), at(-1)),
+    &["confirmed"]
+)]
+#[case::and_a_snapshot_no_driver_was_asked_for(
+    World::rook().with(claim("tenant", "mine").pending()).with(source("tenant", "mine"))
+        .with(snapshot("tenant", "volsync-mine-src", "gone").error(crate::model::Nature::SourceMissing).created(at(-30))),
+    &["confirmed"]
+)]
+#[case::and_the_leaders_log(
+    World::rook().with(source("media", "kept")).with(claim("media", "kept")).with(claim("tenant", "mine").pending())
+        .refused("pvc-uid-claim-tenant-mine", log_of(LEADER_UID), at(-15), at(-1)),
+    &[]
+)]
+fn what_a_tenant_can_make_up_confirms_nothing(#[case] world: World, #[case] closed: &[&str]) {
+    let case = Case::of(world);
+    let found: Vec<_> = case.closed();
+    assert!(
+        closed
+            .iter()
+            .all(|gate| found.contains(&(*gate).to_owned())),
+        "{found:?}"
+    );
+    assert_eq!(found.contains(&"confirmed".to_owned()), !closed.is_empty());
+}

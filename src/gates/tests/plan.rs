@@ -5,7 +5,8 @@ use rstest::rstest;
 
 use super::Case;
 use crate::api::remediation::{Approval, Decision, EvidenceRecord};
-use crate::config::Percent;
+use crate::api::volsync::temporary_name;
+use crate::config::{DeleteScope, Percent};
 use crate::model::ObjectKind;
 use crate::model::fixture::*;
 use crate::plan::Plan;
@@ -18,13 +19,17 @@ fn failures(snapshots: usize, sources: usize) -> Case {
             .with(claim("media", &format!("a{n}")))
     });
     let world = (0..snapshots).fold(world, |world, n| {
-        world.with(
-            snapshot("media", &format!("s{n}"), "a0")
-                .unready()
-                .created(at(-15)),
-        )
+        let failed = snapshot("media", &temporary_name(&format!("a{n}")), &format!("a{n}"))
+            .unready()
+            .created(at(-15));
+        // The driver was asked for it.
+        world.with(content(&failed)).with(failed)
     });
-    Case::of(world)
+    Case::of(world).set(|case| {
+        // Where there is no source, none is of VolSync.
+        case.config.steps.delete_failed_snapshots.scope = DeleteScope::All;
+        case.plan = case.planned();
+    })
 }
 
 #[rstest]
@@ -57,12 +62,12 @@ fn what_the_run_has_deleted_before_counts() {
         resource_version: "7".to_owned(),
         kept: "{}".to_owned(),
     };
-    case.status.evidence = vec![kept("s0"), kept("earlier")];
+    case.status.evidence = vec![kept("volsync-a0-src"), kept("earlier")];
     case.config.gates.max_deletions_share = Percent::new(100);
     assert_eq!(
         case.closed(),
         Vec::<String>::new(),
-        "s0 is planned, and counts once"
+        "a0's is planned, and counts once"
     );
     case.status.evidence.push(kept("earlier still"));
     assert_eq!(case.closed(), ["blastRadius"]);

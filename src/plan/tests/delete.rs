@@ -9,15 +9,20 @@ use crate::model::fixture::*;
 use crate::model::records::{Protection, Snapshot};
 use crate::plan::{PlannedStep, snapshots, why_kept};
 
+/// As VolSync calls it.
+const NAME: &str = "volsync-a-src";
+
 /// VolSync's own, dynamic, not ready since a quarter to two.
 fn failed() -> Snapshot {
-    snapshot("media", "s", "a")
+    snapshot("media", NAME, "a")
         .created(at(-15))
         .error(Nature::Timeout)
 }
 
 fn world() -> World {
-    World::rook().with(claim("media", "a"))
+    World::rook()
+        .with(claim("media", "a"))
+        .with(source("media", "a"))
 }
 
 fn plan(world: &World, scope: DeleteScope) -> PlannedStep {
@@ -31,13 +36,13 @@ fn plan(world: &World, scope: DeleteScope) -> PlannedStep {
 #[case::accepted_and_failed_since(
     world().with(failed()).with(content(&failed()).handle("csi-1").error(Nature::Other))
 )]
-#[case::of_a_claim_that_is_gone(World::rook().with(failed()))]
+#[case::of_a_claim_that_is_gone(World::rook().with(source("media", "a")).with(failed()))]
 fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     let step = plan(&world, DeleteScope::Volsync);
-    assert_eq!(targets(&step), ["Delete VolumeSnapshot s"]);
+    assert_eq!(targets(&step), ["Delete VolumeSnapshot volsync-a-src"]);
     assert_eq!(
         step.targets[0].object.uid.to_string(),
-        "uid-snapshot-media-s"
+        "uid-snapshot-media-volsync-a-src"
     );
     assert_eq!(spared(&step), Vec::<String>::new());
 }
@@ -57,12 +62,16 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     world().with(failed().protected(Protection::Populating)),
     "is in use by VolSync's populator"
 )]
+#[case::with_a_finalizer_that_keeps_it(
+    world().with(failed().protected(Protection::Finalizer)),
+    "carries a finalizer of somebody else's"
+)]
 #[case::in_a_group(
     world().with(failed().protected(Protection::Group)),
     "is a member of a group snapshot"
 )]
 #[case::latest_image(
-    world().with(failed()).with(destination("media", "d").latest_image("s")),
+    world().with(failed()).with(destination("media", "d").latest_image(NAME)),
     "is the latestImage of a ReplicationDestination"
 )]
 #[case::retained(
@@ -70,7 +79,7 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     "has deletionPolicy Retain: the storage snapshot would be left behind"
 )]
 #[case::of_no_driver_that_is_known(
-    World::rook().with(failed().class("")),
+    World::rook().with(source("media", "a")).with(failed().class("")),
     "nothing tells which driver it is of"
 )]
 fn what_protects_a_snapshot(
@@ -80,7 +89,7 @@ fn what_protects_a_snapshot(
 ) {
     let step = plan(&world, scope);
     assert_eq!(targets(&step), Vec::<String>::new());
-    assert_eq!(spared(&step), [format!("s: {why}")]);
+    assert_eq!(spared(&step), [format!("{NAME}: {why}")]);
 }
 
 #[rstest]
@@ -92,19 +101,33 @@ fn what_is_not_volsyncs_own_takes_scope_all(#[case] snapshot: Snapshot) {
     assert_eq!(targets(&step), Vec::<String>::new());
     assert_eq!(
         spared(&step),
-        ["s: was not made by VolSync for a ReplicationSource"]
+        ["volsync-a-src: was not made by VolSync for a ReplicationSource that is there"]
     );
     assert_eq!(
         targets(&plan(&world, DeleteScope::All)),
-        ["Delete VolumeSnapshot s"]
+        ["Delete VolumeSnapshot volsync-a-src"]
     );
+}
+
+/// Attack: snapshots of one's own by the thousand that bear VolSync's label and the uid of a source, to be more than a run may
+/// delete. Defence: one counts only where that source is there and makes snapshots of that name, of which there is one.
+#[rstest]
+#[case::of_a_source_that_is_not_there(failed().owner(Some("uid-made-up")))]
+#[case::of_the_source_of_another_namespace(failed().owner(Some("uid-source-ai-a")))]
+#[case::of_a_name_the_source_does_not_make(snapshot("media", "volsync-b-src", "a").created(at(-15)).error(Nature::Timeout))]
+fn a_forged_snapshot_is_not_volsyncs(#[case] snapshot: Snapshot) {
+    let name = snapshot.meta.name.clone();
+    let world = world().with(source("ai", "a")).with(snapshot);
+    let step = plan(&world, DeleteScope::Volsync);
+    assert_eq!(targets(&step), Vec::<String>::new());
+    assert!(spared(&step)[0].starts_with(&*name));
 }
 
 #[rstest]
 #[case::of_another_driver(world().with(failed().class("csi-ceph-filesystem")))]
 #[case::young(world().with(failed().created(at(-9))))]
 #[case::still_processed(
-    world().with(snapshot("media", "s", "a").unready().created(at(-15))).with(content(&failed()).handle("csi-1"))
+    world().with(snapshot("media", NAME, "a").unready().created(at(-15))).with(content(&failed()).handle("csi-1"))
 )]
 fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
     let step = plan(&world, DeleteScope::All);
@@ -113,10 +136,10 @@ fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
 
 /// Asked again, on the object as it is then, before each deletion.
 #[rstest]
-#[case::ready(snapshot("media", "s", "a"), "is ready")]
+#[case::ready(snapshot("media", NAME, "a"), "is ready")]
 #[case::pre_provisioned(failed().pre_provisioned(), "is pre-provisioned")]
 #[case::accepted_by_the_driver(
-    snapshot("media", "s", "a").unready(),
+    snapshot("media", NAME, "a").unready(),
     "is still being processed by the driver"
 )]
 fn what_keeps_a_snapshot_although_it_was_planned(#[case] now: Snapshot, #[case] why: &str) {

@@ -163,3 +163,30 @@ async fn a_file_without_tokens_is_named_at_the_start() {
         )
     );
 }
+
+/// Attack: a token guessed byte by byte from how long a refusal takes. Defence: digests of one length are compared, each whole
+/// and all of them; a comparison that could end early is not in the code.
+#[test]
+fn tokens_are_compared_in_constant_time() {
+    let source = include_str!("../auth.rs");
+    let (_, body) = source.split_once("fn contain(").unwrap();
+    let (body, _) = body.split_once("\n    }\n").unwrap();
+    assert!(
+        body.contains(".ct_eq(&asked)") && body.contains(".fold(Choice::from(0)"),
+        "{body}"
+    );
+    for early in [
+        "==",
+        "!=",
+        ".any(",
+        ".find(",
+        ".contains(",
+        ".position(",
+        "return",
+        "if ",
+    ] {
+        assert!(!body.contains(early), "{early} in {body}");
+    }
+    let (_, after) = source.split_once("struct Tokens(").unwrap();
+    assert!(after.starts_with("Vec<[u8; 32]>"));
+}

@@ -133,7 +133,7 @@ impl Engine<'_> {
     /// What the run holds.
     fn held(&self) -> impl Iterator<Item = ObjectKey> {
         let held = holds::held_objects(self.model).into_iter();
-        held.filter(|held| held.hold.run == self.id)
+        held.filter(|held| held.hold.run == self.id && held.planned)
             .map(|held| held.object)
     }
 

@@ -9,8 +9,8 @@ use super::{has, hold, meta, some_sym, sym};
 use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
-use crate::model::SourceSchema;
 use crate::model::records::{self, Destination, GitOps, Mover, Run, Source};
+use crate::model::{ObjectKind, SourceSchema};
 
 /// Labels with which Flux and Argo CD mark what they re-create.
 const FLUX_LABELS: [&str; 2] = [
@@ -57,7 +57,7 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
         syncing: status
             .and_then(|status| status.last_sync_start_time.as_ref())
             .map(|time| time.0),
-        hold: hold(&object.metadata),
+        hold: hold(ObjectKind::ReplicationSource, &object.metadata),
         gitops,
     })
 }

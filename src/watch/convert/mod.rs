@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use crate::api::OPT_OUT_LABEL;
 use crate::holds::{HOLD_ANNOTATION, Hold};
 use crate::model::records::Meta;
-use crate::model::{Sym, Uid};
+use crate::model::{ObjectKind, Sym, Uid};
 
 /// Longest message kept as evidence.
 const MAX_MESSAGE: usize = 512;
@@ -64,8 +64,8 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     meta.annotations.as_ref()?.get(key)
 }
 
-fn hold(meta: &ObjectMeta) -> Option<Box<Hold>> {
-    Hold::parse(annotation(meta, HOLD_ANNOTATION)?).map(Box::new)
+fn hold(kind: ObjectKind, meta: &ObjectMeta) -> Option<Box<Hold>> {
+    Hold::parse(kind, annotation(meta, HOLD_ANNOTATION)?).map(Box::new)
 }
 
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {

@@ -1,5 +1,7 @@
 //! Snapshots, their contents and classes.
 
+use kube::ResourceExt as _;
+
 use super::{bytes, controller, cut, has, meta, some_sym, sym};
 use crate::api::snapshot::{
     VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
@@ -26,6 +28,8 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
         Some(Protection::Populating)
     } else if status.is_some_and(|status| status.volume_group_snapshot_name.is_some()) {
         Some(Protection::Group)
+    } else if object.finalizers().iter().any(|it| is_foreign(it)) {
+        Some(Protection::Finalizer)
     } else {
         None
     };
@@ -53,6 +57,15 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
         protection,
         meta,
     })
+}
+
+/// Whether a finalizer is neither one that the snapshot controller and the provisioner take away, nor Kubernetes' own.
+fn is_foreign(finalizer: &str) -> bool {
+    const KNOWN: [&str; 2] = [
+        "snapshot.storage.kubernetes.io/",
+        "provisioner.storage.kubernetes.io/",
+    ];
+    finalizer.contains('/') && !KNOWN.iter().any(|group| finalizer.starts_with(group))
 }
 
 /// A VolumeSnapshotContent.

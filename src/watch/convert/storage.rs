@@ -7,7 +7,7 @@ use k8s_openapi::api::storage::v1 as storage;
 use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym};
 use crate::api::{snapshot, volsync};
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
-use crate::model::{ProvisioningError, Sym, Uid};
+use crate::model::{ObjectKey, ObjectKind, ProvisioningError, Sym, Uid};
 
 /// Set by the scheduler on a claim that waits for its first consumer.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -54,7 +54,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
             object.metadata.annotations.as_ref(),
             volsync::USE_COPY_TRIGGER,
         ),
-        hold: hold(&object.metadata),
+        hold: hold(ObjectKind::PersistentVolumeClaim, &object.metadata),
     })
 }
 
@@ -89,9 +89,9 @@ pub fn storage_class(object: &storage::StorageClass) -> Option<StorageClass> {
 
 /// What a `ProvisioningFailed` Event says.
 pub struct Failure {
-    /// The claim.
-    pub claim: Uid,
-    /// CSI driver that wrote it.
+    /// The claim, as the Event names it. That it is of this uid, the API server does not check.
+    pub claim: ObjectKey,
+    /// CSI driver that is said to have written it.
     pub driver: Sym,
     /// When it said so first.
     pub first: Timestamp,
@@ -101,7 +101,14 @@ pub struct Failure {
 
 /// A `ProvisioningFailed` Event. The provisioner names itself `<driver>_<pod>_<uuid>`.
 pub fn failure(event: &Event) -> Option<Failure> {
-    let claim = Uid::from(event.involved_object.uid.as_deref()?);
+    let involved = &event.involved_object;
+    let claim = ObjectKey {
+        kind: ObjectKind::PersistentVolumeClaim,
+        // Its own, which nobody can choose beyond their rights.
+        namespace: sym(event.metadata.namespace.as_deref()?),
+        name: sym(involved.name.as_deref()?),
+        uid: Uid::from(involved.uid.as_deref()?),
+    };
     let component = event
         .reporting_component
         .as_deref()

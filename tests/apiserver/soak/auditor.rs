@@ -11,6 +11,7 @@ use locksmith::api::RESTART_ANNOTATION;
 use locksmith::api::remediation::{Phase, RemediationStatus};
 use locksmith::holds::{HOLD_ANNOTATION, Hold};
 use locksmith::leader::LEASE_NAME;
+use locksmith::model::ObjectKind;
 use locksmith::plan::StepName;
 use serde_json::Value;
 
@@ -215,13 +216,13 @@ impl Auditor {
             ),
             ("replicationsources" | "persistentvolumeclaims", "patch") => match mark(body) {
                 Some(Value::Null) => ("release", None),
-                Some(Value::String(mark)) if Hold::parse(mark).is_some() => (
-                    "hold",
-                    Hold::parse(mark).map(|hold| Deed::Hold {
-                        target: place(event),
-                        run: hold.run.uid.to_string(),
-                    }),
-                ),
+                Some(Value::String(mark)) => match Hold::parse(switched(event), mark) {
+                    Some(hold) => {
+                        let (target, run) = (place(event), hold.run.uid.to_string());
+                        ("hold", Some(Deed::Hold { target, run }))
+                    }
+                    None => return self.broken(Rule::Purpose, text(event)),
+                },
                 _ => return self.broken(Rule::Purpose, text(event)),
             },
             ("deployments", "patch") => match restart(body) {
@@ -400,6 +401,14 @@ fn allowed(said: Option<&Said>, step: StepName, target: &str) -> Result<(), Stri
         return Err("the plan does not name it".to_owned());
     }
     Ok(())
+}
+
+/// The kind of what a hold is on.
+fn switched(event: &Event) -> ObjectKind {
+    match &*event.resource {
+        "replicationsources" => ObjectKind::ReplicationSource,
+        _ => ObjectKind::PersistentVolumeClaim,
+    }
 }
 
 /// Kind, namespace and name, as a target's are written.

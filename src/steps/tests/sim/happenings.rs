@@ -191,7 +191,7 @@ impl Cluster {
         {
             live.object["spec"]["paused"] = json!(paused);
             // Off, on and off again while our mark stands cannot be told from our own doing.
-            let hold = Hold::of(&live.object).filter(|_| paused);
+            let hold = Hold::of(ObjectKind::ReplicationSource, &live.object).filter(|_| paused);
             live.wish = hold.map_or(json!(paused), |hold| hold.was);
             self.written(ObjectKind::ReplicationSource, place);
         }
@@ -204,7 +204,9 @@ impl Cluster {
             self.claims.get_mut(place).map(|live| &mut live.object)
         };
         let Some(object) = object else { return };
-        let Some(hold) = Hold::of(object) else { return };
+        let Some(hold) = Hold::of(kind, object) else {
+            return;
+        };
         unmark(object);
         let (fields, field) = if kind == ObjectKind::ReplicationSource {
             (&mut object["spec"], "paused")

@@ -24,7 +24,7 @@ use crate::model::records::{
     CephCluster, Claim, Content, Deployment, Lease, Mover, Namespace, Pod, Protection, Snapshot,
     Source,
 };
-use crate::model::{Change, Delta, LockKey, Nature, Sym, Uid};
+use crate::model::{Change, Delta, LockKey, Nature, ObjectKind, Sym, Uid};
 use react::Event;
 
 pub type Place = (Sym, Sym);
@@ -370,7 +370,7 @@ impl Live<Source> {
 
     fn read(&mut self) {
         self.record.paused = self.switch() == json!(true);
-        self.record.hold = Hold::of(&self.object).map(Box::new);
+        self.record.hold = Hold::of(ObjectKind::ReplicationSource, &self.object).map(Box::new);
     }
 }
 
@@ -381,7 +381,7 @@ impl Live<Claim> {
 
     fn read(&mut self) {
         self.record.copy_trigger = !self.switch().is_null();
-        self.record.hold = Hold::of(&self.object).map(Box::new);
+        self.record.hold = Hold::of(ObjectKind::PersistentVolumeClaim, &self.object).map(Box::new);
     }
 }
 

@@ -250,7 +250,7 @@ impl Cluster {
         Change::Refused(Refusal {
             driver: DRIVER.into(),
             key: locked.clone(),
-            witness: Witness::Event,
+            witness: Witness::Status,
             first,
             at: self.now,
             message: "locked".into(),

@@ -147,7 +147,7 @@ impl Cluster {
             ObjectKind::ReplicationSource => self.sources.get(&place).map(|live| &live.object),
             _ => self.claims.get(&place).map(|live| &live.object),
         };
-        if let Some(patch) = live.and_then(Hold::release) {
+        if let Some(patch) = live.and_then(|live| Hold::release(object.kind, live)) {
             self.patch(object.kind, &place, &patch);
         }
     }

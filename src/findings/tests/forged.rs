@@ -1,0 +1,150 @@
+//! What somebody makes up who may write Events, claims, snapshots and pods in one namespace.
+
+use rstest::rstest;
+
+use crate::config::Config;
+use crate::findings::{What, is_proven};
+use crate::model::fixture::*;
+use crate::model::records::{Claim, Pod};
+use crate::model::{Change, LockKey, Model, ObjectKind, ProvisioningError, Refusal, Witness};
+
+/// Somebody else's, Pending since a quarter to two.
+fn victim() -> Claim {
+    claim("media", "sonarr").pending().created(at(-15))
+}
+
+/// The tenant's own.
+fn mine() -> Claim {
+    claim("tenant", "mine").pending().created(at(-15))
+}
+
+fn world() -> World {
+    World::rook()
+        .with(namespace("tenant"))
+        .with(victim())
+        .with(mine())
+}
+
+/// An Event of ten minutes, of the tenant's namespace, on the claim of this name and uid.
+fn event(name: &str, uid: &str, driver: &str, key: &str) -> Change {
+    let mut on = mine().meta.key(ObjectKind::PersistentVolumeClaim);
+    on.name = name.into();
+    on.uid = uid.into();
+    Change::Refused(Refusal {
+        driver: driver.into(),
+        key: LockKey(key.into()),
+        witness: Witness::Event(on),
+        first: at(-11),
+        at: at(-1),
+        message: "forged".into(),
+    })
+}
+
+const VICTIM: &str = "uid-claim-media-sonarr";
+const MINE: &str = "uid-claim-tenant-mine";
+
+fn locked(model: &World) -> Vec<String> {
+    let found = model.found(&Config::default(), at(0));
+    let locks = found.into_iter().filter_map(|finding| match finding.what {
+        What::OperationLock(key) => Some(key.to_string()),
+        _ => None,
+    });
+    locks.collect()
+}
+
+/// Attack: an Event that says a lock is in the way of somebody else's claim, or of one's own at a driver that is made up.
+/// Defence: it counts only of the claim it is on, under the uid that claim has, and of a driver that a class names.
+#[rstest]
+#[case::about_anothers_claim(event("mine", MINE, DRIVER, "pvc-uid-claim-media-sonarr"))]
+#[case::on_a_claim_of_anothers_uid(event("mine", VICTIM, DRIVER, "pvc-uid-claim-media-sonarr"))]
+#[case::on_a_claim_that_is_not_there(event(
+    "sonarr",
+    VICTIM,
+    DRIVER,
+    "pvc-uid-claim-media-sonarr"
+))]
+#[case::about_anothers_snapshot(event("mine", MINE, DRIVER, "snapshot-uid-snapshot-media-s"))]
+#[case::about_the_handle_of_anothers_snapshot(event("mine", MINE, DRIVER, "csi-1"))]
+#[case::of_a_made_up_driver(event(
+    "mine",
+    MINE,
+    "made-up.rbd.csi.ceph.com",
+    "pvc-uid-claim-tenant-mine"
+))]
+fn a_forged_event_makes_no_lock(#[case] forged: Change) {
+    let hangs = snapshot("media", "s", "prowlarr")
+        .unready()
+        .created(at(-15));
+    let world = world()
+        .with(content(&hangs).handle("csi-1"))
+        .with(hangs)
+        .with(forged);
+    assert_eq!(locked(&world), [""; 0]);
+}
+
+/// Attack: Events that say that one's own claim is refused, for as long as one likes. Defence: it is shown, and proves
+/// nothing: only the leader's log and statuses do.
+#[test]
+fn what_only_an_event_says_is_shown_and_proves_nothing() {
+    let key = LockKey("pvc-uid-claim-tenant-mine".into());
+    let forged = world().with(event("mine", MINE, DRIVER, &key.0));
+    let proven = |model: &Model| is_proven(model, &DRIVER.into(), &key, at(0));
+    assert_eq!(locked(&forged), [key.to_string()]);
+    assert!(!proven(&forged.0));
+    let logged = forged.refused(&key.0, log_of(LEADER_UID), at(-3), at(-1));
+    assert!(proven(&logged.0));
+}
+
+/// Attack: an Event on a claim of one's own that bears the uid of somebody else's, for its message to be told of that one.
+/// Defence: what failed is kept by namespace, name and uid together.
+#[test]
+fn a_message_is_told_of_the_claim_its_event_is_on() {
+    let mut on = mine().meta.key(ObjectKind::PersistentVolumeClaim);
+    on.uid = VICTIM.into();
+    let error = ProvisioningError {
+        at: at(-1),
+        message: "forged".into(),
+    };
+    let world = world().with(Change::ProvisioningFailed(on, error));
+    let found = world.found(&Config::default(), at(0));
+    assert!(
+        found.iter().all(|finding| finding.evidence.is_empty()),
+        "{found:#?}"
+    );
+}
+
+/// Attack: a pod of one's own that is called as the provisioner's leader, with its containers, labels and owner, so that its
+/// log is read for locks and it is restarted instead. Defence: holder and Deployment are looked for in the Lease's namespace.
+#[test]
+fn a_pod_elsewhere_is_no_replica_of_the_provisioner() {
+    let mut forged: Pod = replica(PROVISIONER, "7d9f8b6c5d", "leadr");
+    forged.meta.namespace = "tenant".into();
+    forged.meta.uid = "uid-forged".into();
+    let world = world().with(forged).refused(
+        "pvc-uid-claim-media-sonarr",
+        log_of("uid-forged"),
+        at(-11),
+        at(-1),
+    );
+    let provisioner = world.0.provisioner(DRIVER).unwrap();
+    let mut replicas = world.0.replicas(&provisioner);
+    assert!(replicas.all(|replica| &*replica.pod.meta.namespace == "rook-ceph"));
+    assert_eq!(locked(&world), [""; 0]);
+}
+
+/// Attack: a snapshot class that is any text, a new one in each snapshot, to be as many metric labels. Defence: a class is
+/// told only if there is one of that name.
+#[test]
+fn a_class_that_is_not_there_is_no_label() {
+    let hostile = snapshot("tenant", "s", "mine")
+        .class("made\"up")
+        .error(crate::model::Nature::Other)
+        .created(at(-15));
+    let world = world().with(hostile);
+    let found = world.found(&Config::default(), at(0));
+    let failed = found
+        .iter()
+        .find(|finding| finding.what.kind() == "failed_snapshot")
+        .unwrap();
+    assert_eq!(failed.class, None);
+}

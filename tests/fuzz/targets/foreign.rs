@@ -1,0 +1,223 @@
+//! Objects as an API server may send them, of whatever version of their kinds: what cannot be understood is left out, and
+//! nothing is planned or done but to objects that are there.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use locksmith::api::ceph::CephCluster;
+use locksmith::api::remediation::Remediation;
+use locksmith::config::{Config, Mode};
+use locksmith::findings::Policy;
+use locksmith::holds;
+use locksmith::model::{
+    Change, Delta, Kind, Model, ObjectKey, ObjectKind, Reading, Refusal, Witness,
+};
+use locksmith::plan::{self, Action, Plan};
+use locksmith::steps::{self, Intent, Move};
+use locksmith::watch::{Patterns, convert};
+use locksmith::{page, view};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
+    mode: Mode::Act,
+    ..Config::default()
+});
+static PATTERNS: LazyLock<Patterns> =
+    LazyLock::new(|| Patterns::new(&CONFIG).expect("the common patterns"));
+static SCRIPTS: LazyLock<usize> = LazyLock::new(|| scripts(&Model::default()));
+
+pub fn run(data: &[u8]) {
+    let Ok(Value::Array(objects)) = serde_json::from_slice(data) else {
+        return;
+    };
+    let mut model = Model::default();
+    model.apply(Change::Leads(Some(1)));
+    for kind in Kind::ALL {
+        model.apply(Change::Read(kind, Reading::Live, super::now()));
+    }
+    for object in objects {
+        changes(object)
+            .into_iter()
+            .for_each(|change| model.apply(change));
+    }
+    let now = super::now();
+    model.forget(now);
+    shows(&model);
+    plans(&model, now);
+}
+
+/// An object as the watch of its kind folds it in.
+fn changes(object: Value) -> Vec<Change> {
+    fn of<K: DeserializeOwned, T>(
+        object: Value,
+        convert: impl Fn(&K) -> Option<T>,
+        wrap: fn(Delta<T>) -> Change,
+    ) -> Vec<Change> {
+        let read = serde_json::from_value(object).ok();
+        let record = read.and_then(|object| convert(&object));
+        record
+            .map(|record| wrap(Delta::Put(record)))
+            .into_iter()
+            .collect()
+    }
+    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+    match &*kind {
+        "PersistentVolumeClaim" => of(object, convert::claim, Change::Claim),
+        "PersistentVolume" => of(object, convert::volume, Change::Volume),
+        "StorageClass" => of(object, convert::storage_class, Change::StorageClass),
+        "Pod" => of(object, convert::pod, Change::Pod),
+        "Deployment" => of(object, convert::deployment, Change::Deployment),
+        "Lease" => of(object, convert::lease, Change::Lease),
+        "Namespace" => of(object, convert::namespace, Change::Namespace),
+        "VolumeSnapshot" => of(
+            object,
+            |it| convert::snapshot(it, &PATTERNS),
+            Change::Snapshot,
+        ),
+        "VolumeSnapshotContent" => of(
+            object,
+            |it| convert::content(it, &PATTERNS),
+            Change::Content,
+        ),
+        "VolumeSnapshotClass" => of(object, convert::snapshot_class, Change::SnapshotClass),
+        "ReplicationSource" => of(object, convert::source, Change::Source),
+        "ReplicationDestination" => of(object, convert::destination, Change::Destination),
+        "CephCluster" => of(
+            object,
+            |it: &CephCluster| convert::ceph_cluster(it),
+            Change::CephCluster,
+        ),
+        "Remediation" => of(object, |it: &Remediation| convert::run(it), Change::Run),
+        "CustomResourceDefinition" => serde_json::from_value(object)
+            .ok()
+            .map(|crd| Change::SourceSchema(convert::source_schema(&crd)))
+            .into_iter()
+            .collect(),
+        "Event" => told(object),
+        _ => Vec::new(),
+    }
+}
+
+/// What an Event says of a claim.
+fn told(event: Value) -> Vec<Change> {
+    let event = serde_json::from_value(event).ok();
+    let Some(failure) = event.and_then(|event| convert::failure(&event)) else {
+        return Vec::new();
+    };
+    let patterns = PATTERNS.of(Some(&failure.driver));
+    let refused = patterns.find(&failure.error.message).map(|key| {
+        Change::Refused(Refusal {
+            driver: failure.driver.clone(),
+            key,
+            witness: Witness::Event(failure.claim.clone()),
+            first: failure.first,
+            at: failure.error.at,
+            message: failure.error.message.clone(),
+        })
+    });
+    let failed = Change::ProvisioningFailed(failure.claim, failure.error);
+    refused.into_iter().chain([failed]).collect()
+}
+
+fn view_of(model: &Model) -> view::View {
+    let policy = Policy {
+        detect: CONFIG.detect.clone(),
+        drivers: CONFIG.drivers.clone(),
+        glance: false,
+    };
+    view::take(model, &CONFIG, &policy, super::now())
+}
+
+/// How many scripts and their like the status page has.
+fn scripts(model: &Model) -> usize {
+    let page = page::document(&view_of(model), super::now()).into_string();
+    ["<script", "<img", "<svg", "<iframe", " onerror="]
+        .map(|it| page.matches(it).count())
+        .iter()
+        .sum()
+}
+
+/// Whatever the objects are called, the page has no script but its own.
+fn shows(model: &Model) {
+    assert_eq!(scripts(model), *SCRIPTS);
+}
+
+fn plans(model: &Model, now: Timestamp) {
+    let findings = view_of(model).findings;
+    for class in model.storage_classes.iter() {
+        for playbook in CONFIG.playbooks.0.values() {
+            let made = plan::make(model, &findings, playbook, &class.provisioner, &CONFIG, now);
+            if let Ok(plan) = made {
+                is_about_what_is_there(model, &plan);
+            }
+        }
+    }
+    let held = holds::due(model, CONFIG.steps.resume_sources.policy(), now);
+    assert!(held.len() <= model.sources.len() + model.claims.len());
+    for run in model.runs.iter() {
+        let next = steps::next(&run.object, model, &findings, &CONFIG, None, now);
+        if let Move::Act(intents) = next {
+            let status = run
+                .object
+                .status
+                .as_ref()
+                .expect("only a run that has begun acts");
+            let plan = status.plan.as_ref().expect("only a run with a plan acts");
+            does_what_is_planned(plan, &intents);
+        }
+    }
+}
+
+/// Each target is in the model under this uid, and none of what may not be deleted is.
+fn is_about_what_is_there(model: &Model, plan: &Plan) {
+    for target in plan.steps.iter().flat_map(|step| &step.targets) {
+        let ObjectKey {
+            kind,
+            namespace,
+            name,
+            uid,
+        } = &target.object;
+        let there = match kind {
+            ObjectKind::PersistentVolumeClaim => {
+                model.claims.get(namespace, name).map(|it| &it.meta)
+            }
+            ObjectKind::VolumeSnapshot => model.snapshots.get(namespace, name).map(|it| &it.meta),
+            ObjectKind::ReplicationSource => model.sources.get(namespace, name).map(|it| &it.meta),
+            ObjectKind::Deployment => model.deployments.get(namespace, name).map(|it| &it.meta),
+            ObjectKind::Pod => model.pods.get(namespace, name).map(|it| &it.meta),
+            _ => None,
+        };
+        let there = there.expect("a target is an object that is there");
+        assert_eq!(there.uid, *uid);
+        if target.action == Action::Await {
+            continue;
+        }
+        assert!(!model.opted_out(there), "{}", target.object);
+        if let (Action::Delete, Some(snapshot)) =
+            (target.action, model.snapshots.get(namespace, name))
+            && *kind == ObjectKind::VolumeSnapshot
+        {
+            assert!(
+                snapshot.ready != Some(true) && snapshot.by_volsync,
+                "{}",
+                target.object
+            );
+        }
+    }
+}
+
+fn does_what_is_planned(plan: &Plan, intents: &[Intent]) {
+    let targets: HashSet<&ObjectKey> = plan
+        .steps
+        .iter()
+        .flat_map(|step| &step.targets)
+        .map(|target| &target.object)
+        .collect();
+    assert!(
+        intents
+            .iter()
+            .all(|intent| targets.contains(intent.object()))
+    );
+}

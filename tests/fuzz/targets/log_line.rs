@@ -1,0 +1,32 @@
+//! A line of a driver's log, or a message of an Event or a status: the key that is said to be locked is a word of it.
+
+use std::sync::LazyLock;
+
+use locksmith::locks::LockPatterns;
+use locksmith::model::Nature;
+use locksmith::watch::{convert, stamped};
+
+static PATTERNS: LazyLock<LockPatterns> =
+    LazyLock::new(|| LockPatterns::new(&[]).expect("the common patterns"));
+
+/// Longest message kept, with the mark that it was cut.
+const KEPT: usize = 520;
+
+pub fn run(data: &[u8]) {
+    let line = super::text(data);
+    let message = stamped(&line).map_or(&*line, |(_, message)| message);
+    assert!(convert::cut(message).len() <= KEPT);
+    let found = PATTERNS.find(message);
+    if let Some(key) = &found {
+        let key = &*key.0;
+        assert!(
+            !key.is_empty() && key.len() <= 512 && message.contains(key),
+            "{key:?}"
+        );
+        assert!(!key.contains(char::is_whitespace), "{key:?}");
+    }
+    match PATTERNS.nature(message) {
+        Nature::Locked(key) => assert_eq!(found, Some(key)),
+        Nature::Timeout | Nature::SourceMissing | Nature::Other => assert_eq!(found, None),
+    }
+}

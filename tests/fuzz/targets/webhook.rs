@@ -1,0 +1,53 @@
+//! Body of a webhook: it is refused, or asks for what its firing alerts ask for and for nothing else.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use locksmith::config::Config;
+use locksmith::model::Sym;
+use locksmith::server::{self, AlertStatus, MAX_BODY};
+use locksmith::{intake, server::Notification};
+
+const SERVED: &str = "rook-ceph.rbd.csi.ceph.com";
+
+static CONFIG: LazyLock<Config> = LazyLock::new(Config::default);
+static DRIVERS: LazyLock<BTreeSet<Sym>> = LazyLock::new(|| BTreeSet::from([SERVED.into()]));
+
+pub fn run(data: &[u8]) {
+    let data = data.get(..MAX_BODY).unwrap_or(data);
+    match server::parse(data) {
+        Ok(notification) => means_what_it_says(data, &notification),
+        // An answer tells what is wrong, and is no way to make one of a small request.
+        Err(refused) => assert!(
+            refused.to_string().len() <= 6 * data.len() + 512,
+            "{refused}"
+        ),
+    }
+}
+
+fn means_what_it_says(data: &[u8], notification: &Notification) {
+    let value: serde_json::Value = serde_json::from_slice(data).expect("it was read as JSON");
+    assert_eq!(value["version"], "4");
+    let sent = value["alerts"].as_array().expect("alerts are a list");
+    assert_eq!(sent.len(), notification.alerts.len());
+    let (causes, ignored) = intake::causes(&notification.alerts, &CONFIG, &[], &DRIVERS);
+    let firing = notification.alerts.iter();
+    let firing = firing.filter(|alert| alert.status == AlertStatus::Firing);
+    let firing: Vec<_> = firing.collect();
+    assert!(ignored <= sent.len());
+    // However many alerts, the runs they can ask for are those of the configuration.
+    assert!(causes.len() <= CONFIG.playbooks.0.len());
+    for (cause, alerts) in &causes {
+        assert_eq!(&*cause.driver, SERVED);
+        let playbook = &CONFIG.playbooks.0[&cause.playbook];
+        assert!(
+            firing
+                .iter()
+                .any(|alert| playbook.is_asked_for_by(&alert.labels))
+        );
+        assert!(!alerts.is_empty() && alerts.len() <= firing.len());
+        let name = intake::next_name(cause, None);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(name.len() <= 63 && name.chars().all(plain), "{name}");
+    }
+}
