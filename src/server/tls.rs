@@ -1,6 +1,7 @@
 //! The server's certificate: files in, an acceptor out that follows them without a restart.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
@@ -59,11 +60,13 @@ impl Certificate {
         let pair = Pair::read(&chain, &key).await?;
         let tried = Mutex::new(pair.digest());
         let config = RustlsConfig::from_pem(pair.certificate, pair.key).await;
+        let config = config.map_err(TlsError::Pair)?;
+        offer_http1(&config);
         Ok(Some(Self {
             chain,
             key,
             every,
-            config: config.map_err(TlsError::Pair)?,
+            config,
             tried,
         }))
     }
@@ -84,9 +87,17 @@ impl Certificate {
         *tried = digest;
         let taken = self.config.reload_from_pem(pair.certificate, pair.key);
         taken.await.map_err(TlsError::Pair)?;
+        offer_http1(&self.config);
         tracing::info!(file = %self.chain.display(), "certificate read again");
         Ok(())
     }
+}
+
+/// Leaves HTTP/2 out: there an answer cannot end the connection, and a standby has to.
+fn offer_http1(config: &RustlsConfig) {
+    let mut offers = (*config.get_inner()).clone();
+    offers.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.reload_from_config(Arc::new(offers));
 }
 
 impl Pair {

@@ -32,13 +32,17 @@ fn files(directory: &Path) -> Tls {
 
 /// Asks by a new connection, trusting this certificate and no other.
 async fn trusting(certificate: &str, address: SocketAddr) -> reqwest::Result<StatusCode> {
+    Ok(answer(certificate, address).await?.status())
+}
+
+async fn answer(certificate: &str, address: SocketAddr) -> reqwest::Result<reqwest::Response> {
     let certificate = reqwest::Certificate::from_pem(certificate.as_bytes())?;
     let client = reqwest::Client::builder()
         .tls_certs_only([certificate])
         .resolve(NAME, address)
         .build()?;
     let url = format!("https://{NAME}:{}/healthz", address.port());
-    Ok(client.get(url).send().await?.status())
+    client.get(url).send().await
 }
 
 #[tokio::test]
@@ -66,6 +70,9 @@ async fn a_new_certificate_is_shown_without_a_restart() {
         .await
         .unwrap();
     assert!(trusting(&first, address).await.is_err());
+    // By HTTP/2 a standby could not send Alertmanager to another replica.
+    let answer = answer(&second, address).await.unwrap();
+    assert_eq!(answer.version(), axum::http::Version::HTTP_11);
 
     shutdown.cancel();
     serving.await.unwrap().unwrap();
