@@ -128,7 +128,7 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
                     false,
                 )
                 .await;
-                "written"
+                "ok"
             }
             Ok(Tried::LeftAlone(_)) => "left_alone",
             Err(error) => {
