@@ -67,6 +67,17 @@ fn every_path_of_deploy_that_a_page_names_is_there() {
     }
 }
 
+#[test]
+fn the_job_of_an_uninstall_takes_the_image_that_runs() {
+    let page = read(&path("deploy/docs/install.md"));
+    let told = Regex::new(r#"sed "s\|(.+?)\|image: \$image\|""#).unwrap();
+    let replaced = told.captures(&page).expect("a command of sed's")[1].to_owned();
+    let job = read(&path("deploy/uninstall/job.yaml"));
+    let replaced = Regex::new(&replaced).unwrap();
+    assert_eq!(replaced.find_iter(&job).count(), 1);
+    assert!(!replaced.replace(&job, "").contains("image:"));
+}
+
 /// The objects of an example, each with its kind.
 fn example(name: &str) -> Vec<Value> {
     objects(&read(&path(&format!("deploy/examples/{name}.yaml"))))
@@ -83,6 +94,10 @@ fn the_examples_point_at_what_is_installed() {
     assert_eq!(receiver["webhookConfigs"][0]["url"], service);
 
     let flux = example("flux");
+    let namespace = flux.iter().find(|it| it["kind"] == "Namespace").unwrap();
+    let annotations = &namespace["metadata"]["annotations"];
+    // The hook that releases runs in it when all else is pruned.
+    assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
     let release = flux.iter().find(|it| it["kind"] == "HelmRelease").unwrap();
     let argocd = &example("argocd")[0];
     let charts = [
