@@ -124,6 +124,14 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Memory it has in use now, in MiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() / 1024
+    }
+
     /// The body of one of its pages.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let url = self.url(path);

@@ -19,6 +19,7 @@ mod testbed;
 mod access;
 mod alerted;
 mod approval;
+mod balanced;
 mod by_hand;
 mod daemon;
 mod exposition;

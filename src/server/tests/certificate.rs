@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::*;
 use crate::config::Tls;
 
@@ -32,17 +35,31 @@ fn files(directory: &Path) -> Tls {
 
 /// Asks by a new connection, trusting this certificate and no other.
 async fn trusting(certificate: &str, address: SocketAddr) -> reqwest::Result<StatusCode> {
-    Ok(answer(certificate, address).await?.status())
-}
-
-async fn answer(certificate: &str, address: SocketAddr) -> reqwest::Result<reqwest::Response> {
     let certificate = reqwest::Certificate::from_pem(certificate.as_bytes())?;
     let client = reqwest::Client::builder()
         .tls_certs_only([certificate])
         .resolve(NAME, address)
         .build()?;
     let url = format!("https://{NAME}:{}/healthz", address.port());
-    client.get(url).send().await
+    Ok(client.get(url).send().await?.status())
+}
+
+/// The protocol agreed upon with whoever would take HTTP/2, as Alertmanager would.
+fn agreed(certificate: &str, address: SocketAddr) -> Option<Vec<u8>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    roots.add(certificate).unwrap();
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = NAME.try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).unwrap();
+    }
+    client.alpn_protocol().map(<[u8]>::to_vec)
 }
 
 #[tokio::test]
@@ -71,8 +88,8 @@ async fn a_new_certificate_is_shown_without_a_restart() {
         .unwrap();
     assert!(trusting(&first, address).await.is_err());
     // By HTTP/2 a standby could not send Alertmanager to another replica.
-    let answer = answer(&second, address).await.unwrap();
-    assert_eq!(answer.version(), axum::http::Version::HTTP_11);
+    let agreed = tokio::task::spawn_blocking(move || agreed(&second, address)).await;
+    assert_eq!(agreed.unwrap().as_deref(), Some(&b"http/1.1"[..]));
 
     shutdown.cancel();
     serving.await.unwrap().unwrap();
