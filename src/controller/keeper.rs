@@ -147,7 +147,7 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
                 controller
                     .herald
                     .say(&object, "LocksmithReleased", why, false);
-                "written"
+                "ok"
             }
             Ok(Tried::LeftAlone(_)) => "left_alone",
             Err(error) => {

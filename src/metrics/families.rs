@@ -92,9 +92,11 @@ families! {
         STEP_DURATION: Histogram "step_duration" [Seconds] { step }
             "How long steps took, from start to outcome.";
         WRITES: Counter "writes" { verb, kind, outcome }
-            "Writes tried.";
+            "Writes tried: `ok`, `left_alone` where the object was no longer as it was decided on, or the class of the error.";
         WATCH_ERRORS: Counter "watch_errors" { kind }
             "Failures of a watch; it is taken up again.";
+        PROVISIONER_LOGS: Gauge "provisioner_logs" { driver, state }
+            "Provisioner replicas by whether their log is followed: `followed`, or `unread` where it could not be opened the last time, so that locks only it tells of are not found.";
         LOG_LINES: Counter "log_lines" {}
             "Lines read from provisioner logs.";
         VIEW_DURATION: Histogram "view_duration" [Seconds] {}

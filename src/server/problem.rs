@@ -13,7 +13,7 @@ pub(super) struct Problem {
     status: StatusCode,
     error: String,
     retry_after: Option<Duration>,
-    unread: bool,
+    closes: bool,
 }
 
 impl Problem {
@@ -23,7 +23,7 @@ impl Problem {
             status,
             error: error.into(),
             retry_after: None,
-            unread: false,
+            closes: false,
         }
     }
 
@@ -31,7 +31,16 @@ impl Problem {
     /// connections has to know, or loses the next request.
     pub(super) fn unread(self) -> Self {
         Self {
-            unread: true,
+            closes: true,
+            ..self
+        }
+    }
+
+    /// The same where another replica would do better: a Service chooses one for each connection, so that whoever
+    /// keeps this one would come here for ever.
+    pub(super) fn elsewhere(self) -> Self {
+        Self {
+            closes: true,
             ..self
         }
     }
@@ -63,7 +72,7 @@ impl IntoResponse for Problem {
             let after = HeaderValue::from(after.as_secs());
             response.headers_mut().insert(header::RETRY_AFTER, after);
         }
-        if self.unread {
+        if self.closes {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

@@ -238,14 +238,15 @@ async fn mode_observe_starts_nothing_and_says_so() {
 }
 
 #[rstest]
-#[case(Refused::NotLeader, "15")]
-#[case(Refused::CannotPersist("no answer".into()), "15")]
-#[case(Refused::Full, "5")]
-#[case(Refused::NotSeen, "5")]
+#[case(Refused::NotLeader, "15", true)]
+#[case(Refused::CannotPersist("no answer".into()), "15", false)]
+#[case(Refused::Full, "5", false)]
+#[case(Refused::NotSeen, "5", false)]
 #[tokio::test]
 async fn what_passes_is_a_503_that_says_when_to_come_again(
     #[case] refused: Refused,
     #[case] after: &str,
+    #[case] by_another_connection: bool,
 ) {
     let says = refused.to_string();
     let desk = Desk {
@@ -255,6 +256,11 @@ async fn what_passes_is_a_503_that_says_when_to_come_again(
     let response = face(fixture::jammed(), desk).post(notification()).await;
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()[header::RETRY_AFTER], after);
+    let closes = response.headers().get(header::CONNECTION);
+    assert_eq!(
+        closes.is_some_and(|says| says == "close"),
+        by_another_connection
+    );
     assert_eq!(json(response).await["error"], says);
 }
 

@@ -109,7 +109,8 @@ impl Pair {
         })
     }
 
-    /// What the server shows and speaks: HTTP/1.1 and nothing else.
+    /// What the server shows and speaks: HTTP/1.1 and nothing else. In HTTP/2 an answer cannot end the connection, and a
+    /// standby has to.
     fn config(&self) -> Result<ServerConfig, rustls::Error> {
         let unreadable = |error: pem::Error| rustls::Error::General(error.to_string());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();

@@ -110,10 +110,11 @@ async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Res
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        let after = match refused {
-            Refused::Full | Refused::NotSeen => SOON,
-            Refused::NotLeader | Refused::CannotPersist(_) => LATER,
-        };
-        Self::passing(refused.to_string(), after)
+        let says = refused.to_string();
+        match refused {
+            Refused::Full | Refused::NotSeen => Self::passing(says, SOON),
+            Refused::NotLeader => Self::passing(says, LATER).elsewhere(),
+            Refused::CannotPersist(_) => Self::passing(says, LATER),
+        }
     }
 }

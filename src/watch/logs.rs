@@ -1,7 +1,6 @@
 //! Follows the logs of every replica of every watched driver's provisioner; each line is read once.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,23 +102,31 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
 async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, changes: Changes) {
     let api: Api<Pod> = Api::namespaced(client, &tail.namespace);
     let mut read_to: Option<Timestamp> = None;
+    let mut state = own.provisioner_log(&tail.driver);
     while !changes.is_closed() {
-        if let Err(error) = follow_once(&api, &tail, &patterns, &own, &changes, &mut read_to).await
-        {
-            tracing::debug!(pod = %tail.pod, container = %tail.container, %error, "log ended");
+        match open(&api, &tail, read_to).await {
+            Ok(lines) => {
+                state.opened(true);
+                let read = read(lines, &tail, &patterns, &own, &changes, &mut read_to).await;
+                if let Err(error) = read {
+                    tracing::debug!(pod = %tail.pod, container = %tail.container, %error, "log ended");
+                }
+            }
+            Err(error) if state.opened(false) => {
+                tracing::warn!(pod = %tail.pod, container = %tail.container, %error, "log cannot be read");
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(REOPEN).await;
     }
 }
 
-async fn follow_once(
+/// Opens a log, from where it was read to.
+async fn open(
     api: &Api<Pod>,
     tail: &Tail,
-    patterns: &Patterns,
-    own: &Own,
-    changes: &Changes,
-    read_to: &mut Option<Timestamp>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    read_to: Option<Timestamp>,
+) -> kube::Result<impl AsyncBufRead + Unpin + use<>> {
     // The API server rounds sinceTime to the second; what comes twice is dropped below.
     let since = read_to.and_then(|at| at.checked_sub(SignedDuration::from_secs(1)).ok());
     let params = LogParams {
@@ -129,7 +136,18 @@ async fn follow_once(
         since_time: since,
         ..LogParams::default()
     };
-    let mut log = pin!(api.log_stream(&tail.pod, &params).await?);
+    api.log_stream(&tail.pod, &params).await
+}
+
+/// Reads what an open log says, until it ends.
+async fn read(
+    mut log: impl AsyncBufRead + Unpin,
+    tail: &Tail,
+    patterns: &Patterns,
+    own: &Own,
+    changes: &Changes,
+    read_to: &mut Option<Timestamp>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     while let Some(line) = tokio::time::timeout(IDLE, next_line(&mut log)).await?? {
         let Some((at, text)) = stamped(&line) else {
             continue;

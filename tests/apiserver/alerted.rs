@@ -7,8 +7,10 @@ use std::time::Instant;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
 use serde_json::Value;
 
+use crate::balanced::Balancer;
 use crate::monitors::{Monitor, Places};
-use crate::stage::{DRIVER, Settings, Stage};
+use crate::stage::{DRIVER, Rights, Settings, Setup, Stage};
+use crate::testbed::Event;
 
 /// The playbook of the jam.
 const PLAYBOOK: &str = "csi-operation-locks";
@@ -46,11 +48,18 @@ fn asked_by_alerts(run: &Remediation) {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
     let begun = Instant::now();
-    let stage = Stage::jammed().await;
-    let daemon = stage.daemon(&Settings::default()).await;
+    let stage = Stage::set(Setup {
+        rights: Rights::Installed("act"),
+        ..Setup::default()
+    })
+    .await;
+    let settings = Settings::default();
+    let leader = stage.daemon(&settings).await;
+    let standby = stage.standby(&settings).await;
+    let service = Balancer::start(&[&standby, &leader]).await;
     let places = Places::new();
-    let alertmanager = Monitor::alertmanager(&places, &daemon.url("/webhook")).await;
-    let prometheus = Monitor::prometheus(&places, &[daemon.address()]).await;
+    let alertmanager = Monitor::alertmanager(&places, &service.url("/webhook")).await;
+    let prometheus = Monitor::prometheus(&places, &[leader.address(), standby.address()]).await;
     let scraped = Instant::now();
 
     let firing = r#"ALERTS{alertname="LocksmithOperationLocked", alertstate="firing"}"#;
@@ -92,6 +101,13 @@ async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
         .await;
     let cleared = r#"locksmith_stuck_duration_seconds_count{finding="pending_claim"} >= 4"#;
     prometheus.until(cleared, true).await;
+    let refused = |event: &Event| event.code == 403;
+    assert!(!stage.everything().await.iter().any(refused));
+    figure(&format!(
+        "memory after the run: leader {} MiB, standby {} MiB",
+        leader.resident("VmRSS") / 1024,
+        standby.resident("VmRSS") / 1024
+    ));
     figure(&format!(
         "jam to alert to healed to resolved: jam set in {:.1?}, scraped to fired {:.1?}, fired to healed {:.1?}, healed to resolved {:.1?}; in all {:.1?}",
         scraped - begun,
@@ -100,6 +116,33 @@ async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
         resolved - healed,
         begun.elapsed()
     ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Alertmanager: ./tests/run"]
+async fn a_run_in_progress_keeps_the_pager_quiet_about_its_driver_and_nothing_else() {
+    let alertmanager = Monitor::alertmanager(&Places::new(), "http://127.0.0.1:9/webhook").await;
+    let (mended, other) = (format!("driver={DRIVER}"), "driver=other.csi.example");
+    alertmanager.fire("LocksmithRunInProgress", &[&mended, "severity=info"]);
+    alertmanager.fire(ASKING[0], &[&mended, "severity=critical"]);
+    alertmanager.fire(ASKING[1], &[&mended, "severity=critical"]);
+    alertmanager.fire(ASKING[0], &[other, "severity=critical"]);
+    alertmanager.fire("LocksmithRunFailed", &[&mended, "severity=critical"]);
+    let judged = |alerts: &[Value]| {
+        let state = |alert: &Value| alert["status"]["state"] == "unprocessed";
+        alerts.len() == 5 && !alerts.iter().any(state)
+    };
+    let alerts = alertmanager.alerts_until("all five", judged).await;
+    let run = alerts
+        .iter()
+        .find(|one| name(one) == "LocksmithRunInProgress");
+    let run = &run.unwrap()["fingerprint"];
+    for alert in &alerts {
+        let asks = ASKING.contains(&name(alert)) && alert["labels"]["driver"] == DRIVER;
+        let inhibited_by = alert["status"]["inhibitedBy"].as_array().unwrap();
+        let expected: Vec<_> = asks.then(|| run.clone()).into_iter().collect();
+        assert_eq!(*inhibited_by, expected, "{alert:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

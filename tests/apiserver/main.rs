@@ -21,6 +21,7 @@ mod alerted;
 mod approval;
 mod attacker;
 mod bad_days;
+mod balanced;
 mod by_hand;
 mod daemon;
 mod exposition;

@@ -1,6 +1,10 @@
 //! A real API server takes everything that is installed, and has nothing to say of it.
 
+use std::path::Path;
+use std::process::Command;
+
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::PostParams;
 use kube::{Api, CustomResourceExt};
 use locksmith::api::remediation::Remediation;
@@ -9,12 +13,41 @@ use serde_json::{Value, json};
 use crate::render::{self, NAMESPACE};
 use crate::testbed::{Options, Testbed};
 
+/// The kinds of the Prometheus Operator that are installed here, as it publishes them: of the module that
+/// tests/testbed/operator pins.
+fn operator_kinds() -> Vec<CustomResourceDefinition> {
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/operator");
+    let module = "github.com/prometheus-operator/prometheus-operator";
+    let output = Command::new("go")
+        .args(["-C", recipe, "mod", "download", "-json", module])
+        .output()
+        .expect("go is installed: tests/testbed/build does it");
+    assert!(output.status.success(), "{output:?}");
+    let module: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let directory =
+        Path::new(module["Dir"].as_str().unwrap()).join("example/prometheus-operator-crd");
+    let kinds = ["servicemonitors", "prometheusrules", "alertmanagerconfigs"];
+    let read = |kind| {
+        let file = directory.join(format!("monitoring.coreos.com_{kind}.yaml"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{kind}: {error}"))
+    };
+    kinds.map(read).into()
+}
+
+/// An example, as it is shipped.
+fn example(name: &str) -> String {
+    let file = format!("{}/deploy/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&file).unwrap()
+}
+
 /// Namespaces that are to be there, and whether they are locksmith's own.
 async fn namespaces(testbed: &Testbed, objects: &[Value]) {
     let own = objects.iter().find(|it| it["kind"] == "Namespace").unwrap();
-    let rook = json!({"metadata": {"name": "rook-ceph"}});
+    let [rook, monitoring] =
+        ["rook-ceph", "monitoring"].map(|name| json!({"metadata": {"name": name}}));
     let api: Api<Namespace> = Api::all(testbed.client());
-    for namespace in [own, &rook] {
+    for namespace in [own, &rook, &monitoring] {
         let namespace = serde_json::from_value(namespace.clone()).unwrap();
         api.create(&PostParams::default(), &namespace)
             .await
@@ -22,12 +55,14 @@ async fn namespaces(testbed: &Testbed, objects: &[Value]) {
     }
 }
 
-/// Everything that is in deploy/: each mode, the uninstall, monitoring, and the chart with every value set.
+/// Everything that is in deploy/: each mode, the uninstall, monitoring, the chart with every value set, and the examples
+/// whose kinds can be had.
 fn everything() -> Vec<Value> {
     let directories = [
         "deploy/overlays/observe",
         "deploy/overlays/plan",
         "deploy/overlays/act",
+        "deploy/overlays/kube-prometheus-stack/act",
         "deploy/uninstall",
         "deploy/chart/monitoring",
     ];
@@ -36,13 +71,16 @@ fn everything() -> Vec<Value> {
         "mode=act",
         "auth.kubernetes=true",
         "auth.metrics=true",
+        "monitoring.enabled=true",
+        "monitoring.labels.release=stack",
         "tlsSecret=certificate",
         "imagePullSecrets[0].name=registry",
         "priorityClassName=system-cluster-critical",
         "nodeSelector.kubernetes\\.io/os=linux",
         "tolerations[0].operator=Exists",
     ]);
-    let texts = kustomized.chain([charted]);
+    let examples = ["alertmanagerconfig", "alertmanager-account"].map(example);
+    let texts = kustomized.chain([charted]).chain(examples);
     texts.flat_map(|text| render::objects(&text)).collect()
 }
 
@@ -51,24 +89,22 @@ fn everything() -> Vec<Value> {
 async fn every_object_is_valid_and_the_pods_are_restricted() {
     let options = Options {
         controllers: false,
-        crds: vec![Remediation::crd()],
+        crds: [vec![Remediation::crd()], operator_kinds()].concat(),
         ..Options::default()
     };
     let testbed = Testbed::start(options).await;
     let objects = everything();
     namespaces(&testbed, &objects).await;
 
-    // The kinds of the Prometheus Operator are not served here: tests/deploy looks at those two.
-    let (foreign, served): (Vec<_>, Vec<_>) = objects
-        .into_iter()
-        .partition(|object| object["apiVersion"] == "monitoring.coreos.com/v1");
-    let mut left_out: Vec<_> = foreign.iter().map(|it| it["kind"].to_string()).collect();
-    left_out.sort();
-    assert_eq!(left_out, ["\"PrometheusRule\"", "\"ServiceMonitor\""]);
-
+    for kind in ["ServiceMonitor", "PrometheusRule", "AlertmanagerConfig"] {
+        assert!(
+            objects.iter().any(|object| object["kind"] == kind),
+            "{kind}"
+        );
+    }
     let flags = ["--dry-run=server", "--force-conflicts"];
-    let said = render::apply_with(testbed.kubeconfig(), &served, &flags);
-    assert_eq!(said.lines().count(), served.len(), "{said}");
+    let said = render::apply_with(testbed.kubeconfig(), &objects, &flags);
+    assert_eq!(said.lines().count(), objects.len(), "{said}");
 
     // Of a Deployment's or Job's pods the server only warns; a pod itself it refuses.
     let pods: Api<Pod> = Api::namespaced(testbed.client(), NAMESPACE);
@@ -77,7 +113,7 @@ async fn every_object_is_valid_and_the_pods_are_restricted() {
         ..PostParams::default()
     };
     let mut restricted = 0;
-    for object in &served {
+    for object in &objects {
         let mut pod = object["spec"]["template"].clone();
         if !pod["spec"]["containers"].is_array() {
             continue;
@@ -88,7 +124,7 @@ async fn every_object_is_valid_and_the_pods_are_restricted() {
         restricted += 1;
     }
     assert_eq!(
-        restricted, 6,
-        "a Deployment for each mode, the chart's, and both Jobs"
+        restricted, 7,
+        "a Deployment for each mode, that beside a stack, the chart's, and both Jobs"
     );
 }

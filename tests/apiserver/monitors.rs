@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use regex::{Captures, Regex};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::daemon::{POLL, agent};
-use crate::shipped::{RULES, text};
+use crate::shipped::{RULES, scraping, text};
 use crate::testbed::controlplane::{flags, free_port};
 use crate::testbed::process::{Guard, Process};
 
@@ -49,26 +49,21 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Prometheus with the shipped rules, which scrapes `targets` as the one cluster there is.
+    /// Prometheus with the shipped rules and configuration, which scrapes `targets` as the one cluster there is.
     pub async fn prometheus(places: &Places, targets: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
         for file in RULES {
             let name = Path::new(file).file_name().unwrap();
             std::fs::write(directory.join(name), in_seconds(&text(file))).unwrap();
         }
-        let (targets, alertmanager) = (targets.join("\", \""), places.alertmanager);
-        let config = format!(
-            "
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
-rule_files: ['*.rules.yaml']
-alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager}']}}]}}]}}
-scrape_configs:
-  - job_name: locksmith
-    honor_labels: true
-    static_configs: [{{targets: [\"{targets}\"], labels: {{cluster: home}}}}]
-"
-        );
-        std::fs::write(directory.join("prometheus.yaml"), config).unwrap();
+        let mut config = scraping("alerts/prometheus.yaml", targets);
+        for interval in ["scrape_interval", "evaluation_interval"] {
+            config["global"][interval] = json!("1s");
+        }
+        let alertmanager = format!("127.0.0.1:{}", places.alertmanager);
+        let told = &mut config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"];
+        *told = json!([alertmanager]);
+        std::fs::write(directory.join("prometheus.yaml"), config.to_string()).unwrap();
         let args = flags([
             ("config.file", "prometheus.yaml".to_owned()),
             ("storage.tsdb.path", "data".to_owned()),
@@ -194,6 +189,13 @@ scrape_configs:
             );
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Lets an alert of the cluster `home` fire.
+    pub fn fire(&self, name: &str, labels: &[&str]) {
+        let name = format!("alertname={name}");
+        let add = ["alert", "add", &name, "cluster=home"];
+        self.amtool(&[&add[..], labels].concat());
     }
 
     /// What amtool says when asked to do something in this Alertmanager.

@@ -96,6 +96,8 @@ async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_promethe
     let places = Places::new();
     let url = places.prometheus();
     let settings = Settings {
+        // So that what no app asks for is released while the test looks.
+        deadline: "90s",
         gates: ", promql: {maintenance: maintenance == 1}",
         prometheus: format!("{{url: '{url}', interval: 1s}}"),
         ..Settings::default()
@@ -139,5 +141,17 @@ async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_promethe
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
     for query in all.iter().filter(|query| is_in(&AFTERWARDS, query)) {
         prometheus.until(&asked(query), true).await;
+    }
+    // What went well is no fault: not the releases at the deadline either.
+    stage.released().await;
+    let releases = r#"locksmith_writes_total{verb="release"} > 0"#;
+    prometheus.until(releases, true).await;
+    let faults = all.iter().find(|query| query.of == IN_TROUBLE[1].0);
+    for fault in prometheus.series(&asked(faults.unwrap())).await {
+        let outcome = fault["metric"]["outcome"].as_str().unwrap();
+        assert!(
+            !["ok", "written", "left_alone"].contains(&outcome),
+            "{fault:#}"
+        );
     }
 }

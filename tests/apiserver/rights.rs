@@ -19,11 +19,13 @@ use crate::render;
 use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage};
 use crate::testbed::{Event, Identity};
 
-/// One verb on one resource, in one namespace or, where it is empty, in all.
+/// One verb on one resource, in one namespace and of one name or, where they are empty, in all and of any.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Right {
     namespace: String,
+    group: String,
     resource: String,
+    name: String,
     verb: String,
 }
 
@@ -33,14 +35,44 @@ impl Right {
             "" => event.resource.clone(),
             part => format!("{}/{part}", event.resource),
         };
-        (&resource, &event.verb) == (&self.resource, &self.verb)
+        // Of a list or a watch, the name is that of its field selector.
+        (&event.group, &resource, &event.verb) == (&self.group, &self.resource, &self.verb)
             && (self.namespace.is_empty() || self.namespace == event.namespace)
+            && (self.name.is_empty() || self.name == event.name)
     }
+}
+
+/// What one rule of a role gives.
+fn of_rule(rule: &Value, namespace: Option<&str>) -> Vec<Right> {
+    let texts = |field: &str| -> Vec<String> {
+        let values = rule[field].as_array().into_iter().flatten();
+        values
+            .map(|value| value.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut names = texts("resourceNames");
+    if names.is_empty() {
+        names.push(String::new());
+    }
+    let mut rights = Vec::new();
+    for group in texts("apiGroups") {
+        for resource in texts("resources") {
+            for name in &names {
+                rights.extend(texts("verbs").into_iter().map(|verb| Right {
+                    namespace: namespace.unwrap_or_default().to_owned(),
+                    group: group.clone(),
+                    resource: resource.clone(),
+                    name: name.clone(),
+                    verb,
+                }));
+            }
+        }
+    }
+    rights
 }
 
 /// What the roles among `objects` give to whom they are bound to; all are bound to one account.
 fn granted(objects: &[Value]) -> BTreeSet<Right> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut rights = BTreeSet::new();
     for binding in objects
         .iter()
@@ -54,15 +86,7 @@ fn granted(objects: &[Value]) -> BTreeSet<Right> {
         });
         let role = role.unwrap_or_else(|| panic!("bound to a role that is not there: {binding}"));
         for rule in role["rules"].as_array().unwrap() {
-            for resource in rule["resources"].as_array().unwrap() {
-                for verb in rule["verbs"].as_array().unwrap() {
-                    rights.insert(Right {
-                        namespace: text(&metadata["namespace"]),
-                        resource: text(resource),
-                        verb: text(verb),
-                    });
-                }
-            }
+            rights.extend(of_rule(rule, metadata["namespace"].as_str()));
         }
     }
     rights

@@ -132,6 +132,18 @@ impl Stage {
         daemon
     }
 
+    /// A second replica under the same account, which sees everything and does not lead.
+    pub async fn standby(&self, settings: &Settings) -> Daemon {
+        let kubeconfig = self.daemon.kubeconfig();
+        let standby = Daemon::replica("locksmith-1", kubeconfig, &settings.yaml()).await;
+        standby
+            .until("the second replica to see everything", |samples| {
+                samples["locksmith_observation_complete"] > 0.0
+            })
+            .await;
+        standby
+    }
+
     /// Lets the playbook's alert fire: a Remediation is on record when this returns.
     pub async fn fire(&self, daemon: &Daemon) {
         let (code, answer) = daemon

@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod generated;
+mod image;
 mod modes;
 mod monitoring;
 mod pages;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::render::{NAMESPACE, helm, kustomize, objects};
+use crate::path;
+use crate::render::{NAMESPACE, gives_rights, helm, kustomize, objects, refused};
 
 type Objects = BTreeMap<String, Value>;
 
@@ -123,4 +124,87 @@ fn every_value_ends_in_a_configuration_that_is_good() {
     );
     let url = config.alertmanager.url;
     assert_eq!(url.as_deref(), Some("http://alertmanager:9093"));
+}
+
+#[rstest]
+// RBAC stands in the release's namespace, where the Lease and the Remediations have to be.
+#[case::namespace("config.remediation.namespace=elsewhere")]
+// Probes and Service know one port.
+#[case::port("config.server.listen=0.0.0.0:9000")]
+// Nothing would be asked for, whatever the value says.
+#[case::nobody_to_ask("auth.metrics=true")]
+#[case::rights("config.server.auth.kubernetes=true")]
+#[case::mode("config.mode=act")]
+#[ignore = "needs helm: ./tests/run"]
+fn what_would_not_work_is_refused(#[case] value: &str) {
+    let path = value.split_once('=').unwrap().0;
+    let said = refused(&[value]);
+    let part = path.split('.').next().unwrap();
+    assert!(said.contains(part), "{said}");
+}
+
+/// Names of the roles, with the verbs of what they give beside reading.
+fn writes(values: &[&str]) -> Vec<String> {
+    let mut writes = Vec::new();
+    for object in objects(&helm(values)) {
+        let helms = object.pointer("/metadata/annotations/helm.sh~1hook");
+        let rules = object["rules"].as_array().into_iter().flatten();
+        for rule in rules.filter(|_| helms.is_none()) {
+            let verbs = rule["verbs"].as_array().unwrap();
+            for verb in verbs.iter().filter_map(Value::as_str) {
+                if !["get", "list", "watch"].contains(&verb) {
+                    let resource = rule["resources"][0].as_str().unwrap();
+                    let name = object["metadata"]["name"].as_str().unwrap();
+                    writes.push(format!("{name}: {verb} {resource}"));
+                }
+            }
+        }
+    }
+    writes.sort();
+    writes
+}
+
+#[rstest]
+#[case::none("suspendSources,resumeSources", &[])]
+#[case::snapshots("deleteFailedSnapshots", &["locksmith-act: delete volumesnapshots"])]
+#[case::orphans("deleteOrphanedSources", &["locksmith-act: delete replicationsources"])]
+#[case::restart("restartProvisioner", &["locksmith-restart: delete pods", "locksmith-restart: patch deployments"])]
+#[ignore = "needs helm: ./tests/run"]
+fn act_adds_what_the_steps_of_the_playbooks_write(#[case] steps: &str, #[case] adds: &[&str]) {
+    let planned = writes(&["mode=plan"]);
+    let steps = format!("config.playbooks.own.steps={{{steps}}}");
+    let mut acting = writes(&["mode=act", &steps]);
+    acting.retain(|write| !planned.contains(write));
+    assert_eq!(acting, adds);
+}
+
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn out_of_the_box_act_has_the_steps_of_the_default_playbooks() {
+    let defaults = locksmith::config::Config::default().playbooks.0;
+    let steps = defaults.values().flat_map(|one| &one.steps);
+    let steps: Vec<_> = steps.map(|step| step.as_str()).collect();
+    let own = format!("config.playbooks.own.steps={{{}}}", steps.join(","));
+    assert_eq!(writes(&["mode=act"]), writes(&["mode=act", &own]));
+}
+
+/// By kind, namespace and name: what gives rights in an overlay.
+fn rights_of(mode: &str) -> Objects {
+    let mut rights = objects(&kustomize(&format!("deploy/overlays/{mode}")));
+    rights.retain(gives_rights);
+    by_key(rights)
+}
+
+#[rstest]
+#[case("plan")]
+#[case("act")]
+#[ignore = "needs kubectl: ./tests/run"]
+fn what_the_page_says_to_delete_takes_every_right_to_write_away(#[case] mode: &str) {
+    let page = std::fs::read_to_string(path("deploy/docs/install.md")).unwrap();
+    let told = regex::Regex::new(r"kubectl delete --ignore-not-found -f (deploy/\S+)").unwrap();
+    let file = told.captures(&page).expect("how to go back to observe")[1].to_owned();
+    let deleted = by_key(objects(&std::fs::read_to_string(path(&file)).unwrap()));
+    let mut left = rights_of(mode);
+    left.retain(|key, _| !deleted.contains_key(key));
+    assert_eq!(left, rights_of("observe"));
 }

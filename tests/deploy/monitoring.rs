@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use regex::Regex;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::path;
@@ -68,6 +70,8 @@ configMapGenerator:
       labels:
         app.kubernetes.io/name: locksmith
         grafana_dashboard: \"1\"
+      # Flux would take the dashboards' own variables for its own.
+      annotations: {kustomize.toolkit.fluxcd.io/substitute: disabled}
     files:
 ";
     for name in dashboards.keys() {
@@ -117,6 +121,26 @@ fn helm_and_kustomize_monitor_the_same() {
 }
 
 #[test]
+#[ignore = "needs helm and kubectl: ./tests/run"]
+fn flux_substitutes_nothing_in_what_has_variables_of_its_own() {
+    let mut everything = objects(&helm(&["monitoring.enabled=true"]));
+    everything.extend(objects(&kustomize(DIRECTORY)));
+    let mut found = 0;
+    for object in &everything {
+        if object.to_string().contains("${") {
+            let annotations = &object["metadata"]["annotations"];
+            let name = &object["metadata"]["name"];
+            assert_eq!(
+                annotations["kustomize.toolkit.fluxcd.io/substitute"], "disabled",
+                "{name}"
+            );
+            found += 1;
+        }
+    }
+    assert_eq!(found, 2, "the dashboards, by both ways");
+}
+
+#[test]
 #[ignore = "needs helm: ./tests/run"]
 fn prometheus_finds_and_reaches_it() {
     let values = [
@@ -141,10 +165,106 @@ fn prometheus_finds_and_reaches_it() {
         endpoint["tlsConfig"],
         json!({"ca": ca, "serverName": server})
     );
-    let token = json!({"credentials": {"name": "tokens", "key": "token"}});
+    // Not the key that the daemon reads, which has every token that is let in, one a line: no header takes a line break.
+    let token = json!({"credentials": {"name": "tokens", "key": "scrape"}});
     assert_eq!(endpoint["authorization"], token);
     let service = of("Service");
     assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
     let selected = &monitor["spec"]["selector"]["matchLabels"];
     assert_eq!(selected, &service["metadata"]["labels"]);
+}
+
+/// What the page says to set for kube-prometheus-stack.
+fn documented_values() -> Vec<String> {
+    let page = std::fs::read_to_string(path("deploy/docs/install.md")).unwrap();
+    let mut blocks = page.split("\n\n");
+    let block = blocks.find(|block| block.contains("--set monitoring.labels.release="));
+    let set = Regex::new(r"--set (\S+)").unwrap();
+    let values = set.captures_iter(block.expect("a command of Helm's"));
+    let mut values: Vec<_> = values.map(|value| value[1].to_owned()).collect();
+    values.retain(|value| !value.starts_with("image.") && !value.starts_with("mode="));
+    values
+}
+
+/// The configuration, taken out of its ConfigMap, whose name may carry a hash.
+fn configuration(objects: &mut [Value]) -> locksmith::config::Config {
+    let map = objects.iter_mut().find(|object| {
+        let name = object["metadata"]["name"].as_str();
+        object["kind"] == "ConfigMap" && name.unwrap().starts_with("locksmith-config")
+    });
+    let text = map.unwrap()["data"]["locksmith.yaml"].take();
+    locksmith::config::parse(text.as_str().unwrap()).unwrap()
+}
+
+#[rstest]
+#[case("observe")]
+#[case("plan")]
+#[case("act")]
+#[ignore = "needs helm and kubectl: ./tests/run"]
+fn one_command_is_enough_beside_kube_prometheus_stack(#[case] mode: &str) {
+    let mut values = documented_values();
+    values.push(format!("mode={mode}"));
+    let values: Vec<_> = values.iter().map(String::as_str).collect();
+    let mut charted = objects(&helm(&values));
+    let directory = format!("deploy/overlays/kube-prometheus-stack/{mode}");
+    let mut kustomized = objects(&kustomize(&directory));
+
+    let config = configuration(&mut kustomized);
+    assert_eq!(config.mode.as_str(), mode);
+    assert!(config.alertmanager.url.is_some());
+    assert!(configuration(&mut charted) == config);
+    for objects in [&charted, &kustomized] {
+        let found = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
+        for kind in ["ServiceMonitor", "PrometheusRule"] {
+            let object = found(kind).unwrap_or_else(|| panic!("{mode}: no {kind}"));
+            let label = &object["metadata"]["labels"]["release"];
+            assert_eq!(label, "kube-prometheus-stack", "{mode}: {kind}");
+        }
+        let dashboards = |object: &&Value| {
+            object["metadata"]["labels"]["grafana_dashboard"] == "1"
+                && object["data"]["locksmith.json"].is_string()
+        };
+        assert_eq!(objects.iter().filter(dashboards).count(), 1, "{mode}");
+    }
+    // Who asks Alertmanager is let out to it.
+    let port: u64 = config
+        .alertmanager
+        .url
+        .and_then(|url| url.rsplit(':').next()?.parse().ok())
+        .unwrap();
+    let policy = charted.iter().find(|it| it["kind"] == "NetworkPolicy");
+    let mut ports = policy.unwrap()["spec"]["egress"][0]["ports"]
+        .as_array()
+        .unwrap()
+        .iter();
+    assert!(ports.any(|allowed| allowed["port"] == port));
+}
+
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn where_the_api_server_says_who_may_look_prometheus_has_an_account_that_may() {
+    let values = [
+        "monitoring.enabled=true",
+        "auth.kubernetes=true",
+        "auth.metrics=true",
+    ];
+    let objects = objects(&helm(&values));
+    let of = |kind: &str, name: &str| {
+        let found = objects
+            .iter()
+            .find(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))
+    };
+    let monitor = of("ServiceMonitor", "locksmith");
+    let shown = &monitor["spec"]["endpoints"][0]["authorization"]["credentials"];
+    assert_eq!(shown["key"], "token");
+    let secret = of("Secret", shown["name"].as_str().unwrap());
+    assert_eq!(secret["type"], "kubernetes.io/service-account-token");
+    let account = &secret["metadata"]["annotations"]["kubernetes.io/service-account.name"];
+    of("ServiceAccount", account.as_str().unwrap());
+    let binding = of("ClusterRoleBinding", "locksmith-metrics");
+    assert_eq!(&binding["subjects"][0]["name"], account);
+    let role = of("ClusterRole", binding["roleRef"]["name"].as_str().unwrap());
+    let paths = &role["rules"][0]["nonResourceURLs"];
+    assert!(paths.as_array().unwrap().contains(&json!("/metrics")));
 }

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::path;
-use crate::render::{NAMESPACE, objects};
+use crate::render::{NAMESPACE, kustomize, objects};
 
 fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
@@ -67,6 +67,61 @@ fn every_path_of_deploy_that_a_page_names_is_there() {
     }
 }
 
+/// The kustomization that the page begins for an owner, over this repository instead of one in Git.
+fn owners_kustomization(directory: &Path) -> String {
+    let page = read(&path("deploy/docs/install.md"));
+    let begins = "    resources: [https://git.example.com/you/volsync-locksmith//";
+    let mut blocks = page.split("\n\n");
+    let block = blocks.find(|block| block.starts_with(begins)).unwrap();
+    let lines = block.lines().map(|line| &line[4..]);
+    // Kustomize takes no absolute path.
+    let up = "../".repeat(directory.components().count() - 1);
+    let here = format!("{up}{}/", path("").display().to_string().trim_matches('/'));
+    let text = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("?ref=main", "");
+    text.replace("https://git.example.com/you/volsync-locksmith//", &here)
+}
+
+#[test]
+#[ignore = "needs kubectl: ./tests/run"]
+fn the_overlay_of_the_page_changes_what_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().canonicalize().unwrap();
+    let text = owners_kustomization(&place);
+    std::fs::write(place.join("kustomization.yaml"), text).unwrap();
+    std::fs::write(place.join("locksmith.yaml"), "mode: act\n").unwrap();
+    let objects = objects(&kustomize(place.to_str().unwrap()));
+    let provisioners = ["locksmith-logs", "locksmith-restart"];
+    let mut moved = 0;
+    for object in &objects {
+        let metadata = &object["metadata"];
+        if provisioners.iter().any(|name| metadata["name"] == *name) {
+            assert_eq!(metadata["namespace"], "csi");
+            moved += 1;
+        }
+        if object["apiVersion"] == "monitoring.coreos.com/v1" {
+            assert_eq!(metadata["labels"]["release"], "prometheus");
+        }
+    }
+    assert_eq!(moved, 4, "both Roles, and what binds them");
+    let deployment = objects.iter().find(|it| it["kind"] == "Deployment");
+    let pod = &deployment.unwrap()["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "REPOSITORY:TAG");
+}
+
+#[test]
+fn the_job_of_an_uninstall_takes_the_image_that_runs() {
+    let page = read(&path("deploy/docs/install.md"));
+    let told = Regex::new(r#"sed "s\|(.+?)\|image: \$image\|""#).unwrap();
+    let replaced = told.captures(&page).expect("a command of sed's")[1].to_owned();
+    let job = read(&path("deploy/uninstall/job.yaml"));
+    let replaced = Regex::new(&replaced).unwrap();
+    assert_eq!(replaced.find_iter(&job).count(), 1);
+    assert!(!replaced.replace(&job, "").contains("image:"));
+}
+
 /// The objects of an example, each with its kind.
 fn example(name: &str) -> Vec<Value> {
     objects(&read(&path(&format!("deploy/examples/{name}.yaml"))))
@@ -83,6 +138,10 @@ fn the_examples_point_at_what_is_installed() {
     assert_eq!(receiver["webhookConfigs"][0]["url"], service);
 
     let flux = example("flux");
+    let namespace = flux.iter().find(|it| it["kind"] == "Namespace").unwrap();
+    let annotations = &namespace["metadata"]["annotations"];
+    // The hook that releases runs in it when all else is pruned.
+    assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
     let release = flux.iter().find(|it| it["kind"] == "HelmRelease").unwrap();
     let argocd = &example("argocd")[0];
     let charts = [

@@ -21,11 +21,23 @@ pub fn tool(name: &str) -> PathBuf {
 
 /// What `helm template` prints with these values set, as text.
 pub fn helm(values: &[&str]) -> String {
+    output(template(values))
+}
+
+/// What Helm says of values that it refuses.
+pub fn refused(values: &[&str]) -> String {
+    let output = template(values).output().unwrap();
+    assert!(!output.status.success(), "{values:?} are taken");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn template(values: &[&str]) -> Command {
     let mut helm = Command::new(tool("helm"));
     helm.args(["template", "locksmith", "deploy/chart", "--namespace"]);
     helm.arg(NAMESPACE);
     helm.args(values.iter().flat_map(|value| ["--set", value]));
-    output(helm)
+    helm.current_dir(env!("CARGO_MANIFEST_DIR"));
+    helm
 }
 
 /// What `kubectl kustomize` prints of a directory, as text.

@@ -3,7 +3,10 @@
 // A helper fails as a test does: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod blind;
 mod metrics;
+mod notes;
+mod routes;
 mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +16,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use metrics::rules;
-use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, text};
+use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, scraping, text};
 
 /// Where the pages of this repository are to be read.
 const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
@@ -64,6 +67,22 @@ fn promtool_has_no_fault_to_find_in_the_rules() {
 #[ignore = "needs promtool: ./tests/run"]
 fn the_rules_do_what_their_tests_say() {
     judge("promtool", &["test", "rules"], &files("alerts/tests"));
+}
+
+#[test]
+#[ignore = "needs promtool: ./tests/run"]
+fn promtool_has_no_fault_to_find_in_the_sample() {
+    // Beside its rules, which it names. Debian's Prometheus is built without Kubernetes' discovery, hence another.
+    let directory = tempfile::tempdir().unwrap();
+    for file in RULES {
+        let name = path(file).file_name().unwrap().to_owned();
+        std::fs::copy(path(file), directory.path().join(name)).unwrap();
+    }
+    let sample = scraping("alerts/prometheus.yaml", &["127.0.0.1:9797"]);
+    let file = directory.path().join("prometheus.yaml");
+    std::fs::write(&file, sample.to_string()).unwrap();
+    let files = [file.to_str().unwrap().to_owned()];
+    judge("promtool", &["check", "config", "--lint-fatal"], &files);
 }
 
 #[test]
@@ -147,6 +166,20 @@ fn every_alert_says_what_it_is_and_what_to_do() {
 }
 
 #[test]
+fn whoever_goes_at_once_says_why() {
+    let rules = text("alerts/locksmith.rules.yaml");
+    for rule in rules
+        .split("\n\n")
+        .flat_map(|group| group.split("runbook_url:"))
+    {
+        if let Some((why, alert)) = rule.split_once("- alert: ") {
+            let says = why.contains("keep_firing_for") || alert.contains("keep_firing_for");
+            assert!(says, "no word of keep_firing_for: {alert}");
+        }
+    }
+}
+
+#[test]
 fn every_runbook_is_that_of_an_alert_and_leads_only_to_others() {
     let alerts = alert_names();
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
@@ -194,6 +227,14 @@ fn every_panel_can_be_understood_and_moved_to_another_grafana() {
             assert_eq!(
                 panel["datasource"]["uid"], "${datasource}",
                 "{file}: {title}"
+            );
+            // A table of alerts leads to the runbook of each.
+            let cells = each(&panel["fieldConfig"], "overrides");
+            let mut cells = cells.flat_map(|one| each(one, "properties"));
+            let leads = each(panel, "links").next().is_some();
+            assert!(
+                leads || cells.any(|one| one["id"] == "links"),
+                "{file}: {title} leads nowhere"
             );
             for link in each(panel, "links") {
                 let page = field(link, "url").strip_prefix(PAGES);

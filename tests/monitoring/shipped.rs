@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Rule files.
 pub const RULES: [&str; 2] = ["alerts/locksmith.rules.yaml", "alerts/recording.rules.yaml"];
@@ -33,6 +33,17 @@ pub fn text(file: &str) -> String {
 /// A file of YAML, of which JSON is a part.
 pub fn read(file: &str) -> Value {
     serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The sample of Prometheus' configuration, which scrapes `targets` instead of what Kubernetes knows.
+pub fn scraping(file: &str, targets: &[&str]) -> Value {
+    let mut sample = read(file);
+    let job = &mut sample["scrape_configs"][0];
+    let job = job.as_object_mut().unwrap();
+    assert!(job.remove("kubernetes_sd_configs").is_some());
+    assert!(job.remove("relabel_configs").is_some());
+    job.insert("static_configs".to_owned(), json!([{"targets": targets}]));
+    sample
 }
 
 /// A field that has to be there and a text.

@@ -26,6 +26,8 @@ pub struct Event {
     pub user: String,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// Group of the resource; empty for that of the core, and for what is none.
+    pub group: String,
     /// Plural of the resource; empty for what is none.
     pub resource: String,
     /// `status`, `log`...; empty for the object itself.
@@ -166,6 +168,7 @@ fn parse(line: &str) -> serde_json::Result<Event> {
         verb: raw.verb,
         user: raw.user.username,
         user_agent: raw.user_agent,
+        group: raw.object_ref.api_group,
         resource: raw.object_ref.resource,
         subresource: raw.object_ref.subresource,
         namespace: raw.object_ref.namespace,
@@ -209,8 +212,9 @@ struct RawUser {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct RawObject {
+    api_group: String,
     resource: String,
     subresource: String,
     namespace: String,

@@ -19,6 +19,16 @@ app.kubernetes.io/name: locksmith
 {{- mustMergeOverwrite (deepCopy .Values.config) $own | toYaml }}
 {{- end }}
 
+{{/* The steps that any playbook has: those of the configuration, or else of the defaults. */}}
+{{- define "locksmith.steps" -}}
+{{- $steps := list "suspendSources" "deleteFailedSnapshots" "restartProvisioner" "verifyProvisioning" "resumeSources" "deleteOrphanedSources" }}
+{{- with .Values.config.playbooks }}
+{{- $steps = list }}
+{{- range . }}{{ $steps = concat $steps .steps }}{{ end }}
+{{- end }}
+{{- $steps | uniq | toJson }}
+{{- end }}
+
 {{/* What any release of a hold takes. */}}
 {{- define "locksmith.releaseRules" -}}
 - apiGroups: [volsync.backube]

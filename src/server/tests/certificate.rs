@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::*;
 use crate::config::Tls;
 
@@ -41,6 +44,24 @@ async fn trusting(certificate: &str, address: SocketAddr) -> reqwest::Result<Sta
     Ok(client.get(url).send().await?.status())
 }
 
+/// The protocol agreed upon with whoever would take HTTP/2, as Alertmanager would.
+fn agreed(certificate: &str, address: SocketAddr) -> Option<Vec<u8>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    roots.add(certificate).unwrap();
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = NAME.try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).unwrap();
+    }
+    client.alpn_protocol().map(<[u8]>::to_vec)
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_shown_without_a_restart() {
     let directory = tempfile::tempdir().unwrap();
@@ -66,6 +87,9 @@ async fn a_new_certificate_is_shown_without_a_restart() {
         .await
         .unwrap();
     assert!(trusting(&first, address).await.is_err());
+    // By HTTP/2 a standby could not send Alertmanager to another replica.
+    let agreed = tokio::task::spawn_blocking(move || agreed(&second, address)).await;
+    assert_eq!(agreed.unwrap().as_deref(), Some(&b"http/1.1"[..]));
 
     shutdown.cancel();
     serving.await.unwrap().unwrap();

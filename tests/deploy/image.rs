@@ -1,0 +1,109 @@
+//! The Dockerfile, as far as it can be read without an engine: what it copies is enough, and what it makes is small,
+//! static and nobody's in particular.
+
+use std::process::Command;
+
+use regex::Regex;
+use serde_json::Value;
+
+use crate::path;
+
+/// The instructions, each with its lines joined.
+fn instructions() -> Vec<(String, String)> {
+    let file = std::fs::read_to_string(path("deploy/Dockerfile")).unwrap();
+    let lines = file.lines().filter(|line| !line.starts_with('#'));
+    let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
+    let instruction = |line: &str| {
+        let (name, rest) = line.split_once(' ')?;
+        Some((name.to_owned(), rest.trim().to_owned()))
+    };
+    joined.lines().filter_map(instruction).collect()
+}
+
+fn of<'i>(instructions: &'i [(String, String)], name: &str) -> Vec<&'i str> {
+    let of_it = instructions.iter().filter(|(found, _)| found == name);
+    of_it.map(|(_, rest)| &**rest).collect()
+}
+
+/// What is copied from the build's context.
+fn copied(instructions: &[(String, String)]) -> Vec<String> {
+    let copies = of(instructions, "COPY").into_iter();
+    let from_context = copies.filter(|rest| !rest.starts_with("--from"));
+    from_context
+        .flat_map(|rest| rest.rsplit_once(' ').unwrap().0.split(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_build_has_every_file_that_it_needs_and_no_others() {
+    let copied = copied(&instructions());
+    let ignored = std::fs::read_to_string(path("deploy/Dockerfile.dockerignore")).unwrap();
+    let (all, kept): (Vec<_>, Vec<_>) = ignored.lines().partition(|line| *line == "*");
+    assert_eq!(all.len(), 1);
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|line| line.strip_prefix('!').unwrap())
+        .collect();
+    assert_eq!(copied, kept);
+
+    let context = tempfile::tempdir().unwrap();
+    for name in &copied {
+        let copy = Command::new("cp")
+            .arg("-r")
+            .args([path(name), context.path().join(name)])
+            .status();
+        assert!(copy.unwrap().success(), "{name}");
+    }
+    // The manifest is whole without the rest of the repository, and so is what the program is made of.
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--no-deps"])
+        .args(["--format-version", "1"])
+        .current_dir(context.path())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{metadata:?}");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let targets = metadata["packages"][0]["targets"].as_array().unwrap();
+    let bin = targets.iter().find(|target| target["kind"][0] == "bin");
+    assert_eq!(bin.unwrap()["name"], "locksmith");
+    assert!(!copied.contains(&"build.rs".to_owned()) && !path("build.rs").exists());
+}
+
+#[test]
+fn the_image_is_the_binary_and_runs_as_the_user_that_the_pods_ask_for() {
+    let all = instructions();
+    let [build, image] = &of(&all, "FROM")[..] else {
+        panic!("not two stages: {all:?}")
+    };
+    // Rust links musl statically; nothing is there to load a library from.
+    assert!(build.contains("alpine") && build.ends_with(" AS build"));
+    assert_eq!(*image, "scratch");
+    let run = of(&all, "RUN").join(" ");
+    assert!(run.contains("cargo build --release --locked"));
+    // One cache for each platform: the builds of a multi-platform image run side by side.
+    assert_eq!(of(&all, "ARG"), ["TARGETARCH"]);
+    assert!(run.contains("id=target-${TARGETARCH}"));
+
+    let [user] = of(&all, "USER")[..] else {
+        panic!("not one user")
+    };
+    let helpers = std::fs::read_to_string(path("deploy/chart/templates/_helpers.tpl")).unwrap();
+    let ids = Regex::new(r"runAs(?:User|Group): (\d+)").unwrap();
+    let ids: Vec<_> = ids
+        .captures_iter(&helpers)
+        .map(|id| id[1].to_owned())
+        .collect();
+    assert_eq!(user, ids.join(":"));
+    assert_ne!(ids[0], "0");
+
+    let [entry] = of(&all, "ENTRYPOINT")[..] else {
+        panic!("not one entry")
+    };
+    let entry: Vec<String> = serde_json::from_str(entry).unwrap();
+    let copies = of(&all, "COPY");
+    let binary = copies.iter().find(|rest| rest.ends_with(&entry[0]));
+    assert!(binary.is_some_and(|rest| rest.starts_with("--from=build ")));
+    let listens = locksmith::config::Config::default().server.listen.port();
+    assert_eq!(of(&all, "EXPOSE"), [listens.to_string()]);
+}

@@ -1,0 +1,76 @@
+//! What the dashboards say where nothing is stuck, and where nothing is seen: not the same.
+
+use serde_json::{Value, json};
+
+use crate::judge;
+use crate::shipped::{DASHBOARDS, queries};
+
+/// The panels at the top that a person reads first, with the labels of what they show.
+const FIRST_READ: [(&str, &str); 4] = [
+    ("Locksmith: Stuck A", "{finding=\"pending_claim\"}"),
+    ("Locksmith: Stuck storage A", "{}"),
+    ("Locksmith: Oldest A", "{}"),
+    ("Locksmith: capacity and trends: Stuck now A", "{}"),
+];
+
+/// The one that tells whether the others can be believed.
+const SEES: [(&str, &str); 1] = [("Locksmith: Sees A", "{}")];
+
+/// A quarter of an hour in which these series stand as they are.
+fn quarter(name: &str, series: &[&str], panels: &[(&str, &str)], shows: Option<u8>) -> Value {
+    let all: Vec<_> = DASHBOARDS.into_iter().flat_map(queries).collect();
+    let checks: Vec<_> = panels
+        .iter()
+        .map(|(of, labels)| {
+            let query = all.iter().find(|query| query.of == *of);
+            let query = query.unwrap_or_else(|| panic!("there is no {of}"));
+            let samples: Vec<_> = shows
+                .map(|value| json!({"labels": labels, "value": value}))
+                .into_iter()
+                .collect();
+            json!({
+                "expr": query.expr.replace("$cluster", ".*"),
+                "eval_time": "10m",
+                "exp_samples": samples,
+            })
+        })
+        .collect();
+    let series: Vec<_> = series
+        .iter()
+        .map(|series| {
+            let (series, value) = series.rsplit_once(' ').unwrap();
+            json!({"series": series, "values": format!("{value}x15")})
+        })
+        .collect();
+    json!({"name": name, "interval": "1m", "input_series": series, "promql_expr_test": checks})
+}
+
+#[test]
+#[ignore = "needs promtool: ./tests/run"]
+fn a_dashboard_says_all_clear_only_where_the_whole_cluster_is_seen() {
+    let complete = "locksmith_observation_complete{instance=\"a\"} 1";
+    let in_part = "locksmith_observation_complete{instance=\"a\"} 0";
+    let none = "locksmith_findings{finding=\"pending_claim\",reason=\"unknown\",instance=\"a\"} 0";
+    let unread = "locksmith_provisioner_logs{driver=\"d\",state=\"unread\",instance=\"a\"} 2";
+    let followed = "locksmith_provisioner_logs{driver=\"d\",state=\"unread\",instance=\"a\"} 0";
+    let (first, sees) = (&FIRST_READ[..], &SEES[..]);
+    let tests = [
+        quarter("nothing is stuck", &[complete, none], first, Some(0)),
+        quarter("not all is seen", &[in_part], first, None),
+        quarter("locksmith is down", &["up{instance=\"a\"} 0"], first, None),
+        quarter(
+            "all logs are followed",
+            &[complete, followed],
+            sees,
+            Some(1),
+        ),
+        quarter("a log cannot be read", &[complete, unread], sees, Some(0)),
+        quarter("locksmith is not there", &["up 0"], sees, None),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("blind.yaml");
+    let test = json!({"evaluation_interval": "1m", "tests": tests});
+    std::fs::write(&file, test.to_string()).unwrap();
+    let files = [file.to_str().unwrap().to_owned()];
+    judge("promtool", &["test", "rules"], &files);
+}
