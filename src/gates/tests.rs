@@ -3,7 +3,9 @@
 use rstest::rstest;
 
 use super::{GATES, Situation, closed, judge_all, judge_standing, merge};
-use crate::api::remediation::{EvidenceRecord, GateRecord, Phase, Remediation, RemediationStatus};
+use crate::api::remediation::{
+    Approval, Decision, EvidenceRecord, GateRecord, Phase, Remediation, RemediationStatus,
+};
 use crate::config::{Config, Duration, Mode, Percent};
 use crate::model::fixture::*;
 use crate::model::{Kind, ObjectKind, Reading};
@@ -127,6 +129,24 @@ fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
         "blastRadius",
     ];
     assert_eq!(case.closed(), closed);
+}
+
+/// Approved a quarter of an hour ago.
+fn approved(mut case: Case, plan: &str) -> Case {
+    case.run.spec.approval = Some(Approval {
+        decision: Decision::Approved,
+        plan: plan.to_owned(),
+        at: Some(at(-15)),
+        by: Some("somebody".to_owned()),
+    });
+    case
+}
+
+#[test]
+fn who_asked_for_a_run_gets_the_plan_they_were_shown_and_no_other() {
+    let shown = Case::jam().plan.unwrap().hash;
+    assert!(approved(Case::jam(), &shown).closed().is_empty());
+    assert_eq!(approved(Case::jam(), "another").closed(), [super::APPROVAL]);
 }
 
 #[rstest]
