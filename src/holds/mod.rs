@@ -20,7 +20,7 @@ use crate::model::{ObjectKind, Sym, Uid};
 pub const HOLD_ANNOTATION: &str = "locksmith.dev/hold";
 
 /// What [`volsync::USE_COPY_TRIGGER`] is set to; VolSync accepts any value.
-const COPY_TRIGGER_VALUE: &str = "locksmith";
+pub const COPY_TRIGGER_VALUE: &str = "locksmith";
 
 /// The run that took a hold.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
