@@ -99,8 +99,11 @@ fn gates_of(after: &RemediationStatus, before: Option<&RemediationStatus>) -> Ve
 }
 
 fn ending(status: &RemediationStatus) -> Vec<Line> {
-    let good = status.phase == Phase::Succeeded;
-    let tone = if good { Tone::Good } else { Tone::Bad };
+    let tone = match status.phase {
+        Phase::Succeeded => Tone::Good,
+        Phase::Planned => Tone::Ask,
+        _ => Tone::Bad,
+    };
     let mut lines = vec![Line::new(status.phase.as_str(), &status.message, tone)];
     for check in &status.verdict {
         let mark = if check.passed { Tone::Good } else { Tone::Bad };

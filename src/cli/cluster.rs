@@ -1,9 +1,12 @@
 //! Which cluster, and as whom: flags, kubeconfig or service account in, a client's configuration out.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::causes::causes;
+use axum::http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
@@ -51,8 +54,21 @@ pub enum ClusterError {
 }
 
 impl ClusterArgs {
-    /// Where the cluster is, and the credentials for it.
+    /// Where the cluster is, the credentials for it, and the proxy that leads there.
     pub async fn config(&self) -> Result<Config, ClusterError> {
+        let mut config = self.chosen().await?;
+        let environment = ["HTTPS_PROXY", "https_proxy"].into_iter();
+        let named = environment.filter_map(|name| std::env::var(name).ok());
+        let proxy = named.filter_map(|text| text.parse().ok()).next();
+        // One of the kubeconfig's own is for this cluster in any case.
+        let of_environment = config.proxy_url.is_some() && config.proxy_url == proxy;
+        if of_environment && !leads_over_a_proxy(&config.cluster_url, &Matcher::from_env()) {
+            config.proxy_url = None;
+        }
+        Ok(config)
+    }
+
+    async fn chosen(&self) -> Result<Config, ClusterError> {
         if self.kubeconfig.is_none() && self.context.is_none() {
             return Config::infer().await.map_err(ClusterError::Nowhere);
         }
@@ -99,6 +115,14 @@ impl ClusterArgs {
     }
 }
 
+/// As kubectl has it: never to this machine, nor where `$NO_PROXY` says so. kube asks `$NO_PROXY` about the proxy instead.
+fn leads_over_a_proxy(server: &Uri, environment: &Matcher) -> bool {
+    let host = server.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    let here = host == "localhost" || address.is_ok_and(|it: IpAddr| it.is_loopback());
+    !here && environment.intercept(server).is_some()
+}
+
 fn list(names: &[String]) -> String {
     if names.is_empty() {
         "none".to_owned()
@@ -110,6 +134,25 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://cluster.example:6443", true)]
+    #[case("https://10.96.0.1", false)]
+    #[case("https://api.lab.example:6443", false)]
+    #[case("https://notlab.example:6443", true)]
+    #[case("https://127.0.0.1:6443", false)]
+    #[case("https://[::1]:6443", false)]
+    #[case("https://localhost:6443", false)]
+    #[case("http://cluster.example:8080", false)]
+    fn a_proxy_is_for_clusters_elsewhere(#[case] server: &'static str, #[case] over: bool) {
+        let environment = Matcher::builder()
+            .https("http://proxy.example:3128")
+            .no("10.0.0.0/8, .lab.example,")
+            .build();
+        let server = Uri::from_static(server);
+        assert_eq!(leads_over_a_proxy(&server, &environment), over);
+    }
 
     const TWO_CLUSTERS: &str = "
 apiVersion: v1

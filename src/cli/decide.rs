@@ -10,16 +10,18 @@ use serde_json::json;
 
 use super::plan_text::plan_text;
 use super::{ClusterArgs, person};
-use crate::api::remediation::{Decision, Remediation};
+use crate::api::remediation::{Decision, GateRecord, Phase, Remediation};
+use crate::gates::APPROVAL;
 use crate::kube_io::CALL_TIMEOUT;
 use crate::plan::Plan;
+use crate::words::plain;
 
 /// The run that is meant.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the Remediation
+    /// Name of the Remediation; its start is enough, where no other begins so
     name: String,
     /// Its namespace; needed only where several have one of that name
     #[arg(short, long, value_name = "NAME")]
@@ -42,7 +44,7 @@ pub async fn reject(args: Args) -> anyhow::Result<ExitCode> {
 async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
-    let plan = unfinished(&run)?;
+    let plan = undecided(&run, decision)?;
     anstream::println!("{}", plan_text(plan));
     let verb = match decision {
         Decision::Approved => "approve of",
@@ -77,24 +79,38 @@ pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
     if !args.yes && !confirmed(&format!("abort {}?", run.name_any()))? {
         bail!("nothing was aborted");
     }
-    person::change(&client, &run, json!({ "spec": { "abort": true } })).await?;
+    person::abort(&client, &run).await?;
     anstream::println!("{} ends; what it holds is released", run.name_any());
     Ok(ExitCode::SUCCESS)
 }
 
-fn unfinished(run: &Remediation) -> anyhow::Result<&Plan> {
+/// The plan, where something comes of the decision.
+fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
     let name = run.name_any();
     let status = run
         .status
         .as_ref()
         .with_context(|| format!("{name} has not been looked at yet"))?;
-    if status.phase.finished() {
-        bail!("{name} is over: {}", status.message);
+    let asks = |gate: &GateRecord| gate.gate == APPROVAL && !gate.open;
+    let asks = status.gates.iter().any(asks);
+    match status.phase {
+        Phase::Pending => {}
+        // It waits to go round again.
+        Phase::Running if asks => {}
+        Phase::Running => {
+            bail!("{name} has begun already; locksmith abort {name} ends it");
+        }
+        Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => {
+            bail!("{name} is over: {}", plain(&status.message));
+        }
     }
-    status
-        .plan
-        .as_ref()
-        .with_context(|| format!("{name} has no plan yet: {}", status.message))
+    let plan = status.plan.as_ref();
+    let plan =
+        plan.with_context(|| format!("{name} has no plan yet: {}", plain(&status.message)))?;
+    if decision == Decision::Approved && !asks {
+        bail!("{name} waits for no approval: {}", plain(&status.message));
+    }
+    Ok(plan)
 }
 
 /// Asks at a terminal. Elsewhere nobody can answer, and --yes has to be said.
@@ -107,4 +123,52 @@ pub fn confirmed(question: &str) -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{DRIVER, at, run_in};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(Phase::Pending, false, Decision::Approved, None)]
+    #[case(Phase::Pending, false, Decision::Rejected, None)]
+    #[case(Phase::Pending, true, Decision::Rejected, None)]
+    #[case(
+        Phase::Pending,
+        true,
+        Decision::Approved,
+        Some("waits for no approval")
+    )]
+    #[case::of_the_next_round(Phase::Running, false, Decision::Approved, None)]
+    #[case(
+        Phase::Running,
+        true,
+        Decision::Rejected,
+        Some("locksmith abort night ends it")
+    )]
+    #[case(Phase::Running, true, Decision::Approved, Some("has begun already"))]
+    #[case(Phase::Succeeded, true, Decision::Rejected, Some("is over"))]
+    fn a_decision_of_which_nothing_would_come_is_refused(
+        #[case] phase: Phase,
+        #[case] open: bool,
+        #[case] decision: Decision,
+        #[case] refused: Option<&str>,
+    ) {
+        let mut run = run_in("night", phase);
+        let status = run.status.as_mut().unwrap();
+        status.plan = Some(Plan::new(DRIVER.into(), Vec::new(), at(0)));
+        status.gates = vec![GateRecord {
+            gate: APPROVAL.to_owned(),
+            open,
+            reason: String::new(),
+            opens: String::new(),
+        }];
+        let said = undecided(&run, decision).err().map(|why| why.to_string());
+        match refused {
+            None => assert_eq!(said, None),
+            Some(why) => assert!(said.as_ref().is_some_and(|it| it.contains(why)), "{said:?}"),
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::words::{plain, span};
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the Remediation
+    /// Name of the Remediation; its start is enough, where no other begins so
     name: String,
     /// Its namespace; needed only where several have one of that name
     #[arg(short, long, value_name = "NAME")]

@@ -18,9 +18,11 @@ use crate::api::remediation::{
 };
 use crate::config::{self, Config, Playbook};
 use crate::gates::{self, Situation};
-use crate::model::Sym;
+use crate::model::{Reading, Sym};
 use crate::plan::{self, Plan};
+use crate::view::View;
 use crate::watch::{self, Seen};
+use crate::words::plain;
 
 /// Namespace of the Remediations where the configuration names none: that of the deploy files.
 pub const NAMESPACE: &str = "locksmith";
@@ -120,6 +122,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(gates.any(|gate| !gate.open))))
 }
 
+/// What could not be looked at, and why.
+fn unseen(view: &View) -> String {
+    let doubts = view.freshness.doubts().map(|(kind, reading)| {
+        let why = match reading {
+            Reading::Failing(why) => plain(why),
+            _ => "no answer yet".to_owned(),
+        };
+        format!("{}: {why}", kind.as_str())
+    });
+    doubts.collect::<Vec<_>>().join("; ")
+}
+
 impl What {
     /// The configuration that is meant.
     pub fn config(&self) -> anyhow::Result<Config> {
@@ -149,6 +163,12 @@ impl What {
                 .filter_map(|it| it.driver.clone())
                 .collect(),
         };
+        if drivers.is_empty() && !seen.view.complete() {
+            bail!(
+                "nothing stuck was seen, and not everything: {}",
+                unseen(&seen.view)
+            );
+        }
         let plans = drivers.into_iter();
         Ok(plans
             .map(|driver| self.planned(&seen, playbook, driver, &config))

@@ -4,10 +4,10 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, SelfSubjectReviewStatus};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::remediation::Remediation;
-use crate::kube_io::FIELD_MANAGER;
+use crate::kube_io::{CALL_TIMEOUT, FIELD_MANAGER};
 
 /// Every Remediation, in `namespace` or all, newest first.
 pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Remediation>> {
@@ -16,28 +16,43 @@ pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Ve
         None => Api::all(client.clone()),
     };
     let listed = api.list(&ListParams::default()).await;
-    let mut runs = listed
-        .context("failed to list Remediations: is the CRD installed (locksmith crd)?")?
-        .items;
+    let mut runs = match listed {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            bail!("there are no Remediations here: install their CRD, locksmith crd")
+        }
+        listed => listed.context("failed to list Remediations")?.items,
+    };
     runs.sort_by_key(|run| {
         std::cmp::Reverse(run.metadata.creation_timestamp.as_ref().map(|at| at.0))
     });
     Ok(runs)
 }
 
-/// The one Remediation called `name`.
+/// The one Remediation called `name`, or whose name alone begins so.
 pub async fn run_named(
     client: &Client,
     namespace: Option<&str>,
     name: &str,
 ) -> anyhow::Result<Remediation> {
-    let mut found = runs(client, namespace).await?;
-    found.retain(|run| run.name_any() == name);
-    match (found.pop(), found.is_empty()) {
-        (Some(run), true) => Ok(run),
-        (Some(_), false) => {
+    named(runs(client, namespace).await?, name)
+}
+
+fn named(runs: Vec<Remediation>, name: &str) -> anyhow::Result<Remediation> {
+    let (mut exact, mut begun): (Vec<_>, Vec<_>) = runs
+        .into_iter()
+        .filter(|run| run.name_any().starts_with(name))
+        .partition(|run| run.name_any() == name);
+    let found = if exact.is_empty() {
+        &mut begun
+    } else {
+        &mut exact
+    };
+    match (found.pop(), found.as_slice()) {
+        (Some(run), []) => Ok(run),
+        (Some(run), [other, ..]) if run.name_any() == other.name_any() => {
             bail!("several namespaces have a Remediation {name}: say which with -n")
         }
+        (Some(_), _) => bail!("several Remediations begin with {name}: say more of it"),
         (None, _) => bail!("there is no Remediation {name}; locksmith runs lists them"),
     }
 }
@@ -55,21 +70,58 @@ pub async fn name(client: &Client) -> Option<String> {
 
 /// Merges `patch` into `run`, if it is still as it was read.
 pub async fn change(client: &Client, run: &Remediation, mut patch: Value) -> anyhow::Result<()> {
+    patch["metadata"]["resourceVersion"] = Value::from(run.resource_version());
+    merge(client, run, patch).await
+}
+
+/// Ends `run`, however far it has come meanwhile: only another one of its name is left alone.
+pub async fn abort(client: &Client, run: &Remediation) -> anyhow::Result<()> {
+    let patch = json!({ "metadata": { "uid": run.uid() }, "spec": { "abort": true } });
+    merge(client, run, patch).await
+}
+
+async fn merge(client: &Client, run: &Remediation, patch: Value) -> anyhow::Result<()> {
     let namespace = run.namespace().unwrap_or_default();
     let api: Api<Remediation> = Api::namespaced(client.clone(), &namespace);
-    patch["metadata"]["resourceVersion"] = Value::from(run.resource_version());
     let params = PatchParams {
         field_manager: Some(format!("{FIELD_MANAGER}-cli")),
         ..PatchParams::default()
     };
     let name = run.name_any();
-    let changed = api.patch(&name, &params, &Patch::Merge(patch)).await;
-    match changed {
+    let patch = Patch::Merge(patch);
+    let changed = tokio::time::timeout(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await;
+    match changed.with_context(|| format!("no answer to a change of Remediation {name}"))? {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             bail!("Remediation {name} has changed meanwhile: look again, then decide again")
         }
         other => other
             .map(drop)
             .with_context(|| format!("failed to change Remediation {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::run;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("night", "night")]
+    #[case("night-o", "night-of-all")]
+    #[case("nig", "several Remediations begin with nig: say more of it")]
+    #[case("day", "there is no Remediation day; locksmith runs lists them")]
+    fn the_start_of_a_name_is_enough(#[case] name: &str, #[case] found: &str) {
+        let runs = ["night", "night-of-all"].map(run).to_vec();
+        let found_name = named(runs, name).map(|run| run.name_any());
+        assert_eq!(found_name.unwrap_or_else(|why| why.to_string()), found);
+    }
+
+    #[test]
+    fn one_name_in_two_namespaces_is_asked_about() {
+        let mut elsewhere = run("night");
+        elsewhere.metadata.namespace = Some("lab".to_owned());
+        let said = named(vec![run("night"), elsewhere], "night").unwrap_err();
+        assert!(said.to_string().contains("say which with -n"), "{said}");
     }
 }

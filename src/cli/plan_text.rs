@@ -1,26 +1,30 @@
 //! A plan and its gates, as a person checks them before anything is done. Pure.
 
+use crate::api::RESTART_ANNOTATION;
 use crate::api::remediation::GateRecord;
+use crate::api::volsync::USE_COPY_TRIGGER;
+use crate::holds::{COPY_TRIGGER_VALUE, HOLD_ANNOTATION, Switch};
 use crate::plan::{Action, Plan};
 use crate::words::plain;
 
-/// A line an object, marked as a diff is: `~` is changed, `-` is deleted, a blank is only looked at.
+/// Of each step what changes, field by field, and in which objects, pinned by uid. Marked as a diff is: `~` is changed, `-` is
+/// deleted, a blank is only looked at.
 pub fn plan_text(plan: &Plan) -> String {
     let mut lines = vec![format!("plan {} for {}", plan.hash, plain(&plan.driver))];
-    let actions = plan.steps.iter().flat_map(|planned| &planned.targets);
-    let width = actions
-        .map(|target| target.action.as_str().len())
-        .max()
-        .unwrap_or_default();
+    let targets = plan.steps.iter().flat_map(|planned| &planned.targets);
+    let names = targets.map(|target| target.object.to_string().chars().count());
+    let width = names.max().unwrap_or_default();
     for planned in &plan.steps {
         lines.push(format!("  {}", planned.step.as_str()));
+        let mut told = None;
         for target in &planned.targets {
-            let action = target.action.as_str();
-            lines.push(format!(
-                "  {} {action:<width$}  {}",
-                mark(target.action),
-                target.object
-            ));
+            if told != Some(target.action) {
+                lines.extend(changes(target.action).iter().map(|it| format!("    {it}")));
+                told = Some(target.action);
+            }
+            let (mark, object) = (mark(target.action), target.object.to_string());
+            let uid: String = target.object.uid.to_string().chars().take(UID).collect();
+            lines.push(format!("  {mark} {object:<width$}  uid {uid}"));
         }
         for spared in &planned.spared {
             lines.push(format!(
@@ -38,6 +42,35 @@ fn mark(action: Action) -> char {
         Action::Hold(_) | Action::Rollout => '~',
         Action::Delete | Action::Replace => '-',
         Action::Await => ' ',
+    }
+}
+
+/// So much of a uid tells objects apart; `-o json` has all of it.
+const UID: usize = 8;
+
+/// What becomes of an object, a line each.
+fn changes(action: Action) -> Vec<String> {
+    let field = |path: &str, before: &str, after: &str| format!("{path}: {before} -> {after}");
+    let annotation = |name: &str, before: &str, after: &str| {
+        field(&format!("metadata.annotations[{name}]"), before, after)
+    };
+    let held = |switch: String| {
+        let mark = "what it was before, which run, until when";
+        vec![switch, annotation(HOLD_ANNOTATION, "none", mark)]
+    };
+    match action {
+        Action::Hold(Switch::Paused) => held(field("spec.paused", "false", "true")),
+        Action::Hold(Switch::Suspend) => held(field("spec.suspend", "false", "true")),
+        Action::Hold(Switch::CopyTrigger) => {
+            held(annotation(USE_COPY_TRIGGER, "none", COPY_TRIGGER_VALUE))
+        }
+        Action::Rollout => {
+            let path = format!("spec.template.metadata.annotations[{RESTART_ANNOTATION}]");
+            vec![field(&path, "as it is", "this run")]
+        }
+        Action::Delete => vec!["deleted, and kept as evidence first".to_owned()],
+        Action::Replace => vec!["deleted; its controller makes it anew".to_owned()],
+        Action::Await => vec!["unchanged; awaited".to_owned()],
     }
 }
 
@@ -68,12 +101,39 @@ mod tests {
         let playbook = &config.playbooks.0["csi-operation-locks"];
         let plan = crate::plan::make(&world.0, &found, playbook, &DRIVER.into(), &config, at(0));
         let text = plan_text(&plan.unwrap());
-        let columns = ["ReplicationSource", "VolumeSnapshot", "Deployment"].map(|kind| {
-            let line = text
-                .lines()
-                .find_map(|line| line.find(&format!(" {kind} ")));
-            line.unwrap_or_else(|| panic!("no {kind} in {text}"))
-        });
-        assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
+        let column = |line: &str| line.find("  uid ").unwrap();
+        let objects: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("  uid "))
+            .collect();
+        assert!(objects.len() > 3, "{text}");
+        assert!(
+            objects
+                .iter()
+                .all(|line| column(line) == column(objects[0])),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_changes_is_told_as_a_diff() {
+        let told = |action| changes(action).join("\n");
+        let mark = "metadata.annotations[locksmith.dev/hold]: none -> what it was before";
+        for (action, change) in [
+            (Action::Hold(Switch::Paused), "spec.paused: false -> true\n"),
+            (
+                Action::Hold(Switch::Suspend),
+                "spec.suspend: false -> true\n",
+            ),
+            (
+                Action::Hold(Switch::CopyTrigger),
+                "metadata.annotations[volsync.backube/use-copy-trigger]: none -> locksmith\n",
+            ),
+        ] {
+            let told = told(action);
+            assert!(told.starts_with(&format!("{change}{mark}")), "{told}");
+        }
+        assert!(told(Action::Rollout).starts_with("spec.template.metadata.annotations["));
+        assert!(told(Action::Await).starts_with("unchanged"));
     }
 }

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use kube::api::PostParams;
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::decide::confirmed;
@@ -18,6 +18,7 @@ use super::make_plan::{Planned, What};
 use super::progress::print;
 use super::{ClusterArgs, person};
 use crate::api::remediation::{Approval, Decision, Phase, Remediation, RemediationStatus};
+use crate::causes::causes;
 use crate::kube_io::FIELD_MANAGER;
 use crate::narrative::{self, Line, Tone};
 
@@ -27,8 +28,8 @@ const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Run a playbook now: shows its plan, asks, and follows each step
 ///
 /// A daemon in mode act carries it out, behind its gates; this command asks it to and watches. Ctrl-C ends the run: what it
-/// holds is released. Exits with 0 when it succeeded, with 1 when it failed or was aborted, and with 2 when it could not be
-/// asked for.
+/// holds is released; a second one stops watching. Exits with 0 when it succeeded, with 1 when it failed, was aborted or only
+/// planned, and with 2 when it could not be asked for.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -53,13 +54,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         (Some(planned), true) => planned,
-        (Some(_), false) => bail!("several drivers have something stuck: say which with --driver"),
+        (Some(last), false) => {
+            let drivers = plans.iter().chain([&last]).map(|planned| &*planned.driver);
+            bail!(
+                "several drivers have something stuck: say which with --driver, {}",
+                drivers.collect::<Vec<_>>().join(" or ")
+            )
+        }
     };
     anstream::println!("{}", planned.text());
     if let Some(error) = &planned.error {
         bail!("there is no plan: {error}");
     }
-    if !args.yes && !confirmed("run this? The daemon plans anew, and asks its gates")? {
+    if !args.yes
+        && !confirmed(
+            "run this? The daemon plans anew, does this and nothing else, and asks its gates",
+        )?
+    {
         bail!("nothing was asked for");
     }
     // Listened for before there is anything to end, so that none is missed.
@@ -102,79 +113,106 @@ impl Args {
         };
         api.create(&params, &run)
             .await
-            .context("failed to make a Remediation: is the CRD installed (locksmith crd)?")
+            .context("failed to make a Remediation")
     }
 }
 
-/// Tells what happens until the run is over; Ctrl-C ends it, and is followed to its end too.
+/// Tells what happens until the run is over; Ctrl-C ends it, and is followed to its end too. A second one stops following.
 async fn follow(
     client: &Client,
     run: Remediation,
     mut interrupts: Signal,
 ) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    print(begun.elapsed(), &Line::plain("run", run.name_any()));
+    let tell = |line: &Line| print(begun.elapsed(), line);
+    tell(&Line::plain("run", run.name_any()));
     let changes = changes(client, &run);
     tokio::pin!(changes);
     let mut known: Option<RemediationStatus> = None;
-    let (mut aborted, mut warned) = (false, false);
+    let (mut aborted, mut warned, mut unseen) = (false, false, false);
     loop {
         let idle = !warned && known.is_none();
         let change = tokio::select! {
-            change = changes.try_next() => change,
-            Some(()) = interrupts.recv(), if !aborted => {
+            change = changes.next() => change,
+            Some(()) = interrupts.recv() => {
+                let name = run.name_any();
+                if aborted {
+                    tell(&Line::new("left", format!("locksmith describe {name} tells how it ends"), Tone::Ask));
+                    return Ok(ExitCode::FAILURE);
+                }
                 aborted = true;
-                abort(client, &run, begun).await?;
+                person::abort(client, &run).await.with_context(|| {
+                    format!("{name} goes on: say locksmith abort {name}, or locksmith release --all")
+                })?;
+                let text = format!("{name} ends; what it holds is released");
+                tell(&Line::new("interrupted", text, Tone::Ask));
                 continue;
             }
             () = tokio::time::sleep(TAKEN_UP_WITHIN), if idle => {
                 warned = true;
                 let text = "no daemon has taken it up: is one running in mode plan or act, for this namespace?";
-                print(begun.elapsed(), &Line::new("waiting", text, Tone::Ask));
+                tell(&Line::new("waiting", text, Tone::Ask));
                 continue;
             }
         };
-        // An error is told by the watch, and taken up again.
-        let Ok(Some(run)) = change else {
-            if matches!(change, Ok(None)) {
-                bail!("the Remediation cannot be watched any more");
+        let run = match change {
+            Some(Ok(Some(run))) => run,
+            Some(Ok(None)) => bail!("{} was deleted", run.name_any()),
+            // It is tried again; told once, and not each time.
+            Some(Err(error)) => {
+                if !unseen {
+                    let text = format!("the run cannot be seen now: {}", causes(&error));
+                    tell(&Line::new("waiting", text, Tone::Ask));
+                }
+                unseen = true;
+                continue;
             }
-            continue;
+            None => bail!("the Remediation cannot be watched any more"),
         };
-        for line in narrative::of_run(&run, known.as_ref()) {
-            print(begun.elapsed(), &line);
+        unseen = false;
+        if run.status.is_none() {
+            continue;
         }
-        known = run.status.or(known);
-        let phase = known.as_ref().map(|status| status.phase);
-        match phase {
-            Some(Phase::Succeeded | Phase::Planned) => return Ok(ExitCode::SUCCESS),
-            Some(Phase::Failed | Phase::Aborted) => return Ok(ExitCode::FAILURE),
+        for line in narrative::of_run(&run, known.as_ref()) {
+            tell(&line);
+        }
+        known = run.status;
+        match known.as_ref().map(|status| status.phase) {
+            Some(Phase::Succeeded) => return Ok(ExitCode::SUCCESS),
+            Some(Phase::Failed | Phase::Aborted | Phase::Planned) => return Ok(ExitCode::FAILURE),
             Some(Phase::Pending | Phase::Running) | None => {}
         }
     }
 }
 
+/// The run each time it changes, and `None` once it is gone.
 fn changes(
     client: &Client,
     run: &Remediation,
-) -> impl Stream<Item = Result<Remediation, watcher::Error>> + use<> {
+) -> impl Stream<Item = Result<Option<Remediation>, watcher::Error>> + use<> {
     let api: Api<Remediation> =
         Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let uid = run.uid();
     let only = watcher::Config::default().fields(&format!("metadata.name={}", run.name_any()));
+    let mut listed = false;
     watcher(api, only)
         .default_backoff()
-        .applied_objects()
-        .skip_while(|first| {
-            let unseen = matches!(first, Ok(run) if run.status.is_none());
-            std::future::ready(unseen)
+        .filter_map(move |event| {
+            let ours = |run: Remediation| (run.uid() == uid).then_some(run);
+            let change = match event {
+                Ok(Event::Init) => {
+                    listed = false;
+                    None
+                }
+                Ok(Event::InitApply(run)) => ours(run).map(|run| {
+                    listed = true;
+                    Ok(Some(run))
+                }),
+                Ok(Event::InitDone) => (!listed).then_some(Ok(None)),
+                Ok(Event::Apply(run)) => ours(run).map(|run| Ok(Some(run))),
+                Ok(Event::Delete(run)) => ours(run).map(|_| Ok(None)),
+                Err(error) => Some(Err(error)),
+            };
+            std::future::ready(change)
         })
-}
-
-async fn abort(client: &Client, run: &Remediation, begun: Instant) -> anyhow::Result<()> {
-    let name = run.name_any();
-    let live = person::run_named(client, run.namespace().as_deref(), &name).await?;
-    person::change(client, &live, json!({ "spec": { "abort": true } })).await?;
-    let text = format!("{name} ends; what it holds is released");
-    print(begun.elapsed(), &Line::new("interrupted", text, Tone::Ask));
-    Ok(())
 }

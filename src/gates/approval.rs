@@ -1,4 +1,4 @@
-//! Gate `approval`: where the playbook asks for it, a person has approved of exactly this plan, lately.
+//! Gate `approval`: where the playbook asks for it, or a person has decided on a plan, they approved of exactly this one, lately.
 
 use jiff::SignedDuration;
 
@@ -34,7 +34,8 @@ impl Gate for Approval {
                 "the playbook is not in the configuration".to_owned(),
             );
         };
-        if !playbook.approval {
+        // Whoever asked for a run was shown a plan: nothing else is done in their name.
+        if !playbook.approval && situation.run.spec.approval.is_none() {
             return Verdict::Open;
         }
         let Some(plan) = situation.plan else {

@@ -23,7 +23,7 @@ mod snapshotter;
 mod tests;
 mod window;
 
-use approval::APPROVAL;
+pub use approval::APPROVAL;
 pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
 pub use kill_switch::{STOP_ANNOTATION, stopped};
 

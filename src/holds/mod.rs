@@ -20,7 +20,7 @@ use crate::model::{ObjectKind, Sym, Uid};
 pub const HOLD_ANNOTATION: &str = "locksmith.dev/hold";
 
 /// What [`volsync::USE_COPY_TRIGGER`] is set to; VolSync accepts any value.
-const COPY_TRIGGER_VALUE: &str = "locksmith";
+pub const COPY_TRIGGER_VALUE: &str = "locksmith";
 
 /// Longest name of a Kubernetes object.
 const MAX_NAME: usize = 253;

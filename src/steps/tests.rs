@@ -1,5 +1,6 @@
 //! Runs from end to end, against a cluster in memory and a clock of its own.
 
+mod again;
 mod chaos;
 mod moments;
 mod playbook;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::findings::Policy;
 use crate::locks::PatternError;
 use crate::metrics::Own;
+use crate::model::{Kind, Model, Reading};
 use crate::view::{self, View};
 
 /// What one look saw. Watching ends when it is dropped.
@@ -59,11 +60,50 @@ pub async fn look(
     };
     let view = match tokio::time::timeout(timeout, complete).await {
         Ok(Some(view)) => view,
-        _ => Arc::unwrap_or_clone(store.view()),
+        _ => store.read(|model| in_part(model, &config, &policy, Timestamp::now())),
     };
     Ok(Seen {
         view,
         store,
         _watches: watches,
     })
+}
+
+/// What was seen when patience ended. A claim of which nobody could say whether it is missing is a doubt like any other.
+fn in_part(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
+    let mut view = view::take(model, config, policy, now);
+    let open = lookups::open(model).into_iter();
+    let names: Vec<_> = open
+        .map(|(space, name)| format!("{space}/{name}"))
+        .collect();
+    if !names.is_empty() {
+        let why = format!("no answer whether there is {}", names.join(", "));
+        let kind = Kind::PersistentVolumeClaims;
+        view.freshness.note(kind, Reading::Failing(why), now);
+    }
+    view
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{World, at, source};
+
+    #[test]
+    fn a_claim_nobody_answers_for_is_not_taken_for_one_that_is_there() {
+        let config = Config::default();
+        let world = World::empty().with(source("ai", "litellm").of("gone"));
+        let policy = Policy {
+            detect: config.detect.clone(),
+            drivers: config.drivers.clone(),
+            glance: true,
+        };
+        let view = in_part(&world.0, &config, &policy, at(0));
+        let doubts: Vec<_> = view.freshness.doubts().collect();
+        let why = "no answer whether there is ai/gone".to_owned();
+        assert_eq!(
+            doubts,
+            [(Kind::PersistentVolumeClaims, &Reading::Failing(why))]
+        );
+    }
 }

@@ -29,9 +29,10 @@ async fn a_plan_is_shown_and_nothing_is_written() {
     let text = said(&shown);
     assert_eq!(shown.status.code(), Some(0), "{text}");
     for wanted in [
-        "  ~ hold",
-        "  - delete",
-        "  ~ rollout",
+        "  ~ ReplicationSource media/",
+        "    spec.paused: false -> true",
+        "  - VolumeSnapshot media/",
+        "  ~ Deployment rook-ceph/csi-rbdplugin-provisioner",
         "  open    blastRadius",
         "nothing was written",
     ] {

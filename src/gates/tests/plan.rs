@@ -138,15 +138,6 @@ fn a_plan_that_is_not_there_is_not_approved() {
     assert_eq!(case.closed(), ["blastRadius", "approval"]);
 }
 
-#[test]
-fn where_nobody_asks_nobodys_word_counts() {
-    let case = Case::jam().set(|case| {
-        let plan = case.plan.clone().unwrap();
-        case.run.spec.approval = said(Rejected, &plan, Some(at(-1)));
-    });
-    assert!(case.closed().is_empty());
-}
-
 /// The hash is of what is to be done, and not of when that was found out.
 #[test]
 fn the_same_plan_made_again_is_still_approved_and_a_changed_one_asks_again() {
@@ -162,4 +153,22 @@ fn the_same_plan_made_again_is_still_approved_and_a_changed_one_asks_again() {
     assert_eq!(case.closed(), ["approval"]);
     let reason = case.answer("approval").reason;
     assert!(reason.starts_with("ada decided on plan "), "{reason}");
+}
+
+/// Whoever asks for a run gets the plan they were shown, and no other.
+#[test]
+fn a_plan_that_a_person_has_named_is_the_only_one() {
+    let named = |plan: String| {
+        Case::jam().set(|case| {
+            case.run.spec.approval = Some(Approval {
+                decision: Decision::Approved,
+                plan,
+                at: Some(at(-15)),
+                by: Some("somebody".to_owned()),
+            });
+        })
+    };
+    let shown = Case::jam().plan.unwrap().hash;
+    assert_eq!(named(shown).closed(), [""; 0]);
+    assert_eq!(named("another".to_owned()).closed(), ["approval"]);
 }
