@@ -82,12 +82,12 @@ impl Herald {
     pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
         let (queue, mut waiting) = mpsc::channel(QUEUE);
         let counts = own.clone();
-        let writing = futures::stream::poll_fn(move |task| waiting.poll_recv(task))
+        let delivery = futures::stream::poll_fn(move |task| waiting.poll_recv(task))
             .for_each_concurrent(CONCURRENCY, move |(kind, event): (ObjectKind, Event)| {
                 let (client, own) = (client.clone(), counts.clone());
                 async move { own.write(VERB, kind.as_str(), write(&client, &event).await) }
             });
-        (Self { queue, own }, writing)
+        (Self { queue, own }, delivery)
     }
 
     /// Has an Event on `object` written. `reason` is one CamelCase word; a warning is something a person should look at.

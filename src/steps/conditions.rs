@@ -27,17 +27,14 @@ pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
     let (released, reason, message) = match last {
         None => ("True", "NothingHeld", "nothing is held".to_owned()),
         Some(until) => {
-            let some = if status.holds.len() < LISTED {
-                ""
-            } else {
-                "at least "
-            };
             let held = status.holds.len();
-            (
-                "False",
-                "Held",
-                format!("{some}{held} objects are held, until {until:.0} at the latest"),
-            )
+            // Of more than are listed the last deadline is not known here.
+            let message = if held < LISTED {
+                format!("{held} objects are held, until {until:.0} at the latest")
+            } else {
+                format!("at least {held} objects are held, each until its deadline")
+            };
+            ("False", "Held", message)
         }
     };
     put(status, "HoldsReleased", released, reason, message, now);
