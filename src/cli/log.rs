@@ -1,5 +1,6 @@
 //! How the program tells what it does: to stderr, filtered by `$RUST_LOG`.
 
+use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -24,6 +25,10 @@ pub fn start(format: LogFormat, default: &str) {
             .flatten_event(true)
             .with_current_span(false)
             .init(),
-        LogFormat::Pretty => to_stderr.with_target(false).init(),
+        // Coloured for a terminal that wants it, and in no file.
+        LogFormat::Pretty => to_stderr
+            .with_target(false)
+            .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
+            .init(),
     }
 }
