@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::log::{self, LogFormat};
@@ -61,9 +62,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         speed: args.speed,
         listen: args.listen,
     };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let played = tokio::select! {
         played = play(options, args.exit, lines) => played,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(anyhow::Error::from),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     };
     // Everything that tells has ended; what was told is printed to its end.
     printer.await?;
@@ -72,11 +76,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn play(options: Options, exit: bool, lines: mpsc::Sender<Line>) -> anyhow::Result<()> {
     let mut show = Box::pin(Show::begin(options, lines.clone())).await?;
-    if !exit {
-        for line in show.ways_in() {
-            lines.send(line).await?;
-        }
-    }
     show.tell(&lines).await?;
     if exit {
         return Ok(show.end().await?);

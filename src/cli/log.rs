@@ -4,8 +4,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -27,7 +28,8 @@ pub enum LogFormat {
 /// Starts logging; without `$RUST_LOG`, what `default` lets through.
 pub fn start(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let colour = io::stderr().is_terminal();
+    // For a terminal that wants it, and in no file.
+    let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     subscriber(format, filter, colour, io::stderr).init();
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, exit_codes};
 
 /// Print a completion script
 ///
@@ -43,6 +43,7 @@ pub fn man(ManArgs {}: &ManArgs) -> anyhow::Result<ExitCode> {
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
     }
+    page.extend(exit_codes::roff().into_bytes());
     Ok(print(&page))
 }
 

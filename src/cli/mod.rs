@@ -6,6 +6,7 @@ mod crd;
 mod decide;
 mod demo;
 mod describe;
+mod exit_codes;
 mod log;
 mod make_plan;
 mod manual;

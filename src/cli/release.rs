@@ -15,7 +15,7 @@ const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// Release what locksmith holds
 ///
 /// Works without the daemon, and is what an uninstall calls. Only what carries locksmith's mark is touched, and each switch
-/// goes back to what it was before. Exits with 2 when something could not be released.
+/// goes back to what it was before. Exits with 2 when something could not be released, or nothing is held of a name given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -51,6 +51,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .context("failed to read the Lease")?;
     }
     let mut held = kube_io::held(&client, args.namespace.as_deref()).await?;
+    let not_held = |name: &&String| !held.iter().any(|(object, _)| **name == *object.name);
+    let unknown: Vec<_> = args.names.iter().filter(not_held).cloned().collect();
+    if !unknown.is_empty() {
+        bail!(
+            "nothing is held of {}; locksmith status lists what is",
+            unknown.join(", ")
+        );
+    }
     held.retain(|(object, _)| {
         args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)
     });

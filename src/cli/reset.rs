@@ -12,7 +12,7 @@ use crate::kube_io::CALL_TIMEOUT;
 
 /// Let runs begin again after several have failed
 ///
-/// Marks the last run that failed: it and those before it count no more.
+/// Marks the last run that ended: failures up to it count no more.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .filter(|run| finished(run).is_some())
         .max_by_key(|run| finished(run))
     else {
-        anstream::println!("no run has failed");
+        anstream::println!("no run has ended");
         return Ok(ExitCode::SUCCESS);
     };
     let by = person::name(&client).await.unwrap_or_default();

@@ -41,7 +41,7 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
                 a.skip href="#main" { "Skip to what is stuck" }
                 header {
                     h1 { "locksmith" }
-                    p #live { "as of " (time(now)) }
+                    p #live { "as of " (time(view.at)) }
                 }
                 // For those who hear the page: only a changed title is told.
                 p #said.skip role="status" {}
@@ -145,14 +145,9 @@ fn holds(view: &View, now: Timestamp) -> Markup {
                 p { "Nothing is." }
             } @else {
                 div.wide tabindex="0" role="region" aria-labelledby="held" {
-                    table {
-                        thead { tr {
-                            th scope="col" { "Object" }
-                            th scope="col" { "For" }
-                            th scope="col" { "Released" }
-                            th scope="col" { "By run" }
-                        } }
-                        tbody { @for hold in holds.iter().take(MOST) { (held(hold, now)) } }
+                    table role="table" {
+                        (head(&["Object", "For", "Released", "By run"]))
+                        tbody role="rowgroup" { @for hold in holds.iter().take(MOST) { (held(hold, now)) } }
                     }
                 }
                 (more(holds.len()))
@@ -164,14 +159,23 @@ fn holds(view: &View, now: Timestamp) -> Markup {
 fn held(hold: &HoldView, now: Timestamp) -> Markup {
     let overdue = hold.until < now;
     html! {
-        tr {
-            th scope="row" { (hold.object.namespace) "/" (words::object(&hold.object)) }
-            td { (words::span(hold.since, now)) }
-            td.bad[overdue] {
+        tr role="row" {
+            th role="rowheader" scope="row" { (hold.object.namespace) "/" (words::object(&hold.object)) }
+            td role="cell" data-label="for" { (words::span(hold.since, now)) }
+            td.bad[overdue] role="cell" data-label="released" {
                 @if overdue { (words::span(hold.until, now)) " overdue" }
                 @else { "at the latest in " (words::span(now, hold.until)) }
             }
-            td { (hold.run) }
+            td role="cell" data-label="by" { (hold.run) }
+        }
+    }
+}
+
+/// The head of a table. Roles are told throughout: where rows are laid out as cards, browsers forget them.
+fn head(columns: &[&str]) -> Markup {
+    html! {
+        thead role="rowgroup" {
+            tr role="row" { @for column in columns { th role="columnheader" scope="col" { (column) } } }
         }
     }
 }

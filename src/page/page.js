@@ -1,34 +1,60 @@
 // Keeps the page live: the server sends the inside of `main` whenever it changes. What a person has opened stays open, and
-// what has the focus keeps it.
+// what has the focus keeps it. Where nothing comes any more, the page says so.
 "use strict";
+
+// The server is never silent for half as long, in milliseconds.
+const SILENCE = 30_000;
+
+// How often the way to the server is looked at.
+const LOOK_EVERY = 5_000;
 
 const main = document.getElementById("main");
 const live = document.getElementById("live");
 const said = document.getElementById("said");
-const source = new EventSource("events");
+let asOf = live.textContent;
+let source, heard;
 
 // What the row is about that an element is in.
 const about = (element) => element.closest("[data-about]").dataset.about;
 
-source.addEventListener("view", (event) => {
+const lost = () => { live.textContent = `not live: locksmith does not answer; ${asOf}`; };
+
+const show = (event) => {
     const { title, at, content } = JSON.parse(event.data);
     const open = new Set(Array.from(main.querySelectorAll("details[open]"), about));
     const active = main.contains(document.activeElement) ? document.activeElement : null;
-    const region = active?.matches(".wide") && active.getAttribute("aria-labelledby");
+    const region = active?.closest("section")?.getAttribute("aria-labelledby");
     const summary = active?.matches("summary") && about(active);
 
+    heard = Date.now();
+    asOf = `as of ${at}`;
     if (document.title !== title) said.textContent = title;
     document.title = title;
-    live.textContent = `live, as of ${at}`;
+    live.textContent = `live, ${asOf}`;
     main.innerHTML = content;
 
+    // What had the focus, else the table it was in, else all: a place is never lost, nor scrolled to.
+    let focus = active && (main.querySelector(`.wide[aria-labelledby="${region}"]`) ?? main);
     for (const details of main.querySelectorAll("details")) {
         details.open = open.has(about(details));
-        if (summary && about(details) === summary) details.querySelector("summary").focus();
+        if (summary && about(details) === summary) focus = details.querySelector("summary");
     }
-    if (region) main.querySelector(`.wide[aria-labelledby="${region}"]`)?.focus();
-});
+    focus?.focus({ preventScroll: true });
+};
 
-source.addEventListener("error", () => {
-    live.textContent = "not live: locksmith does not answer";
-});
+const follow = () => {
+    source?.close();
+    heard = Date.now();
+    source = new EventSource("events");
+    source.addEventListener("view", show);
+    source.addEventListener("error", lost);
+};
+
+follow();
+
+// A source that was refused gives up, and one whose way is dead does not notice.
+setInterval(() => {
+    const silent = Date.now() - heard > SILENCE;
+    if (silent) lost();
+    if (silent || source.readyState === EventSource.CLOSED) follow();
+}, LOOK_EVERY);

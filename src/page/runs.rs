@@ -62,7 +62,7 @@ fn article(run: &RunView, now: Timestamp) -> Markup {
                 @if run.held > 0 { ", holds " (words::count(run.held as usize, "source")) }
             }
             @if !run.message.is_empty() { p { (run.message) } }
-            @if !run.phase.finished() { (gates(run)) }
+            (gates(run))
             @if !run.steps.is_empty() { (steps(&run.steps, now)) }
         }
     }
@@ -72,7 +72,7 @@ fn gates(run: &RunView) -> Markup {
     let (open, closed): (Vec<_>, Vec<&GateRecord>) = run.gates.iter().partition(|gate| gate.open);
     html! {
         @if !run.gates.is_empty() {
-            h4 { "Gates" }
+            h4 { @if run.phase.finished() { "Gates, as last asked" } @else { "Gates" } }
             ul {
                 @for gate in closed {
                     li {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{MOST, more};
+use super::{MOST, head, more};
 use crate::findings::{Finding, What};
 use crate::model::{LockKey, ObjectKey, ObjectKind};
 use crate::view::View;
@@ -18,15 +18,9 @@ pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
                 section aria-labelledby=(kind) {
                     h2 #(kind) { (title) }
                     div.wide tabindex="0" role="region" aria-labelledby=(kind) {
-                        table {
-                            thead { tr {
-                                th scope="col" { "Object" }
-                                th scope="col" { "Why" }
-                                th scope="col" { "For" }
-                                th scope="col" { "Size" }
-                                th scope="col" { "How it hangs together" }
-                            } }
-                            tbody { @for finding in findings.iter().take(MOST) { (row(view, finding, now)) } }
+                        table role="table" {
+                            (head(&["Object", "Why", "For", "Size", "How it hangs together"]))
+                            tbody role="rowgroup" { @for finding in findings.iter().take(MOST) { (row(view, finding, now)) } }
                         }
                     }
                     (more(findings.len()))
@@ -38,18 +32,18 @@ pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
 
 fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
     html! {
-        tr data-about=(about(finding)) {
-            th scope="row" {
+        tr role="row" data-about=(about(finding)) {
+            th role="rowheader" scope="row" {
                 @match &finding.object {
                     Some(object) => { (object.namespace) "/" (words::object(object)) }
                     None => "unknown",
                 }
                 @if let Some(driver) = &finding.driver { small { (driver) } }
             }
-            td { (finding.what.reason().replace('_', " ")) }
-            td { (words::span(finding.since, now)) }
-            td { (words::size(finding.bytes)) }
-            td { (chain(view, finding)) (evidence(finding)) }
+            td role="cell" { (finding.what.reason().replace('_', " ")) }
+            td role="cell" data-label="for" { (words::span(finding.since, now)) }
+            td role="cell" data-label="size" { (words::size(finding.bytes)) }
+            td role="cell" { (chain(view, finding)) (evidence(finding)) }
         }
     }
 }

@@ -7,10 +7,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{Event, Sse};
 use axum::response::{Html, IntoResponse};
-use futures::{Stream, stream};
+use futures::stream;
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -24,8 +25,11 @@ pub(super) const LIVE_AT_A_TIME: usize = 32;
 /// Between two events: a person reads no faster.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-/// Ages go on although nothing changes.
+/// Ages go on although nothing changes. The page takes three times as much for a dead server.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Whoever reads nothing for so long makes room for others.
+const READS_WITHIN: Duration = Duration::from_secs(30);
 
 /// When somebody who was sent away may come again.
 const LATER: Duration = Duration::from_secs(30);
@@ -40,6 +44,9 @@ const POLICY: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];
+
+/// Where the events of one follower go.
+type Events = mpsc::Sender<Result<Event, axum::Error>>;
 
 pub(super) async fn index<I>(
     State(context): State<Arc<Context<I>>>,
@@ -67,47 +74,73 @@ pub(super) async fn events<I>(
     context.guard.admit_get(&headers, "/events").await?;
     let permit = context.followers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::passing("too many follow the page", LATER))?;
+    if context.views.has_changed().is_err() {
+        return Err(Problem::passing("nothing is looked at any more", LATER));
+    }
     let follower = Follower {
         views: context.views.clone(),
         shutdown: context.shutdown.clone(),
-        begun: false,
-        _permit: permit,
+        shown: None,
     };
-    Ok(Sse::new(follower.events()))
+    let (events, received) = mpsc::channel(1);
+    // A task of its own: a stream that nobody reads is not asked for its end either.
+    tokio::spawn(follower.tell(events, permit));
+    Ok(Sse::new(stream::unfold(received, async |mut received| {
+        let event = received.recv().await?;
+        Some((event, received))
+    })))
 }
 
 struct Follower {
     views: watch::Receiver<Arc<View>>,
     shutdown: CancellationToken,
-    begun: bool,
-    _permit: OwnedSemaphorePermit,
+    /// What was sent last, and when.
+    shown: Option<(String, Timestamp)>,
 }
 
 impl Follower {
-    fn events(self) -> impl Stream<Item = Result<Event, axum::Error>> {
-        stream::unfold(self, async |mut follower| {
-            let shutdown = follower.shutdown.clone();
-            let event = shutdown.run_until_cancelled(follower.next()).await??;
-            Some((event, follower))
-        })
+    /// Tells each event until the process ends, or the client goes or reads no more.
+    async fn tell(mut self, events: Events, _permit: OwnedSemaphorePermit) {
+        let shutdown = self.shutdown.clone();
+        let telling = async {
+            while let Some(event) = self.next().await {
+                if events.send_timeout(event, READS_WITHIN).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = telling => {}
+            () = events.closed() => {}
+            () = shutdown.cancelled() => {}
+        }
     }
 
-    /// The next event, or `None` when there will be no other view.
+    /// The next event, or `None` when there will be no other view. Of a view that differs in nothing but ages there is none
+    /// before its time: each takes the place of all that a reader may have marked.
     async fn next(&mut self) -> Option<Result<Event, axum::Error>> {
-        if self.begun {
+        let beat = Instant::now() + AT_LEAST_EVERY;
+        while let Some((shown, at)) = &self.shown {
             tokio::time::sleep(AT_MOST_EVERY).await;
-            let change = tokio::time::timeout(AT_LEAST_EVERY, self.views.changed()).await;
-            // Ended, unless it is only that nothing has changed.
-            change.unwrap_or(Ok(())).ok()?;
+            let change = tokio::time::timeout_at(beat, self.views.changed()).await;
+            let Ok(change) = change else { break };
+            // Ended.
+            change.ok()?;
+            let view = self.views.borrow_and_update().clone();
+            let news = page::content(&view, *at).into_string() != *shown;
+            if news || Instant::now() >= beat {
+                break;
+            }
         }
-        self.begun = true;
         let view = self.views.borrow_and_update().clone();
         let now = Timestamp::now();
+        let content = page::content(&view, now).into_string();
         let data = json!({
             "title": page::title(&view),
-            "at": page::clock(now),
-            "content": page::content(&view, now).into_string(),
+            "at": page::clock(view.at),
+            "content": content,
         });
+        self.shown = Some((content, now));
         Some(Event::default().event("view").json_data(data))
     }
 }

@@ -1,7 +1,5 @@
 //! From the jam to its end without a hand: Prometheus, Alertmanager and the program, each as shipped.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::time::Instant;
 
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
@@ -10,7 +8,7 @@ use serde_json::Value;
 use crate::balanced::Balancer;
 use crate::monitors::{Monitor, Places};
 use crate::stage::{DRIVER, Rights, Settings, Setup, Stage};
-use crate::testbed::Event;
+use crate::testbed::{Event, figure};
 
 /// The playbook of the jam.
 const PLAYBOOK: &str = "csi-operation-locks";
@@ -25,15 +23,6 @@ fn over(status: &RemediationStatus) -> bool {
 /// Which alert it is.
 fn name(alert: &Value) -> &str {
     alert["labels"]["alertname"].as_str().unwrap()
-}
-
-/// Tells a figure to whoever wants to see it: tests/run, which shows it at the end.
-pub fn figure(text: &str) {
-    println!("{text}");
-    if let Some(file) = std::env::var_os("LOCKSMITH_FIGURES") {
-        let mut file = OpenOptions::new().append(true).open(file).unwrap();
-        writeln!(file, "{text}").unwrap();
-    }
 }
 
 /// Asserts that it was alerts of the shipped rules that asked for the run.

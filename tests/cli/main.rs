@@ -3,7 +3,11 @@
 // A helper fails as a test does: by panicking.
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use locksmith::demo::apiserver::{ApiServer, Options};
 
 fn locksmith(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_locksmith"))
@@ -68,4 +72,103 @@ fn a_configuration_that_cannot_be_read_stops_the_daemon_before_anything_else() {
     assert!(
         text(&said.stderr).contains("failed to read the configuration /nowhere/locksmith.yaml")
     );
+}
+
+/// The way to a cluster at `server`, in a file.
+fn kubeconfig(server: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "{{apiVersion: v1, kind: Config, current-context: c, clusters: [{{name: c, cluster: {{server: '{server}'}}}}], users: [{{name: me, user: {{token: t}}}}], contexts: [{{name: c, context: {{cluster: c, user: me}}}}]}}"
+    );
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn a_cluster_elsewhere_is_reached_over_the_proxy_of_the_environment() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let kubeconfig = kubeconfig("https://cluster.example:6443");
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = proxy.accept().unwrap();
+        BufReader::new(stream).lines().next().unwrap().unwrap()
+    });
+    let said = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+        .args(["status", "--timeout", "60s", "--kubeconfig"])
+        .arg(kubeconfig.path())
+        .env("HTTPS_PROXY", address)
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(2), "{}", text(&said.stderr));
+    let asked = asked.join().unwrap();
+    assert!(
+        asked.starts_with("CONNECT cluster.example:6443 "),
+        "{asked}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_on_this_machine_is_reached_without_one() {
+    let server = ApiServer::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
+    command
+        .args(["status", "--kubeconfig"])
+        .arg(&kubeconfig)
+        .env("HTTPS_PROXY", "http://127.0.0.1:9");
+    let said = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let said = said.await.unwrap();
+    assert_eq!(said.status.code(), Some(0), "{}", text(&said.stderr));
+}
+
+#[test]
+fn the_manual_has_every_command_and_what_it_ends_with() {
+    let said = locksmith(&["man"]);
+    assert_eq!(said.status.code(), Some(0));
+    let page = text(&said.stdout);
+    for wanted in [
+        ".SH \"LOCKSMITH STATUS\"",
+        ".SH \"LOCKSMITH APPROVE\"",
+        ".SH \"EXIT STATUS\"",
+        "0: nothing is stuck; 1: something is stuck;",
+    ] {
+        assert!(page.contains(wanted), "{wanted} in {page}");
+    }
+}
+
+#[test]
+fn a_completion_script_is_printed_for_each_shell() {
+    for (shell, wanted) in [
+        ("bash", "complete -F _locksmith"),
+        ("zsh", "#compdef locksmith"),
+        ("fish", "complete -c locksmith"),
+    ] {
+        let said = locksmith(&["completion", shell]);
+        assert_eq!(said.status.code(), Some(0));
+        assert!(text(&said.stdout).contains(wanted), "{shell}");
+    }
+}
+
+#[test]
+fn a_log_that_is_no_terminal_is_not_coloured() {
+    let kubeconfig = kubeconfig("https://127.0.0.1:9");
+    let mut serving = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+        .args(["serve", "--log-format", "pretty", "--listen", "127.0.0.1:0"])
+        .arg("--kubeconfig")
+        .arg(kubeconfig.path())
+        .env_remove("NO_COLOR")
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let line = lines.find_map(|line| line.ok().filter(|it| it.contains("listening")));
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    let line = line.expect("it says where it listens");
+    assert!(!line.contains('\u{1b}'), "{line}");
 }

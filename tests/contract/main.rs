@@ -33,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 async fn embedded_server_keeps_the_contract() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     widgets::install(&server.client()).await;
-    run(server.client()).await;
+    run("the embedded API server", server.client()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn real_server_keeps_the_contract() {
         ..Default::default()
     })
     .await;
-    run(testbed.client()).await;
+    run("a real kube-apiserver", testbed.client()).await;
     // What `kubectl` is expected to say is held against the real server, too.
     if kubectl::is_there() {
         kubectl::drive(testbed.kubeconfig(), "default").await;
@@ -65,7 +65,7 @@ async fn real_server_keeps_the_contract() {
 }
 
 /// Runs every case in a namespace of its own and tells all that fail.
-async fn run(client: Client) {
+async fn run(server: &str, client: Client) {
     let only = std::env::var("CONTRACT_CASE").unwrap_or_default();
     let cases: Vec<_> = cases::ALL
         .iter()
@@ -90,11 +90,10 @@ async fn run(client: Client) {
         .collect::<Vec<_>>()
         .await;
     let failed: Vec<_> = outcomes.into_iter().flatten().collect();
-    println!(
-        "contract: {} shared cases, {} failed",
-        cases.len(),
-        failed.len()
-    );
+    let (count, passed) = (cases.len(), cases.len() - failed.len());
+    testbed::figure(&format!(
+        "shared contract: {passed} of {count} cases pass on {server}"
+    ));
     assert!(!cases.is_empty(), "no case is called like {only:?}");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

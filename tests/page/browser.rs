@@ -130,6 +130,25 @@ impl Browser {
         text.as_str().unwrap().to_owned()
     }
 
+    /// What an element is to those who hear the page.
+    pub fn role(&self, selector: &str) -> String {
+        let wanted = json!({ "using": "css selector", "value": selector });
+        let found = self.post("/element", &wanted);
+        // The one field of a reference to an element.
+        let id = found.as_object().unwrap().values().next().unwrap().as_str();
+        let role = self.get(&format!("/element/{}/computedrole", id.unwrap()));
+        role.as_str().unwrap().to_owned()
+    }
+
+    fn get(&self, command: &str) -> Value {
+        let mut answer = ureq::get(format!("{}{command}", self.session))
+            .call()
+            .unwrap();
+        let said: Value =
+            serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        said["value"].clone()
+    }
+
     /// Presses a key where the focus is.
     pub fn press(&self, key: &str) {
         let key = match key {

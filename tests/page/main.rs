@@ -8,6 +8,8 @@
 mod browser;
 mod demo;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -74,8 +76,8 @@ fn the_page_follows_a_run_to_its_end() {
         "{title}"
     );
     let chain = "return [...document.querySelectorAll('.chain')].some((c) =>
-        /replicationsource.*vs.*vsc/.test(c.textContent))";
-    browser.until("a chain from a source to its lock", chain);
+        /replicationsource.*vs.*vsc.*lock.*pvc/.test(c.textContent))";
+    browser.until("a chain from a source over its lock to its claim", chain);
 
     browser.until("a step", "return /suspendSources/.test(main.textContent)");
     screenshot(&browser, "run");
@@ -91,21 +93,38 @@ fn the_page_follows_a_run_to_its_end() {
     screenshot(&browser, "healed");
 }
 
+/// Has the focus on what was seen of a source whose claim is gone: a row that stays all through the jam.
+const FOCUS: &str = "
+    const rows = [...document.querySelectorAll('#orphaned_source ~ .wide tr')];
+    const row = rows.find((row) => /claim missing/.test(row.textContent));
+    if (!row) return false;
+    row.querySelector('summary').focus();
+    window.row = row.dataset.about;
+    return true;
+";
+
+/// The next event, as the server would send it: the row that has the focus has another chain, or is gone. Returns what has the
+/// focus then.
+const NEXT: &str = "
+    const next = main.cloneNode(true);
+    next.querySelectorAll('details').forEach((details) => { details.open = false; });
+    const row = [...next.querySelectorAll('tr')].find((row) => row.dataset.about === window.row);
+    if (arguments[0]) row.remove();
+    else row.querySelector('.chain').insertAdjacentHTML('beforeend', '<li>lock x</li>');
+    const data = JSON.stringify({ title: 't', at: 'later', content: next.innerHTML });
+    source.dispatchEvent(new MessageEvent('view', { data }));
+    const { localName, className, parentElement } = document.activeElement;
+    return [localName, className, !!parentElement.open];
+";
+
 #[test]
 #[ignore = "needs Chromium: ./tests/run"]
 fn what_a_person_has_opened_stays_open() {
-    // Until a person approves, nothing is healed, so that no row goes away by itself.
-    let demo = Demo::begin("approval");
     let browser = Browser::start(&[]);
+    let demo = Demo::begin("by-hand");
     browser.open(&demo.url());
     browser.until("it is live", "return live.textContent.startsWith('live')");
-    browser.until("a run that waits", "return /closed/.test(main.textContent)");
-    let summary = "#failed_snapshot ~ .wide summary";
-    browser.until(
-        "a failed snapshot",
-        &format!("return !!document.querySelector('{summary}')"),
-    );
-    browser.run(&format!("document.querySelector('{summary}').focus()"), &[]);
+    browser.until("a source whose claim is gone", FOCUS);
     browser.press("Enter");
     let seen = browser.run("return live.textContent", &[]);
     browser.until_of(
@@ -114,22 +133,71 @@ fn what_a_person_has_opened_stays_open() {
         &[seen],
     );
     let kept = browser.run(
-        "return document.activeElement.matches('summary') && document.activeElement.parentElement.open",
+        "return document.activeElement.closest('tr')?.dataset.about === window.row
+            && document.activeElement.parentElement.open",
         &[],
     );
     assert_eq!(kept, json!(true));
+
+    // No event but these from here on.
+    drop(demo);
+    let changed = browser.run(NEXT, &[json!(false)]);
+    assert_eq!(changed, json!(["summary", "", true]));
+    // Whoever reads by keyboard goes on in the same table.
+    let gone = browser.run(NEXT, &[json!(true)]);
+    assert_eq!(gone, json!(["div", "wide", false]));
+}
+
+#[test]
+#[ignore = "needs Chromium: ./tests/run"]
+fn the_page_says_when_it_is_not_live_and_comes_back() {
+    const LIVE: &str = "return live.textContent.startsWith('live, as of ')";
+    const LOST: &str = "return live.textContent.startsWith('not live')";
+    let browser = Browser::start(&[]);
+    let demo = Demo::begin("by-hand");
+    browser.open(&demo.url());
+    browser.until("it is live", LIVE);
+
+    // The way is dead, and nobody says so.
+    demo.suspend();
+    browser.until("it is not live, as nothing comes", LOST);
+    demo.go_on();
+    browser.until("it is live again", LIVE);
+
+    // Gone, and then something else in its place: what an Ingress says while no daemon is ready.
+    let address = demo.address();
+    drop(demo);
+    refuse_events_once(&address);
+    browser.until("it is not live, as it was refused", LOST);
+    let _demo = Demo::listening("by-hand", &address);
+    browser.until("it is live with another daemon", LIVE);
+}
+
+/// Answers what is asked there with 503, until the events were.
+fn refuse_events_once(address: &str) {
+    let listener = TcpListener::bind(address).unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let head = BufReader::new(&stream).lines().map_while(Result::ok);
+        let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+        let answer =
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = stream.write_all(answer.as_bytes());
+        if head.first().is_some_and(|line| line.contains("/events ")) {
+            return;
+        }
+    }
 }
 
 #[test]
 #[ignore = "needs Chromium: ./tests/run"]
 fn the_page_is_read_without_script() {
-    let demo = Demo::begin("approval");
+    let demo = Demo::begin("by-hand");
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]);
-    browser.until_opened(&demo.url(), "#pending_claim");
+    browser.until_opened(&demo.url(), "#operation_lock");
     let text = browser.text("main");
     for wanted in [
-        "Pending PersistentVolumeClaims",
-        "operation lock",
+        "Operation locks, by what waits for them",
         "Switched off by locksmith",
     ] {
         assert!(text.contains(wanted), "{wanted} in {text}");
@@ -140,9 +208,15 @@ fn the_page_is_read_without_script() {
 #[test]
 #[ignore = "needs Chromium: ./tests/run"]
 fn the_page_is_for_everybody() {
-    let demo = Demo::begin("approval");
+    // Everything at once, for as long as it takes: a jam that nobody heals, and a run that waits for a person.
+    let demo = Demo::begin("by-hand");
     let browser = Browser::start(&[]);
     browser.open(&demo.url());
+    browser.until(
+        "the jam",
+        "return !!document.querySelector('#failed_snapshot ~ .wide .chain .bad')",
+    );
+    demo.ask_a_person();
     browser.until("a run that waits", "return /closed/.test(main.textContent)");
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
@@ -185,5 +259,10 @@ fn the_page_is_for_everybody() {
     let overflow =
         "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
     assert_eq!(browser.run(overflow, &[]), Value::from(0));
+    // Rows are cards there, and still rows of a table to whoever hears them.
+    let role = browser.role("#failed_snapshot ~ .wide tbody td");
+    assert!(["cell", "gridcell"].contains(&&*role), "{role}");
+    let label = "return getComputedStyle(document.querySelector('td[data-label=size]'), '::before').content";
+    assert!(browser.run(label, &[]).as_str().unwrap().contains("size"));
     screenshot(&browser, "phone");
 }

@@ -7,6 +7,7 @@
 mod audit;
 pub mod controlplane;
 mod crds;
+mod figures;
 mod identity;
 mod pki;
 pub mod process;
@@ -26,6 +27,7 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 pub use audit::{Audit, Event};
+pub use figures::figure;
 pub use identity::Identity;
 
 use controlplane::ControlPlane;

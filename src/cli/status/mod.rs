@@ -24,7 +24,7 @@ use crate::watch;
 /// Show what is stuck, why, since when and how much
 ///
 /// Looks once, with any kubeconfig, and changes nothing. Exits with 0 when nothing is stuck, with 1 when something is, and with
-/// 2 when it could not look at everything.
+/// 2 when nothing stuck was seen, but not everything could be looked at.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

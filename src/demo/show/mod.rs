@@ -1,9 +1,9 @@
 //! `locksmith demo`: an embedded cluster is led into trouble, and the daemon, the same as `serve`, out of it.
 //!
 //! ```text
-//! play ─► Cluster ─► jam ─► daemon (serve) ◄─ alert (stands in for Prometheus and Alertmanager)
-//!                                │
-//!                          Remediations ─► story ─► a line each to the terminal
+//! play ─► Cluster ─► daemon (serve) ─► jam ─► alert (stands in for Prometheus and Alertmanager)
+//!                          │
+//!                    Remediations ─► story ─► a line each to the terminal
 //! ```
 
 mod alert;
@@ -13,11 +13,10 @@ mod story;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::Api;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Config as ClusterConfig, ResourceExt};
 use tokio::sync::mpsc;
@@ -60,14 +59,17 @@ pub enum Error {
     /// The cluster cannot be led into trouble.
     #[error("failed to set the scene: {0}")]
     Scene(#[from] scenario::Error),
-    /// The kubeconfig cannot be handed out.
-    #[error("failed to write the kubeconfig: {0}")]
-    Kubeconfig(#[source] std::io::Error),
+    /// The kubeconfig or the configuration cannot be handed out.
+    #[error("failed to write the kubeconfig and the configuration: {0}")]
+    Files(#[source] std::io::Error),
+    /// The configuration cannot be written as YAML.
+    #[error("failed to write the configuration: {0}")]
+    Config(#[from] serde_saphyr::ser_error::Error),
     /// The daemon cannot use it.
     #[error("failed to use the embedded cluster: {0}")]
-    Unusable(#[from] kube::config::KubeconfigError),
+    Unusable(#[from] axum::http::uri::InvalidUri),
     /// The daemon cannot listen.
-    #[error(transparent)]
+    #[error("{0}; --listen 127.0.0.1:0 takes a free port")]
     Serve(#[from] crate::server::ServeError),
     /// The daemon ended.
     #[error("the daemon ended: {0}")]
@@ -84,19 +86,16 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Show {
     options: Options,
-    begun: Instant,
     cluster: Cluster,
-    address: SocketAddr,
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     daemon: tokio::task::JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
     _parts: [AbortOnDropHandle<()>; 2],
 }
 
 impl Show {
-    /// Sets the scene and starts the daemon, telling each part as it is there.
+    /// Starts the daemon and sets the scene before its eyes, telling each part as it is there.
     pub async fn begin(options: Options, lines: mpsc::Sender<Line>) -> Result<Self, Error> {
-        let begun = Instant::now();
         let Options { plot, speed, .. } = options;
         let world = WorldConfig {
             layout: plot.layout(),
@@ -111,38 +110,40 @@ impl Show {
         told(story::cluster(cluster.server.addr())).await;
         let person = cluster.world.person(scenario::MANAGER);
         scenario::namespaces(&person, &[NAMESPACE]).await?;
-        let jam = playbook_jam(&cluster.world, plot.outage()).await?;
-        for line in story::jam(&jam) {
-            told(line).await;
-        }
-
         let directory = tempfile::Builder::new()
             .prefix("locksmith-demo-")
             .tempdir()
-            .map_err(Error::Kubeconfig)?;
+            .map_err(Error::Files)?;
         let kubeconfig = directory.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, cluster.server.kubeconfig()).map_err(Error::Kubeconfig)?;
+        std::fs::write(&kubeconfig, cluster.server.kubeconfig()).map_err(Error::Files)?;
+        let config = plot.config(speed, options.listen);
+        let file = directory.path().join("locksmith.yaml");
+        std::fs::write(&file, serde_saphyr::to_string(&config)?).map_err(Error::Files)?;
+        // It is in this process: whatever proxies the environment names, none leads there.
+        let way = format!("http://{}", cluster.server.addr()).parse()?;
         let app = App::bind(AppOptions {
-            cluster: ClusterConfig::from_custom_kubeconfig(
-                Kubeconfig::read_from(&kubeconfig)?,
-                &KubeConfigOptions::default(),
-            )
-            .await?,
-            config: plot.config(speed, options.listen),
+            cluster: ClusterConfig::new(way),
+            config,
             identity: "locksmith-demo".to_owned(),
         })?;
         let address = app.address();
-        told(story::daemon(address)).await;
         let stop = CancellationToken::new();
         let daemon = tokio::spawn(app.run(stop.clone()));
+        told(story::daemon(address)).await;
+        for line in story::ways_in(address, &kubeconfig, &file) {
+            told(line).await;
+        }
+
+        let jam = playbook_jam(&cluster.world, plot.outage()).await?;
+        for line in story::jam(&jam).into_iter().chain(story::your_turn(plot)) {
+            told(line).await;
+        }
         let alert = alert::run(plot, speed, address, lines.clone());
         let approval = person::run(plot, speed, cluster.server.client(), lines);
         Ok(Self {
             options,
-            begun,
             cluster,
-            address,
-            directory,
+            _directory: directory,
             daemon,
             stop,
             _parts: [
@@ -150,16 +151,6 @@ impl Show {
                 AbortOnDropHandle::new(tokio::spawn(approval)),
             ],
         })
-    }
-
-    /// Since when it is on.
-    pub fn begun(&self) -> Instant {
-        self.begun
-    }
-
-    /// How to look at it from outside.
-    pub fn ways_in(&self) -> Vec<Line> {
-        story::ways_in(self.address, &self.directory.path().join("kubeconfig"))
     }
 
     /// What is said once the story is over.
@@ -170,7 +161,11 @@ impl Show {
     /// Tells what the runs do, until the plot's end.
     pub async fn tell(&mut self, lines: &mpsc::Sender<Line>) -> Result<(), Error> {
         let plot = self.options.plot;
-        let patience = PATIENCE.div_f64(self.options.speed.min(1.0));
+        let patience = if plot.waits_for_you() {
+            Duration::MAX
+        } else {
+            PATIENCE.div_f64(self.options.speed.min(1.0))
+        };
         let telling = tell(self.cluster.server.client(), lines, |runs| {
             plot.is_over(runs)
         });

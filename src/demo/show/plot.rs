@@ -23,6 +23,8 @@ pub enum Plot {
     Approval,
     /// Ceph stays sick: nothing helps, everything is undone, and the circuit breaker opens
     SickCeph,
+    /// The playbook's jam stays until you plan, run and approve, from another terminal
+    ByHand,
 }
 
 impl Plot {
@@ -43,7 +45,7 @@ impl Plot {
     /// The alert that fires.
     pub(super) fn alertname(self) -> &'static str {
         match self {
-            Self::Orphans => "LocksmithSourceOrphaned",
+            Self::Orphans | Self::ByHand => "LocksmithSourceOrphaned",
             _ => "LocksmithOperationLocked",
         }
     }
@@ -53,7 +55,20 @@ impl Plot {
         self == Self::SickCeph
     }
 
-    /// Whether a person has to approve.
+    /// The kind of finding that it fires of.
+    pub(super) fn finding(self) -> &'static str {
+        match self {
+            Self::Orphans | Self::ByHand => "orphaned_source",
+            _ => "operation_lock",
+        }
+    }
+
+    /// Whether nothing goes on without whoever plays it.
+    pub(super) fn waits_for_you(self) -> bool {
+        self == Self::ByHand
+    }
+
+    /// Whether a person has to approve, and one that stands in does.
     pub(super) fn asks_a_person(self) -> bool {
         matches!(self, Self::Orphans | Self::Approval)
     }
@@ -79,7 +94,11 @@ impl Plot {
         let steps = &mut config.steps;
         steps.suspend_sources.settle = ms(500);
         steps.suspend_sources.quiet_period = ms(2000);
-        steps.suspend_sources.deadline = ms(120_000);
+        steps.suspend_sources.deadline = if self.waits_for_you() {
+            Duration::from_secs(30 * 60)
+        } else {
+            ms(120_000)
+        };
         steps.verify_provisioning.within = ms(5000);
         steps.resume_sources.batch = 5;
         steps.resume_sources.every = ms(500);
@@ -106,6 +125,9 @@ impl Plot {
                     .gates
                     .iter()
                     .any(|gate| gate.gate == "breaker" && !gate.open),
+                Self::ByHand => {
+                    status.phase == Phase::Succeeded && run.spec.playbook == "orphaned-sources"
+                }
                 _ => status.phase == Phase::Succeeded,
             }
         })

@@ -60,16 +60,31 @@ pub(super) fn stays_up() -> Line {
     Line::plain("stays up", "to be looked at, until Ctrl-C")
 }
 
-pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path) -> Vec<Line> {
-    let kubeconfig = kubeconfig.display();
+pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path, config: &Path) -> Vec<Line> {
     vec![
         Line::plain("status page", format!("http://{address}/")),
         Line::plain("metrics", format!("http://{address}/metrics")),
-        Line::plain("kubectl", format!("export KUBECONFIG={kubeconfig}")),
+        Line::plain(
+            "elsewhere",
+            format!("export KUBECONFIG={}", kubeconfig.display()),
+        ),
+        Line::plain("", format!("export LOCKSMITH_CONFIG={}", config.display())),
+        Line::plain("", "locksmith status; locksmith runs"),
         Line::plain(
             "",
             "kubectl get remediations,replicationsources,volumesnapshots -A",
         ),
-        Line::plain("", "locksmith status; locksmith runs"),
+    ]
+}
+
+/// What is asked of whoever plays it.
+pub(super) fn your_turn(plot: Plot) -> Vec<Line> {
+    if !plot.waits_for_you() {
+        return Vec::new();
+    }
+    let ask = |label: &str, text: &str| Line::new(label, text, Tone::Ask);
+    vec![
+        ask("your turn", "nothing is done until you say so:"),
+        ask("", "locksmith status; locksmith plan; locksmith run"),
     ]
 }

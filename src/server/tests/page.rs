@@ -55,6 +55,8 @@ async fn an_event_tells_each_change_until_the_end() {
     face.publish.send(Arc::new(fixture::jammed())).unwrap();
     let jammed = next(&mut events).await.unwrap();
     assert_eq!(jammed["title"], "7 stuck · locksmith");
+    // When it was looked, not when it is told.
+    assert_eq!(jammed["at"], "2026-11-01 03:00:00 UTC");
     assert!(jammed["content"].as_str().unwrap().contains("pvc/prowlarr"));
     // Ages go on, changes or none.
     assert_eq!(next(&mut events).await.unwrap()["title"], jammed["title"]);
@@ -62,7 +64,48 @@ async fn an_event_tells_each_change_until_the_end() {
     assert_eq!(next(&mut events).await, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_view_in_which_nothing_is_new_leaves_the_page_alone_until_ages_are_due() {
+    let face = face(fixture::jammed(), Desk::default());
+    let mut events = events(&face).await;
+    next(&mut events).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let publishing = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            face.publish.send(Arc::new(fixture::jammed())).unwrap();
+        }
+    };
+    tokio::select! {
+        _ = next(&mut events) => {}
+        () = publishing => {}
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_no_more_makes_room() {
+    let face = face(fixture::healthy(), Desk::default());
+    let mut all = Vec::new();
+    for _ in 0..crate::server::page::LIVE_AT_A_TIME {
+        all.push(events(&face).await);
+    }
+    assert_eq!(face.get("/events").await.status(), 503);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(face.get("/events").await.status(), 200);
+}
+
 #[tokio::test]
+async fn what_is_not_looked_at_any_more_is_not_live() {
+    let Face {
+        router, publish, ..
+    } = face(fixture::healthy(), Desk::default());
+    drop(publish);
+    let request = Request::get("/events").body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
 async fn so_many_may_follow_and_one_more_when_one_has_gone() {
     let face = face(fixture::healthy(), Desk::default());
     let mut all = Vec::new();
@@ -73,5 +116,7 @@ async fn so_many_may_follow_and_one_more_when_one_has_gone() {
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     all.pop();
+    // Long before anybody who reads nothing has to go.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     drop(events(&face).await);
 }

@@ -1,0 +1,13 @@
+//! What tests measure on their way.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+/// Tells a figure to whoever wants to see it: tests/run, which shows it at the end.
+pub fn figure(text: &str) {
+    println!("{text}");
+    if let Some(file) = std::env::var_os("LOCKSMITH_FIGURES") {
+        let mut file = OpenOptions::new().append(true).open(file).unwrap();
+        writeln!(file, "{text}").unwrap();
+    }
+}
