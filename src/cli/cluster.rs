@@ -58,8 +58,8 @@ impl ClusterArgs {
     pub async fn config(&self) -> Result<Config, ClusterError> {
         let mut config = self.chosen().await?;
         let environment = ["HTTPS_PROXY", "https_proxy"].into_iter();
-        let named = environment.filter_map(|name| std::env::var(name).ok());
-        let proxy = named.filter_map(|text| text.parse().ok()).next();
+        let mut named = environment.filter_map(|name| std::env::var(name).ok());
+        let proxy = named.find_map(|text| text.parse().ok());
         // One of the kubeconfig's own is for this cluster in any case.
         let of_environment = config.proxy_url.is_some() && config.proxy_url == proxy;
         if of_environment && !leads_over_a_proxy(&config.cluster_url, &Matcher::from_env()) {

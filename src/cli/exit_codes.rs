@@ -51,12 +51,12 @@ const ALL: &str = "2 is also what any command ends with that could not do it: no
 
 /// As a section of the manual page.
 pub fn roff() -> String {
-    let mut page = format!(".SH \"EXIT STATUS\"\n{ALL}\n");
-    for (commands, zero, one, two) in CODES {
-        page += &format!(".TP\n{commands}\n0: {zero}; 1: {one}; 2: {two}\n");
-    }
+    let codes = CODES.iter().map(|(commands, zero, one, two)| {
+        format!(".TP\n{commands}\n0: {zero}; 1: {one}; 2: {two}\n")
+    });
+    let codes: String = codes.collect();
     // A dash of its own is an option's to roff.
-    page.replace('-', "\\-")
+    format!(".SH \"EXIT STATUS\"\n{ALL}\n{codes}").replace('-', "\\-")
 }
 
 #[cfg(test)]
@@ -65,12 +65,12 @@ mod tests {
     use clap::CommandFactory as _;
 
     fn markdown() -> String {
-        let mut table = "| command | 0 | 1 | 2 |\n|---|---|---|---|\n".to_owned();
-        for (commands, zero, one, two) in CODES {
+        let rows = CODES.iter().map(|(commands, zero, one, two)| {
             let commands = commands.replace(", ", "`, `");
-            table += &format!("| `{commands}` | {zero} | {one} | {two} |\n");
-        }
-        format!("{table}\n{ALL}\n")
+            format!("| `{commands}` | {zero} | {one} | {two} |\n")
+        });
+        let rows: String = rows.collect();
+        format!("| command | 0 | 1 | 2 |\n|---|---|---|---|\n{rows}\n{ALL}\n")
     }
 
     #[test]

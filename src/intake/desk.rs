@@ -127,15 +127,13 @@ impl Desk {
         }
         match standing {
             Standing::Open(name) => {
-                if self
+                let news = self
                     .store
-                    .read(|model| self.has_news(model, &name, &alerts))
-                {
-                    if !self.add(&api, &name, &alerts).await? {
-                        // Asked again, the watch shows it, too.
-                        let object = format!("Remediation {name}");
-                        return Err(WriteError::Gone { object });
-                    }
+                    .read(|model| self.has_news(model, &name, &alerts));
+                if news && !self.add(&api, &name, &alerts).await? {
+                    // Asked again, the watch shows it, too.
+                    let object = format!("Remediation {name}");
+                    return Err(WriteError::Gone { object });
                 }
                 Ok((name.to_string(), AlertOutcome::Joined))
             }

@@ -105,7 +105,12 @@ impl Writer {
             events.list(&about),
         )
         .await?;
-        let kept = fit(&itself, content, latest(events.items), room.min(MAX_KEPT));
+        let kept = fit(
+            &itself,
+            content.as_ref(),
+            latest(events.items),
+            room.min(MAX_KEPT),
+        );
         Ok(EvidenceRecord {
             object: object.clone(),
             resource_version: resource_version.unwrap_or_default(),
@@ -145,15 +150,15 @@ fn plain(mut object: Value) -> Value {
 
 /// As much as fits into `room` bytes of a status: the oldest events go first, then what the object says as well; what
 /// names the object and finds its snapshot in the storage system is kept in any case.
-fn fit(itself: &Value, content: Option<Value>, mut events: Vec<Value>, room: usize) -> String {
+fn fit(itself: &Value, content: Option<&Value>, mut events: Vec<Value>, room: usize) -> String {
     let at = Timestamp::now();
-    let record = |object: &Value, content: &Option<Value>, events: &[Value]| {
+    let record = |object: &Value, content: Option<&Value>, events: &[Value]| {
         json!({ "keptAt": at, "object": object, "content": content, "events": events }).to_string()
     };
     // What is kept is text within JSON, where each of its quotes takes a byte more.
     let fits = |text: &str| text.len() + text.matches(['"', '\\']).count() <= room;
     loop {
-        let whole = record(itself, &content, &events);
+        let whole = record(itself, content, &events);
         if fits(&whole) {
             return whole;
         }
@@ -162,18 +167,18 @@ fn fit(itself: &Value, content: Option<Value>, mut events: Vec<Value>, room: usi
         }
         events.remove(0);
     }
-    let content = content.as_ref().map(essence);
-    let short = record(itself, &content, &[]);
+    let content = content.map(essence);
+    let short = record(itself, content.as_ref(), &[]);
     // Longer than any snapshot is that VolSync makes.
     if short.len() <= MAX_KEPT {
         return short;
     }
     let named = json!({ "metadata": identity(itself) });
-    let short = record(&named, &content, &[]);
+    let short = record(&named, content.as_ref(), &[]);
     if short.len() <= MAX_KEPT {
         return short;
     }
-    record(&named, &None, &[])
+    record(&named, None, &[])
 }
 
 /// What finds, in the storage system, what a content stands for; the rest of it the snapshot says too.
@@ -219,7 +224,7 @@ mod tests {
 
     fn kept(room: usize) -> Value {
         let (object, content, events) = parts();
-        let text = fit(&object, content, events, room);
+        let text = fit(&object, content.as_ref(), events, room);
         let kept: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(kept["object"], object);
         let least = kept["events"] == json!([]);
@@ -272,7 +277,12 @@ mod tests {
             named(json!({}), json!({"source": long})),
         ] {
             let events = vec![json!({"message": "y".repeat(5000)}); EVENTS];
-            let kept = fit(&plain(object.clone()), Some(plain(object)), events, MAX_KEPT);
+            let kept = fit(
+                &plain(object.clone()),
+                Some(&plain(object)),
+                events,
+                MAX_KEPT,
+            );
             assert!(kept.len() <= MAX_KEPT, "{}", kept.len());
             let kept: Value = serde_json::from_str(&kept).unwrap();
             assert_eq!(kept["object"]["metadata"]["uid"], "u");
@@ -285,7 +295,12 @@ mod tests {
             "metadata": {"name": "s", "uid": "u", "labels": {"a": "b"}, "managedFields": [1]},
             "spec": {"source": {"persistentVolumeClaimName": "c"}},
         });
-        let kept = fit(&plain(object), None, vec![json!({"message": "m"})], MAX_KEPT);
+        let kept = fit(
+            &plain(object),
+            None,
+            vec![json!({"message": "m"})],
+            MAX_KEPT,
+        );
         let kept: Value = serde_json::from_str(&kept).unwrap();
         assert_eq!(
             kept["object"]["metadata"],

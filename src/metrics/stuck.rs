@@ -87,7 +87,7 @@ fn by_object(view: &View) -> BTreeMap<[&str; 7], Stuck> {
 }
 
 /// Those that have series of their own.
-fn listed<'v>(objects: BTreeMap<[&'v str; 7], Stuck>) -> BTreeMap<[&'v str; 7], Stuck> {
+fn listed(objects: BTreeMap<[&str; 7], Stuck>) -> BTreeMap<[&str; 7], Stuck> {
     let mut oldest_first: Vec<_> = objects.into_iter().collect();
     oldest_first.sort_by_key(|(_, object)| object.since);
     let mut few = at_most(LISTED);

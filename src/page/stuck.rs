@@ -50,14 +50,13 @@ fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
 
 /// What a row is about, whatever else of it changes: by this the script finds it again.
 fn about(finding: &Finding) -> String {
-    let mut about = finding.what.kind().to_owned();
-    if let Some(object) = &finding.object {
-        about += &format!(" {}", object.uid);
-    }
-    if let What::OperationLock(key) = &finding.what {
-        about += &format!(" {}", key.0);
-    }
-    about
+    let object = finding.object.as_ref();
+    let uid = object.map_or_else(String::new, |object| object.uid.to_string());
+    let lock = match &finding.what {
+        What::OperationLock(key) => &*key.0,
+        _ => "",
+    };
+    format!("{} {uid} {lock}", finding.what.kind())
 }
 
 /// From who asks, over what was asked for, to the lock and the claim that is in its way or waits for it.

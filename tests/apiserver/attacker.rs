@@ -38,13 +38,13 @@ impl Tenant {
         let namespaces: Api<Namespace> = Api::all(admin.clone());
         let namespace = named(json!({"name": TENANT}), json!({}));
         namespaces.create(&created, &namespace).await.unwrap();
-        let rules = json!({"rules": [
+        let allowed = json!({"rules": [
             {"apiGroups": ["snapshot.storage.k8s.io"], "resources": ["volumesnapshots"], "verbs": ["*"]},
             {"apiGroups": ["volsync.backube"], "resources": ["replicationsources"], "verbs": ["*"]},
             {"apiGroups": [""], "resources": ["events"], "verbs": ["*"]},
         ]});
         let roles: Api<Role> = Api::namespaced(admin.clone(), TENANT);
-        let role = named(json!({"name": "tenant"}), rules);
+        let role = named(json!({"name": "tenant"}), allowed);
         roles.create(&created, &role).await.unwrap();
         let bindings: Api<RoleBinding> = Api::namespaced(admin, TENANT);
         for (kind, name) in [("Role", "tenant"), ("ClusterRole", "edit")] {
@@ -345,7 +345,7 @@ async fn forged_snapshots_and_marks_change_nothing_of_a_run() {
             json!({"spec": {"sourcePVC": "none", "external": {}}}),
         )
         .await;
-    let owned = json!([{
+    let references = json!([{
         "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "name": "owner",
         "uid": owner.uid(), "controller": true,
     }]);
@@ -353,7 +353,7 @@ async fn forged_snapshots_and_marks_change_nothing_of_a_run() {
         let metadata = json!({
             "name": format!("volsync-forged-{number}-src"),
             "labels": {"app.kubernetes.io/created-by": "volsync"},
-            "ownerReferences": owned,
+            "ownerReferences": references,
         });
         let spec = json!({"source": {"persistentVolumeClaimName": "none"}, "volumeSnapshotClassName": SNAPSHOT_CLASS});
         let _: VolumeSnapshot = tenant.create(metadata, json!({"spec": spec})).await;

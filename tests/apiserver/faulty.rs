@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(400);
 async fn a_run_on_a_faulty_api_server_ends_well(#[values(1, 2, 3)] seed: u64) {
     let stage = Stage::jammed().await;
     let troubles = Troubles::new(seed);
-    let proxy = Proxy::start(stage.user(), troubles.script()).await;
+    let proxy = Proxy::start(stage.user(), troubles.script());
     let settings = Settings {
         deadline: "1h",
         ..Settings::default()
@@ -75,7 +75,7 @@ async fn a_run_that_an_api_server_never_lets_through_fails_and_is_undone() {
         }
         call.forward().await
     });
-    let proxy = Proxy::start(stage.user(), pass).await;
+    let proxy = Proxy::start(stage.user(), pass);
     let settings = Settings {
         deadline: "1h",
         delete_within: "5s",
@@ -115,7 +115,7 @@ async fn a_conflict_that_made_nothing_is_not_taken_for_a_run() {
             call.forward().await
         }
     });
-    let proxy = Proxy::start(stage.user(), pass).await;
+    let proxy = Proxy::start(stage.user(), pass);
     let daemon = Daemon::start(proxy.kubeconfig(), &Settings::default().yaml()).await;
     let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
     // Until it is taken, as Alertmanager would.

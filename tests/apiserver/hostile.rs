@@ -13,9 +13,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::alerted::figure;
 use crate::daemon::{Daemon, notification};
 use crate::stage::{DRIVER, PATIENCE, Settings, Stage};
+use crate::testbed::figure;
 
 const CONNECTIONS: usize = 1000;
 
@@ -60,6 +60,8 @@ fn post(headers: &str, body: &str) -> Vec<u8> {
 /// refused before it costs anything, and what comes twice is one run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
+// A table, and what is around it.
+#[allow(clippy::too_many_lines)]
 async fn every_hostile_request_has_its_answer() {
     let stage = Stage::jammed().await;
     let directory = tempfile::tempdir().unwrap();
@@ -85,7 +87,8 @@ async fn every_hostile_request_has_its_answer() {
     };
     let flood = |count: usize, size: usize| {
         let value = "x".repeat(size);
-        let headers: String = (0..count).map(|n| format!("X-{n}: {value}\r\n")).collect();
+        let headers: Vec<_> = (0..count).map(|n| format!("X-{n}: {value}\r\n")).collect();
+        let headers = headers.concat();
         format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n").into_bytes()
     };
     let cases = [
@@ -268,7 +271,7 @@ async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm, Opt
                 if reads
                     .ready(tokio::io::Interest::ERROR)
                     .await
-                    .is_ok_and(|it| it.is_error())
+                    .is_ok_and(tokio::io::Ready::is_error)
                 {
                     break;
                 }

@@ -57,7 +57,7 @@ impl Life {
         });
         let calls = course.clone();
         let pass = script(move |call| calls.clone().pass(call));
-        let proxy = Proxy::start(stage.user(), pass).await;
+        let proxy = Proxy::start(stage.user(), pass);
         let daemon = Daemon::replica(name, proxy.kubeconfig(), &settings.yaml()).await;
         let _ = course.kill.set(Box::new(daemon.signals()));
         Self {

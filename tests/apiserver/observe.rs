@@ -45,7 +45,7 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
     assert!(writes.is_empty(), "{writes:#?}");
     assert!(stage.list::<Remediation>().await.is_empty());
     assert!(stage.stuck_snapshots_stand().await);
-    assert_eq!(stage.held().await, [source.name.clone()]);
+    assert_eq!(stage.held().await, std::slice::from_ref(&source.name));
 }
 
 /// What a run that is gone left behind yesterday.

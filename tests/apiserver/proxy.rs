@@ -167,7 +167,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts one that asks the API server as `user`.
-    pub async fn start(user: &Identity, script: Script) -> Self {
+    pub fn start(user: &Identity, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let front = Front {

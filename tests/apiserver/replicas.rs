@@ -176,7 +176,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     });
     let pass = ambush.clone();
     let pass = script(move |call| pass.clone().pass(call));
-    let proxy = Proxy::start(stage.user(), pass).await;
+    let proxy = Proxy::start(stage.user(), pass);
     let first = Daemon::start(proxy.kubeconfig(), &settings().yaml()).await;
     leads(&first).await;
     let second = second(&stage).await;

@@ -35,7 +35,7 @@ async fn holds_of_runs_that_cannot_be_read_last_until_their_deadline_whatever_ga
         }
         call.forward().await
     });
-    let proxy = Proxy::start(stage.user(), unreadable).await;
+    let proxy = Proxy::start(stage.user(), unreadable);
     // Closed are mode, killSwitch and freshness: every standing gate but leadership.
     let stop = json!({"metadata": {"annotations": {STOP_ANNOTATION: "by a person"}}});
     let namespaces: Api<Namespace> = Api::all(stage.testbed.client());

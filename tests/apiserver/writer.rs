@@ -230,8 +230,8 @@ async fn a_value_somebody_sets_before_the_release_is_written_is_theirs() {
     let ground = Ground::new().await;
     let tried = ground.perform(&ground.hold(), async {}).await;
     assert_eq!(tried, Ok(Tried::Written));
-    let held = ground.now().await.unwrap();
-    let hold = Hold::of(ObjectKind::ReplicationSource, &json!(held)).unwrap();
+    let marked = json!(ground.now().await.unwrap());
+    let hold = Hold::of(ObjectKind::ReplicationSource, &marked).unwrap();
 
     let object = ground.key(ObjectKind::ReplicationSource, &ground.source);
     let (writer, _looking) = ground.writer(Box::pin(ground.pausing(false))).await;

@@ -74,46 +74,46 @@ fn what_the_run_has_deleted_before_counts() {
 }
 
 /// A playbook that asks for approval, and what a person said of the plan, if anything.
-fn asked(said: impl FnOnce(&Plan) -> Option<Approval>) -> Case {
+fn asked<S: Into<Option<Approval>>>(said: impl FnOnce(&Plan) -> S) -> Case {
     let mut case = Case::jam();
     let playbook = case.config.playbooks.0.get_mut("csi-operation-locks");
     playbook.unwrap().approval = true;
-    case.run.spec.approval = said(case.plan.as_ref().unwrap());
+    case.run.spec.approval = said(case.plan.as_ref().unwrap()).into();
     case
 }
 
 /// What ada said of that plan, and when.
-fn said(decision: Decision, plan: &Plan, at: Option<Timestamp>) -> Option<Approval> {
-    Some(Approval {
+fn said(decision: Decision, plan: &Plan, at: impl Into<Option<Timestamp>>) -> Approval {
+    Approval {
         decision,
         plan: plan.hash.clone(),
-        at,
+        at: at.into(),
         by: Some("ada".to_owned()),
-    })
+    }
 }
 
 /// An approval counts for a day.
-fn a_day_ago_but(seconds: i64) -> Option<Timestamp> {
-    Some(at(-24 * 60) + SignedDuration::from_secs(seconds))
+fn a_day_ago_but(seconds: i64) -> Timestamp {
+    at(-24 * 60) + SignedDuration::from_secs(seconds)
 }
 
 use Decision::{Approved, Rejected};
 
 #[rstest]
-#[case::nobody_said_anything(asked(|_| None), "nobody has approved of plan ")]
-#[case::rejected(asked(|plan| said(Rejected, plan, Some(at(-1)))), "ada rejected plan ")]
+#[case::nobody_said_anything(asked(|_| None::<Approval>), "nobody has approved of plan ")]
+#[case::rejected(asked(|plan| said(Rejected, plan, at(-1))), "ada rejected plan ")]
 #[case::nobody_knows_when(asked(|plan| said(Approved, plan, None)), "the approval by ada ")]
 #[case::a_day_ago(asked(|plan| said(Approved, plan, a_day_ago_but(0))), "the approval by ada is older than 1day")]
-#[case::in_time_to_come(asked(|plan| said(Approved, plan, Some(at(6)))), "the approval by ada is of 2026-11-01T02:06:00Z, which is to come")]
+#[case::in_time_to_come(asked(|plan| said(Approved, plan, at(6))), "the approval by ada is of 2026-11-01T02:06:00Z, which is to come")]
 #[case::of_another_plan(
     asked(|plan| {
         let other = Plan { hash: "another".to_owned(), ..plan.clone() };
-        said(Approved, &other, Some(at(-1)))
+        said(Approved, &other, at(-1))
     }),
     "ada decided on plan another, and it is "
 )]
 #[case::by_a_playbook_that_is_gone(
-    asked(|plan| said(Approved, plan, Some(at(-1)))).set(|case| case.run.spec.playbook = "gone".to_owned()),
+    asked(|plan| said(Approved, plan, at(-1))).set(|case| case.run.spec.playbook = "gone".to_owned()),
     "the playbook is not in the configuration"
 )]
 fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] reason: &str) {
@@ -124,24 +124,24 @@ fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] r
 }
 
 #[rstest]
-#[case::just_now(Some(at(0)))]
+#[case::just_now(at(0))]
 #[case::nearly_a_day_ago(a_day_ago_but(1))]
-#[case::by_a_clock_that_is_a_little_ahead(Some(at(5)))]
-fn a_persons_word_opens(#[case] when: Option<Timestamp>) {
+#[case::by_a_clock_that_is_a_little_ahead(at(5))]
+fn a_persons_word_opens(#[case] when: Timestamp) {
     let case = asked(|plan| said(Approved, plan, when));
     assert!(case.closed().is_empty(), "{:?}", case.answer("approval"));
 }
 
 #[test]
 fn a_plan_that_is_not_there_is_not_approved() {
-    let case = asked(|plan| said(Approved, plan, Some(at(-1)))).set(|case| case.plan = None);
+    let case = asked(|plan| said(Approved, plan, at(-1))).set(|case| case.plan = None);
     assert_eq!(case.closed(), ["blastRadius", "approval"]);
 }
 
 /// The hash is of what is to be done, and not of when that was found out.
 #[test]
 fn the_same_plan_made_again_is_still_approved_and_a_changed_one_asks_again() {
-    let mut case = asked(|plan| said(Approved, plan, Some(at(-1))));
+    let mut case = asked(|plan| said(Approved, plan, at(-1)));
     case.now = at(1);
     case.plan = case.planned();
     assert!(case.closed().is_empty(), "{:?}", case.answer("approval"));

@@ -87,7 +87,7 @@ async fn two_clusters_worth_of_events() {
     };
     let daemon = Daemon::start(testbed.kubeconfig(), &settings.yaml()).await;
     let found = "locksmith_stuck_operations{finding=\"pending_claim\"";
-    let all = |count: f64| (count - CLAIMS as f64).abs() < f64::EPSILON;
+    let all = |count: f64| format!("{count}") == CLAIMS.to_string();
     daemon
         .until("the claims to be found", |samples| all(sum(samples, found)))
         .await;

@@ -116,7 +116,9 @@ async fn soak(stage: &Stage, seed: u64, lasts: Duration) -> Vec<(Timestamp, Time
     };
     let spells = async {
         while begun.elapsed() + OBSERVE < lasts {
-            let left = lasts - OBSERVE - begun.elapsed();
+            let left = lasts
+                .saturating_sub(OBSERVE)
+                .saturating_sub(begun.elapsed());
             tokio::time::sleep(ACT.min(left)).await;
             replicas.all(Order::Rest).await;
             let from = Timestamp::now();
@@ -150,9 +152,8 @@ async fn wind_up(stage: &Stage) {
     let ended = scenario::until(runs.clone(), "every run to be over", END, |all| {
         all.iter().all(|run| over(run))
     });
-    if ended.await.is_err() {
-        panic!("not over: {:#?}", stage.list::<Remediation>().await);
-    }
+    let ended = ended.await.is_ok();
+    assert!(ended, "not over: {:#?}", stage.list::<Remediation>().await);
     let api = stage.api::<Remediation>(NAMESPACE);
     for run in stage.list::<Remediation>().await {
         // Retention may have been quicker.

@@ -64,7 +64,7 @@ impl Replicas {
         let mut each = Vec::new();
         for (number, user) in [stage.user(), &second].into_iter().enumerate() {
             let troubles = Troubles::new(chance.u64(..));
-            let proxy = Proxy::start(user, troubles.script()).await;
+            let proxy = Proxy::start(user, troubles.script());
             let (orders, ordered) = watch::channel(Order::Act);
             let (obey, obeys) = watch::channel(Order::Rest);
             let life = Life {
@@ -155,12 +155,12 @@ impl Life {
             let mut daemon = Daemon::replica(&name, self.proxy.kubeconfig(), mode).await;
             self.reachable_at(Some(daemon.address().to_owned()));
             obey.send_replace(order);
-            let life = Duration::from_millis(self.chance.u64(LIFE));
+            let lasts = Duration::from_millis(self.chance.u64(LIFE));
             let live = async {
                 if order == Order::Last {
                     std::future::pending::<()>().await;
                 }
-                tokio::time::sleep(life).await;
+                tokio::time::sleep(lasts).await;
             };
             let dies = tokio::select! {
                 () = live => true,

@@ -63,6 +63,8 @@ impl Cluster {
         self.after(seconds(minutes * 60), Event::Happens(happening));
     }
 
+    // One line a kind of happening, or a few: it is a table.
+    #[allow(clippy::too_many_lines)]
     pub fn happen(&mut self, happening: &Happening) {
         match happening {
             Happening::Refuses(verb) => self.refuses = *verb,

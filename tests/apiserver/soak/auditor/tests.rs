@@ -182,7 +182,9 @@ fn run() -> Vec<Event> {
 
 fn audit(events: &[Event], observed: &[(Timestamp, Timestamp)], held: &[String]) -> Report {
     let mut auditor = Auditor::new(&[USER], NAMESPACE, observed);
-    events.iter().for_each(|event| auditor.read(event));
+    for event in events {
+        auditor.read(event);
+    }
     auditor.report(held)
 }
 
