@@ -204,9 +204,18 @@ async fn release_needs_no_daemon() {
     let one = sources.iter().find(|source| is_held(*source)).unwrap();
     let (namespace, name) = (one.namespace().unwrap(), one.name_any());
     let elsewhere = locksmith(kubeconfig, &["release", "-n", "default", &name]).await;
-    assert_eq!(said(&elsewhere), "nothing is held\n");
+    assert_eq!(elsewhere.status.code(), Some(2));
+    assert!(
+        said(&elsewhere).contains(&format!("nothing is held of {name}")),
+        "{}",
+        said(&elsewhere)
+    );
     let unknown = locksmith(kubeconfig, &["release", "-n", &namespace, "nobody"]).await;
-    assert_eq!(said(&unknown), "nothing is held\n");
+    assert!(
+        said(&unknown).contains("nothing is held of nobody"),
+        "{}",
+        said(&unknown)
+    );
     assert_eq!(stage.held().await, held);
     let released = locksmith(kubeconfig, &["release", "-n", &namespace, &name]).await;
     let told = format!("released ReplicationSource {namespace}/{name}, held by ");

@@ -109,7 +109,8 @@ fn refusal(driver: &str, key: &str, (namespace, name, uid): (&str, &str, &str)) 
             "message": message,
             "type": "Warning",
             "firstTimestamp": now - SignedDuration::from_mins(10),
-            "lastTimestamp": now,
+            // Long after whoever leads has begun to.
+            "lastTimestamp": now + SignedDuration::from_mins(1),
             "count": 100,
             "reportingComponent": format!("{driver}_csi-rbdplugin-provisioner-0_1"),
             "source": {"component": format!("{driver}_csi-rbdplugin-provisioner-0_1")},
@@ -359,11 +360,13 @@ async fn forged_snapshots_and_marks_change_nothing_of_a_run() {
         let _: VolumeSnapshot = tenant.create(metadata, json!({"spec": spec})).await;
     }
     let daemon = stage.daemon(&Settings::default()).await;
-    let forged = "locksmith_stuck_operations{finding=\"failed_snapshot\",reason=\"source_missing\"";
+    let of_tenant = format!("namespace=\"{TENANT}\"");
+    let forged =
+        |name: &str| name.contains("finding=\"failed_snapshot\"") && name.contains(&of_tenant);
     daemon
         .until("the forged snapshots to be found", |samples| {
-            let found = samples.iter().find(|(name, _)| name.starts_with(forged));
-            found.is_some_and(|(_, count)| *count > 50.0)
+            let found = samples.iter().filter(|(name, _)| forged(name));
+            found.map(|(_, count)| count).sum::<f64>() > 50.0
         })
         .await;
     stage.fire(&daemon).await;

@@ -27,6 +27,7 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 pub use audit::{Audit, Event};
+#[allow(unused_imports, reason = "told by tests alone")]
 pub use figures::figure;
 pub use identity::Identity;
 

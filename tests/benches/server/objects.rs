@@ -177,19 +177,19 @@ pub fn failed_snapshot(at: usize, source: &Value) -> Object {
     snapshot(
         at,
         &format!("volsync-{}-src", app(at)),
-        json!([{
+        &json!([{
             "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
             "name": app(at), "uid": text(source, "/metadata/uid"),
             "controller": true, "blockOwnerDeletion": true,
         }]),
-        json!({
+        &json!({
             "readyToUse": false,
             "error": { "time": some_time_ago(), "message": REFUSAL },
         }),
     )
 }
 
-fn snapshot(at: usize, name: &str, owners: Value, status: Value) -> Object {
+fn snapshot(at: usize, name: &str, owners: &Value, status: &Value) -> Object {
     let body = json!({
         "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
         "metadata": {
@@ -237,8 +237,8 @@ pub fn restore(at: usize) -> [Object; 2] {
         snapshot(
             at,
             &image,
-            json!([]),
-            json!({ "readyToUse": true, "restoreSize": "5Gi" }),
+            &json!([]),
+            &json!({ "readyToUse": true, "restoreSize": "5Gi" }),
         ),
         Object::new(claims(at), pending(&name, Some(&image))),
     ]

@@ -38,9 +38,9 @@ pub fn run(data: &[u8]) {
         model.apply(Change::Read(kind, Reading::Live, super::now()));
     }
     for object in objects {
-        changes(object)
-            .into_iter()
-            .for_each(|change| model.apply(change));
+        for change in changes(object) {
+            model.apply(change);
+        }
     }
     let now = super::now();
     model.forget(now);

@@ -9,8 +9,11 @@ mod log_line;
 mod matcher;
 mod webhook;
 
+/// What a target is called, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every target by its name, which is that of its corpus and of its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [Target; 7] = [
     ("webhook", webhook::run),
     ("config", config::run),
     ("log_line", log_line::run),
