@@ -120,7 +120,12 @@ async fn what_is_not_installed_is_said_to_be_absent(
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_definition_is_deleted_in_the_middle_of_a_run(#[case] name: &str) {
     let stage = Stage::jammed().await;
-    let daemon = stage.daemon(&Settings::default()).await;
+    // Without snapshots nothing is restored, and the run is not to wait for that for long.
+    let settings = Settings {
+        within: "60s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
     stage.fire(&daemon).await;
     stage.first_hold().await;
     let definitions: Api<CustomResourceDefinition> = Api::all(stage.testbed.client());
