@@ -53,6 +53,14 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     if !args.yes && !confirmed(&format!("{verb} plan {}?", plan.hash))? {
         bail!("nothing was decided");
     }
+    // A person takes their time.
+    let live = person::run_named(&client, run.namespace().as_deref(), &run.name_any()).await?;
+    if undecided(&live, decision)?.hash != plan.hash {
+        bail!(
+            "{} has another plan by now: look again, then decide again",
+            run.name_any()
+        );
+    }
     let approval = json!({
         "decision": decision,
         "plan": plan.hash,

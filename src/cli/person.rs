@@ -68,19 +68,10 @@ pub async fn name(client: &Client) -> Option<String> {
     user_info?.username
 }
 
-/// Merges `patch` into `run`, if it is still as it was read.
+/// Merges `patch` into `run`, however far it has come meanwhile: its controller writes to it all the time. Only another one of its
+/// name is left alone.
 pub async fn change(client: &Client, run: &Remediation, mut patch: Value) -> anyhow::Result<()> {
-    patch["metadata"]["resourceVersion"] = Value::from(run.resource_version());
-    merge(client, run, patch).await
-}
-
-/// Ends `run`, however far it has come meanwhile: only another one of its name is left alone.
-pub async fn abort(client: &Client, run: &Remediation) -> anyhow::Result<()> {
-    let patch = json!({ "metadata": { "uid": run.uid() }, "spec": { "abort": true } });
-    merge(client, run, patch).await
-}
-
-async fn merge(client: &Client, run: &Remediation, patch: Value) -> anyhow::Result<()> {
+    patch["metadata"]["uid"] = Value::from(run.uid());
     let namespace = run.namespace().unwrap_or_default();
     let api: Api<Remediation> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams {
@@ -92,12 +83,17 @@ async fn merge(client: &Client, run: &Remediation, patch: Value) -> anyhow::Resu
     let changed = tokio::time::timeout(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await;
     match changed.with_context(|| format!("no answer to a change of Remediation {name}"))? {
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            bail!("Remediation {name} has changed meanwhile: look again, then decide again")
+            bail!("Remediation {name} is another one by now: look again, then decide again")
         }
         other => other
             .map(drop)
             .with_context(|| format!("failed to change Remediation {name}")),
     }
+}
+
+/// Ends `run`.
+pub async fn abort(client: &Client, run: &Remediation) -> anyhow::Result<()> {
+    change(client, run, json!({ "spec": { "abort": true } })).await
 }
 
 #[cfg(test)]

@@ -111,11 +111,16 @@ fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
                     return (ClaimReason::SnapshotNotReady, vec![key], vec![evidence]);
                 }
                 Some(snapshot) => {
-                    let lock = snapshot_content(model, snapshot)
-                        .and_then(|content| locks.on(content.handle.as_ref()?));
-                    if let Some(lock) = lock {
-                        let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
-                        return (ClaimReason::OperationLock, vec![key], lock.evidence.clone());
+                    let locked = snapshot_content(model, snapshot).and_then(|content| {
+                        let lock = locks.on(content.handle.as_ref()?)?;
+                        Some((content, lock))
+                    });
+                    if let Some((content, lock)) = locked {
+                        let chain = vec![
+                            snapshot.meta.key(ObjectKind::VolumeSnapshot),
+                            content.meta.key(ObjectKind::VolumeSnapshotContent),
+                        ];
+                        return (ClaimReason::OperationLock, chain, lock.evidence.clone());
                     }
                 }
             }

@@ -90,21 +90,3 @@ fn one_namespace_is_shown_alone() {
     assert!(ai.holds.is_empty() && media.holds.len() == 2);
     assert!(!table(&media).contains("litellm"));
 }
-
-#[test]
-fn the_readme_shows_what_it_prints() {
-    let readme = include_str!("../../../README.md");
-    let shown = table(&fixture::jammed());
-    let indented = shown.lines().map(|line| {
-        if line.is_empty() {
-            String::new()
-        } else {
-            format!("    {line}")
-        }
-    });
-    let indented: Vec<_> = indented.collect();
-    assert!(
-        readme.contains(&indented.join("\n")),
-        "README.md should show:\n{shown}"
-    );
-}

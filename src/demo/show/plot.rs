@@ -99,7 +99,11 @@ impl Plot {
         } else {
             ms(120_000)
         };
-        steps.verify_provisioning.within = ms(5000);
+        // Where it is in vain, nobody wants to wait; elsewhere a busy machine may take its time.
+        steps.verify_provisioning.within = match self {
+            Self::SickCeph => ms(5000),
+            _ => ms(60_000),
+        };
         steps.resume_sources.batch = 5;
         steps.resume_sources.every = ms(500);
         let gates = &mut config.gates;

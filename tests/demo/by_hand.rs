@@ -1,0 +1,181 @@
+//! `demo --scenario by-hand`, played from another terminal: every command that the README names, in its order.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{PROXIES, readme, shown_or_written};
+
+/// What the demo does, it does within this.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The demo in one terminal, and what another has from it. It ends when dropped.
+struct Terminal {
+    demo: Child,
+    lines: Receiver<String>,
+    told: String,
+    exports: HashMap<String, String>,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+            .args(["demo", "--scenario", "by-hand"])
+            .envs(PROXIES)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(demo.stdout.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            let lines = stdout.lines().map_while(Result::ok);
+            lines
+                .take_while(|line| send.send(line.clone()).is_ok())
+                .count()
+        });
+        Self {
+            demo,
+            lines,
+            told: String::new(),
+            exports: HashMap::new(),
+        }
+    }
+
+    /// Reads on until a line has `part`.
+    fn until(&mut self, part: &str) {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("no {part} in:\n{}", self.told));
+            self.told += &format!("{line}\n");
+            if let Some((name, value)) = line
+                .split_once("export ")
+                .and_then(|(_, export)| export.split_once('='))
+            {
+                self.exports.insert(name.to_owned(), value.to_owned());
+            }
+            if line.contains(part) {
+                return;
+            }
+        }
+    }
+
+    /// What a command prints, and its exit code. Nobody sits at that terminal, so that the answer is given before.
+    fn say(&self, command: &str) -> (i32, String) {
+        let mut words = command.split_whitespace();
+        assert_eq!(words.next(), Some("locksmith"));
+        let asks =
+            ["run", "approve"].iter().any(|it| command.contains(it)) && !command.contains("runs");
+        let output = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+            .args(words)
+            .args(asks.then_some("--yes"))
+            .envs(PROXIES)
+            .envs(&self.exports)
+            .output()
+            .unwrap();
+        let (out, err) = (output.stdout, output.stderr);
+        let said = String::from_utf8([out, err].concat()).unwrap();
+        (output.status.code().unwrap(), said)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.demo.kill();
+        let _ = self.demo.wait();
+    }
+}
+
+/// The commands of the README, without what it says of them.
+fn commands() -> Vec<String> {
+    let block = Regex::new(r"(?s)<!-- by hand -->\n(.*?)<!-- /by hand -->").unwrap();
+    let readme = readme();
+    let block = block.captures(&readme).unwrap()[1].to_owned();
+    let lines = block
+        .lines()
+        .map(|line| line.split('#').next().unwrap().trim());
+    lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_jam_is_healed_by_hand_as_the_readme_tells() {
+    let mut terminal = Terminal::open();
+    // Before there is anything to see, it can be looked at.
+    terminal.until(" serves http://");
+    assert!(!terminal.told.contains("jam"), "{}", terminal.told);
+    terminal.until("your turn");
+    for wanted in ["/metrics", "KUBECONFIG=", "LOCKSMITH_CONFIG="] {
+        assert!(terminal.told.contains(wanted), "{}", terminal.told);
+    }
+    let mut done = Vec::new();
+    for command in commands() {
+        if command.contains("approve") {
+            terminal.until("approval: nobody has approved");
+        }
+        let verb = command.split_whitespace().nth(1).unwrap();
+        let (wanted, part) = match verb {
+            "status" => (1, "Stuck: 4 claims, 5 snapshots, 3 sources, 9 locks; "),
+            "plan" => (0, "spec.paused: false -> true"),
+            "run" => (0, "healed and verified"),
+            "runs" => (0, "Succeeded"),
+            "describe" => (0, "verifyProvisioning, attempt 1: Succeeded"),
+            "approve" => (0, "approved of plan"),
+            "release" => (0, "released ReplicationSource "),
+            other => panic!("{other}?"),
+        };
+        let looks = ["status", "plan"].contains(&verb);
+        let deadline = Instant::now() + PATIENCE;
+        let said = loop {
+            let (code, said) = terminal.say(&command);
+            if code == wanted && said.contains(part) {
+                break said;
+            }
+            // What only looks sees more and more, until all has been stuck for long enough.
+            let again = looks && Instant::now() < deadline;
+            assert!(
+                again,
+                "{command}: {code}, not {wanted}, or no {part}:\n{said}"
+            );
+        };
+        if verb == "status" {
+            shown_or_written("status", &said, masked);
+        }
+        if verb == "approve" {
+            terminal.until("sources deleted, 0 left alone");
+        }
+        done.push(verb.to_owned());
+    }
+    let all = [
+        "status", "plan", "run", "runs", "describe", "approve", "release",
+    ];
+    assert_eq!(done, all);
+
+    // Nothing of it stays behind.
+    let directory = std::path::Path::new(&terminal.exports["KUBECONFIG"])
+        .parent()
+        .unwrap();
+    kill_process(Pid::from_child(&terminal.demo), Signal::TERM).unwrap();
+    assert!(terminal.demo.wait().unwrap().success());
+    assert!(!directory.exists(), "{}", directory.display());
+}
+
+/// Ages, uids and the order of rows differ from one time to the next, and with them the widths of columns.
+fn masked(table: &str) -> String {
+    // Some are in two lines.
+    let uid = Regex::new("(?m)(vs-prime-|^ *)[0-9a-f]+-[0-9a-f-]+ *").unwrap();
+    let age = Regex::new(r"\b([0-9]+[smhd])+\b").unwrap();
+    let blanks = Regex::new(" +").unwrap();
+    let masked = uid.replace_all(table, "uid");
+    let masked = age.replace_all(&masked, "age");
+    let masked = blanks.replace_all(&masked, " ");
+    let mut lines: Vec<_> = masked.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}

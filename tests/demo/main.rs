@@ -1,0 +1,89 @@
+//! `locksmith demo`: every scenario comes to its end, and the README shows what it prints.
+
+// A helper fails as a test does: by panicking.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod by_hand;
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use regex::Regex;
+use rstest::rstest;
+
+/// Proxies that lead nowhere: what is in this process needs none.
+const PROXIES: [(&str, &str); 2] = [
+    ("HTTP_PROXY", "http://127.0.0.1:9"),
+    ("HTTPS_PROXY", "http://127.0.0.1:9"),
+];
+
+/// Plays a scenario to its end; what it printed.
+fn play(scenario: &str, speed: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+        .args(["demo", "--exit", "--speed", speed, "--scenario", scenario])
+        .env_remove("RUST_LOG")
+        .envs(PROXIES)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert_eq!(errors, "");
+    text
+}
+
+#[rstest]
+#[case("operator", "ctrlplugin new and Ready", "healed and verified")]
+#[case("orphans", "approves of the plan", "3 sources deleted, 0 left alone")]
+#[case("approval", "approves of the plan", "4 claims Bound")]
+#[case("sick-ceph", "all sources resumed", "breaker: the last 2 runs failed")]
+fn a_scenario_comes_to_its_end(
+    #[case] scenario: &str,
+    #[case] on_the_way: &str,
+    #[case] at_last: &str,
+) {
+    let told = play(scenario, "2");
+    let way = told.find(on_the_way).unwrap_or_else(|| panic!("{told}"));
+    let end = told.rfind(at_last).unwrap_or_else(|| panic!("{told}"));
+    assert!(way < end, "{told}");
+}
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+fn readme() -> String {
+    std::fs::read_to_string(README).unwrap()
+}
+
+/// Holds what was printed against what the README shows of it, but for what `masked` hides; writes it anew when told to.
+fn shown_or_written(block: &str, printed: &str, masked: impl Fn(&str) -> String) {
+    /// Two tests may write.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut readme = readme();
+    let marked = format!("(?s)<!-- {block} -->\n(.*)<!-- /{block} -->");
+    let marked = Regex::new(&marked).unwrap();
+    let shown = marked.captures(&readme).unwrap().get(1).unwrap();
+    let indented = printed.lines().map(|line| {
+        let indent = if line.is_empty() { "" } else { "    " };
+        format!("{indent}{line}\n")
+    });
+    let indented: String = indented.collect();
+    let (was, is) = (masked(shown.as_str()), masked(&indented));
+    if was != is && std::env::var_os("UPDATE_DOCS").is_some() {
+        readme.replace_range(shown.range(), &indented);
+        std::fs::write(README, readme).unwrap();
+        return;
+    }
+    assert_eq!(
+        was, is,
+        "UPDATE_DOCS=1 cargo test --test demo writes it anew"
+    );
+}
+
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let varies = r"(?m)^ *[0-9]+\.[0-9]s|127\.0\.0\.1:[0-9]+|[^ =]*/locksmith-demo-[^/]+";
+    let varies = Regex::new(varies).unwrap();
+    let masked = |text: &str| varies.replace_all(text, "*").into_owned();
+    shown_or_written("demo", &play("jam", "1"), masked);
+}
