@@ -60,8 +60,7 @@ fn post(headers: &str, body: &str) -> Vec<u8> {
 /// refused before it costs anything, and what comes twice is one run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-// A table, and what is around it.
-#[allow(clippy::too_many_lines)]
+#[allow(clippy::too_many_lines, reason = "a table, and what is around it")]
 async fn every_hostile_request_has_its_answer() {
     let stage = Stage::jammed().await;
     let directory = tempfile::tempdir().unwrap();

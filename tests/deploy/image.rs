@@ -82,7 +82,7 @@ fn the_image_is_the_binary_and_runs_as_the_user_that_the_pods_ask_for() {
     let run = of(&all, "RUN").join(" ");
     assert!(run.contains("cargo build --release --locked"));
     // One cache for each platform: the builds of a multi-platform image run side by side.
-    assert_eq!(of(&all, "ARG"), ["TARGETARCH"]);
+    assert_eq!(of(&all, "ARG"), ["TARGETARCH", "SOURCE_DATE_EPOCH=0"]);
     assert!(run.contains("id=target-${TARGETARCH}"));
 
     let [user] = of(&all, "USER")[..] else {

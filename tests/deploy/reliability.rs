@@ -124,7 +124,8 @@ fn tests(source: &str) -> Vec<Test> {
             doc.push(text.to_owned());
         } else if bare.starts_with("#[") {
             attributes.push(bare.to_owned());
-            open_attribute = !bare.ends_with(']');
+            // Of a parameter, what follows stands on the same line.
+            open_attribute = bare.matches('[').count() > bare.matches(']').count();
         } else if let Some(found) = function.captures(line) {
             let is_test = |it: &String| {
                 it.starts_with("#[test]") || it.starts_with("#[tokio::test") || it == "#[rstest]"
