@@ -44,13 +44,12 @@ async fn answered(daemon: &Daemon, bytes: &[u8]) -> u16 {
     let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
     // Refused before all of it was read, the rest cannot be sent.
     let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
     status(&said(&mut stream).await.expect("an end"))
 }
 
 fn post(headers: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        "POST /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     )
     .into_bytes()
@@ -88,7 +87,8 @@ async fn every_hostile_request_has_its_answer() {
         let value = "x".repeat(size);
         let headers: Vec<_> = (0..count).map(|n| format!("X-{n}: {value}\r\n")).collect();
         let headers = headers.concat();
-        format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n").into_bytes()
+        format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n")
+            .into_bytes()
     };
     let cases = [
         ("no token", post("", &fires), 401),
