@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// A daemon is up, or has ended, within this.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Between two looks at /metrics: a scrape tells nobody when the next one would differ.
 pub const POLL: Duration = Duration::from_millis(200);
