@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -100,18 +100,30 @@ pub struct Troubles {
     chance: Mutex<Rng>,
     had: Mutex<BTreeMap<(Sort, Fault), usize>>,
     calm: AtomicBool,
+    /// When it began, and how long it storms and then is calm by turns.
+    waves: Option<(Instant, Duration)>,
     under_way: watch::Sender<usize>,
 }
 
 impl Troubles {
     /// A bad time that is always the same by `seed`.
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(seed, None))
+    }
+
+    /// One that comes and goes: a storm of `wave`, then as long a calm.
+    pub fn in_waves(seed: u64, wave: Duration) -> Arc<Self> {
+        Arc::new(Self::with(seed, Some((Instant::now(), wave))))
+    }
+
+    fn with(seed: u64, waves: Option<(Instant, Duration)>) -> Self {
+        Self {
             chance: Mutex::new(Rng::with_seed(seed)),
             had: Mutex::default(),
             calm: AtomicBool::new(false),
+            waves,
             under_way: watch::Sender::new(0),
-        })
+        }
     }
 
     /// What a proxy is to do with each request.
@@ -148,7 +160,10 @@ impl Troubles {
 
     /// By chance whether, but not which: the one of its sort that was had least often.
     fn next(&self, call: &Call) -> Option<Fault> {
-        if self.calm.load(Ordering::Relaxed) {
+        let between = |(begun, wave): (Instant, Duration)| {
+            begun.elapsed().as_millis() / wave.as_millis() % 2 == 1
+        };
+        if self.calm.load(Ordering::Relaxed) || self.waves.is_some_and(between) {
             return None;
         }
         let sort = Sort::of(call);

@@ -51,7 +51,7 @@ impl Terminal {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("no {part} in:\n{}", self.told));
-            self.told += &format!("{line}\n");
+            self.told.extend([&*line, "\n"]);
             if let Some((name, value)) = line
                 .split_once("export ")
                 .and_then(|(_, export)| export.split_once('='))

@@ -60,9 +60,9 @@ fn shown_or_written(block: &str, printed: &str, masked: impl Fn(&str) -> String)
     static WRITING: Mutex<()> = Mutex::new(());
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut readme = readme();
-    let marked = format!("(?s)<!-- {block} -->\n(.*)<!-- /{block} -->");
-    let marked = Regex::new(&marked).unwrap();
-    let shown = marked.captures(&readme).unwrap().get(1).unwrap();
+    let pattern = format!("(?s)<!-- {block} -->\n(.*)<!-- /{block} -->");
+    let pattern = Regex::new(&pattern).unwrap();
+    let shown = pattern.captures(&readme).unwrap().get(1).unwrap();
     let indented = printed.lines().map(|line| {
         let indent = if line.is_empty() { "" } else { "    " };
         format!("{indent}{line}\n")

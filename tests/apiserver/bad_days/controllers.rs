@@ -14,6 +14,8 @@ use serde_json::json;
 
 use crate::stage::{DRIVER, Settings, Setup, Stage};
 
+use super::PATIENCE;
+
 /// The snapshot controller is down, so that deleted snapshots do not go: the run does not end well before they are
 /// gone, each is deleted once, and it succeeds when the controller is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +39,7 @@ async fn the_snapshot_controller_is_down_during_a_run() {
     assert!(going.count() > 0, "{waiting:#?}");
 
     stage.testbed.start_snapshot_controller();
-    let status = stage.finished().await;
+    let status = stage.finished_within(PATIENCE).await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
     assert_eq!(
         stage.destroyed().await.len(),
@@ -84,7 +86,7 @@ async fn a_provisioner_that_never_becomes_ready(#[case] layout: Layout) {
         .await
         .unwrap();
     stage.fire(&daemon).await;
-    let status = stage.finished().await;
+    let status = stage.finished_within(PATIENCE).await;
     assert_eq!(status.phase, Phase::Failed, "{status:#?}");
     assert!(status.message.contains("restartProvisioner failed"));
     let phase = |wanted| {

@@ -9,7 +9,7 @@ use locksmith::plan::StepName;
 
 use crate::stage::{Settings, Stage, is_held};
 
-use super::ends_well_or_is_undone;
+use super::{PATIENCE, ends_well_or_is_undone};
 
 /// A namespace is deleted in the middle of a run: the run goes on with the others, what was in it is left alone, and
 /// nothing stays held anywhere.
@@ -74,7 +74,7 @@ async fn a_claim_is_made_again_under_its_name_in_the_middle_of_a_run() {
         .create(&Default::default(), &app.restored_claim(&chosen.restore))
         .await
         .unwrap();
-    let status = stage.finished().await;
+    let status = stage.finished_within(PATIENCE).await;
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
     let verified = status
         .steps

@@ -15,8 +15,10 @@ use crate::troubles::Troubles;
 
 use super::OTHER;
 
+/// How long the API server has a bad time, and then a good one: a run that meets trouble all the time never gets far.
+const WAVE: Duration = Duration::from_secs(8);
 /// How long one lives, in milliseconds.
-const LIFE: std::ops::Range<u64> = 4_000..20_000;
+const LIFE: std::ops::Range<u64> = 4_000..30_000;
 /// How long one is dead. Sometimes longer than the other waits to take the Lease over.
 const DEATH: std::ops::Range<u64> = 100..3_000;
 const LONG_DEATH: Duration = Duration::from_secs(17);
@@ -63,7 +65,7 @@ impl Replicas {
         let observe = observe.yaml();
         let mut each = Vec::new();
         for (number, user) in [stage.user(), &second].into_iter().enumerate() {
-            let troubles = Troubles::new(chance.u64(..));
+            let troubles = Troubles::in_waves(chance.u64(..), WAVE);
             let proxy = Proxy::start(user, troubles.script());
             let (orders, ordered) = watch::channel(Order::Act);
             let (obey, obeys) = watch::channel(Order::Rest);
