@@ -326,8 +326,10 @@ async fn a_thousand_hostile_connections_leave_metrics_and_a_run_alone() {
     for client in clients {
         *ends.entry(client.await.unwrap()).or_default() += 1;
     }
-    // Every one of them has ended: by its time, or by its first wrong word.
-    assert!(ends.keys().all(|(_, ended)| ended.is_some()), "{ends:?}");
+    // Every one of them has ended: by its time, or by its first wrong word. Who does not listen does not hear of it; that its
+    // connection ends is tried where the server's side is seen (src/server/connection.rs).
+    let heard = |(harm, ended): &(Harm, Option<u16>)| *harm == Harm::Deaf || ended.is_some();
+    assert!(ends.keys().all(heard), "{ends:?}");
     let grown = daemon.resident("VmHWM").saturating_sub(before);
     figure(&format!(
         "{CONNECTIONS} hostile connections during a run: ends {ends:?}, {scrapes} scrapes answered, {before} KiB resident \

@@ -146,6 +146,9 @@ async fn act_beside_an_operator() -> Vec<Event> {
     let stage = stage("act", Layout::OperatorManaged).await;
     let settings = Settings {
         keep: 1,
+        // What the gates no longer count need not be kept.
+        cooldown: "1s",
+        gates: ", budgets: {within: 1s}",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
