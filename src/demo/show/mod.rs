@@ -36,8 +36,8 @@ pub use plot::Plot;
 /// Where Remediations and the Lease live.
 pub const NAMESPACE: &str = "locksmith";
 
-/// Longer than any plot takes at its own pace.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Longer than any plot takes at its own pace, by far: a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How it is played.
 #[derive(Clone, Copy, Debug)]

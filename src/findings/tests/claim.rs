@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::model::fixture::*;
 use crate::model::records::{Claim, DataSource};
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, ObjectKind, Reading};
 
 /// Pending since a quarter to two.
 fn stuck() -> Claim {
@@ -167,4 +167,21 @@ fn a_finding_tells_driver_class_size_age_and_what_leads_to_the_cause() {
     let chain: Vec<_> = found.chain.iter().map(ToString::to_string).collect();
     let prime = format!("PersistentVolumeClaim media/{}", prime().meta.name);
     assert_eq!(chain, [prime, "VolumeSnapshot media/image".to_owned()]);
+}
+
+#[test]
+fn a_restore_leads_over_its_snapshot_and_content_to_the_lock() {
+    let world = World::rook()
+        .with(stuck().from_snapshot("image"))
+        .with(image())
+        .with(content(&image()).handle("csi-snap-9"))
+        .refused("csi-snap-9", event_on("media", "sonarr"), at(-15), at(-1));
+    let found = world.found(&crate::config::Config::default(), at(0));
+    let claim = found.iter().find(|it| it.what.kind() == "pending_claim");
+    let kinds: Vec<_> = claim.unwrap().chain.iter().map(|it| it.kind).collect();
+    let way = [
+        ObjectKind::VolumeSnapshot,
+        ObjectKind::VolumeSnapshotContent,
+    ];
+    assert_eq!(kinds, way);
 }
