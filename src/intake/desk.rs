@@ -22,6 +22,9 @@ use crate::watch::Store;
 /// Most alerts one Remediation lists: it tells what asked, it does not keep count.
 const MAX_ALERTS: usize = 50;
 
+/// How often alerts are added anew where the engine writes the same run: in its first moments it writes several times.
+const TRIES: usize = 5;
+
 /// Turns notifications into Remediations.
 #[derive(Clone)]
 pub struct Desk {
@@ -192,6 +195,22 @@ impl Desk {
         name: &str,
         alerts: &[AlertRef],
     ) -> Result<bool, WriteError> {
+        for _ in 0..TRIES {
+            match Self::try_to_add(api, name, alerts).await {
+                // The engine wrote at the same time.
+                Err(error) if error.kind() == "conflict" => {}
+                other => return other,
+            }
+        }
+        // The run is there, which is all that has to be kept.
+        Ok(true)
+    }
+
+    async fn try_to_add(
+        api: &Api<Remediation>,
+        name: &str,
+        alerts: &[AlertRef],
+    ) -> Result<bool, WriteError> {
         let object = || format!("Remediation {name}");
         let Some(run) = bounded("get", object, api.get_opt(name)).await? else {
             return Ok(false);
@@ -213,12 +232,8 @@ impl Desk {
         };
         let patch = Patch::Merge(patch);
         let call = api.patch(name, &params, &patch);
-        match bounded("add alerts to", object, call).await {
-            Ok(_) => Ok(true),
-            // The engine wrote at the same time. The run is there, which is all that has to be kept.
-            Err(error) if error.kind() == "conflict" => Ok(true),
-            Err(error) => Err(error),
-        }
+        bounded("add alerts to", object, call).await?;
+        Ok(true)
     }
 }
 
