@@ -26,15 +26,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::accept::DefaultAcceptor;
 use connection::Door;
 use futures::FutureExt as _;
+use problem::Problem;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::metrics::{Metrics, Own};
 use crate::view::View;
@@ -124,11 +126,16 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz::<I>))
         .fallback(problem::nothing_here)
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ANSWER_WITHIN,
-        ))
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(middleware::from_fn(in_time))
         .with_state(context)
+}
+
+/// The answer, or that there is none after [`ANSWER_WITHIN`].
+async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
+    tokio::time::timeout(ANSWER_WITHIN, next.run(request))
+        .await
+        .map_err(|_| Problem::passing("this took too long", webhook::LATER))
 }
 
 /// Why there is no server, or no longer.

@@ -64,6 +64,14 @@ pub(super) async fn nothing_here() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing here; see /")
 }
 
+/// There is something, which is asked for otherwise: axum says how, in the header `Allow`.
+pub(super) async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "not by this method; see the header Allow",
+    )
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let unauthorized = self.status == StatusCode::UNAUTHORIZED;

@@ -150,12 +150,44 @@ async fn each_answer_shows_the_latest_view() {
 #[rstest]
 #[case("/", 200)]
 #[case("/healthz", 200)]
-#[case("/nowhere", 404)]
-#[case("/webhook", 405)]
 #[tokio::test]
 async fn paths(#[case] path: &str, #[case] status: u16) {
     let face = face(fixture::healthy(), Desk::default());
     assert_eq!(face.get(path).await.status(), status);
+}
+
+#[rstest]
+#[case("GET", "/nowhere", 404, None)]
+#[case("GET", "/webhook", 405, Some("POST"))]
+#[case("POST", "/metrics", 405, Some("GET,HEAD"))]
+#[case("DELETE", "/api/v1/runs", 405, Some("GET,HEAD"))]
+#[tokio::test]
+async fn what_is_asked_for_wrongly_is_told_why(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] status: u16,
+    #[case] allowed: Option<&str>,
+) {
+    let face = face(fixture::healthy(), Desk::default());
+    let request = Request::builder().method(method).uri(path);
+    let request = request.body(Body::empty()).unwrap();
+    let answer = face.router.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), status);
+    let allow = answer.headers().get(header::ALLOW);
+    assert_eq!(allow.map(|value| value.to_str().unwrap()), allowed);
+    assert!(json(answer).await["error"].is_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_answers_is_ended_with_when_to_come_again() {
+    let router: Router = Router::new()
+        .route("/", get(std::future::pending::<()>))
+        .layer(middleware::from_fn(in_time));
+    let request = Request::get("/").body(Body::empty()).unwrap();
+    let answer = router.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(json(answer).await["error"], json!("this took too long"));
 }
 
 #[tokio::test]

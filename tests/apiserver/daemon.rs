@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// A daemon is up, has ended or shows something within this, on a loaded machine with two cores.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Between two looks at /metrics: a scrape tells nobody when the next one would differ.
 pub const POLL: Duration = Duration::from_millis(200);

@@ -80,8 +80,16 @@ impl Call {
         self.uri().path().contains("/events")
     }
 
-    /// The API server's answer.
+    /// The API server's answer. A write that is on its way arrives, whether or not the program still waits for it.
     pub async fn forward(self) -> Response {
+        if self.is_write() {
+            tokio::spawn(self.send()).await.unwrap()
+        } else {
+            self.send().await
+        }
+    }
+
+    async fn send(self) -> Response {
         let mut parts = self.parts;
         // The hop behind has a connection of its own.
         for header in ["host", "connection", "content-length", "accept-encoding"] {

@@ -29,7 +29,10 @@ const OTHER: &str = "locksmith-other";
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What both have seen, both show within this.
-const SAME_WITHIN: Duration = Duration::from_secs(120);
+const SAME_WITHIN: Duration = Duration::from_secs(300);
+
+/// The write that the leader is frozen in comes within this of the alert.
+const CAUGHT_WITHIN: Duration = Duration::from_secs(300);
 
 fn settings() -> Settings {
     Settings {
@@ -190,11 +193,15 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     let signals = first.signals();
     assert!(ambush.freeze.set(Box::new(first.signals())).is_ok());
     // One that is frozen does not answer, and Alertmanager turns to all.
-    tokio::select! {
-        () = async { first.notify(&alert).await; std::future::pending().await } => {}
-        _ = ambush.caught.wait() => {}
-    }
-    let caught = ambush.caught.wait().await.clone();
+    let telling = async {
+        first.notify(&alert).await;
+        std::future::pending::<()>().await;
+    };
+    let caught = tokio::select! {
+        () = telling => unreachable!(),
+        caught = tokio::time::timeout(CAUGHT_WITHIN, ambush.caught.wait()) => caught,
+    };
+    let caught = caught.expect("that write is made").clone();
     leads(&second).await;
     second.notify(&alert).await;
     // The other one is at work before the write arrives.

@@ -28,7 +28,7 @@ pub use holds::is_held;
 pub use settings::{Rights, Settings, Setup};
 
 /// A whole run takes some 10 s on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where Remediations and the Lease live.
 pub const NAMESPACE: &str = crate::render::NAMESPACE;

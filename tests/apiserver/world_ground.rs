@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::testbed::{Options, Testbed};
 
 /// What the actors do, they do within this on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A testbed and the world on it.
 pub struct Ground {

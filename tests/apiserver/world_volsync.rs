@@ -169,12 +169,12 @@ async fn a_copy_trigger_keeps_snapshots_from_being_made_until_it_is_taken_away()
         .await
         .unwrap();
 
+    let removed = Timestamp::now();
     ground
         .person()
         .merge(&ground.claims(&app), "triggered", &annotate(json!(null)))
         .await
         .unwrap();
-    let removed = Timestamp::now();
     let back = ground
         .testbed
         .until(

@@ -3,6 +3,8 @@
 // A helper fails as a test does: by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// How long what is waited for may take, on a loaded machine with two cores.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// Between two looks at the file's length, which is all that a look costs where nothing was added.
 const POLL: Duration = Duration::from_millis(20);
 

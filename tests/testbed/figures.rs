@@ -7,7 +7,11 @@ use std::io::Write as _;
 pub fn figure(text: &str) {
     println!("{text}");
     if let Some(file) = std::env::var_os("LOCKSMITH_FIGURES") {
-        let mut file = OpenOptions::new().append(true).open(file).unwrap();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(file)
+            .unwrap();
         writeln!(file, "{text}").unwrap();
     }
 }

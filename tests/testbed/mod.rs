@@ -35,9 +35,9 @@ use controlplane::ControlPlane;
 use process::{Guard, Process};
 
 /// A start takes 3 s on an idle machine; a loaded one with two cores gets this long.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_secs(300);
 /// What a controller does, it does within this.
-const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
+const EFFECT_DEADLINE: Duration = Duration::from_secs(300);
 /// A server that is starting tells nobody.
 const POLL: Duration = Duration::from_millis(50);
 

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::Error;
 
 /// Every stage takes seconds with fast timings; a loaded machine gets this long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Watches `api` until `holds` of everything in it; gives up after `limit`, naming `what`.
 pub async fn until<K>(

@@ -141,9 +141,9 @@ impl Timings {
         let ms = Duration::from_millis;
         Self {
             lease: LeaseTimings {
-                duration: ms(2000),
-                renew_deadline: ms(1500),
-                retry_period: ms(200),
+                duration: ms(3000),
+                renew_deadline: ms(2500),
+                retry_period: ms(500),
             },
             grpc_timeout: ms(400),
             volume_operation: ms(10),

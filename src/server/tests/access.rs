@@ -5,6 +5,7 @@ use kube::{Client, Config};
 use super::*;
 use crate::config::Auth;
 use crate::server::AuthError;
+use crate::server::api::description;
 
 /// A client that nobody answers.
 fn nobody() -> Client {
@@ -55,6 +56,23 @@ impl Guarded {
     async fn post(&self, authorization: Option<&str>) -> u16 {
         let response = self.ask("POST", "/webhook", authorization).await;
         response.status().as_u16()
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_as_the_api_describes_it() {
+    let guarded = Guarded::by("secret", true).await;
+    let description = description::<Desk>();
+    let problem = "/components/responses/Problem/content/application~1json/schema";
+    let schema = description.pointer(problem).unwrap();
+    let validator = jsonschema::draft202012::new(schema).unwrap();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        let answer = guarded.ask("GET", path, None).await;
+        let status = answer.status();
+        assert_eq!(status, 401, "{path}");
+        assert!(methods["get"]["responses"].get(status.as_str()).is_some());
+        let body = json(answer).await;
+        assert!(validator.is_valid(&body), "{path}: {body}");
     }
 }
 

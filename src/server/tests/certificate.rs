@@ -5,6 +5,8 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use axum::http::StatusCode;
+
 use super::*;
 use crate::config::Tls;
 

@@ -51,7 +51,12 @@ async fn a_namespace_is_deleted_in_the_middle_of_a_run() {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_claim_is_made_again_under_its_name_in_the_middle_of_a_run() {
     let stage = Stage::jammed().await;
-    let daemon = stage.daemon(&Settings::default()).await;
+    let settings = Settings {
+        // It is there again before anybody looks whether it is bound.
+        quiet: "20s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
     let from_snapshot = |restore: &Restore| matches!(restore, Restore::Snapshot(_));
     let pending = &stage.jam.pending;
     let chosen = pending.iter().find(|one| from_snapshot(&one.restore));

@@ -1,0 +1,144 @@
+//! What commands print of a jammed cluster: to a pipe, to somebody who wants colours, and to one who wants none.
+
+use std::process::{Command, Output};
+
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, ResourceExt as _};
+use locksmith::api::remediation::{
+    Phase, Remediation, RemediationSpec, RemediationStatus, Trigger,
+};
+use locksmith::demo::Cluster;
+use locksmith::demo::apiserver::Options;
+use locksmith::demo::scenario::{Outage, playbook_jam};
+use locksmith::demo::world::{Timings, WorldConfig};
+
+use crate::text;
+
+/// What fits a terminal as narrow as they come.
+const COLUMNS: usize = 80;
+
+/// Longer than a line.
+const MESSAGE: &str = "closed: cooldown, opens 14:32; closed: blast radius 41 of 50 > 30%; closed: approval, see \
+    `locksmith approve`; closed: window, opens 22:00";
+
+struct Ground {
+    cluster: Cluster,
+    directory: tempfile::TempDir,
+}
+
+impl Ground {
+    async fn new() -> Self {
+        let config = WorldConfig::new(Timings::fast());
+        let cluster = Cluster::start(Options::default(), config).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = cluster.server.kubeconfig();
+        std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
+        Self { cluster, directory }
+    }
+
+    /// What the program prints and ends with.
+    async fn locksmith(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
+        command
+            .args(args)
+            .arg("--kubeconfig")
+            .arg(self.directory.path().join("kubeconfig"))
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR_FORCE")
+            .envs(variables.iter().copied());
+        let said = tokio::task::spawn_blocking(move || command.output().unwrap());
+        said.await.unwrap()
+    }
+
+    async fn printed(&self, args: &[&str]) -> String {
+        let said = self.locksmith(args, &[]).await;
+        assert_eq!(said.status.code(), Some(0), "{}", text(&said.stderr));
+        text(&said.stdout)
+    }
+
+    /// A run of the past, as a daemon has left it.
+    async fn run(&self, name: &str) {
+        let runs: Api<Remediation> = Api::namespaced(self.cluster.server.client(), "default");
+        let spec = RemediationSpec {
+            playbook: "csi-operation-locks".to_owned(),
+            driver: "rook-ceph.rbd.csi.ceph.com".into(),
+            trigger: Trigger::default(),
+            approval: None,
+            abort: false,
+        };
+        let mut run = Remediation::new(name, spec);
+        run.metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let mut run = runs.create(&PostParams::default(), &run).await.unwrap();
+        run.status = Some(RemediationStatus {
+            phase: Phase::Pending,
+            message: MESSAGE.to_owned(),
+            ..RemediationStatus::default()
+        });
+        let name = run.name_any();
+        runs.replace_status(&name, &PostParams::default(), &run)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_fit_a_terminal_or_take_a_line_each() {
+    let ground = Ground::new().await;
+    assert_eq!(ground.printed(&["runs"]).await, "no runs\n");
+    let names = [
+        "csi-operation-locks-7c1d",
+        "csi-operation-locks-of-a-long-name-0a1b2c3d4e5f",
+    ];
+    for name in names {
+        ground.run(name).await;
+    }
+
+    let table = ground.printed(&["runs"]).await;
+    let wide = |line: &&str| line.chars().count() > COLUMNS;
+    assert_eq!(table.lines().find(wide), None, "{table}");
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert!(table.lines().count() > 1 + names.len(), "{table}");
+    assert!(words(&table).contains(&"Pending".to_owned()), "{table}");
+
+    let wide = ground.printed(&["runs", "-o", "wide"]).await;
+    assert_eq!(wide.lines().count(), 1 + names.len(), "{wide}");
+    for name in names {
+        let line = wide.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.ends_with(MESSAGE), "{line}");
+    }
+
+    let json = ground.printed(&["runs", "-o", "json"]).await;
+    let json: Vec<Remediation> = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.len(), names.len());
+    assert_eq!(json[0].status.as_ref().unwrap().message, MESSAGE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn colours_are_for_a_terminal_or_who_asks_for_them() {
+    let ground = Ground::new().await;
+    playbook_jam(&ground.cluster.world, Outage::Over)
+        .await
+        .unwrap();
+    let config = ground.directory.path().join("locksmith.yaml");
+    std::fs::write(&config, "detect: {orphanedAfter: 1ms}\n").unwrap();
+    let config = config.to_str().unwrap();
+    let coloured = async |variables: &[(&str, &str)]| {
+        let args = ["status", "--config", config];
+        let said = ground.locksmith(&args, variables).await;
+        // Something is stuck.
+        assert_eq!(said.status.code(), Some(1), "{}", text(&said.stderr));
+        let said = text(&said.stdout);
+        assert!(said.contains("readarr"), "{said}");
+        said.contains('\u{1b}')
+    };
+    assert!(!coloured(&[]).await, "a pipe");
+    assert!(coloured(&[("CLICOLOR_FORCE", "1")]).await);
+    assert!(!coloured(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).await);
+}
