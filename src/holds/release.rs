@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::Hold;
-use crate::api::remediation::{Phase, Remediation, StepPhase};
+use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
 use crate::config::{Percent, ResumeWhen};
 use crate::model::records::{Claim, ClaimPhase};
 use crate::model::{Kind, Model, ObjectKey, ObjectKind, Sym, Uid};
@@ -79,18 +79,13 @@ pub fn held_objects<'m>(model: &'m Model) -> Vec<HeldObject<'m>> {
         ))
     });
     let mut all: Vec<_> = sources.chain(claims).collect();
-    all.sort_by(|a, b| {
-        let place = |held: &HeldObject<'_>| {
-            let source_first = held.object.kind != ObjectKind::ReplicationSource;
-            (
-                held.object.namespace.clone(),
-                held.object.name.clone(),
-                source_first,
-            )
-        };
-        place(a).cmp(&place(b))
-    });
+    all.sort_by(|a, b| place(&a.object).cmp(&place(&b.object)));
     all
+}
+
+fn place(object: &ObjectKey) -> (&Sym, &Sym, bool) {
+    let source_first = object.kind != ObjectKind::ReplicationSource;
+    (&object.namespace, &object.name, source_first)
 }
 
 /// What each run is to hold, by its uid.
@@ -113,31 +108,75 @@ pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldObj
     if held.is_empty() {
         return Vec::new();
     }
-    let runs: HashMap<&Uid, &Remediation> = model
+    let running = running_claims(model);
+    // Once for each run, and not for each of the objects it holds: its plan names as many.
+    let runs: HashMap<&Uid, Stage> = model
         .runs
         .iter()
-        .map(|run| (&run.meta.uid, &*run.object))
+        .map(|run| {
+            let stage = Stage::of(&run.object, model, &running, policy);
+            (&run.meta.uid, stage)
+        })
         .collect();
-    let running = running_claims(model);
     held.into_iter()
         .map(|held| {
-            let due = judge(
-                model,
-                &held,
-                runs.get(&held.hold.run.uid).copied(),
-                &running,
-                policy,
-                now,
-            );
+            let stage = runs.get(&held.hold.run.uid).copied();
+            let due = judge(model, &held, stage, &running, policy, now);
             (held, due)
         })
         .collect()
 }
 
+/// How far a run is, as its holds see it.
+#[derive(Clone, Copy)]
+enum Stage {
+    AtWork,
+    /// It resumes, or has ended well.
+    Resumes,
+    /// The same, and so many of its apps run that all may resume.
+    ResumesAll,
+    /// It has ended, or is about to, without success.
+    GaveUp,
+}
+
+impl Stage {
+    fn of(
+        run: &Remediation,
+        model: &Model,
+        running: &HashSet<(&Sym, &Sym)>,
+        policy: ReleasePolicy,
+    ) -> Self {
+        let Some(status) = &run.status else {
+            return if run.spec.abort {
+                Self::GaveUp
+            } else {
+                Self::AtWork
+            };
+        };
+        let failed = matches!(
+            status.phase,
+            Phase::Failed | Phase::Aborted | Phase::Planned
+        );
+        let step_failed = status
+            .steps
+            .iter()
+            .any(|step| step.attempt == status.attempt && step.phase == StepPhase::Failed);
+        if failed || step_failed || run.spec.abort {
+            Self::GaveUp
+        } else if status.step != Some(StepName::ResumeSources) && !status.phase.finished() {
+            Self::AtWork
+        } else if all_may_resume(model, status, running, policy) {
+            Self::ResumesAll
+        } else {
+            Self::Resumes
+        }
+    }
+}
+
 fn judge(
     model: &Model,
     held: &HeldObject<'_>,
-    run: Option<&Remediation>,
+    run: Option<Stage>,
     running: &HashSet<(&Sym, &Sym)>,
     policy: ReleasePolicy,
     now: Timestamp,
@@ -145,29 +184,14 @@ fn judge(
     if now >= held.hold.until {
         return Due::Now("its deadline has passed");
     }
-    let Some(run) = run else {
+    match run {
+        None if model.freshness.trusted(Kind::Remediations) => return Due::Now("its run is gone"),
         // A list that has not come yet knows of no run at all.
-        return if model.freshness.trusted(Kind::Remediations) {
-            Due::Now("its run is gone")
-        } else {
-            Due::Waits("the Remediations to be listed")
-        };
-    };
-    let status = run.status.clone().unwrap_or_default();
-    let failed = |phase| matches!(phase, Phase::Failed | Phase::Aborted | Phase::Planned);
-    let gave_up = status
-        .steps
-        .iter()
-        .any(|step| step.attempt == status.attempt && step.phase == StepPhase::Failed);
-    if failed(status.phase) || gave_up || run.spec.abort {
-        return Due::InTurn("its run has ended without success");
-    }
-    let resuming = status.step == Some(StepName::ResumeSources) || status.phase.finished();
-    if !resuming {
-        return Due::AtWork;
-    }
-    if all_may_resume(model, &status, running, policy) {
-        return Due::InTurn("enough apps run");
+        None => return Due::Waits("the Remediations to be listed"),
+        Some(Stage::GaveUp) => return Due::InTurn("its run has ended without success"),
+        Some(Stage::AtWork) => return Due::AtWork,
+        Some(Stage::ResumesAll) => return Due::InTurn("enough apps run"),
+        Some(Stage::Resumes) => {}
     }
     let mounted = |claim: &Claim| running.contains(&(&claim.meta.namespace, &claim.meta.name));
     match (policy.when, held.claim) {
@@ -199,7 +223,7 @@ fn running_claims(model: &Model) -> HashSet<(&Sym, &Sym)> {
 /// Whether so many of the apps whose sources the run held are running that all may resume.
 fn all_may_resume(
     model: &Model,
-    status: &crate::api::remediation::RemediationStatus,
+    status: &RemediationStatus,
     running: &HashSet<(&Sym, &Sym)>,
     policy: ReleasePolicy,
 ) -> bool {
