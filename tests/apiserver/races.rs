@@ -1,7 +1,9 @@
 //! People who work on the cluster while the program does.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
+use locksmith::api::RESTART_ANNOTATION;
 use locksmith::api::remediation::Phase;
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario::App;
@@ -61,6 +63,39 @@ async fn what_people_pause_delete_or_leave_waiting_stays_as_they_left_it() {
         !waiting.managed_fields().iter().any(is_ours),
         "{waiting:#?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_provisioner_that_a_person_scales_meanwhile_is_theirs() {
+    let (namespace, name) = ("rook-ceph", "csi-rbdplugin-provisioner");
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        // Long enough for a person to come in between.
+        quiet: "15s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    stage.first_hold().await;
+    let one = json!({"spec": {"replicas": 1}});
+    stage.patch::<Deployment>(namespace, name, &one).await;
+
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Failed, "{}", daemon.log_text());
+    let why = "restartProvisioner failed: somebody scaled";
+    assert!(status.message.contains(why), "{}", status.message);
+    assert!(stage.restarts().await.is_empty());
+    let provisioner = stage.api::<Deployment>(namespace).get(name).await.unwrap();
+    let spec = provisioner.spec.unwrap();
+    assert_eq!(spec.replicas, Some(1));
+    let annotations = spec.template.metadata.unwrap().annotations;
+    assert!(
+        !annotations
+            .unwrap_or_default()
+            .contains_key(RESTART_ANNOTATION)
+    );
+    stage.nothing_is_held().await;
 }
 
 fn is_ours(entry: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> bool {
