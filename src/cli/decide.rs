@@ -124,7 +124,7 @@ fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
 /// Asks at a terminal. Elsewhere nobody can answer, and --yes has to be said.
 pub fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("{question} There is no terminal to ask at: say --yes");
+        bail!("there is no terminal to ask at, \"{question}\": say --yes");
     }
     anstream::eprint!("{question} [y/N] ");
     std::io::stderr().flush()?;

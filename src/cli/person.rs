@@ -52,7 +52,11 @@ fn named(runs: Vec<Remediation>, name: &str) -> anyhow::Result<Remediation> {
         (Some(run), [other, ..]) if run.name_any() == other.name_any() => {
             bail!("several namespaces have a Remediation {name}: say which with -n")
         }
-        (Some(_), _) => bail!("several Remediations begin with {name}: say more of it"),
+        (Some(run), others) => {
+            let all = others.iter().chain([&run]).map(ResourceExt::name_any);
+            let all = all.collect::<Vec<_>>().join(", ");
+            bail!("several Remediations begin with {name}: say which of {all}")
+        }
         (None, _) => bail!("there is no Remediation {name}; locksmith runs lists them"),
     }
 }
@@ -105,7 +109,10 @@ mod tests {
     #[rstest]
     #[case("night", "night")]
     #[case("night-o", "night-of-all")]
-    #[case("nig", "several Remediations begin with nig: say more of it")]
+    #[case(
+        "nig",
+        "several Remediations begin with nig: say which of night, night-of-all"
+    )]
     #[case("day", "there is no Remediation day; locksmith runs lists them")]
     fn the_start_of_a_name_is_enough(#[case] name: &str, #[case] found: &str) {
         let runs = ["night", "night-of-all"].map(run).to_vec();

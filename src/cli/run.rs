@@ -82,20 +82,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 impl Args {
     /// Makes the Remediation. Whoever asks for a run approves of the plan they were shown, and of no other.
     async fn ask(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
-        let at_work = person::runs(client, None).await?.into_iter().find(|run| {
-            let over = run.status.as_ref().is_some_and(|it| it.phase.finished());
-            !over && run.spec.driver == planned.driver
-        });
-        if let Some(run) = at_work {
-            bail!(
-                "{} is at work on {} already",
-                run.name_any(),
-                planned.driver
-            );
-        }
         let name = person::name(client).await;
         let config = self.what.config()?;
+        let driver = planned.driver.clone();
         let mut run = self.what.run(planned.driver, &config, name.clone());
+        if let Some(why) = in_the_way(&person::runs(client, None).await?, &run) {
+            bail!("{why} on {driver} already: locksmith describe tells how far it is");
+        }
         run.spec.approval = planned.plan.map(|plan| Approval {
             decision: Decision::Approved,
             plan: plan.hash,
@@ -115,6 +108,25 @@ impl Args {
             .await
             .context("failed to make a Remediation")
     }
+}
+
+/// Which of `runs` keeps `run` from its work: one that is at work on its driver, as the gate `oneRun` has it, or one of
+/// its playbook that waits to be.
+fn in_the_way(runs: &[Remediation], run: &Remediation) -> Option<String> {
+    let same_driver = |other: &&Remediation| other.spec.driver == run.spec.driver;
+    runs.iter().filter(same_driver).find_map(|other| {
+        let phase = other.status.as_ref().map(|status| status.phase);
+        let name = other.name_any();
+        match phase.unwrap_or_default() {
+            Phase::Running => Some(format!("{name} is at work")),
+            Phase::Pending if other.spec.playbook == run.spec.playbook => {
+                Some(format!("{name} waits"))
+            }
+            Phase::Pending | Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => {
+                None
+            }
+        }
+    })
 }
 
 /// Tells what happens until the run is over; Ctrl-C ends it, and is followed to its end too. A second one stops following.
@@ -215,4 +227,33 @@ fn changes(
             };
             std::future::ready(change)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::run_in;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::none_at_all(None, "csi-operation-locks", None)]
+    #[case::one_at_work(Some(Phase::Running), "failed-snapshots", Some("night is at work"))]
+    #[case::one_of_it_that_waits(Some(Phase::Pending), "csi-operation-locks", Some("night waits"))]
+    #[case::another_that_waits_for_a_person(Some(Phase::Pending), "orphaned-sources", None)]
+    #[case::one_that_is_over(Some(Phase::Succeeded), "csi-operation-locks", None)]
+    fn a_person_waits_only_for_what_the_daemon_would_wait_for(
+        #[case] phase: Option<Phase>,
+        #[case] playbook: &str,
+        #[case] why: Option<&str>,
+    ) {
+        let mut asked = run_in("asked", Phase::Pending);
+        asked.spec.playbook = "csi-operation-locks".to_owned();
+        let others = phase.map(|phase| {
+            let mut other = run_in("night", phase);
+            other.spec.playbook = playbook.to_owned();
+            other
+        });
+        let others: Vec<_> = others.into_iter().collect();
+        assert_eq!(in_the_way(&others, &asked).as_deref(), why);
+    }
 }
