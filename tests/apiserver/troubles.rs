@@ -129,7 +129,10 @@ impl Troubles {
     /// What a proxy is to do with each request.
     pub fn script(self: &Arc<Self>) -> Script {
         let troubles = self.clone();
-        script(move |call| troubles.clone().pass(call))
+        script(move |call| {
+            let passing = tokio::spawn(troubles.clone().pass(call));
+            async move { passing.await.unwrap() }
+        })
     }
 
     /// How often each came about.

@@ -316,17 +316,24 @@ impl Auditor {
         said.iter().rev().find(|said| said.at <= at)
     }
 
-    /// What the run said that may delete `uid` in `step`.
-    fn deleting(&self, step: StepName, uid: &str, at: Timestamp) -> Result<&Said, String> {
-        let mut why = Vec::new();
+    /// Whether a run that may delete `uid` in `step` has kept it: of two that are at work at once, either may be the one.
+    fn kept(&self, step: StepName, uid: &str, at: Timestamp) -> Result<bool, String> {
+        let (mut may, mut why) = (false, Vec::new());
         for run in self.said.keys() {
             let Some(said) = self.last(run, at) else {
                 continue;
             };
             match allowed(Some(said), step, uid) {
-                Ok(()) => return Ok(said),
+                // A pod comes back by itself.
+                Ok(()) if said.evidence.contains(uid) || step == StepName::RestartProvisioner => {
+                    return Ok(true);
+                }
+                Ok(()) => may = true,
                 Err(not) => why.push(not),
             }
+        }
+        if may {
+            return Ok(false);
         }
         why.dedup();
         Err(format!(
@@ -350,14 +357,9 @@ impl Auditor {
                     .filter(|said| said.attempt.to_string() == attempt);
                 allowed(said, StepName::RestartProvisioner, target)
             }
-            Deed::Delete { uid, step } => match self.deleting(*step, uid, at) {
-                // A pod comes back by itself.
-                Ok(said)
-                    if said.evidence.contains(uid) || *step == StepName::RestartProvisioner =>
-                {
-                    Ok(())
-                }
-                Ok(_) => return self.broken(Rule::Evidence, format!("{text} {uid}")),
+            Deed::Delete { uid, step } => match self.kept(*step, uid, at) {
+                Ok(true) => Ok(()),
+                Ok(false) => return self.broken(Rule::Evidence, format!("{at} {text} {uid}")),
                 Err(why) => Err(why),
             },
             Deed::Forget { uid } => match self.last(uid, at) {

@@ -287,6 +287,19 @@ fn each_breach_is_caught(#[case] breach: fn(&mut Vec<Event>), #[case] rule: Rule
 }
 
 #[test]
+fn of_runs_that_are_at_work_at_once_one_has_kept_what_is_deleted() {
+    let mut log = run();
+    for number in 10..20 {
+        let mut other = status(5, "Running", Some("deleteFailedSnapshots"), true, false);
+        let uid = format!("00000000-0000-4000-8000-0000000000{number}");
+        other.request_body.as_mut().unwrap()["metadata"]["uid"] = json!(uid);
+        log.insert(5, other);
+    }
+    let report = audit(&log, &[], &[]);
+    assert!(report.violations.is_empty(), "{:#?}", report.violations);
+}
+
+#[test]
 fn in_mode_observe_every_write_is_a_breach_even_a_refused_one() {
     let mut log = run();
     log[10].code = 409;
