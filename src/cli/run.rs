@@ -84,9 +84,9 @@ impl Args {
     async fn ask(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
         let name = person::name(client).await;
         let config = self.what.config()?;
-        let driver = planned.driver.clone();
         let mut run = self.what.run(planned.driver, &config, name.clone());
         if let Some(why) = in_the_way(&person::runs(client, None).await?, &run) {
+            let driver = &run.spec.driver;
             bail!("{why} on {driver} already: locksmith describe tells how far it is");
         }
         run.spec.approval = planned.plan.map(|plan| Approval {

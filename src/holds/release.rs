@@ -146,13 +146,8 @@ impl Stage {
         running: &HashSet<(&Sym, &Sym)>,
         policy: ReleasePolicy,
     ) -> Self {
-        let Some(status) = &run.status else {
-            return if run.spec.abort {
-                Self::GaveUp
-            } else {
-                Self::AtWork
-            };
-        };
+        let none_yet = RemediationStatus::default();
+        let status = run.status.as_ref().unwrap_or(&none_yet);
         let failed = matches!(
             status.phase,
             Phase::Failed | Phase::Aborted | Phase::Planned

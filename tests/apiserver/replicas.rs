@@ -19,7 +19,7 @@ use tokio::sync::SetOnce;
 
 use crate::daemon::{Daemon, notification};
 use crate::proxy::{Call, Proxy, script};
-use crate::stage::{DRIVER, NAMESPACE, Settings, Setup, Stage, USER};
+use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Settings, Setup, Stage, USER};
 use crate::testbed::Event;
 
 /// The user of the second replica.
@@ -30,9 +30,6 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// What both have seen, both show within this.
 const SAME_WITHIN: Duration = Duration::from_secs(300);
-
-/// The write that the leader is frozen in comes within this of the alert.
-const CAUGHT_WITHIN: Duration = Duration::from_secs(300);
 
 fn settings() -> Settings {
     Settings {
@@ -199,7 +196,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     };
     let caught = tokio::select! {
         () = telling => unreachable!(),
-        caught = tokio::time::timeout(CAUGHT_WITHIN, ambush.caught.wait()) => caught,
+        caught = tokio::time::timeout(PATIENCE, ambush.caught.wait()) => caught,
     };
     let caught = caught.expect("that write is made").clone();
     leads(&second).await;

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, ResourceExt as _};
+use kube::Api;
+use kube::api::PostParams;
 use locksmith::api::remediation::{
     Phase, Remediation, RemediationSpec, RemediationStatus, Trigger,
 };
@@ -66,19 +66,14 @@ impl Ground {
             approval: None,
             abort: false,
         };
-        let mut run = Remediation::new(name, spec);
-        run.metadata = ObjectMeta {
-            name: Some(name.to_owned()),
-            ..ObjectMeta::default()
-        };
+        let run = Remediation::new(name, spec);
         let mut run = runs.create(&PostParams::default(), &run).await.unwrap();
         run.status = Some(RemediationStatus {
             phase: Phase::Pending,
             message: MESSAGE.to_owned(),
             ..RemediationStatus::default()
         });
-        let name = run.name_any();
-        runs.replace_status(&name, &PostParams::default(), &run)
+        runs.replace_status(name, &PostParams::default(), &run)
             .await
             .unwrap();
     }
@@ -99,13 +94,9 @@ async fn runs_fit_a_terminal_or_take_a_line_each() {
     let table = ground.printed(&["runs"]).await;
     let wide = |line: &&str| line.chars().count() > COLUMNS;
     assert_eq!(table.lines().find(wide), None, "{table}");
-    let words = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
     assert!(table.lines().count() > 1 + names.len(), "{table}");
-    assert!(words(&table).contains(&"Pending".to_owned()), "{table}");
+    let mut words = table.split_whitespace();
+    assert!(words.any(|word| word == "Pending"), "{table}");
 
     let wide = ground.printed(&["runs", "-o", "wide"]).await;
     assert_eq!(wide.lines().count(), 1 + names.len(), "{wide}");

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
+use axum::http::StatusCode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-
-use axum::http::StatusCode;
 
 use super::*;
 use crate::config::Tls;
