@@ -215,6 +215,40 @@ pub struct RemediationStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl RemediationStatus {
+    /// Whether it differs from `before` at most by how much of it is held, and something is.
+    pub fn only_counts_on_from(&self, before: &Self) -> bool {
+        let Self {
+            phase,
+            message,
+            step,
+            attempt,
+            term: _,
+            started_at,
+            finished_at,
+            plan,
+            steps,
+            gates,
+            evidence,
+            holds,
+            held: _,
+            verdict,
+            conditions: _,
+        } = self;
+        !holds.is_empty()
+            && (phase, message, step, attempt)
+                == (
+                    &before.phase,
+                    &before.message,
+                    &before.step,
+                    &before.attempt,
+                )
+            && (started_at, finished_at) == (&before.started_at, &before.finished_at)
+            && (plan, steps, gates) == (&before.plan, &before.steps, &before.gates)
+            && (evidence, verdict) == (&before.evidence, &before.verdict)
+    }
+}
+
 /// How far a step has come.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum StepPhase {

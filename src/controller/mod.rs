@@ -4,13 +4,14 @@
 //! everything that is done. Between two passes nothing is remembered that would have to be.
 
 mod keeper;
+mod memory;
 mod recent;
 mod retention;
 
 pub use keeper::keep;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ use crate::model::{Kind, ObjectKey, Sym};
 use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Patterns, Store};
+use memory::{Key, Memory};
 use recent::Recent;
 
 /// Writes under way at once. The API server's own fairness starts to queue above this.
@@ -55,50 +57,15 @@ pub struct Controller {
     pub own: Own,
 }
 
-/// What is remembered between two passes, and may be forgotten.
-struct Memory {
-    recent: Recent,
-    /// The run that was last read or written.
-    ahead: Option<Version>,
-}
-
-/// A run as it was at some time.
-struct Version {
-    /// Namespace and name.
-    run: (String, String),
-    version: Option<u64>,
-}
-
-impl Version {
-    fn of(key: &(String, String), run: &Remediation) -> Self {
-        Self {
-            run: key.clone(),
-            version: version(run),
-        }
-    }
-
-    /// Since Kubernetes 1.35 versions of one kind may be compared (KEP-5504); before, they could be as well.
-    fn is_newer_than(&self, run: &Remediation) -> bool {
-        self.version > version(run)
-    }
-}
-
-fn version(run: &Remediation) -> Option<u64> {
-    run.metadata.resource_version.as_ref()?.parse().ok()
-}
-
 impl Controller {
     /// Drives every run there is, one at a time, for as long as the process lives.
     pub async fn run(self) {
         let mut views = self.store.views();
-        let mut memory = Memory {
-            recent: Recent::new(ECHO),
-            ahead: None,
-        };
+        let mut memory = Memory::new();
         loop {
             let mut again: Option<Duration> = None;
             for key in self.open_runs() {
-                if self.is_behind(memory.ahead.as_ref(), &key) {
+                if self.is_behind(&memory, &key) {
                     again = Some(RETRY);
                     continue;
                 }
@@ -111,6 +78,7 @@ impl Controller {
                 };
                 again = [again, wait].into_iter().flatten().min();
             }
+            tokio::time::sleep(memory.rest()).await;
             let changed = views.changed();
             match again {
                 None => {
@@ -128,7 +96,7 @@ impl Controller {
     }
 
     /// Runs that are not over, and those that are but still show holds.
-    fn open_runs(&self) -> Vec<(String, String)> {
+    fn open_runs(&self) -> Vec<Key> {
         let mut runs: Vec<_> = self.store.read(|model| {
             if self.writer.term().is_err()
                 || model.term.is_none()
@@ -157,31 +125,26 @@ impl Controller {
 
     /// Whether the model does not show yet what another run was last read or written as: gates would judge `key` as if
     /// that one had not begun. A run's own status is always read, so that no other keeps it from undoing.
-    fn is_behind(&self, ahead: Option<&Version>, key: &(String, String)) -> bool {
-        ahead.is_some_and(|ahead| {
-            let (namespace, name) = &ahead.run;
-            ahead.run != *key
-                && self.store.read(|model| {
-                    let (namespace, name) = (Sym::from(&**namespace), Sym::from(&**name));
-                    let shown = model.runs.get(&namespace, &name);
-                    shown.is_some_and(|run| ahead.is_newer_than(&run.object))
-                })
+    fn is_behind(&self, memory: &Memory, key: &Key) -> bool {
+        memory.other_than(key).is_some_and(|(namespace, name)| {
+            self.store.read(|model| {
+                let (namespace, name) = (Sym::from(&**namespace), Sym::from(&**name));
+                let shown = model.runs.get(&namespace, &name);
+                shown.is_some_and(|run| memory.is_newer_than(&run.object))
+            })
         })
     }
 
     /// Goes on with one run until it has to wait; says until when at the latest.
-    async fn drive(
-        &self,
-        key: &(String, String),
-        memory: &mut Memory,
-    ) -> Result<Option<Timestamp>, WriteError> {
+    async fn drive(&self, key: &Key, memory: &mut Memory) -> Result<Option<Timestamp>, WriteError> {
+        let begun = Instant::now();
         let (namespace, name) = key;
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
         let Some(mut run) = read else { return Ok(None) };
         let mut facts: Option<Facts> = None;
         loop {
-            memory.ahead = Some(Version::of(key, &run));
+            memory.met(key, &run);
             let next = self.store.judge(|model, view| {
                 steps::next(
                     &run,
@@ -193,7 +156,15 @@ impl Controller {
                 )
             });
             match next {
-                Move::Record(status) => run = self.record(&api, run, *status).await?,
+                Move::Record(status) => {
+                    if let Some(left) = memory.count_later(key, run.status.as_ref(), &status) {
+                        memory.looked(begun);
+                        return Ok(Timestamp::now().checked_add(left).ok());
+                    }
+                    let begun = Instant::now();
+                    run = self.record(&api, run, *status).await?;
+                    memory.recorded(key, begun);
+                }
                 Move::Gather(objects) => match self.gather(&api, &run, &objects).await? {
                     Some(recorded) => run = recorded,
                     // All are gone, which the watch is about to show.
@@ -210,7 +181,10 @@ impl Controller {
                     self.act(&run, intents, &mut memory.recent).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
-                Move::Wait(until) => return Ok(until),
+                Move::Wait(until) => {
+                    memory.looked(begun);
+                    return Ok(until);
+                }
             }
         }
     }

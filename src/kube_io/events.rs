@@ -1,7 +1,6 @@
 //! Kubernetes Events, for whoever looks at an object with `kubectl describe`. Losing one loses nothing, so that no write
 //! waits for one: they are handed to a task of their own, and what does not fit its queue is dropped and counted.
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,9 +18,6 @@ const MAX_MESSAGE: usize = 1000;
 
 /// How many Events may wait: those of a run that holds 2,000 sources and their claims, in some 4 MB.
 const QUEUE: usize = 4096;
-
-/// Events under way at once: few, as the writes that matter go the same way.
-const CONCURRENCY: usize = 2;
 
 /// What an Event is about.
 pub trait Regarding {
@@ -78,15 +74,16 @@ pub struct Herald {
 }
 
 impl Herald {
-    /// A herald, and what writes by `client` until the last clone is dropped and nothing waits any more.
+    /// A herald, and what writes by `client`, one at a time as the writes that matter go the same way, until the last clone is
+    /// dropped and nothing waits any more.
     pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
-        let (queue, mut waiting) = mpsc::channel(QUEUE);
+        let (queue, mut waiting) = mpsc::channel::<(ObjectKind, Event)>(QUEUE);
         let counts = own.clone();
-        let delivery = futures::stream::poll_fn(move |task| waiting.poll_recv(task))
-            .for_each_concurrent(CONCURRENCY, move |(kind, event): (ObjectKind, Event)| {
-                let (client, own) = (client.clone(), counts.clone());
-                async move { own.write(VERB, kind.as_str(), write(&client, &event).await) }
-            });
+        let delivery = async move {
+            while let Some((kind, event)) = waiting.recv().await {
+                counts.write(VERB, kind.as_str(), write(&client, &event).await);
+            }
+        };
         (Self { queue, own }, delivery)
     }
 

@@ -6,20 +6,21 @@
 //!    └─ mode plan ──► Planned           └─ locks found after the verification: a new plan, next attempt
 //! ```
 
+mod begin;
 mod round;
 
 use jiff::Timestamp;
 
 use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, verdict};
 use crate::api::remediation::{
-    Decision, HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
+    HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
-use crate::config::{Config, Mode, Playbook};
+use crate::config::Config;
 use crate::findings::Finding;
 use crate::gates::{self, Situation};
 use crate::holds::{self, Due, RunRef};
-use crate::model::{Model, ObjectKind, SourceSchema, Sym, Uid};
-use crate::plan::{self, Plan, StepName};
+use crate::model::{Model, ObjectKind, Uid};
+use crate::plan::{Plan, StepName};
 
 /// What is to be done next about `run`.
 pub fn next(
@@ -77,99 +78,6 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// Makes the plan, and starts once every gate is open.
-    fn begin(&self, status: &mut RemediationStatus) -> Option<Effect> {
-        if self.run.spec.abort {
-            self.finish(status, Phase::Aborted, "aborted before it began".to_owned());
-            return None;
-        }
-        let Some(playbook) = self.config.playbooks.0.get(&self.run.spec.playbook) else {
-            let message = format!("there is no playbook called {}", self.run.spec.playbook);
-            self.finish(status, Phase::Failed, message);
-            return None;
-        };
-        let made = self.plan(playbook);
-        let situation = self.situation(made.as_ref().ok(), status);
-        status.gates = gates::judge_all(&situation);
-        let plan = match made {
-            Ok(plan) => plan,
-            Err(why) if self.observed() => {
-                self.finish(status, Phase::Failed, why);
-                return None;
-            }
-            Err(why) => {
-                status.message = why;
-                return self.give_up_late(status);
-            }
-        };
-        // What is spared is no part of the hash, and the verdict asks for it.
-        let known = status.plan.as_ref();
-        if known.is_none_or(|known| known.steps != plan.steps) {
-            status.plan = Some(plan);
-        }
-        if let Some(by) = status.plan.as_ref().and_then(|plan| self.rejected(plan)) {
-            self.finish(
-                status,
-                Phase::Aborted,
-                format!("the plan was rejected by {by}"),
-            );
-            return None;
-        }
-        let closed = gates::closed(&status.gates);
-        if self.config.mode == Mode::Plan
-            && status
-                .gates
-                .iter()
-                .all(|gate| gate.open || gate.gate == "mode")
-        {
-            self.finish(
-                status,
-                Phase::Planned,
-                "planned; nothing was done, as the mode is plan".to_owned(),
-            );
-            return None;
-        }
-        if let Some(closed) = closed {
-            status.message = closed;
-            return self.give_up_late(status);
-        }
-        status.phase = Phase::Running;
-        status.attempt = 1;
-        status.started_at = Some(self.now);
-        self.start_next(status);
-        None
-    }
-
-    fn plan(&self, playbook: &Playbook) -> Result<Plan, String> {
-        let driver: &Sym = &self.run.spec.driver;
-        let plan = plan::make(
-            self.model,
-            self.findings,
-            playbook,
-            driver,
-            self.config,
-            self.now,
-        )
-        .map_err(|why| why.to_string())?;
-        match plan::lint::lint(&plan).first() {
-            None => Ok(plan),
-            Some(note) => Err(format!("the plan is refused: {note}")),
-        }
-    }
-
-    /// Who rejected this plan.
-    fn rejected(&self, plan: &Plan) -> Option<&str> {
-        let approval = self.run.spec.approval.as_ref()?;
-        let rejected = plan.hash == approval.plan && approval.decision == Decision::Rejected;
-        rejected.then(|| approval.by.as_deref().unwrap_or("somebody"))
-    }
-
-    /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
-    fn observed(&self) -> bool {
-        self.model.source_schema != SourceSchema::Unknown
-            && self.model.freshness.doubts().next().is_none()
-    }
-
     fn situation<'s>(
         &'s self,
         plan: Option<&'s Plan>,
@@ -184,25 +92,6 @@ impl Engine<'_> {
             config: self.config,
             now: self.now,
         }
-    }
-
-    /// A run that has waited for its gates for too long is about something that is over.
-    fn give_up_late(&self, status: &mut RemediationStatus) -> Option<Effect> {
-        let created = self
-            .run
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(self.now, |time| time.0);
-        let end = created
-            .checked_add(self.config.gates.give_up_after.signed())
-            .unwrap_or(self.now);
-        if self.now >= end {
-            let message = format!("gave up waiting: {}", status.message);
-            self.finish(status, Phase::Failed, message);
-            return None;
-        }
-        Some(Effect::Wait(Some(end)))
     }
 
     /// Advances the step under way, or judges the whole once all are done.

@@ -18,6 +18,10 @@ use crate::view::{self, View};
 /// pieces, and a view of each would cost more than it tells.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// The pause is so many times what the view took, where that is longer: the writes of a run that holds thousands each change
+/// what the next view is of, and no core is to be spent on views alone.
+const REST: u32 = 4;
+
 /// A view is taken so often even when nothing arrives and nothing is due: leases go stale, and refusals end, by time alone.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -115,7 +119,7 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
             })
             .await;
             let now = (self.clock)();
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             let (view, due) = {
                 let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
                 batch.drain(..).for_each(|change| model.apply(change));
@@ -125,15 +129,21 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
                 self.publish.send_replace(view.clone());
                 (view, findings::next_due(&model, &self.policy, now))
             };
-            self.own.view_taken(begun.elapsed());
+            let took = begun.elapsed();
+            self.own.view_taken(took);
             for (finding, stood) in standing.cleared(&view) {
                 self.own.cleared(finding, stood);
             }
             let until_due = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok());
             idle = until_due.map_or(TICK, |until_due| until_due.min(TICK));
-            free = Instant::now() + GATHER;
+            free = Instant::now() + pause(took);
         }
     }
+}
+
+/// Between a view that took so long and the next.
+fn pause(took: Duration) -> Duration {
+    (took * REST).clamp(GATHER, TICK)
 }
 
 #[cfg(test)]
@@ -205,6 +215,15 @@ mod tests {
             () = counting => {}
         }
         assert!((3..=6).contains(&shown), "{shown} views in 200 ms");
+    }
+
+    #[test]
+    fn views_take_a_fifth_of_a_core_at_most_and_come_every_second_at_least() {
+        let of = |millis| pause(Duration::from_millis(millis)).as_millis();
+        assert_eq!(
+            [0, 12, 13, 100, 250, 3_000].map(of),
+            [50, 50, 52, 400, 1_000, 1_000]
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A real API server takes everything that is installed, and has nothing to say of it.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -13,26 +13,60 @@ use serde_json::{Value, json};
 use crate::render::{self, NAMESPACE};
 use crate::testbed::{Options, Testbed};
 
-/// The kinds of the Prometheus Operator that are installed here, as it publishes them: of the module that
-/// tests/testbed/operator pins.
-fn operator_kinds() -> Vec<CustomResourceDefinition> {
-    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/operator");
-    let module = "github.com/prometheus-operator/prometheus-operator";
+/// Where the projects whose kinds are installed here publish them: a module that tests/testbed/kinds pins, its directory,
+/// and the files there.
+const PUBLISHED: [(&str, &str, &[&str]); 4] = [
+    (
+        "github.com/prometheus-operator/prometheus-operator",
+        "example/prometheus-operator-crd",
+        &[
+            "monitoring.coreos.com_servicemonitors.yaml",
+            "monitoring.coreos.com_prometheusrules.yaml",
+            "monitoring.coreos.com_alertmanagerconfigs.yaml",
+        ],
+    ),
+    (
+        "github.com/fluxcd/source-controller",
+        "config/crd/bases",
+        &["source.toolkit.fluxcd.io_gitrepositories.yaml"],
+    ),
+    (
+        "github.com/fluxcd/helm-controller",
+        "config/crd/bases",
+        &["helm.toolkit.fluxcd.io_helmreleases.yaml"],
+    ),
+    (
+        "github.com/argoproj/argo-cd/v3",
+        "manifests/crds",
+        &["application-crd.yaml"],
+    ),
+];
+
+/// The directory of a pinned module, fetched where it is not there.
+fn module(name: &str) -> PathBuf {
+    let pins = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/kinds");
     let output = Command::new("go")
-        .args(["-C", recipe, "mod", "download", "-json", module])
+        .args(["-C", pins, "mod", "download", "-json", name])
         .output()
         .expect("go is installed: tests/testbed/build does it");
     assert!(output.status.success(), "{output:?}");
     let module: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let directory =
-        Path::new(module["Dir"].as_str().unwrap()).join("example/prometheus-operator-crd");
-    let kinds = ["servicemonitors", "prometheusrules", "alertmanagerconfigs"];
-    let read = |kind| {
-        let file = directory.join(format!("monitoring.coreos.com_{kind}.yaml"));
-        let text = std::fs::read_to_string(&file).unwrap();
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{kind}: {error}"))
-    };
-    kinds.map(read).into()
+    module["Dir"].as_str().unwrap().into()
+}
+
+/// The kinds of others that are installed here.
+fn kinds() -> Vec<CustomResourceDefinition> {
+    let files = PUBLISHED.into_iter().flat_map(|(name, directory, files)| {
+        let directory = module(name).join(directory);
+        files.iter().map(move |file| directory.join(file))
+    });
+    files
+        .map(|file| {
+            let text = std::fs::read_to_string(&file).unwrap();
+            serde_saphyr::from_str(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+        })
+        .collect()
 }
 
 /// An example, as it is shipped.
@@ -44,10 +78,10 @@ fn example(name: &str) -> String {
 /// Namespaces that are to be there, and whether they are locksmith's own.
 async fn namespaces(testbed: &Testbed, objects: &[Value]) {
     let own = objects.iter().find(|it| it["kind"] == "Namespace").unwrap();
-    let [rook, monitoring] =
-        ["rook-ceph", "monitoring"].map(|name| json!({"metadata": {"name": name}}));
+    let [rook, monitoring, argocd] =
+        ["rook-ceph", "monitoring", "argocd"].map(|name| json!({"metadata": {"name": name}}));
     let api: Api<Namespace> = Api::all(testbed.client());
-    for namespace in [own, &rook, &monitoring] {
+    for namespace in [own, &rook, &monitoring, &argocd] {
         let namespace = serde_json::from_value(namespace.clone()).unwrap();
         api.create(&PostParams::default(), &namespace)
             .await
@@ -55,8 +89,7 @@ async fn namespaces(testbed: &Testbed, objects: &[Value]) {
     }
 }
 
-/// Everything that is in deploy/: each mode, the uninstall, monitoring, the chart with every value set, and the examples
-/// whose kinds can be had.
+/// Everything that is in deploy/: each mode, the uninstall, monitoring, the chart with every value set, and the examples.
 fn everything() -> Vec<Value> {
     let directories = [
         "deploy/overlays/observe",
@@ -79,7 +112,13 @@ fn everything() -> Vec<Value> {
         "nodeSelector.kubernetes\\.io/os=linux",
         "tolerations[0].operator=Exists",
     ]);
-    let examples = ["alertmanagerconfig", "alertmanager-account"].map(example);
+    let examples = [
+        "alertmanagerconfig",
+        "alertmanager-account",
+        "flux",
+        "argocd",
+    ]
+    .map(example);
     let texts = kustomized.chain([charted]).chain(examples);
     texts.flat_map(|text| render::objects(&text)).collect()
 }
@@ -89,18 +128,24 @@ fn everything() -> Vec<Value> {
 async fn every_object_is_valid_and_the_pods_are_restricted() {
     let options = Options {
         controllers: false,
-        crds: [vec![Remediation::crd()], operator_kinds()].concat(),
+        crds: [vec![Remediation::crd()], kinds()].concat(),
         ..Options::default()
     };
     let testbed = Testbed::start(options).await;
     let objects = everything();
     namespaces(&testbed, &objects).await;
 
-    for kind in ["ServiceMonitor", "PrometheusRule", "AlertmanagerConfig"] {
-        assert!(
-            objects.iter().any(|object| object["kind"] == kind),
-            "{kind}"
-        );
+    let of_others = [
+        "ServiceMonitor",
+        "PrometheusRule",
+        "AlertmanagerConfig",
+        "GitRepository",
+        "HelmRelease",
+        "Application",
+    ];
+    for kind in of_others {
+        let there = objects.iter().any(|object| object["kind"] == kind);
+        assert!(there, "{kind}");
     }
     let flags = ["--dry-run=server", "--force-conflicts"];
     let said = render::apply_with(testbed.kubeconfig(), &objects, &flags);

@@ -1,13 +1,11 @@
 //! Modes that do not act, under a user that may do everything.
 
-use jiff::{SignedDuration, Timestamp};
 use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::api::volsync::ReplicationSource;
-use locksmith::holds::{HOLD_ANNOTATION, Hold, RunRef, Switch};
+use locksmith::holds::Switch;
 use locksmith::plan::StepName;
-use serde_json::{Value, json};
 
-use crate::stage::{DRIVER, NAMESPACE, Settings, Stage};
+use crate::stage::{DRIVER, Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
@@ -24,10 +22,9 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
         assert!(answer.to_string().contains("observe"), "{answer}");
     }
     // What a daemon that acts does at sight: the hold of a run that is gone, and long overdue.
-    let (source, mark) = (&stage.jam.sources[0], overdue_mark());
-    let annotation = json!({"metadata": {"annotations": {HOLD_ANNOTATION: mark}}});
+    let source = &stage.jam.sources[0];
     stage
-        .patch::<ReplicationSource>(&source.namespace, &source.name, &annotation)
+        .left_behind::<ReplicationSource>(&source.namespace, &source.name, Switch::Paused)
         .await;
     let overdue = "locksmith_holds_past_deadline";
     daemon
@@ -46,23 +43,6 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
     assert!(stage.list::<Remediation>().await.is_empty());
     assert!(stage.stuck_snapshots_stand().await);
     assert_eq!(stage.held().await, std::slice::from_ref(&source.name));
-}
-
-/// What a run that is gone left behind yesterday.
-fn overdue_mark() -> String {
-    let run = RunRef {
-        namespace: NAMESPACE.into(),
-        name: "gone".into(),
-        uid: "gone".into(),
-    };
-    let hold = Hold {
-        switch: Switch::Paused,
-        was: Value::Null,
-        run,
-        since: Timestamp::now() - SignedDuration::from_hours(26),
-        until: Timestamp::now() - SignedDuration::from_hours(24),
-    };
-    json!(hold).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Api, CustomResourceExt, ResourceExt};
 use locksmith::api::ceph::CephCluster;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
+use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario;
 use locksmith::demo::world::{Layout, Timings, WorldConfig};
+use locksmith::holds::Switch;
 use locksmith::leader;
 use serde_json::{Value, json};
 
@@ -214,21 +217,58 @@ async fn mode_observe_is_given_what_it_uses_and_nothing_that_writes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn mode_plan_is_refused_nothing_and_given_less_than_act() {
+/// What a daemon that acted has left is released; a plan that two alerts ask for waits for a person; another run is planned,
+/// after which the older one is removed.
+async fn plan_after_act() -> Vec<Event> {
     let stage = stage("plan", Layout::Classic).await;
+    let (source, claim) = (&stage.jam.sources[0], &stage.jam.pending[0].claim);
+    stage
+        .left_behind::<ReplicationSource>(&source.namespace, &source.name, Switch::Paused)
+        .await;
+    stage
+        .left_behind::<PersistentVolumeClaim>(&claim.namespace, &claim.name, Switch::CopyTrigger)
+        .await;
     let settings = Settings {
         mode: "plan",
+        keep: 1,
+        cooldown: "1s",
+        gates: ", budgets: {within: 1s}",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
-    stage.fire(&daemon).await;
+    stage.released().await;
+
+    let name = waiting_for_a_person(&stage, &daemon).await;
+    let labels = [("driver", DRIVER), ("namespace", &*source.namespace)];
+    let (code, answer) = daemon.fire("LocksmithSourceOrphaned", &labels).await;
+    assert_eq!(code, 202, "{answer}");
+    let kubeconfig = stage.testbed.kubeconfig();
+    let approved = locksmith(kubeconfig, &["approve", &name, "--yes"]).await;
+    assert!(approved.status.success(), "{}", said(&approved));
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Planned, "{}", daemon.log_text());
-    none_is_refused(&stage.everything().await);
+
+    stage.fire(&daemon).await;
+    let planned = |status: &RemediationStatus| status.phase == Phase::Planned;
+    stage
+        .run_of("csi-operation-locks", "the plan", planned)
+        .await;
+    let removed = |runs: &[Arc<Remediation>]| !runs.iter().any(|run| run.name_any() == name);
+    stage
+        .until::<Remediation>("the older run to be removed", removed)
+        .await;
+    stage.everything().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn mode_plan_is_given_what_it_uses_and_less_than_act() {
+    let events = plan_after_act().await;
+    none_is_refused(&events);
     let [observe, plan, act] =
         ["observe", "plan", "act"].map(|mode| granted(&installed(&format!("overlays/{mode}"))));
+    let unused = unused(plan.clone(), &events);
+    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
     assert!(observe.is_subset(&plan) && plan.is_subset(&act));
     let deletes: Vec<_> = plan.iter().filter(|right| right.verb == "delete").collect();
     assert!(

@@ -6,8 +6,10 @@ use std::process::Command;
 
 use axum::http::Method;
 use futures::StreamExt;
-use kube::Client;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Client, CustomResourceExt};
 use locksmith::api::remediation::{RemediationStatus, StepRecord};
+use locksmith::api::volsync::ReplicationSource;
 use locksmith::plan::StepName;
 use serde_json::{Value, json};
 
@@ -31,20 +33,70 @@ playbooks:
     attempts: 1
 ";
 
+/// How a source is held.
+#[derive(Clone, Copy)]
+enum Way {
+    /// It is paused, and its claim has the copy trigger.
+    WithItsClaim,
+    /// By `spec.suspend`, where the CRD has it: one object, as the loop of kubectl writes it.
+    Alone,
+}
+
+/// Seconds to and fro.
+struct Both([Spread; 2]);
+
+impl Both {
+    fn sum(&self) -> f64 {
+        self.0[0].median + self.0[1].median
+    }
+
+    fn line(&self, name: &str) {
+        let [suspend, resume] = self.0.each_ref().map(ToString::to_string);
+        println!("{name:>28}  {suspend:>24}  {resume:>24}");
+    }
+}
+
 pub async fn bench() -> Vec<Row> {
-    let ground = Ground::new().await;
+    let ground = ground(Way::WithItsClaim).await;
+    let by_hand = by_hand(ground.testbed.kubeconfig());
+    let mut rows = side_by_side(&ground, Way::WithItsClaim, by_hand).await;
+    drop(ground);
+    let ground = self::ground(Way::Alone).await;
+    rows.extend(side_by_side(&ground, Way::Alone, by_hand).await);
+    rows
+}
+
+async fn ground(way: Way) -> Ground {
+    let crds = match way {
+        Way::WithItsClaim => Vec::new(),
+        Way::Alone => vec![with_suspend()],
+    };
+    let ground = Ground::serving(crds).await;
     let jam = Jam {
         sources: SOURCES,
         failed: 1,
         pending: 0,
     };
     ground.jam(jam).await;
-    let by_hand = by_hand(ground.testbed.kubeconfig());
+    ground
+}
+
+/// The definition of ReplicationSource, as of a VolSync that knows `spec.suspend`.
+fn with_suspend() -> CustomResourceDefinition {
+    let mut crd = json!(ReplicationSource::crd());
+    let fields =
+        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties");
+    fields.unwrap()["suspend"] = json!({ "type": "boolean" });
+    serde_json::from_value(crd).unwrap()
+}
+
+/// The program beside a client that only writes and, by `by_hand`, beside a loop over the sources.
+async fn side_by_side(ground: &Ground, way: Way, by_hand: [f64; 2]) -> Vec<Row> {
     let client = ground.client();
     let mut bare = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        bare.0.push(write_all(&client, true).await);
-        bare.1.push(write_all(&client, false).await);
+        bare.0.push(write_all(&client, way, true).await);
+        bare.1.push(write_all(&client, way, false).await);
     }
     let user = ground.user("locksmith-daemon").await;
     let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
@@ -58,19 +110,16 @@ pub async fn bench() -> Vec<Row> {
         ours.1.push(took(&status, StepName::ResumeSources));
     }
     drop(daemon);
-    let ours = [Spread::of(ours.0), Spread::of(ours.1)];
-    let bare = [Spread::of(bare.0), Spread::of(bare.1)];
-    println!("{SOURCES} sources and their claims; seconds, median of {ROUNDS} (least to most)");
-    println!("{:>28}  {:>24}  {:>24}", "", "suspend", "resume");
-    let line = |name: &str, of: &[Spread; 2]| {
-        println!(
-            "{name:>28}  {:>24}  {:>24}",
-            of[0].to_string(),
-            of[1].to_string()
-        );
+    let ours = Both([Spread::of(ours.0), Spread::of(ours.1)]);
+    let bare = Both([Spread::of(bare.0), Spread::of(bare.1)]);
+    let what = match way {
+        Way::WithItsClaim => format!("suspend and resume {SOURCES} sources and their claims"),
+        Way::Alone => format!("suspend and resume {SOURCES} sources, by spec.suspend"),
     };
-    line("locksmith, effect seen", &ours);
-    line("as many bare writes", &bare);
+    println!("{what}; seconds, median of {ROUNDS} (least to most)");
+    println!("{:>28}  {:>24}  {:>24}", "", "suspend", "resume");
+    ours.line("locksmith, effect seen");
+    bare.line("as many bare writes");
     let whole = by_hand.map(|of_sample| of_sample * SOURCES as f64 / SAMPLE as f64);
     println!(
         "{:>28}  {:>24}  {:>24}  ({:.1} sources a second; from {SAMPLE} sources, whose claims it leaves alone)",
@@ -79,14 +128,15 @@ pub async fn bench() -> Vec<Row> {
         short(whole[1]),
         SOURCES as f64 / whole[0]
     );
-    let sum = |of: &[Spread; 2]| of[0].median + of[1].median;
-    let (ours, bare, whole) = (sum(&ours), sum(&bare), whole[0] + whole[1]);
-    let what = format!("suspend and resume {SOURCES} sources");
+    let (ours, bare, whole) = (ours.sum(), bare.sum(), whole[0] + whole[1]);
     vec![
         Row::new(
             &what,
             format!("{} s", short(ours)),
-            &format!("kubectl and jq in a loop: {} s", short(whole)),
+            &format!(
+                "kubectl and jq in a loop, sources alone: {} s",
+                short(whole)
+            ),
             &format!("{:.0} times as fast", whole / ours),
         ),
         Row::new(
@@ -126,28 +176,32 @@ fn by_hand(kubeconfig: &Path) -> [f64; 2] {
 }
 
 /// Makes the writes of a hold, or of its release, without a look at anything; in seconds.
-async fn write_all(client: &Client, hold: bool) -> f64 {
-    let mark = hold.then(|| "x".repeat(250));
-    let paused = hold.then_some(true);
-    let trigger = hold.then_some("bench");
-    let writes = (0..SOURCES).flat_map(|at| {
-        let name = objects::app(at);
-        let source = json!({
-            "metadata": { "annotations": { "bench.example/hold": mark } }, "spec": { "paused": paused },
-        });
-        let claim = json!({
-            "metadata": { "annotations": { "bench.example/hold": mark, "volsync.backube/use-copy-trigger": trigger } },
-        });
-        [
-            (format!("{}/{name}", objects::sources(at)), source),
-            (format!("{}/{name}", objects::claims(at)), claim),
-        ]
-    });
+async fn write_all(client: &Client, way: Way, hold: bool) -> f64 {
+    let writes: Vec<_> = (0..SOURCES).flat_map(|at| writes(at, way, hold)).collect();
     let begun = std::time::Instant::now();
     futures::stream::iter(writes)
-        .for_each_concurrent(CONCURRENCY, |(path, patch): (String, Value)| async move {
+        .for_each_concurrent(CONCURRENCY, |(path, patch)| async move {
             objects::send(client, Method::PATCH, &path, &patch).await;
         })
         .await;
     begun.elapsed().as_secs_f64()
+}
+
+/// Paths and patches for one source.
+fn writes(at: usize, way: Way, hold: bool) -> Vec<(String, Value)> {
+    let mark = hold.then(|| "x".repeat(250));
+    let (off, trigger) = (hold.then_some(true), hold.then_some("bench"));
+    let name = objects::app(at);
+    let source = format!("{}/{name}", objects::sources(at));
+    let of_source = |switch: &str| json!({ "metadata": { "annotations": { "bench.example/hold": mark } }, "spec": { switch: off } });
+    match way {
+        Way::Alone => vec![(source, of_source("suspend"))],
+        Way::WithItsClaim => {
+            let claim = json!({
+                "metadata": { "annotations": { "bench.example/hold": mark, "volsync.backube/use-copy-trigger": trigger } },
+            });
+            let path = format!("{}/{name}", objects::claims(at));
+            vec![(source, of_source("paused")), (path, claim)]
+        }
+    }
 }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario;
-use locksmith::holds::HOLD_ANNOTATION;
+use locksmith::holds::{HOLD_ANNOTATION, Hold, RunRef, Switch};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Stage};
+use super::{NAMESPACE, PATIENCE, Stage};
 use crate::testbed::Event;
 
 impl Stage {
@@ -35,6 +35,29 @@ impl Stage {
         let mut names: Vec<_> = names.iter().map(ResourceExt::name_any).collect();
         names.sort();
         names
+    }
+
+    /// Marks an object as a run did that is gone, and whose deadline passed yesterday.
+    pub async fn left_behind<K>(&self, namespace: &str, name: &str, switch: Switch)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let run = RunRef {
+            namespace: NAMESPACE.into(),
+            name: "gone".into(),
+            uid: "gone".into(),
+        };
+        let hold = Hold {
+            switch,
+            was: Value::Null,
+            run,
+            since: Timestamp::now() - SignedDuration::from_hours(26),
+            until: Timestamp::now() - SignedDuration::from_hours(24),
+        };
+        let mark = json!(hold).to_string();
+        let marked = json!({"metadata": {"annotations": {HOLD_ANNOTATION: mark}}});
+        self.patch::<K>(namespace, name, &marked).await;
     }
 
     /// Waits until nothing is held, and nothing shows that it ever was.

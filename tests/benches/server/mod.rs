@@ -5,6 +5,7 @@ mod kubelet;
 pub mod objects;
 mod provisioner;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, CustomResourceExt};
 use locksmith::api::remediation::{Remediation, RemediationStatus};
 use serde_json::{Value, json};
@@ -42,9 +43,15 @@ impl Ground {
     /// A control plane with a provisioner, and nothing else on it. No controller runs, so that what takes time is the
     /// API server and whoever asks it.
     pub async fn new() -> Self {
+        Self::serving(Vec::new()).await
+    }
+
+    /// The same with these definitions, in the place of those of the same name.
+    pub async fn serving(mut crds: Vec<CustomResourceDefinition>) -> Self {
+        crds.push(Remediation::crd());
         let options = Options {
             controllers: false,
-            crds: vec![Remediation::crd()],
+            crds,
             ..Options::default()
         };
         let testbed = Box::pin(Testbed::start(options)).await;

@@ -1,0 +1,215 @@
+//! How each step goes about it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Duration, Percent};
+use crate::model::Sym;
+
+/// How each step goes about it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Steps {
+    /// Step `suspendSources`.
+    pub suspend_sources: SuspendSources,
+    /// Step `deleteFailedSnapshots`.
+    pub delete_failed_snapshots: DeleteFailedSnapshots,
+    /// Step `deleteOrphanedSources`.
+    pub delete_orphaned_sources: DeleteOrphanedSources,
+    /// Step `restartProvisioner`.
+    pub restart_provisioner: RestartProvisioner,
+    /// Step `verifyProvisioning`.
+    pub verify_provisioning: VerifyProvisioning,
+    /// Step `resumeSources`.
+    pub resume_sources: ResumeSources,
+    /// The verification that ends a run.
+    pub verdict: Verdict,
+}
+
+/// Step `suspendSources`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SuspendSources {
+    /// How sources are held.
+    pub method: SuspendMethod,
+    /// How long VolSync may take to notice: a snapshot made meanwhile is not held against the hold.
+    pub settle: Duration,
+    /// How long after that no new snapshot of a held source may appear. VolSync looks at a running synchronisation
+    /// once a minute.
+    pub quiet_period: Duration,
+    /// How long the holds themselves may take.
+    pub within: Duration,
+    /// When every hold is released in any case, counted from its taking.
+    pub deadline: Duration,
+}
+
+impl Default for SuspendSources {
+    fn default() -> Self {
+        Self {
+            method: SuspendMethod::Auto,
+            settle: Duration::from_secs(5),
+            quiet_period: Duration::from_secs(75),
+            within: Duration::from_secs(5 * 60),
+            deadline: Duration::from_secs(2 * 3600),
+        }
+    }
+}
+
+/// How sources are held.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SuspendMethod {
+    /// `spec.suspend` where the CRD has it; else `spec.paused` and the copy trigger together.
+    #[default]
+    Auto,
+    /// `spec.paused` alone: VolSync goes on making snapshots, and the step's verification says so.
+    Paused,
+}
+
+/// Step `deleteFailedSnapshots`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteFailedSnapshots {
+    /// Which failed snapshots may be deleted.
+    pub scope: DeleteScope,
+    /// How long the cluster may take to mark them for deletion.
+    pub within: Duration,
+}
+
+impl Default for DeleteFailedSnapshots {
+    fn default() -> Self {
+        Self {
+            scope: DeleteScope::Volsync,
+            within: Duration::from_secs(2 * 60),
+        }
+    }
+}
+
+/// Which failed snapshots may be deleted.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteScope {
+    /// VolSync's own: its label, and a ReplicationSource as controller.
+    #[default]
+    Volsync,
+    /// Every dynamically made one that nothing protects.
+    All,
+}
+
+/// Step `deleteOrphanedSources`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteOrphanedSources {
+    /// How long the sources may take to be gone.
+    pub within: Duration,
+}
+
+impl Default for DeleteOrphanedSources {
+    fn default() -> Self {
+        Self {
+            within: Duration::from_secs(2 * 60),
+        }
+    }
+}
+
+/// Step `restartProvisioner`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartProvisioner {
+    /// How long new pods may take to be Ready, and leases to be taken over.
+    pub within: Duration,
+}
+
+impl Default for RestartProvisioner {
+    fn default() -> Self {
+        Self {
+            within: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// Step `verifyProvisioning`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct VerifyProvisioning {
+    /// How long the claims listed at the start may take to be Bound, counted from the takeover of the leases.
+    pub within: Duration,
+}
+
+impl Default for VerifyProvisioning {
+    fn default() -> Self {
+        Self {
+            within: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// Step `resumeSources`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResumeSources {
+    /// Which sources are resumed before the deadline.
+    pub when: ResumeWhen,
+    /// Where set, all are resumed once at least this share of the apps runs.
+    pub resume_all_above: Option<Percent>,
+    /// How many sources are resumed at a time.
+    pub batch: u32,
+    /// Pause between two batches: the storm of snapshots after a resume can jam the driver again.
+    pub every: Duration,
+}
+
+impl Default for ResumeSources {
+    fn default() -> Self {
+        Self {
+            when: ResumeWhen::Running,
+            resume_all_above: None,
+            batch: 10,
+            every: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ResumeSources {
+    /// When holds of a run that went well are released.
+    pub fn policy(&self) -> crate::holds::ReleasePolicy {
+        crate::holds::ReleasePolicy {
+            when: self.when,
+            all_above: self.resume_all_above,
+        }
+    }
+}
+
+/// Which sources are resumed before the deadline.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResumeWhen {
+    /// Those whose claim a running pod mounts.
+    #[default]
+    Running,
+    /// Those whose claim is Bound.
+    Bound,
+    /// All.
+    All,
+}
+
+/// The verification that ends a run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Verdict {
+    /// How many lines of each replica's log are searched for lock errors.
+    pub log_lines: u32,
+    /// Namespaces whose apps must be Running; where empty, those of the sources that were held.
+    pub namespaces: Vec<Sym>,
+    /// How long all checks may take to pass.
+    pub within: Duration,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self {
+            log_lines: 50,
+            namespaces: Vec::new(),
+            within: Duration::from_secs(5 * 60),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From a Remediation somebody asked for to a plan, and to the first step once every gate is open.
+
+use super::{Effect, Engine};
+use crate::api::remediation::{Decision, Phase, RemediationStatus};
+use crate::config::{Mode, Playbook};
+use crate::gates;
+use crate::model::{SourceSchema, Sym};
+use crate::plan::{self, Plan};
+
+impl Engine<'_> {
+    /// Makes the plan, and starts once every gate is open.
+    pub(super) fn begin(&self, status: &mut RemediationStatus) -> Option<Effect> {
+        if self.run.spec.abort {
+            self.finish(status, Phase::Aborted, "aborted before it began".to_owned());
+            return None;
+        }
+        let Some(playbook) = self.config.playbooks.0.get(&self.run.spec.playbook) else {
+            let message = format!("there is no playbook called {}", self.run.spec.playbook);
+            self.finish(status, Phase::Failed, message);
+            return None;
+        };
+        let made = self.plan(playbook);
+        let situation = self.situation(made.as_ref().ok(), status);
+        status.gates = gates::judge_all(&situation);
+        let plan = match made {
+            Ok(plan) => plan,
+            Err(why) if self.observed() => {
+                self.finish(status, Phase::Failed, why);
+                return None;
+            }
+            Err(why) => {
+                status.message = why;
+                return self.give_up_late(status);
+            }
+        };
+        // What is spared is no part of the hash, and the verdict asks for it.
+        let known = status.plan.as_ref();
+        if known.is_none_or(|known| known.steps != plan.steps) {
+            status.plan = Some(plan);
+        }
+        if let Some(by) = status.plan.as_ref().and_then(|plan| self.rejected(plan)) {
+            self.finish(
+                status,
+                Phase::Aborted,
+                format!("the plan was rejected by {by}"),
+            );
+            return None;
+        }
+        let closed = gates::closed(&status.gates);
+        if self.config.mode == Mode::Plan
+            && status
+                .gates
+                .iter()
+                .all(|gate| gate.open || gate.gate == "mode")
+        {
+            self.finish(
+                status,
+                Phase::Planned,
+                "planned; nothing was done, as the mode is plan".to_owned(),
+            );
+            return None;
+        }
+        if let Some(closed) = closed {
+            status.message = closed;
+            return self.give_up_late(status);
+        }
+        status.phase = Phase::Running;
+        status.attempt = 1;
+        status.started_at = Some(self.now);
+        self.start_next(status);
+        None
+    }
+
+    pub(super) fn plan(&self, playbook: &Playbook) -> Result<Plan, String> {
+        let driver: &Sym = &self.run.spec.driver;
+        let plan = plan::make(
+            self.model,
+            self.findings,
+            playbook,
+            driver,
+            self.config,
+            self.now,
+        )
+        .map_err(|why| why.to_string())?;
+        match plan::lint::lint(&plan).first() {
+            None => Ok(plan),
+            Some(note) => Err(format!("the plan is refused: {note}")),
+        }
+    }
+
+    /// Who rejected this plan.
+    pub(super) fn rejected(&self, plan: &Plan) -> Option<&str> {
+        let approval = self.run.spec.approval.as_ref()?;
+        let rejected = plan.hash == approval.plan && approval.decision == Decision::Rejected;
+        rejected.then(|| approval.by.as_deref().unwrap_or("somebody"))
+    }
+
+    /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
+    fn observed(&self) -> bool {
+        self.model.source_schema != SourceSchema::Unknown
+            && self.model.freshness.doubts().next().is_none()
+    }
+
+    /// A run that has waited for its gates for too long is about something that is over.
+    fn give_up_late(&self, status: &mut RemediationStatus) -> Option<Effect> {
+        let created = self
+            .run
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(self.now, |time| time.0);
+        let end = created
+            .checked_add(self.config.gates.give_up_after.signed())
+            .unwrap_or(self.now);
+        if self.now >= end {
+            let message = format!("gave up waiting: {}", status.message);
+            self.finish(status, Phase::Failed, message);
+            return None;
+        }
+        Some(Effect::Wait(Some(end)))
+    }
+}
