@@ -18,6 +18,7 @@ use locksmith::leader;
 use serde_json::{Value, json};
 
 use crate::approval::{locksmith, said, waiting_for_a_person};
+use crate::daemon::notification;
 use crate::render;
 use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage};
 use crate::testbed::{Event, Identity};
@@ -238,10 +239,14 @@ async fn plan_after_act() -> Vec<Event> {
     let daemon = stage.daemon(&settings).await;
     stage.released().await;
 
-    let name = waiting_for_a_person(&stage, &daemon).await;
-    let labels = [("driver", DRIVER), ("namespace", &*source.namespace)];
-    let (code, answer) = daemon.fire("LocksmithSourceOrphaned", &labels).await;
-    assert_eq!(code, 202, "{answer}");
+    let mut alert = notification("LocksmithSourceOrphaned", &[("driver", DRIVER)]);
+    for fingerprint in ["00000000000000f1", "00000000000000f2"] {
+        alert["alerts"][0]["fingerprint"] = json!(fingerprint);
+        daemon.notify(&alert).await;
+        let planned = |status: &RemediationStatus| status.plan.is_some();
+        stage.run_until("the plan", planned).await;
+    }
+    let name = stage.list::<Remediation>().await[0].name_any();
     let kubeconfig = stage.testbed.kubeconfig();
     let approved = locksmith(kubeconfig, &["approve", &name, "--yes"]).await;
     assert!(approved.status.success(), "{}", said(&approved));
@@ -257,6 +262,7 @@ async fn plan_after_act() -> Vec<Event> {
     stage
         .until::<Remediation>("the older run to be removed", removed)
         .await;
+    renewals(&stage, 1).await;
     stage.everything().await
 }
 
