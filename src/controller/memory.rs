@@ -21,8 +21,8 @@ pub type Key = (String, String);
 
 /// Of the runs that are driven.
 pub struct Memory {
-    /// What was just written to, and is not seen yet.
-    pub recent: Recent,
+    /// What a run just wrote to, and is not seen yet.
+    recent: (Option<Key>, Recent),
     /// The run that was last read or written, and its version then.
     ahead: Option<(Key, Option<u64>)>,
     /// What looks of this pass took that found nothing to do.
@@ -34,11 +34,20 @@ pub struct Memory {
 impl Memory {
     pub fn new() -> Self {
         Self {
-            recent: Recent::new(ECHO),
+            recent: (None, Recent::new(ECHO)),
             ahead: None,
             looks: Duration::ZERO,
             recorded: None,
         }
+    }
+
+    /// What the run just wrote to. Another one has its own reasons to write to the same objects.
+    pub fn recent(&mut self, key: &Key) -> &mut Recent {
+        let (of, recent) = &mut self.recent;
+        if of.as_ref() != Some(key) {
+            (*of, *recent) = (Some(key.clone()), Recent::new(ECHO));
+        }
+        recent
     }
 
     /// The run was read or written.
@@ -109,6 +118,18 @@ mod tests {
     fn what_is_cheap_is_followed_by_no_rest_and_no_rest_has_no_end() {
         let of = |millis| rest(Duration::from_millis(millis), RETRY).as_millis();
         assert_eq!([0, 20, 30, 100, 5_000].map(of), [0, 0, 80, 640, 1_000]);
+    }
+
+    #[test]
+    fn what_one_run_wrote_to_is_news_to_another() {
+        let mut memory = Memory::new();
+        let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
+        let object = source("media", "sonarr")
+            .meta
+            .key(ObjectKind::ReplicationSource);
+        memory.recent(&first).note(object.clone());
+        assert!(!memory.recent(&first).is_news(&object));
+        assert!(memory.recent(&second).is_news(&object));
     }
 
     fn held(names: &[&str]) -> RemediationStatus {

@@ -178,7 +178,7 @@ impl Controller {
                     );
                 }
                 Move::Act(intents) => {
-                    self.act(&run, intents, &mut memory.recent).await;
+                    self.act(&run, intents, memory.recent(key)).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 Move::Wait(until) => {

@@ -23,10 +23,13 @@ struct Stuck {
     count: u64,
 }
 
+/// Labels of one object's series.
+type OfObject<'v> = [&'v str; 7];
+
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     let objects = by_object(view);
     let sums = sums(&objects);
-    let objects = listed(objects);
+    let objects = listed(&objects);
     to.gauges(&f::FINDINGS, findings(view))?;
     to.gauges(&f::STUCK_OPERATIONS, each(&sums, |sum| sum.count))?;
     to.gauges(&f::STUCK_OPERATIONS_BYTES, each(&sums, |sum| sum.bytes))?;
@@ -58,41 +61,53 @@ fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
 }
 
 /// Stuck objects by their labels. An object that waits for several keys is one series: its storage is stuck once.
-fn by_object(view: &View) -> BTreeMap<[&str; 7], Stuck> {
-    let mut objects: BTreeMap<_, Stuck> = BTreeMap::new();
-    for finding in view.stuck() {
-        let Some(object) = &finding.object else {
-            continue;
-        };
-        let [driver, class] = made_of(finding);
-        let labels = [
-            finding.what.kind(),
-            finding.what.reason(),
-            &object.namespace,
-            &object.name,
-            object.kind.as_str(),
-            driver,
-            class,
-        ];
-        let one = Stuck {
-            since: finding.since,
-            bytes: finding.bytes,
-            count: 1,
-        };
-        let known = objects.entry(labels).or_insert(one);
-        known.since = known.since.min(one.since);
-        known.bytes = known.bytes.max(one.bytes);
-    }
+fn by_object(view: &View) -> Vec<(OfObject<'_>, Stuck)> {
+    let mut objects: Vec<_> = view.stuck().filter_map(of_object).collect();
+    // A view's findings are nearly in this order.
+    objects.sort_by_key(|(labels, _)| *labels);
+    objects.dedup_by(|(labels, next), (known, stuck)| {
+        let same = labels == known;
+        if same {
+            stuck.since = stuck.since.min(next.since);
+            stuck.bytes = stuck.bytes.max(next.bytes);
+        }
+        same
+    });
     objects
 }
 
-/// Those that have series of their own.
-fn listed(objects: BTreeMap<[&str; 7], Stuck>) -> BTreeMap<[&str; 7], Stuck> {
-    let mut oldest_first: Vec<_> = objects.into_iter().collect();
-    oldest_first.sort_by_key(|(_, object)| object.since);
+/// A finding's object with its labels.
+fn of_object(finding: &Finding) -> Option<(OfObject<'_>, Stuck)> {
+    let object = finding.object.as_ref()?;
+    let [driver, class] = made_of(finding);
+    let labels = [
+        finding.what.kind(),
+        finding.what.reason(),
+        &object.namespace,
+        &object.name,
+        object.kind.as_str(),
+        driver,
+        class,
+    ];
+    let stuck = Stuck {
+        since: finding.since,
+        bytes: finding.bytes,
+        count: 1,
+    };
+    Some((labels, stuck))
+}
+
+/// Those that have series of their own, in the same order.
+fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
+    let mut oldest_first: Vec<_> = objects.iter().enumerate().collect();
+    oldest_first.sort_by_key(|(_, (_, stuck))| stuck.since);
     let mut few = at_most(LISTED);
-    oldest_first.retain(|([_, _, namespace, ..], _)| few(namespace));
-    oldest_first.into_iter().collect()
+    oldest_first.retain(|(_, ([_, _, namespace, ..], _))| few(namespace));
+    oldest_first.sort_by_key(|(place, _)| *place);
+    oldest_first
+        .into_iter()
+        .map(|(_, object)| *object)
+        .collect()
 }
 
 /// Says yes so many times of each namespace.
@@ -105,7 +120,7 @@ pub(super) fn at_most<'v>(most: usize) -> impl FnMut(&'v str) -> bool {
     }
 }
 
-fn sums<'v>(objects: &BTreeMap<[&'v str; 7], Stuck>) -> BTreeMap<[&'v str; 5], Stuck> {
+fn sums<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<([&'v str; 5], Stuck)> {
     let mut sums: BTreeMap<_, Stuck> = BTreeMap::new();
     for ([finding, reason, namespace, _, _, driver, class], object) in objects {
         sums.entry([*finding, *reason, *namespace, *driver, *class])
@@ -116,7 +131,7 @@ fn sums<'v>(objects: &BTreeMap<[&'v str; 7], Stuck>) -> BTreeMap<[&'v str; 5], S
             })
             .or_insert(*object);
     }
-    sums
+    sums.into_iter().collect()
 }
 
 /// Bytes of `findings` by place, driver and class.
@@ -141,7 +156,7 @@ fn made_of(finding: &Finding) -> [&str; 2] {
 }
 
 fn each<'m, 'v: 'm, const N: usize, V>(
-    stuck: &'m BTreeMap<[&'v str; N], Stuck>,
+    stuck: &'m [([&'v str; N], Stuck)],
     value: impl Fn(&Stuck) -> V + 'm,
 ) -> impl Iterator<Item = ([&'v str; N], V)> + 'm {
     stuck

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::table::NO_NAMESPACE;
 use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Sym, Uid};
 use crate::holds::Hold;
 
@@ -423,8 +424,7 @@ macro_rules! filed_under_name {
         impl Record for $record {
             $($part)*
             fn name(&self) -> (&Sym, &Sym) {
-                static NONE: std::sync::LazyLock<Sym> = std::sync::LazyLock::new(|| Sym::from(""));
-                (&NONE, &self.name)
+                (&NO_NAMESPACE, &self.name)
             }
         }
     )+};

@@ -3,10 +3,14 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use hashbrown::HashTable;
 
 use super::{Delta, Sym};
+
+/// The namespace of cluster-scoped kinds.
+pub(super) static NO_NAMESPACE: LazyLock<Sym> = LazyLock::new(|| Sym::from(""));
 
 /// What a table asks of its records.
 pub trait Record {
@@ -178,7 +182,7 @@ impl<T: Record> Table<T> {
 
     /// The cluster-scoped record of that name.
     pub fn get_cluster(&self, name: &Sym) -> Option<&T> {
-        self.get(&Sym::from(""), name)
+        self.get(&NO_NAMESPACE, name)
     }
 
     /// All records, in no order.

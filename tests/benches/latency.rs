@@ -48,14 +48,18 @@ pub async fn bench() -> Vec<Row> {
         "ms beyond its age until a claim is in /metrics: {seen}, p99 {}",
         short(seen.p99)
     );
-    let peace = webhooks(&ground, &daemon, "peace").await;
+    let peace = webhooks(&ground, &daemon, "in peace").await;
     ground.kubelet.write(FLOOD);
     let (before, begun) = (ground.kubelet.written(), Instant::now());
-    let flood = webhooks(&ground, &daemon, "flood").await;
-    let lines = (ground.kubelet.written() - before) as f64 / begun.elapsed().as_secs_f64();
+    let flood = webhooks(&ground, &daemon, "in a flood").await;
+    let written = ground.kubelet.written() - before;
+    let lines = written as f64 / begun.elapsed().as_secs_f64();
     let read = daemon.metrics().await["locksmith_log_lines_total"];
     ground.kubelet.write(0);
-    println!("flood: {} lines a second, {read} read in all", short(lines));
+    println!(
+        "flood: {written} lines, {} a second, of which {read} are read by now",
+        short(lines)
+    );
     for (name, of) in [("in peace", &peace), ("in a flood", &flood)] {
         println!(
             "ms from webhook to Remediation {name}: {}, p99 {}; to the first hold: {}, p99 {}",
@@ -138,7 +142,7 @@ fn looked_for(url: &str) -> BTreeMap<String, Timestamp> {
     seen
 }
 
-/// Seconds from a webhook to its Remediation, and to the first hold of the run, over many runs.
+/// Milliseconds from a webhook to its Remediation, and to the first hold of the run, over many runs.
 async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spread) {
     let mut posted = Vec::new();
     for _ in 0..RUNS {
@@ -171,7 +175,7 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
     let times = |wanted: &dyn Fn(&Event) -> bool| {
         Spread::of(posted.iter().map(|(at, _)| first(wanted, *at)).collect())
     };
-    (times(&created), times(&held))
+    (times(&created).scaled(1e3), times(&held).scaled(1e3))
 }
 
 fn over(status: &RemediationStatus) -> bool {

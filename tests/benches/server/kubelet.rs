@@ -1,5 +1,6 @@
 //! The kubelet of the provisioner's node: its log, as long as anybody reads it, at any rate.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,11 +91,17 @@ async fn answer(State(log): State<Arc<Log>>, Query(options): Query<Options>) -> 
     Body::from_stream(lines).into_response()
 }
 
-/// What a driver at work writes; with the time in front, as the log is always read so.
+/// What a driver at work writes; with the time in front, as the log is always read so, and no two at the same.
 fn some_lines(number: usize) -> String {
     let now = jiff::Timestamp::now();
-    let line = format!(
-        "{now:.9} I1124 03:10:12.331840       1 omap.go:89] ID: 17 Req-ID: pvc-4b0c4d5e-9f6a-7f1e got omap values: (pool=\"replicapool\", namespace=\"\", name=\"csi.volumes.default\"): map[]\n"
-    );
-    line.repeat(number)
+    let mut lines = String::new();
+    for at in 0..number {
+        let at = now + Duration::from_micros(u64::try_from(at).unwrap());
+        writeln!(
+            lines,
+            "{at:.9} I1124 03:10:12.331840       1 omap.go:89] ID: 17 Req-ID: pvc-4b0c4d5e-9f6a-7f1e got omap values: (pool=\"replicapool\", namespace=\"\", name=\"csi.volumes.default\"): map[]"
+        )
+        .unwrap();
+    }
+    lines
 }
