@@ -216,8 +216,8 @@ pub struct RemediationStatus {
 }
 
 impl RemediationStatus {
-    /// Whether it differs from `before` at most by how much of it is held, and something is.
-    pub fn only_counts_on_from(&self, before: &Self) -> bool {
+    /// Whether it differs from `before` at most by less being held, and something still is.
+    pub fn only_counts_down_from(&self, before: &Self) -> bool {
         let Self {
             phase,
             message,
@@ -231,11 +231,13 @@ impl RemediationStatus {
             gates,
             evidence,
             holds,
-            held: _,
+            held,
             verdict,
             conditions: _,
         } = self;
         !holds.is_empty()
+            && !before.holds.is_empty()
+            && *held <= before.held
             && (phase, message, step, attempt)
                 == (
                     &before.phase,

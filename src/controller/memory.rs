@@ -6,14 +6,14 @@ use super::recent::Recent;
 use super::{ECHO, RETRY};
 use crate::api::remediation::{Remediation, RemediationStatus};
 
-/// A run is read, or its status written, in so much time at most, unless it is about thousands of objects: then that is
-/// hundreds of kilobytes, and its writes want the same API server.
+/// To read a run, or to write its status, takes longer than this where it is about thousands of objects, and then that is
+/// hundreds of kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
 const CHEAP: Duration = Duration::from_millis(20);
 
-/// What took longer than that is rested from so many times over.
+/// What is beyond that is rested from so many times over.
 const REST: u32 = 8;
 
-/// The status of a run that is at work says so often at least how much is still held.
+/// A status says so often at least how much less is held.
 const COUNT: Duration = Duration::from_secs(5);
 
 /// Namespace and name of a run.
@@ -25,9 +25,9 @@ pub struct Memory {
     recent: (Option<Key>, Recent),
     /// The run that was last read or written, and its version then.
     ahead: Option<(Key, Option<u64>)>,
-    /// What looks of this pass took that found nothing to do.
+    /// What looks of this pass that found nothing to do took beyond what is cheap.
     looks: Duration,
-    /// The run whose status was last written, when, and how long that took.
+    /// The run whose status was last written, when that was done, and how long it took.
     recorded: Option<(Key, Instant, Duration)>,
 }
 
@@ -69,19 +69,24 @@ impl Memory {
         ahead.is_some_and(|(_, met)| *met > version(shown))
     }
 
-    /// A look since then found nothing to do.
-    pub fn looked(&mut self, since: Instant) {
-        self.looks += since.elapsed();
+    /// A run was read within so long, and there was nothing to do.
+    pub fn looked(&mut self, took: Duration) {
+        self.looks += took.saturating_sub(CHEAP);
     }
 
-    /// Before the next pass.
+    /// There was something to do.
+    pub fn acted(&mut self) {
+        self.looks = Duration::ZERO;
+    }
+
+    /// How long to leave the API server to others before the next pass.
     pub fn rest(&mut self) -> Duration {
-        rest(std::mem::take(&mut self.looks), RETRY)
+        (std::mem::take(&mut self.looks) * REST).min(RETRY)
     }
 
-    /// The status was written, by a request that began then.
-    pub fn recorded(&mut self, key: &Key, begun: Instant) {
-        self.recorded = Some((key.clone(), begun, begun.elapsed()));
+    /// The status was written within so long, by now.
+    pub fn recorded(&mut self, key: &Key, took: Duration, now: Instant) {
+        self.recorded = Some((key.clone(), now, took));
     }
 
     /// How long it is not worth a write yet that less is held than the status `known` says, where `next` says no more.
@@ -90,21 +95,18 @@ impl Memory {
         key: &Key,
         known: Option<&RemediationStatus>,
         next: &RemediationStatus,
+        now: Instant,
     ) -> Option<Duration> {
-        let (_, begun, took) = self.recorded.as_ref().filter(|(run, ..)| run == key)?;
-        let left = rest(*took, COUNT).saturating_sub(begun.elapsed());
-        let counts = || known.is_some_and(|known| next.only_counts_on_from(known));
+        let (_, at, took) = self.recorded.as_ref().filter(|(run, ..)| run == key)?;
+        let rest = (took.saturating_sub(CHEAP) * REST).min(COUNT);
+        let left = rest.saturating_sub(now.duration_since(*at));
+        let counts = || known.is_some_and(|known| next.only_counts_down_from(known));
         (!left.is_zero() && counts()).then_some(left)
     }
 }
 
 fn version(run: &Remediation) -> Option<u64> {
     run.metadata.resource_version.as_ref()?.parse().ok()
-}
-
-/// How long to leave the API server to others after what took so long.
-fn rest(took: Duration, most: Duration) -> Duration {
-    (took.saturating_sub(CHEAP) * REST).min(most)
 }
 
 #[cfg(test)]
@@ -115,9 +117,22 @@ mod tests {
     use crate::model::fixture::{at, source};
 
     #[test]
-    fn what_is_cheap_is_followed_by_no_rest_and_no_rest_has_no_end() {
-        let of = |millis| rest(Duration::from_millis(millis), RETRY).as_millis();
-        assert_eq!([0, 20, 30, 100, 5_000].map(of), [0, 0, 80, 640, 1_000]);
+    fn only_dear_looks_that_find_nothing_are_followed_by_a_rest_and_it_has_an_end() {
+        let after = |looks: &[u64]| {
+            let mut memory = Memory::new();
+            for millis in looks {
+                memory.looked(Duration::from_millis(*millis));
+            }
+            memory
+        };
+        let of = |looks: &[u64]| after(looks).rest().as_millis();
+        assert_eq!(of(&[]), 0);
+        assert_eq!(of(&[3; 1_000]), 0);
+        assert_eq!(of(&[30, 3, 40]), 240);
+        assert_eq!(of(&[5_000]), 1_000);
+        let mut acted = after(&[5_000]);
+        acted.acted();
+        assert_eq!(acted.rest(), Duration::ZERO);
     }
 
     #[test]
@@ -142,48 +157,49 @@ mod tests {
         };
         RemediationStatus {
             holds: names.iter().map(hold).collect(),
+            held: names.len().try_into().unwrap(),
             ..RemediationStatus::default()
         }
     }
 
     #[test]
-    fn after_a_dear_write_only_that_less_is_held_can_wait() {
+    fn after_a_dear_write_only_that_less_is_held_can_wait_and_not_for_long() {
         let key = |name: &str| ("locksmith".to_owned(), name.to_owned());
-        let ago = |millis| {
-            Instant::now()
-                .checked_sub(Duration::from_millis(millis))
-                .unwrap()
-        };
-        let after = |millis| {
+        let written = Instant::now();
+        let after = |took| {
             let mut memory = Memory::new();
-            memory.recorded(&key("run"), ago(millis));
+            memory.recorded(&key("run"), Duration::from_millis(took), written);
             memory
         };
         let known = held(&["lidarr", "prowlarr", "sonarr"]);
         let fewer = held(&["sonarr"]);
-        let none = held(&[]);
         let further = RemediationStatus {
             message: "restartProvisioner under way".to_owned(),
             ..fewer.clone()
         };
-        let waits = |memory: &Memory, run: &str, next: &RemediationStatus| {
-            memory.count_later(&key(run), Some(&known), next).is_some()
+        let waits = |memory: &Memory, run: &str, next: &RemediationStatus, millis| {
+            let now = written + Duration::from_millis(millis);
+            memory.count_later(&key(run), Some(&known), next, now)
         };
-        let dear = after(300);
-        assert!(waits(&dear, "run", &fewer));
-        assert!(
-            !waits(&dear, "run", &none),
-            "that nothing is held is told at once"
-        );
-        assert!(
-            !waits(&dear, "run", &further),
-            "so is what else there is to tell"
-        );
-        assert!(!waits(&dear, "another", &fewer));
-        assert!(
-            !waits(&after(5), "run", &fewer),
-            "a cheap write costs nothing"
-        );
-        assert!(!waits(&Memory::new(), "run", &fewer));
+        let dear = after(270);
+        let left = |millis| waits(&dear, "run", &fewer, millis);
+        assert_eq!(left(500), Some(Duration::from_millis(1_500)));
+        assert_eq!(left(2_000), None);
+        assert_eq!(waits(&after(9_000), "run", &fewer, 5_000), None);
+        let at_once = [
+            (&dear, "run", held(&[])),
+            (
+                &dear,
+                "run",
+                held(&["bazarr", "lidarr", "prowlarr", "sonarr"]),
+            ),
+            (&dear, "run", further),
+            (&dear, "another", fewer.clone()),
+            (&after(20), "run", fewer.clone()),
+            (&Memory::new(), "run", fewer.clone()),
+        ];
+        for (memory, run, next) in at_once {
+            assert_eq!(waits(memory, run, &next, 0), None, "{next:?}");
+        }
     }
 }

@@ -141,6 +141,7 @@ impl Controller {
         let (namespace, name) = key;
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
+        let read_within = begun.elapsed();
         let Some(mut run) = read else { return Ok(None) };
         let mut facts: Option<Facts> = None;
         loop {
@@ -157,13 +158,14 @@ impl Controller {
             });
             match next {
                 Move::Record(status) => {
-                    if let Some(left) = memory.count_later(key, run.status.as_ref(), &status) {
-                        memory.looked(begun);
+                    let begun = Instant::now();
+                    let known = run.status.as_ref();
+                    if let Some(left) = memory.count_later(key, known, &status, begun) {
+                        memory.looked(read_within);
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
-                    let begun = Instant::now();
                     run = self.record(&api, run, *status).await?;
-                    memory.recorded(key, begun);
+                    memory.recorded(key, begun.elapsed(), Instant::now());
                 }
                 Move::Gather(objects) => match self.gather(&api, &run, &objects).await? {
                     Some(recorded) => run = recorded,
@@ -178,11 +180,12 @@ impl Controller {
                     );
                 }
                 Move::Act(intents) => {
+                    memory.acted();
                     self.act(&run, intents, memory.recent(key)).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 Move::Wait(until) => {
-                    memory.looked(begun);
+                    memory.looked(read_within);
                     return Ok(until);
                 }
             }

@@ -42,6 +42,16 @@ enum Way {
     Alone,
 }
 
+impl Way {
+    /// Of how many objects a source is held.
+    fn writes(self) -> usize {
+        match self {
+            Self::WithItsClaim => 2,
+            Self::Alone => 1,
+        }
+    }
+}
+
 /// Seconds to and fro.
 struct Both([Spread; 2]);
 
@@ -106,6 +116,9 @@ async fn side_by_side(ground: &Ground, way: Way, by_hand: [f64; 2]) -> Vec<Row> 
         ground.ask(&name, "suspend").await;
         let status = ground.run_until(&name, over).await;
         assert_eq!(status.held, 0, "{status:?}");
+        let plan = status.plan.as_ref().unwrap();
+        let targets = &plan.step(StepName::SuspendSources).unwrap().targets;
+        assert_eq!(targets.len(), SOURCES * way.writes());
         ours.0.push(took(&status, StepName::SuspendSources) - QUIET);
         ours.1.push(took(&status, StepName::ResumeSources));
     }

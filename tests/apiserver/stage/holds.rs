@@ -8,9 +8,9 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use locksmith::api::volsync::ReplicationSource;
+use locksmith::api::volsync::{ReplicationSource, USE_COPY_TRIGGER};
 use locksmith::demo::scenario;
-use locksmith::holds::{HOLD_ANNOTATION, Hold, RunRef, Switch};
+use locksmith::holds::{COPY_TRIGGER_VALUE, HOLD_ANNOTATION, Hold, RunRef, Switch};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ impl Stage {
         names
     }
 
-    /// Marks an object as a run did that is gone, and whose deadline passed yesterday.
+    /// Holds an object as a run did that is gone, and whose deadline passed yesterday.
     pub async fn left_behind<K>(&self, namespace: &str, name: &str, switch: Switch)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -55,9 +55,16 @@ impl Stage {
             since: Timestamp::now() - SignedDuration::from_hours(26),
             until: Timestamp::now() - SignedDuration::from_hours(24),
         };
-        let mark = json!(hold).to_string();
-        let marked = json!({"metadata": {"annotations": {HOLD_ANNOTATION: mark}}});
-        self.patch::<K>(namespace, name, &marked).await;
+        let mut patch =
+            json!({"metadata": {"annotations": {HOLD_ANNOTATION: json!(hold).to_string()}}});
+        match switch {
+            Switch::Paused => patch["spec"] = json!({"paused": true}),
+            Switch::Suspend => patch["spec"] = json!({"suspend": true}),
+            Switch::CopyTrigger => {
+                patch["metadata"]["annotations"][USE_COPY_TRIGGER] = json!(COPY_TRIGGER_VALUE);
+            }
+        }
+        self.patch::<K>(namespace, name, &patch).await;
     }
 
     /// Waits until nothing is held, and nothing shows that it ever was.

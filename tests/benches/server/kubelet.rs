@@ -79,7 +79,9 @@ async fn answer(State(log): State<Arc<Log>>, Query(options): Query<Options>) -> 
     if !options.follow {
         return String::new().into_response();
     }
-    let beat = tokio::time::interval(BEAT);
+    let mut beat = tokio::time::interval(BEAT);
+    // Beats that were missed are not made up for: their lines would have one time.
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let lines = futures::stream::unfold((log, beat), |(log, mut beat)| async move {
         beat.tick().await;
         let rate = log.rate.load(Ordering::Relaxed);
