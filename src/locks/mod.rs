@@ -1,6 +1,6 @@
 //! Recognises a refused operation in a message or log line: text in, [`LockKey`] out. Pure.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
 
 use crate::model::{LockKey, Nature};
@@ -56,7 +56,10 @@ impl LockPatterns {
             Regex::new(pattern)
                 .map_err(|error| PatternError::Syntax(pattern.to_owned(), error.to_string()))
         };
-        let words = AhoCorasick::new(COMMON_WORDS)
+        let words = AhoCorasick::builder()
+            // Only so does the searcher take many bytes at a time; which word it finds does not matter.
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(COMMON_WORDS)
             .map_err(|error| PatternError::Syntax(COMMON_WORDS.join("|"), error.to_string()))?;
         let further: Vec<Regex> = further
             .iter()

@@ -161,6 +161,12 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
         let abort = json!({ "spec": { "abort": true } });
         objects::send(&ground.client(), Method::PATCH, &path, &abort).await;
         ground.run_until(&name, over).await;
+        daemon
+            .until("the end of the run to be seen", |samples| {
+                let mut open = samples.iter().filter(|(series, _)| is_of_open_runs(series));
+                open.all(|(_, number)| *number == 0.0)
+            })
+            .await;
     }
     let all = ground.requests_of("locksmith-daemon").await;
     let first = |wanted: &dyn Fn(&Event) -> bool, since: Timestamp| {
@@ -176,6 +182,11 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
         Spread::of(posted.iter().map(|(at, _)| first(wanted, *at)).collect())
     };
     (times(&created).scaled(1e3), times(&held).scaled(1e3))
+}
+
+fn is_of_open_runs(series: &str) -> bool {
+    let open = ["phase=\"Pending\"", "phase=\"Running\""];
+    series.starts_with("locksmith_remediations{") && open.iter().any(|it| series.contains(it))
 }
 
 fn over(status: &RemediationStatus) -> bool {
