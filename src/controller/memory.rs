@@ -25,8 +25,8 @@ pub struct Memory {
     recent: (Option<Key>, Recent),
     /// The run that was last read or written, and its version then.
     ahead: Option<(Key, Option<u64>)>,
-    /// What looks of this pass that found nothing to do took beyond what is cheap.
-    looks: Duration,
+    /// How long looks of this pass that found nothing to do are rested from.
+    rest: Duration,
     /// The run whose status was last written, when that was done, and how long it took.
     recorded: Option<(Key, Instant, Duration)>,
 }
@@ -36,7 +36,7 @@ impl Memory {
         Self {
             recent: (None, Recent::new(ECHO)),
             ahead: None,
-            looks: Duration::ZERO,
+            rest: Duration::ZERO,
             recorded: None,
         }
     }
@@ -71,17 +71,17 @@ impl Memory {
 
     /// A run was read within so long, and there was nothing to do.
     pub fn looked(&mut self, took: Duration) {
-        self.looks += took.saturating_sub(CHEAP);
+        self.rest += rest(took);
     }
 
     /// There was something to do.
     pub fn acted(&mut self) {
-        self.looks = Duration::ZERO;
+        self.rest = Duration::ZERO;
     }
 
     /// How long to leave the API server to others before the next pass.
     pub fn rest(&mut self) -> Duration {
-        (std::mem::take(&mut self.looks) * REST).min(RETRY)
+        std::mem::take(&mut self.rest).min(RETRY)
     }
 
     /// The status was written within so long, by now.
@@ -98,11 +98,16 @@ impl Memory {
         now: Instant,
     ) -> Option<Duration> {
         let (_, at, took) = self.recorded.as_ref().filter(|(run, ..)| run == key)?;
-        let rest = (took.saturating_sub(CHEAP) * REST).min(COUNT);
-        let left = rest.saturating_sub(now.duration_since(*at));
+        let left = rest(*took).min(COUNT);
+        let left = left.saturating_sub(now.duration_since(*at));
         let counts = || known.is_some_and(|known| next.only_counts_down_from(known));
         (!left.is_zero() && counts()).then_some(left)
     }
+}
+
+/// How long to leave the API server to others after what took so long.
+fn rest(took: Duration) -> Duration {
+    took.saturating_sub(CHEAP) * REST
 }
 
 fn version(run: &Remediation) -> Option<u64> {

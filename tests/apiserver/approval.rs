@@ -25,6 +25,14 @@ pub async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// Approves of a run's plan; what was said to it.
+pub async fn approve(stage: &Stage, run: &str) -> String {
+    let kubeconfig = stage.testbed.kubeconfig();
+    let approved = locksmith(kubeconfig, &["approve", run, "--yes"]).await;
+    assert!(approved.status.success(), "{}", said(&approved));
+    said(&approved)
+}
+
 pub fn said(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!(
@@ -82,12 +90,10 @@ async fn orphaned_sources_go_once_a_person_approves_of_the_plan() {
         said(&unknown)
     );
 
-    let approved = locksmith(kubeconfig, &["approve", &name, "--yes"]).await;
-    assert!(approved.status.success(), "{}", said(&approved));
+    let approved = approve(&stage, &name).await;
     assert!(
-        said(&approved).contains("ReplicationSource ai/archon"),
-        "{}",
-        said(&approved)
+        approved.contains("ReplicationSource ai/archon"),
+        "{approved}"
     );
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
@@ -156,8 +162,7 @@ async fn an_old_approval_and_one_of_another_plan_count_for_nothing() {
     assert_eq!(status.phase, Phase::Pending);
     assert!(stage.deleted().await.is_empty());
 
-    let approved = locksmith(stage.testbed.kubeconfig(), &["approve", &name, "--yes"]).await;
-    assert!(approved.status.success(), "{}", said(&approved));
+    approve(&stage, &name).await;
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
     let left = stage.jam.orphaned.len() - 1;

@@ -17,7 +17,7 @@ use locksmith::holds::Switch;
 use locksmith::leader;
 use serde_json::{Value, json};
 
-use crate::approval::{locksmith, said, waiting_for_a_person};
+use crate::approval::{approve, locksmith, said, waiting_for_a_person};
 use crate::daemon::notification;
 use crate::render;
 use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage};
@@ -127,6 +127,14 @@ async fn stage(mode: &'static str, layout: Layout) -> Stage {
     .await
 }
 
+/// Waits until an older run is removed.
+async fn removed(stage: &Stage, name: &str) {
+    let removed = |runs: &[Arc<Remediation>]| !runs.iter().any(|run| run.name_any() == name);
+    stage
+        .until::<Remediation>("the older run to be removed", removed)
+        .await;
+}
+
 /// Two alerts of one cause, and the whole procedure.
 async fn act_beside_rook() -> Vec<Event> {
     let stage = stage("act", Layout::Classic).await;
@@ -157,9 +165,7 @@ async fn act_beside_an_operator() -> Vec<Event> {
     };
     let daemon = stage.daemon(&settings).await;
     let name = waiting_for_a_person(&stage, &daemon).await;
-    let kubeconfig = stage.testbed.kubeconfig();
-    let approved = locksmith(kubeconfig, &["approve", &name, "--yes"]).await;
-    assert!(approved.status.success(), "{}", said(&approved));
+    approve(&stage, &name).await;
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
 
@@ -170,10 +176,7 @@ async fn act_beside_an_operator() -> Vec<Event> {
         .await;
     // A run that holds something is kept, and does not count.
     stage.hasten(Timestamp::now(), |_| true).await;
-    let removed = |runs: &[Arc<Remediation>]| !runs.iter().any(|run| run.name_any() == name);
-    stage
-        .until::<Remediation>("the older run to be removed", removed)
-        .await;
+    removed(&stage, &name).await;
     stage.everything().await
 }
 
@@ -247,9 +250,7 @@ async fn plan_after_act() -> Vec<Event> {
         stage.run_until("the plan", planned).await;
     }
     let name = stage.list::<Remediation>().await[0].name_any();
-    let kubeconfig = stage.testbed.kubeconfig();
-    let approved = locksmith(kubeconfig, &["approve", &name, "--yes"]).await;
-    assert!(approved.status.success(), "{}", said(&approved));
+    approve(&stage, &name).await;
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Planned, "{}", daemon.log_text());
 
@@ -258,10 +259,7 @@ async fn plan_after_act() -> Vec<Event> {
     stage
         .run_of("csi-operation-locks", "the plan", planned)
         .await;
-    let removed = |runs: &[Arc<Remediation>]| !runs.iter().any(|run| run.name_any() == name);
-    stage
-        .until::<Remediation>("the older run to be removed", removed)
-        .await;
+    removed(&stage, &name).await;
     renewals(&stage, 1).await;
     stage.everything().await
 }

@@ -1,9 +1,6 @@
 //! What holds a source, and what only seems to; which field the cluster has for it.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps,
-};
-use kube::{CustomResourceExt, ResourceExt};
+use kube::ResourceExt;
 use locksmith::api::remediation::{Phase, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::{ReplicationSource, temporary_name};
@@ -11,6 +8,7 @@ use serde_json::json;
 
 use crate::daemon::Daemon;
 use crate::stage::{Settings, Setup, Stage};
+use crate::testbed::crds;
 
 /// An app that runs well, whose backup somebody starts while it is held.
 const APP: (&str, &str) = ("media", "bazarr");
@@ -98,33 +96,11 @@ async fn the_default_method_holds_where_paused_alone_does_not() {
         .await;
 }
 
-/// The definition of ReplicationSource with its `spec` changed.
-fn definition(change: impl FnOnce(&mut JSONSchemaProps)) -> CustomResourceDefinition {
-    let mut crd = ReplicationSource::crd();
-    let schema = crd.spec.versions[0].schema.as_mut().unwrap();
-    let schema = schema.open_api_v3_schema.as_mut().unwrap();
-    let fields = schema.properties.as_mut().unwrap();
-    change(fields.get_mut("spec").unwrap());
-    crd
-}
-
-fn field(kind: &str) -> JSONSchemaProps {
-    JSONSchemaProps {
-        type_: Some(kind.to_owned()),
-        ..JSONSchemaProps::default()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn where_the_crd_has_suspend_sources_are_held_by_it_and_never_paused() {
-    let sources = definition(|spec| {
-        let fields = spec.properties.as_mut().unwrap();
-        assert!(fields.contains_key("paused"));
-        fields.insert("suspend".to_owned(), field("boolean"));
-    });
     let stage = Stage::set(Setup {
-        sources,
+        sources: crds::suspendable_sources(),
         ..Setup::default()
     })
     .await;
@@ -155,8 +131,7 @@ async fn where_the_crd_has_suspend_sources_are_held_by_it_and_never_paused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn where_the_crd_has_neither_field_the_run_is_refused_and_nothing_is_written() {
-    let sources = definition(|spec| {
-        let fields = spec.properties.as_mut().unwrap();
+    let sources = crds::sources_with(|fields| {
         assert!(fields.remove("paused").is_some());
     });
     let stage = Stage::set(Setup {

@@ -6,15 +6,14 @@ use std::process::Command;
 
 use axum::http::Method;
 use futures::StreamExt;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Client, CustomResourceExt};
+use kube::Client;
 use locksmith::api::remediation::{RemediationStatus, StepRecord};
-use locksmith::api::volsync::ReplicationSource;
 use locksmith::plan::StepName;
 use serde_json::{Value, json};
 
 use crate::figures::{Row, Spread, short};
 use crate::server::{Ground, Jam, config, objects, seconds};
+use crate::testbed::crds;
 
 const SOURCES: usize = 1_000;
 /// How many of them the loop of kubectl goes through: its time is the same for each.
@@ -40,16 +39,6 @@ enum Way {
     WithItsClaim,
     /// By `spec.suspend`, where the CRD has it: one object, as the loop of kubectl writes it.
     Alone,
-}
-
-impl Way {
-    /// Of how many objects a source is held.
-    fn writes(self) -> usize {
-        match self {
-            Self::WithItsClaim => 2,
-            Self::Alone => 1,
-        }
-    }
 }
 
 /// Seconds to and fro.
@@ -79,7 +68,7 @@ pub async fn bench() -> Vec<Row> {
 async fn ground(way: Way) -> Ground {
     let crds = match way {
         Way::WithItsClaim => Vec::new(),
-        Way::Alone => vec![with_suspend()],
+        Way::Alone => vec![crds::suspendable_sources()],
     };
     let ground = Ground::serving(crds).await;
     let jam = Jam {
@@ -89,15 +78,6 @@ async fn ground(way: Way) -> Ground {
     };
     ground.jam(jam).await;
     ground
-}
-
-/// The definition of ReplicationSource, as of a VolSync that knows `spec.suspend`.
-fn with_suspend() -> CustomResourceDefinition {
-    let mut crd = json!(ReplicationSource::crd());
-    let fields =
-        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties");
-    fields.unwrap()["suspend"] = json!({ "type": "boolean" });
-    serde_json::from_value(crd).unwrap()
 }
 
 /// The program beside a client that only writes and, by `by_hand`, beside a loop over the sources.
@@ -118,7 +98,7 @@ async fn side_by_side(ground: &Ground, way: Way, by_hand: [f64; 2]) -> Vec<Row> 
         assert_eq!(status.held, 0, "{status:?}");
         let plan = status.plan.as_ref().unwrap();
         let targets = &plan.step(StepName::SuspendSources).unwrap().targets;
-        assert_eq!(targets.len(), SOURCES * way.writes());
+        assert_eq!(targets.len(), SOURCES * writes(0, way, true).len());
         ours.0.push(took(&status, StepName::SuspendSources) - QUIET);
         ours.1.push(took(&status, StepName::ResumeSources));
     }

@@ -6,7 +6,7 @@
 
 mod audit;
 pub mod controlplane;
-mod crds;
+pub mod crds;
 mod figures;
 mod identity;
 mod pki;

@@ -8,9 +8,10 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use locksmith::api::volsync::{ReplicationSource, USE_COPY_TRIGGER};
+use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario;
-use locksmith::holds::{COPY_TRIGGER_VALUE, HOLD_ANNOTATION, Hold, RunRef, Switch};
+use locksmith::holds::{HOLD_ANNOTATION, Hold, RunRef, Switch};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ impl Stage {
     pub async fn left_behind<K>(&self, namespace: &str, name: &str, switch: Switch)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-        K: Clone + std::fmt::Debug + DeserializeOwned,
+        K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
     {
         let run = RunRef {
             namespace: NAMESPACE.into(),
@@ -55,15 +56,13 @@ impl Stage {
             since: Timestamp::now() - SignedDuration::from_hours(26),
             until: Timestamp::now() - SignedDuration::from_hours(24),
         };
-        let mut patch =
-            json!({"metadata": {"annotations": {HOLD_ANNOTATION: json!(hold).to_string()}}});
-        match switch {
-            Switch::Paused => patch["spec"] = json!({"paused": true}),
-            Switch::Suspend => patch["spec"] = json!({"suspend": true}),
-            Switch::CopyTrigger => {
-                patch["metadata"]["annotations"][USE_COPY_TRIGGER] = json!(COPY_TRIGGER_VALUE);
-            }
-        }
+        let object = self.api::<K>(namespace).get(name).await.unwrap();
+        let mut patch = hold.take(&json!(object)).unwrap();
+        // Whoever else writes the object meanwhile is in nobody's way.
+        patch["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("resourceVersion");
         self.patch::<K>(namespace, name, &patch).await;
     }
 
