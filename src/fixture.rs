@@ -68,6 +68,7 @@ pub fn healthy() -> View {
         ]
         .into(),
         holds: Vec::new(),
+        unreadable_holds: Vec::new(),
         runs: Vec::new(),
         breaker: Breaker::default(),
     }
@@ -79,6 +80,7 @@ pub fn jammed() -> View {
         mode: Mode::Act,
         findings: findings(),
         holds: holds(),
+        unreadable_holds: vec![claim("lidarr")],
         runs: vec![running(), failed()],
         breaker: Breaker {
             failures: 1,

@@ -34,6 +34,9 @@ pub struct View {
     pub objects: BTreeMap<Kind, usize>,
     /// Everything that carries our mark.
     pub holds: Vec<HoldView>,
+    /// Everything that carries a mark of ours that cannot be read, which is therefore not among the holds, and is released by
+    /// nobody.
+    pub unreadable_holds: Vec<ObjectKey>,
     /// Remediations, newest first.
     pub runs: Vec<RunView>,
     /// The circuit breaker, as far as Remediations are seen.
@@ -136,6 +139,7 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
                 until: held.hold.until,
             })
             .collect(),
+        unreadable_holds: holds::unreadable(model),
         runs,
         breaker: Breaker::of(model, config),
     }
@@ -163,7 +167,7 @@ impl RunView {
             phase: status.phase,
             step: status.step,
             message: status.message.clone(),
-            created: run.meta.created,
+            created: run.meta.created.at(),
             started: status.started_at,
             finished: status.finished_at,
             gates: status.gates.clone(),

@@ -6,7 +6,7 @@ const CODES: [(&str, &str, &str, &str); 11] = [
         "status",
         "nothing is stuck",
         "something is stuck",
-        "nothing stuck was seen, but not everything",
+        "nothing stuck was seen, but not everything, or a hold cannot be read",
     ),
     (
         "plan",
@@ -32,7 +32,7 @@ const CODES: [(&str, &str, &str, &str); 11] = [
         "release",
         "all of it is released, or nothing is held",
         "-",
-        "something is not released, or nothing is held of a name",
+        "something is not released or cannot be read, or nothing is held of a name",
     ),
     ("reset", "failures so far count no more", "-", "they do"),
     ("check-config", "the file is good", "-", "it is not"),

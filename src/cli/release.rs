@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::{ClusterArgs, FAILED};
-use crate::kube_io::{self, CALL_TIMEOUT, Tried};
+use crate::holds::HOLD_ANNOTATION;
+use crate::kube_io::{self, Ahead, CALL_TIMEOUT, Marked, Tried};
 use crate::leader;
+use crate::model::ObjectKey;
 
 /// How long a daemon that was told to end may take: what Kubernetes grants it, and the Lease of one that was killed.
 const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -15,7 +17,8 @@ const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// Release what locksmith holds
 ///
 /// Works without the daemon, and is what an uninstall calls. Only what carries locksmith's mark is touched, and each switch
-/// goes back to what it was before. Exits with 2 when something could not be released, or nothing is held of a name given.
+/// goes back to what it was before. Exits with 2 when something could not be released, a mark
+/// cannot be read, or nothing is held of a name given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -50,8 +53,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .context("a daemon still leads: end it first")?
             .context("failed to read the Lease")?;
     }
-    let mut held = kube_io::held(&client, args.namespace.as_deref()).await?;
-    let not_held = |name: &&String| !held.iter().any(|(object, _)| **name == *object.name);
+    let Marked {
+        mut held,
+        mut unreadable,
+    } = kube_io::marked(&client, args.namespace.as_deref()).await?;
+    let objects = || held.iter().map(|(object, _)| object).chain(&unreadable);
+    let not_held = |name: &&String| !objects().any(|object| **name == *object.name);
     let unknown: Vec<_> = args.names.iter().filter(not_held).cloned().collect();
     if !unknown.is_empty() {
         bail!(
@@ -59,15 +66,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             unknown.join(", ")
         );
     }
-    held.retain(|(object, _)| {
+    let asked_for = |object: &ObjectKey| {
         args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)
-    });
-    if held.is_empty() {
+    };
+    held.retain(|(object, _)| asked_for(object));
+    unreadable.retain(asked_for);
+    if held.is_empty() && unreadable.is_empty() {
         anstream::println!("nothing is held");
     }
-    let mut failed = 0;
+    let mut failed = unreadable.len();
+    for object in &unreadable {
+        anstream::eprintln!(
+            "error: the mark {HOLD_ANNOTATION} on {object} cannot be read: look at it, switch on by hand what it says, and take it away"
+        );
+    }
+    let each_alone = Ahead::default();
     for (object, hold) in held {
-        match kube_io::release(&client, &object, None, || Ok(())).await {
+        match kube_io::release(&client, &object, None, &each_alone, || Ok(())).await {
             Ok(Tried::Written) => {
                 anstream::println!("released {object}, held by {}", hold.run.name);
             }

@@ -127,12 +127,14 @@ fn batch(in_turn: Vec<Release>, volumes: u32) -> Vec<Release> {
 }
 
 async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent) {
+    let objects = due.iter().map(|release| &release.object);
+    let ahead = &controller.writer.read_ahead(objects).await;
     let mut calls = Vec::with_capacity(due.len());
     for release in due {
         calls.push(async move {
             let outcome = controller
                 .writer
-                .release(&release.object, &release.hold)
+                .release(&release.object, &release.hold, ahead)
                 .await;
             (release, outcome)
         });

@@ -203,12 +203,13 @@ impl Controller {
             .filter(|intent| recent.is_news(intent.object()))
             .collect();
         let namespace = &namespace;
+        let ahead = &self.writer.read_ahead(due.iter().map(Intent::object)).await;
         let tries = futures::stream::iter(due).map(|intent| async move {
             // A batch may be long, and the switch is pulled in a hurry.
             let stopped = self.store.read(|model| gates::stopped(model, namespace));
             let tried = match stopped {
                 Some(why) => Ok(Tried::LeftAlone(why)),
-                None => self.writer.perform(&intent).await,
+                None => self.writer.perform(&intent, ahead).await,
             };
             (intent, tried)
         });

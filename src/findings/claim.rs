@@ -8,7 +8,7 @@ use crate::model::{Kind, Model, ObjectKind, Sym};
 
 /// Until when a claim may be Pending.
 fn due(claim: &Claim, policy: &Policy) -> Timestamp {
-    policy.detect.pending_after.after(claim.meta.created)
+    policy.detect.pending_after.after(claim.meta.created.at())
 }
 
 /// Until when each claim that waits may be Pending, and each that is held is held.
@@ -43,7 +43,7 @@ pub fn detect<'a>(
             Some(Finding {
                 what: What::PendingClaim(reason),
                 object: Some(claim.meta.key(ObjectKind::PersistentVolumeClaim)),
-                since: claim.meta.created,
+                since: claim.meta.created.at(),
                 driver: Some(driver),
                 class: claim.class.clone(),
                 bytes: claim.requested,

@@ -1,5 +1,7 @@
 //! VolumeSnapshots that are not ready for too long.
 
+use std::num::NonZeroU64;
+
 use jiff::Timestamp;
 
 use super::{Finding, Locks, Policy, SnapshotReason, What};
@@ -11,7 +13,7 @@ const SNAPSHOTTER: &str = "csi-snapshotter";
 
 /// Until when a snapshot may not be ready.
 fn due(snapshot: &Snapshot, policy: &Policy) -> Timestamp {
-    policy.detect.failed_after.after(snapshot.meta.created)
+    policy.detect.failed_after.after(snapshot.meta.created.at())
 }
 
 /// Until when each snapshot that is not ready may be so.
@@ -51,11 +53,12 @@ pub fn detect<'a>(
             Some(Finding {
                 what: What::FailedSnapshot(reason),
                 object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
-                since: snapshot.meta.created,
+                since: snapshot.meta.created.at(),
                 driver,
                 class: class(model, snapshot),
                 bytes: snapshot
                     .restore_size
+                    .map(NonZeroU64::get)
                     .or(claim.map(|claim| claim.requested))
                     .unwrap_or(0),
                 chain: [

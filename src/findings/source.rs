@@ -21,7 +21,7 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
         let orphaned = orphaned
             .into_iter()
             .flatten()
-            .map(move |since| after.after(since));
+            .map(move |since| after.after(since.at()));
         orphaned.chain(source.hold.as_ref().map(|hold| hold.until))
     })
 }
@@ -81,7 +81,7 @@ fn orphaned(
     }
     let (reason, since, evidence) = if let Some(claim) = claim {
         let evidence = format!("PersistentVolumeClaim {name} is being deleted");
-        let since = claim.meta.deleting?;
+        let since = claim.meta.deleting?.at();
         (SourceReason::ClaimTerminating, since, evidence)
     } else {
         let absence = model.absences.of(&source.meta.namespace, name)?;
@@ -94,7 +94,7 @@ fn orphaned(
         let evidence = format!("PersistentVolumeClaim {name} not found, asked {times} times");
         (SourceReason::ClaimMissing, absence.first, evidence)
     };
-    let young = now <= after.after(source.meta.created);
+    let young = now <= after.after(source.meta.created.at());
     let lately = now <= after.after(since);
     if young || (lately && !(policy.glance && reason == SourceReason::ClaimMissing)) {
         return None;

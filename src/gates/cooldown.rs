@@ -26,7 +26,7 @@ impl Gate for Cooldown {
                 // One that never began changed nothing that would have to cool down.
                 status.started_at?;
                 // A clock that was behind dated its end before its beginning; the API server's dated that.
-                Some(status.finished_at?.max(run.meta.created))
+                Some(status.finished_at?.max(run.meta.created.at()))
             })
             .max();
         let Some(finished) = last else {

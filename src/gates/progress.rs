@@ -20,7 +20,7 @@ impl Gate for Progress {
         let Some(latest) = latest else {
             return Verdict::Open;
         };
-        if situation.now.duration_since(latest.created) >= quiet.signed() {
+        if situation.now.duration_since(latest.created.at()) >= quiet.signed() {
             return Verdict::Open;
         }
         Verdict::Closed {
@@ -28,7 +28,7 @@ impl Gate for Progress {
                 "PersistentVolume {} was made within the last {quiet}",
                 latest.name
             ),
-            opens: latest.created.checked_add(quiet.signed()).map_or_else(
+            opens: latest.created.at().checked_add(quiet.signed()).map_or_else(
                 |_| "with a shorter gates.progressWithin".to_owned(),
                 |opens| format!("at {opens:.0}, if no other is made"),
             ),

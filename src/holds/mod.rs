@@ -7,7 +7,7 @@
 
 mod release;
 
-pub use release::{Due, HeldObject, ReleasePolicy, due, held_objects};
+pub use release::{Due, HeldObject, ReleasePolicy, due, held_objects, unreadable};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -83,6 +83,19 @@ pub fn held_objects<'m>(model: &'m Model) -> Vec<HeldObject<'m>> {
     all
 }
 
+/// Objects whose mark cannot be read, in the same order. What was switched off there, nobody but a person can tell.
+pub fn unreadable(model: &Model) -> Vec<ObjectKey> {
+    let sources = model.sources.unsettled();
+    let sources = sources.filter(|source| source.unreadable_mark);
+    let sources = sources.map(|source| source.meta.key(ObjectKind::ReplicationSource));
+    let claims = model.claims.unsettled();
+    let claims = claims.filter(|claim| claim.unreadable_mark);
+    let claims = claims.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim));
+    let mut all: Vec<_> = sources.chain(claims).collect();
+    all.sort_by(|a, b| place(a).cmp(&place(b)));
+    all
+}
+
 fn place(object: &ObjectKey) -> (&Sym, &Sym, bool) {
     let source_first = object.kind != ObjectKind::ReplicationSource;
     (&object.namespace, &object.name, source_first)

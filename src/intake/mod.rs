@@ -188,7 +188,8 @@ pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -
     let cooling = runs.iter().rev().find(|run| {
         let status = run.object.status.as_ref().filter(|it| counts(it, config));
         // Dated as by gate `cooldown`.
-        let finished = status.and_then(|status| Some(status.finished_at?.max(run.meta.created)));
+        let finished =
+            status.and_then(|status| Some(status.finished_at?.max(run.meta.created.at())));
         finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
     });
     let own = |run: &&&Run| run.object.spec.playbook == cause.playbook;

@@ -1,9 +1,10 @@
 //! The only place that writes to a cluster: guarded intents in, nothing out but that they were tried.
 //!
-//! Before each write the object is read again, uncached. It is left alone unless it is still the one that was
-//! decided on, and the write names the uid or resourceVersion just read, so that whatever comes between makes the
+//! Before each write the object is read again, uncached, alone or with others of a batch. It is left alone unless it is still
+//! the one that was decided on, and the write names the uid or resourceVersion read, so that whatever comes between makes the
 //! API server refuse it.
 
+mod ahead;
 mod client;
 mod events;
 mod evidence;
@@ -11,10 +12,11 @@ mod examine;
 mod release;
 mod writer;
 
+pub use ahead::Ahead;
 pub use client::{CALL_TIMEOUT, bounded, writing};
 pub use events::Herald;
 pub use examine::examine;
-pub use release::{held, release};
+pub use release::{Marked, marked, release};
 pub use writer::{Tried, Writer};
 
 use crate::causes::causes;
@@ -58,6 +60,11 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether the object is no longer what was read: somebody has written to it since, or deleted it.
+    fn is_of_the_past(&self) -> bool {
+        matches!(self.kind(), "conflict" | "not_found")
+    }
+
     /// A class of error; a metric label.
     pub fn kind(&self) -> &'static str {
         match self {

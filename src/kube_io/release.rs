@@ -8,7 +8,7 @@ use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{FIELD_MANAGER, Tried, WriteError, bounded};
+use super::{Ahead, FIELD_MANAGER, Tried, WriteError, bounded};
 use crate::api::volsync::ReplicationSource;
 use crate::holds::{HOLD_ANNOTATION, Hold};
 use crate::model::{ObjectKey, ObjectKind, Uid};
@@ -32,38 +32,43 @@ pub(super) fn switchable(kind: ObjectKind) -> Option<ApiResource> {
 }
 
 /// Releases the hold `object` carries; where one was decided on, only if it is that one still. `may` is asked just before
-/// the write.
+/// each write.
 pub async fn release(
     client: &Client,
     object: &ObjectKey,
     decided: Option<&Hold>,
-    may: impl FnOnce() -> Result<(), WriteError>,
+    ahead: &Ahead,
+    may: impl Fn() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
     let Some(resource) = switchable(object.kind) else {
         return Ok(Tried::LeftAlone("has no switch".to_owned()));
     };
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &object.namespace, &resource);
-    let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-    let live = live.map(|live| json!(live));
-    let left = |why: &str| Ok(Tried::LeftAlone(why.to_owned()));
-    let hold = live.as_ref().and_then(|live| Hold::of(object.kind, live));
-    let Some(hold) = hold else {
-        return left("is not held");
+    let attempt = async |live: &Value| {
+        let left = |why: &str| Ok(Tried::LeftAlone(why.to_owned()));
+        let Some(hold) = Hold::of(object.kind, live) else {
+            return left("is not held");
+        };
+        if decided.is_some_and(|it| (&it.run, it.until) != (&hold.run, hold.until)) {
+            return left("is held by another run by now");
+        }
+        match Hold::release(object.kind, live) {
+            None => left("was read without a resourceVersion"),
+            Some(patch) => {
+                may()?;
+                merge(&api, "release", object, &patch).await
+            }
+        }
     };
-    if decided.is_some_and(|it| (&it.run, it.until) != (&hold.run, hold.until)) {
-        return left("is held by another run by now");
-    }
-    match live
-        .as_ref()
-        .and_then(|live| Hold::release(object.kind, live))
-    {
-        None => left("was read without a resourceVersion"),
-        Some(patch) => {
-            may()?;
-            merge(&api, "release", object, &patch).await
+    if let Some(live) = ahead.get(object) {
+        match attempt(&json!(live)).await {
+            Err(error) if error.is_of_the_past() => {}
+            tried => return tried,
         }
     }
+    let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
+    attempt(&json!(live)).await
 }
 
 /// One merge patch that the API server holds to the schema: an unknown field would otherwise be dropped in silence.
@@ -87,12 +92,18 @@ where
     Ok(Tried::Written)
 }
 
+/// What carries our mark.
+#[derive(Debug, Default)]
+pub struct Marked {
+    /// Each object with what its mark says.
+    pub held: Vec<(ObjectKey, Hold)>,
+    /// Those whose mark cannot be read.
+    pub unreadable: Vec<ObjectKey>,
+}
+
 /// Every object that carries our mark, in `namespace` or all. A kind the cluster does not serve has none.
-pub async fn held(
-    client: &Client,
-    namespace: Option<&str>,
-) -> Result<Vec<(ObjectKey, Hold)>, WriteError> {
-    let mut held = Vec::new();
+pub async fn marked(client: &Client, namespace: Option<&str>) -> Result<Marked, WriteError> {
+    let mut marked = Marked::default();
     for (kind, resource) in SWITCHABLE
         .into_iter()
         .filter_map(|kind| Some((kind, switchable(kind)?)))
@@ -108,23 +119,33 @@ pub async fn held(
                 Err(error) if error.kind() == "not_found" => break,
                 other => other?,
             };
-            held.extend(page.items.iter().filter_map(|object| marked(kind, object)));
+            page.items
+                .iter()
+                .for_each(|object| marked.note(kind, object));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => break,
             }
         }
     }
-    Ok(held)
+    Ok(marked)
 }
 
-fn marked(kind: ObjectKind, object: &impl ResourceExt) -> Option<(ObjectKey, Hold)> {
-    let hold = Hold::parse(kind, object.annotations().get(HOLD_ANNOTATION)?)?;
-    let key = ObjectKey {
-        kind,
-        namespace: object.namespace().unwrap_or_default().into(),
-        name: object.name_any().into(),
-        uid: Uid::from(object.uid()?.as_str()),
-    };
-    Some((key, hold))
+impl Marked {
+    fn note(&mut self, kind: ObjectKind, object: &impl ResourceExt) {
+        let mark = object.annotations().get(HOLD_ANNOTATION);
+        let (Some(mark), Some(uid)) = (mark, object.uid()) else {
+            return;
+        };
+        let key = ObjectKey {
+            kind,
+            namespace: object.namespace().unwrap_or_default().into(),
+            name: object.name_any().into(),
+            uid: Uid::from(&*uid),
+        };
+        match Hold::parse(kind, mark) {
+            Some(hold) => self.held.push((key, hold)),
+            None => self.unreadable.push(key),
+        }
+    }
 }

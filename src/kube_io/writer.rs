@@ -10,7 +10,7 @@ use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
 use super::release::switchable;
-use super::{WriteError, bounded, release};
+use super::{Ahead, WriteError, ahead, bounded, release};
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::ReplicationSource;
@@ -74,10 +74,16 @@ impl Writer {
         &self.client
     }
 
+    /// Reads what a batch is about to hold or release.
+    pub async fn read_ahead(&self, objects: impl Iterator<Item = &ObjectKey>) -> Ahead {
+        let lists = self.store.read(|model| ahead::worth_a_list(model, objects));
+        Ahead::read(&self.client, lists).await
+    }
+
     /// Carries out one intent.
-    pub async fn perform(&self, intent: &Intent) -> Result<Tried, WriteError> {
+    pub async fn perform(&self, intent: &Intent, ahead: &Ahead) -> Result<Tried, WriteError> {
         match intent {
-            Intent::Hold { object, hold } => self.hold(object, hold.clone()).await,
+            Intent::Hold { object, hold } => self.hold(object, hold, ahead).await,
             Intent::Delete(object) if object.kind == ObjectKind::ReplicationSource => {
                 self.delete_source(object).await
             }
@@ -87,25 +93,45 @@ impl Writer {
         }
     }
 
-    async fn hold(&self, object: &ObjectKey, hold: Hold) -> Result<Tried, WriteError> {
+    async fn hold(
+        &self,
+        object: &ObjectKey,
+        hold: &Hold,
+        ahead: &Ahead,
+    ) -> Result<Tried, WriteError> {
         let Some(resource) = switchable(object.kind) else {
             return Ok(Tried::LeftAlone("has no switch".to_owned()));
         };
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &object.namespace, &resource);
-        let live = match self.same(&api, object).await? {
-            Ok(live) => live,
-            Err(left) => return Ok(left),
+        let attempt = async |live: Result<&DynamicObject, Tried>| match live {
+            Err(left) => Ok(left),
+            Ok(live) => match hold.clone().take(&json!(live)) {
+                Err(why) => Ok(Tried::LeftAlone(why.to_string())),
+                Ok(patch) => self.patch(&api, "hold", object, &patch).await,
+            },
         };
-        match hold.take(&json!(live)) {
-            Err(why) => Ok(Tried::LeftAlone(why.to_string())),
-            Ok(patch) => self.patch(&api, "hold", object, &patch).await,
+        if let Some(live) = ahead.get(object) {
+            match attempt(ours(live, object)).await {
+                Err(error) if error.is_of_the_past() => {}
+                tried => return tried,
+            }
+        }
+        match self.same(&api, object).await? {
+            Ok(live) => attempt(Ok(&live)).await,
+            Err(left) => Ok(left),
         }
     }
 
     /// Releases the hold the object carries, if it still does.
-    pub async fn release(&self, object: &ObjectKey, hold: &Hold) -> Result<Tried, WriteError> {
-        release::release(&self.client, object, Some(hold), || self.term().map(drop)).await
+    pub async fn release(
+        &self,
+        object: &ObjectKey,
+        hold: &Hold,
+        ahead: &Ahead,
+    ) -> Result<Tried, WriteError> {
+        let may = || self.term().map(drop);
+        release::release(&self.client, object, Some(hold), ahead, may).await
     }
 
     async fn delete_snapshot(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
@@ -213,22 +239,10 @@ impl Writer {
         K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
         let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-        let left = |why: &str| Ok(Err(Tried::LeftAlone(why.to_owned())));
-        let Some(live) = live else {
-            return left("is gone");
-        };
-        let meta = live.meta();
-        if meta.uid.as_deref().is_none_or(|uid| object.uid != *uid) {
-            return left("is another object of that name by now");
-        }
-        if meta
-            .labels
-            .as_ref()
-            .is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL))
-        {
-            return left("opted out by label");
-        }
-        Ok(Ok(live))
+        Ok(match live {
+            None => Err(Tried::LeftAlone("is gone".to_owned())),
+            Some(live) => ours(&live, object).map(drop).map(|()| live),
+        })
     }
 
     async fn patch<K>(
@@ -270,4 +284,18 @@ impl Writer {
         .await?;
         Ok(Tried::Written)
     }
+}
+
+/// `live`, unless it is none of ours: another one than `object`, or opted out.
+fn ours<'l, K: Resource>(live: &'l K, object: &ObjectKey) -> Result<&'l K, Tried> {
+    let left = |why: &str| Err(Tried::LeftAlone(why.to_owned()));
+    let meta = live.meta();
+    if meta.uid.as_deref().is_none_or(|uid| object.uid != *uid) {
+        return left("is another object of that name by now");
+    }
+    let labels = meta.labels.as_ref();
+    if labels.is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL)) {
+        return left("opted out by label");
+    }
+    Ok(live)
 }

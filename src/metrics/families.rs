@@ -35,6 +35,8 @@ families! {
             "Since when this object is switched off. At most 500 of a namespace.";
         HOLD_UNTIL: Gauge "hold_until_timestamp" [Seconds] { kind, namespace, name, run }
             "When this object is switched on again in any case. At most 500 of a namespace.";
+        UNREADABLE_HOLDS: Gauge "unreadable_holds" { namespace }
+            "Objects with a mark of locksmith's that cannot be read, as another version wrote it or somebody changed it: they may be switched off, and nothing releases them. None of them is among the others here.";
         HELD_STORAGE: Gauge "held_storage" [Bytes] { namespace, driver, class }
             "Storage whose backup is switched off by locksmith.";
     }

@@ -8,14 +8,11 @@ use jiff::Timestamp;
 use super::families as f;
 use super::family::Encoder;
 use super::stuck::{LISTED, at_most, volumes};
+use crate::model::ObjectKey;
 use crate::view::{HoldView, View};
 
 /// The clock counts here, and not when the view was taken: a deadline passes also while nothing is looked at.
 pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::Result {
-    let mut holds: BTreeMap<&str, u64> = BTreeMap::new();
-    for hold in &view.holds {
-        *holds.entry(&hold.object.namespace).or_default() += 1;
-    }
     let overdue = view.holds.iter().filter(|hold| hold.until < now).count();
     let held = view
         .findings
@@ -23,9 +20,7 @@ pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::
         .filter(|finding| !finding.what.is_stuck());
     to.gauges(
         &f::HOLDS,
-        holds
-            .into_iter()
-            .map(|(namespace, count)| ([namespace], count)),
+        by_namespace(view.holds.iter().map(|hold| &hold.object)),
     )?;
     to.gauge(
         &f::HOLDS_PAST_DEADLINE,
@@ -33,7 +28,22 @@ pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::
     )?;
     to.gauges(&f::HOLD_SINCE, each(view, |hold| hold.since))?;
     to.gauges(&f::HOLD_UNTIL, each(view, |hold| hold.until))?;
+    to.gauges(
+        &f::UNREADABLE_HOLDS,
+        by_namespace(view.unreadable_holds.iter()),
+    )?;
     to.gauges(&f::HELD_STORAGE, volumes(held))
+}
+
+fn by_namespace<'v>(
+    objects: impl Iterator<Item = &'v ObjectKey>,
+) -> impl Iterator<Item = ([&'v str; 1], u64)> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for object in objects {
+        *counts.entry(&object.namespace).or_default() += 1;
+    }
+    let counts = counts.into_iter();
+    counts.map(|(namespace, count)| ([namespace], count))
 }
 
 fn each(

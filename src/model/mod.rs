@@ -21,6 +21,7 @@ mod key;
 mod provisioner;
 pub mod records;
 mod refusals;
+mod second;
 mod table;
 
 pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
@@ -30,6 +31,7 @@ pub use key::{ObjectKey, ObjectKind, Sym, Uid};
 pub use provisioner::{Provisioner, Replica, lease_names};
 pub use records::Nature;
 pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
+pub use second::Second;
 pub use table::{Names, Record, Table};
 
 use records::{

@@ -1,11 +1,12 @@
 //! One small record per object: the fields findings, plans and gates ask about, and no others.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::table::NO_NAMESPACE;
-use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Sym, Uid};
+use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Second, Sym, Uid};
 use crate::holds::Hold;
 
 /// What every record has.
@@ -18,9 +19,9 @@ pub struct Meta {
     /// Uid.
     pub uid: Uid,
     /// When it was created.
-    pub created: Timestamp,
+    pub created: Second,
     /// When its deletion was asked for.
-    pub deleting: Option<Timestamp>,
+    pub deleting: Option<Second>,
     /// Whether it carries the opt-out label: it is shown, and never touched.
     pub opted_out: bool,
 }
@@ -38,6 +39,10 @@ impl Meta {
 }
 
 /// A PersistentVolumeClaim.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that the object tells"
+)]
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// Identity.
@@ -60,6 +65,8 @@ pub struct Claim {
     pub copy_trigger: bool,
     /// Our mark.
     pub hold: Option<Box<Hold>>,
+    /// Whether there is a mark of ours that cannot be read: another version wrote it, or somebody changed it.
+    pub unreadable_mark: bool,
 }
 
 /// `status.phase` of a claim.
@@ -94,7 +101,7 @@ pub struct Volume {
     /// CSI driver.
     pub driver: Sym,
     /// When it was made.
-    pub created: Timestamp,
+    pub created: Second,
 }
 
 /// A VolumeSnapshot.
@@ -110,8 +117,8 @@ pub struct Snapshot {
     pub ready: Option<bool>,
     /// `status.boundVolumeSnapshotContentName`, where it is not the one it is given.
     pub content: Option<Sym>,
-    /// `status.restoreSize`, in bytes.
-    pub restore_size: Option<u64>,
+    /// `status.restoreSize`, in bytes; a driver that does not know it says 0 or nothing.
+    pub restore_size: Option<NonZeroU64>,
     /// `status.error`.
     pub error: Option<Box<Trouble>>,
     /// Uid of the ReplicationSource that controls it.
@@ -229,6 +236,8 @@ pub struct Source {
     pub syncing: Option<Timestamp>,
     /// Our mark.
     pub hold: Option<Box<Hold>>,
+    /// Whether there is a mark of ours that cannot be read: another version wrote it, or somebody changed it.
+    pub unreadable_mark: bool,
     /// The tool whose labels say that it re-creates this object from Git.
     pub gitops: Option<GitOps>,
 }
@@ -374,7 +383,10 @@ macro_rules! filed_under_meta {
 filed_under_meta!(
     Claim {
         fn unsettled(&self) -> bool {
-            self.phase != ClaimPhase::Bound || self.meta.deleting.is_some() || self.hold.is_some()
+            self.phase != ClaimPhase::Bound
+                || self.meta.deleting.is_some()
+                || self.hold.is_some()
+                || self.unreadable_mark
         }
         fn share(&mut self, names: &mut Names) {
             names.share(&mut self.meta.namespace);
@@ -402,7 +414,7 @@ filed_under_meta!(
     }
     Source {
         fn unsettled(&self) -> bool {
-            self.hold.is_some()
+            self.hold.is_some() || self.unreadable_mark
         }
         fn claim(&self) -> Option<&Sym> {
             self.claim.as_ref()

@@ -62,24 +62,18 @@ type Name = (Sym, Sym);
 
 /// Records of one kind.
 ///
-/// A relist marks rather than rebuilds: memory does not double while it runs, and what it did not mention
-/// is dropped only once it is complete.
+/// A relist does not rebuild it: memory does not double while one runs, and what it did not mention is dropped only once it is
+/// complete.
 #[derive(Debug)]
 pub struct Table<T> {
     /// Filed under the name in the record itself, which so is kept once; boxed, as a table is never full.
-    rows: HashTable<Box<Row<T>>>,
+    rows: HashTable<Box<T>>,
     hasher: RandomState,
     names: Names,
     unsettled: BTreeSet<Name>,
     by_claim: HashMap<Name, BTreeSet<Sym>>,
-    relist: u32,
-    relisting: bool,
-}
-
-#[derive(Debug)]
-struct Row<T> {
-    record: T,
-    seen_in: u32,
+    /// What the relist under way has not mentioned yet.
+    unmentioned: HashSet<Name>,
 }
 
 impl<T> Default for Table<T> {
@@ -90,8 +84,7 @@ impl<T> Default for Table<T> {
             names: Names::default(),
             unsettled: BTreeSet::new(),
             by_claim: HashMap::new(),
-            relist: 0,
-            relisting: false,
+            unmentioned: HashSet::new(),
         }
     }
 }
@@ -101,20 +94,16 @@ impl<T: Record> Table<T> {
     pub fn apply(&mut self, delta: Delta<T>) {
         match delta {
             Delta::Restart => {
-                self.relist = self.relist.wrapping_add(1);
-                self.relisting = true;
+                let names = self.rows.iter().map(|record| owned(record.name()));
+                self.unmentioned = names.collect();
             }
             Delta::Put(record) => self.put(record),
             Delta::Remove { namespace, name } => self.remove(&(namespace, name)),
             Delta::Complete => {
-                if std::mem::take(&mut self.relisting) {
-                    let gone = self.rows.iter().filter(|row| row.seen_in != self.relist);
-                    let gone: Vec<_> = gone.map(|row| owned(row.record.name())).collect();
-                    for name in gone {
-                        self.remove(&name);
-                    }
-                    self.names.forget_unused();
+                for name in std::mem::take(&mut self.unmentioned) {
+                    self.remove(&name);
                 }
+                self.names.forget_unused();
             }
         }
     }
@@ -139,23 +128,23 @@ impl<T: Record> Table<T> {
                     .insert(name.1.clone());
             }
         }
-        let seen_in = self.relist;
+        self.unmentioned.remove(&name);
         let hasher = &self.hasher;
         let hash = hasher.hash_one((&*name.0, &*name.1));
-        if let Some(row) = self.rows.find_mut(hash, |row| is(row, &name)) {
-            **row = Row { record, seen_in };
+        if let Some(row) = self.rows.find_mut(hash, |row| is(&**row, &name)) {
+            **row = record;
         } else {
-            let row = Box::new(Row { record, seen_in });
+            let row = Box::new(record);
             self.rows
-                .insert_unique(hash, row, |row| hash_of(hasher, &row.record));
+                .insert_unique(hash, row, |row| hash_of(hasher, &**row));
         }
     }
 
     fn remove(&mut self, name: &Name) {
         let hash = self.hasher.hash_one((&*name.0, &*name.1));
-        if let Ok(row) = self.rows.find_entry(hash, |row| is(row, name)) {
+        if let Ok(row) = self.rows.find_entry(hash, |row| is(&**row, name)) {
             let (row, _) = row.remove();
-            self.unfile(row.record.claim().cloned(), name);
+            self.unfile(row.claim().cloned(), name);
             self.unsettled.remove(name);
         }
     }
@@ -176,8 +165,8 @@ impl<T: Record> Table<T> {
         let hash = self.hasher.hash_one((&**namespace, &**name));
         let row = self
             .rows
-            .find(hash, |row| row.record.name() == (namespace, name))?;
-        Some(&row.record)
+            .find(hash, |row| row.name() == (namespace, name))?;
+        Some(row)
     }
 
     /// The cluster-scoped record of that name.
@@ -187,7 +176,7 @@ impl<T: Record> Table<T> {
 
     /// All records, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.rows.iter().map(|row| &row.record)
+        self.rows.iter().map(|row| &**row)
     }
 
     /// Those a detector has to look at, by namespace and name.
@@ -215,8 +204,8 @@ impl<T: Record> Table<T> {
     }
 }
 
-fn is<T: Record>(row: &Row<T>, name: &Name) -> bool {
-    row.record.name() == (&name.0, &name.1)
+fn is<T: Record>(record: &T, name: &Name) -> bool {
+    record.name() == (&name.0, &name.1)
 }
 
 fn owned((namespace, name): (&Sym, &Sym)) -> Name {

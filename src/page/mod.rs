@@ -152,6 +152,15 @@ fn holds(view: &View, now: Timestamp) -> Markup {
                 }
                 (more(holds.len()))
             }
+            @if !view.unreadable_holds.is_empty() {
+                p.ask { "Marked by locksmith, in a way that cannot be read, so that nothing releases it:" }
+                ul {
+                    @for object in view.unreadable_holds.iter().take(MOST) {
+                        li { (object.namespace) "/" (words::object(object)) }
+                    }
+                }
+                (more(view.unreadable_holds.len()))
+            }
         }
     }
 }

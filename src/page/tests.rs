@@ -82,6 +82,7 @@ fn what_a_cluster_says_is_never_markup() {
         hold.object = object.clone();
         hold.run = ATTACK.into();
     }
+    view.unreadable_holds = vec![object.clone()];
     for run in &mut view.runs {
         (run.name, run.namespace, run.driver) = (ATTACK.into(), ATTACK.into(), ATTACK.into());
         (run.playbook, run.message) = (ATTACK.to_owned(), ATTACK.to_owned());

@@ -231,10 +231,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_becomes_due_by_time_alone_is_shown_when_it_does() {
-        let (changes, mut views) = kept(ten_minutes());
-        // 300 ms short of ten minutes.
-        let created = at(-10) + Duration::from_millis(300);
-        let pending = claim("media", "prowlarr").pending().created(created);
+        // 300 ms short of its time.
+        let mut policy = ten_minutes();
+        policy.detect.pending_after = crate::config::Duration::from_millis(600_300);
+        let (changes, mut views) = kept(policy);
+        let pending = claim("media", "prowlarr").pending().created(at(-10));
         changes.send(pending.into()).await.unwrap();
         let shown = views.wait_for(|view| view.stuck().count() == 1).await;
         let late = shown.unwrap().at.duration_since(at(0)) - SignedDuration::from_millis(300);

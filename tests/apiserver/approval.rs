@@ -5,8 +5,10 @@ use std::process::{Command, Output};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
 use locksmith::api::volsync::ReplicationSource;
+use locksmith::holds::HOLD_ANNOTATION;
 use serde_json::json;
 
 use crate::stage::{DRIVER, NAMESPACE, Settings, Stage, is_held};
@@ -243,4 +245,27 @@ async fn release_needs_no_daemon() {
     stage.nothing_is_held().await;
     let again = locksmith(kubeconfig, &["release", "--all"]).await;
     assert_eq!(said(&again), "nothing is held\n");
+
+    // A mark of another version, or changed by somebody: not guessed at, and not passed over.
+    let garbled = json!({"metadata": {"annotations": {HOLD_ANNOTATION: "{\"version\": 2}"}}});
+    let sources = stage.api::<ReplicationSource>(&namespace);
+    let patched = sources
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&garbled))
+        .await
+        .unwrap();
+    for of in [
+        &["--all"][..],
+        &["-n", &namespace],
+        &["-n", &namespace, &name],
+    ] {
+        let refused = locksmith(kubeconfig, &[&["release"], of].concat()).await;
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        let told = format!("ReplicationSource {namespace}/{name} cannot be read");
+        assert!(said(&refused).contains(&told), "{}", said(&refused));
+    }
+    let untouched = sources.get(&name).await.unwrap();
+    assert_eq!(untouched.resource_version(), patched.resource_version());
+    let listed = locksmith(kubeconfig, &["status", "-n", &namespace, "-o", "json"]).await;
+    let view: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(view["unreadableHolds"][0]["name"], *name);
 }

@@ -2,6 +2,7 @@
 //!
 //! No controller runs here, so that nothing but the test itself changes anything.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Method, Request};
@@ -9,11 +10,12 @@ use futures::future::BoxFuture;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::{Api, Client, ResourceExt};
+use locksmith::api::OPT_OUT_LABEL;
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::config::Config;
 use locksmith::holds::{Hold, RunRef, Switch};
-use locksmith::kube_io::{Tried, Writer};
+use locksmith::kube_io::{Ahead, Tried, Writer};
 use locksmith::leader::Leadership;
 use locksmith::metrics::Own;
 use locksmith::model::{ObjectKey, ObjectKind};
@@ -49,7 +51,7 @@ impl Ground {
         let testbed = testbed().await;
         let (client, namespace) = (testbed.client(), testbed.namespace("writer").await);
         let sources: Api<ReplicationSource> = Api::namespaced(client.clone(), &namespace);
-        let source = create(&sources, &prowlarr()).await;
+        let source = create(&sources, &source("prowlarr")).await;
         Self {
             snapshots: Api::namespaced(client.clone(), &namespace),
             sources,
@@ -83,16 +85,24 @@ impl Ground {
         meanwhile: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Tried, &'static str> {
         let (writer, _looking) = self.writer(Box::pin(meanwhile)).await;
-        writer.perform(intent).await.map_err(|error| error.kind())
+        writer
+            .perform(intent, &Ahead::default())
+            .await
+            .map_err(|error| error.kind())
     }
 
     async fn writer(&self, meanwhile: BoxFuture<'static, ()>) -> (Writer, JoinSet<()>) {
+        self.writer_by(interrupted(self.client.clone(), meanwhile))
+            .await
+    }
+
+    async fn writer_by(&self, client: Client) -> (Writer, JoinSet<()>) {
         let config = Arc::new(Config::default());
         let (store, looking) = watch::start(&self.client, &config, &Own::default()).unwrap();
         let mut views = store.views();
         views.wait_for(|view| view.complete()).await.unwrap();
         let writer = Writer::new(
-            interrupted(self.client.clone(), meanwhile),
+            client,
             store,
             Arc::new(Patterns::new(&config).unwrap()),
             config,
@@ -139,15 +149,22 @@ impl Ground {
         }
     }
 
+    /// Names of the sources that are held.
+    async fn held(&self) -> Vec<String> {
+        let sources = self.sources.list(&Default::default()).await.unwrap().items;
+        let held = sources.iter().filter(|source| is_held(*source));
+        held.map(ResourceExt::name_any).collect()
+    }
+
     async fn now(&self) -> Option<ReplicationSource> {
         self.sources.get_opt("prowlarr").await.unwrap()
     }
 }
 
-fn prowlarr() -> ReplicationSource {
+fn source(name: &str) -> ReplicationSource {
     named(
-        json!({"name": "prowlarr"}),
-        json!({"spec": {"sourcePVC": "prowlarr", "restic": {}}}),
+        json!({"name": name}),
+        json!({"spec": {"sourcePVC": name, "restic": {}}}),
     )
 }
 
@@ -200,7 +217,7 @@ async fn a_source_made_anew_before_the_hold_is_written_is_another_one() {
     let sources = ground.sources.clone();
     let replaced = async move {
         delete(&sources, "prowlarr").await;
-        create(&sources, &prowlarr()).await;
+        create(&sources, &source("prowlarr")).await;
     };
     let tried = ground.perform(&ground.hold(), replaced).await;
     assert_eq!(tried, Err("conflict"));
@@ -235,10 +252,11 @@ async fn a_value_somebody_sets_before_the_release_is_written_is_theirs() {
 
     let object = ground.key(ObjectKind::ReplicationSource, &ground.source);
     let (writer, _looking) = ground.writer(Box::pin(ground.pausing(false))).await;
-    let error = writer.release(&object, &hold).await.unwrap_err();
+    let alone = Ahead::default();
+    let error = writer.release(&object, &hold, &alone).await.unwrap_err();
     assert_eq!(error.kind(), "conflict");
     assert_eq!(
-        writer.release(&object, &hold).await.unwrap(),
+        writer.release(&object, &hold, &alone).await.unwrap(),
         Tried::Written
     );
     let theirs = ground.now().await.unwrap();
@@ -294,4 +312,82 @@ async fn only_the_snapshot_that_was_decided_on_is_deleted() {
         .await
         .unwrap();
     assert_eq!(left, None);
+}
+
+/// A client, and how often it has read one object alone.
+fn counted(client: Client) -> (Client, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counts = count.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, counts) = (client.clone(), counts.clone());
+        async move {
+            let alone = request.uri().query().is_none_or(str::is_empty);
+            if request.method() == Method::GET && alone {
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+            client.send(request).await
+        }
+    });
+    (Client::new(service, "default"), count)
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn what_was_read_ahead_is_written_only_as_it_was_read() {
+    let ground = Ground::new().await;
+    let mut made = Vec::new();
+    for name in ["theirs", "gone", "anew", "spared", "touched", "a", "b", "c"] {
+        made.push(create(&ground.sources, &source(name)).await);
+    }
+    let object = |of: &ReplicationSource| ground.key(ObjectKind::ReplicationSource, of);
+    let objects: Vec<_> = made.iter().map(object).collect();
+    let (client, read_alone) = counted(ground.client.clone());
+    let (writer, _looking) = ground.writer_by(client).await;
+    let read = writer.read_ahead(objects.iter()).await;
+
+    let patch = async |name: &str, patch: Value| {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = ground.sources.patch(name, &params, &patch).await;
+        patched.unwrap();
+    };
+    patch("theirs", json!({"spec": {"paused": true}})).await;
+    delete(&ground.sources, "gone").await;
+    delete(&ground.sources, "anew").await;
+    create(&ground.sources, &source("anew")).await;
+    patch(
+        "spared",
+        json!({"metadata": {"labels": {OPT_OUT_LABEL: ""}}}),
+    )
+    .await;
+    patch("touched", json!({"metadata": {"labels": {"any": "other"}}})).await;
+
+    let Intent::Hold { hold, .. } = ground.hold() else {
+        unreachable!()
+    };
+    let mut written = Vec::new();
+    for object in objects.iter().cloned() {
+        let hold = hold.clone();
+        let intent = Intent::Hold { object, hold };
+        let tried = writer.perform(&intent, &read).await.unwrap();
+        written.push(tried == Tried::Written);
+    }
+    assert_eq!(
+        written,
+        [false, false, false, false, true, true, true, true]
+    );
+    let alone = || read_alone.load(Ordering::Relaxed);
+    assert_eq!(alone(), 5, "those that had changed");
+    assert_eq!(ground.held().await, ["a", "b", "c", "touched"]);
+
+    // And back again: where somebody switched it on meanwhile, only the mark goes.
+    let read = writer.read_ahead(objects.iter()).await;
+    patch("a", json!({"spec": {"paused": false}})).await;
+    delete(&ground.sources, "b").await;
+    for object in &objects[4..] {
+        writer.release(object, &hold, &read).await.unwrap();
+    }
+    assert_eq!(alone(), 7, "those that had changed");
+    assert_eq!(ground.held().await, [""; 0]);
+    let theirs = ground.sources.get("a").await.unwrap();
+    assert_eq!(theirs.spec.paused, Some(false));
 }

@@ -41,7 +41,7 @@ pub async fn bench() -> Vec<Row> {
         pending: 0,
     };
     ground.jam(jam).await;
-    let user = ground.user("locksmith-daemon").await;
+    let user = ground.service_account("locksmith-daemon").await;
     let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
     let seen = went_bad(&ground, &daemon).await.scaled(1e3);
     println!(

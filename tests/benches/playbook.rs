@@ -62,7 +62,7 @@ pub async fn bench() -> Vec<Row> {
 
 /// Own seconds of each step of a run.
 async fn locksmith(ground: &Ground) -> [f64; 5] {
-    let user = ground.user("locksmith-daemon").await;
+    let user = ground.service_account("locksmith-daemon").await;
     let daemon = ground.daemon(&user, &config(""), JAM.failed).await;
     let provisioner = Provisioner::watch(ground.client(), "first", "second", JAM.pending);
     ground.ask("night", "csi-operation-locks").await;

@@ -28,7 +28,7 @@ pub async fn bench() -> Vec<Row> {
         "{made} PersistentVolumes, created in {:.0} s",
         begun.elapsed().as_secs_f64()
     );
-    let user = ground.user("locksmith-daemon").await;
+    let user = ground.service_account("locksmith-daemon").await;
     let begun = Instant::now();
     let daemon = Daemon::start(user.kubeconfig(), "mode: observe\n").await;
     while daemon.get("/readyz").await.0 != 200 {

@@ -82,9 +82,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit_code(&view)))
 }
 
-/// 1 when something is stuck; else 2 when not everything was seen; else 0.
+/// 1 when something is stuck; else 2 when not everything was seen, or a hold cannot be read; else 0.
 pub fn exit_code(view: &View) -> u8 {
-    match (view.stuck().next(), view.complete()) {
+    let told = view.complete() && view.unreadable_holds.is_empty();
+    match (view.stuck().next(), told) {
         (Some(_), _) => 1,
         (None, false) => FAILED,
         (None, true) => 0,
@@ -109,6 +110,7 @@ fn only(mut view: View, namespace: Option<&str>) -> View {
         view.findings
             .retain(|finding| finding.object.as_ref().is_some_and(there));
         view.holds.retain(|hold| there(&hold.object));
+        view.unreadable_holds.retain(there);
     }
     view
 }

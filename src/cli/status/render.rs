@@ -43,6 +43,11 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
         page.section(title, stuck_columns(look), rows);
     }
     page.section("Switched off by locksmith", &HELD, held(view, now));
+    page.section(
+        "Marks of locksmith that cannot be read",
+        &UNREADABLE,
+        unreadable(view),
+    );
     page.section("Remediations under way", &RUNS, runs(view, now));
     doubts(view, &mut page);
     total(view, now, &mut page);
@@ -125,6 +130,14 @@ fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
         ]
     });
     rows.collect()
+}
+
+const UNREADABLE: [Column; 2] = [Column::Text("NAMESPACE"), Column::Text("OBJECT")];
+
+fn unreadable(view: &View) -> Vec<Vec<String>> {
+    let rows = view.unreadable_holds.iter();
+    rows.map(|object| vec![object.namespace.to_string(), words::object(object)])
+        .collect()
 }
 
 const RUNS: [Column; 4] = [

@@ -1,5 +1,7 @@
 //! Failed snapshots: every reason, and everything unready that is no finding.
 
+use std::num::NonZeroU64;
+
 use rstest::rstest;
 
 use crate::config::Config;
@@ -129,7 +131,7 @@ fn a_claim_that_cannot_be_seen_is_not_missing() {
 #[test]
 fn a_finding_tells_what_it_is_made_of_and_what_was_said() {
     let mut sized = stuck().error(Nature::Timeout);
-    sized.restore_size = Some(7 << 30);
+    sized.restore_size = NonZeroU64::new(7 << 30);
     let found = world()
         .with(sized)
         .with(content(&stuck()))

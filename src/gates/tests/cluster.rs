@@ -99,7 +99,7 @@ fn volume(name: &str, driver: &str, created: Timestamp) -> Volume {
     Volume {
         name: name.into(),
         driver: driver.into(),
-        created,
+        created: created.into(),
     }
 }
 

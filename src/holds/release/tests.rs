@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::{Due, ReleasePolicy, due, held_objects};
+use super::{Due, ReleasePolicy, due, held_objects, unreadable};
 use crate::api::remediation::{Phase, Remediation, StepPhase, StepRecord};
 use crate::config::{Percent, ResumeWhen};
 use crate::holds::Switch;
@@ -292,6 +292,36 @@ fn held_objects_come_by_place_and_a_source_before_its_claim() {
         "ReplicationSource selfhosted/a",
     ];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_is_told_of_and_is_no_hold() {
+    let mut paused = source("media", "a");
+    (paused.paused, paused.unreadable_mark) = (true, true);
+    let mut bound = claim("ai", "b");
+    bound.unreadable_mark = true;
+    let world = World::rook().with(paused).with(bound).with(held());
+    let world = world.with(source("media", "b").held_by("r", at(60)));
+    let told = |world: &World| {
+        unreadable(&world.0)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    // `held` is the source of the first: its mark is readable by now.
+    assert_eq!(told(&world), ["PersistentVolumeClaim ai/b"]);
+    let mut again = source("media", "a");
+    again.unreadable_mark = true;
+    let world = world.with(again);
+    assert_eq!(
+        told(&world),
+        ["PersistentVolumeClaim ai/b", "ReplicationSource media/a"]
+    );
+    let held: Vec<_> = held_objects(&world.0)
+        .iter()
+        .map(|held| held.object.to_string())
+        .collect();
+    assert_eq!(held, ["ReplicationSource media/b"]);
 }
 
 #[test]

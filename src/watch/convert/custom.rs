@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 
-use super::{has, hold, meta, some_sym, sym};
+use super::{has, hold, meta, some_sym, sym, unreadable_mark};
 use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
@@ -58,6 +58,7 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
             .and_then(|status| status.last_sync_start_time.as_ref())
             .map(|time| time.0),
         hold: hold(ObjectKind::ReplicationSource, &object.metadata),
+        unreadable_mark: unreadable_mark(ObjectKind::ReplicationSource, &object.metadata),
         gitops,
     })
 }

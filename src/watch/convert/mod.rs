@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::OPT_OUT_LABEL;
 use crate::holds::{HOLD_ANNOTATION, Hold};
@@ -42,8 +42,8 @@ fn meta(from: &ObjectMeta) -> Option<Meta> {
         namespace: sym(from.namespace.as_deref().unwrap_or_default()),
         name: sym(from.name.as_deref()?),
         uid: Uid::from(from.uid.as_deref()?),
-        created: from.creation_timestamp.as_ref()?.0,
-        deleting: from.deletion_timestamp.as_ref().map(|Time(at)| *at),
+        created: from.creation_timestamp.as_ref()?.0.into(),
+        deleting: from.deletion_timestamp.as_ref().map(|time| time.0.into()),
         opted_out: has(from.labels.as_ref(), OPT_OUT_LABEL),
     })
 }
@@ -66,6 +66,10 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
 
 fn hold(kind: ObjectKind, meta: &ObjectMeta) -> Option<Box<Hold>> {
     Hold::parse(kind, annotation(meta, HOLD_ANNOTATION)?).map(Box::new)
+}
+
+fn unreadable_mark(kind: ObjectKind, meta: &ObjectMeta) -> bool {
+    has(meta.annotations.as_ref(), HOLD_ANNOTATION) && hold(kind, meta).is_none()
 }
 
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {

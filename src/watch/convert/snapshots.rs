@@ -1,5 +1,7 @@
 //! Snapshots, their contents and classes.
 
+use std::num::NonZeroU64;
+
 use kube::ResourceExt as _;
 
 use super::{bytes, controller, cut, has, meta, some_sym, sym};
@@ -46,7 +48,7 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
             .filter(|name| **name != *Snapshot::given_content(&meta.uid)),
         restore_size: status
             .and_then(|s| s.restore_size.as_ref())
-            .map(|size| bytes(Some(size))),
+            .and_then(|size| NonZeroU64::new(bytes(Some(size)))),
         error: trouble(
             status.and_then(|s| s.error.as_ref()),
             &meta,
@@ -106,7 +108,7 @@ fn trouble(
     let error = error?;
     let message = error.message.as_deref().unwrap_or_default();
     Some(Box::new(Trouble {
-        since: error.time.as_ref().map_or(meta.created, |time| time.0),
+        since: error.time.as_ref().map_or(meta.created.at(), |time| time.0),
         nature: patterns.nature(message),
         message: cut(message),
     }))

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1 as storage;
 
-use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym};
+use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym, unreadable_mark};
 use crate::api::{snapshot, volsync};
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
 use crate::model::{ObjectKey, ObjectKind, ProvisioningError, Sym, Uid};
@@ -55,6 +55,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
             volsync::USE_COPY_TRIGGER,
         ),
         hold: hold(ObjectKind::PersistentVolumeClaim, &object.metadata),
+        unreadable_mark: unreadable_mark(ObjectKind::PersistentVolumeClaim, &object.metadata),
     })
 }
 
@@ -72,7 +73,7 @@ pub fn volume(object: &PersistentVolume) -> Option<Volume> {
     let spec = object.spec.as_ref()?;
     let csi = spec.csi.as_ref()?;
     Some(Volume {
-        created: object.metadata.creation_timestamp.as_ref()?.0,
+        created: object.metadata.creation_timestamp.as_ref()?.0.into(),
         name: sym(object.metadata.name.as_deref()?),
         driver: sym(&csi.driver),
     })

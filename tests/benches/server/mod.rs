@@ -87,6 +87,12 @@ impl Ground {
         self.testbed.user(name, Some("system:masters")).await
     }
 
+    /// A service account that may do everything: as a pod has it, by a token.
+    pub async fn service_account(&self, name: &str) -> Identity {
+        objects::create(&self.client(), objects::account(NAMESPACE, name)).await;
+        self.testbed.service_account(NAMESPACE, name).await
+    }
+
     /// The program as `user`, once it leads and sees so much stuck.
     pub async fn daemon(&self, user: &Identity, config: &str, stuck: usize) -> Daemon {
         let daemon = Daemon::start(user.kubeconfig(), config).await;
@@ -131,15 +137,16 @@ impl Ground {
         }
     }
 
-    /// What `user` has asked for until now, in the order of the answers.
+    /// What a user, or a service account, of that name has asked for until now, in the order of the answers.
     pub async fn requests_of(&self, user: &str) -> Vec<Event> {
+        let account = format!("system:serviceaccount:{NAMESPACE}:{user}");
         // The log trails behind the answers: what was asked before this is in it once this is.
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
         let seen = |event: &Event| event.name == marker;
         let mut events = self.testbed.audit().until("the marker", seen).await;
-        events.retain(|event| event.user == user);
+        events.retain(|event| [user, &account].contains(&&*event.user));
         events
     }
 }

@@ -102,6 +102,31 @@ pub fn ground(own: &str, kubelet: u16) -> Vec<Object> {
     objects
 }
 
+/// A service account that may do everything.
+pub fn account(namespace: &str, name: &str) -> Vec<Object> {
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name },
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": { "name": name },
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin",
+        },
+        "subjects": [{ "kind": "ServiceAccount", "namespace": namespace, "name": name }],
+    });
+    vec![
+        Object::new(
+            format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
+            account,
+        ),
+        Object::new(
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+            binding,
+        ),
+    ]
+}
+
 /// Where the app of a number is.
 pub fn namespace(at: usize) -> String {
     format!("team-{:02}", at % NAMESPACES)

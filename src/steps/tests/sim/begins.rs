@@ -54,7 +54,7 @@ impl Sim {
         }
         let quiet = gates.progress_within.signed();
         let mut volumes = self.model.volumes.iter();
-        let idle = volumes.all(|volume| now.duration_since(volume.created) >= quiet);
+        let idle = volumes.all(|volume| now.duration_since(volume.created.at()) >= quiet);
         assert!(idle, "{}", said("progress"));
 
         let alike = |earlier: &&Remediation| {

@@ -127,7 +127,7 @@ impl Cluster {
             Happening::ClaimTerminates(app) => {
                 let place = place(*app);
                 if let Some(live) = self.claims.get_mut(&place) {
-                    live.record.meta.deleting = Some(self.now);
+                    live.record.meta.deleting = Some(self.now.into());
                     self.written(ObjectKind::PersistentVolumeClaim, &place);
                 }
             }
@@ -179,7 +179,7 @@ impl Cluster {
                 Volume {
                     name: "pvc-somebodys".into(),
                     driver: DRIVER.into(),
-                    created: self.now,
+                    created: self.now.into(),
                 }
                 .into(),
             ),

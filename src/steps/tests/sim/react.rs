@@ -161,7 +161,7 @@ impl Cluster {
         if let Some(snapshot) = self.snapshots.get_mut(place)
             && snapshot.meta.deleting.is_none()
         {
-            snapshot.meta.deleting = Some(now);
+            snapshot.meta.deleting = Some(now.into());
             let uid = snapshot.meta.uid.clone();
             self.news.push_back(snapshot.clone().into());
             self.after(seconds(1), Event::Vanish(place.clone(), uid));

@@ -133,7 +133,7 @@ impl Cluster {
     pub fn delete_pod(&mut self, place: &Place) {
         let now = self.now;
         if let Some(pod) = self.pods.get_mut(place) {
-            pod.meta.deleting = Some(now);
+            pod.meta.deleting = Some(now.into());
             let uid = pod.meta.uid.clone();
             self.news.push_back(pod.clone().into());
             self.after(seconds(3), Event::PodGone(place.clone(), uid));

@@ -1,0 +1,149 @@
+//! Reads what a batch is about to switch, in a few lists rather than a request for each object.
+//!
+//! It saves requests and decides nothing: a write names the version that was read, so that the API server refuses it where
+//! the object has changed since, and the object is then read alone. That is why what the API server has in its cache will do.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::StreamExt;
+use kube::api::ListParams;
+use kube::core::DynamicObject;
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use super::bounded;
+use super::release::switchable;
+use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
+
+/// So many objects of a kind in a namespace are worth a list.
+const WORTH: usize = 8;
+
+/// So many times as many may be there.
+const AMONG: usize = 4;
+
+/// And not more than this: a list from the cache comes whole.
+const MOST: usize = 1_000;
+
+/// Lists under way at once, each of a megabyte or a few.
+const CONCURRENCY: usize = 4;
+
+/// Objects as they were a moment ago.
+#[derive(Debug, Default)]
+pub struct Ahead(HashMap<ObjectKey, DynamicObject>);
+
+/// What is wanted of one kind in one namespace.
+type Wanted = HashMap<(ObjectKind, Sym), HashSet<ObjectKey>>;
+
+impl Ahead {
+    /// Reads those of `objects` that are worth a list. What cannot be read is not there, and is read alone.
+    pub(super) async fn read(client: &Client, plan: Wanted) -> Self {
+        let mut lists = Vec::with_capacity(plan.len());
+        for ((kind, namespace), wanted) in plan {
+            lists.push(list(client, kind, namespace, wanted));
+        }
+        let mut lists = futures::stream::iter(lists).buffer_unordered(CONCURRENCY);
+        let mut ahead = Self::default();
+        while let Some(listed) = lists.next().await {
+            ahead.0.extend(listed);
+        }
+        ahead
+    }
+
+    /// The object as it was.
+    pub fn get(&self, object: &ObjectKey) -> Option<&DynamicObject> {
+        self.0.get(object)
+    }
+}
+
+/// Those of `objects` that are worth a list in this cluster.
+pub(super) fn worth_a_list<'o>(
+    model: &Model,
+    objects: impl Iterator<Item = &'o ObjectKey>,
+) -> Wanted {
+    let mut wanted = Wanted::new();
+    for object in objects {
+        let place = (object.kind, object.namespace.clone());
+        wanted.entry(place).or_default().insert(object.clone());
+    }
+    wanted.retain(|_, wanted| wanted.len() >= WORTH);
+    let mut there: HashMap<(ObjectKind, &Sym), usize> = HashMap::new();
+    let sources = model.sources.iter().map(|it| &it.meta.namespace);
+    let claims = model.claims.iter().map(|it| &it.meta.namespace);
+    let sources = sources.map(|it| (ObjectKind::ReplicationSource, it));
+    let claims = claims.map(|it| (ObjectKind::PersistentVolumeClaim, it));
+    if !wanted.is_empty() {
+        for place in sources.chain(claims) {
+            *there.entry(place).or_default() += 1;
+        }
+    }
+    wanted.retain(|(kind, namespace), wanted| {
+        let there = there.get(&(*kind, namespace)).copied().unwrap_or(0);
+        there <= MOST.min(wanted.len() * AMONG)
+    });
+    wanted
+}
+
+async fn list(
+    client: &Client,
+    kind: ObjectKind,
+    namespace: Sym,
+    wanted: HashSet<ObjectKey>,
+) -> Vec<(ObjectKey, DynamicObject)> {
+    let Some(resource) = switchable(kind) else {
+        return Vec::new();
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    let params = ListParams::default().match_any();
+    let name = || format!("{} of {namespace}", kind.as_str());
+    let Ok(listed) = bounded("list", name, api.list(&params)).await else {
+        return Vec::new();
+    };
+    let named = listed.items.into_iter().map(|object| {
+        let key = ObjectKey {
+            kind,
+            namespace: namespace.clone(),
+            name: object.name_any().into(),
+            uid: Uid::from(object.uid().unwrap_or_default()),
+        };
+        (key, object)
+    });
+    let ours = named.filter(|(key, _)| wanted.contains(key));
+    ours.map(|(key, object)| (key, cut(object))).collect()
+}
+
+/// Without what no switch looks at, which is most of it.
+fn cut(mut object: DynamicObject) -> DynamicObject {
+    object.metadata.managed_fields = None;
+    object.data = json!({ "spec": object.data["spec"].take() });
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::model::fixture::{World, source};
+
+    /// So many are wanted of as many sources as there are.
+    #[rstest]
+    #[case::few(7, 7, false)]
+    #[case::enough(8, 8, true)]
+    #[case::among_some(8, 32, true)]
+    #[case::among_many(8, 33, false)]
+    #[case::all_of_a_crowd(1_000, 1_000, true)]
+    #[case::too_much_for_a_list(1_001, 1_001, false)]
+    fn a_list_is_worth_it(#[case] wanted: usize, #[case] there: usize, #[case] worth: bool) {
+        let sources: Vec<_> = (0..there)
+            .map(|at| source("media", &format!("app-{at}")))
+            .collect();
+        let keys: Vec<_> = sources
+            .iter()
+            .map(|source| source.meta.key(ObjectKind::ReplicationSource))
+            .collect();
+        let world = sources.into_iter().fold(World::rook(), World::with);
+        let lists = worth_a_list(&world.0, keys.iter().take(wanted));
+        assert_eq!(lists.len(), usize::from(worth));
+        assert!(lists.values().all(|list| list.len() == wanted));
+    }
+}
