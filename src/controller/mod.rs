@@ -203,7 +203,11 @@ impl Controller {
             .filter(|intent| recent.is_news(intent.object()))
             .collect();
         let namespace = &namespace;
-        let ahead = &self.writer.read_ahead(due.iter().map(Intent::object)).await;
+        let to_hold = due.iter().filter_map(|intent| match intent {
+            Intent::Hold { object, .. } => Some(object),
+            Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) => None,
+        });
+        let ahead = &self.writer.read_ahead(to_hold).await;
         let tries = futures::stream::iter(due).map(|intent| async move {
             // A batch may be long, and the switch is pulled in a hurry.
             let stopped = self.store.read(|model| gates::stopped(model, namespace));

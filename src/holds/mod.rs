@@ -22,6 +22,9 @@ pub const HOLD_ANNOTATION: &str = "locksmith.dev/hold";
 /// What [`volsync::USE_COPY_TRIGGER`] is set to; VolSync accepts any value.
 pub const COPY_TRIGGER_VALUE: &str = "locksmith";
 
+/// Why an object whose mark cannot be read is left alone.
+pub const UNREADABLE: &str = "carries a mark of a hold that cannot be read";
+
 /// Longest name of a Kubernetes object.
 const MAX_NAME: usize = 253;
 
@@ -147,6 +150,9 @@ pub enum NotHeld {
     /// Somebody switched it off before; it is theirs, and stays so.
     #[error("switched off before, by somebody else")]
     Theirs,
+    /// It carries a mark of ours that cannot be read: what it was switched by, nobody would know any more.
+    #[error("{UNREADABLE}")]
+    Unreadable,
     /// It has no resourceVersion, so no write to it can be guarded.
     #[error("read without a resourceVersion")]
     Unguarded,
@@ -191,6 +197,8 @@ impl Hold {
                 return Ok(self.adopt(&standing, version));
             }
             // Somebody switched it on again and left the mark: it is held by nobody.
+        } else if is_marked(object) {
+            return Err(NotHeld::Unreadable);
         } else if self.switch.is_off(&current) {
             return Err(NotHeld::Theirs);
         }
@@ -223,6 +231,12 @@ impl Hold {
                 .patch(version, untouched.then_some(&hold.was), &Value::Null),
         )
     }
+}
+
+/// Whether `object` carries the annotation, whatever it says.
+fn is_marked(object: &Value) -> bool {
+    let annotations = object.pointer("/metadata/annotations");
+    annotations.is_some_and(|annotations| annotations.get(HOLD_ANNOTATION).is_some())
 }
 
 /// Whether the API server could have given an object this name.
@@ -291,6 +305,15 @@ mod tests {
         merge(&mut object, &release);
         assert_eq!(object, before);
         assert_eq!(Hold::release(kind, &object), None);
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_read_is_not_written_over() {
+        let annotations = json!({HOLD_ANNOTATION: "{\"version\": 2}"});
+        let object =
+            json!({"metadata": {"resourceVersion": "7", "annotations": annotations}, "spec": {}});
+        assert_eq!(hold(Switch::Paused).take(&object), Err(NotHeld::Unreadable));
+        assert_eq!(Hold::release(SOURCE, &object), None);
     }
 
     #[rstest]

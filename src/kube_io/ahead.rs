@@ -1,9 +1,10 @@
 //! Reads what a batch is about to switch, in a few lists rather than a request for each object.
 //!
-//! It saves requests and decides nothing: a write names the version that was read, so that the API server refuses it where
-//! the object has changed since, and the object is then read alone. That is why what the API server has in its cache will do.
+//! It saves requests and decides nothing, which is why what the API server has in its cache will do: a write names the version
+//! that was read, so that it is refused where the object has changed since, and whatever is not written is read alone.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::ListParams;
@@ -11,8 +12,10 @@ use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::bounded;
 use super::release::switchable;
+use super::{Tried, WriteError, bounded};
+use crate::api::volsync::USE_COPY_TRIGGER;
+use crate::holds::HOLD_ANNOTATION;
 use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
 
 /// So many objects of a kind in a namespace are worth a list.
@@ -21,11 +24,14 @@ const WORTH: usize = 8;
 /// So many times as many may be there.
 const AMONG: usize = 4;
 
-/// And not more than this: a list from the cache comes whole.
-const MOST: usize = 1_000;
+/// And not more than this, as many as a page of a watch's list: one from the cache comes whole.
+const MOST: usize = 500;
 
-/// Lists under way at once, each of a megabyte or a few.
-const CONCURRENCY: usize = 4;
+/// Lists under way at once.
+const CONCURRENCY: usize = 2;
+
+/// How long all of them may take: what has not come by then is read alone, and no write waits any longer.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// Objects as they were a moment ago.
 #[derive(Debug, Default)]
@@ -35,17 +41,20 @@ pub struct Ahead(HashMap<ObjectKey, DynamicObject>);
 type Wanted = HashMap<(ObjectKind, Sym), HashSet<ObjectKey>>;
 
 impl Ahead {
-    /// Reads those of `objects` that are worth a list. What cannot be read is not there, and is read alone.
-    pub(super) async fn read(client: &Client, plan: Wanted) -> Self {
-        let mut lists = Vec::with_capacity(plan.len());
-        for ((kind, namespace), wanted) in plan {
+    /// Reads what is `wanted`, as far as it can be read soon.
+    pub(super) async fn read(client: &Client, wanted: Wanted) -> Self {
+        let mut lists = Vec::with_capacity(wanted.len());
+        for ((kind, namespace), wanted) in wanted {
             lists.push(list(client, kind, namespace, wanted));
         }
         let mut lists = futures::stream::iter(lists).buffer_unordered(CONCURRENCY);
         let mut ahead = Self::default();
-        while let Some(listed) = lists.next().await {
-            ahead.0.extend(listed);
-        }
+        let _ = tokio::time::timeout(WITHIN, async {
+            while let Some(listed) = lists.next().await {
+                ahead.0.extend(listed);
+            }
+        })
+        .await;
         ahead
     }
 
@@ -55,13 +64,23 @@ impl Ahead {
     }
 }
 
+/// Whether what came of an object that was read ahead is so. That it is to be left alone is not, nor that somebody has written
+/// to it since, or deleted it: it has to be read alone.
+pub(super) fn stands(tried: &Result<Tried, WriteError>) -> bool {
+    match tried {
+        Ok(Tried::Written) => true,
+        Ok(Tried::LeftAlone(_)) => false,
+        Err(error) => !matches!(error.kind(), "conflict" | "not_found"),
+    }
+}
+
 /// Those of `objects` that are worth a list in this cluster.
 pub(super) fn worth_a_list<'o>(
     model: &Model,
     objects: impl Iterator<Item = &'o ObjectKey>,
 ) -> Wanted {
     let mut wanted = Wanted::new();
-    for object in objects {
+    for object in objects.filter(|object| switchable(object.kind).is_some()) {
         let place = (object.kind, object.namespace.clone());
         wanted.entry(place).or_default().insert(object.clone());
     }
@@ -94,9 +113,13 @@ async fn list(
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
     let params = ListParams::default().match_any();
-    let name = || format!("{} of {namespace}", kind.as_str());
-    let Ok(listed) = bounded("list", name, api.list(&params)).await else {
-        return Vec::new();
+    let name = || format!("each {} of {namespace}", kind.as_str());
+    let listed = match bounded("list", name, api.list(&params)).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            tracing::debug!(%error, "not read ahead");
+            return Vec::new();
+        }
     };
     let named = listed.items.into_iter().map(|object| {
         let key = ObjectKey {
@@ -114,6 +137,9 @@ async fn list(
 /// Without what no switch looks at, which is most of it.
 fn cut(mut object: DynamicObject) -> DynamicObject {
     object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.retain(|name, _| [HOLD_ANNOTATION, USE_COPY_TRIGGER].contains(&&**name));
+    }
     object.data = json!({ "spec": object.data["spec"].take() });
     object
 }
@@ -131,8 +157,8 @@ mod tests {
     #[case::enough(8, 8, true)]
     #[case::among_some(8, 32, true)]
     #[case::among_many(8, 33, false)]
-    #[case::all_of_a_crowd(1_000, 1_000, true)]
-    #[case::too_much_for_a_list(1_001, 1_001, false)]
+    #[case::all_of_a_crowd(500, 500, true)]
+    #[case::too_much_for_a_list(501, 501, false)]
     fn a_list_is_worth_it(#[case] wanted: usize, #[case] there: usize, #[case] worth: bool) {
         let sources: Vec<_> = (0..there)
             .map(|at| source("media", &format!("app-{at}")))

@@ -1,8 +1,8 @@
 //! The only place that writes to a cluster: guarded intents in, nothing out but that they were tried.
 //!
-//! Before each write the object is read again, uncached, alone or with others of a batch. It is left alone unless it is still
-//! the one that was decided on, and the write names the uid or resourceVersion read, so that whatever comes between makes the
-//! API server refuse it.
+//! Before each write the object is read again. It is left alone unless it is still the one that was decided on, and the write
+//! names the uid or resourceVersion just read, so that whatever comes between makes the API server refuse it. A batch may be
+//! read in lists from the API server's cache ([`Ahead`]): what is not written by them is read alone, uncached.
 
 mod ahead;
 mod client;
@@ -60,11 +60,6 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// Whether the object is no longer what was read: somebody has written to it since, or deleted it.
-    fn is_of_the_past(&self) -> bool {
-        matches!(self.kind(), "conflict" | "not_found")
-    }
-
     /// A class of error; a metric label.
     pub fn kind(&self) -> &'static str {
         match self {

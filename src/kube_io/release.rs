@@ -8,6 +8,7 @@ use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::ahead::stands;
 use super::{Ahead, FIELD_MANAGER, Tried, WriteError, bounded};
 use crate::api::volsync::ReplicationSource;
 use crate::holds::{HOLD_ANNOTATION, Hold};
@@ -62,9 +63,9 @@ pub async fn release(
         }
     };
     if let Some(live) = ahead.get(object) {
-        match attempt(&json!(live)).await {
-            Err(error) if error.is_of_the_past() => {}
-            tried => return tried,
+        let tried = attempt(&json!(live)).await;
+        if stands(&tried) {
+            return tried;
         }
     }
     let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;

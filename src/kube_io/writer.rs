@@ -1,4 +1,4 @@
-//! Carries out one intent: read again, compare, write once with preconditions.
+//! Carries out one intent: read again, compare, write with preconditions.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
+use super::ahead::{stands, worth_a_list};
 use super::release::switchable;
-use super::{Ahead, WriteError, ahead, bounded, release};
+use super::{Ahead, WriteError, bounded, release};
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::ReplicationSource;
@@ -76,7 +77,7 @@ impl Writer {
 
     /// Reads what a batch is about to hold or release.
     pub async fn read_ahead(&self, objects: impl Iterator<Item = &ObjectKey>) -> Ahead {
-        let lists = self.store.read(|model| ahead::worth_a_list(model, objects));
+        let lists = self.store.read(|model| worth_a_list(model, objects));
         Ahead::read(&self.client, lists).await
     }
 
@@ -112,9 +113,9 @@ impl Writer {
             },
         };
         if let Some(live) = ahead.get(object) {
-            match attempt(ours(live, object)).await {
-                Err(error) if error.is_of_the_past() => {}
-                tried => return tried,
+            let tried = attempt(ours(live, object)).await;
+            if stands(&tried) {
+                return tried;
             }
         }
         match self.same(&api, object).await? {

@@ -141,9 +141,9 @@ fn holds(view: &View, now: Timestamp) -> Markup {
     html! {
         section aria-labelledby="held" {
             h2 #held { "Switched off by locksmith" }
-            @if holds.is_empty() {
+            @if holds.is_empty() && view.unreadable_holds.is_empty() {
                 p { "Nothing is." }
-            } @else {
+            } @else if !holds.is_empty() {
                 div.wide tabindex="0" role="region" aria-labelledby="held" {
                     table role="table" {
                         (head(&["Object", "For", "Released", "By run"]))

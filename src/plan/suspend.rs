@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Action, CannotPlan, PlannedStep, Spared, StepName, Target};
 use crate::config::SuspendMethod;
-use crate::holds::Switch;
+use crate::holds::{Switch, UNREADABLE};
 use crate::model::records::{Claim, Mover, Source};
 use crate::model::{Model, ObjectKind, SourceSchema, Sym};
 
@@ -96,6 +96,9 @@ fn why_claim_spared(model: &Model, claim: &Claim) -> Option<&'static str> {
     if model.opted_out(&claim.meta) {
         return Some("opted out by label");
     }
+    if claim.unreadable_mark {
+        return Some(UNREADABLE);
+    }
     if claim.copy_trigger && claim.hold.is_none() {
         return Some("has a copy trigger of somebody else's");
     }
@@ -114,6 +117,9 @@ fn why_claim_spared(model: &Model, claim: &Claim) -> Option<&'static str> {
 fn why_spared(model: &Model, source: &Source) -> Option<String> {
     if model.opted_out(&source.meta) {
         return Some("opted out by label".to_owned());
+    }
+    if source.unreadable_mark {
+        return Some(UNREADABLE.to_owned());
     }
     match source.mover {
         Mover::Syncthing => Some("syncthing makes no snapshots and ignores paused".to_owned()),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{Intent, Progress, Scene, Step, count, gone, some};
 use crate::api::remediation::{LeftRecord, Phase, StepRecord};
-use crate::holds::{Hold, Switch};
+use crate::holds::{Hold, Switch, UNREADABLE};
 use crate::model::records::Snapshot;
 use crate::model::{Model, ObjectKey, ObjectKind, Uid};
 use crate::plan::{Action, Target};
@@ -168,15 +168,15 @@ fn standing(scene: &Scene<'_>, target: &Target) -> Standing {
         });
     };
     let model = scene.model;
-    let (meta, hold, off) = match switch {
+    let (meta, hold, off, unreadable) = match switch {
         Switch::Paused | Switch::Suspend => {
             match model.sources.get(&object.namespace, &object.name) {
-                Some(source) => (&source.meta, &source.hold, source.paused),
+                Some(it) => (&it.meta, &it.hold, it.paused, it.unreadable_mark),
                 None => return Standing::Left(gone(object, None)),
             }
         }
         Switch::CopyTrigger => match model.claims.get(&object.namespace, &object.name) {
-            Some(claim) => (&claim.meta, &claim.hold, claim.copy_trigger),
+            Some(it) => (&it.meta, &it.hold, it.copy_trigger, it.unreadable_mark),
             None => return Standing::Left(gone(object, None)),
         },
     };
@@ -194,6 +194,7 @@ fn standing(scene: &Scene<'_>, target: &Target) -> Standing {
         Some(hold) if hold.run == *scene.run => left("switched on again by somebody else"),
         Some(hold) if at_work(model, hold) => left("held by another run, which is at work"),
         _ if model.opted_out(meta) => left("opted out by label"),
+        None if unreadable => left(UNREADABLE),
         None if off => left("switched off by somebody else meanwhile"),
         // A person released it during the run: it is theirs now.
         None if scene.record.acted_at.is_some() => left("released by somebody else during the run"),

@@ -198,7 +198,9 @@ fn total(view: &View, now: Timestamp, page: &mut Page) {
                 &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
             );
         }
-        None if view.complete() => page.line(GOOD, "Nothing is stuck."),
+        None if view.complete() && view.unreadable_holds.is_empty() => {
+            page.line(GOOD, "Nothing is stuck.");
+        }
         None => page.line(DOUBTFUL, "Nothing stuck was seen."),
     }
 }

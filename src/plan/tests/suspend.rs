@@ -35,6 +35,20 @@ fn a_source_is_paused_and_its_claim_is_kept_from_being_copied() {
     assert_eq!(step.targets[1].object.uid.to_string(), "uid-claim-media-a");
 }
 
+#[test]
+fn what_carries_a_mark_that_cannot_be_read_is_spared() {
+    let (mut marked, mut of_claim) = (source("media", "a"), claim("media", "b"));
+    (marked.unreadable_mark, of_claim.unreadable_mark) = (true, true);
+    let world = world()
+        .with(marked)
+        .with(source("media", "b"))
+        .with(of_claim);
+    let step = plan(&world);
+    assert_eq!(targets(&step), [format!("{PAUSED} b")]);
+    let why = "carries a mark of a hold that cannot be read";
+    assert_eq!(spared(&step), [format!("a: {why}"), format!("b: {why}")]);
+}
+
 #[rstest]
 #[case::its_claim_is_missing(World::rook().with(source("media", "a")))]
 #[case::it_copies_nothing(world().with(source("media", "a").direct()))]

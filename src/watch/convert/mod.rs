@@ -115,8 +115,14 @@ fn whole(number: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::num::NonZeroU64;
+
     use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::watch::Patterns;
 
     #[rstest]
     #[case("10Gi", 10 << 30)]
@@ -129,6 +135,50 @@ mod tests {
     #[case("-1", 0)]
     fn reads_quantities(#[case] text: &str, #[case] expected: u64) {
         assert_eq!(bytes(Some(&Quantity(text.to_owned()))), expected);
+    }
+
+    const OF_A_SOURCE: &str = r#"{"switch": "paused", "was": null, "run": {"namespace": "n", "name": "r", "uid": "u"},
+        "since": "2026-11-01T02:00:00Z", "until": "2026-11-01T04:00:00Z"}"#;
+    const OF_A_CLAIM: &str = r#"{"switch": "copyTrigger", "was": null, "run": {"namespace": "n", "name": "r", "uid": "u"},
+        "since": "2026-11-01T02:00:00Z", "until": "2026-11-01T04:00:00Z"}"#;
+
+    /// Whether a hold is read, and whether there is a mark that cannot be.
+    #[rstest]
+    #[case::none(None, [false, false], [false, false])]
+    #[case::of_a_source(Some(OF_A_SOURCE), [true, false], [false, true])]
+    #[case::of_a_claim(Some(OF_A_CLAIM), [false, true], [true, false])]
+    #[case::of_another_version(Some(r#"{"version": 2}"#), [false, true], [false, true])]
+    #[case::empty(Some(""), [false, true], [false, true])]
+    fn a_mark_is_a_hold_or_unreadable(
+        #[case] mark: Option<&str>,
+        #[case] of_source: [bool; 2],
+        #[case] of_claim: [bool; 2],
+    ) {
+        let annotations = mark.map(|mark| json!({ HOLD_ANNOTATION: mark }));
+        let metadata = json!({
+            "namespace": "media", "name": "a", "uid": "u", "annotations": annotations,
+            "creationTimestamp": "2026-11-01T02:00:00Z",
+        });
+        let object = json!({ "metadata": metadata, "spec": {}, "status": { "phase": "Bound" } });
+        let source = custom::source(&serde_json::from_value(object.clone()).unwrap()).unwrap();
+        let claim = storage::claim(&serde_json::from_value(object).unwrap()).unwrap();
+        assert_eq!([source.hold.is_some(), source.unreadable_mark], of_source);
+        assert_eq!([claim.hold.is_some(), claim.unreadable_mark], of_claim);
+    }
+
+    #[rstest]
+    #[case::told(json!("5Gi"), Some(5 << 30))]
+    #[case::zero(json!("0"), None)]
+    #[case::nothing(json!(null), None)]
+    fn a_restore_size_of_zero_is_unknown(#[case] size: Value, #[case] expected: Option<u64>) {
+        let object = json!({
+            "metadata": { "namespace": "media", "name": "a", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z" },
+            "spec": { "source": {} },
+            "status": { "restoreSize": size },
+        });
+        let patterns = Patterns::new(&Config::default()).unwrap();
+        let read = snapshot(&serde_json::from_value(object).unwrap(), &patterns).unwrap();
+        assert_eq!(read.restore_size.map(NonZeroU64::get), expected);
     }
 
     #[test]
