@@ -1,6 +1,8 @@
 //! Kubernetes Events, for whoever looks at an object with `kubectl describe`. Losing one loses nothing, so that no write
 //! waits for one: they are handed to a task of their own, and what does not fit its queue is dropped and counted.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,8 +18,15 @@ use crate::model::{ObjectKey, ObjectKind};
 /// Longest message the API server takes is 1024 bytes.
 const MAX_MESSAGE: usize = 1000;
 
-/// How many Events may wait: those of a run that holds 2,000 sources and their claims, in some 4 MB.
-const QUEUE: usize = 4096;
+/// How many Events may wait: those of a run that holds and releases 2,000 sources and their claims, in some 8 MB.
+const QUEUE: usize = 8192;
+
+/// So many times as long as an Event took, no other is written: the writes that matter go the same way, and are the more in a
+/// hurry the longer the API server takes.
+const REST: u32 = 4;
+
+/// Longest rest.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// What an Event is about.
 pub trait Regarding {
@@ -74,14 +83,19 @@ pub struct Herald {
 }
 
 impl Herald {
-    /// A herald, and what writes by `client`, one at a time as the writes that matter go the same way, until the last clone is
-    /// dropped and nothing waits any more.
+    /// A herald, and what writes by `client`, one at a time and with rests, until the last clone is dropped and nothing waits any
+    /// more.
     pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
         let (queue, mut waiting) = mpsc::channel::<(ObjectKind, Event)>(QUEUE);
         let counts = own.clone();
         let delivery = async move {
             while let Some((kind, event)) = waiting.recv().await {
+                let begun = Instant::now();
                 counts.write(VERB, kind.as_str(), write(&client, &event).await);
+                // Who ends is in a hurry, too.
+                if !waiting.is_closed() {
+                    tokio::time::sleep((begun.elapsed() * REST).min(LONGEST)).await;
+                }
             }
         };
         (Self { queue, own }, delivery)

@@ -88,7 +88,8 @@ where
         ..PatchParams::default()
     };
     let patch = Patch::Merge(patch);
-    let call = api.patch(&object.name, &params, &patch);
+    // What it has become, the watch shows.
+    let call = api.patch_metadata(&object.name, &params, &patch);
     bounded(verb, || object.to_string(), call).await?;
     Ok(Tried::Written)
 }
