@@ -26,7 +26,7 @@ use crate::metrics::{Own, StepOutcome};
 use crate::model::{Kind, ObjectKey, Sym};
 use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
-use crate::watch::{Patterns, Store};
+use crate::watch::{Clocks, Patterns, Store};
 use memory::{Key, Memory};
 use recent::Recent;
 
@@ -146,6 +146,9 @@ impl Controller {
         let mut facts: Option<Facts> = None;
         loop {
             memory.met(key, &run);
+            if memory.leapt(Clocks::now(), Instant::now()) {
+                return Ok(Timestamp::now().checked_add(RETRY).ok());
+            }
             let next = self.store.judge(|model, view| {
                 steps::next(
                     &run,

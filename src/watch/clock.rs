@@ -94,24 +94,71 @@ fn agrees(ahead: SignedDuration) -> Reading {
     Reading::Failing(format!("{by:#} {way} the API server's"))
 }
 
-/// Waits for as long, or until the wall clock has gone on by more or less than the steady one did: says by how much.
+/// Waits for as long, or until the wall clock has leapt: says by how much.
 async fn leap(pause: Duration) -> Option<SignedDuration> {
-    let (wall, steady) = (Timestamp::now(), Instant::now());
-    while steady.elapsed() < pause {
+    let (clocks, begun) = (Clocks::now(), Instant::now());
+    while begun.elapsed() < pause {
         tokio::time::sleep(GLANCE).await;
-        let passed = SignedDuration::try_from(steady.elapsed()).unwrap_or_default();
-        let by = Timestamp::now().duration_since(wall) - passed;
-        if by.abs() > TOLERANCE {
+        if let Some(by) = clocks.leap(Clocks::now()) {
             return Some(by);
         }
     }
     None
 }
 
+/// What the wall clock and the steady one say at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    wall: Timestamp,
+    steady: Instant,
+}
+
+impl Clocks {
+    /// What they say now.
+    pub fn now() -> Self {
+        Self {
+            wall: Timestamp::now(),
+            steady: Instant::now(),
+        }
+    }
+
+    /// The same with the wall clock so far ahead.
+    #[cfg(test)]
+    #[must_use]
+    pub fn ahead(self, by: SignedDuration) -> Self {
+        Self {
+            wall: self.wall + by,
+            ..self
+        }
+    }
+
+    /// By how much more the wall clock has gone on until `later` than the steady one did, if that is too much.
+    pub fn leap(self, later: Self) -> Option<SignedDuration> {
+        let passed = later.steady.duration_since(self.steady);
+        let passed = SignedDuration::try_from(passed).unwrap_or_default();
+        let by = later.wall.duration_since(self.wall) - passed;
+        (by.abs() > TOLERANCE).then_some(by)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::as_it_should(60, None)]
+    #[case::a_little_fast(90, None)]
+    #[case::ahead(3_660, Some(3_600))]
+    #[case::back(-3_540, Some(-3_600))]
+    fn a_wall_clock_goes_on_as_the_steady_one_does(#[case] wall: i64, #[case] by: Option<i64>) {
+        let begun = Clocks::now();
+        let later = Clocks {
+            wall: begun.wall + SignedDuration::from_secs(wall),
+            steady: begun.steady + Duration::from_mins(1),
+        };
+        assert_eq!(begun.leap(later), by.map(SignedDuration::from_secs));
+    }
 
     #[rstest]
     #[case(0, None)]

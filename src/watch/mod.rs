@@ -13,6 +13,7 @@ mod prometheus;
 mod source;
 mod store;
 
+pub use clock::Clocks;
 pub use convert::{
     claim as claim_record, content as content_record, snapshot as snapshot_record,
     source as source_record, volume as volume_record,
