@@ -6,12 +6,14 @@ use std::time::Instant;
 use futures::StreamExt;
 use jiff::Timestamp;
 
+use super::leap::Leaps;
 use super::recent::Recent;
 use super::retention;
 use super::{CONCURRENCY, Controller, ECHO};
 use crate::holds::{self, Due, Hold};
 use crate::kube_io::Tried;
 use crate::model::{ObjectKey, Sym};
+use crate::watch::Clocks;
 
 /// How many are released in one pass. The next comes with the next view, within a second.
 const PASS: usize = 256;
@@ -21,9 +23,14 @@ pub async fn keep(controller: Controller) {
     let mut views = controller.store.views();
     let mut recent = Recent::new(ECHO);
     let mut last_batch: Option<Instant> = None;
+    let mut leaps = Leaps::new();
     let settings = &controller.config.steps.resume_sources;
     // The view comes every second at least, so that a deadline is seen in time.
     while views.changed().await.is_ok() {
+        let in_doubt = leaps.lately(Clocks::now());
+        if in_doubt && controller.clock_is_trusted() {
+            continue;
+        }
         let (at_once, in_turn) = due(&controller, &recent);
         let batch_due = last_batch.is_none_or(|at| at.elapsed() >= settings.every.0);
         let batch = if batch_due {
@@ -36,7 +43,10 @@ pub async fn keep(controller: Controller) {
         }
         let due = batch.into_iter().chain(in_rotation(at_once)).collect();
         release(&controller, due, &mut recent).await;
-        retire(&controller, &mut recent).await;
+        // What is removed is the gates' memory.
+        if !in_doubt && controller.clock_is_trusted() {
+            retire(&controller, &mut recent).await;
+        }
     }
 }
 

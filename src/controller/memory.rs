@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::recent::Recent;
 use super::{ECHO, RETRY};
 use crate::api::remediation::{Remediation, RemediationStatus};
-use crate::watch::Clocks;
 
 /// To read a run, or to write its status, takes longer than this where it is about thousands of objects, and then that is
 /// hundreds of kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
@@ -30,8 +29,6 @@ pub struct Memory {
     rest: Duration,
     /// The run whose status was last written, when that was done, and how long it took.
     recorded: Option<(Key, Instant, Duration)>,
-    /// The clocks at the last look, and when the wall clock was last seen to have leapt.
-    clocks: (Clocks, Option<Instant>),
 }
 
 impl Memory {
@@ -41,19 +38,7 @@ impl Memory {
             ahead: None,
             rest: Duration::ZERO,
             recorded: None,
-            clocks: (Clocks::now(), None),
         }
-    }
-
-    /// Whether the wall clock has just leapt. The watch tells of it in a moment, and the gate `freshness` closes; until then
-    /// nothing is to be judged by the time.
-    pub fn leapt(&mut self, clocks: Clocks, now: Instant) -> bool {
-        let (last, leapt) = &mut self.clocks;
-        if last.leap(clocks).is_some() {
-            *leapt = Some(now);
-        }
-        *last = clocks;
-        leapt.is_some_and(|at| now.duration_since(at) < RETRY)
     }
 
     /// What the run just wrote to. Another one has its own reasons to write to the same objects.
@@ -135,19 +120,6 @@ mod tests {
     use crate::api::remediation::HoldRecord;
     use crate::model::ObjectKind;
     use crate::model::fixture::{at, source};
-
-    #[test]
-    fn a_leap_is_given_time_to_be_told_of() {
-        let (mut memory, begun) = (Memory::new(), Instant::now());
-        let ahead = jiff::SignedDuration::from_hours(1);
-        let after = |millis| begun + Duration::from_millis(millis);
-        let mut leapt = |clocks, millis| memory.leapt(clocks, after(millis));
-        assert!(!leapt(Clocks::now(), 0));
-        assert!(leapt(Clocks::now().ahead(ahead), 0));
-        assert!(leapt(Clocks::now().ahead(ahead), 999));
-        assert!(!leapt(Clocks::now().ahead(ahead), 1_000));
-        assert!(leapt(Clocks::now(), 2_000), "and back");
-    }
 
     #[test]
     fn only_dear_looks_that_find_nothing_are_followed_by_a_rest_and_it_has_an_end() {

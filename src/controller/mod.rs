@@ -4,6 +4,7 @@
 //! everything that is done. Between two passes nothing is remembered that would have to be.
 
 mod keeper;
+mod leap;
 mod memory;
 mod recent;
 mod retention;
@@ -27,6 +28,7 @@ use crate::model::{Kind, ObjectKey, Sym};
 use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Clocks, Patterns, Store};
+use leap::Leaps;
 use memory::{Key, Memory};
 use recent::Recent;
 
@@ -61,7 +63,7 @@ impl Controller {
     /// Drives every run there is, one at a time, for as long as the process lives.
     pub async fn run(self) {
         let mut views = self.store.views();
-        let mut memory = Memory::new();
+        let (mut memory, mut leaps) = (Memory::new(), Leaps::new());
         loop {
             let mut again: Option<Duration> = None;
             for key in self.open_runs() {
@@ -69,7 +71,7 @@ impl Controller {
                     again = Some(RETRY);
                     continue;
                 }
-                let wait = match self.drive(&key, &mut memory).await {
+                let wait = match self.drive(&key, &mut memory, &mut leaps).await {
                     Ok(until) => until.map(from_now),
                     Err(error) => {
                         tracing::warn!(run = %key.1, %error, "pass not finished");
@@ -93,6 +95,12 @@ impl Controller {
                 }
             }
         }
+    }
+
+    /// Whether the clock agrees with the API server's, as far as the watch has told.
+    fn clock_is_trusted(&self) -> bool {
+        self.store
+            .read(|model| model.freshness.trusted(Kind::Clock))
     }
 
     /// Runs that are not over, and those that are but still show holds.
@@ -136,7 +144,12 @@ impl Controller {
     }
 
     /// Goes on with one run until it has to wait; says until when at the latest.
-    async fn drive(&self, key: &Key, memory: &mut Memory) -> Result<Option<Timestamp>, WriteError> {
+    async fn drive(
+        &self,
+        key: &Key,
+        memory: &mut Memory,
+        leaps: &mut Leaps,
+    ) -> Result<Option<Timestamp>, WriteError> {
         let begun = Instant::now();
         let (namespace, name) = key;
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
@@ -146,8 +159,9 @@ impl Controller {
         let mut facts: Option<Facts> = None;
         loop {
             memory.met(key, &run);
-            if memory.leapt(Clocks::now(), Instant::now()) {
-                return Ok(Timestamp::now().checked_add(RETRY).ok());
+            let clocks = Clocks::now();
+            if leaps.lately(clocks) && self.clock_is_trusted() {
+                return Ok(clocks.wall.checked_add(RETRY).ok());
             }
             let next = self.store.judge(|model, view| {
                 steps::next(
@@ -156,7 +170,7 @@ impl Controller {
                     &view.findings,
                     &self.config,
                     facts.as_ref(),
-                    Timestamp::now(),
+                    clocks.wall,
                 )
             });
             match next {

@@ -151,6 +151,17 @@ mod tests {
     use super::*;
     use crate::model::fixture::{World, source};
 
+    #[test]
+    fn that_an_object_is_to_be_left_alone_is_found_by_reading_it_alone() {
+        let gone = WriteError::Gone {
+            object: String::new(),
+        };
+        assert!(stands(&Ok(Tried::Written)));
+        assert!(stands(&Err(WriteError::NotLeader)));
+        assert!(stands(&Err(gone)));
+        assert!(!stands(&Ok(Tried::LeftAlone("is not held".to_owned()))));
+    }
+
     /// So many are wanted of as many sources as there are.
     #[rstest]
     #[case::few(7, 7, false)]

@@ -26,7 +26,7 @@ const QUEUE: usize = 8192;
 const REST: u32 = 4;
 
 /// Longest rest.
-const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_millis(250);
 
 /// What an Event is about.
 pub trait Regarding {
@@ -92,8 +92,8 @@ impl Herald {
             while let Some((kind, event)) = waiting.recv().await {
                 let begun = Instant::now();
                 counts.write(VERB, kind.as_str(), write(&client, &event).await);
-                // Who ends is in a hurry, too.
-                if !waiting.is_closed() {
+                // Who ends is in a hurry, too; and what is told of a run is little, and tells most.
+                if kind != ObjectKind::Remediation && !waiting.is_closed() {
                     tokio::time::sleep((begun.elapsed() * REST).min(LONGEST)).await;
                 }
             }

@@ -102,16 +102,17 @@ fn why_claim_spared(model: &Model, claim: &Claim) -> Option<&'static str> {
     if claim.copy_trigger && claim.hold.is_none() {
         return Some("has a copy trigger of somebody else's");
     }
-    let untouchable = |source: &Source| {
+    let mut sharing = model.sources.iter().filter(|source| {
         source.claim.as_ref() == Some(&claim.meta.name)
             && source.meta.namespace == claim.meta.namespace
-            && model.opted_out(&source.meta)
-    };
-    model
-        .sources
-        .iter()
-        .any(untouchable)
-        .then_some("is shared with a source that opted out by label")
+    });
+    sharing.find_map(|source| {
+        if model.opted_out(&source.meta) {
+            return Some("is shared with a source that opted out by label");
+        }
+        let marked = "is shared with a source whose mark of a hold cannot be read";
+        source.unreadable_mark.then_some(marked)
+    })
 }
 
 fn why_spared(model: &Model, source: &Source) -> Option<String> {

@@ -109,8 +109,10 @@ async fn leap(pause: Duration) -> Option<SignedDuration> {
 /// What the wall clock and the steady one say at a moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
-    wall: Timestamp,
-    steady: Instant,
+    /// The time of day.
+    pub wall: Timestamp,
+    /// What only ever goes on.
+    pub steady: Instant,
 }
 
 impl Clocks {
@@ -119,16 +121,6 @@ impl Clocks {
         Self {
             wall: Timestamp::now(),
             steady: Instant::now(),
-        }
-    }
-
-    /// The same with the wall clock so far ahead.
-    #[cfg(test)]
-    #[must_use]
-    pub fn ahead(self, by: SignedDuration) -> Self {
-        Self {
-            wall: self.wall + by,
-            ..self
         }
     }
 

@@ -201,6 +201,7 @@ fn total(view: &View, now: Timestamp, page: &mut Page) {
         None if view.complete() && view.unreadable_holds.is_empty() => {
             page.line(GOOD, "Nothing is stuck.");
         }
+        None if view.complete() => page.line(DOUBTFUL, "Nothing is stuck; a mark cannot be read."),
         None => page.line(DOUBTFUL, "Nothing stuck was seen."),
     }
 }

@@ -5,9 +5,9 @@ use rstest::rstest;
 use super::{spared, targets};
 use crate::config::SuspendMethod;
 use crate::model::fixture::*;
-use crate::model::records::Mover;
+use crate::model::records::{Mover, Source};
 use crate::model::{Change, SourceSchema};
-use crate::plan::{CannotPlan, PlannedStep, suspend};
+use crate::plan::{CannotPlan, PlannedStep, orphans, suspend};
 
 const PAUSED: &str = "Hold(Paused) ReplicationSource";
 const TRIGGER: &str = "Hold(CopyTrigger) PersistentVolumeClaim";
@@ -37,10 +37,10 @@ fn a_source_is_paused_and_its_claim_is_kept_from_being_copied() {
 
 #[test]
 fn what_carries_a_mark_that_cannot_be_read_is_spared() {
-    let (mut marked, mut of_claim) = (source("media", "a"), claim("media", "b"));
-    (marked.unreadable_mark, of_claim.unreadable_mark) = (true, true);
+    let mut of_claim = claim("media", "b");
+    of_claim.unreadable_mark = true;
     let world = world()
-        .with(marked)
+        .with(marked(source("media", "a")))
         .with(source("media", "b"))
         .with(of_claim);
     let step = plan(&world);
@@ -126,18 +126,40 @@ fn what_is_not_ours_is_spared(#[case] world: World, #[case] held: &[&str], #[cas
     assert_eq!(spared(&step), [why]);
 }
 
-/// Its owner asked that nothing be done to it; a hold on the claim would stop it all the same.
-#[test]
-fn a_source_that_opted_out_is_not_held_through_the_claim_it_shares() {
-    let step = plan(&world().with(source("media", "z").of("a").opted_out()));
+/// Nothing is to be done to it, and a hold on the claim would stop it all the same.
+#[rstest]
+#[case::opted_out(
+    source("media", "z").of("a").opted_out(),
+    "a: is shared with a source that opted out by label",
+    "z: opted out by label"
+)]
+#[case::marked(
+    marked(source("media", "z").of("a")),
+    "a: is shared with a source whose mark of a hold cannot be read",
+    "z: carries a mark of a hold that cannot be read"
+)]
+fn a_source_that_is_not_to_be_touched_is_not_held_through_the_claim_it_shares(
+    #[case] other: Source,
+    #[case] claim: &str,
+    #[case] itself: &str,
+) {
+    let step = plan(&world().with(other));
     assert_eq!(targets(&step), [format!("{PAUSED} a")]);
-    assert_eq!(
-        spared(&step),
-        [
-            "a: is shared with a source that opted out by label",
-            "z: opted out by label"
-        ]
-    );
+    assert_eq!(spared(&step), [claim, itself]);
+}
+
+/// By what cannot be read.
+fn marked(mut source: Source) -> Source {
+    source.unreadable_mark = true;
+    source
+}
+
+#[test]
+fn an_orphan_whose_mark_cannot_be_read_is_not_deleted() {
+    let why = |source: Source| orphans::why_source_kept(&World::rook().0, &source);
+    assert_eq!(why(source("media", "a")), None);
+    let why = why(marked(source("media", "a"))).unwrap();
+    assert_eq!(why, "carries a mark of a hold that cannot be read");
 }
 
 #[rstest]

@@ -166,6 +166,12 @@ impl Engine<'_> {
                 .into_iter()
                 .partition(|target| let_go.contains(&target.object));
             step.targets = kept;
+            // Whatever else may keep it from being held by now.
+            for spared in &mut step.spared {
+                if let_go.contains(&spared.object) {
+                    LET_GO.clone_into(&mut spared.why);
+                }
+            }
             step.spared.extend(gone.into_iter().map(|target| Spared {
                 object: target.object,
                 why: LET_GO.to_owned(),

@@ -302,21 +302,22 @@ fn what_a_person_switches_on_again_is_theirs() {
     assert_eq!(left[0].why, "switched on again by somebody else");
 }
 
-#[test]
-fn what_opts_out_before_it_is_held_is_left_alone() {
+#[rstest]
+#[case::opted_out(Happening::OptsOut(0), "opted out by label")]
+#[case::marked(Happening::Marks(0), "carries a mark of a hold that cannot be read")]
+fn what_is_not_to_be_touched_before_it_is_held_is_left_alone(
+    #[case] happening: Happening,
+    #[case] why: &str,
+) {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.refuses = Some(Verb::Hold);
-        cluster.happens_after(1, Happening::OptsOut(0));
+        cluster.happens_after(1, happening);
         cluster.happens_after(2, Happening::Refuses(None));
     });
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     assert_eq!(holds_of(&sim, 0), 0);
-    assert!(
-        sim.status().steps[0]
-            .left
-            .iter()
-            .any(|left| left.why == "opted out by label")
-    );
+    let left = &sim.status().steps[0].left;
+    assert!(left.iter().any(|left| left.why == why), "{left:#?}");
 }
 
 #[test]

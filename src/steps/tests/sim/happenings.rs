@@ -28,6 +28,8 @@ pub enum Happening {
     /// A person sets a copy trigger of their own.
     SetsTrigger(usize),
     OptsOut(usize),
+    /// Somebody writes a mark that cannot be read.
+    Marks(usize),
     Aborts,
     DeletesRun,
     DeletesSource(usize),
@@ -100,6 +102,13 @@ impl Cluster {
                 let place = place(*app);
                 if let Some(live) = self.sources.get_mut(&place) {
                     live.record.meta.opted_out = true;
+                    self.written(ObjectKind::ReplicationSource, &place);
+                }
+            }
+            Happening::Marks(app) => {
+                let place = place(*app);
+                if let Some(live) = self.sources.get_mut(&place) {
+                    live.record.unreadable_mark = true;
                     self.written(ObjectKind::ReplicationSource, &place);
                 }
             }
