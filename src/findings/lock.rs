@@ -1,7 +1,6 @@
 //! Operation locks: keys refused for longer than the load of a healthy cluster explains.
 
 use std::collections::HashMap;
-use std::num::NonZeroU64;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -315,11 +314,7 @@ fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Option<Waitin
     });
     Some(Waiting {
         class: claim.and_then(|claim| claim.class.clone()),
-        bytes: snapshot
-            .and_then(|snapshot| snapshot.restore_size)
-            .map(NonZeroU64::get)
-            .or(claim.map(|claim| claim.requested))
-            .unwrap_or(0),
+        bytes: snapshot.map_or(0, |snapshot| snapshot.bytes(claim)),
         object,
     })
 }

@@ -1,7 +1,5 @@
 //! VolumeSnapshots that are not ready for too long.
 
-use std::num::NonZeroU64;
-
 use jiff::Timestamp;
 
 use super::{Finding, Locks, Policy, SnapshotReason, What};
@@ -56,11 +54,7 @@ pub fn detect<'a>(
                 since: snapshot.meta.created.at(),
                 driver,
                 class: class(model, snapshot),
-                bytes: snapshot
-                    .restore_size
-                    .map(NonZeroU64::get)
-                    .or(claim.map(|claim| claim.requested))
-                    .unwrap_or(0),
+                bytes: snapshot.bytes(claim),
                 chain: [
                     source(model, snapshot)
                         .map(|source| source.meta.key(ObjectKind::ReplicationSource)),

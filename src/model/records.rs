@@ -130,6 +130,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Bytes of storage it stands for: what a restore takes or, where nobody knows, what its claim asks for.
+    pub fn bytes(&self, claim: Option<&Claim>) -> u64 {
+        self.restore_size
+            .map(NonZeroU64::get)
+            .or(claim.map(|claim| claim.requested))
+            .unwrap_or(0)
+    }
+
     /// Name of the content that is made for the snapshot of this uid, before it is bound (external-snapshotter,
     /// pkg/utils/util.go).
     pub fn given_content(uid: &Uid) -> String {

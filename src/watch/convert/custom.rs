@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 
-use super::{has, hold, meta, some_sym, sym, unreadable_mark};
+use super::{has, hold, meta, some_sym, sym};
 use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
@@ -46,6 +46,7 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
     };
     let status = object.status.as_ref();
     let options = spec.mover();
+    let (hold, unreadable_mark) = hold(ObjectKind::ReplicationSource, &object.metadata);
     Some(Source {
         meta: meta(&object.metadata)?,
         claim: some_sym(spec.source_pvc.as_ref()),
@@ -57,8 +58,8 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
         syncing: status
             .and_then(|status| status.last_sync_start_time.as_ref())
             .map(|time| time.0),
-        hold: hold(ObjectKind::ReplicationSource, &object.metadata),
-        unreadable_mark: unreadable_mark(ObjectKind::ReplicationSource, &object.metadata),
+        hold,
+        unreadable_mark,
         gitops,
     })
 }

@@ -64,12 +64,12 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     meta.annotations.as_ref()?.get(key)
 }
 
-fn hold(kind: ObjectKind, meta: &ObjectMeta) -> Option<Box<Hold>> {
-    Hold::parse(kind, annotation(meta, HOLD_ANNOTATION)?).map(Box::new)
-}
-
-fn unreadable_mark(kind: ObjectKind, meta: &ObjectMeta) -> bool {
-    has(meta.annotations.as_ref(), HOLD_ANNOTATION) && hold(kind, meta).is_none()
+/// The hold that the object carries, and whether it carries a mark that is none.
+fn hold(kind: ObjectKind, meta: &ObjectMeta) -> (Option<Box<Hold>>, bool) {
+    let mark = annotation(meta, HOLD_ANNOTATION);
+    let hold = mark.and_then(|mark| Hold::parse(kind, mark)).map(Box::new);
+    let unreadable = mark.is_some() && hold.is_none();
+    (hold, unreadable)
 }
 
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {

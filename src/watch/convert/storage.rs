@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1 as storage;
 
-use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym, unreadable_mark};
+use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym};
 use crate::api::{snapshot, volsync};
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
 use crate::model::{ObjectKey, ObjectKind, ProvisioningError, Sym, Uid};
@@ -30,6 +30,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
         .resources
         .as_ref()
         .and_then(|resources| resources.requests.as_ref());
+    let (hold, unreadable_mark) = hold(ObjectKind::PersistentVolumeClaim, &object.metadata);
     Some(Claim {
         meta: meta(&object.metadata)?,
         phase,
@@ -54,8 +55,8 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
             object.metadata.annotations.as_ref(),
             volsync::USE_COPY_TRIGGER,
         ),
-        hold: hold(ObjectKind::PersistentVolumeClaim, &object.metadata),
-        unreadable_mark: unreadable_mark(ObjectKind::PersistentVolumeClaim, &object.metadata),
+        hold,
+        unreadable_mark,
     })
 }
 
