@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use super::ECHO;
 use super::recent::Recent;
-use super::{ECHO, RETRY};
 use crate::api::remediation::{Remediation, RemediationStatus};
+use crate::model::ObjectKey;
 
-/// To read a run, or to write its status, takes longer than this where it is about thousands of objects, and then that is
-/// hundreds of kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
+/// To write a run's status takes longer than this where it is about thousands of objects, and then that is hundreds of
+/// kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
 const CHEAP: Duration = Duration::from_millis(20);
 
-/// What is beyond that is rested from so many times over.
-const REST: u32 = 8;
+/// What is beyond that is rested from so many times over, so that counting costs the API server some three in a hundred.
+const REST: u32 = 32;
 
 /// A status says so often at least how much less is held.
 const COUNT: Duration = Duration::from_secs(5);
@@ -23,10 +24,8 @@ pub type Key = (String, String);
 pub struct Memory {
     /// What a run just wrote to, and is not seen yet.
     recent: (Option<Key>, Recent),
-    /// The run that was last read or written, and its version then.
-    ahead: Option<(Key, Option<u64>)>,
-    /// How long looks of this pass that found nothing to do are rested from.
-    rest: Duration,
+    /// The run that was last read or written, its version then, and when that was.
+    ahead: Option<(Key, Option<u64>, Instant)>,
     /// The run whose status was last written, when that was done, and how long it took.
     recorded: Option<(Key, Instant, Duration)>,
 }
@@ -36,7 +35,6 @@ impl Memory {
         Self {
             recent: (None, Recent::new(ECHO)),
             ahead: None,
-            rest: Duration::ZERO,
             recorded: None,
         }
     }
@@ -50,14 +48,20 @@ impl Memory {
         recent
     }
 
+    /// Whether that run has not written to the object lately.
+    pub fn is_news(&self, key: &Key, object: &ObjectKey) -> bool {
+        let (of, recent) = &self.recent;
+        of.as_ref() != Some(key) || recent.is_news(object)
+    }
+
     /// The run was read or written.
-    pub fn met(&mut self, key: &Key, run: &Remediation) {
-        self.ahead = Some((key.clone(), version(run)));
+    pub fn met(&mut self, key: &Key, run: &Remediation, now: Instant) {
+        self.ahead = Some((key.clone(), version(run), now));
     }
 
     /// The run that was last read or written, unless it is `key`.
     pub fn other_than(&self, key: &Key) -> Option<&Key> {
-        let (run, _) = self.ahead.as_ref()?;
+        let (run, ..) = self.ahead.as_ref()?;
         (run != key).then_some(run)
     }
 
@@ -66,22 +70,14 @@ impl Memory {
     /// Since Kubernetes 1.35 versions of one kind may be compared (KEP-5504); before, they could be as well.
     pub fn is_newer_than(&self, shown: &Remediation) -> bool {
         let ahead = self.ahead.as_ref();
-        ahead.is_some_and(|(_, met)| *met > version(shown))
+        ahead.is_some_and(|(_, met, _)| *met > version(shown))
     }
 
-    /// A run was read within so long, and there was nothing to do.
-    pub fn looked(&mut self, took: Duration) {
-        self.rest += rest(took);
-    }
-
-    /// There was something to do.
-    pub fn acted(&mut self) {
-        self.rest = Duration::ZERO;
-    }
-
-    /// How long to leave the API server to others before the next pass.
-    pub fn rest(&mut self) -> Duration {
-        std::mem::take(&mut self.rest).min(RETRY)
+    /// Whether that run is `key`, was then newer than `shown`, and the watch may still be about to show it.
+    pub fn awaits_echo(&self, key: &Key, shown: &Remediation, now: Instant) -> bool {
+        let lately =
+            |(run, _, at): &(Key, _, Instant)| run == key && now.duration_since(*at) < ECHO;
+        self.ahead.as_ref().is_some_and(lately) && self.is_newer_than(shown)
     }
 
     /// The status was written within so long, by now.
@@ -119,26 +115,7 @@ mod tests {
     use super::*;
     use crate::api::remediation::HoldRecord;
     use crate::model::ObjectKind;
-    use crate::model::fixture::{at, source};
-
-    #[test]
-    fn only_dear_looks_that_find_nothing_are_followed_by_a_rest_and_it_has_an_end() {
-        let after = |looks: &[u64]| {
-            let mut memory = Memory::new();
-            for millis in looks {
-                memory.looked(Duration::from_millis(*millis));
-            }
-            memory
-        };
-        let of = |looks: &[u64]| after(looks).rest().as_millis();
-        assert_eq!(of(&[]), 0);
-        assert_eq!(of(&[3; 1_000]), 0);
-        assert_eq!(of(&[30, 3, 40]), 240);
-        assert_eq!(of(&[5_000]), 1_000);
-        let mut acted = after(&[5_000]);
-        acted.acted();
-        assert_eq!(acted.rest(), Duration::ZERO);
-    }
+    use crate::model::fixture::{at, run, source};
 
     #[test]
     fn what_one_run_wrote_to_is_news_to_another() {
@@ -148,8 +125,28 @@ mod tests {
             .meta
             .key(ObjectKind::ReplicationSource);
         memory.recent(&first).note(object.clone());
-        assert!(!memory.recent(&first).is_news(&object));
+        assert!(!memory.is_news(&first, &object));
+        assert!(memory.is_news(&second, &object));
         assert!(memory.recent(&second).is_news(&object));
+    }
+
+    #[test]
+    fn an_echo_is_awaited_of_the_run_that_was_met_and_not_for_long() {
+        let of_version = |version: &str| {
+            let mut run = run("run");
+            run.metadata.resource_version = Some(version.to_owned());
+            run
+        };
+        let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
+        let written = Instant::now();
+        let mut memory = Memory::new();
+        memory.met(&first, &of_version("10"), written);
+        let awaits =
+            |key, shown: &str, after| memory.awaits_echo(key, &of_version(shown), written + after);
+        assert!(awaits(&first, "9", Duration::ZERO));
+        assert!(!awaits(&first, "10", Duration::ZERO));
+        assert!(!awaits(&first, "9", ECHO));
+        assert!(!awaits(&second, "9", Duration::ZERO));
     }
 
     fn held(names: &[&str]) -> RemediationStatus {
@@ -186,10 +183,10 @@ mod tests {
             let now = written + Duration::from_millis(millis);
             memory.count_later(&key(run), Some(&known), next, now)
         };
-        let dear = after(270);
+        let dear = after(60);
         let left = |millis| waits(&dear, "run", &fewer, millis);
-        assert_eq!(left(500), Some(Duration::from_millis(1_500)));
-        assert_eq!(left(2_000), None);
+        assert_eq!(left(500), Some(Duration::from_millis(780)));
+        assert_eq!(left(1_280), None);
         assert_eq!(waits(&after(9_000), "run", &fewer, 5_000), None);
         let at_once = [
             (&dear, "run", held(&[])),

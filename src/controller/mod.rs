@@ -11,6 +11,7 @@ mod retention;
 
 pub use keeper::keep;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,6 @@ impl Controller {
                 };
                 again = [again, wait].into_iter().flatten().min();
             }
-            tokio::time::sleep(memory.rest()).await;
             let changed = views.changed();
             match again {
                 None => {
@@ -143,6 +143,47 @@ impl Controller {
         })
     }
 
+    /// What comes next in a run.
+    fn next(&self, run: &Remediation, facts: Option<&Facts>, now: Timestamp) -> Move {
+        self.store
+            .judge(|model, view| steps::next(run, model, &view.findings, &self.config, facts, now))
+    }
+
+    /// Breaks, until when at the latest, where nothing is to be done about a run as far as the watch shows it: to read it with
+    /// each view would take from the API server what its writes need. Whatever is to be done is decided on what is read.
+    fn glance(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
+        let (namespace, name) = (Sym::from(&*key.0), Sym::from(&*key.1));
+        let shown = self.store.read(|model| {
+            let run = model.runs.get(&namespace, &name);
+            run.map(|run| run.object.clone())
+        });
+        let Some(shown) = shown else {
+            return ControlFlow::Continue(());
+        };
+        let now = Timestamp::now();
+        if memory.awaits_echo(key, &shown, Instant::now()) {
+            return ControlFlow::Break(now.checked_add(RETRY).ok());
+        }
+        match self.next(&shown, None, now) {
+            Move::Wait(until) => ControlFlow::Break(until),
+            Move::Record(status) => {
+                match memory.count_later(key, shown.status.as_ref(), &status, Instant::now()) {
+                    Some(left) => ControlFlow::Break(now.checked_add(left).ok()),
+                    None => ControlFlow::Continue(()),
+                }
+            }
+            Move::Act(intents) => {
+                let mut objects = intents.iter().map(Intent::object);
+                if objects.any(|object| memory.is_news(key, object)) {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(now.checked_add(RETRY).ok())
+                }
+            }
+            Move::Gather(_) | Move::Examine { .. } => ControlFlow::Continue(()),
+        }
+    }
+
     /// Goes on with one run until it has to wait; says until when at the latest.
     async fn drive(
         &self,
@@ -150,35 +191,25 @@ impl Controller {
         memory: &mut Memory,
         leaps: &mut Leaps,
     ) -> Result<Option<Timestamp>, WriteError> {
-        let begun = Instant::now();
+        if let ControlFlow::Break(until) = self.glance(key, memory) {
+            return Ok(until);
+        }
         let (namespace, name) = key;
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
-        let read_within = begun.elapsed();
         let Some(mut run) = read else { return Ok(None) };
         let mut facts: Option<Facts> = None;
         loop {
-            memory.met(key, &run);
+            memory.met(key, &run, Instant::now());
             let clocks = Clocks::now();
             if leaps.lately(clocks) && self.clock_is_trusted() {
                 return Ok(clocks.wall.checked_add(RETRY).ok());
             }
-            let next = self.store.judge(|model, view| {
-                steps::next(
-                    &run,
-                    model,
-                    &view.findings,
-                    &self.config,
-                    facts.as_ref(),
-                    clocks.wall,
-                )
-            });
-            match next {
+            match self.next(&run, facts.as_ref(), clocks.wall) {
                 Move::Record(status) => {
                     let begun = Instant::now();
                     let known = run.status.as_ref();
                     if let Some(left) = memory.count_later(key, known, &status, begun) {
-                        memory.looked(read_within);
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
                     run = self.record(&api, run, *status).await?;
@@ -189,22 +220,17 @@ impl Controller {
                     // All are gone, which the watch is about to show.
                     None => return Ok(Timestamp::now().checked_add(RETRY).ok()),
                 },
-                Move::Examine => {
+                Move::Examine { logs } => {
                     let client = self.writer.client();
-                    let driver = &run.spec.driver;
-                    facts = Some(
-                        examine(client, &self.store, &self.patterns, &self.config, driver).await,
-                    );
+                    let logs_of = logs.then_some(&run.spec.driver);
+                    let look = examine(client, &self.store, &self.patterns, &self.config, logs_of);
+                    facts = Some(look.await);
                 }
                 Move::Act(intents) => {
-                    memory.acted();
                     self.act(&run, intents, memory.recent(key)).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
-                Move::Wait(until) => {
-                    memory.looked(read_within);
-                    return Ok(until);
-                }
+                Move::Wait(until) => return Ok(until),
             }
         }
     }
@@ -220,6 +246,7 @@ impl Controller {
             .filter(|intent| recent.is_news(intent.object()))
             .collect();
         let namespace = &namespace;
+        let _hush = self.herald.hush();
         let to_hold = due.iter().filter_map(|intent| match intent {
             Intent::Hold { object, .. } => Some(object),
             Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) => None,

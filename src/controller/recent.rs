@@ -9,6 +9,8 @@ use crate::model::ObjectKey;
 pub struct Recent {
     for_: Duration,
     at: HashMap<ObjectKey, Instant>,
+    /// When what is too old was last forgotten.
+    swept: Instant,
 }
 
 impl Recent {
@@ -17,12 +19,17 @@ impl Recent {
         Self {
             for_,
             at: HashMap::new(),
+            swept: Instant::now(),
         }
     }
 
     /// The object was written now.
     pub fn note(&mut self, object: ObjectKey) {
-        self.at.retain(|_, at| at.elapsed() < self.for_);
+        // Not each time: a batch notes thousands.
+        if self.swept.elapsed() >= self.for_ {
+            self.at.retain(|_, at| at.elapsed() < self.for_);
+            self.swept = Instant::now();
+        }
         self.at.insert(object, Instant::now());
     }
 

@@ -51,34 +51,31 @@ pub enum Due {
 }
 
 /// Everything held, by namespace and name, a source before the claim of that name.
-pub fn held_objects<'m>(model: &'m Model) -> Vec<HeldObject<'m>> {
-    let planned = planned(model);
-    let held = |object: ObjectKey, hold: &'m Hold, claim| HeldObject {
-        planned: planned
-            .get(&hold.run.uid)
-            .is_some_and(|targets| targets.contains(&object)),
-        object,
-        hold,
-        claim,
-    };
+pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
     let sources = model.sources.unsettled().filter_map(|source| {
-        Some(held(
-            source.meta.key(ObjectKind::ReplicationSource),
-            source.hold.as_ref()?,
-            source
-                .claim
-                .as_ref()
-                .and_then(|name| model.claims.get(&source.meta.namespace, name)),
-        ))
+        let claim = source.claim.as_ref();
+        Some(HeldObject {
+            object: source.meta.key(ObjectKind::ReplicationSource),
+            hold: source.hold.as_ref()?,
+            claim: claim.and_then(|name| model.claims.get(&source.meta.namespace, name)),
+            planned: false,
+        })
     });
     let claims = model.claims.unsettled().filter_map(|claim| {
-        Some(held(
-            claim.meta.key(ObjectKind::PersistentVolumeClaim),
-            claim.hold.as_ref()?,
-            Some(claim),
-        ))
+        Some(HeldObject {
+            object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
+            hold: claim.hold.as_ref()?,
+            claim: Some(claim),
+            planned: false,
+        })
     });
     let mut all: Vec<_> = sources.chain(claims).collect();
+    let holding = all.iter().map(|held| &held.hold.run.uid).collect();
+    let planned = planned(model, &holding);
+    for held in &mut all {
+        let targets = planned.get(&held.hold.run.uid);
+        held.planned = targets.is_some_and(|targets| targets.contains(&held.object.uid));
+    }
     all.sort_by(|a, b| place(&a.object).cmp(&place(&b.object)));
     all
 }
@@ -101,15 +98,14 @@ fn place(object: &ObjectKey) -> (&Sym, &Sym, bool) {
     (&object.namespace, &object.name, source_first)
 }
 
-/// What each run is to hold, by its uid.
-fn planned(model: &Model) -> HashMap<&Uid, HashSet<&ObjectKey>> {
-    model
-        .runs
-        .iter()
+/// What each of `runs` is to hold, all by uid. Not of every run there is: those of a year ago have plans as long.
+fn planned<'m>(model: &'m Model, runs: &HashSet<&Uid>) -> HashMap<&'m Uid, HashSet<&'m Uid>> {
+    let holding = model.runs.iter().filter(|run| runs.contains(&run.meta.uid));
+    holding
         .filter_map(|run| {
             let plan = run.object.status.as_ref()?.plan.as_ref()?;
             let held = plan.step(StepName::SuspendSources)?;
-            let objects = held.targets.iter().map(|target| &target.object);
+            let objects = held.targets.iter().map(|target| &target.object.uid);
             Some((&run.meta.uid, objects.collect()))
         })
         .collect()

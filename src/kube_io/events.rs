@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
@@ -27,6 +27,9 @@ const REST: u32 = 4;
 
 /// Longest rest.
 const LONGEST: Duration = Duration::from_millis(250);
+
+/// How long an Event waits for the writes of a batch to be through.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an Event is about.
 pub trait Regarding {
@@ -79,7 +82,18 @@ impl Regarding for ObjectKey {
 #[derive(Clone)]
 pub struct Herald {
     queue: mpsc::Sender<(ObjectKind, Event)>,
+    /// How many batches are being written.
+    batches: watch::Sender<usize>,
     own: Own,
+}
+
+/// While it lives, Events on objects wait, so that they take nothing from a batch of writes.
+pub struct Hush(watch::Sender<usize>);
+
+impl Drop for Hush {
+    fn drop(&mut self) {
+        self.0.send_modify(|batches| *batches -= 1);
+    }
 }
 
 impl Herald {
@@ -87,18 +101,35 @@ impl Herald {
     /// more.
     pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
         let (queue, mut waiting) = mpsc::channel::<(ObjectKind, Event)>(QUEUE);
+        let (batches, mut written) = watch::channel(0);
         let counts = own.clone();
         let delivery = async move {
             while let Some((kind, event)) = waiting.recv().await {
+                // Who ends is in a hurry, too; and what is told of a run is little, and tells most.
+                let patient = kind != ObjectKind::Remediation && !waiting.is_closed();
+                if patient {
+                    let quiet = written.wait_for(|batches| *batches == 0);
+                    let _ = tokio::time::timeout(PATIENCE, quiet).await;
+                }
                 let begun = Instant::now();
                 counts.write(VERB, kind.as_str(), write(&client, &event).await);
-                // Who ends is in a hurry, too; and what is told of a run is little, and tells most.
-                if kind != ObjectKind::Remediation && !waiting.is_closed() {
+                if patient {
                     tokio::time::sleep((begun.elapsed() * REST).min(LONGEST)).await;
                 }
             }
         };
-        (Self { queue, own }, delivery)
+        let herald = Self {
+            queue,
+            batches,
+            own,
+        };
+        (herald, delivery)
+    }
+
+    /// A batch of writes begins.
+    pub fn hush(&self) -> Hush {
+        self.batches.send_modify(|batches| *batches += 1);
+        Hush(self.batches.clone())
     }
 
     /// Has an Event on `object` written. `reason` is one CamelCase word; a warning is something a person should look at.
@@ -161,5 +192,75 @@ async fn write(client: &Client, event: &Event) -> &'static str {
             tracing::debug!(%error, "Event not written");
             error.kind()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::fixture::source;
+
+    /// A herald, and when each of its Events arrives, counted from now by a clock that only goes on when all wait.
+    fn herald() -> (Herald, mpsc::UnboundedReceiver<Duration>) {
+        let (written, arrivals) = mpsc::unbounded_channel();
+        let begun = tokio::time::Instant::now();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let _ = written.send(begun.elapsed());
+            let event = json!({ "apiVersion": "v1", "kind": "Event", "metadata": {}, "involvedObject": {} });
+            let body = Body::from(event.to_string().into_bytes());
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let client = Client::new(service, "default");
+        let (herald, delivery) = Herald::new(client, Own::default());
+        tokio::spawn(delivery);
+        (herald, arrivals)
+    }
+
+    fn say(herald: &Herald) {
+        let object = source("media", "sonarr")
+            .meta
+            .key(ObjectKind::ReplicationSource);
+        herald.say(&object, "LocksmithHeld", "hold", false);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_waits_until_every_batch_is_written() {
+        let (herald, mut arrivals) = herald();
+        let (first, second) = (herald.hush(), herald.hush());
+        say(&herald);
+        drop(first);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        drop(second);
+        assert_eq!(arrivals.recv().await, Some(Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_without_end_does_not_silence_events() {
+        let (herald, mut arrivals) = herald();
+        let _hush = herald.hush();
+        say(&herald);
+        let at = arrivals.recv().await.unwrap();
+        // A timer goes by whole milliseconds.
+        assert!(
+            (PATIENCE..=PATIENCE + Duration::from_millis(1)).contains(&at),
+            "{at:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ends_waits_for_no_batch() {
+        let (herald, mut arrivals) = herald();
+        let hush = herald.hush();
+        say(&herald);
+        drop(herald);
+        drop(hush);
+        assert_eq!(arrivals.recv().await, Some(Duration::ZERO));
+        assert_eq!(arrivals.recv().await, None);
     }
 }

@@ -20,20 +20,21 @@ const TAIL_BYTES: i64 = 1 << 20;
 /// Snapshots read at a time.
 const PAGE: u32 = 500;
 
-/// Looks now.
+/// Looks now: at VolumeSnapshots, and at the logs of the provisioner of `logs_of`, where they are asked for.
 pub async fn examine(
     client: &Client,
     store: &Store,
     patterns: &Patterns,
     config: &Config,
-    driver: &Sym,
+    logs_of: Option<&Sym>,
 ) -> Facts {
     let at = Timestamp::now();
-    let replicas = store.read(|model| replicas(model, config, driver));
-    let (snapshots, refusals) = tokio::join!(
-        snapshots(client, patterns),
-        refusals(client, patterns, config, driver, replicas)
-    );
+    let refusals = async {
+        let driver = logs_of?;
+        let replicas = store.read(|model| replicas(model, config, driver));
+        Some(refusals(client, patterns, config, driver, replicas).await)
+    };
+    let (snapshots, refusals) = tokio::join!(snapshots(client, patterns), refusals);
     Facts {
         at,
         snapshots,

@@ -151,7 +151,7 @@ impl Engine<'_> {
         match step(name).advance(&scene) {
             Progress::Act(intents) => Some(Effect::Do(Move::Act(intents))),
             Progress::Gather(objects) => Some(Effect::Do(Move::Gather(objects))),
-            Progress::Examine => Some(Effect::Do(Move::Examine)),
+            Progress::Examine => Some(Effect::Do(Move::Examine { logs: false })),
             Progress::Wait(until) => Some(Effect::Wait(until)),
             Progress::Note(record) => {
                 status.steps[at] = record;
@@ -199,8 +199,9 @@ impl Engine<'_> {
             .last()
             .and_then(|record| record.finished_at)
             .unwrap_or(self.now);
-        let Some(facts) = self.facts.filter(|facts| facts.at >= ended) else {
-            return Some(Effect::Do(Move::Examine));
+        let with_logs = |facts: &&Facts| facts.at >= ended && facts.refusals.is_some();
+        let Some(facts) = self.facts.filter(with_logs) else {
+            return Some(Effect::Do(Move::Examine { logs: true }));
         };
         let checks = verdict::judge(status, plan, self.model, self.findings, facts, self.config);
         let unmet = checks

@@ -12,8 +12,8 @@ pub struct Facts {
     pub at: Timestamp,
     /// Every VolumeSnapshot.
     pub snapshots: Result<Vec<Snapshot>, String>,
-    /// Lock errors in the log tails of every replica of the driver's provisioner.
-    pub refusals: Result<Vec<TailRefusal>, String>,
+    /// Lock errors in the log tails of every replica of the driver's provisioner; `None` where they were not asked for.
+    pub refusals: Option<Result<Vec<TailRefusal>, String>>,
 }
 
 /// A lock error in a log tail.

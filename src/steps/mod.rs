@@ -47,7 +47,10 @@ pub enum Move {
     /// Keep these objects as evidence in the status, then ask again.
     Gather(Vec<ObjectKey>),
     /// Read uncached what only its absence proves, then ask again with it.
-    Examine,
+    Examine {
+        /// Whether the provisioner's logs are read, too, and not the VolumeSnapshots alone.
+        logs: bool,
+    },
     /// Ask again when the model has changed, or at this time.
     Wait(Option<Timestamp>),
 }
@@ -105,7 +108,7 @@ enum Progress {
     Act(Vec<Intent>),
     /// To be kept first.
     Gather(Vec<ObjectKey>),
-    /// To be read uncached first.
+    /// VolumeSnapshots are to be read uncached first.
     Examine,
     /// Something to remember across a restart.
     Note(StepRecord),

@@ -75,8 +75,9 @@ fn check(name: &str, result: Result<String, String>) -> CheckRecord {
 
 fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Facts) -> CheckRecord {
     let result = match &facts.refusals {
-        Err(error) => Err(format!("failed to read the provisioner's logs: {error}")),
-        Ok(refusals) => {
+        None => Err("the provisioner's logs were not read".to_owned()),
+        Some(Err(error)) => Err(format!("failed to read the provisioner's logs: {error}")),
+        Some(Ok(refusals)) => {
             // A line stays in the tail after what it tells of is over.
             let still: Vec<_> = refusals
                 .iter()

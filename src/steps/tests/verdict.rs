@@ -38,7 +38,7 @@ fn nothing() -> Facts {
     Facts {
         at: at(0),
         snapshots: Ok(Vec::new()),
-        refusals: Ok(Vec::new()),
+        refusals: Some(Ok(Vec::new())),
     }
 }
 
@@ -48,7 +48,7 @@ fn refused(keys: &[&str]) -> Facts {
         key: key(text),
     };
     Facts {
-        refusals: Ok(keys.iter().map(refusal).collect()),
+        refusals: Some(Ok(keys.iter().map(refusal).collect())),
         ..nothing()
     }
 }
@@ -134,7 +134,10 @@ fn restore() -> World {
     &["no lock errors"]
 )]
 #[case::logs_that_cannot_be_read(
-    healed(), Facts { refusals: Err("403".to_owned()), ..nothing() }, &["no lock errors"]
+    healed(), Facts { refusals: Some(Err("403".to_owned())), ..nothing() }, &["no lock errors"]
+)]
+#[case::logs_that_nobody_has_read(
+    healed(), Facts { refusals: None, ..nothing() }, &["no lock errors"]
 )]
 fn lock_errors(#[case] world: World, #[case] facts: Facts, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &facts), expected);

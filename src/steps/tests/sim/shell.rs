@@ -208,7 +208,7 @@ impl Sim {
                     run.status = Some(*status);
                     self.cluster.write_run(run);
                 }
-                Move::Examine => self.facts = Some(self.cluster.examine()),
+                Move::Examine { logs } => self.facts = Some(self.cluster.examine(logs)),
                 Move::Gather(objects) => {
                     let mut run = run;
                     let kept: Vec<_> = objects
