@@ -137,6 +137,9 @@ fn batch(in_turn: Vec<Release>, volumes: u32) -> Vec<Release> {
 }
 
 async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent) {
+    if due.is_empty() {
+        return;
+    }
     let _hush = controller.herald.hush();
     let objects = due.iter().map(|release| &release.object);
     let ahead = &controller.writer.read_ahead(objects).await;

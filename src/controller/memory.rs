@@ -1,17 +1,21 @@
 //! What is remembered between two passes, and may be forgotten.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::ECHO;
+use jiff::Timestamp;
+
 use super::recent::Recent;
+use super::{ECHO, RETRY};
 use crate::api::remediation::{Remediation, RemediationStatus};
 use crate::model::ObjectKey;
+use crate::steps::{Intent, Move};
 
 /// To write a run's status takes longer than this where it is about thousands of objects, and then that is hundreds of
 /// kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
 const CHEAP: Duration = Duration::from_millis(20);
 
-/// What is beyond that is rested from so many times over, so that counting costs the API server some three in a hundred.
+/// What is beyond that is rested from so many times over: to count costs the API server some hundredths of its time.
 const REST: u32 = 32;
 
 /// A status says so often at least how much less is held.
@@ -28,6 +32,8 @@ pub struct Memory {
     ahead: Option<(Key, Option<u64>, Instant)>,
     /// The run whose status was last written, when that was done, and how long it took.
     recorded: Option<(Key, Instant, Duration)>,
+    /// The run that was last examined, its version then, and until when that is not worth doing again.
+    examined: Option<(Key, Option<u64>, Timestamp)>,
 }
 
 impl Memory {
@@ -36,6 +42,7 @@ impl Memory {
             recent: (None, Recent::new(ECHO)),
             ahead: None,
             recorded: None,
+            examined: None,
         }
     }
 
@@ -73,11 +80,58 @@ impl Memory {
         ahead.is_some_and(|(_, met, _)| *met > version(shown))
     }
 
-    /// Whether that run is `key`, was then newer than `shown`, and the watch may still be about to show it.
-    pub fn awaits_echo(&self, key: &Key, shown: &Remediation, now: Instant) -> bool {
-        let lately =
-            |(run, _, at): &(Key, _, Instant)| run == key && now.duration_since(*at) < ECHO;
-        self.ahead.as_ref().is_some_and(lately) && self.is_newer_than(shown)
+    /// The run was examined, and waits; to examine it once more costs lists and logs.
+    pub fn examined(&mut self, key: &Key, run: &Remediation, until: Option<Timestamp>) {
+        self.examined = until.map(|until| (key.clone(), version(run), until));
+    }
+
+    /// Breaks, until when at the latest, where `next`, which came of a run as the watch shows it, is nothing that has to be done
+    /// now.
+    pub fn nothing_to_do(
+        &self,
+        key: &Key,
+        shown: &Remediation,
+        next: &Move,
+        now: Timestamp,
+        at: Instant,
+    ) -> ControlFlow<Option<Timestamp>> {
+        let after = |pause: Duration| ControlFlow::Break(now.checked_add(pause).ok());
+        if self.is_newer_than(shown)
+            && let Some((_, _, met)) = self.ahead.as_ref().filter(|(run, ..)| run == key)
+        {
+            // The watch is about to show it; or it lags, and nothing it shows of the run is to be gone by.
+            return if at.duration_since(*met) < ECHO {
+                after(RETRY)
+            } else {
+                ControlFlow::Continue(())
+            };
+        }
+        match next {
+            Move::Wait(until) => ControlFlow::Break(*until),
+            Move::Record(status) => {
+                match self.count_later(key, shown.status.as_ref(), status, at) {
+                    Some(left) => after(left),
+                    None => ControlFlow::Continue(()),
+                }
+            }
+            Move::Act(intents) => {
+                let mut objects = intents.iter().map(Intent::object);
+                if objects.any(|object| self.is_news(key, object)) {
+                    ControlFlow::Continue(())
+                } else {
+                    after(RETRY)
+                }
+            }
+            Move::Examine { .. } => {
+                let lately = self.examined.as_ref().filter(|(run, examined, until)| {
+                    (run, *examined) == (key, version(shown)) && now < *until
+                });
+                lately.map_or(ControlFlow::Continue(()), |(_, _, until)| {
+                    ControlFlow::Break(Some(*until))
+                })
+            }
+            Move::Gather(_) => ControlFlow::Continue(()),
+        }
     }
 
     /// The status was written within so long, by now.
@@ -121,32 +175,84 @@ mod tests {
     fn what_one_run_wrote_to_is_news_to_another() {
         let mut memory = Memory::new();
         let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
-        let object = source("media", "sonarr")
-            .meta
-            .key(ObjectKind::ReplicationSource);
+        let object = key_of("sonarr");
         memory.recent(&first).note(object.clone());
         assert!(!memory.is_news(&first, &object));
         assert!(memory.is_news(&second, &object));
         assert!(memory.recent(&second).is_news(&object));
     }
 
-    #[test]
-    fn an_echo_is_awaited_of_the_run_that_was_met_and_not_for_long() {
-        let of_version = |version: &str| {
+    /// What came of a run in version 10 is asked for so long after it was met in `met`.
+    fn of_version_ten(memory: &mut Memory, met: Option<u64>, next: &Move, millis: u64) -> bool {
+        let of_version = |version: u64| {
             let mut run = run("run");
-            run.metadata.resource_version = Some(version.to_owned());
+            run.metadata.resource_version = Some(version.to_string());
             run
         };
-        let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
-        let written = Instant::now();
-        let mut memory = Memory::new();
-        memory.met(&first, &of_version("10"), written);
-        let awaits =
-            |key, shown: &str, after| memory.awaits_echo(key, &of_version(shown), written + after);
-        assert!(awaits(&first, "9", Duration::ZERO));
-        assert!(!awaits(&first, "10", Duration::ZERO));
-        assert!(!awaits(&first, "9", ECHO));
-        assert!(!awaits(&second, "9", Duration::ZERO));
+        let key = (String::new(), "run".to_owned());
+        let (begun, after) = (Instant::now(), Duration::from_millis(millis));
+        if let Some(met) = met {
+            memory.met(&key, &of_version(met), begun);
+        }
+        let now = at(0) + after;
+        let asked = memory.nothing_to_do(&key, &of_version(10), next, now, begun + after);
+        asked.is_break()
+    }
+
+    #[test]
+    fn what_the_watch_shows_is_gone_by_until_it_is_known_to_lag() {
+        let waits =
+            |met, millis| of_version_ten(&mut Memory::new(), met, &Move::Wait(None), millis);
+        let acts = |met, millis| {
+            let act = Move::Act(vec![Intent::Delete(key_of("sonarr"))]);
+            of_version_ten(&mut Memory::new(), met, &act, millis)
+        };
+        assert!(waits(None, 0) && waits(Some(10), 0) && waits(Some(10), 60_000));
+        assert!(!acts(None, 0) && !acts(Some(10), 0));
+        // Its echo is awaited, for three seconds; then it is read, whatever is shown.
+        assert!(waits(Some(11), 2_999) && acts(Some(11), 2_999));
+        assert!(!waits(Some(11), 3_000) && !acts(Some(11), 3_000));
+    }
+
+    #[test]
+    fn only_what_was_written_a_moment_ago_is_not_done() {
+        let key = (String::new(), "run".to_owned());
+        let act = |names: &[&str]| {
+            let mut memory = Memory::new();
+            memory.recent(&key).note(key_of("sonarr"));
+            let intents = names.iter().map(|name| Intent::Delete(key_of(name)));
+            of_version_ten(&mut memory, None, &Move::Act(intents.collect()), 0)
+        };
+        assert!(act(&["sonarr"]));
+        assert!(!act(&["sonarr", "lidarr"]));
+        assert!(!of_version_ten(
+            &mut Memory::new(),
+            None,
+            &Move::Gather(Vec::new()),
+            0
+        ));
+    }
+
+    #[test]
+    fn what_was_examined_is_examined_again_when_it_is_time_or_the_run_has_changed() {
+        let after = |version: u64, name: &str, millis| {
+            let mut examined = run("run");
+            examined.metadata.resource_version = Some(version.to_string());
+            let mut memory = Memory::new();
+            let until = at(0) + Duration::from_secs(2);
+            memory.examined(&(String::new(), name.to_owned()), &examined, Some(until));
+            of_version_ten(&mut memory, None, &Move::Examine { logs: true }, millis)
+        };
+        assert!(after(10, "run", 1_999));
+        assert!(!after(10, "run", 2_000));
+        assert!(!after(9, "run", 0));
+        assert!(!after(10, "another", 0));
+    }
+
+    fn key_of(name: &str) -> ObjectKey {
+        source("media", name)
+            .meta
+            .key(ObjectKind::ReplicationSource)
     }
 
     fn held(names: &[&str]) -> RemediationStatus {

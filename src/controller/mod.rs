@@ -1,7 +1,7 @@
 //! Runs Remediations: asks [`steps::next`] what comes next, and does that.
 //!
-//! The status is read uncached before anything is decided, and written with its resourceVersion before and after
-//! everything that is done. Between two passes nothing is remembered that would have to be.
+//! The status is read uncached before anything is done, which is decided on that, and written with its resourceVersion before
+//! and after. Between two passes nothing is remembered that would have to be.
 
 mod keeper;
 mod leap;
@@ -39,8 +39,7 @@ const CONCURRENCY: usize = 16;
 /// Pause before a pass that could not be finished is begun again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long the watch may take to show a write before it is asked for again; asking again is harmless, as the
-/// object is read first.
+/// How long the watch may take to show a write, of an object or of a run's own record, before that is read again.
 const ECHO: Duration = Duration::from_secs(3);
 
 /// Everything a run needs.
@@ -67,6 +66,8 @@ impl Controller {
         let (mut memory, mut leaps) = (Memory::new(), Leaps::new());
         loop {
             let mut again: Option<Duration> = None;
+            // With each pass, as a leap is told from one to the next; whether to act is asked where it is acted.
+            leaps.lately(Clocks::now());
             for key in self.open_runs() {
                 if self.is_behind(&memory, &key) {
                     again = Some(RETRY);
@@ -132,7 +133,7 @@ impl Controller {
     }
 
     /// Whether the model does not show yet what another run was last read or written as: gates would judge `key` as if
-    /// that one had not begun. A run's own status is always read, so that no other keeps it from undoing.
+    /// that one had not begun. Of its own record this is not asked: that is read before anything is done.
     fn is_behind(&self, memory: &Memory, key: &Key) -> bool {
         memory.other_than(key).is_some_and(|(namespace, name)| {
             self.store.read(|model| {
@@ -143,45 +144,20 @@ impl Controller {
         })
     }
 
-    /// What comes next in a run.
-    fn next(&self, run: &Remediation, facts: Option<&Facts>, now: Timestamp) -> Move {
-        self.store
-            .judge(|model, view| steps::next(run, model, &view.findings, &self.config, facts, now))
-    }
-
     /// Breaks, until when at the latest, where nothing is to be done about a run as far as the watch shows it: to read it with
     /// each view would take from the API server what its writes need. Whatever is to be done is decided on what is read.
-    fn glance(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
+    fn nothing_to_do(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
         let (namespace, name) = (Sym::from(&*key.0), Sym::from(&*key.1));
-        let shown = self.store.read(|model| {
-            let run = model.runs.get(&namespace, &name);
-            run.map(|run| run.object.clone())
+        let now = Timestamp::now();
+        let shown = self.store.judge(|model, view| {
+            let run = &model.runs.get(&namespace, &name)?.object;
+            let next = steps::next(run, model, &view.findings, &self.config, None, now);
+            Some((run.clone(), next))
         });
-        let Some(shown) = shown else {
+        let Some((run, next)) = shown else {
             return ControlFlow::Continue(());
         };
-        let now = Timestamp::now();
-        if memory.awaits_echo(key, &shown, Instant::now()) {
-            return ControlFlow::Break(now.checked_add(RETRY).ok());
-        }
-        match self.next(&shown, None, now) {
-            Move::Wait(until) => ControlFlow::Break(until),
-            Move::Record(status) => {
-                match memory.count_later(key, shown.status.as_ref(), &status, Instant::now()) {
-                    Some(left) => ControlFlow::Break(now.checked_add(left).ok()),
-                    None => ControlFlow::Continue(()),
-                }
-            }
-            Move::Act(intents) => {
-                let mut objects = intents.iter().map(Intent::object);
-                if objects.any(|object| memory.is_news(key, object)) {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(now.checked_add(RETRY).ok())
-                }
-            }
-            Move::Gather(_) | Move::Examine { .. } => ControlFlow::Continue(()),
-        }
+        memory.nothing_to_do(key, &run, &next, now, Instant::now())
     }
 
     /// Goes on with one run until it has to wait; says until when at the latest.
@@ -191,7 +167,7 @@ impl Controller {
         memory: &mut Memory,
         leaps: &mut Leaps,
     ) -> Result<Option<Timestamp>, WriteError> {
-        if let ControlFlow::Break(until) = self.glance(key, memory) {
+        if let ControlFlow::Break(until) = self.nothing_to_do(key, memory) {
             return Ok(until);
         }
         let (namespace, name) = key;
@@ -205,7 +181,17 @@ impl Controller {
             if leaps.lately(clocks) && self.clock_is_trusted() {
                 return Ok(clocks.wall.checked_add(RETRY).ok());
             }
-            match self.next(&run, facts.as_ref(), clocks.wall) {
+            let next = self.store.judge(|model, view| {
+                steps::next(
+                    &run,
+                    model,
+                    &view.findings,
+                    &self.config,
+                    facts.as_ref(),
+                    clocks.wall,
+                )
+            });
+            match next {
                 Move::Record(status) => {
                     let begun = Instant::now();
                     let known = run.status.as_ref();
@@ -230,7 +216,12 @@ impl Controller {
                     self.act(&run, intents, memory.recent(key)).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
-                Move::Wait(until) => return Ok(until),
+                Move::Wait(until) => {
+                    if facts.is_some() {
+                        memory.examined(key, &run, until);
+                    }
+                    return Ok(until);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Kubernetes Events, for whoever looks at an object with `kubectl describe`. Losing one loses nothing, so that no write
 //! waits for one: they are handed to a task of their own, and what does not fit its queue is dropped and counted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -20,6 +20,9 @@ const MAX_MESSAGE: usize = 1000;
 
 /// How many Events may wait: those of a run that holds and releases 2,000 sources and their claims, in some 8 MB.
 const QUEUE: usize = 8192;
+
+/// And how many Events of runs: a hundred runs from first to last.
+const QUEUE_OF_RUNS: usize = 1024;
 
 /// So many times as long as an Event took, no other is written: the writes that matter go the same way, and are the more in a
 /// hurry the longer the API server takes.
@@ -78,14 +81,19 @@ impl Regarding for ObjectKey {
     }
 }
 
-/// Takes Events, and has them written when there is time. Clones share one queue.
+/// Takes Events, and has them written when there is time. Clones share the queues.
 #[derive(Clone)]
 pub struct Herald {
-    queue: mpsc::Sender<(ObjectKind, Event)>,
+    /// What is told of a run is little, and tells most: it waits for nothing but its like.
+    of_runs: mpsc::Sender<Waiting>,
+    of_objects: mpsc::Sender<Waiting>,
     /// How many batches are being written.
     batches: watch::Sender<usize>,
     own: Own,
 }
+
+/// An Event that is to be written, and what it is counted by.
+type Waiting = (ObjectKind, Event);
 
 /// While it lives, Events on objects wait, so that they take nothing from a batch of writes.
 pub struct Hush(watch::Sender<usize>);
@@ -100,26 +108,13 @@ impl Herald {
     /// A herald, and what writes by `client`, one at a time and with rests, until the last clone is dropped and nothing waits any
     /// more.
     pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
-        let (queue, mut waiting) = mpsc::channel::<(ObjectKind, Event)>(QUEUE);
-        let (batches, mut written) = watch::channel(0);
-        let counts = own.clone();
-        let delivery = async move {
-            while let Some((kind, event)) = waiting.recv().await {
-                // Who ends is in a hurry, too; and what is told of a run is little, and tells most.
-                let patient = kind != ObjectKind::Remediation && !waiting.is_closed();
-                if patient {
-                    let quiet = written.wait_for(|batches| *batches == 0);
-                    let _ = tokio::time::timeout(PATIENCE, quiet).await;
-                }
-                let begun = Instant::now();
-                counts.write(VERB, kind.as_str(), write(&client, &event).await);
-                if patient {
-                    tokio::time::sleep((begun.elapsed() * REST).min(LONGEST)).await;
-                }
-            }
-        };
+        let (of_runs, runs) = mpsc::channel(QUEUE_OF_RUNS);
+        let (of_objects, objects) = mpsc::channel(QUEUE);
+        let (batches, batches_written) = watch::channel(0);
+        let delivery = deliver(client, own.clone(), runs, objects, batches_written);
         let herald = Self {
-            queue,
+            of_runs,
+            of_objects,
             batches,
             own,
         };
@@ -136,9 +131,51 @@ impl Herald {
     pub fn say(&self, object: &impl Regarding, reason: &str, message: &str, warning: bool) {
         let kind = object.kind();
         let event = event(object.reference(), reason, message, warning);
-        if self.queue.try_send((kind, event)).is_err() {
+        let queue = match kind {
+            ObjectKind::Remediation => &self.of_runs,
+            _ => &self.of_objects,
+        };
+        if queue.try_send((kind, event)).is_err() {
             self.own.write(VERB, kind.as_str(), "dropped");
         }
+    }
+}
+
+async fn deliver(
+    client: Client,
+    own: Own,
+    mut runs: mpsc::Receiver<Waiting>,
+    mut objects: mpsc::Receiver<Waiting>,
+    mut batches: watch::Receiver<usize>,
+) {
+    let mut rested = tokio::time::Instant::now();
+    let mut ends = false;
+    loop {
+        let patient = !ends;
+        let of_object = async {
+            if patient {
+                tokio::time::sleep_until(rested).await;
+                let quiet = batches.wait_for(|batches| *batches == 0);
+                let _ = tokio::time::timeout(PATIENCE, quiet).await;
+            }
+            objects.recv().await
+        };
+        let next = tokio::select! {
+            biased;
+            of_run = runs.recv(), if patient => {
+                // Who ends is in a hurry.
+                ends = of_run.is_none();
+                if ends {
+                    continue;
+                }
+                of_run
+            }
+            of_object = of_object => of_object,
+        };
+        let Some((kind, event)) = next else { return };
+        let begun = tokio::time::Instant::now();
+        own.write(VERB, kind.as_str(), write(&client, &event).await);
+        rested = begun + begun.elapsed() + (begun.elapsed() * REST).min(LONGEST);
     }
 }
 
@@ -201,20 +238,23 @@ mod tests {
 
     use axum::http::{Request, Response};
     use kube::client::Body;
-    use serde_json::json;
 
     use super::*;
-    use crate::model::fixture::source;
+    use crate::model::fixture::{run, source};
 
-    /// A herald, and when each of its Events arrives, counted from now by a clock that only goes on when all wait.
-    fn herald() -> (Herald, mpsc::UnboundedReceiver<Duration>) {
+    /// A herald, and what each of its Events is about and when it arrives, by a clock that only goes on when all wait.
+    fn herald() -> (Herald, mpsc::UnboundedReceiver<(String, Duration)>) {
         let (written, arrivals) = mpsc::unbounded_channel();
         let begun = tokio::time::Instant::now();
-        let service = tower::service_fn(move |_: Request<Body>| {
-            let _ = written.send(begun.elapsed());
-            let event = json!({ "apiVersion": "v1", "kind": "Event", "metadata": {}, "involvedObject": {} });
-            let body = Body::from(event.to_string().into_bytes());
-            async { Ok::<_, Infallible>(Response::new(body)) }
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let written = written.clone();
+            async move {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let event: Event = serde_json::from_slice(&body).unwrap();
+                let kind = event.involved_object.kind.unwrap();
+                let _ = written.send((kind, begun.elapsed()));
+                Ok::<_, Infallible>(Response::new(Body::from(body)))
+            }
         });
         let client = Client::new(service, "default");
         let (herald, delivery) = Herald::new(client, Own::default());
@@ -222,30 +262,46 @@ mod tests {
         (herald, arrivals)
     }
 
-    fn say(herald: &Herald) {
+    fn say_of_an_object(herald: &Herald) {
         let object = source("media", "sonarr")
             .meta
             .key(ObjectKind::ReplicationSource);
         herald.say(&object, "LocksmithHeld", "hold", false);
     }
 
+    fn of_an_object(after: Duration) -> (String, Duration) {
+        ("ReplicationSource".to_owned(), after)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_event_waits_until_every_batch_is_written() {
         let (herald, mut arrivals) = herald();
         let (first, second) = (herald.hush(), herald.hush());
-        say(&herald);
+        say_of_an_object(&herald);
         drop(first);
         tokio::time::sleep(Duration::from_secs(2)).await;
         drop(second);
-        assert_eq!(arrivals.recv().await, Some(Duration::from_secs(2)));
+        let written = Duration::from_secs(2);
+        assert_eq!(arrivals.recv().await, Some(of_an_object(written)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_of_a_run_waits_for_no_batch_and_for_no_other_event() {
+        let (herald, mut arrivals) = herald();
+        let _hush = herald.hush();
+        say_of_an_object(&herald);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        herald.say(&run("run"), "StepSucceeded", "suspendSources", false);
+        let of_the_run = ("Remediation".to_owned(), Duration::from_secs(1));
+        assert_eq!(arrivals.recv().await, Some(of_the_run));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_without_end_does_not_silence_events() {
         let (herald, mut arrivals) = herald();
         let _hush = herald.hush();
-        say(&herald);
-        let at = arrivals.recv().await.unwrap();
+        say_of_an_object(&herald);
+        let (_, at) = arrivals.recv().await.unwrap();
         // A timer goes by whole milliseconds.
         assert!(
             (PATIENCE..=PATIENCE + Duration::from_millis(1)).contains(&at),
@@ -257,10 +313,15 @@ mod tests {
     async fn who_ends_waits_for_no_batch() {
         let (herald, mut arrivals) = herald();
         let hush = herald.hush();
-        say(&herald);
+        say_of_an_object(&herald);
+        say_of_an_object(&herald);
+        tokio::time::sleep(Duration::from_secs(1)).await;
         drop(herald);
-        drop(hush);
-        assert_eq!(arrivals.recv().await, Some(Duration::ZERO));
+        for _ in 0..2 {
+            let ended = Duration::from_secs(1);
+            assert_eq!(arrivals.recv().await, Some(of_an_object(ended)));
+        }
         assert_eq!(arrivals.recv().await, None);
+        drop(hush);
     }
 }

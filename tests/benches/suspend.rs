@@ -56,12 +56,8 @@ impl Both {
 }
 
 pub async fn bench() -> Vec<Row> {
-    let ground = ground(Way::WithItsClaim).await;
-    let by_hand = by_hand(ground.testbed.kubeconfig());
-    let mut rows = side_by_side(&ground, Way::WithItsClaim, by_hand).await;
-    drop(ground);
-    let ground = self::ground(Way::Alone).await;
-    rows.extend(side_by_side(&ground, Way::Alone, by_hand).await);
+    let mut rows = side_by_side(Way::WithItsClaim).await;
+    rows.extend(side_by_side(Way::Alone).await);
     rows
 }
 
@@ -80,8 +76,10 @@ async fn ground(way: Way) -> Ground {
     ground
 }
 
-/// The program beside a client that only writes and, by `by_hand`, beside a loop over the sources.
-async fn side_by_side(ground: &Ground, way: Way, by_hand: [f64; 2]) -> Vec<Row> {
+/// The program beside a client that only writes and beside a loop over the sources, one after the other: what else the machine
+/// has to do differs from minute to minute.
+async fn side_by_side(way: Way) -> Vec<Row> {
+    let ground = ground(way).await;
     // Whoever logs in by a certificate pays for it with each request.
     let client = ground.service_account("bare").await.client();
     let mut bare = (Vec::new(), Vec::new());
@@ -89,6 +87,7 @@ async fn side_by_side(ground: &Ground, way: Way, by_hand: [f64; 2]) -> Vec<Row> 
         bare.0.push(write_all(&client, way, true).await);
         bare.1.push(write_all(&client, way, false).await);
     }
+    let by_hand = by_hand(ground.testbed.kubeconfig());
     let user = ground.service_account("locksmith-daemon").await;
     let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
     let mut ours = (Vec::new(), Vec::new());
