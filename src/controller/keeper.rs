@@ -141,19 +141,15 @@ async fn release(controller: &Controller, due: Vec<Release>, recent: &mut Recent
         return;
     }
     let _hush = controller.herald.hush();
-    let objects = due.iter().map(|release| &release.object);
-    let ahead = &controller.writer.read_ahead(objects).await;
-    let mut calls = Vec::with_capacity(due.len());
-    for release in due {
-        calls.push(async move {
-            let outcome = controller
-                .writer
-                .release(&release.object, &release.hold, ahead)
-                .await;
-            (release, outcome)
-        });
-    }
-    let mut tries = futures::stream::iter(calls).buffer_unordered(CONCURRENCY);
+    let due = controller
+        .writer
+        .read_ahead(due, |release| Some(&release.object));
+    let tries = due.map(|(release, ahead)| async move {
+        let (object, hold) = (&release.object, &release.hold);
+        let outcome = controller.writer.release(object, hold, &ahead).await;
+        (release, outcome)
+    });
+    let mut tries = tries.buffer_unordered(CONCURRENCY);
     while let Some((release, tried)) = tries.next().await {
         let Release { object, hold, why } = release;
         let run = hold.run.name;

@@ -23,12 +23,17 @@ impl Leaps {
         }
     }
 
-    /// Whether the wall clock has leapt lately, `clocks` being those now.
-    pub fn lately(&mut self, clocks: Clocks) -> bool {
+    /// Looks at the clocks, as a leap is told from one look to the next.
+    pub fn look(&mut self, clocks: Clocks) {
         if self.last.leap(clocks).is_some() {
             self.leapt = Some(clocks.steady);
         }
         self.last = clocks;
+    }
+
+    /// Whether the wall clock has leapt lately, `clocks` being those now.
+    pub fn lately(&mut self, clocks: Clocks) -> bool {
+        self.look(clocks);
         let since = self.leapt.map(|leapt| clocks.steady.duration_since(leapt));
         since.is_some_and(|since| since < TOLD_WITHIN)
     }

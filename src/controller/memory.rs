@@ -85,13 +85,13 @@ impl Memory {
         self.examined = until.map(|until| (key.clone(), version(run), until));
     }
 
-    /// Breaks, until when at the latest, where `next`, which came of a run as the watch shows it, is nothing that has to be done
-    /// now.
+    /// Breaks, until when at the latest, where `next` of a run, as the watch shows it, is nothing that has to be done now. Not
+    /// asked for what is next is a run that the watch shows in an older version than it is known in.
     pub fn nothing_to_do(
         &self,
         key: &Key,
         shown: &Remediation,
-        next: &Move,
+        next: impl FnOnce() -> Move,
         now: Timestamp,
         at: Instant,
     ) -> ControlFlow<Option<Timestamp>> {
@@ -106,10 +106,10 @@ impl Memory {
                 ControlFlow::Continue(())
             };
         }
-        match next {
-            Move::Wait(until) => ControlFlow::Break(*until),
+        match next() {
+            Move::Wait(until) => ControlFlow::Break(until),
             Move::Record(status) => {
-                match self.count_later(key, shown.status.as_ref(), status, at) {
+                match self.count_later(key, shown.status.as_ref(), &status, at) {
                     Some(left) => after(left),
                     None => ControlFlow::Continue(()),
                 }
@@ -184,19 +184,20 @@ mod tests {
 
     /// What came of a run in version 10 is asked for so long after it was met in `met`.
     fn of_version_ten(memory: &mut Memory, met: Option<u64>, next: &Move, millis: u64) -> bool {
-        let of_version = |version: u64| {
-            let mut run = run("run");
-            run.metadata.resource_version = Some(version.to_string());
-            run
-        };
         let key = (String::new(), "run".to_owned());
         let (begun, after) = (Instant::now(), Duration::from_millis(millis));
         if let Some(met) = met {
             memory.met(&key, &of_version(met), begun);
         }
-        let now = at(0) + after;
-        let asked = memory.nothing_to_do(&key, &of_version(10), next, now, begun + after);
+        let (shown, now, at) = (of_version(10), at(0) + after, begun + after);
+        let asked = memory.nothing_to_do(&key, &shown, || next.clone(), now, at);
         asked.is_break()
+    }
+
+    fn of_version(version: u64) -> Remediation {
+        let mut run = run("run");
+        run.metadata.resource_version = Some(version.to_string());
+        run
     }
 
     #[test]
@@ -236,11 +237,10 @@ mod tests {
     #[test]
     fn what_was_examined_is_examined_again_when_it_is_time_or_the_run_has_changed() {
         let after = |version: u64, name: &str, millis| {
-            let mut examined = run("run");
-            examined.metadata.resource_version = Some(version.to_string());
             let mut memory = Memory::new();
             let until = at(0) + Duration::from_secs(2);
-            memory.examined(&(String::new(), name.to_owned()), &examined, Some(until));
+            let key = (String::new(), name.to_owned());
+            memory.examined(&key, &of_version(version), Some(until));
             of_version_ten(&mut memory, None, &Move::Examine { logs: true }, millis)
         };
         assert!(after(10, "run", 1_999));

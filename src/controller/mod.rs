@@ -66,8 +66,8 @@ impl Controller {
         let (mut memory, mut leaps) = (Memory::new(), Leaps::new());
         loop {
             let mut again: Option<Duration> = None;
-            // With each pass, as a leap is told from one to the next; whether to act is asked where it is acted.
-            leaps.lately(Clocks::now());
+            // With each pass; whether to act is asked where it is acted.
+            leaps.look(Clocks::now());
             for key in self.open_runs() {
                 if self.is_behind(&memory, &key) {
                     again = Some(RETRY);
@@ -148,16 +148,13 @@ impl Controller {
     /// each view would take from the API server what its writes need. Whatever is to be done is decided on what is read.
     fn nothing_to_do(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
         let (namespace, name) = (Sym::from(&*key.0), Sym::from(&*key.1));
-        let now = Timestamp::now();
+        let (now, at) = (Timestamp::now(), Instant::now());
         let shown = self.store.judge(|model, view| {
             let run = &model.runs.get(&namespace, &name)?.object;
-            let next = steps::next(run, model, &view.findings, &self.config, None, now);
-            Some((run.clone(), next))
+            let next = || steps::next(run, model, &view.findings, &self.config, None, now);
+            Some(memory.nothing_to_do(key, run, next, now, at))
         });
-        let Some((run, next)) = shown else {
-            return ControlFlow::Continue(());
-        };
-        memory.nothing_to_do(key, &run, &next, now, Instant::now())
+        shown.unwrap_or(ControlFlow::Continue(()))
     }
 
     /// Goes on with one run until it has to wait; says until when at the latest.
@@ -238,17 +235,13 @@ impl Controller {
             .collect();
         let namespace = &namespace;
         let _hush = self.herald.hush();
-        let to_hold = due.iter().filter_map(|intent| match intent {
-            Intent::Hold { object, .. } => Some(object),
-            Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) => None,
-        });
-        let ahead = &self.writer.read_ahead(to_hold).await;
-        let tries = futures::stream::iter(due).map(|intent| async move {
+        let due = self.writer.read_ahead(due, to_hold);
+        let tries = due.map(|(intent, ahead)| async move {
             // A batch may be long, and the switch is pulled in a hurry.
             let stopped = self.store.read(|model| gates::stopped(model, namespace));
             let tried = match stopped {
                 Some(why) => Ok(Tried::LeftAlone(why)),
-                None => self.writer.perform(&intent, ahead).await,
+                None => self.writer.perform(&intent, &ahead).await,
             };
             (intent, tried)
         });
@@ -385,6 +378,14 @@ impl Controller {
             tracing::info!(run = name, closed, "gates");
             self.herald.say(run, "GateClosed", &closed, false);
         }
+    }
+}
+
+/// What is worth being read ahead of it.
+fn to_hold(intent: &Intent) -> Option<&ObjectKey> {
+    match intent {
+        Intent::Hold { object, .. } => Some(object),
+        Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) => None,
     }
 }
 

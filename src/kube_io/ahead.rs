@@ -1,16 +1,20 @@
-//! Reads what a batch is about to switch, in a few lists rather than a request for each object.
+//! Reads what a batch is about to switch, in a few lists rather than a request for each object, and hands on each object as soon
+//! as it is read, so that some are written while others are listed.
 //!
 //! It saves requests and decides nothing, which is why what the API server has in its cache will do: a write names the version
 //! that was read, so that it is refused where the object has changed since, and whatever is not written is read alone.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt, stream};
 use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::release::switchable;
 use super::{Tried, WriteError, bounded};
@@ -37,31 +41,66 @@ const WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub struct Ahead(HashMap<ObjectKey, DynamicObject>);
 
-/// What is wanted of one kind in one namespace.
-type Wanted = HashMap<(ObjectKind, Sym), HashSet<ObjectKey>>;
-
 impl Ahead {
-    /// Reads what is `wanted`, as far as it can be read soon.
-    pub(super) async fn read(client: &Client, wanted: Wanted) -> Self {
-        let mut lists = Vec::with_capacity(wanted.len());
-        for ((kind, namespace), wanted) in wanted {
-            lists.push(list(client, kind, namespace, wanted));
-        }
-        let mut lists = futures::stream::iter(lists).buffer_unordered(CONCURRENCY);
-        let mut ahead = Self::default();
-        let _ = tokio::time::timeout(WITHIN, async {
-            while let Some(listed) = lists.next().await {
-                ahead.0.extend(listed);
-            }
-        })
-        .await;
-        ahead
-    }
-
     /// The object as it was.
     pub fn get(&self, object: &ObjectKey) -> Option<&DynamicObject> {
         self.0.get(object)
     }
+}
+
+/// A kind in a namespace.
+type Place = (ObjectKind, Sym);
+
+/// What is wanted of each place.
+type Wanted = HashMap<Place, HashSet<ObjectKey>>;
+
+/// What is wanted of each place, and for which of a batch.
+type Parts<T> = HashMap<Place, (HashSet<ObjectKey>, Vec<T>)>;
+
+/// Each of `batch` with what was read of the place of its object, as soon as that is read; at once what is of no place that is
+/// `wanted`. Places whose lists are there take turns.
+pub(super) fn read<T: Send + 'static>(
+    client: Client,
+    wanted: Wanted,
+    batch: Vec<T>,
+    object: fn(&T) -> Option<&ObjectKey>,
+) -> impl Stream<Item = (T, Arc<Ahead>)> {
+    let of_place = |(place, wanted)| (place, (wanted, Vec::new()));
+    let mut places: Parts<T> = wanted.into_iter().map(of_place).collect();
+    let mut alone = Vec::new();
+    for item in batch {
+        let part = object(&item).and_then(|object| places.get_mut(&place(object)));
+        part.map_or(&mut alone, |(_, items)| items).push(item);
+    }
+    let (read, parts) = mpsc::unbounded();
+    let unlisted = (alone, Ahead::default());
+    // In a task of its own, so that a list is read on while nobody has time for it.
+    tokio::spawn(list_each(client, places, read));
+    let parts = stream::iter([unlisted]).chain(parts).map(|(items, ahead)| {
+        let ahead = Arc::new(ahead);
+        stream::iter(items).map(move |item| (item, ahead.clone()))
+    });
+    parts.flatten_unordered(None)
+}
+
+/// Lists each place, as far as that can be done soon.
+async fn list_each<T>(
+    client: Client,
+    places: Parts<T>,
+    read: mpsc::UnboundedSender<(Vec<T>, Ahead)>,
+) {
+    let deadline = Instant::now() + WITHIN;
+    let places = stream::iter(places);
+    let each = places.for_each_concurrent(CONCURRENCY, async |(place, (wanted, items))| {
+        let mut ahead = None;
+        if Instant::now() < deadline {
+            let listing = list(&client, place, &wanted);
+            ahead = tokio::time::timeout_at(deadline, listing).await.ok();
+        }
+        // An error means that the batch was given up.
+        let _ = read.unbounded_send((items, ahead.flatten().unwrap_or_default()));
+    });
+    each.await;
 }
 
 /// Whether what came of an object that was read ahead is so. That it is to be left alone is not, nor that somebody has written
@@ -81,8 +120,10 @@ pub(super) fn worth_a_list<'o>(
 ) -> Wanted {
     let mut wanted = Wanted::new();
     for object in objects.filter(|object| switchable(object.kind).is_some()) {
-        let place = (object.kind, object.namespace.clone());
-        wanted.entry(place).or_default().insert(object.clone());
+        wanted
+            .entry(place(object))
+            .or_default()
+            .insert(object.clone());
     }
     wanted.retain(|_, wanted| wanted.len() >= WORTH);
     let mut there: HashMap<(ObjectKind, &Sym), usize> = HashMap::new();
@@ -102,26 +143,22 @@ pub(super) fn worth_a_list<'o>(
     wanted
 }
 
+fn place(object: &ObjectKey) -> Place {
+    (object.kind, object.namespace.clone())
+}
+
 async fn list(
     client: &Client,
-    kind: ObjectKind,
-    namespace: Sym,
-    wanted: HashSet<ObjectKey>,
-) -> Vec<(ObjectKey, DynamicObject)> {
-    let Some(resource) = switchable(kind) else {
-        return Vec::new();
-    };
+    (kind, namespace): Place,
+    wanted: &HashSet<ObjectKey>,
+) -> Option<Ahead> {
+    let resource = switchable(kind)?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
     let params = ListParams::default().match_any();
     let name = || format!("each {} of {namespace}", kind.as_str());
-    let listed = match bounded("list", name, api.list(&params)).await {
-        Ok(listed) => listed,
-        Err(error) => {
-            tracing::debug!(%error, "not read ahead");
-            return Vec::new();
-        }
-    };
-    let named = listed.items.into_iter().map(|object| {
+    let listed = bounded("list", name, api.list(&params)).await;
+    let listed = listed.inspect_err(|error| tracing::debug!(%error, "not read ahead"));
+    let named = listed.ok()?.items.into_iter().map(|object| {
         let key = ObjectKey {
             kind,
             namespace: namespace.clone(),
@@ -131,7 +168,9 @@ async fn list(
         (key, object)
     });
     let ours = named.filter(|(key, _)| wanted.contains(key));
-    ours.map(|(key, object)| (key, cut(object))).collect()
+    Some(Ahead(
+        ours.map(|(key, object)| (key, cut(object))).collect(),
+    ))
 }
 
 /// Without what no switch looks at, which is most of it.
@@ -146,10 +185,104 @@ fn cut(mut object: DynamicObject) -> DynamicObject {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
     use rstest::rstest;
 
     use super::*;
     use crate::model::fixture::{World, source};
+
+    /// An API server whose list of a namespace takes as many milliseconds as its name says, and how often it was asked; by a clock
+    /// that only goes on when all wait.
+    fn lists() -> (Client, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let namespace = request.uri().path().split('/').nth(5).unwrap();
+                let takes = namespace.split('-').nth(1).unwrap().parse().unwrap();
+                tokio::time::sleep(Duration::from_millis(takes)).await;
+                let item = json!({ "metadata": { "name": "app", "uid": "uid" }, "spec": {} });
+                let list = json!({ "metadata": {}, "items": [item] });
+                Ok::<_, Infallible>(Response::new(Body::from(list.to_string().into_bytes())))
+            }
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    /// An object in each of these namespaces, read ahead except in `unlisted`.
+    fn batch(
+        client: Client,
+        namespaces: &[&str],
+    ) -> impl Stream<Item = (ObjectKey, Arc<Ahead>)> + use<> {
+        let objects = namespaces.iter().map(|namespace| ObjectKey {
+            kind: ObjectKind::ReplicationSource,
+            namespace: (*namespace).into(),
+            name: "app".into(),
+            uid: "uid".into(),
+        });
+        let objects: Vec<_> = objects.collect();
+        let wanted = objects.iter().filter(|it| &*it.namespace != "unlisted");
+        let wanted = wanted.map(|object| (place(object), HashSet::from([object.clone()])));
+        read(client, wanted.collect(), objects, |object| Some(object))
+    }
+
+    /// After how many milliseconds each object comes, and whether it was listed.
+    #[rstest]
+    #[case::as_soon_as_its_place_is_listed(
+        &["takes-500", "takes-900", "takes-500", "unlisted"],
+        &[(0, false), (500, true), (500, true), (900, true)],
+        2
+    )]
+    #[case::in_vain(
+        &["takes-60000-a", "takes-60000-b", "takes-60000-c", "unlisted"],
+        &[(0, false), (2_000, false), (2_000, false), (2_000, false)],
+        2
+    )]
+    #[case::too_slowly_all_in_all(
+        &["takes-900-a", "takes-900-b", "takes-900-c", "takes-900-d", "takes-900-e", "takes-900-f"],
+        &[(900, true), (900, true), (1_800, true), (1_800, true), (2_000, false), (2_000, false)],
+        6
+    )]
+    #[tokio::test(start_paused = true)]
+    async fn an_object_comes(
+        #[case] namespaces: &[&str],
+        #[case] expected: &[(u128, bool)],
+        #[case] lists_asked_for: usize,
+    ) {
+        let (client, asked) = lists();
+        let begun = Instant::now();
+        let arrived = batch(client, namespaces).map(|(object, ahead)| {
+            let listed = ahead.get(&object).is_some();
+            (begun.elapsed().as_millis(), listed)
+        });
+        assert_eq!(arrived.collect::<Vec<_>>().await, expected);
+        assert_eq!(asked.load(Ordering::Relaxed), lists_asked_for);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_listed_though_nobody_has_time_for_it() {
+        let (client, _) = lists();
+        let batch = batch(client, &["takes-100", "takes-1500"]);
+        tokio::time::sleep(WITHIN * 2).await;
+        let listed = batch.map(|(object, ahead)| ahead.get(&object).is_some());
+        assert_eq!(listed.collect::<Vec<_>>().await, [true, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn namespaces_that_are_listed_take_turns() {
+        let (client, _) = lists();
+        let crowd = ["takes-1"; 100];
+        let batch = batch(client, &[&crowd[..], &["takes-2"]].concat());
+        tokio::time::sleep(WITHIN).await;
+        let batch: Vec<_> = batch.map(|(object, _)| object.namespace).collect().await;
+        let turn = batch.iter().position(|namespace| &**namespace == "takes-2");
+        assert!(turn.unwrap() < 3, "{turn:?}");
+    }
 
     #[test]
     fn that_an_object_is_to_be_left_alone_is_found_by_reading_it_alone() {

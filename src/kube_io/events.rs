@@ -175,7 +175,8 @@ async fn deliver(
         let Some((kind, event)) = next else { return };
         let begun = tokio::time::Instant::now();
         own.write(VERB, kind.as_str(), write(&client, &event).await);
-        rested = begun + begun.elapsed() + (begun.elapsed() * REST).min(LONGEST);
+        let took = begun.elapsed();
+        rested = begun + took + (took * REST).min(LONGEST);
     }
 }
 

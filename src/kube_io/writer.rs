@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::Stream;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -9,7 +10,7 @@ use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
-use super::ahead::{stands, worth_a_list};
+use super::ahead::{self, stands, worth_a_list};
 use super::release::switchable;
 use super::{Ahead, WriteError, bounded, release};
 use crate::api::remediation::Remediation;
@@ -75,10 +76,15 @@ impl Writer {
         &self.client
     }
 
-    /// Reads what a batch is about to hold or release.
-    pub async fn read_ahead(&self, objects: impl Iterator<Item = &ObjectKey>) -> Ahead {
+    /// Each of `batch` with what was read of the `object` that it is about to hold or release, as soon as that is read.
+    pub fn read_ahead<T: Send + 'static>(
+        &self,
+        batch: Vec<T>,
+        object: fn(&T) -> Option<&ObjectKey>,
+    ) -> impl Stream<Item = (T, Arc<Ahead>)> + use<T> {
+        let objects = batch.iter().filter_map(object);
         let lists = self.store.read(|model| worth_a_list(model, objects));
-        Ahead::read(&self.client, lists).await
+        ahead::read(self.client.clone(), lists, batch, object)
     }
 
     /// Carries out one intent.

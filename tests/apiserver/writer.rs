@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Method, Request};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::client::Body;
@@ -343,7 +344,11 @@ async fn what_was_read_ahead_is_written_only_as_it_was_read() {
     let objects: Vec<_> = made.iter().map(object).collect();
     let (client, read_alone) = counted(ground.client.clone());
     let (writer, _looking) = ground.writer_by(client).await;
-    let read = writer.read_ahead(objects.iter()).await;
+    let read_ahead = async || -> Vec<_> {
+        let batch = writer.read_ahead(objects.clone(), |object| Some(object));
+        batch.collect().await
+    };
+    let read = read_ahead().await;
 
     let patch = async |name: &str, patch: Value| {
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
@@ -365,10 +370,10 @@ async fn what_was_read_ahead_is_written_only_as_it_was_read() {
         unreachable!()
     };
     let mut written = Vec::new();
-    for object in objects.iter().cloned() {
+    for (object, ahead) in read {
         let hold = hold.clone();
         let intent = Intent::Hold { object, hold };
-        let tried = writer.perform(&intent, &read).await.unwrap();
+        let tried = writer.perform(&intent, &ahead).await.unwrap();
         written.push(tried == Tried::Written);
     }
     assert_eq!(
@@ -380,11 +385,11 @@ async fn what_was_read_ahead_is_written_only_as_it_was_read() {
     assert_eq!(ground.held().await, ["a", "b", "c", "touched"]);
 
     // And back again: where somebody switched it on meanwhile, only the mark goes.
-    let read = writer.read_ahead(objects.iter()).await;
+    let read = read_ahead().await;
     patch("a", json!({"spec": {"paused": false}})).await;
     delete(&ground.sources, "b").await;
-    for object in &objects[4..] {
-        writer.release(object, &hold, &read).await.unwrap();
+    for (object, ahead) in &read[4..] {
+        writer.release(object, &hold, ahead).await.unwrap();
     }
     assert_eq!(alone(), 7, "those that had changed");
     assert_eq!(ground.held().await, [""; 0]);

@@ -75,7 +75,8 @@ async fn locksmith(ground: &Ground) -> [f64; 5] {
     let mut own = [0.0; 5];
     for (own, step) in own.iter_mut().zip(&status.steps) {
         assert_eq!(step.phase, StepPhase::Succeeded, "{step:#?}");
-        *own = own_time(&all, step.started_at, step.finished_at.unwrap());
+        let written = written(&all, step.started_at, step.finished_at.unwrap());
+        *own = written.last().copied().unwrap_or(0.0);
     }
     own
 }
@@ -99,21 +100,26 @@ async fn by_hand(ground: &Ground, person: &Identity) -> [f64; 5] {
     drop(provisioner);
     let all = ground.requests_of("person").await;
     let mut own = [0.0; 5];
-    for ((own, (begun, ended)), (step, _)) in own.iter_mut().zip(spans).zip(STEPS) {
-        *own = own_time(&all, begun, ended);
+    for ((own, (begun, ended)), (step, number)) in own.iter_mut().zip(spans).zip(STEPS) {
+        let written = written(&all, begun, ended);
+        *own = written.last().copied().unwrap_or(0.0);
         if !["restart", "verify"].contains(&step) {
-            *own *= PART as f64;
+            assert_eq!(written.len(), number, "{step}");
+            let first = written[0];
+            let each = (*own - first) / (number - 1) as f64;
+            *own = first + each * (number * PART - 1) as f64;
         }
     }
     own
 }
 
-/// Seconds from `begun` until the last write before `ended` was answered; 0 where there was none.
-fn own_time(events: &[Event], begun: Timestamp, ended: Timestamp) -> f64 {
+/// Seconds from `begun` until the answer to each write before `ended`.
+fn written(events: &[Event], begun: Timestamp, ended: Timestamp) -> Vec<f64> {
     let written = events
         .iter()
         .filter(|event| touches_the_cluster(event))
         .filter(|event| event.received >= begun && event.received <= ended);
-    let last = written.map(|event| event.answered).max();
-    last.map_or(0.0, |last| seconds(begun, last))
+    let mut written: Vec<_> = written.map(|it| seconds(begun, it.answered)).collect();
+    written.sort_by(f64::total_cmp);
+    written
 }
