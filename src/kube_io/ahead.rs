@@ -75,7 +75,8 @@ pub(super) fn read<T: Send + 'static>(
     let (read, parts) = mpsc::unbounded();
     let unlisted = (alone, Ahead::default());
     // In a task of its own, so that a list is read on while nobody has time for it.
-    tokio::spawn(list_each(client, places, read));
+    let deadline = Instant::now() + WITHIN;
+    tokio::spawn(list_each(client, places, deadline, read));
     let parts = stream::iter([unlisted]).chain(parts).map(|(items, ahead)| {
         let ahead = Arc::new(ahead);
         stream::iter(items).map(move |item| (item, ahead.clone()))
@@ -83,22 +84,19 @@ pub(super) fn read<T: Send + 'static>(
     parts.flatten_unordered(None)
 }
 
-/// Lists each place, as far as that can be done soon.
+/// Lists each place, as far as that can be done by the deadline.
 async fn list_each<T>(
     client: Client,
     places: Parts<T>,
+    deadline: Instant,
     read: mpsc::UnboundedSender<(Vec<T>, Ahead)>,
 ) {
-    let deadline = Instant::now() + WITHIN;
     let places = stream::iter(places);
     let each = places.for_each_concurrent(CONCURRENCY, async |(place, (wanted, items))| {
-        let mut ahead = None;
-        if Instant::now() < deadline {
-            let listing = list(&client, place, &wanted);
-            ahead = tokio::time::timeout_at(deadline, listing).await.ok();
-        }
-        // An error means that the batch was given up.
-        let _ = read.unbounded_send((items, ahead.flatten().unwrap_or_default()));
+        let listed = tokio::time::timeout_at(deadline, list(&client, place, &wanted)).await;
+        let ahead = listed.ok().flatten().unwrap_or_default();
+        // To nobody, where the batch was given up.
+        let _ = read.unbounded_send((items, ahead));
     });
     each.await;
 }

@@ -17,6 +17,7 @@ mod daemon;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod by_hand;
 mod cluster;
 mod figures;
 mod growth;

@@ -3,14 +3,11 @@
 //! A step's own time is from its start until the API server has answered its last write to an object of the cluster: what
 //! is read before is in it, what the cluster then takes to show the effect is not. Both are read from the audit log.
 
-use std::process::Command;
-
-use jiff::Timestamp;
 use locksmith::api::remediation::StepPhase;
 
+use crate::by_hand;
 use crate::figures::{Row, short};
-use crate::server::{Ground, Jam, Provisioner, config, seconds, touches_the_cluster};
-use crate::testbed::{Event, Identity};
+use crate::server::{Ground, Jam, Provisioner, config};
 
 const JAM: Jam = Jam {
     sources: 1_000,
@@ -32,8 +29,7 @@ pub async fn bench() -> Vec<Row> {
     let ground = Ground::new().await;
     // What is done by hand has a jam of its own: a deletion is made once.
     ground.jam(JAM).await;
-    let person = ground.user("person").await;
-    let by_hand = by_hand(&ground, &person).await;
+    let by_hand = in_loops(&ground).await;
     drop(ground);
     let ground = Ground::new().await;
     ground.jam(JAM).await;
@@ -75,51 +71,31 @@ async fn locksmith(ground: &Ground) -> [f64; 5] {
     let mut own = [0.0; 5];
     for (own, step) in own.iter_mut().zip(&status.steps) {
         assert_eq!(step.phase, StepPhase::Succeeded, "{step:#?}");
-        let written = written(&all, step.started_at, step.finished_at.unwrap());
+        let written = by_hand::written(&all, [step.started_at, step.finished_at.unwrap()]);
         *own = written.last().copied().unwrap_or(0.0);
     }
     own
 }
 
 /// Own seconds of each step by hand, as of the whole jam.
-async fn by_hand(ground: &Ground, person: &Identity) -> [f64; 5] {
+async fn in_loops(ground: &Ground) -> [f64; 5] {
+    let person = by_hand::person(ground).await;
     let provisioner = Provisioner::watch(ground.client(), "first", "second", JAM.pending);
     let mut spans = Vec::new();
     for (step, number) in STEPS {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/benches/by-hand");
-        let mut script = Command::new(script);
-        script.arg(step).env("KUBECONFIG", person.kubeconfig());
-        if number > 0 {
-            script.arg(number.to_string());
-        }
-        let begun = Timestamp::now();
-        let done = tokio::task::spawn_blocking(move || script.status().unwrap());
-        assert!(done.await.unwrap().success(), "{step}");
-        spans.push((begun, Timestamp::now()));
+        spans.push(by_hand::run(&person, step, number).await);
     }
     drop(provisioner);
-    let all = ground.requests_of("person").await;
+    let all = by_hand::requests(ground).await;
     let mut own = [0.0; 5];
-    for ((own, (begun, ended)), (step, number)) in own.iter_mut().zip(spans).zip(STEPS) {
-        let written = written(&all, begun, ended);
-        *own = written.last().copied().unwrap_or(0.0);
-        if !["restart", "verify"].contains(&step) {
+    for ((own, span), (step, number)) in own.iter_mut().zip(spans).zip(STEPS) {
+        let written = by_hand::written(&all, span);
+        *own = if ["restart", "verify"].contains(&step) {
+            written.last().copied().unwrap_or(0.0)
+        } else {
             assert_eq!(written.len(), number, "{step}");
-            let first = written[0];
-            let each = (*own - first) / (number - 1) as f64;
-            *own = first + each * (number * PART - 1) as f64;
-        }
+            by_hand::of_all(&written, number * PART)
+        };
     }
     own
-}
-
-/// Seconds from `begun` until the answer to each write before `ended`.
-fn written(events: &[Event], begun: Timestamp, ended: Timestamp) -> Vec<f64> {
-    let written = events
-        .iter()
-        .filter(|event| touches_the_cluster(event))
-        .filter(|event| event.received >= begun && event.received <= ended);
-    let mut written: Vec<_> = written.map(|it| seconds(begun, it.answered)).collect();
-    written.sort_by(f64::total_cmp);
-    written
 }

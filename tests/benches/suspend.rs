@@ -1,9 +1,6 @@
 //! A thousand sources, and their claims, held and released: beside the playbook's loop of kubectl, and beside a client that
 //! only makes as many writes.
 
-use std::path::Path;
-use std::process::Command;
-
 use axum::http::Method;
 use futures::StreamExt;
 use kube::Client;
@@ -11,17 +8,16 @@ use locksmith::api::remediation::{RemediationStatus, StepRecord};
 use locksmith::plan::StepName;
 use serde_json::{Value, json};
 
-use crate::figures::{Row, Spread, short, timed};
+use crate::by_hand;
+use crate::figures::{Row, Spread, short};
 use crate::server::{Ground, Jam, config, objects, seconds};
-use crate::testbed::crds;
+use crate::testbed::{Identity, crds};
 
 const SOURCES: usize = 1_000;
-/// How many of them the loop of kubectl goes through beyond the first: each takes it as long as another.
-const SAMPLE: usize = 20;
+/// How many of them the loop of kubectl goes through: each takes it as long as another.
+const SAMPLE: usize = 25;
 /// What else a shared machine has to do differs from one second to the next: in each round all are timed, one after the other.
 const ROUNDS: usize = 7;
-/// What the loop of kubectl does, to and fro.
-const LOOPS: [&str; 2] = ["suspend", "resume"];
 /// What the configuration says to wait for before a hold is believed: not counted, and no part of either figure.
 const QUIET: f64 = 1.0;
 /// Requests under way at once, as many as the program has.
@@ -93,20 +89,16 @@ async fn side_by_side(way: Way) -> Vec<Row> {
     // Whoever logs in by a certificate pays for it with each request.
     let bare_user = ground.service_account("bare").await;
     let user = ground.service_account("locksmith-daemon").await;
-    let kubeconfig = bare_user.kubeconfig();
+    let person = by_hand::person(&ground).await;
     // Once for nothing, as kubectl keeps what the API server serves.
-    for what in LOOPS {
-        over_first(1, kubeconfig, what);
-    }
-    let (mut bare, mut by_hand, mut ours) =
+    in_a_loop(&ground, &person).await;
+    let (mut bare, mut looped, mut ours) =
         (Rounds::default(), Rounds::default(), Rounds::default());
     for round in 0..ROUNDS {
+        looped.0.push(in_a_loop(&ground, &person).await);
         let client = bare_user.client();
         let hold = write_all(&client, way, true).await;
         bare.0.push([hold, write_all(&client, way, false).await]);
-        by_hand
-            .0
-            .push(LOOPS.map(|what| in_a_loop(kubeconfig, what)));
         let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
         ours.0
             .push(run(&ground, way, &format!("round-{round}")).await);
@@ -120,12 +112,12 @@ async fn side_by_side(way: Way) -> Vec<Row> {
     println!("{:>28}  {:>24}  {:>24}", "", "suspend", "resume");
     ours.line("locksmith, effect seen");
     bare.line("as many bare writes");
-    by_hand.line("kubectl and jq, in a loop");
-    let (fast, slow) = (by_hand.times(&ours), ours.times(&bare));
+    looped.line("kubectl and jq, in a loop");
+    let (fast, slow) = (looped.times(&ours), ours.times(&bare));
     println!(
         "{:>28}  {fast} times as fast as the loop; {slow} times the bare client, which is {} times as fast as the loop",
         "of each round",
-        by_hand.times(&bare)
+        looped.times(&bare)
     );
     let median = |rounds: &Rounds| short(Spread::of(rounds.sums()).median);
     vec![
@@ -134,7 +126,7 @@ async fn side_by_side(way: Way) -> Vec<Row> {
             format!("{} s", median(&ours)),
             &format!(
                 "kubectl and jq in a loop, sources alone: {} s",
-                median(&by_hand)
+                median(&looped)
             ),
             &format!("{:.0} times as fast", fast.median),
         ),
@@ -173,20 +165,18 @@ fn took(status: &RemediationStatus, step: StepName) -> f64 {
     seconds(record.started_at, record.finished_at.unwrap())
 }
 
-/// The playbook's loop over all sources, in seconds: what it takes until the first is done, and so many times another.
-fn in_a_loop(kubeconfig: &Path, what: &str) -> f64 {
-    let first = over_first(1, kubeconfig, what);
-    let more = over_first(1 + SAMPLE, kubeconfig, what);
-    first + (more - first) / SAMPLE as f64 * (SOURCES - 1) as f64
-}
-
-/// The playbook's loop over the first few sources, in seconds.
-fn over_first(number: usize, kubeconfig: &Path, what: &str) -> f64 {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/benches/by-hand");
-    let mut script = Command::new(script);
-    script.args([what, &number.to_string()]);
-    let script = script.env("KUBECONFIG", kubeconfig);
-    timed(|| assert!(script.status().unwrap().success()))
+/// The playbook's loop over all sources, to and fro, in seconds.
+async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
+    let spans = [
+        by_hand::run(person, "suspend", SAMPLE).await,
+        by_hand::run(person, "resume", SAMPLE).await,
+    ];
+    let all = by_hand::requests(ground).await;
+    spans.map(|span| {
+        let written = by_hand::written(&all, span);
+        assert_eq!(written.len(), SAMPLE);
+        by_hand::of_all(&written, SOURCES)
+    })
 }
 
 /// Makes the writes of a hold, or of its release, without a look at anything; in seconds.

@@ -82,11 +82,6 @@ impl Ground {
         self.testbed.client()
     }
 
-    /// Somebody who may do everything.
-    pub async fn user(&self, name: &str) -> Identity {
-        self.testbed.user(name, Some("system:masters")).await
-    }
-
     /// A service account that may do everything: as a pod has it, by a token.
     pub async fn service_account(&self, name: &str) -> Identity {
         objects::create(&self.client(), objects::account(NAMESPACE, name)).await;
