@@ -29,6 +29,8 @@ mod server;
 mod start;
 mod suspend;
 
+use std::process::ExitCode;
+
 use figures::Row;
 
 type Bench = fn() -> Vec<Row>;
@@ -44,7 +46,7 @@ const BENCHES: [(&str, Bench); 7] = [
     ("start", || block_on(start::bench())),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     // cargo adds `--bench`.
     let args: Vec<String> = std::env::args()
         .skip(1)
@@ -57,13 +59,16 @@ fn main() {
         [] => run(&BENCHES),
         [name] => match BENCHES.iter().find(|(known, _)| *known == name) {
             Some(bench) => run(&[*bench]),
-            None => panic!(
-                "there is no bench called {name}: {:?}",
-                BENCHES.map(|b| b.0)
-            ),
+            None => return refuse(&format!("there is no bench called {name:?}")),
         },
-        _ => panic!("one bench, or all"),
+        _ => return refuse("one bench at a time, or all"),
     }
+    ExitCode::SUCCESS
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("bench: {why}: {}", BENCHES.map(|(name, _)| name).join(", "));
+    ExitCode::from(2)
 }
 
 fn run(benches: &[(&str, Bench)]) {
