@@ -257,9 +257,7 @@ mod tests {
 
     fn held(names: &[&str]) -> RemediationStatus {
         let hold = |name: &&str| HoldRecord {
-            object: source("media", name)
-                .meta
-                .key(ObjectKind::ReplicationSource),
+            object: key_of(name),
             until: at(60),
             waits: "its turn".to_owned(),
         };

@@ -74,8 +74,8 @@ pub(super) fn read<T: Send + 'static>(
     }
     let (read, parts) = mpsc::unbounded();
     let unlisted = (alone, Ahead::default());
-    // In a task of its own, so that a list is read on while nobody has time for it.
     let deadline = Instant::now() + WITHIN;
+    // In a task of its own, so that a list is read on while nobody has time for it.
     tokio::spawn(list_each(client, places, deadline, read));
     let parts = stream::iter([unlisted]).chain(parts).map(|(items, ahead)| {
         let ahead = Arc::new(ahead);

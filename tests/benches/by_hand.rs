@@ -4,7 +4,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 
-use crate::server::{Ground, seconds, touches_the_cluster};
+use crate::server::Ground;
 use crate::testbed::{Event, Identity};
 
 /// Whose requests those by hand are.
@@ -32,17 +32,6 @@ pub async fn run(person: &Identity, step: &str, number: usize) -> [Timestamp; 2]
 /// Everything the person has asked for until now.
 pub async fn requests(ground: &Ground) -> Vec<Event> {
     ground.requests_of(PERSON).await
-}
-
-/// Seconds from the first of both moments until the answer to each write before the second.
-pub fn written(events: &[Event], [begun, ended]: [Timestamp; 2]) -> Vec<f64> {
-    let written = events
-        .iter()
-        .filter(|event| touches_the_cluster(event))
-        .filter(|event| event.received >= begun && event.received <= ended);
-    let mut written: Vec<_> = written.map(|it| seconds(begun, it.answered)).collect();
-    written.sort_by(f64::total_cmp);
-    written
 }
 
 /// Seconds that `all` take where the first few were `written` so: what comes before the first of them counts once.

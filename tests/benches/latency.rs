@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
-use locksmith::api::remediation::RemediationStatus;
 use serde_json::json;
 
 use crate::daemon::{Daemon, agent};
 use crate::figures::{Row, Spread, short};
-use crate::server::{DRIVER, Ground, Jam, NAMESPACE, config, objects, seconds};
+use crate::server::{DRIVER, Ground, Jam, NAMESPACE, config, objects, over, seconds};
 use crate::testbed::Event;
 
 /// Objects that go bad, one after the other.
@@ -187,8 +186,4 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
 fn is_of_open_runs(series: &str) -> bool {
     let open = ["phase=\"Pending\"", "phase=\"Running\""];
     series.starts_with("locksmith_remediations{") && open.iter().any(|it| series.contains(it))
-}
-
-fn over(status: &RemediationStatus) -> bool {
-    status.phase.finished() && status.holds.is_empty()
 }

@@ -7,7 +7,7 @@ use locksmith::api::remediation::StepPhase;
 
 use crate::by_hand;
 use crate::figures::{Row, short};
-use crate::server::{Ground, Jam, Provisioner, config};
+use crate::server::{Ground, Jam, Provisioner, config, written};
 
 const JAM: Jam = Jam {
     sources: 1_000,
@@ -71,8 +71,8 @@ async fn locksmith(ground: &Ground) -> [f64; 5] {
     let mut own = [0.0; 5];
     for (own, step) in own.iter_mut().zip(&status.steps) {
         assert_eq!(step.phase, StepPhase::Succeeded, "{step:#?}");
-        let written = by_hand::written(&all, [step.started_at, step.finished_at.unwrap()]);
-        *own = written.last().copied().unwrap_or(0.0);
+        let answers = written(&all, [step.started_at, step.finished_at.unwrap()]);
+        *own = answers.last().copied().unwrap_or(0.0);
     }
     own
 }
@@ -89,12 +89,12 @@ async fn in_loops(ground: &Ground) -> [f64; 5] {
     let all = by_hand::requests(ground).await;
     let mut own = [0.0; 5];
     for ((own, span), (step, number)) in own.iter_mut().zip(spans).zip(STEPS) {
-        let written = by_hand::written(&all, span);
+        let answers = written(&all, span);
         *own = if ["restart", "verify"].contains(&step) {
-            written.last().copied().unwrap_or(0.0)
+            answers.last().copied().unwrap_or(0.0)
         } else {
-            assert_eq!(written.len(), number, "{step}");
-            by_hand::of_all(&written, number * PART)
+            assert_eq!(answers.len(), number, "{step}");
+            by_hand::of_all(&answers, number * PART)
         };
     }
     own

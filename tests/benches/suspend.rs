@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::by_hand;
 use crate::figures::{Row, Spread, short};
-use crate::server::{Ground, Jam, config, objects, seconds};
+use crate::server::{Ground, Jam, config, objects, over, seconds, written};
 use crate::testbed::{Identity, crds};
 
 const SOURCES: usize = 1_000;
@@ -153,10 +153,6 @@ async fn run(ground: &Ground, way: Way, name: &str) -> [f64; 2] {
     ]
 }
 
-fn over(status: &RemediationStatus) -> bool {
-    status.phase.finished() && status.holds.is_empty()
-}
-
 /// Seconds from the start of a step until the cluster showed its effect.
 fn took(status: &RemediationStatus, step: StepName) -> f64 {
     let of_step = |record: &&StepRecord| record.step == step;
@@ -173,9 +169,9 @@ async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
     ];
     let all = by_hand::requests(ground).await;
     spans.map(|span| {
-        let written = by_hand::written(&all, span);
-        assert_eq!(written.len(), SAMPLE);
-        by_hand::of_all(&written, SOURCES)
+        let patched = written(&all, span);
+        assert_eq!(patched.len(), SAMPLE);
+        by_hand::of_all(&patched, SOURCES)
     })
 }
 

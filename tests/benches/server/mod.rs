@@ -5,6 +5,7 @@ mod kubelet;
 pub mod objects;
 mod provisioner;
 
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, CustomResourceExt};
 use locksmith::api::remediation::{Remediation, RemediationStatus};
@@ -132,16 +133,16 @@ impl Ground {
         }
     }
 
-    /// What a user, or a service account, of that name has asked for until now, in the order of the answers.
-    pub async fn requests_of(&self, user: &str) -> Vec<Event> {
-        let account = format!("system:serviceaccount:{NAMESPACE}:{user}");
+    /// What the service account of that name has asked for until now, in the order of the answers.
+    pub async fn requests_of(&self, name: &str) -> Vec<Event> {
+        let account = format!("system:serviceaccount:{NAMESPACE}:{name}");
         // The log trails behind the answers: what was asked before this is in it once this is.
-        let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
+        let marker = format!("marker-{}", Timestamp::now().as_nanosecond());
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
         let seen = |event: &Event| event.name == marker;
         let mut events = self.testbed.audit().until("the marker", seen).await;
-        events.retain(|event| [user, &account].contains(&&*event.user));
+        events.retain(|event| event.user == account);
         events
     }
 }
@@ -165,12 +166,28 @@ gates: {{maxDeletions: 1000, maxDeletionsShare: 100%, cooldown: 0s, minimumAge: 
 }
 
 /// Seconds from one moment to another.
-pub fn seconds(from: jiff::Timestamp, to: jiff::Timestamp) -> f64 {
+pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
+/// Whether nothing more is done in a run, and it holds nothing.
+pub fn over(status: &RemediationStatus) -> bool {
+    status.phase.finished() && status.holds.is_empty()
+}
+
+/// Seconds from the first of both moments until the answer to each write to an object of the cluster before the second.
+pub fn written(events: &[Event], [begun, ended]: [Timestamp; 2]) -> Vec<f64> {
+    let written = events
+        .iter()
+        .filter(|event| touches_the_cluster(event))
+        .filter(|event| event.received >= begun && event.received <= ended);
+    let mut written: Vec<_> = written.map(|it| seconds(begun, it.answered)).collect();
+    written.sort_by(f64::total_cmp);
+    written
+}
+
 /// Whether the request changed an object of the cluster: not the program's own record, its Lease or an Event.
-pub fn touches_the_cluster(event: &Event) -> bool {
+fn touches_the_cluster(event: &Event) -> bool {
     let own = ["remediations", "leases", "events"].contains(&&*event.resource);
     event.is_write() && !own && event.code < 300
 }
