@@ -58,3 +58,56 @@ fn the_image_is_built_as_the_reproducible_build_is() {
         }
     }
 }
+
+/// The compiler that CI lints with is the one that builds the image, and not older than the oldest that is promised.
+#[test]
+fn one_rust_version_lints_tests_and_builds() {
+    let version = |file: &str, pattern: &str| -> Vec<u32> {
+        let text = read(file);
+        let found = Regex::new(pattern).unwrap().captures(&text);
+        let found = found.unwrap_or_else(|| panic!("{file} lacks {pattern}"));
+        found[1].split('.').map(|it| it.parse().unwrap()).collect()
+    };
+    let toolchain = version("rust-toolchain.toml", r#"channel = "([\d.]+)""#);
+    let oldest = version("Cargo.toml", r#"rust-version = "([\d.]+)""#);
+    assert!(oldest <= toolchain);
+    for file in ["deploy/Dockerfile", ".github/workflows/ci.yml"] {
+        let built_with = version(file, r"\brust:([\d.]+)-");
+        assert_eq!(built_with, toolchain[..built_with.len()], "{file}");
+        assert!(built_with.len() >= 2, "{file} floats with new releases");
+    }
+}
+
+#[test]
+fn chart_and_program_have_one_version() {
+    let program = env!("CARGO_PKG_VERSION");
+    let chart = read("deploy/chart/Chart.yaml");
+    for line in ["version", "appVersion"].map(|name| format!("{name}: {program}")) {
+        assert!(chart.lines().any(|found| found == line), "no line {line:?}");
+    }
+}
+
+/// A moved tag of an action must not change what a release runs.
+#[test]
+fn workflows_pin_actions_by_commit_and_default_to_reading() {
+    let pinned = Regex::new(r"^[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$").unwrap();
+    let uses = Regex::new(r"(?m)\buses: (.+)$").unwrap();
+    let mut count = 0;
+    for entry in path(".github/workflows").read_dir().unwrap() {
+        let file = entry.unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap();
+        for found in uses.captures_iter(&text) {
+            count += 1;
+            let local = found[1].starts_with("./");
+            assert!(local || pinned.is_match(&found[1]), "{}", &found[1]);
+        }
+        let (jobs, _) = text.split_once("\njobs:").unwrap();
+        let limited = ["\npermissions: {}\n", "\npermissions:\n  contents: read\n"];
+        assert!(
+            limited.iter().any(|it| jobs.contains(it)),
+            "{} does not limit its token",
+            file.display()
+        );
+    }
+    assert!(count > 10, "{count}");
+}
