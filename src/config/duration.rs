@@ -1,9 +1,11 @@
 //! Durations as people write them: `90s`, `5m`, `2h 30m`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration as StdDuration;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A span of time, read and written in humantime's notation.
@@ -52,5 +54,23 @@ impl<'de> Deserialize<'de> for Duration {
 impl Serialize for Duration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    /// The units of humantime. Fractions are left out: few people write them, and not every version reads them.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        const UNITS: &str = "(nsec|ns|usec|us|µs|msec|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|hr|h|days?|d|weeks?|wks?|wk|w|\
+                             months?|M|years?|yrs?|yr|y)";
+        json_schema!({
+            "description": "A span of time in humantime's notation.",
+            "type": "string",
+            "pattern": format!(r"^\s*([0-9]+\s*{UNITS}\s*)+$"),
+            "examples": ["90s", "5m", "2h 30m"],
+        })
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Duration, Percent, Window};
 
 /// What must be true before anything is done.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gates {
     /// Most snapshots one run may delete, as a number.
@@ -37,16 +38,19 @@ pub struct Gates {
 }
 
 /// How often runs may begin.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budgets {
     /// The span in which they are counted.
     pub within: Duration,
     /// Runs in the whole cluster.
+    #[schemars(range(min = 1))]
     pub per_cluster: u32,
     /// Runs of one playbook.
+    #[schemars(range(min = 1))]
     pub per_playbook: u32,
     /// Runs that restart the same provisioner.
+    #[schemars(range(min = 1))]
     pub per_object: u32,
 }
 

@@ -8,6 +8,7 @@ mod file;
 mod gates;
 mod percent;
 mod playbooks;
+mod schema;
 mod server;
 mod steps;
 mod window;
@@ -17,6 +18,7 @@ pub use file::{ConfigError, load, parse};
 pub use gates::{Budgets, Gates};
 pub use percent::Percent;
 pub use playbooks::{Matcher, Playbook, Playbooks};
+pub use schema::schema;
 pub use server::{Auth, Server, Tls};
 pub use steps::{
     DeleteFailedSnapshots, DeleteOrphanedSources, DeleteScope, RestartProvisioner, ResumeSources,
@@ -30,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Sym;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// How far the program may go.
@@ -82,7 +84,7 @@ impl Mode {
 }
 
 /// When something counts as stuck.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Detect {
     /// A PersistentVolumeClaim is a finding when Pending for longer than this.
@@ -108,15 +110,16 @@ impl Default for Detect {
 }
 
 /// The watched CSI drivers.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Drivers(pub Vec<Driver>);
 
 /// One watched CSI driver, or several of one make.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Driver {
     /// The driver's name; a leading `*` stands for anything, as Rook puts its namespace in front.
+    #[schemars(extend("pattern" = r"^\*?[^*]+$"))]
     pub name: Sym,
     /// The container of the provisioner's pods whose log tells of locks.
     pub container: Sym,
@@ -125,6 +128,7 @@ pub struct Driver {
     pub grpc_timeout: Duration,
     /// Further regular expressions for its lock messages, each with a group called `key`.
     #[serde(default)]
+    #[schemars(inner(regex(pattern = r"\(\?P?<key>")))]
     pub lock_patterns: Vec<String>,
 }
 
@@ -167,12 +171,13 @@ impl Drivers {
 }
 
 /// How alerts become runs.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Remediation {
     /// Namespace the Remediation objects live in; where unset, the program's own.
     pub namespace: Option<Sym>,
     /// How many finished Remediations are kept.
+    #[schemars(range(min = 1))]
     pub keep: u32,
     /// How long finished Remediations are kept.
     pub keep_for: Duration,
@@ -189,7 +194,7 @@ impl Default for Remediation {
 }
 
 /// Where gates ask their expressions.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prometheus {
     /// Its address, such as `http://prometheus.monitoring:9090`.
@@ -208,7 +213,7 @@ impl Default for Prometheus {
 }
 
 /// Whose alerts are taken, and where those that fire are read beside the webhook.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Alertmanager {
     /// Its address, such as `http://alertmanager.monitoring:9093`.

@@ -1,7 +1,9 @@
 //! Shares as people write them: `30%`.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A share of a whole, 0 to 100 per cent.
@@ -47,5 +49,20 @@ impl<'de> Deserialize<'de> for Percent {
 impl Serialize for Percent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A share of a whole.",
+            "type": "string",
+            "pattern": r"^(100|[1-9]?[0-9])%$",
+            "examples": ["30%"],
+        })
     }
 }

@@ -1,28 +1,33 @@
 //! Which alerts start which steps.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use regex::Regex;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::plan::StepName;
 
 /// Playbooks by name.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Playbooks(pub BTreeMap<String, Playbook>);
 
 /// What to do, and which alerts ask for it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Playbook {
     /// An alert starts the playbook when all matchers of any one line match its labels.
+    #[schemars(inner(length(min = 1)))]
     pub alerts: Vec<Vec<Matcher>>,
     /// The steps, in order.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub steps: Vec<StepName>,
     /// How many times it goes round when locks are found after the verification.
     #[serde(default = "Playbook::default_attempts")]
+    #[schemars(range(min = 1))]
     pub attempts: u32,
     /// Whether a person has to approve of each plan.
     #[serde(default)]
@@ -220,6 +225,21 @@ impl<'de> Deserialize<'de> for Matcher {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Matcher {
+    fn schema_name() -> Cow<'static, str> {
+        "Matcher".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A label matcher in Alertmanager's notation.",
+            "type": "string",
+            "pattern": r#"^\s*[A-Za-z0-9_]+\s*(=|!=|=~|!~)\s*("([^"\\]|\\.)*"|([^"=~\s].*)?)\s*$"#,
+            "examples": ["alertname=\"X\"", "namespace=~\"a|b\""],
+        })
     }
 }
 

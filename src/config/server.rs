@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The HTTP server.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Server {
     /// Address and port of /metrics, /webhook, /healthz, /readyz and /api/v1.
+    #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// How it proves who it is.
     pub tls: Tls,
@@ -28,7 +30,7 @@ impl Default for Server {
 }
 
 /// Files in PEM, read again when they change. Neither or both are set; without them it speaks plain HTTP.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
     /// The certificate, and those between it and its authority.
@@ -38,7 +40,7 @@ pub struct Tls {
 }
 
 /// Who may post to /webhook. At most one of `token_file` and `kubernetes`; with neither, anybody.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Auth {
     /// A file of bearer tokens, one a line, each of which is let in.

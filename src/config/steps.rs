@@ -7,7 +7,7 @@ use super::{Duration, Percent};
 use crate::model::Sym;
 
 /// How each step goes about it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Steps {
     /// Step `suspendSources`.
@@ -27,7 +27,7 @@ pub struct Steps {
 }
 
 /// Step `suspendSources`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SuspendSources {
     /// How sources are held.
@@ -67,7 +67,7 @@ pub enum SuspendMethod {
 }
 
 /// Step `deleteFailedSnapshots`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteFailedSnapshots {
     /// Which failed snapshots may be deleted.
@@ -86,7 +86,7 @@ impl Default for DeleteFailedSnapshots {
 }
 
 /// Which failed snapshots may be deleted.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeleteScope {
     /// VolSync's own: its label, and a ReplicationSource as controller.
@@ -97,7 +97,7 @@ pub enum DeleteScope {
 }
 
 /// Step `deleteOrphanedSources`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteOrphanedSources {
     /// How long the sources may take to be gone.
@@ -113,7 +113,7 @@ impl Default for DeleteOrphanedSources {
 }
 
 /// Step `restartProvisioner`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestartProvisioner {
     /// How long new pods may take to be Ready, and leases to be taken over.
@@ -129,7 +129,7 @@ impl Default for RestartProvisioner {
 }
 
 /// Step `verifyProvisioning`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct VerifyProvisioning {
     /// How long the claims listed at the start may take to be Bound, counted from the takeover of the leases.
@@ -145,7 +145,7 @@ impl Default for VerifyProvisioning {
 }
 
 /// Step `resumeSources`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResumeSources {
     /// Which sources are resumed before the deadline.
@@ -153,6 +153,7 @@ pub struct ResumeSources {
     /// Where set, all are resumed once at least this share of the apps runs.
     pub resume_all_above: Option<Percent>,
     /// How many sources are resumed at a time.
+    #[schemars(range(min = 1))]
     pub batch: u32,
     /// Pause between two batches: the storm of snapshots after a resume can jam the driver again.
     pub every: Duration,
@@ -180,7 +181,7 @@ impl ResumeSources {
 }
 
 /// Which sources are resumed before the deadline.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResumeWhen {
     /// Those whose claim a running pod mounts.
@@ -193,7 +194,7 @@ pub enum ResumeWhen {
 }
 
 /// The verification that ends a run.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Verdict {
     /// How many lines of each replica's log are searched for lock errors.

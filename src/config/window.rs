@@ -1,13 +1,15 @@
 //! Maintenance windows: days, times and a time zone.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// When the program may work.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Window {
     /// `mon` to `sun`; where empty, every day.
@@ -41,7 +43,7 @@ impl fmt::Display for Window {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Day {
     /// Monday.
@@ -117,5 +119,35 @@ impl<'de> Deserialize<'de> for Zone {
 impl Serialize for Zone {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.iana_name().unwrap_or("UTC"))
+    }
+}
+
+impl JsonSchema for Clock {
+    fn schema_name() -> Cow<'static, str> {
+        "Clock".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A time of day.",
+            "type": "string",
+            "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$",
+            "examples": ["22:00"],
+        })
+    }
+}
+
+impl JsonSchema for Zone {
+    fn schema_name() -> Cow<'static, str> {
+        "Zone".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A time zone by its IANA name.",
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_+/-]+$",
+            "examples": ["Europe/Berlin", "UTC"],
+        })
     }
 }
