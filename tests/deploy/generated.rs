@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::path;
-use crate::render::helm;
+use crate::render::{HELM_LABELS, helm};
 
 const HEAD: &str = "# Generated from deploy/chart: see tests/deploy.\n";
 
@@ -39,11 +39,14 @@ fn of_templates(printed: &str, templates: &[&str]) -> String {
 }
 
 /// Without lines that mean something to Helm alone: kustomize hashes the configuration into its name itself, and a hook
-/// is applied by a person.
+/// is applied by a person. Labels name the release.
 fn without_helms_own(file: &str) -> String {
     let helms = |line: &str| {
         let line = line.trim();
-        line.starts_with("checksum/config:") || line.starts_with("helm.sh/hook")
+        let mut own = ["checksum/config", "helm.sh/hook"]
+            .iter()
+            .chain(&HELM_LABELS);
+        own.any(|key| line.starts_with(key))
     };
     let mut kept: Vec<&str> = Vec::new();
     let mut lines = file.lines().peekable();
@@ -76,7 +79,10 @@ fn kustomize_has_what_the_chart_has() {
     for (mode, templates) in OVERLAYS {
         let printed = helm(&[&format!("mode={mode}")]);
         let file = format!("deploy/overlays/{mode}/rbac.yaml");
-        holds(&file, &of_templates(&printed, templates));
+        holds(
+            &file,
+            &without_helms_own(&of_templates(&printed, templates)),
+        );
     }
     let job = of_templates(&helm(&[]), &["uninstall"]);
     holds("deploy/uninstall/job.yaml", &without_helms_own(&job));

@@ -5,6 +5,7 @@
 // A helper fails as a test does: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod chart;
 mod generated;
 mod image;
 mod modes;

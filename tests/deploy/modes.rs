@@ -6,7 +6,9 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::path;
-use crate::render::{NAMESPACE, gives_rights, helm, kustomize, objects, refused};
+use crate::render::{
+    NAMESPACE, gives_rights, helm, kustomize, objects, refused, without_helm_labels,
+};
 
 type Objects = BTreeMap<String, Value>;
 
@@ -44,6 +46,7 @@ fn plain(yaml: &str) -> Objects {
             .is_none()
     });
     for object in &mut all {
+        without_helm_labels(object);
         if object["kind"] == "Deployment" {
             let template = object["spec"]["template"]["metadata"].as_object_mut();
             let annotations = template.unwrap().remove("annotations").unwrap();
@@ -164,6 +167,17 @@ fn writes(values: &[&str]) -> Vec<String> {
     writes
 }
 
+/// The values of a playbook of these steps, and of no other.
+fn playbook(name: &str, steps: &str) -> [String; 3] {
+    let path = format!("config.playbooks.{name}");
+    [
+        format!("{path}.alerts[0][0]=alertname=X"),
+        format!("{path}.steps={{{steps}}}"),
+        // What deletes sources has to ask.
+        format!("{path}.approval=true"),
+    ]
+}
+
 #[rstest]
 #[case::none("suspendSources,resumeSources", &[])]
 #[case::snapshots("deleteFailedSnapshots", &["locksmith-act: delete volumesnapshots"])]
@@ -172,8 +186,8 @@ fn writes(values: &[&str]) -> Vec<String> {
 #[ignore = "needs helm: ./tests/run"]
 fn act_adds_what_the_steps_of_the_playbooks_write(#[case] steps: &str, #[case] adds: &[&str]) {
     let planned = writes(&["mode=plan"]);
-    let steps = format!("config.playbooks.own.steps={{{steps}}}");
-    let mut acting = writes(&["mode=act", &steps]);
+    let [alerts, steps, approval] = playbook("own", steps);
+    let mut acting = writes(&["mode=act", &alerts, &steps, &approval]);
     acting.retain(|write| !planned.contains(write));
     assert_eq!(acting, adds);
 }
@@ -182,10 +196,13 @@ fn act_adds_what_the_steps_of_the_playbooks_write(#[case] steps: &str, #[case] a
 #[ignore = "needs helm: ./tests/run"]
 fn out_of_the_box_act_has_the_steps_of_the_default_playbooks() {
     let defaults = locksmith::config::Config::default().playbooks.0;
-    let steps = defaults.values().flat_map(|one| &one.steps);
-    let steps: Vec<_> = steps.map(|step| step.as_str()).collect();
-    let own = format!("config.playbooks.own.steps={{{}}}", steps.join(","));
-    assert_eq!(writes(&["mode=act"]), writes(&["mode=act", &own]));
+    let mut values = vec!["mode=act".to_owned()];
+    for (name, one) in &defaults {
+        let steps: Vec<_> = one.steps.iter().map(|step| step.as_str()).collect();
+        values.extend(playbook(name, &steps.join(",")));
+    }
+    let values: Vec<_> = values.iter().map(String::as_str).collect();
+    assert_eq!(writes(&["mode=act"]), writes(&values));
 }
 
 /// By kind, namespace and name: what gives rights in an overlay.

@@ -25,10 +25,12 @@ fn anchors(page: &str) -> Vec<String> {
 fn every_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)#]*)(?:#([^)]+))?\)").unwrap();
     let entries = |directory| path(directory).read_dir().unwrap();
-    let docs = entries("deploy/docs").chain(entries("deploy/docs/runbooks"));
+    let docs = entries("deploy/docs")
+        .chain(entries("deploy/docs/runbooks"))
+        .chain(entries("deploy/docs/adr"));
     let mut pages: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
     pages.retain(|page| page.is_file());
-    pages.extend(["README.md", "SECURITY.md"].map(path));
+    pages.extend(["README.md", "SECURITY.md", "CONTRIBUTING.md", "RELEASE.md"].map(path));
     let mut links = 0;
     for page in pages {
         for found in link.captures_iter(&read(&page)) {

@@ -31,6 +31,56 @@ pub fn refused(values: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// The objects that `helm template` makes of a values file, or its error.
+pub fn with_values(values: &Value) -> Result<Vec<Value>, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&mut file, values).unwrap();
+    let output = template(&[]).arg("--values").arg(file.path()).output();
+    let output = output.unwrap();
+    if output.status.success() {
+        Ok(objects(&String::from_utf8(output.stdout).unwrap()))
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+/// The notes that an installation with these values ends with.
+pub fn notes(values: &[&str]) -> String {
+    let mut helm = Command::new(tool("helm"));
+    helm.args([
+        "install",
+        "locksmith",
+        "deploy/chart",
+        "--dry-run=client",
+        "--namespace",
+    ]);
+    helm.arg(NAMESPACE);
+    helm.args(values.iter().flat_map(|value| ["--set", value]));
+    let printed = output(helm);
+    let notes = printed.split_once("\nNOTES:\n");
+    notes
+        .unwrap_or_else(|| panic!("no notes: {printed}"))
+        .1
+        .to_owned()
+}
+
+/// The labels of the chart that kustomize has no use for: who installed it, and which release.
+pub const HELM_LABELS: [&str; 4] = [
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
+];
+
+/// Takes [`HELM_LABELS`] from an object and its pods.
+pub fn without_helm_labels(object: &mut Value) {
+    for at in ["/metadata/labels", "/spec/template/metadata/labels"] {
+        if let Some(labels) = object.pointer_mut(at).and_then(Value::as_object_mut) {
+            labels.retain(|label, _| !HELM_LABELS.contains(&&**label));
+        }
+    }
+}
+
 fn template(values: &[&str]) -> Command {
     let mut helm = Command::new(tool("helm"));
     helm.args(["template", "locksmith", "deploy/chart", "--namespace"]);

@@ -1,8 +1,25 @@
-{{- define "locksmith.labels" -}}
+{{/* What selects the pods: it can never change, as a Deployment's selector cannot. */}}
+{{- define "locksmith.selectorLabels" -}}
 app.kubernetes.io/name: locksmith
 {{- end }}
 
+{{- define "locksmith.labels" -}}
+{{ include "locksmith.selectorLabels" . }}
+{{ include "locksmith.recommendedLabels" . }}
+{{- end }}
+
+{{- define "locksmith.recommendedLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "locksmith.config" -}}
+{{- $_ := include "locksmith.validate" . }}
 {{- $server := dict }}
 {{- if .Values.tlsSecret }}
 {{- $_ := set $server "tls" (dict "certificate" "/etc/locksmith/tls/tls.crt" "key" "/etc/locksmith/tls/tls.key") }}
@@ -21,11 +38,9 @@ app.kubernetes.io/name: locksmith
 
 {{/* The steps that any playbook has: those of the configuration, or else of the defaults. */}}
 {{- define "locksmith.steps" -}}
-{{- $steps := list "suspendSources" "deleteFailedSnapshots" "restartProvisioner" "verifyProvisioning" "resumeSources" "deleteOrphanedSources" }}
-{{- with .Values.config.playbooks }}
-{{- $steps = list }}
-{{- range . }}{{ $steps = concat $steps .steps }}{{ end }}
-{{- end }}
+{{- $defaults := .Files.Get "files/locksmith.yaml" | fromYaml }}
+{{- $steps := list }}
+{{- range default $defaults.playbooks .Values.config.playbooks }}{{ $steps = concat $steps .steps }}{{ end }}
 {{- $steps | uniq | toJson }}
 {{- end }}
 
@@ -40,7 +55,7 @@ app.kubernetes.io/name: locksmith
 {{- end }}
 
 {{- define "locksmith.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "locksmith.podSecurityContext" -}}

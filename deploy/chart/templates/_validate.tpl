@@ -1,0 +1,106 @@
+{{/*
+What `locksmith check-config` refuses and no schema can express: fields that contradict each other. Its words are used, so that one
+search finds both. Values alone are checked by values.schema.json, which is generated from the program.
+*/}}
+{{- define "locksmith.validate" -}}
+{{- $given := .Values.config }}
+{{- $defaults := .Files.Get "files/locksmith.yaml" | fromYaml }}
+{{- $config := mustMergeOverwrite (deepCopy $defaults) (deepCopy $given) }}
+{{- $playbooks := default $defaults.playbooks $given.playbooks }}
+{{/* A merge takes a given 0 for nothing given. */}}
+{{- $maxDeletions := dig "gates" "maxDeletions" $defaults.gates.maxDeletions $given }}
+{{- $faults := list }}
+
+{{- with $config.steps.suspendSources }}
+{{- if hasKey . "quietPeriod" }}
+{{- if le (include "locksmith.seconds" .deadline | float64) (include "locksmith.seconds" .quietPeriod | float64) }}
+{{- $faults = append $faults "steps.suspendSources.deadline: must be longer than quietPeriod" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if lt (include "locksmith.seconds" $config.remediation.keepFor | float64) (include "locksmith.seconds" $config.gates.budgets.within | float64) }}
+{{- $faults = append $faults "remediation.keepFor: must not be shorter than gates.budgets.within" }}
+{{- end }}
+{{- if and $config.gates.promql (not $config.prometheus.url) }}
+{{- $faults = append $faults "gates.promql: needs prometheus.url to ask" }}
+{{- end }}
+{{- range list "prometheus" "alertmanager" }}
+{{- if eq (include "locksmith.seconds" (get $config .).interval | float64) 0.0 }}
+{{- $faults = append $faults (printf "%s.interval: must be longer than 0s" .) }}
+{{- end }}
+{{- end }}
+{{- range $driver := $config.drivers }}
+{{- range $pattern := $driver.lockPatterns }}
+{{- $_ := mustRegexMatch $pattern "" }}
+{{- end }}
+{{- end }}
+{{- range $config.alertmanager.require }}
+{{- $_ := include "locksmith.matchesNoLabel" . }}
+{{- end }}
+
+{{- range $name, $playbook := $playbooks }}
+{{- $path := printf "playbooks.%s" $name }}
+{{- $steps := $playbook.steps }}
+{{- range $at, $line := $playbook.alerts }}
+{{- $matchesAll := true }}
+{{- range $line }}
+{{- if ne (include "locksmith.matchesNoLabel" .) "true" }}{{ $matchesAll = false }}{{ end }}
+{{- end }}
+{{- if $matchesAll }}
+{{- $faults = append $faults (printf "%s.alerts[%d]: matches an alert without any label; name one, such as alertname=\"X\"" $path $at) }}
+{{- end }}
+{{- end }}
+{{- if and (has "deleteOrphanedSources" $steps) (not $playbook.approval) }}
+{{- $faults = append $faults (printf "%s.approval: must be true" $path) }}
+{{- end }}
+{{- if and (or (has "deleteFailedSnapshots" $steps) (has "deleteOrphanedSources" $steps)) (eq (int $maxDeletions) 0) }}
+{{- $faults = append $faults (printf "%s.steps: delete, and gates.maxDeletions is 0" $path) }}
+{{- end }}
+{{- if and (has "suspendSources" $steps) (not (has "resumeSources" $steps)) }}
+{{- $faults = append $faults (printf "%s.steps: suspendSources without a resumeSources after it" $path) }}
+{{- end }}
+{{- if has "resumeSources" $steps }}
+{{- if not (has "suspendSources" $steps) }}
+{{- $faults = append $faults (printf "%s.steps: resumeSources without a suspendSources before it" $path) }}
+{{- else if ne (last $steps) "resumeSources" }}
+{{- $faults = append $faults (printf "%s.steps: resumeSources must be the last step" $path) }}
+{{- end }}
+{{- end }}
+{{- $verified := false }}
+{{- range $steps }}
+{{- if eq . "verifyProvisioning" }}{{ $verified = true }}{{ end }}
+{{- if and $verified (eq . "restartProvisioner") }}
+{{- $faults = append $faults (printf "%s.steps: verifyProvisioning stands before restartProvisioner" $path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- if $faults }}
+{{- fail (printf "\nconfig.%s" (join "\nconfig." $faults)) }}
+{{- end }}
+{{- end }}
+
+{{/* Seconds of a duration such as `2h 30m`. */}}
+{{- define "locksmith.seconds" -}}
+{{- $units := dict "ns" 1e-9 "us" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 "w" 604800.0 "M" 2630016.0 "y" 31557600.0 }}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9]+\\s*[a-zA-Zµ]+" . -1 }}
+{{- $number := regexFind "[0-9]+" . | float64 }}
+{{- $word := regexFind "[a-zA-Zµ]+" . }}
+{{- $unit := substr 0 1 $word }}
+{{- if or (hasPrefix "ns" $word) (hasPrefix "us" $word) (hasPrefix "ms" $word) }}{{ $unit = substr 0 2 $word }}{{ end }}
+{{- if hasPrefix "µ" $word }}{{ $unit = "us" }}{{ end }}
+{{- if hasPrefix "month" $word }}{{ $unit = "M" }}{{ end }}
+{{- $seconds = addf $seconds (mulf $number (get $units $unit)) }}
+{{- end }}
+{{- $seconds }}
+{{- end }}
+
+{{/* Whether a matcher in Alertmanager's notation matches an alert that lacks its label. Fails on a regular expression that cannot be read. */}}
+{{- define "locksmith.matchesNoLabel" -}}
+{{- $operator := regexFind "=~|!~|!=|=" . }}
+{{- $value := regexReplaceAll "^\\s*[A-Za-z0-9_]+\\s*(=~|!~|!=|=)\\s*" . "" | trim | trimAll "\"" }}
+{{- $hit := eq $value "" }}
+{{- if hasSuffix "~" $operator }}{{ $hit = mustRegexMatch (printf "^(?:%s)$" $value) "" }}{{ end }}
+{{- if hasPrefix "!" $operator }}{{ not $hit }}{{ else }}{{ $hit }}{{ end }}
+{{- end }}
