@@ -17,8 +17,8 @@ use locksmith::api::volsync::{ReplicationDestination, ReplicationSource};
 /// Between an Established condition and a handler that has heard of it nothing is sent.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The snapshot kinds, as their project publishes them.
-pub fn snapshots(directory: &Path) -> Vec<CustomResourceDefinition> {
+/// The kinds in a directory of CRD files, as their project publishes them.
+pub fn published(directory: &Path) -> Vec<CustomResourceDefinition> {
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap_or_else(|error| panic!("failed to read {}: {error}", directory.display()))
         .map(|entry| entry.expect("failed to list the CRDs").path())

@@ -113,7 +113,7 @@ impl Testbed {
         };
         testbed.spawn("etcd", &testbed.plane.etcd());
         testbed.start_apiserver().await;
-        let mut crds = crds::snapshots(&built.join("crds"));
+        let mut crds = crds::published(&built.join("crds/snapshots"));
         crds.extend(crds::volsync());
         crds.retain(|crd| {
             options
