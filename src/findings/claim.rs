@@ -1,10 +1,15 @@
 //! PersistentVolumeClaims that are Pending for too long.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::{ClaimReason, Finding, Locks, Policy, What, snapshot_content};
 use crate::model::records::{Claim, ClaimPhase, DataSource};
-use crate::model::{Kind, Model, ObjectKind, Sym};
+use crate::model::{Kind, Model, ObjectKey, ObjectKind, Sym, Uid};
+
+/// VolSync's populator fills a claim by way of another one, called after its uid.
+const PRIME: &str = "vs-prime-";
 
 /// Until when a claim may be Pending.
 fn due(claim: &Claim, policy: &Policy) -> Timestamp {
@@ -32,11 +37,12 @@ pub fn detect<'a>(
     locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
+    let filled = filled_by_volsync(model);
     model
         .claims
         .unsettled()
         .filter(move |claim| waits(claim) && now > due(claim, policy))
-        .filter(|claim| !claim.names_volume && !is_populators(model, claim))
+        .filter(move |claim| !claim.names_volume && !is_prime(&filled, claim))
         .filter_map(move |claim| {
             let driver = watched_driver(model, policy, claim)?;
             let (reason, chain, evidence) = reason(model, locks, claim);
@@ -68,21 +74,46 @@ fn watched_driver(model: &Model, policy: &Policy, claim: &Claim) -> Option<Sym> 
     policy.drivers.find(driver).map(|_| driver.clone())
 }
 
-/// Whether it is the populator's own claim `vs-prime-<uid>`: what it waits for is told on the claim it fills.
-fn is_populators(model: &Model, claim: &Claim) -> bool {
-    let Some(uid) = claim.meta.name.strip_prefix("vs-prime-") else {
-        return false;
-    };
-    model
+/// Namespace and uid of every claim that VolSync's populator is to fill and that is not Bound yet.
+fn filled_by_volsync(model: &Model) -> HashSet<(&Sym, &Uid)> {
+    let filled = model
         .claims
         .unsettled()
-        .any(|other| other.meta.uid == *uid && other.meta.namespace == claim.meta.namespace)
+        .filter(|claim| matches!(claim.data_source, Some(DataSource::Destination(_))));
+    filled
+        .map(|claim| (&claim.meta.namespace, &claim.meta.uid))
+        .collect()
 }
 
-type Reasoned = (ClaimReason, Vec<crate::model::ObjectKey>, Vec<String>);
+/// Whether it is the claim by which the populator fills one of `filled`, which is the one to report.
+fn is_prime(filled: &HashSet<(&Sym, &Uid)>, claim: &Claim) -> bool {
+    let uid = claim.meta.name.strip_prefix(PRIME).map(Uid::from);
+    uid.is_some_and(|uid| filled.contains(&(&claim.meta.namespace, &uid)))
+}
 
+type Reasoned = (ClaimReason, Vec<ObjectKey>, Vec<String>);
+
+/// Why `claim` is Pending, and the objects that lead to the cause.
 fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
-    if let Some(lock) = locks.on(&format!("pvc-{}", claim.meta.uid)) {
+    match &claim.data_source {
+        Some(DataSource::Destination(destination))
+            if locks.on(&provisioned_as(claim)).is_none() =>
+        {
+            populated(model, locks, claim, destination)
+        }
+        _ => own_reason(model, locks, claim),
+    }
+}
+
+/// The name under which external-provisioner creates the volume of `claim`.
+fn provisioned_as(claim: &Claim) -> String {
+    format!("pvc-{}", claim.meta.uid)
+}
+
+/// The same as far as the claim itself, its snapshot and its Events tell. This follows no populator: VolSync fills its own
+/// claim from a snapshot, and a chain of claims that tenants named after each other has no end.
+fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
+    if let Some(lock) = locks.on(&provisioned_as(claim)) {
         return (
             ClaimReason::OperationLock,
             Vec::new(),
@@ -125,13 +156,12 @@ fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
                 }
             }
         }
-        Some(DataSource::Destination(name)) => return populated(model, locks, claim, name),
         // Pending by design until that populator is done: the driver is not asked before.
         Some(DataSource::Other) if said.is_none() => {
             let evidence = "a populator other than VolSync's is to fill it".to_owned();
             return (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence]);
         }
-        Some(DataSource::Claim(_) | DataSource::Other) | None => {}
+        Some(DataSource::Claim(_) | DataSource::Destination(_) | DataSource::Other) | None => {}
     }
     match said {
         Some(message) => (ClaimReason::ProvisioningError, Vec::new(), vec![message]),
@@ -141,14 +171,14 @@ fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
 
 /// A claim VolSync's populator fills: its trouble is that of `vs-prime-<uid>`, once there is one.
 fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &Sym) -> Reasoned {
-    let prime = Sym::from(format!("vs-prime-{}", claim.meta.uid));
+    let prime = Sym::from(format!("{PRIME}{}", claim.meta.uid));
     if let Some(prime) = model.claims.get(&claim.meta.namespace, &prime) {
         let key = prime.meta.key(ObjectKind::PersistentVolumeClaim);
         if prime.phase == ClaimPhase::Bound {
             let evidence = format!("{key} is Bound and not handed over yet");
             return (ClaimReason::AwaitingPopulator, vec![key], vec![evidence]);
         }
-        let (reason, mut chain, evidence) = reason(model, locks, prime);
+        let (reason, mut chain, evidence) = own_reason(model, locks, prime);
         chain.insert(0, key);
         let reason = if reason == ClaimReason::Unknown {
             ClaimReason::AwaitingPopulator

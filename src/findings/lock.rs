@@ -1,6 +1,6 @@
 //! Operation locks: keys refused for longer than the load of a healthy cluster explains.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,13 +24,12 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
         return Vec::new();
     }
     let waiters = Waiters::of(model);
+    let mut acquired = Acquired::default();
     series
         .into_iter()
         .filter_map(|((driver, key), series)| {
             let entry = policy.drivers.find(driver)?;
-            let acquired = model
-                .provisioner(driver)
-                .and_then(|provisioner| provisioner.acquired());
+            let acquired = acquired.by(model, driver);
             let (first, last) = series.since(acquired)?;
             if last.duration_since(first) <= locked_after(policy, entry) {
                 return None;
@@ -53,20 +52,30 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
 /// Until when each refusal that stands in a status may stand: by the present leader, as what others refused does not
 /// count. What Events and logs tell is as long as what they told last.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
-    let mut acquired: HashMap<&Sym, Option<Timestamp>> = HashMap::new();
+    let mut acquired = Acquired::default();
     model.contents.unsettled().filter_map(move |content| {
         let trouble = content.error.as_deref()?;
         let Nature::Locked(_) = trouble.nature else {
             return None;
         };
         let after = locked_after(policy, policy.drivers.find(&content.driver)?);
-        let acquired = acquired.entry(&content.driver).or_insert_with(|| {
-            let provisioner = model.provisioner(&content.driver)?;
-            provisioner.acquired()
-        });
+        let acquired = acquired.by(model, &content.driver);
         let first = acquired.map_or(trouble.since, |acquired| acquired.max(trouble.since));
         first.checked_add(after).ok()
     })
+}
+
+/// When the present leaders of each driver took over, looked up once a driver: there are thousands of keys.
+#[derive(Default)]
+struct Acquired<'m>(HashMap<&'m Sym, Option<Timestamp>>);
+
+impl<'m> Acquired<'m> {
+    fn by(&mut self, model: &Model, driver: &'m Sym) -> Option<Timestamp> {
+        *self
+            .0
+            .entry(driver)
+            .or_insert_with(|| model.provisioner(driver)?.acquired())
+    }
 }
 
 /// How long a key must have been refused.
@@ -93,6 +102,9 @@ pub fn operation(key: &LockKey) -> &'static str {
 
 type Span = (Timestamp, Timestamp);
 
+/// Most different messages shown of one key.
+const MAX_WORDS: usize = 10;
+
 /// What all witnesses together say of one key.
 #[derive(Default)]
 struct Series {
@@ -103,7 +115,7 @@ struct Series {
 impl Series {
     fn add(&mut self, span: Span, words: String) {
         self.spans.push(span);
-        if !self.words.contains(&words) {
+        if self.words.len() < MAX_WORDS && !self.words.contains(&words) {
             self.words.push(words);
         }
     }
@@ -125,12 +137,13 @@ impl Series {
     }
 }
 
-/// Whether the driver itself, or a sidecar of its in a status, refuses `key`. An Event does not prove it.
-pub fn is_proven(model: &Model, driver: &Sym, key: &LockKey, now: Timestamp) -> bool {
-    let of_driver =
-        |(of, of_key, ..): (&Sym, LockKey, Span, String)| of == driver && of_key == *key;
-    witnessed(model, now, &HEARD_OF_THE_DRIVER).any(of_driver)
-        || standing(model, now).any(of_driver)
+/// The keys that `driver` itself refuses, or a sidecar of its in a status. An Event proves nothing.
+pub fn proven(model: &Model, driver: &Sym, now: Timestamp) -> HashSet<LockKey> {
+    witnessed(model, now, &HEARD_OF_THE_DRIVER)
+        .chain(standing(model, now))
+        .filter(|(of, ..)| *of == driver)
+        .map(|(_, key, ..)| key)
+        .collect()
 }
 
 /// Which Events on claims are heard.
@@ -160,7 +173,11 @@ fn witnessed<'m>(
     heard: &'m Heard,
 ) -> impl Iterator<Item = (&'m Sym, LockKey, Span, String)> {
     let mut leaders: HashMap<&Sym, Vec<&Uid>> = HashMap::new();
-    for (driver, _, _) in model.refusals.iter() {
+    for (driver, _, sightings) in model.refusals.iter() {
+        // Of drivers that only Events name there may be thousands.
+        if !sightings.keys().any(|it| matches!(it, Witness::Log(_))) {
+            continue;
+        }
         leaders.entry(driver).or_insert_with(|| {
             model
                 .provisioner(driver)

@@ -8,7 +8,7 @@ mod lock;
 mod snapshot;
 mod source;
 
-pub use lock::is_proven;
+pub use lock::proven;
 pub use snapshot::{content as snapshot_content, has_snapshotter, source as snapshot_source};
 #[cfg(test)]
 pub mod tests;

@@ -1,5 +1,7 @@
 //! VolumeSnapshots that are not ready for too long.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::{Finding, Locks, Policy, SnapshotReason, What};
@@ -31,6 +33,8 @@ pub fn detect<'a>(
     locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
+    // Looked up once a driver: a tenant may make thousands of snapshots.
+    let mut served = HashMap::new();
     model
         .snapshots
         .unsettled()
@@ -45,7 +49,12 @@ pub fn detect<'a>(
             {
                 return None;
             }
-            let reason = reason(model, locks, snapshot, content, driver.as_ref(), now)?;
+            let is_served = driver.as_ref().is_none_or(|driver| {
+                *served
+                    .entry(driver.clone())
+                    .or_insert_with(|| has_snapshotter(model, driver, now))
+            });
+            let reason = reason(model, locks, snapshot, content, is_served)?;
             let claim = model.claims.get(&snapshot.meta.namespace, claim);
             let said = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
             Some(Finding {
@@ -119,8 +128,7 @@ fn reason(
     locks: &Locks<'_>,
     snapshot: &Snapshot,
     content: Option<&Content>,
-    driver: Option<&Sym>,
-    now: Timestamp,
+    is_served: bool,
 ) -> Option<SnapshotReason> {
     if locks
         .on(&format!("snapshot-{}", snapshot.meta.uid))
@@ -145,10 +153,7 @@ fn reason(
             Some(SnapshotReason::SourceMissing)
         }
         Some(content) if content.handle.is_some() => None,
-        Some(content)
-            if !content.seen_by_sidecar
-                && driver.is_some_and(|d| !has_snapshotter(model, d, now)) =>
-        {
+        Some(content) if !content.seen_by_sidecar && !is_served => {
             Some(SnapshotReason::SnapshotterAbsent)
         }
         Some(_) | None => Some(SnapshotReason::Other),

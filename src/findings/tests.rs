@@ -3,6 +3,7 @@
 mod claim;
 mod due;
 mod forged;
+mod hostile;
 mod lock;
 mod snapshot;
 mod source;

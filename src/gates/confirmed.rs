@@ -3,8 +3,11 @@
 //! What would pause or restart what others use needs more than a finding: the driver itself has to have refused or failed.
 //! A claim that is Pending, and an Event that says why, everybody can make who may write to one namespace.
 
+use std::collections::HashSet;
+
 use super::{Gate, Situation, Verdict};
-use crate::findings::{Finding, What, is_proven, snapshot_content};
+use crate::findings::{Finding, What, proven, snapshot_content};
+use crate::model::LockKey;
 use crate::plan::StepName;
 
 pub(super) struct Confirmed;
@@ -31,11 +34,13 @@ impl Gate for Confirmed {
                 .into_iter()
                 .any(|step| plan.step(step).is_some())
         });
-        if reaches_others
-            && !situation
+        let by_driver = || {
+            let proven = proven(situation.model, driver, situation.now);
+            situation
                 .stuck()
-                .any(|finding| driver_says(situation, finding))
-        {
+                .any(|finding| driver_says(situation, &proven, finding))
+        };
+        if reaches_others && !by_driver() {
             return closed(
                 format!("nothing but claims and Events says that {driver} is stuck"),
                 "when its log or the status of a snapshot tells of a refusal or a failure",
@@ -46,13 +51,10 @@ impl Gate for Confirmed {
 }
 
 /// Whether `finding` rests on what the driver or its sidecars say: its log, or a snapshot it was asked for.
-fn driver_says(situation: &Situation<'_>, finding: &Finding) -> bool {
+fn driver_says(situation: &Situation<'_>, proven: &HashSet<LockKey>, finding: &Finding) -> bool {
     let model = situation.model;
     match (&finding.what, &finding.object) {
-        (What::OperationLock(key), _) => {
-            let driver = &situation.run.spec.driver;
-            is_proven(model, driver, key, situation.now)
-        }
+        (What::OperationLock(key), _) => proven.contains(key),
         (What::FailedSnapshot(_), Some(object)) => {
             let snapshot = model.snapshots.get(&object.namespace, &object.name);
             snapshot.is_some_and(|snapshot| snapshot_content(model, snapshot).is_some())

@@ -70,34 +70,56 @@ pub struct ProvisioningError {
 /// Claims remembered: Events are written by anybody who may, and must not fill memory.
 const MAX_ERRORS: usize = 20_000;
 
+/// How many of them one namespace may fill.
+const MAX_ERRORS_OF_NAMESPACE: usize = 2_000;
+
 /// Provisioning errors by the claim as its Event names it: an Event that names the uid of a claim elsewhere is of none.
 #[derive(Debug, Default)]
-pub struct ProvisioningErrors(HashMap<ObjectKey, ProvisioningError>);
+pub struct ProvisioningErrors {
+    of_claims: HashMap<ObjectKey, ProvisioningError>,
+    /// How many there are of each namespace.
+    of_namespaces: HashMap<Sym, usize>,
+}
 
 impl ProvisioningErrors {
     /// Notes an error, if it is news.
     pub fn note(&mut self, claim: ObjectKey, error: ProvisioningError) {
-        if self.0.len() >= MAX_ERRORS && !self.0.contains_key(&claim) {
+        if let Some(known) = self.of_claims.get_mut(&claim) {
+            if error.at >= known.at {
+                *known = error;
+            }
             return;
         }
-        let known = self.0.entry(claim).or_insert_with(|| error.clone());
-        if error.at >= known.at {
-            *known = error;
+        let of_namespace = self
+            .of_namespaces
+            .entry(claim.namespace.clone())
+            .or_default();
+        if *of_namespace < MAX_ERRORS_OF_NAMESPACE && self.of_claims.len() < MAX_ERRORS {
+            *of_namespace += 1;
+            self.of_claims.insert(claim, error);
         }
     }
 
     /// The latest error of one claim.
     pub fn of(&self, claim: &ObjectKey) -> Option<&ProvisioningError> {
-        self.0.get(claim)
+        self.of_claims.get(claim)
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.of_claims.is_empty()
     }
 
     /// Forgets claims for which `keep` says no.
     pub fn retain(&mut self, keep: impl Fn(&ObjectKey) -> bool) {
-        self.0.retain(|claim, _| keep(claim));
+        let of_namespaces = &mut self.of_namespaces;
+        self.of_claims.retain(|claim, _| {
+            let kept = keep(claim);
+            if !kept && let Some(of_namespace) = of_namespaces.get_mut(&claim.namespace) {
+                *of_namespace -= 1;
+            }
+            kept
+        });
+        of_namespaces.retain(|_, count| *count > 0);
     }
 }

@@ -32,6 +32,8 @@ pub use provisioner::{Provisioner, Replica, lease_names};
 pub use records::Nature;
 pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
 pub use second::Second;
+#[cfg(test)]
+pub use table::rows_read;
 pub use table::{Names, Record, Table};
 
 use records::{

@@ -97,10 +97,15 @@ const MAX_KEYS: usize = 10_000;
 /// How many of these Events may fill: what the drivers themselves say always finds room.
 const MAX_KEYS_OF_EVENTS: usize = MAX_KEYS / 2;
 
+/// How many series the Events of one namespace may begin: whoever writes them at will keeps out nobody else's.
+const MAX_SERIES_OF_NAMESPACE: usize = 500;
+
 /// Refusals by driver and key, then by witness.
 #[derive(Debug, Default)]
 pub struct Refusals {
     by_key: HashMap<(Sym, LockKey), BTreeMap<Witness, Sighting>>,
+    /// How many of these series Events tell of, by namespace.
+    of_events: HashMap<Sym, usize>,
 }
 
 impl Refusals {
@@ -121,8 +126,18 @@ impl Refusals {
         };
         let full = self.by_key.len() >= room;
         let id = (driver, key);
-        if full && !self.by_key.contains_key(&id) {
+        let known = self.by_key.get(&id);
+        if full && known.is_none() {
             return;
+        }
+        if let Witness::Event(claim) = &witness
+            && known.is_none_or(|sightings| !sightings.contains_key(&witness))
+        {
+            let series = self.of_events.entry(claim.namespace.clone()).or_default();
+            if *series >= MAX_SERIES_OF_NAMESPACE {
+                return;
+            }
+            *series += 1;
         }
         let sightings = self.by_key.entry(id).or_default();
         match sightings.get_mut(&witness) {
@@ -162,10 +177,20 @@ impl Refusals {
 
     /// Forgets series that ended.
     pub fn forget_ended(&mut self, now: Timestamp) {
+        let of_events = &mut self.of_events;
         self.by_key.retain(|_, sightings| {
-            sightings.retain(|_, seen| seen.goes_on(now));
+            sightings.retain(|witness, seen| {
+                let goes_on = seen.goes_on(now);
+                if let (false, Witness::Event(claim)) = (goes_on, witness)
+                    && let Some(series) = of_events.get_mut(&claim.namespace)
+                {
+                    *series -= 1;
+                }
+                goes_on
+            });
             !sightings.is_empty()
         });
+        of_events.retain(|_, series| *series > 0);
     }
 }
 
@@ -236,21 +261,51 @@ mod tests {
         assert_eq!(refusals.iter().count(), MAX_KEYS);
     }
 
+    /// An Event on a claim of that namespace and uid.
+    fn event(namespace: &str, uid: &str) -> Witness {
+        Witness::Event(ObjectKey {
+            kind: ObjectKind::PersistentVolumeClaim,
+            namespace: namespace.into(),
+            name: "claim".into(),
+            uid: uid.into(),
+        })
+    }
+
+    fn told(by: Witness, key: &str, second: i64) -> Refusal {
+        Refusal {
+            witness: by,
+            ..refusal(key, second)
+        }
+    }
+
+    #[test]
+    fn events_of_one_namespace_keep_out_nobody_elses() {
+        let mut refusals = Refusals::default();
+        for n in 0..MAX_KEYS {
+            refusals.note(told(event("tenant", "flood"), &format!("handle-{n}"), 0));
+            // The same key by many claims is as much of a flood.
+            refusals.note(told(event("tenant", &format!("uid-{n}")), "handle", 0));
+        }
+        let series = |refusals: &Refusals| -> usize {
+            refusals
+                .iter()
+                .map(|(_, _, sightings)| sightings.len())
+                .sum()
+        };
+        assert_eq!(series(&refusals), MAX_SERIES_OF_NAMESPACE);
+        refusals.note(told(event("media", "4e1"), "pvc-4e1", 0));
+        assert_eq!(series(&refusals), MAX_SERIES_OF_NAMESPACE + 1);
+        refusals.forget_ended(at(3_600));
+        refusals.note(told(event("tenant", "flood"), "handle", 3_600));
+        assert_eq!(series(&refusals), 1);
+    }
+
     #[test]
     fn a_flood_of_events_leaves_room_for_what_a_driver_says() {
         let mut refusals = Refusals::default();
-        let claim = ObjectKey {
-            kind: ObjectKind::PersistentVolumeClaim,
-            namespace: "tenant".into(),
-            name: "flood".into(),
-            uid: "flood".into(),
-        };
         for n in 0..MAX_KEYS {
-            let told = refusal(&format!("handle-{n}"), 0);
-            refusals.note(Refusal {
-                witness: Witness::Event(claim.clone()),
-                ..told
-            });
+            let namespace = format!("tenant-{}", n % 100);
+            refusals.note(told(event(&namespace, "flood"), &format!("handle-{n}"), 0));
         }
         assert_eq!(refusals.iter().count(), MAX_KEYS_OF_EVENTS);
         refusals.note(refusal("pvc-of-somebody", 0));

@@ -163,6 +163,8 @@ impl<T: Record> Table<T> {
     /// The record of that name.
     pub fn get(&self, namespace: &Sym, name: &Sym) -> Option<&T> {
         let hash = self.hasher.hash_one((&**namespace, &**name));
+        #[cfg(test)]
+        rows_read::one_more();
         let row = self
             .rows
             .find(hash, |row| row.name() == (namespace, name))?;
@@ -176,7 +178,11 @@ impl<T: Record> Table<T> {
 
     /// All records, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.rows.iter().map(|row| &**row)
+        self.rows.iter().map(|row| {
+            #[cfg(test)]
+            rows_read::one_more();
+            &**row
+        })
     }
 
     /// Those a detector has to look at, by namespace and name.
@@ -215,6 +221,25 @@ fn owned((namespace, name): (&Sym, &Sym)) -> Name {
 fn hash_of<T: Record>(hasher: &RandomState, record: &T) -> u64 {
     let (namespace, name) = record.name();
     hasher.hash_one((&**namespace, &**name))
+}
+
+/// How many rows this thread has read: the cost of a detector, in a figure that no busy machine changes.
+#[cfg(test)]
+pub mod rows_read {
+    use std::cell::Cell;
+
+    thread_local!(static ROWS: Cell<u64> = const { Cell::new(0) });
+
+    pub(super) fn one_more() {
+        ROWS.set(ROWS.get() + 1);
+    }
+
+    /// Rows read while `work` runs, with its result.
+    pub fn during<T>(work: impl FnOnce() -> T) -> (u64, T) {
+        let before = ROWS.get();
+        let result = work();
+        (ROWS.get() - before, result)
+    }
 }
 
 #[cfg(test)]

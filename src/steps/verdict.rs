@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Facts, some};
 use crate::api::remediation::{CheckRecord, RemediationStatus};
 use crate::config::Config;
-use crate::findings::{Finding, What, is_proven};
+use crate::findings::{Finding, What, proven};
 use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot};
 use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
 use crate::plan::{Plan, StepName};
@@ -84,10 +84,10 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
                 .filter(|refusal| waits(model, &refusal.key))
                 .collect();
             // What an Event alone says, whoever may write one can keep saying.
+            let proven = proven(model, &plan.driver, facts.at);
             let locked = findings.iter().any(|finding| {
                 finding.driver.as_ref() == Some(&plan.driver)
-                    && matches!(&finding.what, What::OperationLock(key)
-                        if is_proven(model, &plan.driver, key, facts.at))
+                    && matches!(&finding.what, What::OperationLock(key) if proven.contains(key))
             });
             match still.first() {
                 Some(refusal) => Err(format!("{} still refuses {}", refusal.pod, refusal.key)),

@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use crate::config::Config;
-use crate::findings::{What, is_proven};
+use crate::findings::{What, proven};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Pod};
 use crate::model::{Change, LockKey, Model, ObjectKind, ProvisioningError, Refusal, Witness};
@@ -88,7 +88,7 @@ fn a_forged_event_makes_no_lock(#[case] forged: Change) {
 fn what_only_an_event_says_is_shown_and_proves_nothing() {
     let key = LockKey("pvc-uid-claim-tenant-mine".into());
     let forged = world().with(event("mine", MINE, DRIVER, &key.0));
-    let proven = |model: &Model| is_proven(model, &DRIVER.into(), &key, at(0));
+    let proven = |model: &Model| proven(model, &DRIVER.into(), at(0)).contains(&key);
     assert_eq!(locked(&forged), [key.to_string()]);
     assert!(!proven(&forged.0));
     let logged = forged.refused(&key.0, log_of(LEADER_UID), at(-3), at(-1));
