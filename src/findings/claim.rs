@@ -126,34 +126,27 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
         .map(|error| error.message.to_string());
     match &claim.data_source {
         Some(DataSource::Snapshot(name)) => {
-            match model.snapshots.get(&claim.meta.namespace, name) {
-                // What has not been listed is not missing.
-                None if !model.freshness.trusted(Kind::VolumeSnapshots) => {}
-                None => {
-                    let evidence = format!(
-                        "VolumeSnapshot {}/{name} does not exist",
-                        claim.meta.namespace
-                    );
-                    return (ClaimReason::SnapshotMissing, Vec::new(), vec![evidence]);
-                }
-                Some(snapshot) if snapshot.ready != Some(true) => {
-                    let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
-                    let evidence = format!("{key} is not ready");
-                    return (ClaimReason::SnapshotNotReady, vec![key], vec![evidence]);
-                }
-                Some(snapshot) => {
-                    let locked = snapshot_content(model, snapshot).and_then(|content| {
-                        let lock = locks.on(content.handle.as_ref()?)?;
-                        Some((content, lock))
-                    });
-                    if let Some((content, lock)) = locked {
-                        let chain = vec![
-                            snapshot.meta.key(ObjectKind::VolumeSnapshot),
-                            content.meta.key(ObjectKind::VolumeSnapshotContent),
-                        ];
-                        return (ClaimReason::OperationLock, chain, lock.evidence.clone());
-                    }
-                }
+            if let Some(reason) = unready_source(model, &claim.meta.namespace, name) {
+                return reason;
+            }
+            let snapshot = model.snapshots.get(&claim.meta.namespace, name);
+            let locked = snapshot.and_then(|snapshot| {
+                let content = snapshot_content(model, snapshot)?;
+                let lock = locks.on(content.handle.as_ref()?)?;
+                Some((snapshot, content, lock))
+            });
+            if let Some((snapshot, content, lock)) = locked {
+                let chain = vec![
+                    snapshot.meta.key(ObjectKind::VolumeSnapshot),
+                    content.meta.key(ObjectKind::VolumeSnapshotContent),
+                ];
+                return (ClaimReason::OperationLock, chain, lock.evidence.clone());
+            }
+        }
+        // Whether that namespace grants the reference is not read, so nothing of it is taken for a cause but that it waits.
+        Some(DataSource::ForeignSnapshot { namespace, name }) => {
+            if let Some(reason) = unready_source(model, namespace, name) {
+                return reason;
             }
         }
         // Pending by design until that populator is done: the driver is not asked before.
@@ -167,6 +160,25 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
         Some(message) => (ClaimReason::ProvisioningError, Vec::new(), vec![message]),
         None => (ClaimReason::Unknown, Vec::new(), Vec::new()),
     }
+}
+
+/// The snapshot to restore from, where it is missing or not ready.
+fn unready_source(model: &Model, namespace: &Sym, name: &Sym) -> Option<Reasoned> {
+    let Some(snapshot) = model.snapshots.get(namespace, name) else {
+        let evidence = format!("VolumeSnapshot {namespace}/{name} does not exist");
+        let missing = (ClaimReason::SnapshotMissing, Vec::new(), vec![evidence]);
+        // A snapshot that has not been listed is not missing.
+        return model
+            .freshness
+            .trusted(Kind::VolumeSnapshots)
+            .then_some(missing);
+    };
+    if snapshot.ready == Some(true) {
+        return None;
+    }
+    let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
+    let evidence = format!("{key} is not ready");
+    Some((ClaimReason::SnapshotNotReady, vec![key], vec![evidence]))
 }
 
 /// A claim VolSync's populator fills: its trouble is that of `vs-prime-<uid>`, once there is one.

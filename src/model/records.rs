@@ -85,6 +85,13 @@ pub enum ClaimPhase {
 pub enum DataSource {
     /// A VolumeSnapshot of the same namespace.
     Snapshot(Sym),
+    /// A VolumeSnapshot of another namespace (`dataSourceRef.namespace`, KEP-3294).
+    ForeignSnapshot {
+        /// Namespace of the snapshot.
+        namespace: Sym,
+        /// Its name.
+        name: Sym,
+    },
     /// Another claim of the same namespace.
     Claim(Sym),
     /// A ReplicationDestination: VolSync's populator fills it by way of a claim `vs-prime-<uid>`.
@@ -272,6 +279,8 @@ pub enum GitOps {
     Flux,
     /// Argo CD.
     Argo,
+    /// Argo CD up to 2.x by default, or Helm: both set this label, and both create again what their source names.
+    InstanceLabel,
 }
 
 impl GitOps {
@@ -280,6 +289,7 @@ impl GitOps {
         match self {
             Self::Flux => "Flux",
             Self::Argo => "Argo CD",
+            Self::InstanceLabel => "Argo CD or Helm (label app.kubernetes.io/instance)",
         }
     }
 }

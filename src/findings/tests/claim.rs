@@ -21,6 +21,13 @@ fn restored() -> Claim {
     stuck().from_destination("sonarr-dst")
 }
 
+fn foreign() -> DataSource {
+    DataSource::ForeignSnapshot {
+        namespace: "selfhosted".into(),
+        name: "image".into(),
+    }
+}
+
 fn image() -> crate::model::records::Snapshot {
     snapshot("media", "image", "sonarr-dst")
         .owner(None)
@@ -55,6 +62,19 @@ fn image() -> crate::model::records::Snapshot {
 #[case::snapshot_missing(World::rook().with(stuck().from_snapshot("image")), "snapshot_missing")]
 #[case::snapshot_of_another_namespace(
     World::rook().with(stuck().from_snapshot("image")).with(snapshot("selfhosted", "image", "sonarr-dst")),
+    "snapshot_missing"
+)]
+#[case::snapshot_of_a_namespace_it_names_is_not_ready(
+    World::rook().with(stuck().filled_from(foreign())).with(snapshot("selfhosted", "image", "x").unready()
+        .created(at(-5))),
+    "snapshot_not_ready"
+)]
+#[case::snapshot_of_a_namespace_it_names_is_ready(
+    World::rook().with(stuck().filled_from(foreign())).with(snapshot("selfhosted", "image", "x")),
+    "unknown"
+)]
+#[case::snapshot_of_a_namespace_it_names_is_missing(
+    World::rook().with(stuck().filled_from(foreign())).with(image()),
     "snapshot_missing"
 )]
 #[case::the_provisioner_said_why(

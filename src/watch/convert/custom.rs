@@ -19,6 +19,8 @@ const FLUX_LABELS: [&str; 2] = [
 ];
 const ARGO_LABEL: &str = "argocd.argoproj.io/instance";
 const ARGO_ANNOTATION: &str = "argocd.argoproj.io/tracking-id";
+/// Argo CD's default up to 2.x (`application.instanceLabelKey`). Helm charts set it too.
+const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 
 /// A ReplicationSource.
 pub fn source(object: &ReplicationSource) -> Option<Source> {
@@ -41,6 +43,8 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
         || has(object.metadata.annotations.as_ref(), ARGO_ANNOTATION)
     {
         Some(GitOps::Argo)
+    } else if labels.contains_key(INSTANCE_LABEL) {
+        Some(GitOps::InstanceLabel)
     } else {
         None
     };

@@ -122,6 +122,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::model::records::{DataSource, GitOps};
     use crate::watch::Patterns;
 
     #[rstest]
@@ -179,6 +180,71 @@ mod tests {
         let patterns = Patterns::new(&Config::default()).unwrap();
         let read = snapshot(&serde_json::from_value(object).unwrap(), &patterns).unwrap();
         assert_eq!(read.restore_size.map(NonZeroU64::get), expected);
+    }
+
+    /// Case 24: the API server honours the annotation, and before the field.
+    #[rstest]
+    #[case::by_field(json!({}), json!("ceph-block"), Some("ceph-block"))]
+    #[case::by_annotation(json!({"volume.beta.kubernetes.io/storage-class": "ceph-block"}), json!(null), Some("ceph-block"))]
+    #[case::by_both(json!({"volume.beta.kubernetes.io/storage-class": "ceph-block"}), json!("other"), Some("ceph-block"))]
+    #[case::by_neither(json!({}), json!(null), None)]
+    fn class_of_a_claim_is_read(
+        #[case] annotations: Value,
+        #[case] field: Value,
+        #[case] class: Option<&str>,
+    ) {
+        let object = json!({
+            "metadata": {
+                "namespace": "media", "name": "a", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z",
+                "annotations": annotations,
+            },
+            "spec": { "storageClassName": field },
+        });
+        let claim = storage::claim(&serde_json::from_value(object).unwrap()).unwrap();
+        assert_eq!(claim.class.as_deref(), class);
+    }
+
+    /// Case 11: a snapshot of another namespace is not one of that name in the claim's own.
+    #[rstest]
+    #[case::of_its_own(json!("media"), DataSource::Snapshot("s".into()))]
+    #[case::of_none(json!(null), DataSource::Snapshot("s".into()))]
+    #[case::of_another(
+        json!("staging"),
+        DataSource::ForeignSnapshot { namespace: "staging".into(), name: "s".into() }
+    )]
+    fn namespace_of_a_data_source_is_read(#[case] namespace: Value, #[case] expected: DataSource) {
+        let reference = json!({
+            "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s", "namespace": namespace,
+        });
+        let object = json!({
+            "metadata": {
+                "namespace": "media", "name": "a", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z",
+            },
+            "spec": { "dataSourceRef": reference },
+        });
+        let claim = storage::claim(&serde_json::from_value(object).unwrap()).unwrap();
+        assert_eq!(claim.data_source, Some(expected));
+    }
+
+    /// A source that a tool would create again is never deleted. Argo CD 2 marks its own with a label that Helm sets too.
+    #[rstest]
+    #[case("kustomize.toolkit.fluxcd.io/name", Some(GitOps::Flux))]
+    #[case("argocd.argoproj.io/instance", Some(GitOps::Argo))]
+    #[case("app.kubernetes.io/instance", Some(GitOps::InstanceLabel))]
+    #[case("app.kubernetes.io/name", None)]
+    fn tool_that_owns_a_source_is_read_from_its_labels(
+        #[case] label: &str,
+        #[case] tool: Option<GitOps>,
+    ) {
+        let object = json!({
+            "metadata": {
+                "namespace": "media", "name": "a", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z",
+                "labels": { label: "x" },
+            },
+            "spec": {},
+        });
+        let source = custom::source(&serde_json::from_value(object).unwrap()).unwrap();
+        assert_eq!(source.gitops, tool);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Claims, volumes, classes, and what Events say of claims.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{
+    Event, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+};
 use k8s_openapi::api::storage::v1 as storage;
 
 use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym};
@@ -13,6 +15,10 @@ use crate::model::{ObjectKey, ObjectKind, ProvisioningError, Sym, Uid};
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Set by the persistent volume controller when it asks an external provisioner.
 const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+
+/// Names the class of a claim where `spec.storageClassName` does not; the API server still honours it, and before the field
+/// (component-helpers, `GetPersistentVolumeClaimClass`).
+const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// A PersistentVolumeClaim.
 pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
@@ -34,7 +40,9 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     Some(Claim {
         meta: meta(&object.metadata)?,
         phase,
-        class: some_sym(spec.storage_class_name.as_ref()),
+        class: some_sym(
+            annotation(&object.metadata, BETA_CLASS).or(spec.storage_class_name.as_ref()),
+        ),
         names_volume: spec
             .volume_name
             .as_ref()
@@ -42,15 +50,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
         requested: bytes(requests.and_then(|requests| requests.get("storage"))),
         node_selected: has(object.metadata.annotations.as_ref(), SELECTED_NODE),
         provisioner: some_sym(annotation(&object.metadata, STORAGE_PROVISIONER)),
-        data_source: spec
-            .data_source_ref
-            .as_ref()
-            .map(|from| (from.api_group.as_deref(), &from.kind, &from.name))
-            .or_else(|| {
-                let from = spec.data_source.as_ref()?;
-                Some((from.api_group.as_deref(), &from.kind, &from.name))
-            })
-            .map(|(group, kind, name)| data_source(group, kind, name)),
+        data_source: data_source(object.metadata.namespace.as_deref(), spec),
         copy_trigger: has(
             object.metadata.annotations.as_ref(),
             volsync::USE_COPY_TRIGGER,
@@ -60,13 +60,28 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     })
 }
 
-fn data_source(group: Option<&str>, kind: &str, name: &str) -> DataSource {
-    match (group.unwrap_or_default(), kind) {
-        (snapshot::GROUP, "VolumeSnapshot") => DataSource::Snapshot(sym(name)),
-        ("", "PersistentVolumeClaim") => DataSource::Claim(sym(name)),
-        (volsync::GROUP, "ReplicationDestination") => DataSource::Destination(sym(name)),
+/// `spec.dataSourceRef`, else `spec.dataSource`, of a claim in `namespace`.
+fn data_source(namespace: Option<&str>, spec: &PersistentVolumeClaimSpec) -> Option<DataSource> {
+    let (group, kind, name, elsewhere) = match (&spec.data_source_ref, &spec.data_source) {
+        (Some(from), _) => {
+            let elsewhere = from.namespace.as_deref();
+            let elsewhere = elsewhere.filter(|it| !it.is_empty() && Some(*it) != namespace);
+            (&from.api_group, &*from.kind, &*from.name, elsewhere)
+        }
+        (None, Some(from)) => (&from.api_group, &*from.kind, &*from.name, None),
+        (None, None) => return None,
+    };
+    let group = group.as_deref().unwrap_or_default();
+    Some(match (group, kind, elsewhere) {
+        (snapshot::GROUP, "VolumeSnapshot", None) => DataSource::Snapshot(sym(name)),
+        (snapshot::GROUP, "VolumeSnapshot", Some(namespace)) => DataSource::ForeignSnapshot {
+            namespace: sym(namespace),
+            name: sym(name),
+        },
+        ("", "PersistentVolumeClaim", None) => DataSource::Claim(sym(name)),
+        (volsync::GROUP, "ReplicationDestination", None) => DataSource::Destination(sym(name)),
         _ => DataSource::Other,
-    }
+    })
 }
 
 /// A PersistentVolume of a CSI driver.
