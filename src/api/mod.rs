@@ -5,9 +5,12 @@
 //! [`remediation::Remediation`].
 
 pub mod ceph;
+mod names;
 pub mod remediation;
 pub mod snapshot;
 pub mod volsync;
+
+pub use names::is_object_name;
 
 /// Label of an object or namespace that is shown, and never touched; whatever its value.
 pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";

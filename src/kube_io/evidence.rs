@@ -7,6 +7,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{WriteError, Writer, bounded};
+use crate::api::is_object_name;
 use crate::api::remediation::EvidenceRecord;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
@@ -52,7 +53,8 @@ impl Writer {
         let bound = snapshot
             .status
             .as_ref()
-            .and_then(|s| s.bound_volume_snapshot_content_name.clone());
+            .and_then(|s| s.bound_volume_snapshot_content_name.clone())
+            .filter(|name| is_object_name(name));
         let content = match &bound {
             None => None,
             Some(name) => {

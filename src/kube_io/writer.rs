@@ -16,7 +16,7 @@ use super::{Ahead, WriteError, bounded, release};
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::ReplicationSource;
-use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
+use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, is_object_name};
 use crate::config::Config;
 use crate::holds::Hold;
 use crate::leader::{Leadership, Term};
@@ -178,7 +178,12 @@ impl Writer {
         let claims: Api<PersistentVolumeClaim> =
             Api::namespaced(self.client.clone(), &object.namespace);
         let name = || format!("PersistentVolumeClaim {claim}");
-        let claim = bounded("get", name, claims.get_opt(&claim)).await?;
+        // No claim has a name that is none, and as part of a path it would ask for something else.
+        let claim = if is_object_name(&claim) {
+            bounded("get", name, claims.get_opt(&claim)).await?
+        } else {
+            None
+        };
         if claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()) {
             return Ok(Tried::LeftAlone(
                 "its PersistentVolumeClaim is back".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{ObjectKey, Sym};
 
@@ -17,6 +17,10 @@ pub struct Absence {
     /// How many.
     pub count: u32,
 }
+
+/// Longest time between two answers of a row: claims are looked up at least every 30 s, of a namespace with thousands of
+/// suspects every few minutes. After a longer one nobody knows what was there meanwhile.
+const MAX_GAP: SignedDuration = SignedDuration::from_mins(15);
 
 impl Absence {
     /// Whether it was asked often enough: one answer may fall between deletion and re-creation.
@@ -33,11 +37,15 @@ pub struct Absences(HashMap<(Sym, Sym), Absence>);
 impl Absences {
     /// Adds one more answer of 404.
     pub fn missing(&mut self, namespace: Sym, name: Sym, at: Timestamp) {
-        let seen = self.0.entry((namespace, name)).or_insert(Absence {
+        let begun = Absence {
             first: at,
             last: at,
             count: 0,
-        });
+        };
+        let seen = self.0.entry((namespace, name)).or_insert(begun);
+        if at.duration_since(seen.last) > MAX_GAP {
+            *seen = begun;
+        }
         seen.last = at;
         seen.count = seen.count.saturating_add(1);
     }
@@ -45,6 +53,11 @@ impl Absences {
     /// Any other answer ends the row: it was found, or could not be looked for.
     pub fn not_missing(&mut self, namespace: Sym, name: Sym) {
         self.0.remove(&(namespace, name));
+    }
+
+    /// Forgets claims for which `keep`, given namespace and name, says no.
+    pub fn retain(&mut self, keep: impl Fn(&Sym, &Sym) -> bool) {
+        self.0.retain(|(namespace, name), _| keep(namespace, name));
     }
 
     /// Every claim that was not found, with what is known of it.

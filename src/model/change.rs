@@ -90,7 +90,15 @@ impl Model {
     /// Folds one observation in.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Claim(delta) => self.claims.apply(delta),
+            Change::Claim(delta) => {
+                // Seen, it is not missing; if it goes again, the look-ups of before do not count.
+                if let Delta::Put(claim) = &delta {
+                    let meta = &claim.meta;
+                    self.absences
+                        .not_missing(meta.namespace.clone(), meta.name.clone());
+                }
+                self.claims.apply(delta);
+            }
             Change::Volume(delta) => self.volumes.apply(delta),
             Change::Snapshot(delta) => self.snapshots.apply(delta),
             Change::Content(delta) => self.contents.apply(delta),
@@ -109,18 +117,15 @@ impl Model {
             Change::ClaimLookedUp {
                 namespace,
                 name,
-                missing: true,
+                missing,
                 at,
             } => {
-                self.absences.missing(namespace, name, at);
-            }
-            Change::ClaimLookedUp {
-                namespace,
-                name,
-                missing: false,
-                ..
-            } => {
-                self.absences.not_missing(namespace, name);
+                // The answer may be older than the claim that the watch shows by now.
+                if missing && self.claims.get(&namespace, &name).is_none() {
+                    self.absences.missing(namespace, name, at);
+                } else {
+                    self.absences.not_missing(namespace, name);
+                }
             }
             Change::Answered(expression, answer) => {
                 self.answers.insert(expression, answer);

@@ -113,9 +113,13 @@ pub enum SourceSchema {
 }
 
 impl Model {
-    /// Forgets what is over: series that ended, errors of claims that are gone or have their volume.
+    /// Forgets what is over: series that ended, errors of claims that are gone or have their volume, absences of claims that
+    /// no source names any more.
     pub fn forget(&mut self, now: jiff::Timestamp) {
         self.refusals.forget_ended(now);
+        let sources = &self.sources;
+        self.absences
+            .retain(|namespace, name| sources.of_claim(namespace, name).next().is_some());
         if !self.provisioning_errors.is_empty() {
             let claims: std::collections::HashSet<ObjectKey> = self
                 .claims

@@ -1,13 +1,17 @@
-//! Asks the API server itself for claims that sources name and no watch shows: 404 is the only proof.
+//! Looks up the claims that sources name and no watch shows: an uncached 404 is the only proof that one is missing.
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 
 use super::{Changes, Store};
+use crate::api::is_object_name;
 use crate::config::Config;
 use crate::model::{Change, Kind, Model, Reading, Sym};
 
@@ -20,6 +24,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long one look-up may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Look-ups at a time: one that hangs delays no other, and the API server serves few of ours at once.
+const CONCURRENCY: usize = 16;
+
+/// Look-ups of one namespace in one round. A tenant may name thousands of claims that do not exist; each costs the API
+/// server a request. The others of the namespace follow in the next rounds.
+const MAX_OF_NAMESPACE: usize = 200;
+
 /// The pause between two rounds: short enough for several in the time after which a source is orphaned.
 pub fn pause(config: &Config) -> Duration {
     (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
@@ -27,30 +38,66 @@ pub fn pause(config: &Config) -> Duration {
 
 /// Looks up suspects until the model's task ends.
 pub async fn claims(client: Client, pause: Duration, store: Store, changes: Changes) {
-    loop {
+    while !changes.is_closed() {
         tokio::time::sleep(pause).await;
-        for (namespace, name) in store.read(suspects) {
-            let api: Api<PartialObjectMeta<PersistentVolumeClaim>> =
-                Api::namespaced(client.clone(), &namespace);
-            // Anything but an answer of 404 says nothing, and ends the row.
-            let missing = match tokio::time::timeout(TIMEOUT, api.get_opt(&name)).await {
-                Ok(Ok(found)) => found.is_none(),
-                Ok(Err(_)) | Err(_) => false,
-            };
-            let change = Change::ClaimLookedUp {
-                namespace,
-                name,
-                missing,
-                at: Timestamp::now(),
-            };
+        let mut answers = pin!(look_up(&client, store.read(round)));
+        while let Some(change) = answers.next().await {
             if changes.send(change).await.is_err() {
                 return;
             }
         }
-        if changes.is_closed() {
-            return;
-        }
     }
+}
+
+/// Looks up each of `suspects`, several side by side.
+fn look_up(client: &Client, suspects: Vec<(Sym, Sym)>) -> impl Stream<Item = Change> {
+    let lookups = suspects
+        .into_iter()
+        .map(move |(namespace, name)| async move {
+            let missing = is_missing(client.clone(), &namespace, &name).await;
+            Change::ClaimLookedUp {
+                namespace,
+                name,
+                missing,
+                at: Timestamp::now(),
+            }
+        });
+    futures::stream::iter(lookups).buffer_unordered(CONCURRENCY)
+}
+
+/// Whether the API server answers 404. Any other answer, or none, says nothing.
+async fn is_missing(client: Client, namespace: &str, name: &str) -> bool {
+    // The name is any text its owner likes.
+    if !is_object_name(name) {
+        return true;
+    }
+    let api: Api<PartialObjectMeta<PersistentVolumeClaim>> = Api::namespaced(client, namespace);
+    let answer = tokio::time::timeout(TIMEOUT, api.get_opt(name)).await;
+    matches!(answer, Ok(Ok(None)))
+}
+
+/// The suspects to look up next: the longest not looked up first, of each namespace so many, and no namespace after
+/// all of another.
+fn round(model: &Model) -> Vec<(Sym, Sym)> {
+    let mut suspects = suspects(model);
+    suspects.sort_by_cached_key(|(namespace, name)| {
+        model
+            .absences
+            .of(namespace, name)
+            .map(|absence| absence.last)
+    });
+    let mut of_namespaces: HashMap<Sym, usize> = HashMap::new();
+    let mut ranked: Vec<_> = suspects
+        .into_iter()
+        .map(|(namespace, name)| {
+            let rank = of_namespaces.entry(namespace.clone()).or_default();
+            *rank += 1;
+            (*rank, (namespace, name))
+        })
+        .filter(|(rank, _)| *rank <= MAX_OF_NAMESPACE)
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, suspect)| suspect).collect()
 }
 
 /// Claims of which it is not known yet whether they are missing.
@@ -77,4 +124,88 @@ fn suspects(model: &Model) -> Vec<(Sym, Sym)> {
     suspects.sort();
     suspects.dedup();
     suspects
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use kube::client::Body as KubeBody;
+
+    use super::*;
+    use crate::model::fixture::{World, at, claim, source};
+
+    fn named(suspects: &[(Sym, Sym)]) -> Vec<&str> {
+        suspects.iter().map(|(_, name)| &**name).collect()
+    }
+
+    #[test]
+    fn round_takes_turns_between_namespaces() {
+        let flood =
+            (0..10_000).map(|n| source("a-tenant", &format!("s{n}")).of(&format!("c{n:05}")));
+        let world = flood.fold(World::empty(), World::with);
+        let world = world
+            .with(source("media", "sonarr").of("gone"))
+            .with(source("media", "radarr"))
+            .with(claim("media", "radarr"));
+        let round = round(&world.0);
+        assert_eq!(round.len(), MAX_OF_NAMESPACE + 1);
+        assert!(named(&round)[..2].contains(&"gone"), "{:?}", &round[..2]);
+    }
+
+    #[test]
+    fn round_begins_with_the_longest_not_looked_up() {
+        let world = ["a", "b", "c"]
+            .into_iter()
+            .fold(World::empty(), |world, name| {
+                world.with(source("media", name))
+            })
+            .not_found("media", "a", &[at(-2)])
+            .not_found("media", "c", &[at(-3)]);
+        assert_eq!(named(&round(&world.0)), ["b", "c", "a"]);
+    }
+
+    /// An API server that has no claim and never answers about those called `hang`; with the paths it was asked for.
+    fn without_claims() -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let service = tower::service_fn(move |request: Request<KubeBody>| {
+            let path = request.uri().to_string();
+            log.lock().unwrap().push(path.clone());
+            async move {
+                if path.ends_with("/hang") {
+                    std::future::pending::<()>().await;
+                }
+                let status =
+                    r#"{"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}"#;
+                let answer = Response::builder().status(404).body(Body::from(status));
+                Ok::<_, Infallible>(answer.unwrap())
+            }
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    /// Attack: `spec.sourcePVC: "?watch=true&n=1"`, which kube puts into the path as it is. Defence: a name that none can
+    /// have is asked for nowhere.
+    #[tokio::test]
+    async fn impossible_name_is_missing_without_a_request() {
+        let (client, asked) = without_claims();
+        assert!(is_missing(client.clone(), "media", "?watch=true&n=1").await);
+        assert!(is_missing(client.clone(), "media", "../secrets").await);
+        assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+        assert!(is_missing(client, "media", "gone").await);
+        let path = "/api/v1/namespaces/media/persistentvolumeclaims/gone";
+        assert_eq!(*asked.lock().unwrap(), [path]);
+    }
+
+    #[tokio::test]
+    async fn lookup_that_hangs_delays_no_other() {
+        let (client, _) = without_claims();
+        let names = ["hang", "a", "b", "c"].map(|name| (Sym::from("media"), Sym::from(name)));
+        let answers = look_up(&client, names.to_vec()).take(3);
+        assert_eq!(answers.count().await, 3);
+    }
 }

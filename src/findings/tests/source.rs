@@ -3,9 +3,9 @@
 use rstest::rstest;
 
 use crate::config::Config;
-use crate::model::Change;
 use crate::model::fixture::*;
 use crate::model::records::{Mover, Source};
+use crate::model::{Change, Delta};
 
 /// Its claim has answered 404 for a quarter of an hour.
 fn orphan() -> World {
@@ -118,4 +118,40 @@ fn both_sources_of_a_held_claim_are_held() {
         world.stuck(),
         ["held_source held a", "held_source held a-r2"]
     );
+}
+
+fn deleted(namespace: &str, name: &str) -> Change {
+    Change::Claim(Delta::Remove {
+        namespace: namespace.into(),
+        name: name.into(),
+    })
+}
+
+#[rstest]
+#[case::it_came_back_and_went_a_moment_ago(
+    orphan().with(claim("media", "lost")).with(deleted("media", "lost")).not_found("media", "lost", &[at(0), at(0)])
+)]
+#[case::an_answer_from_before_it_came_back_arrived_late(
+    orphan().with(claim("media", "lost")).not_found("media", "lost", &[at(-14)])
+        .with(deleted("media", "lost")).not_found("media", "lost", &[at(0)])
+)]
+#[case::nobody_looked_for_half_an_hour(
+    World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-60), at(-50), at(-19), at(-12)])
+)]
+fn orphan_counts_no_lookup_from_before_a_gap(#[case] world: World) {
+    assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
+#[test]
+fn absences_end_with_the_last_source_that_names_the_claim() {
+    let mut world = orphan().with(source("media", "other").of("lost"));
+    let count = |world: &World| world.0.absences.iter().count();
+    world.0.forget(at(0));
+    assert_eq!(count(&world), 1);
+    world = world.with(source("media", "other").of("kept"));
+    world.0.forget(at(0));
+    assert_eq!(count(&world), 1);
+    world = world.with(source("media", "lost").of("kept"));
+    world.0.forget(at(0));
+    assert_eq!(count(&world), 0);
 }
