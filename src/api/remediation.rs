@@ -61,6 +61,7 @@ pub struct RemediationSpec {
 pub struct Trigger {
     /// Alerts, each once, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
     pub alerts: Vec<AlertRef>,
     /// The person, when no alert asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,9 +72,11 @@ pub struct Trigger {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertRef {
-    /// Label `alertname`.
+    /// Label `alertname`; of a very long one the beginning.
+    #[schemars(length(max = 256))]
     pub alertname: String,
-    /// Alertmanager's fingerprint of the labels.
+    /// Alertmanager's fingerprint of the labels, or a hash of them.
+    #[schemars(length(max = 64))]
     pub fingerprint: String,
     /// When it began to fire.
     #[schemars(with = "String")]
@@ -97,8 +100,8 @@ pub struct Approval {
     pub by: Option<String>,
 }
 
-/// Most bytes of a Remediation as JSON: etcd takes requests of 1.5 MiB (`--max-request-bytes`), and something is left for
-/// what is recorded after the evidence.
+/// Most bytes of a Remediation as JSON when evidence is added, annotations not counted: etcd takes requests of 1.5 MiB
+/// (`--max-request-bytes`), annotations may have 256 KiB, and something is left for what is recorded after the evidence.
 pub const RECORD_BYTES: usize = 1_250_000;
 
 /// The two ways to decide.

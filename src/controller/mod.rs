@@ -278,7 +278,7 @@ impl Controller {
         objects: &[ObjectKey],
     ) -> Result<Option<Remediation>, WriteError> {
         let mut status = run.status.clone().unwrap_or_default();
-        let taken = serde_json::to_vec(&status).map_or(0, |json| json.len());
+        let taken = serde_json::to_vec(&(&run.spec, &status)).map_or(0, |json| json.len());
         let room = RECORD_BYTES.saturating_sub(taken) / objects.len().max(1);
         let mut reads = Vec::with_capacity(objects.len());
         for object in objects {

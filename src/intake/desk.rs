@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{Cause, Standing, causes, next_name, ours, served, standing};
+use super::{Cause, MAX_ALERTS, Standing, causes, next_name, ours, served, standing};
 use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
@@ -18,9 +18,6 @@ use crate::metrics::{AlertOutcome, Own};
 use crate::model::{Model, Sym};
 use crate::server::{Accepted, Intake, Notification, Refused};
 use crate::watch::Store;
-
-/// Most alerts one Remediation lists: it tells what asked, it does not keep count.
-const MAX_ALERTS: usize = 50;
 
 /// How often alerts are added anew where the engine writes the same run: in its first moments it writes several times.
 const TRIES: usize = 5;
@@ -122,6 +119,7 @@ impl Desk {
                 return Ok((name, AlertOutcome::Joined));
             }
             known.extend(alerts.iter().cloned());
+            known.truncate(MAX_ALERTS);
             if self.add(&api, &name, &alerts).await? {
                 return Ok((name, AlertOutcome::Joined));
             }

@@ -38,6 +38,15 @@ impl Cause {
     }
 }
 
+/// Most alerts that a Remediation lists: it records which ones asked, it does not keep count.
+const MAX_ALERTS: usize = 50;
+
+/// Longest name of an alert that is recorded, in bytes; the rest is cut off. Alertmanager sets no limit.
+const MAX_ALERTNAME: usize = 200;
+
+/// Longest fingerprint that is recorded: Alertmanager's have 16 digits.
+const MAX_FINGERPRINT: usize = 64;
+
 /// Longest name of a Remediation: it is also the value of labels (Kubernetes: 63).
 const MAX_NAME: usize = 63;
 
@@ -103,9 +112,11 @@ pub fn causes(
                 driver: driver.clone(),
             };
             let known = causes.entry(cause).or_default();
-            let alert = reference(alert);
-            if !known.contains(&alert) {
-                known.push(alert);
+            if known.len() < MAX_ALERTS {
+                let alert = reference(alert);
+                if !known.contains(&alert) {
+                    known.push(alert);
+                }
             }
         }
     }
@@ -123,12 +134,34 @@ pub fn served(model: &Model) -> Option<BTreeSet<Sym>> {
     Some(classes.chain(snapshot_classes).cloned().collect())
 }
 
+/// The alert as a Remediation records it: so much and no more, whatever it is called.
 fn reference(alert: &Alert) -> AlertRef {
+    let name = alert.labels.get("alertname").map_or("", String::as_str);
+    let sent = alert.fingerprint.as_deref().filter(|sent| {
+        (1..=MAX_FINGERPRINT).contains(&sent.len()) && sent.bytes().all(|c| c.is_ascii_graphic())
+    });
     AlertRef {
-        alertname: alert.labels.get("alertname").cloned().unwrap_or_default(),
-        fingerprint: alert.fingerprint.clone(),
+        alertname: beginning(name).to_owned(),
+        fingerprint: sent.map_or_else(|| fingerprint(alert), str::to_owned),
         starts_at: alert.starts_at,
     }
+}
+
+/// The beginning of a name, of at most [`MAX_ALERTNAME`] bytes.
+fn beginning(name: &str) -> &str {
+    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.take_while(|end| *end <= MAX_ALERTNAME).last();
+    &name[..end.unwrap_or(0)]
+}
+
+/// What tells one alert from another: a hash of its labels, where Alertmanager sends none of its own.
+fn fingerprint(alert: &Alert) -> String {
+    let mut digest = Sha256::new();
+    for part in alert.labels.iter().flat_map(|(name, value)| [name, value]) {
+        digest.update(part);
+        digest.update([0]);
+    }
+    short_hash(digest)
 }
 
 /// The name of the next run of `cause`, after those in `model`: everybody who has seen the same runs makes the same
@@ -216,6 +249,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::config::Matcher;
     use crate::model::fixture::{DRIVER, World, at, recorded, run_in};
     use crate::model::{Change, Delta};
 
@@ -286,7 +320,7 @@ mod tests {
             status: AlertStatus::Firing,
             labels: labels.collect(),
             starts_at: at(-5),
-            fingerprint: "f".to_owned(),
+            fingerprint: Some("f".to_owned()),
         }
     }
 
@@ -329,7 +363,7 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             starts_at: Timestamp::UNIX_EPOCH,
-            fingerprint: String::new(),
+            fingerprint: None,
         };
         let home = alert(&[("cluster", "home"), ("tier", "prod")]);
         let lab = alert(&[("cluster", "home"), ("tier", "lab")]);
@@ -343,6 +377,46 @@ mod tests {
         assert_eq!(ours(&all, &require(&[])), (all.to_vec(), 0));
         let of_home = require(&["cluster=\"home\"", "tier!=\"lab\""]);
         assert_eq!(ours(&all, &of_home), (vec![home], 3));
+    }
+
+    /// Attack: alerts without end, whose names and fingerprints fill a Remediation to the limit of etcd, after which its status
+    /// cannot be recorded. Defence: what an alert puts into an object is bounded, and so is their number.
+    #[test]
+    fn alerts_put_little_into_a_remediation() {
+        let alerts: Vec<_> = (0..5_000)
+            .map(|n| {
+                let mut alert = firing("LocksmithOperationLocked", Some(DRIVER));
+                let name = format!("{n}{}", "ä".repeat(10_000));
+                alert.labels.insert("alertname".to_owned(), name);
+                alert.fingerprint = Some("f".repeat(10_000));
+                alert
+            })
+            .collect();
+        let mut config = Config::default();
+        let all: Matcher = r#"alertname=~".*ä""#.parse().unwrap();
+        for playbook in config.playbooks.0.values_mut() {
+            playbook.alerts = vec![vec![Matcher::clone(&all)]];
+        }
+        let (causes, ignored) = causes(&alerts, &config, &[], &BTreeSet::from([DRIVER.into()]));
+        assert_eq!((causes.len(), ignored), (config.playbooks.0.len(), 0));
+        for alerts in causes.values() {
+            let bytes = serde_json::to_string(alerts).unwrap().len();
+            assert!(
+                alerts.len() == MAX_ALERTS && bytes < 32 << 10,
+                "{bytes} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn alerts_without_fingerprints_are_told_apart_by_their_labels() {
+        let of = |driver| {
+            let mut alert = firing("LocksmithOperationLocked", Some(driver));
+            alert.fingerprint = None;
+            reference(&alert).fingerprint
+        };
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
     }
 
     /// Attack: alerts about drivers that are made up, each to be a Remediation of its own, and its failure one more for the
@@ -359,7 +433,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
             starts_at: at(-5),
-            fingerprint: driver.to_owned(),
+            fingerprint: Some(driver.to_owned()),
         });
         let served = BTreeSet::from([DRIVER.into()]);
         let (causes, ignored) = causes(&alerts, &config, &[], &served);

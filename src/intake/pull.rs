@@ -40,7 +40,8 @@ enum PullError {
 struct GettableAlert {
     labels: BTreeMap<String, String>,
     starts_at: Timestamp,
-    fingerprint: String,
+    #[serde(default)]
+    fingerprint: Option<String>,
 }
 
 /// Hands what fires to the desk, when leadership begins and every so often after.

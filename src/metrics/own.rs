@@ -95,8 +95,11 @@ impl Default for Own {
                 own.step_counter(step, outcome);
             }
         }
-        for code in ["200", "202", "400", "401", "403", "413", "503"] {
+        for code in ["200", "202", "400", "401", "403", "413", "415", "503"] {
             own.webhook_counter(code.to_owned());
+        }
+        for outcome in [AlertOutcome::Ignored, AlertOutcome::Foreign] {
+            own.alert_counter(None, outcome);
         }
         for ok in [true, false] {
             own.pull_counter(ok);
@@ -121,9 +124,13 @@ impl Own {
 
     /// An alert was received; `playbook` is the one it asks for, if any.
     pub fn alert(&self, playbook: Option<&str>, outcome: AlertOutcome) {
+        self.alert_counter(playbook, outcome).inc();
+    }
+
+    fn alert_counter(&self, playbook: Option<&str>, outcome: AlertOutcome) -> Counter {
         let playbook = playbook.unwrap_or_default().to_owned();
         let labels = f::WEBHOOK_ALERTS.series([playbook, outcome.as_str().to_owned()]);
-        self.webhook_alerts.get_or_create_owned(&labels).inc();
+        self.webhook_alerts.get_or_create_owned(&labels)
     }
 
     /// The firing alerts were read from Alertmanager, and taken, or were not.

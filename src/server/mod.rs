@@ -4,6 +4,7 @@
 
 mod api;
 mod auth;
+mod body;
 mod connection;
 mod health;
 mod page;
@@ -32,6 +33,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::accept::DefaultAcceptor;
+use body::Bodies;
 use connection::Door;
 use futures::FutureExt as _;
 use problem::Problem;
@@ -44,7 +46,7 @@ use crate::view::View;
 /// How long any answer may take. A scrape may wait for another one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long reading and keeping one notification may take.
+/// How long keeping one notification may take.
 const WEBHOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a client may take to send the headers of its first request; others may come between two scrapes.
@@ -84,6 +86,7 @@ struct Context<I> {
     guard: Guard,
     shutdown: CancellationToken,
     was_complete: AtomicBool,
+    bodies: Bodies,
     webhooks: Semaphore,
     followers: Arc<Semaphore>,
     webhook_within: Duration,
@@ -111,6 +114,7 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         guard,
         shutdown,
         was_complete: AtomicBool::new(false),
+        bodies: Bodies::new(),
         webhooks: Semaphore::new(MAX_AT_A_TIME),
         followers: Arc::new(Semaphore::new(page::LIVE_AT_A_TIME)),
         webhook_within,

@@ -1,15 +1,15 @@
-//! Reads what Alertmanager posts: bytes in, a [`Notification`] or what is wrong with them out. Pure.
+//! Reads notifications of Alertmanager and of Grafana: bytes in, a [`Notification`] or what is wrong with them out. Pure.
 //!
-//! Payload version 4, as of Alertmanager's `notify/webhook`. Fields not named here are passed over. The status of the group
-//! is one of them: it says `firing` as long as any alert does.
+//! Alertmanager's `notify/webhook` sends version 4; Grafana's own alerting sends the same shape as version 1, with more
+//! fields. Fields not named here are ignored, the status of the group among them: it is `firing` as long as any alert is.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// The version of the payload that is understood.
-const VERSION: &str = "4";
+/// The versions of the payload that are understood: Alertmanager's and Grafana's.
+const VERSIONS: [&str; 2] = ["4", "1"];
 
 /// One notification about one group of alerts.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -34,8 +34,9 @@ pub struct Alert {
     pub labels: BTreeMap<String, String>,
     /// Since when it fires, or fired.
     pub starts_at: Timestamp,
-    /// Alertmanager's hash of the labels.
-    pub fingerprint: String,
+    /// Alertmanager's hash of the labels; before 0.19 it sends none.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
 }
 
 /// Whether an alert fires.
@@ -55,7 +56,7 @@ pub enum PayloadError {
     #[error("the body is not JSON: {0}")]
     Syntax(String),
     /// Another version of the payload.
-    #[error("the payload's version is {0}; this reads version \"4\", as Alertmanager sends it")]
+    #[error("the payload's version is {0}; Alertmanager's \"4\" and Grafana's \"1\" are read")]
     Version(String),
     /// A field is missing or has a value of the wrong kind.
     #[error("{path}: {problem}")]
@@ -72,7 +73,7 @@ pub fn parse(body: &[u8]) -> Result<Notification, PayloadError> {
     let value: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| PayloadError::Syntax(error.to_string()))?;
     match value.get("version") {
-        Some(version) if version == VERSION => {}
+        Some(version) if VERSIONS.iter().any(|known| version == known) => {}
         Some(other) => return Err(PayloadError::Version(other.to_string())),
         None => return Err(PayloadError::Version("missing".to_owned())),
     }
@@ -114,7 +115,37 @@ mod tests {
         assert_eq!(alert.status, AlertStatus::Resolved);
         assert_eq!(alert.labels["alertname"], "LocksmithRestoreStuck");
         assert_eq!(alert.starts_at, "2026-11-01T02:00:00.5Z".parse().unwrap());
-        assert_eq!(alert.fingerprint, "a1b2");
+        assert_eq!(alert.fingerprint.as_deref(), Some("a1b2"));
+    }
+
+    /// Case 17. grafana.com, "webhook notifier", v9.3 to latest.
+    #[test]
+    fn reads_what_grafana_sends() {
+        let mut payload = payload();
+        let more = json!({"version": "1", "orgId": 1, "title": "[FIRING:1]", "state": "alerting", "message": "**Firing**"});
+        payload
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let more = json!({"silenceURL": "x", "dashboardURL": "", "panelURL": "", "values": {"B": 1}, "valueString": "[ ]"});
+        payload["alerts"][0]
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let notification = parse(payload.to_string().as_bytes()).unwrap();
+        assert_eq!(notification.alerts.len(), 1);
+    }
+
+    /// Case 18. Alertmanager before 0.19 (prometheus/alertmanager #2227).
+    #[test]
+    fn fingerprint_may_be_missing() {
+        let mut payload = payload();
+        payload["alerts"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("fingerprint");
+        let notification = parse(payload.to_string().as_bytes()).unwrap();
+        assert_eq!(notification.alerts[0].fingerprint, None);
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -66,29 +65,19 @@ pub(super) async fn post<I: Intake>(
     State(context): State<Arc<Context<I>>>,
     request: Request,
 ) -> Response {
-    let answer = match context.webhooks.try_acquire() {
-        Ok(_permit) => tokio::time::timeout(context.webhook_within, answer(&context, request))
-            .await
-            .unwrap_or_else(|_| Err(Problem::passing("this took too long", SOON))),
-        Err(_) => Err(Problem::from(Refused::Full).unread()),
-    };
-    let response = answer.into_response();
+    let response = answer(&context, request).await.into_response();
     context.own.webhook_request(response.status().as_u16());
     response
 }
 
 async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Response, Problem> {
-    context
-        .guard
-        .admit_post(request.headers())
-        .await
-        .map_err(Problem::unread)?;
-    let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {MAX_BODY} bytes: set max_alerts in Alertmanager's webhook_config"),
-        )
-    })?;
+    let admitted = context.guard.admit_post(request.headers()).await;
+    admitted.map_err(Problem::unread)?;
+    if !is_json(request.headers()) {
+        let wanted = "the body must be sent as Content-Type: application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted).unread());
+    }
+    let (body, _memory) = context.bodies.read(request.into_body()).await?;
     let notification = payload::parse(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     if context.views.borrow().mode == Mode::Observe {
@@ -99,13 +88,28 @@ async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Res
         });
         return Ok(Json(answer).into_response());
     }
+    // A place is taken only now: how fast a body comes is the client's choice.
+    let _place = context.webhooks.try_acquire().map_err(|_| Refused::Full)?;
+    let submitted = context.intake.submit(notification);
     let Accepted {
         remediations,
         ignored,
         foreign,
-    } = context.intake.submit(notification).await?;
+    } = tokio::time::timeout(context.webhook_within, submitted)
+        .await
+        .map_err(|_| Problem::passing("this took too long", SOON))??;
     let answer = json!({ "remediations": remediations, "ignored": ignored, "foreign": foreign });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Whether the body is declared as JSON. Every other type a web page may post across origins without asking first, to a
+/// port-forward on its reader's own machine, for example.
+fn is_json(headers: &HeaderMap) -> bool {
+    let declared = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = declared.and_then(|declared| declared.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 impl From<Refused> for Problem {

@@ -49,7 +49,7 @@ async fn answered(daemon: &Daemon, bytes: &[u8]) -> u16 {
 
 fn post(headers: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        "POST /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     )
     .into_bytes()
@@ -78,7 +78,7 @@ async fn every_hostile_request_has_its_answer() {
     let known = "Authorization: Bearer secret\r\n";
     let chunked = {
         let head = format!(
-            "POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{known}\r\n"
+            "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n{known}\r\n"
         );
         let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
         [head.into_bytes(), chunk.repeat(64).into_bytes()].concat()
@@ -224,7 +224,7 @@ async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm, Opt
             }
             Harm::SlowBody => {
                 writes
-                    .write_all(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+                    .write_all(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
                     .await?;
                 loop {
                     writes.write_all(b"x").await?;

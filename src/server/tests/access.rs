@@ -46,6 +46,7 @@ impl Guarded {
 
     async fn ask(&self, method: &str, path: &str, authorization: Option<&str>) -> Response {
         let mut request = Request::builder().method(method).uri(path);
+        request = request.header(header::CONTENT_TYPE, "application/json");
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
