@@ -16,6 +16,7 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod controller;
+pub mod csi;
 pub mod demo;
 pub mod findings;
 #[cfg(test)]
@@ -25,7 +26,6 @@ pub mod holds;
 pub mod intake;
 pub mod kube_io;
 pub mod leader;
-pub mod locks;
 pub mod metrics;
 pub mod model;
 pub mod narrative;

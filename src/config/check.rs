@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Playbook};
-use crate::locks::LockPatterns;
+use crate::csi::LockPatterns;
 use crate::plan::StepName;
 
 /// Every fault, as `path: what is wrong, and what to write instead`.
@@ -50,6 +50,11 @@ pub fn faults(config: &Config) -> Vec<String> {
         if driver.name.trim_start_matches('*').is_empty() {
             faults.push(format!(
                 "drivers[{index}].name: must name a driver, or end in a part of its name"
+            ));
+        }
+        if driver.name.chars().skip(1).any(|c| c == '*') {
+            faults.push(format!(
+                "drivers[{index}].name: a * can only stand in front; it matches no driver elsewhere"
             ));
         }
         if let Err(fault) = LockPatterns::new(&driver.lock_patterns) {

@@ -206,6 +206,14 @@ mod tests {
         "drivers[0].name: must name a driver"
     )]
     #[case(
+        "drivers: [{name: 'org.democratic-csi.*', container: x}]",
+        "drivers[0].name: a * can only stand in front"
+    )]
+    #[case(
+        "drivers: [{name: '**.csi.ceph.com', container: x}]",
+        "drivers[0].name: a * can only stand in front"
+    )]
+    #[case(
         "drivers: [{name: x, container: x, lockPatterns: ['no group']}]",
         "drivers[0].lockPatterns: "
     )]

@@ -97,7 +97,7 @@ type Reasoned = (ClaimReason, Vec<ObjectKey>, Vec<String>);
 fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     match &claim.data_source {
         Some(DataSource::Destination(destination))
-            if locks.on(&provisioned_as(claim)).is_none() =>
+            if locks.on_making(&claim.meta.uid).is_none() =>
         {
             populated(model, locks, claim, destination)
         }
@@ -105,15 +105,10 @@ fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     }
 }
 
-/// The name under which external-provisioner creates the volume of `claim`.
-fn provisioned_as(claim: &Claim) -> String {
-    format!("pvc-{}", claim.meta.uid)
-}
-
 /// The same as far as the claim itself, its snapshot and its Events tell. This follows no populator: VolSync fills its own
 /// claim from a snapshot, and a chain of claims that tenants named after each other has no end.
 fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
-    if let Some(lock) = locks.on(&provisioned_as(claim)) {
+    if let Some(lock) = locks.on_making(&claim.meta.uid) {
         return (
             ClaimReason::OperationLock,
             Vec::new(),

@@ -1,5 +1,6 @@
 //! Operation locks: keys refused for longer than the load of a healthy cluster explains.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -89,9 +90,11 @@ fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
 /// Everything [`operation`] answers.
 pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "by_handle"];
 
-/// What the key is of; a metric label.
+/// What the key is of; a metric label. A path may be the handle of what is there already.
 pub fn operation(key: &LockKey) -> &'static str {
-    if key.claim().is_some() {
+    if key.is_path() {
+        "by_handle"
+    } else if key.claim().is_some() {
         "create_volume"
     } else if key.snapshot().is_some() {
         "create_snapshot"
@@ -160,7 +163,9 @@ fn is_credible(model: &Model, driver: &Sym, claim: &ObjectKey, key: &LockKey) ->
     let Some(known) = model.claims.get(&claim.namespace, &claim.name) else {
         return false;
     };
-    let of_claim = key.claim().is_some_and(|uid| uid == known.meta.uid)
+    let of_claim = key
+        .claim()
+        .is_some_and(|uid| known.meta.uid.is_meant_by(uid))
         || restored_from(model, known).is_some_and(|handle| *handle == *key.0);
     known.meta.uid == claim.uid && of_claim && model.serves(driver)
 }
@@ -238,18 +243,65 @@ fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKe
     })
 }
 
+/// Objects by their uids, whole or abbreviated.
+struct ByUid<'m, T> {
+    whole: HashMap<&'m Uid, &'m T>,
+    /// By their digits, in order; made when the first abbreviation is looked up.
+    abbreviated: OnceCell<Vec<(String, &'m T)>>,
+}
+
+impl<T> Default for ByUid<'_, T> {
+    fn default() -> Self {
+        Self {
+            whole: HashMap::new(),
+            abbreviated: OnceCell::new(),
+        }
+    }
+}
+
+impl<'m, T> ByUid<'m, T> {
+    fn insert(&mut self, uid: &'m Uid, object: &'m T) {
+        self.whole.insert(uid, object);
+    }
+
+    /// The object that `text` means, if it is only one.
+    fn find(&self, text: &str) -> Option<&'m T> {
+        if let Some(object) = self.whole.get(&Uid::from(text)) {
+            return Some(object);
+        }
+        if !Uid::may_abbreviate(text) {
+            return None;
+        }
+        let digits = self.abbreviated.get_or_init(|| {
+            let digits = self
+                .whole
+                .iter()
+                .map(|(uid, object)| (uid.digits(), *object));
+            let mut digits: Vec<_> = digits.collect();
+            digits.sort_by(|(one, _), (other, _)| one.cmp(other));
+            digits
+        });
+        let first = digits.partition_point(|(digits, _)| &**digits < text);
+        let mut meant = digits[first..]
+            .iter()
+            .take_while(|(digits, _)| digits.starts_with(text));
+        let (_, object) = meant.next()?;
+        meant.next().is_none().then_some(*object)
+    }
+}
+
 /// What waits for something, by what a key may name it by.
 struct Waiters<'m> {
-    claims: HashMap<&'m Uid, &'m Claim>,
-    snapshots: HashMap<&'m Uid, &'m Snapshot>,
+    claims: ByUid<'m, Claim>,
+    snapshots: ByUid<'m, Snapshot>,
     handles: HashMap<&'m str, ObjectKey>,
 }
 
 impl<'m> Waiters<'m> {
     fn of(model: &'m Model) -> Self {
         let mut waiters = Self {
-            claims: HashMap::new(),
-            snapshots: HashMap::new(),
+            claims: ByUid::default(),
+            snapshots: ByUid::default(),
             handles: HashMap::new(),
         };
         for content in model.contents.unsettled() {
@@ -307,16 +359,16 @@ struct Waiting {
     bytes: u64,
 }
 
-/// What still waits for `key`; a lock nothing waits for holds nothing up.
+/// What still waits for `key`; a lock nothing waits for holds nothing up. A name that leads to nothing that waits may still
+/// be the handle of something that does: drivers may make handles of the names they are given.
 fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Option<Waiting> {
-    if let Some(uid) = key.claim() {
-        return waiters.claims.get(&uid).copied().map(of_claim);
+    let claim = key.claim().and_then(|uid| waiters.claims.find(uid));
+    if let Some(claim) = claim {
+        return Some(of_claim(claim));
     }
-    let object = match key.snapshot() {
-        Some(uid) => {
-            let snapshot = waiters.snapshots.get(&uid)?;
-            snapshot.meta.key(ObjectKind::VolumeSnapshot)
-        }
+    let snapshot = key.snapshot().and_then(|uid| waiters.snapshots.find(uid));
+    let object = match snapshot {
+        Some(snapshot) => snapshot.meta.key(ObjectKind::VolumeSnapshot),
         None => waiters.handles.get(&*key.0)?.clone(),
     };
     if object.kind == ObjectKind::PersistentVolumeClaim {

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Detect, Drivers};
-use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym};
+use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
 
 /// What decides whether something is stuck.
 #[derive(Clone, Debug, Default)]
@@ -212,27 +212,50 @@ pub fn next_due(model: &Model, policy: &Policy, now: Timestamp) -> Option<Timest
 
 impl Finding {
     /// Whether the finding is about this object.
-    pub fn is_about(&self, kind: ObjectKind, uid: &crate::model::Uid) -> bool {
+    pub fn is_about(&self, kind: ObjectKind, uid: &Uid) -> bool {
         self.object
             .as_ref()
             .is_some_and(|object| object.kind == kind && object.uid == *uid)
     }
 }
 
-/// Locks by their key.
-struct Locks<'f>(HashMap<&'f str, &'f Finding>);
+/// Locks, by what they are on.
+struct Locks<'f> {
+    by_key: HashMap<&'f str, &'f Finding>,
+    /// Locks on the making of an object, by the object's uid.
+    making: HashMap<&'f Uid, &'f Finding>,
+}
 
 impl<'f> Locks<'f> {
     fn of(findings: &'f [Finding]) -> Self {
-        let keys = findings.iter().filter_map(|lock| match &lock.what {
-            What::OperationLock(key) => Some((&*key.0, lock)),
-            _ => None,
-        });
-        Self(keys.collect())
+        let mut locks = Self {
+            by_key: HashMap::new(),
+            making: HashMap::new(),
+        };
+        for lock in findings {
+            let What::OperationLock(key) = &lock.what else {
+                continue;
+            };
+            locks.by_key.insert(&key.0, lock);
+            if let Some(object) = &lock.object
+                && [key.claim(), key.snapshot()]
+                    .into_iter()
+                    .flatten()
+                    .any(|uid| object.uid.is_meant_by(uid))
+            {
+                locks.making.insert(&object.uid, lock);
+            }
+        }
+        locks
     }
 
     /// The lock of that key.
     fn on(&self, key: &str) -> Option<&'f Finding> {
-        self.0.get(key).copied()
+        self.by_key.get(key).copied()
+    }
+
+    /// The lock on the making of a claim's volume, or of a snapshot.
+    fn on_making(&self, uid: &Uid) -> Option<&'f Finding> {
+        self.making.get(uid).copied()
     }
 }

@@ -130,10 +130,7 @@ fn reason(
     content: Option<&Content>,
     is_served: bool,
 ) -> Option<SnapshotReason> {
-    if locks
-        .on(&format!("snapshot-{}", snapshot.meta.uid))
-        .is_some()
-    {
+    if locks.on_making(&snapshot.meta.uid).is_some() {
         return Some(SnapshotReason::OperationLock);
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());

@@ -31,6 +31,28 @@ impl Uid {
     }
 }
 
+/// Fewest hexadecimal digits by which a uid is abbreviated: of less, two of one cluster begin alike.
+const MIN_DIGITS: usize = 8;
+
+impl Uid {
+    /// Its hexadecimal digits without dashes, as abbreviations are made of them.
+    pub fn digits(&self) -> String {
+        self.to_string().replace('-', "")
+    }
+
+    /// Whether `text` may be an abbreviation of a uid: the first of its digits, without dashes (external-provisioner
+    /// `--volume-name-uuid-length`, external-snapshotter `--snapshot-name-uuid-length`).
+    pub fn may_abbreviate(text: &str) -> bool {
+        let is_digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        (MIN_DIGITS..=32).contains(&text.len()) && text.bytes().all(is_digit)
+    }
+
+    /// Whether `text` is this uid, whole or abbreviated.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        *self == *text || (Self::may_abbreviate(text) && self.digits().starts_with(text))
+    }
+}
+
 impl Default for Uid {
     fn default() -> Self {
         Self::from("")
@@ -157,6 +179,29 @@ impl fmt::Display for ObjectKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Case 19.
+    #[test]
+    fn uid_is_meant_by_itself_and_by_its_first_digits() {
+        let uid = Uid::from("15ca3371-4909-4727-9a3c-0d1f6c6a2b11");
+        for text in [
+            "15ca3371-4909-4727-9a3c-0d1f6c6a2b11",
+            "15ca337149094727",
+            "15ca3371",
+        ] {
+            assert!(uid.is_meant_by(text), "{text}");
+        }
+        for text in [
+            "",
+            "15ca337",
+            "15ca3372",
+            "15ca3371-4909",
+            "15CA3371",
+            "15ca3371x",
+        ] {
+            assert!(!uid.is_meant_by(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_uid_is_written_as_it_was_read() {

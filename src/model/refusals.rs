@@ -21,14 +21,26 @@ use super::{ObjectKey, Sym, Uid};
 pub struct LockKey(pub Sym);
 
 impl LockKey {
-    /// The claim whose volume is being created, for `pvc-<uid>`.
-    pub fn claim(&self) -> Option<Uid> {
-        self.0.strip_prefix("pvc-").map(Uid::from)
+    /// The uid, whole or abbreviated, of the claim whose volume is being created: of `pvc-<uid>`, also as a part of a path
+    /// (GCE PD: `projects/…/disks/pvc-<uid>`).
+    pub fn claim(&self) -> Option<&str> {
+        self.part("pvc-")
     }
 
-    /// The VolumeSnapshot being taken, for `snapshot-<uid>`.
-    pub fn snapshot(&self) -> Option<Uid> {
-        self.0.strip_prefix("snapshot-").map(Uid::from)
+    /// The same of the VolumeSnapshot being taken, of `snapshot-<uid>`.
+    pub fn snapshot(&self) -> Option<&str> {
+        self.part("snapshot-")
+    }
+
+    fn part(&self, prefix: &str) -> Option<&str> {
+        self.0
+            .rsplit('/')
+            .find_map(|part| part.strip_prefix(prefix))
+    }
+
+    /// Whether it is a path, and so may be a CSI handle too.
+    pub fn is_path(&self) -> bool {
+        self.0.contains('/')
     }
 }
 
@@ -198,8 +210,9 @@ impl Refusals {
 /// what the claim is restored from.
 fn may_tell(claim: &ObjectKey, key: &LockKey) -> bool {
     match key.claim() {
-        Some(uid) => uid == claim.uid,
-        None => key.snapshot().is_none(),
+        Some(uid) if claim.uid.is_meant_by(uid) => true,
+        Some(_) => key.is_path(),
+        None => key.snapshot().is_none() || key.is_path(),
     }
 }
 

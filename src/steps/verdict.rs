@@ -101,15 +101,18 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
 
 /// Whether what `key` is of still waits; a key that leads nowhere known is taken to wait.
 fn waits(model: &Model, key: &LockKey) -> bool {
-    if let Some(uid) = key.claim() {
-        let claim = model.claims.iter().find(|claim| claim.meta.uid == uid);
+    if let Some(uid) = key.claim().filter(|_| !key.is_path()) {
+        let claim = model
+            .claims
+            .iter()
+            .find(|claim| claim.meta.uid.is_meant_by(uid));
         return claim.is_some_and(|claim| claim.phase == ClaimPhase::Pending);
     }
-    if let Some(uid) = key.snapshot() {
+    if let Some(uid) = key.snapshot().filter(|_| !key.is_path()) {
         let snapshot = model
             .snapshots
             .iter()
-            .find(|snapshot| snapshot.meta.uid == uid);
+            .find(|snapshot| snapshot.meta.uid.is_meant_by(uid));
         return snapshot.is_some_and(|snapshot| snapshot.ready != Some(true));
     }
     let of_key = |content: &&Content| {

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 
 use super::{Store, lookups};
 use crate::config::Config;
+use crate::csi::PatternError;
 use crate::findings::Policy;
-use crate::locks::PatternError;
 use crate::metrics::Own;
 use crate::model::{Kind, Model, Reading};
 use crate::view::{self, View};

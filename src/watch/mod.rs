@@ -30,8 +30,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::csi::{LockPatterns, PatternError};
 use crate::findings::Policy;
-use crate::locks::{LockPatterns, PatternError};
 use crate::metrics::Own;
 use crate::model::Change;
 

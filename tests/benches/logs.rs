@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::{Command, Stdio};
 
-use locksmith::locks::LockPatterns;
+use locksmith::csi::LockPatterns;
 
 use crate::figures::{Row, Spread};
 

@@ -4,9 +4,10 @@ use rstest::rstest;
 
 use crate::config::{Config, Duration};
 use crate::model::fixture::*;
-use crate::model::records::{Claim, Snapshot};
+use crate::model::records::{Claim, Content, Snapshot};
 use crate::model::{Nature, Witness};
 
+const UID: &str = "15ca3371-4909-4727-9a3c-0d1f6c6a2b11";
 const KEY: &str = "pvc-uid-claim-media-sonarr";
 
 fn waiting() -> Claim {
@@ -138,6 +139,27 @@ fn refusals_are_no_lock(#[case] world: World) {
     "csi-1",
     "PersistentVolumeClaim media/sonarr"
 )]
+#[case::the_claim_at_the_end_of_a_path(
+    World::rook().with(waiting().uid(UID)), "projects/p/zones/z/disks/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11",
+    "PersistentVolumeClaim media/sonarr"
+)]
+#[case::the_claim_within_a_path(
+    World::rook().with(waiting().uid(UID)), "modeInstance/us-east4/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11/vol1",
+    "PersistentVolumeClaim media/sonarr"
+)]
+#[case::the_claim_whose_uid_is_cut_short(
+    World::rook().with(waiting().uid(UID)), "pvc-15ca337149094727", "PersistentVolumeClaim media/sonarr"
+)]
+#[case::the_snapshot_whose_uid_is_cut_short(
+    World::rook().with(hangs().uid(UID)), "snapshot-15ca337149094727", "VolumeSnapshot media/s"
+)]
+#[case::the_snapshot_whose_volume_is_called_like_a_claim(
+    World::rook().with(claim("media", "sonarr").uid(UID)).with(hangs()).with(Content {
+        volume_handle: Some("projects/p/disks/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11".into()),
+        ..content(&hangs())
+    }),
+    "projects/p/disks/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11", "VolumeSnapshot media/s"
+)]
 fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str) {
     let world = world.refused(key, log_of(LEADER_UID), at(-8), at(-1));
     let found = locks(&world, &Config::default());
@@ -195,4 +217,35 @@ fn refusals_of_an_unwatched_driver_are_nobodys_business() {
     config.drivers.0.remove(0);
     let world = world().refused(KEY, event(), at(-9), at(-1));
     assert_eq!(locks(&world, &config), []);
+}
+
+/// A path that ends in a claim's name is the reason why that claim is Pending, as the bare name is.
+#[rstest]
+#[case("projects/p/zones/z/disks/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11")]
+#[case("pvc-15ca337149094727")]
+fn lock_by_path_or_short_uid_explains_its_claim(#[case] key: &str) {
+    let world = World::rook()
+        .with(waiting().uid(UID).created(at(-15)))
+        .refused(key, log_of(LEADER_UID), at(-8), at(-1));
+    let kinds: Vec<_> = world
+        .stuck()
+        .into_iter()
+        .filter(|found| found.starts_with("pending_claim"))
+        .collect();
+    assert_eq!(kinds, ["pending_claim operation_lock sonarr"]);
+}
+
+#[test]
+fn short_uid_of_two_leads_to_neither() {
+    let other = claim("media", "radarr")
+        .pending()
+        .created(at(-9))
+        .uid("15ca3371-4909-4727-9a3c-0d1f6c6a2b12");
+    let world = World::rook().with(waiting().uid(UID)).with(other).refused(
+        "pvc-15ca337149094727",
+        log_of(LEADER_UID),
+        at(-8),
+        at(-1),
+    );
+    assert_eq!(locks(&world, &Config::default()), []);
 }

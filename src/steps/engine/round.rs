@@ -52,7 +52,9 @@ impl Engine<'_> {
         let acquired = provisioner.and_then(|provisioner| provisioner.acquired());
         self.model.refusals.iter().any(|(of, key, seen)| {
             of == driver
-                && key.claim().is_some_and(|claim| claims.contains(&claim))
+                && key
+                    .claim()
+                    .is_some_and(|uid| claims.iter().any(|claim| claim.is_meant_by(uid)))
                 && seen.values().any(|seen| {
                     seen.goes_on(self.now) && acquired.is_none_or(|acquired| seen.last >= acquired)
                 })

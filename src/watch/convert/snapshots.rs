@@ -9,7 +9,7 @@ use crate::api::snapshot::{
     VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
 };
 use crate::api::volsync;
-use crate::locks::LockPatterns;
+use crate::csi::LockPatterns;
 use crate::model::Uid;
 use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, Trouble};
 use crate::watch::Patterns;

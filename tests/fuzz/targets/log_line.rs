@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use locksmith::locks::LockPatterns;
+use locksmith::csi::LockPatterns;
 use locksmith::model::Nature;
 use locksmith::watch::{convert, stamped};
 

@@ -7,14 +7,18 @@ use crate::model::{LockKey, Nature};
 
 /// What drivers write when another operation holds the lock, whatever their make.
 ///
-/// ceph-csi `internal/util/idlocker.go`; its snapshot operations log "Snapshot ID" and return "Volume ID".
-/// azuredisk and csi-driver-nfs write the same, aws-ebs the like.
-const COMMON: [&str; 5] = [
-    r#"(?i)\ban? operation with the given (?:volume|snapshot|target path)(?: ?id)?[ =:]+"?(?P<key>[^\s"]+)"? (?:is )?already (?:exists|in progress)"#,
+/// In this order: ceph-csi `internal/util/idlocker.go`, whose snapshot operations log "Snapshot ID" and return "Volume ID"
+/// (azuredisk, csi-driver-nfs and GCE PD write the same, Filestore and Linode "volume key", aws-ebs the like); ceph-csi's
+/// operation locks; aws-ebs; Mayastor; OpenEBS ZFS; democratic-csi (bin/democratic-csi, a JSON list of which the first is
+/// taken); HPE. A quote may be escaped once or more, as the message may stand in JSON.
+const COMMON: [&str; 7] = [
+    r#"(?i)\ban? operation with the given (?:volume|snapshot|target path)(?: ?(?:id|key))?[ =:]+\\*"?(?P<key>[^\s"\\]+)\\*"? (?:is )?already (?:exists|in progress)"#,
     r"(?i)\ban? (?:expand|restore|delete|clone|create) operation with given id (?P<key>\S+) already exists",
     r"(?i)\b(?:create volume request for|deletesnapshot for snapshot) (?P<key>\S+) is already in progress",
     r"(?i)\bexisting csi operation is in progress for volume: (?P<key>\S+)",
     r"(?i)\bvolume (?P<key>\S+) request already pending",
+    r#"(?i)\boperation locked due to in progress operation\(s\): \[\\*"(?:create_volume_name_|create_snapshot_name_|volume_id_|snapshot_id_)(?P<key>[^"\\]+)"#,
+    r"(?i)\balready an operation pending for the specified id (?:\w+:)?(?P<key>[^\s:]+)",
 ];
 
 /// One of these is in every message the patterns of [`COMMON`] match, with or without capitals; they are looked for as they
@@ -82,16 +86,17 @@ impl LockPatterns {
         })
     }
 
-    /// The key that `text` says is locked.
+    /// The key that `text` says is locked. The configured patterns go first: where a common one matches too, its key may lead
+    /// nowhere.
     pub fn find(&self, text: &str) -> Option<LockKey> {
         let common = if self.words.is_match(text) {
             self.common.as_slice()
         } else {
             &[]
         };
-        common
+        self.further
             .iter()
-            .chain(&self.further)
+            .chain(common)
             .find_map(|pattern| pattern.captures(text)?.name("key"))
             .map(|key| key.as_str())
             .filter(|key| key.len() <= MAX_KEY)
@@ -155,6 +160,34 @@ mod tests {
     )]
     #[case("EXISTING CSI OPERATION IS IN PROGRESS FOR VOLUME: abc", Some("abc"))]
     #[case("Existing CSI Operation Is In Progress For Volume: abc", Some("abc"))]
+    // Case 6: GCE PD and Filestore.
+    #[case(
+        "An operation with the given Volume ID projects/acme/zones/us-central1-a/disks/pvc-4e1 already exists",
+        Some("projects/acme/zones/us-central1-a/disks/pvc-4e1")
+    )]
+    #[case(
+        "An operation with the given volume key modeInstance/us-east4/pvc-4e1/vol1 already exists",
+        Some("modeInstance/us-east4/pvc-4e1/vol1")
+    )]
+    // Case 7: democratic-csi, as returned and as its log has it.
+    #[case(
+        r#"operation locked due to in progress operation(s): ["create_snapshot_name_snapshot-77","volume_id_pvc-4e1"]"#,
+        Some("snapshot-77")
+    )]
+    #[case(
+        r#"{"message":"operation locked due to in progress operation(s): [\"create_volume_name_pvc-4e1\"]"}"#,
+        Some("pvc-4e1")
+    )]
+    // Case 8: HPE.
+    #[case(
+        "There is already an operation pending for the specified id CreateVolume:pvc-4e1:0001",
+        Some("pvc-4e1")
+    )]
+    // Case 15: aws-ebs, as JSON and structured klog have it.
+    #[case(
+        r#"{"level":"error","error":"rpc error: code = Aborted desc = An operation with the given volume=\"vol-1\" is already in progress"}"#,
+        Some("vol-1")
+    )]
     #[case("rpc error: code = Aborted desc = flatten in progress", None)]
     #[case("clone from snapshot is already in progress", None)]
     #[case("volume pvc-4e1 is not ready for workloads", None)]
@@ -174,6 +207,16 @@ mod tests {
                 .to_string()
                 .contains("(?P<key>")
         );
+    }
+
+    /// Case 6: a pattern for paths of a driver whose message the common ones match too.
+    #[test]
+    fn configured_pattern_goes_before_common_ones() {
+        let own = r"given Volume ID \S+/(?P<key>pvc-\S+) already exists".to_owned();
+        let patterns = LockPatterns::new(&[own]).unwrap();
+        let text =
+            "An operation with the given Volume ID projects/acme/disks/pvc-4e1 already exists";
+        assert_eq!(patterns.find(text), Some(LockKey("pvc-4e1".into())));
     }
 
     #[test]

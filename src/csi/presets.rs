@@ -1,0 +1,134 @@
+//! Known drivers, by name: the container whose log shows refused operations.
+//!
+//! A driver that is not listed is watched all the same, by Events and by what its sidecars write into the status of
+//! snapshots.
+
+/// A known driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Preset {
+    names: Names,
+    /// The container of its controller's pods that logs refused operations, or `None` where it takes no such locks.
+    pub container: Option<&'static str>,
+}
+
+/// How a driver is called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Names {
+    /// Always so.
+    Fixed(&'static str),
+    /// So, or with a prefix and a dot in front: Rook and ceph-csi-operator put their namespace there.
+    Prefixed(&'static str),
+    /// By whoever installs it, with this at the beginning by convention.
+    Beginning(&'static str),
+}
+
+const fn fixed(name: &'static str, container: &'static str) -> Preset {
+    Preset {
+        names: Names::Fixed(name),
+        container: Some(container),
+    }
+}
+
+const fn prefixed(name: &'static str, container: &'static str) -> Preset {
+    Preset {
+        names: Names::Prefixed(name),
+        container: Some(container),
+    }
+}
+
+const fn without_locks(name: &'static str) -> Preset {
+    Preset {
+        names: Names::Fixed(name),
+        container: None,
+    }
+}
+
+/// Names and containers as each project's own manifests or chart have them.
+const PRESETS: [Preset; 18] = [
+    prefixed("rbd.csi.ceph.com", "csi-rbdplugin"),
+    prefixed("cephfs.csi.ceph.com", "csi-cephfsplugin"),
+    prefixed("nfs.csi.ceph.com", "csi-nfsplugin"),
+    Preset {
+        names: Names::Beginning("org.democratic-csi."),
+        container: Some("csi-driver"),
+    },
+    fixed("csi.hpe.com", "hpe-csi-driver"),
+    fixed("ebs.csi.aws.com", "ebs-plugin"),
+    fixed("pd.csi.storage.gke.io", "gce-pd-driver"),
+    fixed("filestore.csi.storage.gke.io", "gcp-filestore-driver"),
+    fixed("disk.csi.azure.com", "azuredisk"),
+    fixed("file.csi.azure.com", "azurefile"),
+    fixed("nfs.csi.k8s.io", "nfs"),
+    fixed("smb.csi.k8s.io", "smb"),
+    fixed("zfs.csi.openebs.io", "openebs-zfs-plugin"),
+    fixed("local.csi.openebs.io", "openebs-lvm-plugin"),
+    fixed("io.openebs.csi-mayastor", "csi-controller"),
+    fixed("linodebs.csi.linode.com", "csi-linode-plugin"),
+    // It waits for its own volumes, and refuses nothing because of another operation.
+    without_locks("driver.longhorn.io"),
+    without_locks("topolvm.io"),
+];
+
+impl Preset {
+    fn is_of(&self, driver: &str) -> bool {
+        match self.names {
+            Names::Fixed(name) => driver == name,
+            Names::Prefixed(name) => driver
+                .strip_suffix(name)
+                .is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.')),
+            Names::Beginning(name) => driver.starts_with(name),
+        }
+    }
+}
+
+/// What is known of the driver called `driver`.
+pub fn preset(driver: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.is_of(driver))
+}
+
+/// Whether the provisioner of a StorageClass is a CSI driver, as far as its name tells: theirs are domain names, without a
+/// slash (CSI specification, `GetPluginInfo`). Those of Kubernetes itself and of most others have one, such as
+/// `rancher.io/local-path`.
+pub fn is_csi(provisioner: &str) -> bool {
+    !provisioner.is_empty() && !provisioner.contains('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("rbd.csi.ceph.com", Some("csi-rbdplugin"))]
+    #[case("rook-ceph.rbd.csi.ceph.com", Some("csi-rbdplugin"))]
+    #[case("xrbd.csi.ceph.com", None)]
+    #[case("storage.cephfs.csi.ceph.com", Some("csi-cephfsplugin"))]
+    #[case("org.democratic-csi.iscsi", Some("csi-driver"))]
+    #[case("ebs.csi.aws.com", Some("ebs-plugin"))]
+    #[case("made-up.example.com", None)]
+    fn known_drivers_have_a_container(#[case] driver: &str, #[case] container: Option<&str>) {
+        assert_eq!(
+            preset(driver).and_then(|preset| preset.container),
+            container
+        );
+    }
+
+    #[test]
+    fn every_preset_is_found_by_its_own_name_and_is_a_csi_driver() {
+        for known in &PRESETS {
+            let (Names::Fixed(name) | Names::Prefixed(name) | Names::Beginning(name)) = known.names;
+            assert_eq!(preset(name), Some(known));
+            assert!(is_csi(name), "{name}");
+        }
+    }
+
+    #[rstest]
+    #[case("kubernetes.io/no-provisioner")]
+    #[case("rancher.io/local-path")]
+    #[case("cluster.local/nfs-subdir-external-provisioner")]
+    #[case("")]
+    fn other_provisioners_are_no_csi_drivers(#[case] provisioner: &str) {
+        assert!(!is_csi(provisioner));
+    }
+}
