@@ -42,7 +42,11 @@ mod tests {
     #[case("a\n", false)]
     fn accepts_only_subdomains(#[case] name: &str, #[case] accepted: bool) {
         assert_eq!(is_object_name(name), accepted);
-        assert_eq!(is_object_name(&"a".repeat(MAX_NAME)), true);
-        assert_eq!(is_object_name(&"a".repeat(MAX_NAME + 1)), false);
+    }
+
+    #[test]
+    fn length_is_limited() {
+        assert!(is_object_name(&"a".repeat(MAX_NAME)));
+        assert!(!is_object_name(&"a".repeat(MAX_NAME + 1)));
     }
 }
