@@ -1,7 +1,8 @@
 //! Gate `blastRadius`: the run deletes no more than is allowed, by number and by share, all times round together.
 //!
 //! The share is of the ReplicationSources: each has at most one temporary snapshot at a time, while most other
-//! snapshots of a jammed cluster are the failed ones themselves.
+//! snapshots of a jammed cluster are the failed ones themselves. One deletion is always within the share, so that the only
+//! source of a small cluster can be healed.
 
 use std::collections::HashSet;
 
@@ -13,6 +14,9 @@ const DELETING: [StepName; 2] = [
     StepName::DeleteFailedSnapshots,
     StepName::DeleteOrphanedSources,
 ];
+
+/// Deletions that are within any share.
+const FLOOR: usize = 1;
 
 pub(super) struct BlastRadius;
 
@@ -50,7 +54,7 @@ impl Gate for BlastRadius {
         let most = usize::try_from(gates.max_deletions).unwrap_or(usize::MAX);
         if deletions > most {
             closed(format!("{deletions} deletions are more than {most}"))
-        } else if gates.max_deletions_share.exceeded_by(deletions, all) {
+        } else if deletions > FLOOR && gates.max_deletions_share.exceeded_by(deletions, all) {
             closed(format!(
                 "{deletions} deletions for {all} sources are more than {}",
                 gates.max_deletions_share
