@@ -47,8 +47,9 @@ fn rank(what: &What) -> Option<u8> {
     match what {
         What::PendingClaim(_) => Some(0),
         What::FailedSnapshot(_) => Some(1),
-        What::OrphanedSource(_) => Some(2),
-        What::OperationLock(_) => Some(3),
+        What::DeletionStuck(_) => Some(2),
+        What::OrphanedSource(_) => Some(3),
+        What::OperationLock(_) => Some(4),
         What::HeldSource => None,
     }
 }

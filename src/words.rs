@@ -5,9 +5,14 @@ use jiff::Timestamp;
 use crate::model::{ObjectKey, ObjectKind};
 
 /// The kinds of stuck finding: name, title of their table, and the noun they are counted by.
-pub const KINDS: [(&str, &str, &str); 4] = [
+pub const KINDS: [(&str, &str, &str); 5] = [
     ("pending_claim", "Pending PersistentVolumeClaims", "claim"),
     ("failed_snapshot", "Failed VolumeSnapshots", "snapshot"),
+    (
+        "deletion_stuck",
+        "Snapshots whose deletion does not end",
+        "deletion",
+    ),
     (
         "orphaned_source",
         "ReplicationSources whose claim is gone",

@@ -17,3 +17,7 @@ pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";
 
 /// Annotation of a pod template that names the restart it was last changed for.
 pub const RESTART_ANNOTATION: &str = "locksmith.dev/restarted-by";
+
+/// Annotation of a VolumeSnapshotContent that names the run that touched it last. Any change makes the csi-snapshotter look
+/// at a content again whose deletion it has lost track of.
+pub const TOUCHED_ANNOTATION: &str = "locksmith.dev/touched";

@@ -142,6 +142,9 @@ pub struct VolumeSnapshotContentStatus {
     /// CSI handle; set once the driver has accepted the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_handle: Option<String>,
+    /// When the driver took it, in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time: Option<i64>,
     /// As in the VolumeSnapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_to_use: Option<bool>,

@@ -13,15 +13,15 @@ use super::{Duration, Percent, Window};
 pub struct Gates {
     /// Most snapshots one run may delete, as a number.
     pub max_deletions: u32,
-    /// Most snapshots one run may delete, as a share of the ReplicationSources there are.
+    /// Most snapshots one run may delete, as a share of the ReplicationSources there are; one is within any share.
     pub max_deletions_share: Percent,
     /// How long after a finished run of the same cause no other begins.
     pub cooldown: Duration,
-    /// How long a run may wait for its gates before it fails.
+    /// How long a run may wait for its gates before it ends.
     pub give_up_after: Duration,
     /// How long the oldest finding must have stood.
     pub minimum_age: Duration,
-    /// How long the driver must not have made a volume.
+    /// How long the driver must not have created a volume or a snapshot.
     pub progress_within: Duration,
     /// How often runs may begin.
     pub budgets: Budgets,

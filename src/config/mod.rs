@@ -91,6 +91,10 @@ pub struct Detect {
     pub pending_after: Duration,
     /// A VolumeSnapshot is a finding when not ready for longer than this after its creation.
     pub failed_after: Duration,
+    /// A VolumeSnapshot that its driver has accepted is a finding when not ready for longer than this after its creation.
+    pub processing_after: Duration,
+    /// A VolumeSnapshot or its content is a finding when being deleted for longer than this.
+    pub deleting_after: Duration,
     /// A ReplicationSource is a finding when its claim has been missing for longer than this.
     pub orphaned_after: Duration,
     /// An operation lock is a finding when the same key has been refused for longer than this. Where unset, the
@@ -103,6 +107,8 @@ impl Default for Detect {
         Self {
             pending_after: Duration::from_secs(10 * 60),
             failed_after: Duration::from_secs(10 * 60),
+            processing_after: Duration::from_secs(6 * 3600),
+            deleting_after: Duration::from_secs(10 * 60),
             orphaned_after: Duration::from_secs(10 * 60),
             locked_after: None,
         }

@@ -111,15 +111,26 @@ impl LockPatterns {
         if message.contains("DeadlineExceeded") || message.contains("context deadline exceeded") {
             return Nature::Timeout;
         }
-        let missing = message.contains("not found")
-            && (message.contains("persistentvolumeclaim")
-                || message.contains("PersistentVolumeClaim"));
-        if missing {
+        if is_source_missing(message) {
             Nature::SourceMissing
+        } else if message.contains("is not yet bound to a PV") {
+            Nature::SourceUnbound
         } else {
             Nature::Other
         }
     }
+}
+
+/// Whether the claim of a snapshot does not exist (snapshot-controller), or the driver does not know the storage volume
+/// behind it (ceph-csi: `source Volume ID … not found`). The sidecar writes the volume's handle in front of the driver's
+/// own words, so that only those say what was not found.
+fn is_source_missing(message: &str) -> bool {
+    let claim = message.contains("not found")
+        && (message.contains("persistentvolumeclaim") || message.contains("PersistentVolumeClaim"));
+    let volume = message
+        .split_once("code = NotFound desc = ")
+        .is_some_and(|(_, words)| words.to_ascii_lowercase().contains("volume"));
+    claim || volume
 }
 
 #[cfg(test)]
@@ -195,6 +206,31 @@ mod tests {
     fn recognises_what_drivers_write(#[case] text: &str, #[case] key: Option<&str>) {
         let found = LockPatterns::new(&[]).unwrap().find(text);
         assert_eq!(found, key.map(|key| LockKey(key.into())));
+    }
+
+    #[rstest]
+    #[case::no_claim(
+        r#"Failed to create snapshot content with error snapshot controller failed to update s on API server: cannot get claim from snapshot: persistentvolumeclaim "prowlarr" not found"#,
+        Nature::SourceMissing
+    )]
+    #[case::no_storage_volume(
+        r#"Failed to check and update snapshot content: failed to take snapshot of the volume 0001-0009-rook-ceph: "rpc error: code = NotFound desc = source Volume ID 0001-0009-rook-ceph not found""#,
+        Nature::SourceMissing
+    )]
+    #[case::no_pool(
+        r#"failed to take snapshot of the volume 0001-0009-rook-ceph: "rpc error: code = NotFound desc = pool not found: pool (replicapool) not found in Ceph osdmap""#,
+        Nature::Other
+    )]
+    #[case::unbound(
+        "Failed to create snapshot content with error the PVC esphome is not yet bound to a PV, will not attempt to take a snapshot",
+        Nature::SourceUnbound
+    )]
+    #[case::timeout(
+        r#"failed to take snapshot of the volume 0001: "rpc error: code = DeadlineExceeded desc = context deadline exceeded""#,
+        Nature::Timeout
+    )]
+    fn classifies_the_errors_of_snapshots(#[case] message: &str, #[case] nature: Nature) {
+        assert_eq!(LockPatterns::new(&[]).unwrap().nature(message), nature);
     }
 
     #[test]

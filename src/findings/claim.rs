@@ -1,10 +1,11 @@
-//! PersistentVolumeClaims that are Pending for too long.
+//! PersistentVolumeClaims that are Pending for too long, or behind a found lock, however long.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
 
 use super::{ClaimReason, Finding, Locks, Policy, What, snapshot_content};
+use crate::config::Drivers;
 use crate::model::records::{Claim, ClaimPhase, DataSource};
 use crate::model::{Kind, Model, ObjectKey, ObjectKind, Sym, Uid};
 
@@ -41,11 +42,18 @@ pub fn detect<'a>(
     model
         .claims
         .unsettled()
-        .filter(move |claim| waits(claim) && now > due(claim, policy))
+        .filter(move |claim| {
+            let late = now > due(claim, policy);
+            waits(claim) && (late || !locks.is_empty())
+        })
         .filter(move |claim| !claim.names_volume && !is_prime(&filled, claim))
         .filter_map(move |claim| {
-            let driver = watched_driver(model, policy, claim)?;
+            let driver = watched_driver(model, &policy.drivers, claim)?;
             let (reason, chain, evidence) = reason(model, locks, claim);
+            let late = now > due(claim, policy);
+            if !late && !is_behind_lock(locks, reason, &chain) {
+                return None;
+            }
             Some(Finding {
                 what: What::PendingClaim(reason),
                 object: Some(claim.meta.key(ObjectKind::PersistentVolumeClaim)),
@@ -59,8 +67,42 @@ pub fn detect<'a>(
         })
 }
 
+/// The Pending claims that `driver` was asked to provision and can, in time: what they are restored from exists, and the
+/// driver is not still processing it. Claims that opted out are left out: they decide nothing about a run.
+pub fn awaited<'a>(
+    model: &'a Model,
+    drivers: &'a Drivers,
+    driver: &'a Sym,
+) -> impl Iterator<Item = &'a Claim> + use<'a> {
+    let none = Locks::of(&[]);
+    let filled = filled_by_volsync(model);
+    let pending = model.claims.unsettled().filter(|claim| waits(claim));
+    pending
+        .filter(move |claim| !claim.names_volume && !is_prime(&filled, claim))
+        .filter(|claim| watched_driver(model, drivers, claim).as_ref() == Some(driver))
+        .filter(|claim| !model.opted_out(&claim.meta))
+        .filter(move |claim| match reason(model, &none, claim) {
+            (ClaimReason::SnapshotMissing, ..) => false,
+            (ClaimReason::AwaitingPopulator, chain, _) => !chain.is_empty(),
+            (ClaimReason::SnapshotNotReady, chain, _) => !is_processed(model, &chain),
+            _ => true,
+        })
+}
+
+/// Whether the driver is still processing the snapshot in `chain`.
+fn is_processed(model: &Model, chain: &[ObjectKey]) -> bool {
+    chain.iter().any(|object| {
+        object.kind == ObjectKind::VolumeSnapshot
+            && model
+                .snapshots
+                .get(&object.namespace, &object.name)
+                .and_then(|snapshot| snapshot_content(model, snapshot))
+                .is_some_and(|content| content.handle.is_some())
+    })
+}
+
 /// The watched driver that is to provision the claim, or `None` when nobody was asked yet.
-fn watched_driver(model: &Model, policy: &Policy, claim: &Claim) -> Option<Sym> {
+fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<Sym> {
     let class = model.storage_classes.get_cluster(claim.class.as_ref()?)?;
     if class.waits_for_consumer && !claim.node_selected {
         return None;
@@ -71,7 +113,7 @@ fn watched_driver(model: &Model, policy: &Policy, claim: &Claim) -> Option<Sym> 
         .as_ref()
         .filter(|asked| model.serves(asked));
     let driver = asked.unwrap_or(&class.provisioner);
-    policy.drivers.find(driver).map(|_| driver.clone())
+    drivers.find(driver).map(|_| driver.clone())
 }
 
 /// Namespace and uid of every claim that VolSync's populator is to fill and that is not Bound yet.
@@ -89,6 +131,21 @@ fn filled_by_volsync(model: &Model) -> HashSet<(&Sym, &Uid)> {
 fn is_prime(filled: &HashSet<(&Sym, &Uid)>, claim: &Claim) -> bool {
     let uid = claim.meta.name.strip_prefix(PRIME).map(Uid::from);
     uid.is_some_and(|uid| filled.contains(&(&claim.meta.namespace, &uid)))
+}
+
+/// Whether the claim waits for a found lock, its own or that of the snapshot it is restored from.
+fn is_behind_lock(locks: &Locks<'_>, reason: ClaimReason, chain: &[ObjectKey]) -> bool {
+    let locked = |object: &ObjectKey| {
+        object.kind == ObjectKind::VolumeSnapshot && locks.on_making(&object.uid).is_some()
+    };
+    match reason {
+        ClaimReason::OperationLock => true,
+        ClaimReason::SnapshotNotReady => chain.iter().any(locked),
+        ClaimReason::SnapshotMissing
+        | ClaimReason::AwaitingPopulator
+        | ClaimReason::ProvisioningError
+        | ClaimReason::Unknown => false,
+    }
 }
 
 type Reasoned = (ClaimReason, Vec<ObjectKey>, Vec<String>);

@@ -54,7 +54,8 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
 /// count. What Events and logs tell is as long as what they told last.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let mut acquired = Acquired::default();
-    model.contents.unsettled().filter_map(move |content| {
+    let refused = model.contents.unsettled().filter(|it| it.handle.is_none());
+    refused.filter_map(move |content| {
         let trouble = content.error.as_deref()?;
         let Nature::Locked(_) = trouble.nature else {
             return None;
@@ -217,9 +218,10 @@ fn witnessed<'m>(
 }
 
 /// Refusals that stand in a status. The sidecar writes an identical message only once, so that one still
-/// standing goes on until now.
+/// standing goes on until now. Beside a handle it is over: the driver has accepted the snapshot since.
 fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
-    model.contents.unsettled().filter_map(move |content| {
+    let refused = model.contents.unsettled().filter(|it| it.handle.is_none());
+    refused.filter_map(move |content| {
         let Trouble {
             since,
             nature: Nature::Locked(key),
@@ -230,11 +232,7 @@ fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKe
         };
         // The driver returns the key of the volume or of the snapshot; the snapshot's own is what waits.
         let key = match content.snapshot.as_ref() {
-            Some(uid)
-                if key.claim().is_none()
-                    && key.snapshot().is_none()
-                    && content.handle.is_none() =>
-            {
+            Some(uid) if key.claim().is_none() && key.snapshot().is_none() => {
                 LockKey(format!("snapshot-{uid}").into())
             }
             _ => key.clone(),

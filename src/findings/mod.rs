@@ -4,12 +4,17 @@
 //! message stays evidence.
 
 mod claim;
+mod deletion;
 mod lock;
 mod snapshot;
 mod source;
 
+pub use claim::awaited;
 pub use lock::proven;
-pub use snapshot::{content as snapshot_content, has_snapshotter, source as snapshot_source};
+pub use snapshot::{
+    content as snapshot_content, driver as snapshot_driver, has_snapshotter,
+    source as snapshot_source,
+};
 #[cfg(test)]
 pub mod tests;
 
@@ -65,6 +70,8 @@ pub enum What {
     PendingClaim(ClaimReason),
     /// A VolumeSnapshot is not ready for too long.
     FailedSnapshot(SnapshotReason),
+    /// A VolumeSnapshot or its content is being deleted for too long.
+    DeletionStuck(DeletionReason),
     /// A ReplicationSource backs up a claim that is gone or going.
     OrphanedSource(SourceReason),
     /// An operation on this key is refused for too long.
@@ -79,6 +86,7 @@ impl What {
         match self {
             Self::PendingClaim(_) => "pending_claim",
             Self::FailedSnapshot(_) => "failed_snapshot",
+            Self::DeletionStuck(_) => "deletion_stuck",
             Self::OrphanedSource(_) => "orphaned_source",
             Self::OperationLock(_) => "operation_lock",
             Self::HeldSource => "held_source",
@@ -90,6 +98,7 @@ impl What {
         match self {
             Self::PendingClaim(reason) => reason.as_str(),
             Self::FailedSnapshot(reason) => reason.as_str(),
+            Self::DeletionStuck(reason) => reason.as_str(),
             Self::OrphanedSource(reason) => reason.as_str(),
             Self::OperationLock(key) => lock::operation(key),
             Self::HeldSource => "held",
@@ -100,9 +109,11 @@ impl What {
     pub fn vocabulary() -> impl Iterator<Item = (&'static str, &'static str)> {
         let claims = ClaimReason::ALL.iter().map(|r| Self::PendingClaim(*r));
         let snapshots = SnapshotReason::ALL.iter().map(|r| Self::FailedSnapshot(*r));
+        let deletions = DeletionReason::ALL.iter().map(|r| Self::DeletionStuck(*r));
         let sources = SourceReason::ALL.iter().map(|r| Self::OrphanedSource(*r));
         claims
             .chain(snapshots)
+            .chain(deletions)
             .chain(sources)
             .chain([Self::HeldSource])
             .map(|what| (what.kind(), what.reason()))
@@ -164,9 +175,45 @@ reasons! {
         Timeout = "timeout",
         /// No sidecar looks at it: a restart would not help.
         SnapshotterAbsent = "snapshotter_absent",
-        /// Its claim does not exist.
+        /// The sidecar that leads writes on no snapshot at all: neither a restart nor a deletion would help.
+        SnapshotterIdle = "snapshotter_idle",
+        /// Its claim, or the storage volume behind that, does not exist: a deleted snapshot would only be made again.
         SourceMissing = "source_missing",
+        /// Its claim has no volume yet: a symptom of the claim.
+        SourceUnbound = "source_unbound",
+        /// The driver has accepted it and is still at work: deleting it would throw the work away.
+        Processing = "processing",
         /// Anything else.
+        Other = "other",
+    }
+}
+
+impl SnapshotReason {
+    /// Why neither a deletion nor a restart helps a snapshot of this reason, or `None` where one may.
+    pub fn why_beyond_repair(self) -> Option<&'static str> {
+        match self {
+            Self::OperationLock | Self::Timeout | Self::Other => None,
+            Self::SnapshotterAbsent => Some("no csi-snapshotter would take another one either"),
+            Self::SnapshotterIdle => Some("the csi-snapshotter would not take another one either"),
+            Self::SourceMissing => Some("what it is to be taken of does not exist"),
+            Self::SourceUnbound => Some("its PersistentVolumeClaim has no volume yet"),
+            Self::Processing => Some("is still being processed by the driver"),
+        }
+    }
+}
+
+reasons! {
+    /// Why a deletion does not end.
+    DeletionReason {
+        /// The driver refuses: another operation holds the lock.
+        OperationLock = "operation_lock",
+        /// A sidecar is still creating the snapshot, or has lost track of it.
+        BeingCreated = "being_created",
+        /// A Pending claim is to be restored from it.
+        InUse = "in_use",
+        /// A finalizer of somebody else's keeps it.
+        Finalizer = "finalizer",
+        /// Anything else, such as a driver that fails to delete it.
         Other = "other",
     }
 }
@@ -188,6 +235,7 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let locked = Locks::of(&locks);
     findings.extend(claim::detect(model, policy, &locked, now));
     findings.extend(snapshot::detect(model, policy, &locked, now));
+    findings.extend(deletion::detect(model, policy, &locked, now));
     findings.extend(source::detect(model, policy, now));
     findings.extend(locks);
     findings.sort_by(|a, b| {
@@ -203,6 +251,7 @@ pub fn next_due(model: &Model, policy: &Policy, now: Timestamp) -> Option<Timest
     let passed = |due: Timestamp| due.checked_add(SignedDuration::from_nanos(1)).ok();
     claim::dues(model, policy)
         .chain(snapshot::dues(model, policy))
+        .chain(deletion::dues(model, policy))
         .chain(source::dues(model, policy))
         .chain(lock::dues(model, policy))
         .filter(|due| *due >= now)
@@ -247,6 +296,11 @@ impl<'f> Locks<'f> {
             }
         }
         locks
+    }
+
+    /// Whether no lock is found.
+    fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
     }
 
     /// The lock of that key.

@@ -1,29 +1,42 @@
-//! VolumeSnapshots that are not ready for too long.
+//! VolumeSnapshots that are not ready for too long, or behind a found lock, however long.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 
 use super::{Finding, Locks, Policy, SnapshotReason, What};
-use crate::model::records::{Content, Snapshot, Source};
-use crate::model::{Kind, Model, Nature, ObjectKind, Sym};
+use crate::model::records::{ClaimPhase, Content, Snapshot, Source};
+use crate::model::{Kind, Model, Nature, ObjectKind, Second, Sym};
 
 /// The sidecar that takes snapshots.
 const SNAPSHOTTER: &str = "csi-snapshotter";
 
-/// Until when a snapshot may not be ready.
-fn due(snapshot: &Snapshot, policy: &Policy) -> Timestamp {
-    policy.detect.failed_after.after(snapshot.meta.created.at())
+/// Until when a snapshot may not be ready: one that the driver has accepted may take hours to be uploaded.
+fn due(snapshot: &Snapshot, content: Option<&Content>, policy: &Policy) -> Timestamp {
+    let detect = &policy.detect;
+    let after = if is_accepted(content) {
+        detect.processing_after
+    } else {
+        detect.failed_after
+    };
+    after.after(snapshot.meta.created.at())
+}
+
+/// Whether the driver has accepted the snapshot and is processing it. An error beside the handle is stale: upstream clears
+/// it only once the snapshot is ready.
+fn is_accepted(content: Option<&Content>) -> bool {
+    content.is_some_and(|content| content.handle.is_some())
 }
 
 /// Until when each snapshot that is not ready may be so.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let unready = model.snapshots.unsettled().filter(|it| is_unready(it));
-    unready.map(|snapshot| due(snapshot, policy))
+    unready.map(|snapshot| due(snapshot, content(model, snapshot), policy))
 }
 
+/// Whether the snapshot is still to become ready; one that is being deleted is not.
 fn is_unready(snapshot: &Snapshot) -> bool {
-    snapshot.ready != Some(true)
+    snapshot.ready != Some(true) && snapshot.meta.deleting.is_none()
 }
 
 /// Findings on snapshots.
@@ -33,15 +46,18 @@ pub fn detect<'a>(
     locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
-    // Looked up once a driver: a tenant may make thousands of snapshots.
-    let mut served = HashMap::new();
+    let snapshotters = Snapshotters::of(model, policy, now);
     model
         .snapshots
         .unsettled()
-        .filter(move |snapshot| is_unready(snapshot) && now > due(snapshot, policy))
+        .filter(|snapshot| is_unready(snapshot))
         .filter_map(move |snapshot| {
             let claim = snapshot.source_claim.as_ref()?;
             let content = content(model, snapshot);
+            let behind_lock = is_locked(locks, snapshot);
+            if now <= due(snapshot, content, policy) && !behind_lock {
+                return None;
+            }
             let driver = driver(model, snapshot, content);
             if driver
                 .as_ref()
@@ -49,36 +65,50 @@ pub fn detect<'a>(
             {
                 return None;
             }
-            let is_served = driver.as_ref().is_none_or(|driver| {
-                *served
-                    .entry(driver.clone())
-                    .or_insert_with(|| has_snapshotter(model, driver, now))
-            });
-            let reason = reason(model, locks, snapshot, content, is_served)?;
-            let claim = model.claims.get(&snapshot.meta.namespace, claim);
+            let reason = reason(model, locks, &snapshotters, snapshot, content)?;
             let said = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
             Some(Finding {
                 what: What::FailedSnapshot(reason),
-                object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
-                since: snapshot.meta.created.at(),
-                driver,
-                class: class(model, snapshot),
-                bytes: snapshot.bytes(claim),
-                chain: [
-                    source(model, snapshot)
-                        .map(|source| source.meta.key(ObjectKind::ReplicationSource)),
-                    claim.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim)),
-                    content.map(|content| content.meta.key(ObjectKind::VolumeSnapshotContent)),
-                ]
-                .into_iter()
-                .flatten()
-                .collect(),
                 evidence: said
                     .map(|trouble| trouble.message.to_string())
                     .into_iter()
                     .collect(),
+                ..about(model, snapshot, content, driver, claim)
             })
         })
+}
+
+/// Whether the creation of the snapshot waits for a found lock.
+pub(super) fn is_locked(locks: &Locks<'_>, snapshot: &Snapshot) -> bool {
+    locks.on_making(&snapshot.meta.uid).is_some()
+}
+
+/// A finding about `snapshot`, its reason and evidence aside.
+pub(super) fn about(
+    model: &Model,
+    snapshot: &Snapshot,
+    content: Option<&Content>,
+    driver: Option<Sym>,
+    claim: &Sym,
+) -> Finding {
+    let claim = model.claims.get(&snapshot.meta.namespace, claim);
+    Finding {
+        what: What::FailedSnapshot(SnapshotReason::Other),
+        object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
+        since: snapshot.meta.created.at(),
+        driver,
+        class: class(model, snapshot),
+        bytes: snapshot.bytes(claim),
+        chain: [
+            source(model, snapshot).map(|source| source.meta.key(ObjectKind::ReplicationSource)),
+            claim.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim)),
+            content.map(|content| content.meta.key(ObjectKind::VolumeSnapshotContent)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        evidence: Vec::new(),
+    }
 }
 
 /// Its class, if there is one of that name: what somebody asked for may be any text, and is to be a metric label.
@@ -106,7 +136,8 @@ pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content>
         .filter(|content| content.snapshot.as_ref() == Some(&snapshot.meta.uid))
 }
 
-fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<Sym> {
+/// The driver that is to take the snapshot, where anything tells.
+pub fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<Sym> {
     if let Some(content) = content {
         return Some(content.driver.clone());
     }
@@ -122,16 +153,19 @@ fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Opti
     Some(class.provisioner.clone())
 }
 
-/// Why the snapshot is not ready, or `None` when its driver has it and is still at work.
+/// Why the snapshot is not ready, or `None` while nothing can have looked at it.
 fn reason(
     model: &Model,
     locks: &Locks<'_>,
+    snapshotters: &Snapshotters<'_>,
     snapshot: &Snapshot,
     content: Option<&Content>,
-    is_served: bool,
 ) -> Option<SnapshotReason> {
-    if locks.on_making(&snapshot.meta.uid).is_some() {
+    if is_locked(locks, snapshot) {
         return Some(SnapshotReason::OperationLock);
+    }
+    if is_accepted(content) {
+        return Some(SnapshotReason::Processing);
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
     if let Some(error) = error {
@@ -139,21 +173,102 @@ fn reason(
             Nature::Locked(_) => SnapshotReason::OperationLock,
             Nature::Timeout => SnapshotReason::Timeout,
             Nature::SourceMissing => SnapshotReason::SourceMissing,
+            Nature::SourceUnbound => SnapshotReason::SourceUnbound,
             Nature::Other => SnapshotReason::Other,
         });
     }
-    let source = snapshot.source_claim.as_ref()?;
-    match content {
-        None if model.freshness.trusted(Kind::PersistentVolumeClaims)
-            && model.claims.get(&snapshot.meta.namespace, source).is_none() =>
-        {
-            Some(SnapshotReason::SourceMissing)
+    let Some(content) = content else {
+        let claim = snapshot.source_claim.as_ref()?;
+        let claim = model.claims.get(&snapshot.meta.namespace, claim);
+        return Some(match claim {
+            None if model.freshness.trusted(Kind::PersistentVolumeClaims) => {
+                SnapshotReason::SourceMissing
+            }
+            Some(claim) if claim.phase == ClaimPhase::Pending => SnapshotReason::SourceUnbound,
+            Some(_) | None => SnapshotReason::Other,
+        });
+    };
+    Some(snapshotters.reason(content))
+}
+
+/// What the snapshotters do of which some content has seen nothing for too long.
+struct Snapshotters<'m>(HashMap<&'m Sym, Snapshotter>);
+
+/// What one snapshotter does.
+#[derive(Default)]
+struct Snapshotter {
+    /// Whether nothing takes snapshots for the driver.
+    absent: bool,
+    /// Whether a sidecar has held the lease for longer than a snapshot may take to fail.
+    leads: bool,
+    /// When the youngest content was created of which a sidecar has written any status.
+    latest_seen: Option<Second>,
+    /// Whether a sidecar is at work on a content: the next one waits for a free worker.
+    at_work: bool,
+}
+
+impl<'m> Snapshotters<'m> {
+    fn of(model: &'m Model, policy: &Policy, now: Timestamp) -> Self {
+        let failed_after = policy.detect.failed_after;
+        let late = |content: &&Content| {
+            !content.was_seen() && now > failed_after.after(content.meta.created.at())
+        };
+        let mut all: HashMap<&Sym, Snapshotter> = HashMap::new();
+        for content in model.contents.unsettled().filter(late) {
+            all.entry(&content.driver).or_default();
         }
-        Some(content) if content.handle.is_some() => None,
-        Some(content) if !content.seen_by_sidecar && !is_served => {
-            Some(SnapshotReason::SnapshotterAbsent)
+        if all.is_empty() {
+            return Self(all);
         }
-        Some(_) | None => Some(SnapshotReason::Other),
+        let acquired: HashMap<&Sym, Timestamp> = all
+            .iter_mut()
+            .filter_map(|(driver, snapshotter)| {
+                snapshotter.absent = !has_snapshotter(model, driver, now);
+                let (_, lease) = crate::model::lease_names(driver);
+                let held = |it: &&crate::model::records::Lease| *it.name == *lease && it.held(now);
+                let acquired = model.leases.iter().find(held)?.acquired?;
+                snapshotter.leads = now > failed_after.after(acquired);
+                Some((*driver, acquired))
+            })
+            .collect();
+        for content in model.contents.iter().filter(|content| content.was_seen()) {
+            let Some(snapshotter) = all.get_mut(&content.driver) else {
+                continue;
+            };
+            let created = Some(content.meta.created);
+            snapshotter.latest_seen = snapshotter.latest_seen.max(created);
+            let acquired = acquired.get(&content.driver);
+            let failed_since = content
+                .error
+                .as_ref()
+                .is_some_and(|error| acquired.is_some_and(|acquired| error.since >= *acquired));
+            snapshotter.at_work |=
+                content.handle.is_none() && (content.being_created || failed_since);
+        }
+        Self(all)
+    }
+
+    /// Why a content without handle and error is not ready.
+    fn reason(&self, content: &Content) -> SnapshotReason {
+        match self.0.get(&content.driver) {
+            _ if content.was_seen() => SnapshotReason::Other,
+            Some(snapshotter) if snapshotter.absent => SnapshotReason::SnapshotterAbsent,
+            Some(snapshotter)
+                if snapshotter.leads
+                    && !snapshotter.at_work
+                    && snapshotter.latest_seen < Some(content.meta.created) =>
+            {
+                SnapshotReason::SnapshotterIdle
+            }
+            Some(_) | None => SnapshotReason::Other,
+        }
+    }
+}
+
+impl Content {
+    /// Whether a sidecar has written anything on it.
+    fn was_seen(&self) -> bool {
+        self.seen_by_sidecar || self.being_created
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a detector, named as it is.
 
 mod claim;
+mod deletion;
 mod due;
 mod forged;
 mod hostile;

@@ -10,11 +10,14 @@ use crate::findings::{Finding, What, proven, snapshot_content};
 use crate::model::LockKey;
 use crate::plan::StepName;
 
+/// Name of the gate that is closed while nothing confirms the alert.
+pub const CONFIRMED: &str = "confirmed";
+
 pub(super) struct Confirmed;
 
 impl Gate for Confirmed {
     fn name(&self) -> &'static str {
-        "confirmed"
+        CONFIRMED
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
@@ -55,7 +58,7 @@ fn driver_says(situation: &Situation<'_>, proven: &HashSet<LockKey>, finding: &F
     let model = situation.model;
     match (&finding.what, &finding.object) {
         (What::OperationLock(key), _) => proven.contains(key),
-        (What::FailedSnapshot(_), Some(object)) => {
+        (What::FailedSnapshot(reason), Some(object)) if reason.why_beyond_repair().is_none() => {
             let snapshot = model.snapshots.get(&object.namespace, &object.name);
             snapshot.is_some_and(|snapshot| snapshot_content(model, snapshot).is_some())
         }

@@ -1,4 +1,5 @@
-//! Gate `progress`: the driver is not making volumes for others right now. A restart would interrupt what works.
+//! Gate `progress`: the driver is not creating volumes or snapshots for others right now. A restart would interrupt what
+//! works. Creations are counted as they are seen: one that was deleted since shows progress all the same.
 
 use super::{Gate, Situation, Verdict};
 
@@ -11,26 +12,22 @@ impl Gate for Progress {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let quiet = situation.config.gates.progress_within;
-        let latest = situation
-            .model
-            .volumes
-            .iter()
-            .filter(|volume| volume.driver == situation.run.spec.driver)
-            .max_by_key(|volume| volume.created);
-        let Some(latest) = latest else {
+        let creations = &situation.model.creations;
+        let Some(latest) = creations.latest(&situation.run.spec.driver) else {
             return Verdict::Open;
         };
-        if situation.now.duration_since(latest.created.at()) >= quiet.signed() {
+        if situation.now.duration_since(latest.at.at()) >= quiet.signed() {
             return Verdict::Open;
         }
         Verdict::Closed {
             reason: format!(
-                "PersistentVolume {} was made within the last {quiet}",
+                "{} {} was created within the last {quiet}",
+                latest.kind.as_str(),
                 latest.name
             ),
-            opens: latest.created.at().checked_add(quiet.signed()).map_or_else(
+            opens: latest.at.at().checked_add(quiet.signed()).map_or_else(
                 |_| "with a shorter gates.progressWithin".to_owned(),
-                |opens| format!("at {opens:.0}, if no other is made"),
+                |opens| format!("at {opens:.0}, if no other is created"),
             ),
         }
     }

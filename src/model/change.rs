@@ -7,7 +7,8 @@ use super::records::{
     SnapshotClass, Source, StorageClass, Volume,
 };
 use super::{
-    Answer, Kind, Model, ObjectKey, ProvisioningError, Reading, Refusal, SourceSchema, Sym,
+    Answer, Creation, Kind, Model, ObjectKey, ObjectKind, ProvisioningError, Reading, Refusal,
+    SourceSchema, Sym,
 };
 
 /// One event of a watch.
@@ -99,9 +100,19 @@ impl Model {
                 }
                 self.claims.apply(delta);
             }
-            Change::Volume(delta) => self.volumes.apply(delta),
+            Change::Volume(delta) => {
+                if let Delta::Put(volume) = &delta {
+                    self.note_volume(volume);
+                }
+                self.volumes.apply(delta);
+            }
             Change::Snapshot(delta) => self.snapshots.apply(delta),
-            Change::Content(delta) => self.contents.apply(delta),
+            Change::Content(delta) => {
+                if let Delta::Put(content) = &delta {
+                    self.note_snapshot(content);
+                }
+                self.contents.apply(delta);
+            }
             Change::SnapshotClass(delta) => self.snapshot_classes.apply(delta),
             Change::StorageClass(delta) => self.storage_classes.apply(delta),
             Change::Source(delta) => self.sources.apply(delta),
@@ -135,5 +146,24 @@ impl Model {
             Change::Nothing => {}
             Change::Read(kind, reading, at) => self.freshness.note(kind, reading, at),
         }
+    }
+
+    fn note_volume(&mut self, volume: &Volume) {
+        let creation = Creation {
+            at: volume.created,
+            kind: ObjectKind::PersistentVolume,
+            name: volume.name.clone(),
+        };
+        self.creations.note(&volume.driver, creation);
+    }
+
+    fn note_snapshot(&mut self, content: &Content) {
+        let Some(at) = content.taken else { return };
+        let creation = Creation {
+            at,
+            kind: ObjectKind::VolumeSnapshotContent,
+            name: content.meta.name.clone(),
+        };
+        self.creations.note(&content.driver, creation);
     }
 }

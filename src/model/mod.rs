@@ -14,6 +14,7 @@
 
 mod absences;
 mod change;
+mod creations;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod freshness;
@@ -26,6 +27,7 @@ mod table;
 
 pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
 pub use change::{Change, Delta};
+pub use creations::{Creation, Creations};
 pub use freshness::{Freshness, Kind, Reading};
 pub use key::{ObjectKey, ObjectKind, Sym, Uid};
 pub use provisioner::{Provisioner, Replica, lease_names};
@@ -74,6 +76,8 @@ pub struct Model {
     pub runs: Table<Run>,
     /// What Prometheus answered, by expression.
     pub answers: std::collections::HashMap<String, Answer>,
+    /// What drivers were seen to create.
+    pub creations: Creations,
     /// Refused operations, by driver and key.
     pub refusals: Refusals,
     /// Claims that do not exist.

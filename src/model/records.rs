@@ -183,8 +183,10 @@ pub enum Nature {
     Locked(LockKey),
     /// The driver did not answer in time.
     Timeout,
-    /// What it was to be taken from does not exist.
+    /// What it was to be taken from does not exist: the claim, or the storage volume behind it.
     SourceMissing,
+    /// The claim it was to be taken from has no volume yet.
+    SourceUnbound,
     /// Anything else.
     Other,
 }
@@ -204,8 +206,15 @@ pub struct Content {
     pub volume_handle: Option<Sym>,
     /// CSI handle of the snapshot, once the driver accepted it.
     pub handle: Option<Sym>,
+    /// When the driver took the snapshot.
+    pub taken: Option<Second>,
+    /// The run that touched it last for its deletion to go on (annotation [`crate::api::TOUCHED_ANNOTATION`]).
+    pub touched_by: Option<Sym>,
     /// Whether a sidecar has written any status.
     pub seen_by_sidecar: bool,
+    /// Whether a sidecar may still be creating the snapshot (annotation `volumesnapshot-being-created`): it refuses to
+    /// delete the snapshot until then.
+    pub being_created: bool,
     /// `status.error`.
     pub error: Option<Box<Trouble>>,
 }

@@ -2,24 +2,31 @@
 
 use super::{Action, PlannedStep, Spared, StepName, Target};
 use crate::config::DeleteScope;
-use crate::findings::{Finding, What, snapshot_content, snapshot_source};
+use crate::findings::{Finding, SnapshotReason, What, snapshot_content, snapshot_source};
 use crate::model::records::{Protection, Snapshot};
-use crate::model::{Model, Sym};
+use crate::model::{Model, Nature, ObjectKind, Sym};
 
 /// Deletions of the failed snapshots of `driver` that nothing protects.
 pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScope) -> PlannedStep {
     let (mut targets, mut spared) = (Vec::new(), Vec::new());
-    let failed = findings
-        .iter()
-        .filter(|finding| matches!(finding.what, What::FailedSnapshot(_)))
-        .filter(|finding| finding.driver.as_ref().is_none_or(|of| of == driver))
-        .filter_map(|finding| Some((finding.object.clone()?, finding.driver.is_some())));
-    for (object, driver_known) in failed {
+    let of_driver = |finding: &&Finding| finding.driver.as_ref().is_none_or(|of| of == driver);
+    for finding in findings.iter().filter(of_driver) {
+        let (What::FailedSnapshot(reason), Some(object)) = (&finding.what, finding.object.clone())
+        else {
+            continue;
+        };
         let Some(snapshot) = model.snapshots.get(&object.namespace, &object.name) else {
             continue;
         };
-        let unknown = (!driver_known).then_some("nothing tells which driver it is of");
-        match why_kept(model, snapshot, scope).or(unknown) {
+        let unknown = finding
+            .driver
+            .is_none()
+            .then_some("nothing tells which driver it is of");
+        let why = reason
+            .why_beyond_repair()
+            .or_else(|| why_kept(model, snapshot, scope))
+            .or(unknown);
+        match why {
             Some(why) => spared.push(Spared {
                 object,
                 why: why.to_owned(),
@@ -38,10 +45,45 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
     }
 }
 
+/// Contents whose deletion may have to be freed after the restart: of what the run deletes, and of what is being deleted.
+///
+/// A snapshot that is deleted while its creation hangs may be created after the restart and then never be deleted:
+/// csi-snapshotter 8.6 and 8.7 call DeleteSnapshot only once the content changes (`ShouldEnqueueContentChange`).
+pub fn deletions_to_free(
+    model: &Model,
+    deletions: Option<&PlannedStep>,
+    driver: &Sym,
+    scope: DeleteScope,
+) -> Vec<Target> {
+    let targets = deletions.into_iter().flat_map(|step| &step.targets);
+    let planned = targets.filter_map(|target| {
+        let object = &target.object;
+        model.snapshots.get(&object.namespace, &object.name)
+    });
+    let going = model.snapshots.unsettled().filter(|snapshot| {
+        let of_source = || snapshot.by_volsync && snapshot_source(model, snapshot).is_some();
+        snapshot.meta.deleting.is_some()
+            && !model.opted_out(&snapshot.meta)
+            && (scope == DeleteScope::All || of_source())
+    });
+    planned
+        .chain(going)
+        .filter_map(|snapshot| snapshot_content(model, snapshot))
+        .filter(|content| content.driver == *driver)
+        .map(|content| Target {
+            object: content.meta.key(ObjectKind::VolumeSnapshotContent),
+            action: Action::Touch,
+        })
+        .collect()
+}
+
+/// Why a snapshot that became ready meanwhile is not deleted.
+pub const READY: &str = "is ready";
+
 /// Why a failed snapshot is not deleted, or `None`.
 pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Option<&'static str> {
     if snapshot.ready == Some(true) {
-        return Some("is ready");
+        return Some(READY);
     }
     if model.opted_out(&snapshot.meta) {
         return Some("opted out by label");
@@ -72,10 +114,15 @@ pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Optio
     if content.is_some_and(|content| !content.deletes) {
         return Some("has deletionPolicy Retain: the storage snapshot would be left behind");
     }
-    if content.is_some_and(|content| content.handle.is_some() && content.error.is_none()) {
-        return Some("is still being processed by the driver");
+    if content.is_some_and(|content| content.handle.is_some()) {
+        return SnapshotReason::Processing.why_beyond_repair();
     }
-    None
+    let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
+    match error?.nature {
+        Nature::SourceMissing => SnapshotReason::SourceMissing.why_beyond_repair(),
+        Nature::SourceUnbound => SnapshotReason::SourceUnbound.why_beyond_repair(),
+        Nature::Locked(_) | Nature::Timeout | Nature::Other => None,
+    }
 }
 
 fn is_latest_image(model: &Model, snapshot: &Snapshot) -> bool {

@@ -205,3 +205,48 @@ fn a_restore_leads_over_its_snapshot_and_content_to_the_lock() {
     ];
     assert_eq!(kinds, way);
 }
+
+/// Pending for less than ten minutes, while the lock has been found.
+#[rstest]
+#[case::its_own(
+    World::rook().with(young())
+        .refused("pvc-uid-claim-media-sonarr", event_on("media", "sonarr"), at(-8), at(-1)),
+    "pending_claim operation_lock sonarr"
+)]
+#[case::that_of_the_claim_its_populator_made(
+    World::rook().with(young().from_destination("sonarr-dst")).with(prime().created(at(-9)))
+        .refused(&format!("pvc-{}", prime().meta.uid), log_of(LEADER_UID), at(-8), at(-1)),
+    "pending_claim operation_lock sonarr"
+)]
+#[case::that_of_the_snapshot_it_is_restored_from(
+    World::rook().with(young().from_snapshot("image"))
+        .with(image().unready().created(at(-9))).with(content(&image()))
+        .refused(&format!("snapshot-{}", image().meta.uid), log_of(LEADER_UID), at(-8), at(-1)),
+    "pending_claim snapshot_not_ready sonarr"
+)]
+fn a_young_claim_behind_a_found_lock_is_stuck(#[case] world: World, #[case] found: &str) {
+    let stuck = world.stuck();
+    assert!(stuck.iter().any(|one| one == found), "{stuck:?}");
+}
+
+#[test]
+fn a_lock_makes_no_other_young_claim_stuck() {
+    let world = World::rook()
+        .with(young())
+        .with(claim("media", "locked").pending().created(at(-9)))
+        .refused(
+            "pvc-uid-claim-media-locked",
+            log_of(LEADER_UID),
+            at(-8),
+            at(-1),
+        );
+    let stuck = world.stuck();
+    assert!(
+        !stuck.iter().any(|one| one.ends_with("sonarr")),
+        "{stuck:?}"
+    );
+}
+
+fn young() -> Claim {
+    stuck().created(at(-9))
+}

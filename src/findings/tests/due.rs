@@ -20,9 +20,9 @@ fn stuck(model: &Model, policy: &Policy, now: Timestamp) -> Vec<String> {
 fn locked() -> World {
     let hangs = snapshot("media", "volsync-prowlarr-src", "prowlarr").unready();
     let key = key(&format!("snapshot-{}", hangs.meta.uid));
-    World::rook()
-        .with(content(&hangs).error(Nature::Locked(key)))
-        .with(hangs.created(at(-1)))
+    let mut refused = content(&hangs).error(Nature::Locked(key));
+    refused.error.as_mut().unwrap().since = at(-1);
+    World::rook().with(refused).with(hangs.created(at(-1)))
 }
 
 fn terminating() -> World {
@@ -34,6 +34,19 @@ fn terminating() -> World {
 #[rstest]
 #[case::claim(World::rook().with(claim("media", "prowlarr").pending().created(at(-2))), 1)]
 #[case::snapshot(World::rook().with(snapshot("media", "one", "prowlarr").unready().created(at(-4))), 1)]
+#[case::accepted_snapshot(
+    World::rook().with(content(&snapshot("media", "one", "prowlarr")).handle("csi-1"))
+        .with(snapshot("media", "one", "prowlarr").unready().created(at(-4))),
+    1
+)]
+#[case::deletion(
+    World::rook().with(snapshot("media", "one", "prowlarr").deleting(at(-4)))
+        .with(content(&snapshot("media", "one", "prowlarr")).handle("csi-1").deleting(at(-3))),
+    1
+)]
+#[case::deletion_of_a_content(
+    World::rook().with(content(&snapshot("media", "one", "prowlarr")).handle("csi-1").deleting(at(-3))), 1
+)]
 #[case::source(terminating(), 1)]
 #[case::young_source(terminating().with(source("media", "lost").created(at(-1))), 1)]
 #[case::lock(locked(), 2)]

@@ -93,6 +93,10 @@ fn a_lock_is_told_by(#[case] world: World, #[case] since: i64) {
         .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-9), at(-1))
 )]
 #[case::of_a_handle_that_leads_nowhere(world().refused("0001-0009", log_of(LEADER_UID), at(-9), at(-1)))]
+#[case::that_the_driver_has_accepted_since(
+    World::rook().with(hangs().created(at(-30)))
+        .with(content(&hangs()).handle("csi-1").error(Nature::Locked(key("volume-of-s"))))
+)]
 #[case::of_the_handle_of_a_snapshot_nobody_waits_for(
     World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
         .refused("csi-1", log_of(LEADER_UID), at(-9), at(-1))

@@ -33,6 +33,11 @@ fn without_snapshotter() -> World {
     world().with(bare("leadr")).with(bare("stdby")).with(stale)
 }
 
+/// Another snapshot of the same driver.
+fn older() -> Snapshot {
+    snapshot("media", "older", "prowlarr")
+}
+
 fn locked(key_text: &str) -> Nature {
     Nature::Locked(key(key_text))
 }
@@ -53,9 +58,27 @@ fn locked(key_text: &str) -> Nature {
 #[case::claim_missing_says_the_snapshot(world().with(stuck().error(Nature::SourceMissing)), "source_missing")]
 #[case::claim_missing(World::rook().with(stuck().without_status()), "source_missing")]
 #[case::another_error(world().with(stuck().error(Nature::Other)), "other")]
-#[case::an_error_although_the_driver_accepted_it(
-    world().with(stuck()).with(content(&stuck()).handle("csi-1").error(Nature::Other)),
-    "other"
+#[case::storage_volume_missing_says_the_content(
+    world().with(stuck()).with(content(&stuck()).error(Nature::SourceMissing)), "source_missing"
+)]
+#[case::claim_unbound_says_the_snapshot(world().with(stuck().error(Nature::SourceUnbound)), "source_unbound")]
+#[case::claim_unbound(
+    World::rook().with(claim("media", "prowlarr").pending().created(at(-5))).with(stuck().without_status()),
+    "source_unbound"
+)]
+#[case::refused_again_by_the_driver_that_accepted_it(
+    world().with(stuck()).with(content(&stuck()).handle("csi-1"))
+        .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-12), at(-1))
+        .with(stuck().created(at(-400))),
+    "operation_lock"
+)]
+#[case::accepted_long_ago(
+    world().with(stuck().created(at(-361))).with(content(&stuck()).handle("csi-1")), "processing"
+)]
+#[case::accepted_long_ago_beside_a_stale_error(
+    world().with(stuck().created(at(-361)).error(locked("snapshot-uid-x")))
+        .with(content(&stuck()).handle("csi-1").error(locked("volume-of-s"))),
+    "processing"
 )]
 #[case::nothing_was_said(world().with(stuck()).with(content(&stuck())), "other")]
 #[case::no_content(world().with(stuck().without_status()), "other")]
@@ -67,8 +90,32 @@ fn locked(key_text: &str) -> Nature {
     without_snapshotter().with(stuck()).with(content(&stuck())),
     "other"
 )]
-#[case::a_snapshotter_that_has_not_come_round_to_it(
+#[case::a_snapshotter_that_writes_on_nothing(
     world().with(stuck().without_status()).with(content(&stuck()).unseen()),
+    "snapshotter_idle"
+)]
+#[case::a_snapshotter_that_wrote_on_older_ones_before_it_went_idle(
+    world().with(stuck().without_status()).with(content(&stuck()).unseen().created(at(-15)))
+        .with(content(&older()).handle("csi-old").created(at(-16))),
+    "snapshotter_idle"
+)]
+#[case::a_snapshotter_that_writes_on_younger_ones(
+    world().with(stuck().without_status()).with(content(&stuck()).unseen().created(at(-15)))
+        .with(content(&older()).handle("csi-young").created(at(-14))),
+    "other"
+)]
+#[case::a_snapshotter_whose_workers_hang(
+    world().with(stuck().without_status()).with(content(&stuck()).unseen())
+        .with(content(&older()).unseen().being_created()),
+    "other"
+)]
+#[case::a_snapshotter_that_has_just_taken_the_lease(
+    world().with(lease(SNAPSHOTTER_LEASE, LEADER, at(-9)))
+        .with(stuck().without_status()).with(content(&stuck()).unseen()),
+    "other"
+)]
+#[case::a_snapshot_that_is_being_created(
+    world().with(stuck().without_status()).with(content(&stuck()).unseen().being_created()),
     "other"
 )]
 #[case::a_snapshotter_about_to_take_the_lease(
@@ -92,7 +139,14 @@ fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) 
 #[rstest]
 #[case::ready(world().with(snapshot("media", "s", "prowlarr").created(at(-15))))]
 #[case::young(world().with(stuck().created(at(-10)).error(Nature::Other)))]
-#[case::accepted_and_still_processed(world().with(stuck()).with(content(&stuck()).handle("csi-1")))]
+#[case::accepted_and_still_processed(
+    world().with(stuck().created(at(-359))).with(content(&stuck()).handle("csi-1"))
+)]
+#[case::accepted_beside_a_stale_error(
+    world().with(stuck().created(at(-359)).error(locked("snapshot-uid-x")))
+        .with(content(&stuck()).handle("csi-1").error(locked("volume-of-s")))
+)]
+#[case::going(world().with(stuck().error(Nature::Other).deleting(at(-9))))]
 #[case::pre_provisioned(world().with(stuck().pre_provisioned().error(Nature::Other)))]
 #[case::of_an_unwatched_driver(world().with(stuck()).with(content(&stuck()).driver(UNWATCHED)))]
 #[case::of_an_unwatched_class(
@@ -100,6 +154,22 @@ fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) 
 )]
 fn what_is_merely_unready_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
+}
+
+#[test]
+fn a_young_snapshot_behind_a_found_lock_is_stuck() {
+    let young = stuck().created(at(-7));
+    let key = format!("snapshot-{}", young.meta.uid);
+    let world = world().with(content(&young)).with(young);
+    assert_eq!(world.stuck(), Vec::<String>::new());
+    let locked = world.refused(&key, log_of(LEADER_UID), at(-6), at(0));
+    assert_eq!(
+        locked.stuck(),
+        [
+            "failed_snapshot operation_lock s",
+            "operation_lock create_snapshot s"
+        ]
+    );
 }
 
 #[rstest]

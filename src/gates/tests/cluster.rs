@@ -123,12 +123,34 @@ fn a_driver_that_makes_volumes_is_left_alone(#[case] made: &[Volume], #[case] cl
     assert_eq!(case.closed(), closed);
 }
 
+/// The temporary volume of a VolSync mover lives for seconds.
+#[test]
+fn a_volume_that_was_deleted_since_shows_progress() {
+    let gone = Delta::Remove {
+        namespace: "".into(),
+        name: "pv".into(),
+    };
+    let case = Case::jam()
+        .with(volume("pv", DRIVER, ago(59)))
+        .with(Change::Volume(gone));
+    assert_eq!(case.closed(), ["progress"]);
+}
+
+#[rstest]
+#[case::just_now(ago(59), &["progress"])]
+#[case::a_minute_ago(ago(60), &[])]
+fn a_driver_that_takes_snapshots_is_left_alone(#[case] taken: Timestamp, #[case] closed: &[&str]) {
+    let backup = snapshot("selfhosted", "volsync-wiki-src", "wiki");
+    let case = Case::jam().with(content(&backup).handle("csi-wiki").taken(taken));
+    assert_eq!(case.closed(), closed);
+}
+
 #[test]
 fn what_the_driver_makes_is_named_and_how_long_it_counts() {
     let case = Case::jam().with(volume("pv", DRIVER, ago(59)));
     let answer = case.answer("progress");
     assert!(answer.reason.contains("PersistentVolume pv"), "{answer:?}");
-    let opens = "at 2026-11-01T02:00:01Z, if no other is made";
+    let opens = "at 2026-11-01T02:00:01Z, if no other is created";
     assert_eq!(answer.opens, opens);
 }
 

@@ -33,9 +33,6 @@ fn plan(world: &World, scope: DeleteScope) -> PlannedStep {
 #[rstest]
 #[case::failed(world().with(failed()))]
 #[case::with_a_content(world().with(failed()).with(content(&failed())))]
-#[case::accepted_and_failed_since(
-    world().with(failed()).with(content(&failed()).handle("csi-1").error(Nature::Other))
-)]
 #[case::of_a_claim_that_is_gone(World::rook().with(source("media", "a")).with(failed()))]
 fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     let step = plan(&world, DeleteScope::Volsync);
@@ -53,7 +50,6 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     world().with(failed()).with(namespace("media").opted_out()),
     "opted out by label"
 )]
-#[case::going_already(world().with(failed().deleting(at(-1))), "is being deleted already")]
 #[case::do_not_delete(
     world().with(failed().protected(Protection::DoNotDelete)),
     "carries volsync.backube/do-not-delete"
@@ -125,6 +121,7 @@ fn a_forged_snapshot_is_not_volsyncs(#[case] snapshot: Snapshot) {
 
 #[rstest]
 #[case::of_another_driver(world().with(failed().class("csi-ceph-filesystem")))]
+#[case::going_already(world().with(failed().deleting(at(-1))))]
 #[case::young(world().with(failed().created(at(-9))))]
 #[case::still_processed(
     world().with(snapshot("media", NAME, "a").unready().created(at(-15))).with(content(&failed()).handle("csi-1"))
@@ -134,12 +131,39 @@ fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
     assert_eq!((targets(&step).len(), spared(&step).len()), (0, 0));
 }
 
+/// What is deleted would come back, or would not be taken either.
+#[rstest]
+#[case::of_a_storage_volume_that_is_gone(
+    world().with(failed().error(Nature::SourceMissing)), "what it is to be taken of does not exist"
+)]
+#[case::of_an_unbound_claim(
+    world().with(failed().error(Nature::SourceUnbound)), "its PersistentVolumeClaim has no volume yet"
+)]
+#[case::accepted_long_ago(
+    world().with(failed().created(at(-400))).with(content(&failed()).handle("csi-1").error(Nature::Other)),
+    "is still being processed by the driver"
+)]
+#[case::that_an_idle_snapshotter_never_saw(
+    world().with(snapshot("media", NAME, "a").without_status().created(at(-15)))
+        .with(content(&failed()).unseen()),
+    "the csi-snapshotter would not take another one either"
+)]
+fn a_snapshot_that_a_deletion_cannot_help_is_not_deleted(#[case] world: World, #[case] why: &str) {
+    let step = plan(&world, DeleteScope::All);
+    assert_eq!(targets(&step), Vec::<String>::new());
+    assert_eq!(spared(&step), [format!("{NAME}: {why}")]);
+}
+
 /// Asked again, on the object as it is then, before each deletion.
 #[rstest]
 #[case::ready(snapshot("media", NAME, "a"), "is ready")]
 #[case::pre_provisioned(failed().pre_provisioned(), "is pre-provisioned")]
 #[case::accepted_by_the_driver(
     snapshot("media", NAME, "a").unready(),
+    "is still being processed by the driver"
+)]
+#[case::accepted_by_the_driver_beside_a_stale_error(
+    failed(),
     "is still being processed by the driver"
 )]
 fn what_keeps_a_snapshot_although_it_was_planned(#[case] now: Snapshot, #[case] why: &str) {

@@ -2,16 +2,18 @@
 
 use std::num::NonZeroU64;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{bytes, controller, cut, has, meta, some_sym, sym};
+use super::{annotation, bytes, controller, cut, has, meta, some_sym, sym};
+use crate::api::TOUCHED_ANNOTATION;
 use crate::api::snapshot::{
-    VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
+    BEING_CREATED, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
 };
 use crate::api::volsync;
 use crate::csi::LockPatterns;
-use crate::model::Uid;
 use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, Trouble};
+use crate::model::{Second, Uid};
 use crate::watch::Patterns;
 
 /// A VolumeSnapshot.
@@ -81,7 +83,12 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
         deletes: spec.deletion_policy == "Delete",
         volume_handle: some_sym(spec.source.volume_handle.as_ref()),
         handle: status.and_then(|status| some_sym(status.snapshot_handle.as_ref())),
+        taken: status
+            .and_then(|status| Timestamp::from_nanosecond(status.creation_time?.into()).ok())
+            .map(Second::from),
+        touched_by: some_sym(annotation(&object.metadata, TOUCHED_ANNOTATION)),
         seen_by_sidecar: status.is_some(),
+        being_created: has(object.metadata.annotations.as_ref(), BEING_CREATED),
         error: trouble(
             status.and_then(|status| status.error.as_ref()),
             &meta,

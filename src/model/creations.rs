@@ -1,0 +1,76 @@
+//! The latest volume or snapshot that each driver was seen to create, whether it still exists or not.
+
+use std::collections::HashMap;
+
+use super::{ObjectKind, Second, Sym};
+
+/// Drivers remembered. Only the controllers of a cluster write the objects that name one.
+const MAX_DRIVERS: usize = 1_000;
+
+/// One thing a driver created.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Creation {
+    /// When, by the object.
+    pub at: Second,
+    /// PersistentVolume or VolumeSnapshotContent.
+    pub kind: ObjectKind,
+    /// Name of the object.
+    pub name: Sym,
+}
+
+/// The latest creation of each driver. One that was deleted since still shows that the driver works.
+#[derive(Debug, Default)]
+pub struct Creations(HashMap<Sym, Creation>);
+
+impl Creations {
+    /// Notes what `driver` created, unless a later creation is known: a relist shows old objects again.
+    pub fn note(&mut self, driver: &Sym, creation: Creation) {
+        let full = self.0.len() >= MAX_DRIVERS;
+        match self.0.get_mut(driver) {
+            Some(known) if known.at >= creation.at => {}
+            Some(known) => *known = creation,
+            None if full => {}
+            None => {
+                self.0.insert(driver.clone(), creation);
+            }
+        }
+    }
+
+    /// The latest creation of `driver`.
+    pub fn latest(&self, driver: &Sym) -> Option<&Creation> {
+        self.0.get(driver)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::at;
+
+    fn creation(name: &str, minute: i64) -> Creation {
+        Creation {
+            at: at(minute).into(),
+            kind: ObjectKind::PersistentVolume,
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn an_older_creation_does_not_replace_a_later_one() {
+        let (mut creations, driver) = (Creations::default(), Sym::from("a"));
+        creations.note(&driver, creation("first", 1));
+        creations.note(&driver, creation("latest", 3));
+        creations.note(&driver, creation("late news", 2));
+        assert_eq!(creations.latest(&driver), Some(&creation("latest", 3)));
+        assert_eq!(creations.latest(&"b".into()), None);
+    }
+
+    #[test]
+    fn a_flood_of_drivers_is_bounded() {
+        let mut creations = Creations::default();
+        for number in 0..=MAX_DRIVERS {
+            creations.note(&format!("d{number}").as_str().into(), creation("v", 1));
+        }
+        assert_eq!(creations.0.len(), MAX_DRIVERS);
+    }
+}
