@@ -101,7 +101,7 @@ fn gates_of(after: &RemediationStatus, before: Option<&RemediationStatus>) -> Ve
 fn ending(status: &RemediationStatus) -> Vec<Line> {
     let tone = match status.phase {
         Phase::Succeeded => Tone::Good,
-        Phase::Planned => Tone::Ask,
+        Phase::Planned | Phase::NothingToDo | Phase::Expired => Tone::Ask,
         _ => Tone::Bad,
     };
     let mut lines = vec![Line::new(status.phase.as_str(), &status.message, tone)];

@@ -123,23 +123,29 @@ pub enum Phase {
     Planned,
     /// Steps are being run.
     Running,
-    /// Every step done and the cluster verified.
+    /// Something the run was for was repaired, every step done and the cluster verified.
     Succeeded,
+    /// Nothing the run was for could be repaired by it, or nothing was left to repair.
+    NothingToDo,
     /// Given up; what it held is released.
     Failed,
     /// Ended by a person; what it held is released.
     Aborted,
+    /// Nobody approved of its plan in time; it did nothing.
+    Expired,
 }
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Pending,
         Self::Planned,
         Self::Running,
         Self::Succeeded,
+        Self::NothingToDo,
         Self::Failed,
         Self::Aborted,
+        Self::Expired,
     ];
 
     /// The phase as the status spells it; a metric label.
@@ -149,8 +155,10 @@ impl Phase {
             Self::Planned => "Planned",
             Self::Running => "Running",
             Self::Succeeded => "Succeeded",
+            Self::NothingToDo => "NothingToDo",
             Self::Failed => "Failed",
             Self::Aborted => "Aborted",
+            Self::Expired => "Expired",
         }
     }
 
@@ -158,7 +166,12 @@ impl Phase {
     pub fn finished(self) -> bool {
         match self {
             Self::Pending | Self::Running => false,
-            Self::Planned | Self::Succeeded | Self::Failed | Self::Aborted => true,
+            Self::Planned
+            | Self::Succeeded
+            | Self::NothingToDo
+            | Self::Failed
+            | Self::Aborted
+            | Self::Expired => true,
         }
     }
 }

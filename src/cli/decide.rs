@@ -108,7 +108,12 @@ fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
         Phase::Running => {
             bail!("{name} has begun already; locksmith abort {name} ends it");
         }
-        Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => {
+        Phase::Planned
+        | Phase::Succeeded
+        | Phase::NothingToDo
+        | Phase::Failed
+        | Phase::Aborted
+        | Phase::Expired => {
             bail!("{name} is over: {}", plain(&status.message));
         }
     }

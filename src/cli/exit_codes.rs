@@ -17,7 +17,7 @@ const CODES: [(&str, &str, &str, &str); 11] = [
     (
         "run",
         "it succeeded, or nothing is stuck",
-        "it failed, was aborted or only planned, or is not watched to its end",
+        "it repaired nothing, failed, expired, was aborted or only planned, or is not watched to its end",
         "it was not asked for, or was deleted",
     ),
     ("runs, describe", "told", "-", "no such run"),

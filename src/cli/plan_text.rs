@@ -39,7 +39,7 @@ pub fn plan_text(plan: &Plan) -> String {
 
 fn mark(action: Action) -> char {
     match action {
-        Action::Hold(_) | Action::Rollout => '~',
+        Action::Hold(_) | Action::Rollout | Action::Touch => '~',
         Action::Delete | Action::Replace => '-',
         Action::Await => ' ',
     }
@@ -69,6 +69,7 @@ fn changes(action: Action) -> Vec<String> {
             vec![field(&path, "as it is", "this run")]
         }
         Action::Delete => vec!["deleted, and kept as evidence first".to_owned()],
+        Action::Touch => vec!["annotated, if its deletion does not end".to_owned()],
         Action::Replace => vec!["deleted; its controller makes it anew".to_owned()],
         Action::Await => vec!["unchanged; awaited".to_owned()],
     }

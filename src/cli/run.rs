@@ -122,9 +122,7 @@ fn in_the_way(runs: &[Remediation], run: &Remediation) -> Option<String> {
             Phase::Pending if other.spec.playbook == run.spec.playbook => {
                 Some(format!("{name} waits"))
             }
-            Phase::Pending | Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => {
-                None
-            }
+            _ => None,
         }
     })
 }
@@ -191,8 +189,8 @@ async fn follow(
         known = run.status;
         match known.as_ref().map(|status| status.phase) {
             Some(Phase::Succeeded) => return Ok(ExitCode::SUCCESS),
-            Some(Phase::Failed | Phase::Aborted | Phase::Planned) => return Ok(ExitCode::FAILURE),
-            Some(Phase::Pending | Phase::Running) | None => {}
+            Some(phase) if phase.finished() => return Ok(ExitCode::FAILURE),
+            Some(_) | None => {}
         }
     }
 }

@@ -73,8 +73,8 @@ impl Default for Playbooks {
             alerts: on(&["LocksmithOperationLocked", "LocksmithRestoreStuck"]),
             steps: vec![
                 StepName::SuspendSources,
-                StepName::DeleteFailedSnapshots,
                 StepName::RestartProvisioner,
+                StepName::DeleteFailedSnapshots,
                 StepName::VerifyProvisioning,
                 StepName::ResumeSources,
             ],

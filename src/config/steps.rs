@@ -72,6 +72,9 @@ pub enum SuspendMethod {
 pub struct DeleteFailedSnapshots {
     /// Which failed snapshots may be deleted.
     pub scope: DeleteScope,
+    /// How long after a restart of the provisioner snapshots may still become ready by themselves: those that have not are
+    /// deleted then, and a deletion that has not ended is touched.
+    pub settle: Duration,
     /// How long the cluster may take to mark them for deletion.
     pub within: Duration,
 }
@@ -80,6 +83,7 @@ impl Default for DeleteFailedSnapshots {
     fn default() -> Self {
         Self {
             scope: DeleteScope::Volsync,
+            settle: Duration::from_secs(15),
             within: Duration::from_secs(2 * 60),
         }
     }

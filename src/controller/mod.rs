@@ -385,7 +385,9 @@ impl Controller {
 fn to_hold(intent: &Intent) -> Option<&ObjectKey> {
     match intent {
         Intent::Hold { object, .. } => Some(object),
-        Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) => None,
+        Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) | Intent::Touch { .. } => {
+            None
+        }
     }
 }
 
@@ -394,6 +396,7 @@ fn verb(intent: &Intent) -> &'static str {
         Intent::Hold { .. } => "hold",
         Intent::Delete(_) | Intent::Replace(_) => "delete",
         Intent::Rollout { .. } => "restart",
+        Intent::Touch { .. } => "touch",
     }
 }
 
@@ -403,6 +406,7 @@ fn event_reason(intent: &Intent) -> &'static str {
         Intent::Delete(_) => "LocksmithDeleted",
         Intent::Replace(_) => "LocksmithReplaced",
         Intent::Rollout { .. } => "LocksmithRestarted",
+        Intent::Touch { .. } => "LocksmithTouched",
     }
 }
 

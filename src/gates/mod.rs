@@ -25,6 +25,7 @@ mod window;
 
 pub use approval::APPROVAL;
 pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
+pub use confirmed::CONFIRMED;
 pub use kill_switch::{STOP_ANNOTATION, stopped};
 
 use jiff::Timestamp;

@@ -159,7 +159,7 @@ impl Stage {
         let status = run.status.as_ref().unwrap_or(&none_yet);
         let failed = matches!(
             status.phase,
-            Phase::Failed | Phase::Aborted | Phase::Planned
+            Phase::NothingToDo | Phase::Failed | Phase::Aborted | Phase::Expired | Phase::Planned
         );
         let step_failed = status
             .steps

@@ -14,9 +14,9 @@ use super::ahead::{self, stands, worth_a_list};
 use super::release::switchable;
 use super::{Ahead, WriteError, bounded, release};
 use crate::api::remediation::Remediation;
-use crate::api::snapshot::VolumeSnapshot;
+use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
-use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, is_object_name};
+use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, TOUCHED_ANNOTATION, is_object_name};
 use crate::config::Config;
 use crate::holds::Hold;
 use crate::leader::{Leadership, Term};
@@ -97,6 +97,7 @@ impl Writer {
             Intent::Delete(object) => self.delete_snapshot(object).await,
             Intent::Rollout { object, token } => self.rollout(object, token).await,
             Intent::Replace(object) => self.delete_pod(object).await,
+            Intent::Touch { object, token } => self.touch(object, token).await,
         }
     }
 
@@ -239,6 +240,25 @@ impl Writer {
             } } } }
         });
         self.patch(&api, "restart", object, &patch).await
+    }
+
+    /// Annotates a content that is still being deleted.
+    async fn touch(&self, object: &ObjectKey, token: &str) -> Result<Tried, WriteError> {
+        let api: Api<VolumeSnapshotContent> = Api::all(self.client.clone());
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
+        };
+        if live.metadata.deletion_timestamp.is_none() {
+            return Ok(Tried::LeftAlone("is not being deleted".to_owned()));
+        }
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": live.metadata.resource_version,
+                "annotations": { TOUCHED_ANNOTATION: token },
+            }
+        });
+        self.patch(&api, "touch", object, &patch).await
     }
 
     /// The object as it is now, or why it is none of ours: gone, another one, or opted out.

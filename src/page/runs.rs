@@ -50,7 +50,7 @@ fn article(run: &RunView, now: Timestamp) -> Markup {
         Phase::Succeeded | Phase::Planned => "good",
         Phase::Failed => "bad",
         Phase::Pending => "ask",
-        Phase::Running | Phase::Aborted => "plain",
+        Phase::Running | Phase::NothingToDo | Phase::Aborted | Phase::Expired => "plain",
     };
     let id = format!("run-{}-{}", run.namespace, run.name);
     html! {

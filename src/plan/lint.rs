@@ -87,6 +87,7 @@ fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
             matches!(kind, ObjectKind::Pod | ObjectKind::Deployment)
         }
         (StepName::VerifyProvisioning, Action::Await) => kind == ObjectKind::PersistentVolumeClaim,
+        (StepName::VerifyProvisioning, Action::Touch) => kind == ObjectKind::VolumeSnapshotContent,
         _ => false,
     }
 }

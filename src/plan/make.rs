@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::{Action, Plan, PlannedStep, StepName, Target, orphans, restart, snapshots, suspend};
 use crate::config::{Config, Playbook};
-use crate::findings::{ClaimReason, Finding, What};
-use crate::model::{Model, ObjectKey, ObjectKind, Sym};
+use crate::findings::{self, Finding, What};
+use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym};
 
 /// Why there is nothing that could be planned.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub fn make(
     if config.drivers.find(driver).is_none() {
         return Err(CannotPlan::UnwatchedDriver(driver.clone()));
     }
-    let steps = playbook
+    let mut steps: Vec<PlannedStep> = playbook
         .steps
         .iter()
         .map(|step| match step {
@@ -58,7 +58,7 @@ pub fn make(
                 config.steps.delete_failed_snapshots.scope,
             )),
             StepName::RestartProvisioner => restart::plan(model, driver),
-            StepName::VerifyProvisioning => Ok(await_claims(model, findings, driver)),
+            StepName::VerifyProvisioning => Ok(await_claims(model, driver, config)),
             StepName::DeleteOrphanedSources => Ok(orphans::plan(model, findings, driver)),
             StepName::ResumeSources => Ok(PlannedStep {
                 step: *step,
@@ -68,30 +68,39 @@ pub fn make(
             }),
         })
         .collect::<Result<_, _>>()?;
-    Ok(Plan::new(driver.clone(), steps, now))
+    let deletions = steps
+        .iter()
+        .find(|step| step.step == StepName::DeleteFailedSnapshots);
+    let scope = config.steps.delete_failed_snapshots.scope;
+    let to_free = snapshots::deletions_to_free(model, deletions, driver, scope);
+    let verify = |step: &&mut PlannedStep| step.step == StepName::VerifyProvisioning;
+    if let Some(verify) = steps.iter_mut().find(verify) {
+        verify.targets.extend(to_free);
+    }
+    let mut plan = Plan::new(driver.clone(), steps, now);
+    plan.locks = locks(findings, driver);
+    Ok(plan)
 }
 
-/// The claims that are to become Bound: those whose data source exists.
-fn await_claims(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
+/// Keys of the first locks that were found for `driver`.
+fn locks(findings: &[Finding], driver: &Sym) -> Vec<LockKey> {
+    const LISTED: usize = 100;
     let of_driver = |finding: &&Finding| finding.driver.as_ref() == Some(driver);
-    let targets = findings
+    let keys = findings
         .iter()
         .filter(of_driver)
-        .filter(|finding| match finding.what {
-            What::PendingClaim(ClaimReason::SnapshotMissing) => false,
-            What::PendingClaim(ClaimReason::AwaitingPopulator) => !finding.chain.is_empty(),
-            What::PendingClaim(_) => true,
-            _ => false,
-        })
-        .filter_map(|finding| finding.object.clone())
-        .filter(|object| object.kind == ObjectKind::PersistentVolumeClaim)
-        // Of a namespace that opted out no claim, whatever is wrong with it, decides what becomes of a run.
-        .filter(|object| {
-            let claim = model.claims.get(&object.namespace, &object.name);
-            claim.is_none_or(|claim| !model.opted_out(&claim.meta))
-        })
-        .map(|object| Target {
-            object,
+        .filter_map(|finding| match &finding.what {
+            What::OperationLock(key) => Some(key.clone()),
+            _ => None,
+        });
+    keys.take(LISTED).collect()
+}
+
+/// Every Pending claim of the driver that it can serve, however young: any of them may wait for its locks.
+fn await_claims(model: &Model, driver: &Sym, config: &Config) -> PlannedStep {
+    let targets = findings::awaited(model, &config.drivers, driver)
+        .map(|claim| Target {
+            object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
             action: Action::Await,
         })
         .collect();

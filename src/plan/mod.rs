@@ -14,7 +14,7 @@ mod tests;
 
 pub use make::{CannotPlan, make};
 pub use orphans::why_source_kept;
-pub use snapshots::why_kept;
+pub use snapshots::{READY, why_kept};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::holds::Switch;
-use crate::model::{ObjectKey, Sym};
+use crate::model::{LockKey, ObjectKey, Sym};
 
 /// The steps a playbook is made of.
 #[derive(
@@ -32,10 +32,10 @@ use crate::model::{ObjectKey, Sym};
 pub enum StepName {
     /// Hold the sources that load the driver.
     SuspendSources,
-    /// Ask for the deletion of failed snapshots.
-    DeleteFailedSnapshots,
     /// Give the driver new provisioner pods.
     RestartProvisioner,
+    /// Ask for the deletion of the snapshots that are still failed.
+    DeleteFailedSnapshots,
     /// See the claims that were Pending become Bound.
     VerifyProvisioning,
     /// Release what was held.
@@ -45,11 +45,12 @@ pub enum StepName {
 }
 
 impl StepName {
-    /// Every step, in the order the playbook runs them.
+    /// Every step, in the order the default playbook runs them: the restart lets most snapshots become ready by themselves,
+    /// and one that is deleted before it may hang in its deletion (deploy/docs/adr/0001-restart-before-delete.md).
     pub const ALL: [Self; 6] = [
         Self::SuspendSources,
-        Self::DeleteFailedSnapshots,
         Self::RestartProvisioner,
+        Self::DeleteFailedSnapshots,
         Self::VerifyProvisioning,
         Self::ResumeSources,
         Self::DeleteOrphanedSources,
@@ -68,6 +69,13 @@ impl StepName {
     }
 }
 
+/// The steps that change anything but holds.
+pub const ACTING: [StepName; 3] = [
+    StepName::RestartProvisioner,
+    StepName::DeleteFailedSnapshots,
+    StepName::DeleteOrphanedSources,
+];
+
 /// What one run does, in order.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +87,11 @@ pub struct Plan {
     pub made_at: Timestamp,
     /// The steps.
     pub steps: Vec<PlannedStep>,
-    /// Names the steps and targets above: an approval is of this and no other.
+    /// Keys of the locks that were found for the driver, at most a hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockKey>,
+    /// Names the steps and everything they act on: an approval is of this and no other. Claims that are only watched are
+    /// no part of it, as they come and go all the time.
     pub hash: String,
 }
 
@@ -122,18 +134,21 @@ pub enum Action {
     Rollout,
     /// It is deleted so that its controller replaces it: an operator would revert a rollout.
     Replace,
+    /// It is annotated if its deletion does not end, so that its sidecar looks at it again.
+    Touch,
     /// It is only watched.
     Await,
 }
 
 impl Action {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Hold(Switch::Paused),
         Self::Hold(Switch::Suspend),
         Self::Hold(Switch::CopyTrigger),
         Self::Delete,
         Self::Rollout,
         Self::Replace,
+        Self::Touch,
         Self::Await,
     ];
 
@@ -146,6 +161,7 @@ impl Action {
             Self::Delete => "delete",
             Self::Rollout => "rollout",
             Self::Replace => "replace",
+            Self::Touch => "touch",
             Self::Await => "await",
         }
     }
@@ -196,7 +212,10 @@ impl Plan {
             if let Some(replicas) = step.replicas {
                 digest.update(replicas.to_string());
             }
-            for target in &step.targets {
+            let is_watched = |target: &&Target| {
+                step.step == StepName::VerifyProvisioning && target.action == Action::Await
+            };
+            for target in step.targets.iter().filter(|target| !is_watched(target)) {
                 digest.update(format!("{:?} {:?}\n", target.action, target.object));
             }
         }
@@ -205,8 +224,17 @@ impl Plan {
             driver,
             made_at: now,
             steps,
+            locks: Vec::new(),
             hash,
         }
+    }
+
+    /// Whether it deletes or restarts anything.
+    pub fn acts(&self) -> bool {
+        ACTING
+            .iter()
+            .filter_map(|step| self.step(*step))
+            .any(|step| !step.targets.is_empty())
     }
 
     /// What is planned for `step`.

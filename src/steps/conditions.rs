@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::LISTED;
-use crate::api::remediation::{Phase, RemediationStatus};
+use crate::api::remediation::RemediationStatus;
 
 /// Brings the conditions in line with the rest of the status.
 pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
@@ -13,14 +13,7 @@ pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
     } else {
         "False"
     };
-    let phase = match status.phase {
-        Phase::Pending => "Pending",
-        Phase::Running => "Running",
-        Phase::Planned => "Planned",
-        Phase::Succeeded => "Succeeded",
-        Phase::Failed => "Failed",
-        Phase::Aborted => "Aborted",
-    };
+    let phase = status.phase.as_str();
     let message = status.message.clone();
     put(status, "Complete", over, phase, message, now);
     let last = status.holds.iter().map(|hold| hold.until).max();
@@ -74,6 +67,7 @@ fn put(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::remediation::Phase;
 
     #[test]
     fn a_transition_is_dated_and_a_repetition_is_not() {

@@ -1,4 +1,6 @@
-//! `deleteFailedSnapshots`: keeps each as evidence, asks for its deletion, sees it going.
+//! `deleteFailedSnapshots`: keeps each that is still failed as evidence, asks for its deletion, sees it going.
+//!
+//! After a restart most become ready by themselves: the others are deleted once that has had its time.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -9,7 +11,7 @@ use crate::findings::snapshot_source;
 use crate::holds::Hold;
 use crate::model::records::Snapshot;
 use crate::model::{ObjectKey, Uid};
-use crate::plan::{StepName, why_kept};
+use crate::plan::{READY, StepName, why_kept};
 
 pub(super) struct DeleteFailedSnapshots;
 
@@ -38,6 +40,9 @@ impl Step for DeleteFailedSnapshots {
         }
         if open.is_empty() {
             return see_none_made_again(scene, going, left);
+        }
+        if let Some(settled) = scene.settled().filter(|settled| scene.now < *settled) {
+            return Progress::Wait(Some(settled));
         }
         if scene.overdue(settings.within) {
             let names = some(open.iter().map(|(object, _)| *object));
@@ -103,11 +108,17 @@ fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -
         ControlFlow::Continue(live) => live,
         ControlFlow::Break(progress) => return progress,
     };
+    // Evidence is kept of what was deleted. One that became ready instead is VolSync's to delete and to make again.
+    let kept = |object: &&ObjectKey| {
+        let mut kept = scene.status.evidence.iter();
+        kept.any(|kept| kept.object.uid == object.uid)
+    };
     let again: Vec<_> = scene
         .planned
         .targets
         .iter()
         .map(|target| &target.object)
+        .filter(kept)
         .filter(|object| {
             live.iter().any(|snapshot| {
                 (&snapshot.meta.namespace, &snapshot.meta.name) == (&object.namespace, &object.name)
@@ -119,12 +130,11 @@ fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -
         let names = some(again.into_iter());
         return Progress::Failed(format!("{names} was made again as soon as it was deleted"));
     }
-    Progress::Done(
-        format!(
-            "{} deleted, {} left alone",
-            count(going, "snapshot"),
-            left.len()
-        ),
-        left,
-    )
+    let ready = left.iter().filter(|left| left.why == READY).count();
+    let message = format!(
+        "{} deleted, {ready} became ready, {} left alone",
+        count(going, "snapshot"),
+        left.len() - ready
+    );
+    Progress::Done(message, left)
 }

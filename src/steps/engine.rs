@@ -1,9 +1,11 @@
 //! The state machine of a run.
 //!
 //! ```text
-//! Pending ──plan made, gates open──► Running ──step by step──► verdict ──► Succeeded
+//! Pending ──plan made, gates open──► Running ──step by step──► verdict ──► Succeeded, or NothingToDo
 //!    │                                  │  a step fails: resumeSources next, then ──► Failed
-//!    └─ mode plan ──► Planned           └─ locks found after the verification: a new plan, next attempt
+//!    ├─ mode plan ──► Planned           └─ locks found after the verification: a new plan, next attempt
+//!    ├─ nobody approves ──► Expired
+//!    └─ nothing can be repaired ──► NothingToDo
 //! ```
 
 mod begin;
@@ -44,7 +46,12 @@ pub fn next(
     let moved = match status.phase {
         Phase::Pending => engine.begin(&mut status),
         Phase::Running => engine.proceed(&mut status),
-        Phase::Planned | Phase::Succeeded | Phase::Failed | Phase::Aborted => None,
+        Phase::Planned
+        | Phase::Succeeded
+        | Phase::NothingToDo
+        | Phase::Failed
+        | Phase::Aborted
+        | Phase::Expired => None,
     };
     // Nothing is done while a gate on record is closed: that it has opened is written first.
     let told = run.status.as_ref().map(|known| &known.gates) == Some(&status.gates);
@@ -203,7 +210,17 @@ impl Engine<'_> {
         let Some(facts) = self.facts.filter(with_logs) else {
             return Some(Effect::Do(Move::Examine { logs: true }));
         };
-        let checks = verdict::judge(status, plan, self.model, self.findings, facts, self.config);
+        let judged = verdict::Judged {
+            status,
+            plan,
+            model: self.model,
+            findings: self.findings,
+            facts,
+            config: self.config,
+            ended,
+        };
+        let checks = judged.checks();
+        let outcome = judged.outcome();
         let unmet = checks
             .iter()
             .find(|check| !check.passed)
@@ -212,7 +229,7 @@ impl Engine<'_> {
         let within = self.config.steps.verdict.within;
         let end = ended.checked_add(within.signed()).unwrap_or(self.now);
         match unmet {
-            None => self.finish(status, Phase::Succeeded, "healed and verified".to_owned()),
+            None => self.finish(status, outcome.phase(), outcome.message().to_owned()),
             Some(unmet) if self.now >= end => {
                 self.finish(
                     status,

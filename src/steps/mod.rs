@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::remediation::{LeftRecord, RemediationStatus, StepRecord};
+use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
 use crate::config::Config;
 use crate::holds::{Hold, RunRef};
 use crate::model::records::Snapshot;
@@ -76,6 +76,13 @@ pub enum Intent {
     },
     /// Delete a pod, so that its controller replaces it.
     Replace(ObjectKey),
+    /// Annotate a VolumeSnapshotContent whose deletion does not end, so that its sidecar looks at it again.
+    Touch {
+        /// The object.
+        object: ObjectKey,
+        /// Names run and attempt, so that it is touched once.
+        token: String,
+    },
 }
 
 impl Intent {
@@ -84,6 +91,7 @@ impl Intent {
         match self {
             Self::Hold { object, .. }
             | Self::Rollout { object, .. }
+            | Self::Touch { object, .. }
             | Self::Delete(object)
             | Self::Replace(object) => object,
         }
@@ -162,6 +170,24 @@ impl Scene<'_> {
     /// Whether more than `within` has passed since the step began.
     fn overdue(&self, within: crate::config::Duration) -> bool {
         self.now.duration_since(self.record.started_at) > within.signed()
+    }
+
+    /// Names run and attempt: what is asked for under this name is asked for once.
+    fn token(&self) -> String {
+        format!("{}-{}", self.run.uid, self.record.attempt)
+    }
+
+    /// When the restart of this attempt had been over for so long that snapshots and deletions have gone on by themselves;
+    /// the beginning of this step where nothing was restarted.
+    fn settled(&self) -> Option<Timestamp> {
+        let restarted = self.status.steps.iter().rfind(|record| {
+            record.step == StepName::RestartProvisioner
+                && record.attempt == self.record.attempt
+                && record.phase == StepPhase::Succeeded
+        });
+        let settle = self.config.steps.delete_failed_snapshots.settle;
+        let restarted = restarted.and_then(|record| record.finished_at)?;
+        restarted.checked_add(settle.signed()).ok()
     }
 
     /// When `within` will have passed since the step began.

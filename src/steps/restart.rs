@@ -49,7 +49,7 @@ impl Step for RestartProvisioner {
                 deployment.replicas
             ));
         }
-        let token = token(scene);
+        let token = scene.token();
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let asked = deployment.restarted_by.as_deref() == Some(&*token);
             match (asked, scene.record.acted_at) {
@@ -112,11 +112,6 @@ fn noted(scene: &Scene<'_>) -> Progress {
         acted_at: Some(scene.now),
         ..scene.record.clone()
     })
-}
-
-/// Names this restart: the same run asks a second time only in another attempt.
-fn token(scene: &Scene<'_>) -> String {
-    format!("{}-{}", scene.run.uid, scene.record.attempt)
 }
 
 /// How many pods the Deployment asks for.

@@ -1,37 +1,226 @@
-//! The playbook's own verification: no lock errors in the logs, no failed snapshots, the apps run.
+//! The playbook's own verification: no lock errors in the logs, no failed snapshots, nothing that still waits, the apps run.
+//! And whether anything was repaired at all.
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+
 use super::{Facts, some};
-use crate::api::remediation::{CheckRecord, RemediationStatus};
+use crate::api::remediation::{CheckRecord, Phase, RemediationStatus};
 use crate::config::Config;
-use crate::findings::{Finding, What, proven};
+use crate::findings::{
+    self, Finding, SnapshotReason, What, proven, snapshot_content, snapshot_driver,
+};
 use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot};
 use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
-use crate::plan::{Plan, StepName};
+use crate::plan::{Action, Plan, StepName, Target, why_kept};
 
-/// Every check, passed or not. What could not be read has not passed.
-pub fn judge(
-    status: &RemediationStatus,
-    plan: &Plan,
-    model: &Model,
-    findings: &[Finding],
-    facts: &Facts,
-    config: &Config,
-) -> Vec<CheckRecord> {
-    // A playbook is judged by what its steps are for.
-    let has = |step| plan.step(step).is_some();
-    let namespaces = &config.steps.verdict.namespaces;
-    [
-        has(StepName::RestartProvisioner).then(|| no_lock_errors(plan, model, findings, facts)),
-        has(StepName::DeleteFailedSnapshots)
-            .then(|| no_failed_snapshots(status, plan, findings, facts)),
-        has(StepName::ResumeSources).then(|| apps_running(plan, model, namespaces)),
-        has(StepName::DeleteOrphanedSources).then(|| no_orphans(plan, model)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// A run whose steps are all done.
+pub struct Judged<'a> {
+    /// Its status.
+    pub status: &'a RemediationStatus,
+    /// What it was to do.
+    pub plan: &'a Plan,
+    /// The cluster.
+    pub model: &'a Model,
+    /// What is stuck in it.
+    pub findings: &'a [Finding],
+    /// What was read uncached, after the last step.
+    pub facts: &'a Facts,
+    /// The configuration.
+    pub config: &'a Config,
+    /// When the last step ended.
+    pub ended: Timestamp,
+}
+
+/// What became of a run that passed every check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Something was repaired, and claims became Bound or a playbook without verification did its work.
+    Healed,
+    /// Something was repaired, and no claim was there to verify it by.
+    Repaired,
+    /// Nothing that the run was for was repaired by it.
+    Nothing,
+}
+
+impl Outcome {
+    /// The phase the run ends in.
+    pub fn phase(self) -> Phase {
+        match self {
+            Self::Healed | Self::Repaired => Phase::Succeeded,
+            Self::Nothing => Phase::NothingToDo,
+        }
+    }
+
+    /// One line for people.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Healed => "healed and verified",
+            Self::Repaired => "repaired; no claim was waiting to verify it by",
+            Self::Nothing => "nothing that this run was for was repaired by it",
+        }
+    }
+}
+
+impl Judged<'_> {
+    /// Every check, passed or not. What could not be read has not passed.
+    pub fn checks(&self) -> Vec<CheckRecord> {
+        let Self {
+            status,
+            plan,
+            model,
+            findings,
+            facts,
+            config,
+            ended: _,
+        } = self;
+        // A playbook is judged by what its steps are for.
+        let has = |step| plan.step(step).is_some();
+        let namespaces = &config.steps.verdict.namespaces;
+        [
+            has(StepName::RestartProvisioner).then(|| no_lock_errors(plan, model, findings, facts)),
+            has(StepName::DeleteFailedSnapshots)
+                .then(|| no_failed_snapshots(status, plan, findings, facts)),
+            has(StepName::VerifyProvisioning).then(|| self.nothing_waits()),
+            has(StepName::ResumeSources).then(|| apps_running(plan, model, namespaces)),
+            has(StepName::DeleteOrphanedSources).then(|| no_orphans(plan, model)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// What became of the run, where every check has passed.
+    pub fn outcome(&self) -> Outcome {
+        if !self.repaired() {
+            return Outcome::Nothing;
+        }
+        let verifies = self.plan.step(StepName::VerifyProvisioning).is_some();
+        if verifies && self.bound().next().is_none() {
+            Outcome::Repaired
+        } else {
+            Outcome::Healed
+        }
+    }
+
+    /// Whether anything the run was for is as it should be by now.
+    fn repaired(&self) -> bool {
+        let restarts = self.plan.step(StepName::RestartProvisioner).is_some();
+        // That none is left, the first check says.
+        let unlocked = restarts && !self.plan.locks.is_empty();
+        let late = self.config.detect.pending_after;
+        let late = |claim: &Claim| self.plan.made_at > late.after(claim.meta.created.at());
+        unlocked || self.recovered() || self.bound().any(late)
+    }
+
+    /// The claims of the plan that are Bound.
+    fn bound(&self) -> impl Iterator<Item = &Claim> {
+        let awaited = self.targets(StepName::VerifyProvisioning);
+        awaited
+            .filter(|target| target.action == Action::Await)
+            .filter_map(|target| {
+                let object = &target.object;
+                let claim = self.model.claims.get(&object.namespace, &object.name);
+                claim.filter(|claim| claim.meta.uid == object.uid)
+            })
+            .filter(|claim| claim.phase == ClaimPhase::Bound)
+    }
+
+    /// Whether a failed snapshot or an orphan of the plan is gone, or a failed snapshot goes on: one that the run was not
+    /// to delete may have been healed by the restart.
+    fn recovered(&self) -> bool {
+        let goes_on = |object: &ObjectKey| {
+            let found = self.model.snapshots.get(&object.namespace, &object.name);
+            let found = found.filter(|snapshot| snapshot.meta.uid == object.uid)?;
+            let content = snapshot_content(self.model, found);
+            let accepted = content.is_some_and(|content| content.handle.is_some());
+            Some(found.ready == Some(true) || found.meta.deleting.is_some() || accepted)
+        };
+        let gone = |object: &ObjectKey| {
+            let found = self.model.sources.get(&object.namespace, &object.name);
+            found.is_none_or(|source| source.meta.uid != object.uid)
+        };
+        let processing = SnapshotReason::Processing.why_beyond_repair();
+        let spared = self
+            .plan
+            .step(StepName::DeleteFailedSnapshots)
+            .into_iter()
+            .flat_map(|step| &step.spared)
+            .filter(|spared| Some(spared.why.as_str()) != processing);
+        self.targets(StepName::DeleteFailedSnapshots)
+            .any(|target| goes_on(&target.object).unwrap_or(true))
+            || spared
+                .into_iter()
+                .any(|spared| goes_on(&spared.object) == Some(true))
+            || self
+                .targets(StepName::DeleteOrphanedSources)
+                .any(|target| gone(&target.object))
+    }
+
+    fn targets(&self, step: StepName) -> impl Iterator<Item = &Target> {
+        let step = self.plan.step(step);
+        step.into_iter().flat_map(|step| &step.targets)
+    }
+
+    /// Claims and snapshots that the driver was asked for until the last step ended: a call that hangs again logs nothing
+    /// and refuses nothing for the whole of its timeout (150 s with Rook), and is seen by nothing but them.
+    fn nothing_waits(&self) -> CheckRecord {
+        let result = match &self.facts.snapshots {
+            Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
+            Ok(live) => {
+                let claims = self.waiting_claims();
+                let exempt = exempt(self.status, self.plan);
+                let snapshots = live.iter().filter(|snapshot| {
+                    !exempt.contains(&snapshot.meta.uid) && self.waits(snapshot)
+                });
+                let snapshots =
+                    snapshots.map(|snapshot| snapshot.meta.key(ObjectKind::VolumeSnapshot));
+                let waiting: Vec<ObjectKey> = claims.chain(snapshots).collect();
+                if waiting.is_empty() {
+                    Ok("nothing waits for the driver".to_owned())
+                } else {
+                    let (number, names) = (waiting.len(), some(waiting.iter()));
+                    Err(format!("{number} still wait for the driver: {names}"))
+                }
+            }
+        };
+        check("nothing waits", result)
+    }
+
+    fn waiting_claims(&self) -> impl Iterator<Item = ObjectKey> {
+        findings::awaited(self.model, &self.config.drivers, &self.plan.driver)
+            .filter(|claim| claim.meta.created.at() <= self.ended)
+            .map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim))
+    }
+
+    /// Whether the snapshot was asked for before the end and the driver has not accepted it.
+    fn waits(&self, snapshot: &Snapshot) -> bool {
+        let content = snapshot_content(self.model, snapshot);
+        let driver = snapshot_driver(self.model, snapshot, content);
+        let scope = crate::config::DeleteScope::All;
+        snapshot.ready != Some(true)
+            && snapshot.meta.deleting.is_none()
+            && snapshot.meta.created.at() <= self.ended
+            && driver.as_ref() == Some(&self.plan.driver)
+            && content.is_some()
+            && why_kept(self.model, snapshot, scope).is_none()
+    }
+}
+
+/// What the steps left alone, and the plan did before.
+fn exempt<'a>(status: &'a RemediationStatus, plan: &'a Plan) -> HashSet<&'a Uid> {
+    let left = status
+        .steps
+        .iter()
+        .flat_map(|step| &step.left)
+        .map(|left| &left.object.uid);
+    let spared = plan
+        .step(StepName::DeleteFailedSnapshots)
+        .into_iter()
+        .flat_map(|step| &step.spared)
+        .map(|spared| &spared.object.uid);
+    left.chain(spared).collect()
 }
 
 /// The orphaned sources of the plan, those left alone aside.
@@ -148,26 +337,20 @@ fn no_failed_snapshots(
     let result = match &facts.snapshots {
         Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
         Ok(live) => {
-            let left = status
-                .steps
-                .iter()
-                .flat_map(|step| &step.left)
-                .map(|left| &left.object.uid);
-            let planned = plan.step(StepName::DeleteFailedSnapshots);
-            let spared = planned
-                .into_iter()
-                .flat_map(|step| &step.spared)
-                .map(|spared| &spared.object.uid);
-            let exempt: HashSet<&Uid> = left.chain(spared).collect();
-            let doomed: HashSet<&Uid> = planned
+            let exempt = exempt(status, plan);
+            let doomed: HashSet<&Uid> = plan
+                .step(StepName::DeleteFailedSnapshots)
                 .into_iter()
                 .flat_map(|step| &step.targets)
                 .map(|target| &target.object.uid)
                 .collect();
             let remain: Vec<ObjectKey> = live
                 .iter()
+                .filter(|snapshot| !exempt.contains(&snapshot.meta.uid))
                 .filter(|snapshot| {
-                    snapshot.ready != Some(true) && !exempt.contains(&snapshot.meta.uid)
+                    // A deletion of ours that does not end keeps VolSync from its next backup, ready or not.
+                    let ours = doomed.contains(&snapshot.meta.uid);
+                    snapshot.ready != Some(true) || (ours && snapshot.meta.deleting.is_some())
                 })
                 .filter(|snapshot| {
                     doomed.contains(&snapshot.meta.uid)

@@ -1,17 +1,28 @@
-//! `verifyProvisioning`: the claims that were Pending at the start become Bound.
+//! `verifyProvisioning`: the claims that were Pending at the start become Bound, and deletions that do not end are freed.
 
-use super::{Progress, Scene, Step, count, gone, some};
+use super::{Intent, Progress, Scene, Step, count, gone, some};
 use crate::api::remediation::LeftRecord;
-use crate::model::records::ClaimPhase;
+use crate::model::ObjectKey;
+use crate::model::records::{ClaimPhase, Content};
+use crate::plan::Action;
 
 pub(super) struct VerifyProvisioning;
 
 impl Step for VerifyProvisioning {
     fn advance(&self, scene: &Scene<'_>) -> Progress {
         let within = scene.config.steps.verify_provisioning.within;
+        let untouched = untouched(scene);
+        let settled = scene.settled().unwrap_or(scene.record.started_at);
+        if !untouched.is_empty() && scene.now >= settled && !scene.overdue(within) {
+            let token = scene.token();
+            let touch = |object: &ObjectKey| Intent::Touch {
+                object: object.clone(),
+                token: token.clone(),
+            };
+            return Progress::Act(untouched.into_iter().map(touch).collect());
+        }
         let (mut bound, mut left, mut waiting) = (0, Vec::<LeftRecord>::new(), Vec::new());
-        for target in &scene.planned.targets {
-            let object = &target.object;
+        for object in targets(scene, Action::Await) {
             match scene.model.claims.get(&object.namespace, &object.name) {
                 None => left.push(gone(object, None)),
                 Some(claim) if claim.meta.uid != object.uid => {
@@ -25,16 +36,45 @@ impl Step for VerifyProvisioning {
                 Some(_) => waiting.push(object),
             }
         }
-        if waiting.is_empty() {
-            return Progress::Done(format!("{} Bound", count(bound, "claim")), left);
-        }
         if scene.overdue(within) {
-            let names = some(waiting.iter().copied());
-            return Progress::Failed(format!(
-                "{} still Pending after {within}: {names}",
-                waiting.len()
-            ));
+            if !waiting.is_empty() {
+                let names = some(waiting.iter().copied());
+                return Progress::Failed(format!(
+                    "{} still Pending after {within}: {names}",
+                    waiting.len()
+                ));
+            }
+        } else if !waiting.is_empty() {
+            return Progress::Wait(scene.deadline(within));
+        } else if !untouched.is_empty() {
+            return Progress::Wait(Some(settled));
         }
-        Progress::Wait(scene.deadline(within))
+        let message = if targets(scene, Action::Await).next().is_none() {
+            "no claims to verify".to_owned()
+        } else {
+            format!("{} Bound", count(bound, "claim"))
+        };
+        Progress::Done(message, left)
     }
+}
+
+fn targets<'s>(scene: &'s Scene<'_>, action: Action) -> impl Iterator<Item = &'s ObjectKey> {
+    let targets = scene.planned.targets.iter();
+    targets
+        .filter(move |target| target.action == action)
+        .map(|target| &target.object)
+}
+
+/// Contents of the plan that are still being deleted, and that this attempt has not touched yet.
+fn untouched<'s>(scene: &'s Scene<'_>) -> Vec<&'s ObjectKey> {
+    let token = scene.token();
+    let is_stuck = |content: &Content| {
+        content.meta.deleting.is_some() && content.touched_by.as_deref() != Some(&*token)
+    };
+    targets(scene, Action::Touch)
+        .filter(|object| {
+            let content = scene.model.contents.get_cluster(&object.name);
+            content.is_some_and(|it| it.meta.uid == object.uid && is_stuck(it))
+        })
+        .collect()
 }

@@ -65,9 +65,10 @@ async fn mode_plan_records_what_it_would_do_and_does_none_of_it() {
         targets(StepName::DeleteFailedSnapshots),
         stage.jam.stuck_snapshots.len()
     );
+    // Each restore, and the content of each snapshot that is to be deleted.
     assert_eq!(
         targets(StepName::VerifyProvisioning),
-        stage.jam.pending.len()
+        stage.jam.pending.len() + stage.jam.stuck_snapshots.len()
     );
     assert!(targets(StepName::RestartProvisioner) > 0);
     assert_eq!((status.steps, status.started_at), (Vec::new(), None));

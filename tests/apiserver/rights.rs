@@ -7,9 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, CustomResourceExt, ResourceExt};
+use locksmith::api::TOUCHED_ANNOTATION;
 use locksmith::api::ceph::CephCluster;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
+use locksmith::api::snapshot::VolumeSnapshotContent;
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario;
 use locksmith::demo::world::{Layout, Timings, WorldConfig};
@@ -135,9 +138,52 @@ async fn removed(stage: &Stage, name: &str) {
         .await;
 }
 
-/// Two alerts of one cause, and the whole procedure.
+/// Keeps the deletion of one stuck snapshot from ending, by a finalizer on its content.
+async fn keep_a_content(stage: &Stage) -> String {
+    let uid = &stage.jam.stuck_snapshots[0].uid;
+    let contents = stage.list::<VolumeSnapshotContent>().await;
+    let of_it = |content: &&VolumeSnapshotContent| {
+        content.spec.volume_snapshot_ref.uid.as_ref() == Some(uid)
+    };
+    let content = contents.iter().find(of_it).unwrap();
+    let mut finalizers = content.finalizers().to_vec();
+    finalizers.push(KEEPS.to_owned());
+    set_finalizers(stage, &content.name_any(), &finalizers).await;
+    content.name_any()
+}
+
+/// Lets the deletion end once the program has touched the content.
+async fn release_once_touched(stage: &Stage, name: &str) {
+    let touched = |content: &VolumeSnapshotContent| {
+        content.name_any() == name && content.annotations().contains_key(TOUCHED_ANNOTATION)
+    };
+    let contents = stage
+        .until::<VolumeSnapshotContent>("the content to be touched", |all| {
+            all.iter().any(|content| touched(content))
+        })
+        .await;
+    let content = contents.iter().find(|content| touched(content)).unwrap();
+    let mut finalizers = content.finalizers().to_vec();
+    finalizers.retain(|one| one != KEEPS);
+    set_finalizers(stage, name, &finalizers).await;
+}
+
+/// A finalizer of nobody's.
+const KEEPS: &str = "test.locksmith.dev/keep";
+
+async fn set_finalizers(stage: &Stage, name: &str, finalizers: &[String]) {
+    let contents: Api<VolumeSnapshotContent> = Api::all(stage.testbed.client());
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    contents
+        .patch(name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+/// Two alerts of one cause, the whole procedure, and a deletion that hangs.
 async fn act_beside_rook() -> Vec<Event> {
     let stage = stage("act", Layout::Classic).await;
+    let kept = keep_a_content(&stage).await;
     let daemon = stage.daemon(&Settings::default()).await;
     stage.fire(&daemon).await;
     stage
@@ -147,6 +193,7 @@ async fn act_beside_rook() -> Vec<Event> {
         .fire("LocksmithRestoreStuck", &[("driver", DRIVER)])
         .await;
     assert_eq!(code, 202, "{answer}");
+    release_once_touched(&stage, &kept).await;
     let healed = stage.finished().await;
     assert_eq!(healed.phase, Phase::Succeeded, "{}", daemon.log_text());
     stage.everything().await

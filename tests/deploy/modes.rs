@@ -181,6 +181,7 @@ fn playbook(name: &str, steps: &str) -> [String; 3] {
 #[rstest]
 #[case::none("suspendSources,resumeSources", &[])]
 #[case::snapshots("deleteFailedSnapshots", &["locksmith-act: delete volumesnapshots"])]
+#[case::verification("verifyProvisioning", &["locksmith-act: patch volumesnapshotcontents"])]
 #[case::orphans("deleteOrphanedSources", &["locksmith-act: delete replicationsources"])]
 #[case::restart("restartProvisioner", &["locksmith-restart: delete pods", "locksmith-restart: patch deployments"])]
 #[ignore = "needs helm: ./tests/run"]

@@ -99,6 +99,7 @@ impl Plot {
         } else {
             ms(120_000)
         };
+        steps.delete_failed_snapshots.settle = ms(500);
         // Where it is in vain, nobody wants to wait; elsewhere a busy machine may take its time.
         steps.verify_provisioning.within = match self {
             Self::SickCeph => ms(5000),

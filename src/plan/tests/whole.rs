@@ -28,10 +28,13 @@ fn the_playbook_is_planned_step_by_step() {
     let steps: Vec<_> = plan.steps.iter().map(|step| step.step).collect();
     assert_eq!(steps, StepName::ALL[..5]);
     let sizes: Vec<_> = plan.steps.iter().map(|step| step.targets.len()).collect();
-    assert_eq!(sizes, [6, 1, 3, 1, 0]);
+    assert_eq!(sizes, [6, 3, 1, 2, 0]);
     assert_eq!(
         targets(&plan.steps[3]),
-        ["Await PersistentVolumeClaim sonarr"]
+        [
+            "Await PersistentVolumeClaim sonarr",
+            "Touch VolumeSnapshotContent snapcontent-uid-snapshot-media-volsync-prowlarr-src"
+        ]
     );
     assert_eq!(lint::lint(&plan), Vec::<String>::new());
 }
@@ -62,10 +65,69 @@ fn the_hash_stays_while_time_passes() {
 #[case::another_pod(World::jam().with(replica(PROVISIONER, "7d9f8b6c5d", "third")))]
 #[case::another_owner(World::jam().with(deployment(PROVISIONER).owned()))]
 #[case::a_snapshot_less(World::jam().with(snapshot("media", "volsync-prowlarr-src", "prowlarr")))]
-#[case::a_claim_less(World::jam().with(claim("media", "sonarr")))]
-fn the_hash_names_every_target(#[case] world: World) {
+fn the_hash_names_everything_that_is_acted_on(#[case] world: World) {
     let hash = |world: &World| plan_at(world, 0).unwrap().hash;
     assert_ne!(hash(&world), hash(&World::jam()));
+}
+
+/// Claims come and go all the time: an approval must not be void because of it.
+#[test]
+fn the_hash_does_not_name_the_claims_that_are_watched() {
+    let hash = |world: &World| plan_at(world, 0).unwrap().hash;
+    let one_less = World::jam().with(claim("media", "sonarr"));
+    let one_more = World::jam().with(pending());
+    assert_eq!(
+        [hash(&one_less), hash(&one_more)],
+        [hash(&World::jam()), hash(&World::jam())]
+    );
+}
+
+#[test]
+fn the_plan_names_the_locks_that_were_found() {
+    let locks = plan_at(&World::jam(), 0).unwrap().locks;
+    let locks: Vec<_> = locks.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        locks,
+        [
+            "pvc-uid-claim-media-sonarr",
+            "snapshot-uid-snapshot-media-volsync-prowlarr-src"
+        ]
+    );
+}
+
+#[rstest]
+#[case::of_what_the_run_deletes(World::jam(), &["media-volsync-prowlarr-src"])]
+#[case::of_what_is_being_deleted(
+    World::rook().with(source("media", "a")).with(claim("media", "a")).with(going()).with(content(&going()).deleting(at(-1))),
+    &["media-volsync-a-src"]
+)]
+#[case::of_another_driver(
+    World::rook().with(source("media", "a")).with(claim("media", "a")).with(going())
+        .with(content(&going()).driver(OTHER_DRIVER).deleting(at(-1))),
+    &[]
+)]
+#[case::of_somebody_elses(
+    World::rook().with(going().by_somebody_else()).with(content(&going()).deleting(at(-1))), &[]
+)]
+#[case::that_opted_out(
+    World::rook().with(source("media", "a")).with(claim("media", "a")).with(going().opted_out())
+        .with(content(&going()).deleting(at(-1))),
+    &[]
+)]
+fn a_deletion_is_freed(#[case] world: World, #[case] contents: &[&str]) {
+    let plan = plan_at(&world, 0).unwrap();
+    let step = plan.step(StepName::VerifyProvisioning).unwrap();
+    let expected: Vec<_> = contents
+        .iter()
+        .map(|of| format!("Touch VolumeSnapshotContent snapcontent-uid-snapshot-{of}"))
+        .collect();
+    let mut touched = targets(step);
+    touched.retain(|target| target.starts_with("Touch"));
+    assert_eq!(touched, expected);
+}
+
+fn going() -> crate::model::records::Snapshot {
+    snapshot("media", "volsync-a-src", "a").deleting(at(-1))
 }
 
 #[test]
@@ -81,6 +143,14 @@ fn pending() -> crate::model::records::Claim {
 
 #[rstest]
 #[case::can_be_bound(World::rook().with(pending()), &["new"])]
+#[case::is_a_second_old(World::rook().with(pending().created(at(0))), &["new"])]
+#[case::opted_out(World::rook().with(pending().opted_out()), &[])]
+#[case::from_a_snapshot_that_is_being_processed(
+    World::rook().with(pending().from_snapshot("s"))
+        .with(content(&snapshot("media", "s", "a")).handle("csi-1"))
+        .with(snapshot("media", "s", "a").unready().created(at(-5))),
+    &[]
+)]
 #[case::from_an_unready_snapshot(
     World::rook().with(pending().from_snapshot("s"))
         .with(snapshot("media", "s", "a").unready().created(at(-5))),

@@ -5,7 +5,8 @@ use crate::api::remediation::{Decision, Phase, RemediationStatus};
 use crate::config::{Mode, Playbook};
 use crate::gates;
 use crate::model::{SourceSchema, Sym};
-use crate::plan::{self, Plan};
+use crate::plan::{self, ACTING, Plan};
+use crate::steps::count;
 
 impl Engine<'_> {
     /// Makes the plan, and starts once every gate is open.
@@ -35,7 +36,11 @@ impl Engine<'_> {
         };
         // What is spared is no part of the hash, and the verdict asks for it.
         let known = status.plan.as_ref();
-        if known.is_none_or(|known| known.steps != plan.steps) {
+        let news = |known: &Plan| {
+            // Which locks there are changes all the time; the outcome asks whether there were any.
+            known.steps != plan.steps || known.locks.is_empty() != plan.locks.is_empty()
+        };
+        if known.is_none_or(news) {
             status.plan = Some(plan);
         }
         if let Some(by) = status.plan.as_ref().and_then(|plan| self.rejected(plan)) {
@@ -47,6 +52,12 @@ impl Engine<'_> {
             return None;
         }
         let closed = gates::closed(&status.gates);
+        let plan = status.plan.as_ref();
+        let idle = plan.and_then(|plan| nothing_to_do(plan, closed.is_none()));
+        if let Some(message) = idle.filter(|_| self.observed()) {
+            self.finish(status, Phase::NothingToDo, message);
+            return None;
+        }
         if self.config.mode == Mode::Plan
             && status
                 .gates
@@ -113,10 +124,44 @@ impl Engine<'_> {
             .checked_add(self.config.gates.give_up_after.signed())
             .unwrap_or(self.now);
         if self.now >= end {
+            let is_closed = |name: &str| {
+                let mut gates = status.gates.iter();
+                gates.any(|gate| gate.gate == name && !gate.open)
+            };
+            // Nobody's decision and nothing left to do are no failures: they page nobody.
+            let phase = if is_closed(gates::APPROVAL) && status.plan.is_some() {
+                Phase::Expired
+            } else if is_closed(gates::CONFIRMED) && self.observed() {
+                Phase::NothingToDo
+            } else {
+                Phase::Failed
+            };
             let message = format!("gave up waiting: {}", status.message);
-            self.finish(status, Phase::Failed, message);
+            self.finish(status, phase, message);
             return None;
         }
         Some(Effect::Wait(Some(end)))
+    }
+}
+
+/// Why a run of this plan would repair nothing, or `None` while it may. Where nothing is stuck yet, the alert may be ahead of
+/// the findings: gates keep the run waiting then.
+fn nothing_to_do(plan: &Plan, gates_open: bool) -> Option<String> {
+    if plan.acts() {
+        return None;
+    }
+    let skipped = ACTING
+        .iter()
+        .filter_map(|step| plan.step(*step))
+        .flat_map(|step| &step.spared);
+    let skipped: Vec<_> = skipped.collect();
+    match skipped.first() {
+        Some(first) => Some(format!(
+            "nothing to do: of {} none is deleted; {} {}",
+            count(skipped.len(), "object"),
+            first.object,
+            first.why
+        )),
+        None => gates_open.then(|| "nothing to do: nothing is deleted or restarted".to_owned()),
     }
 }

@@ -179,6 +179,12 @@ impl Engine<'_> {
                 why: LET_GO.to_owned(),
             }));
         }
-        Plan::new(plan.driver, steps, self.now)
+        // What the run is for, it is for in every round.
+        let first = status.plan.as_ref().map(|plan| &plan.locks);
+        let locks = first.filter(|locks| !locks.is_empty());
+        Plan {
+            locks: locks.cloned().unwrap_or(plan.locks),
+            ..Plan::new(plan.driver, steps, self.now)
+        }
     }
 }

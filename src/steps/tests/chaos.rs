@@ -57,7 +57,13 @@ fn app() -> impl Strategy<Value = App> {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let app = 0..APPS;
-    let verb = prop::sample::select(vec![Verb::Hold, Verb::Delete, Verb::Rollout, Verb::Replace]);
+    let verb = prop::sample::select(vec![
+        Verb::Hold,
+        Verb::Delete,
+        Verb::Rollout,
+        Verb::Replace,
+        Verb::Touch,
+    ]);
     prop_oneof![
         2 => option::of(verb).prop_map(Happening::Refuses),
         2 => any::<bool>().prop_map(Happening::KillSwitch),
@@ -84,6 +90,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => prop::sample::select(vec!["HEALTH_OK", "HEALTH_WARN", "HEALTH_ERR"]).prop_map(Happening::Ceph),
         2 => option::weighted(0.8, 0..2_usize).prop_map(Happening::Answers),
         1 => Just(Happening::MakesVolume),
+        1 => Just(Happening::ClaimHangs),
     ]
 }
 
@@ -201,13 +208,19 @@ prop_compose! {
         apps in collection::vec(app(), 1..=APPS),
         jams_to_come in 0..3_u32,
         takeover in 10..250_i64,
+        troubles in (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.3)),
+        literal in prop::bool::weighted(0.3),
         happenings in collection::vec((0..30_i64, happening()), 0..8),
         playbook in prop::sample::select(vec!["csi-operation-locks", "csi-operation-locks", "failed-snapshots"]),
         earlier in earlier(),
         config in config(),
         chance in chance(),
     ) -> Night {
-        Night { apps, operator, jams_to_come, takeover, happenings, playbook, earlier, config, chance }
+        let mut config = config;
+        if literal {
+            config.playbooks.0.get_mut("csi-operation-locks").unwrap().steps.swap(1, 2);
+        }
+        Night { apps, operator, jams_to_come, takeover, troubles, happenings, playbook, earlier, config, chance }
     }
 }
 
@@ -218,6 +231,8 @@ struct Night {
     operator: bool,
     jams_to_come: u32,
     takeover: i64,
+    /// Whether snapshots time out, whether new volumes hang, and whether the snapshotter loses track of deletions.
+    troubles: (bool, bool, bool),
     happenings: Vec<(i64, Happening)>,
     playbook: &'static str,
     earlier: Vec<Earlier>,
@@ -230,6 +245,7 @@ impl Night {
         let mut cluster = Cluster::jammed(&self.apps, self.operator);
         cluster.jams_to_come = self.jams_to_come;
         cluster.takeover = seconds(self.takeover);
+        (cluster.times_out, cluster.hangs, cluster.loses_track) = self.troubles;
         let run = cluster.run.as_mut().unwrap();
         self.playbook.clone_into(&mut run.spec.playbook);
         let mut earlier = self.earlier;

@@ -1,12 +1,13 @@
 //! Single questions: this status, this cluster; what next?
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase, StepRecord};
 use crate::config::{Config, Mode};
 use crate::model::fixture::*;
 use crate::model::records::Lease;
-use crate::model::{Change, SourceSchema};
+use crate::model::{Change, Nature, SourceSchema};
 use crate::plan::{self, StepName};
 use crate::steps::{Intent, Move, next};
 
@@ -197,4 +198,58 @@ fn a_lease_left_behind_in_another_namespace_is_nobodys_business() {
     );
     let status = recorded_status(ask(&run, &after.with(old)));
     assert_eq!(status.steps[0].phase, StepPhase::Succeeded);
+}
+
+/// The run on the build before: it held every source, deleted both snapshots, VolSync made them again, and it reported success.
+#[test]
+fn a_run_about_what_no_deletion_helps_ends_before_it_holds_anything() {
+    let gone = snapshot("media", "volsync-a-src", "a")
+        .error(Nature::SourceMissing)
+        .created(at(-30));
+    let unbound = snapshot("media", "volsync-b-src", "b")
+        .error(Nature::SourceUnbound)
+        .created(at(-30));
+    let world = World::rook()
+        .with(source("media", "a"))
+        .with(claim("media", "a"))
+        .with(content(&gone).error(Nature::SourceMissing))
+        .with(gone)
+        .with(source("media", "b"))
+        .with(claim("media", "b").pending().created(at(-30)))
+        .with(unbound);
+    let mut run = run("r");
+    run.spec.playbook = "failed-snapshots".to_owned();
+    let status = recorded_status(ask(&run, &world));
+    assert_eq!(
+        (status.phase, status.started_at),
+        (Phase::NothingToDo, None),
+        "{}",
+        status.message
+    );
+    let told = "nothing to do: of 2 objects none is deleted; VolumeSnapshot media/volsync-a-src what it is to be taken of \
+                does not exist";
+    assert_eq!(status.message, told);
+}
+
+/// A run that waited for six hours, and what it waited for.
+#[rstest]
+#[case::nobody_approved(World::jam(), true, Phase::Expired)]
+#[case::nothing_is_stuck_any_more(World::rook(), false, Phase::NothingToDo)]
+#[case::a_gate_stayed_closed(World::jam().with(namespace("locksmith").stopped()), false, Phase::Failed)]
+fn a_run_that_waited_in_vain(#[case] world: World, #[case] approval: bool, #[case] phase: Phase) {
+    let mut config = act();
+    let playbook = config.playbooks.0.get_mut("csi-operation-locks").unwrap();
+    playbook.approval = approval;
+    let mut run = run("r");
+    let created = at(0) - config.gates.give_up_after.signed();
+    run.metadata.creation_timestamp = Some(Time(created));
+    let findings = world.found(&config, at(0));
+    let moved = next(&run, &world.0, &findings, &config, None, at(0));
+    let status = recorded_status(moved);
+    assert_eq!(status.phase, phase, "{}", status.message);
+    assert!(
+        status.message.starts_with("gave up waiting: closed: "),
+        "{}",
+        status.message
+    );
 }

@@ -39,7 +39,10 @@ fn holds_of(sim: &Sim, app: usize) -> usize {
 
 #[rstest]
 #[case::holds_are_refused(StepName::SuspendSources, |c: &mut Cluster| c.refuses = Some(Verb::Hold))]
-#[case::deletions_are_refused(StepName::DeleteFailedSnapshots, |c: &mut Cluster| c.refuses = Some(Verb::Delete))]
+#[case::deletions_are_refused(StepName::DeleteFailedSnapshots, |c: &mut Cluster| {
+    c.refuses = Some(Verb::Delete);
+    c.times_out = true;
+})]
 #[case::the_rollout_is_refused(StepName::RestartProvisioner, |c: &mut Cluster| c.refuses = Some(Verb::Rollout))]
 #[case::the_rollout_is_reverted(StepName::RestartProvisioner, |c: &mut Cluster| c.reverts = true)]
 #[case::nobody_takes_the_leases_over(StepName::RestartProvisioner, |c: &mut Cluster| c.takeover = seconds(3600))]

@@ -8,7 +8,8 @@ use crate::model::fixture::*;
 use crate::model::records::{Pod, Snapshot};
 use crate::model::{Nature, ObjectKind, Sym};
 use crate::plan::{self, Plan, Spared, StepName};
-use crate::steps::{Facts, TailRefusal, verdict};
+use crate::steps::verdict::{Judged, Outcome};
+use crate::steps::{Facts, TailRefusal};
 
 fn planned() -> Plan {
     let config = Config::default();
@@ -61,6 +62,17 @@ fn with(snapshots: Vec<Snapshot>) -> Facts {
 }
 
 fn checks(world: &World, facts: &Facts, plan: &Plan, left: Vec<LeftRecord>) -> Vec<CheckRecord> {
+    judged(world, facts, plan, left, |run| run.checks())
+}
+
+/// Judges a run whose last step ended at two.
+fn judged<T>(
+    world: &World,
+    facts: &Facts,
+    plan: &Plan,
+    left: Vec<LeftRecord>,
+    look: impl FnOnce(&Judged<'_>) -> T,
+) -> T {
     let config = Config::default();
     let findings = world.found(&config, at(0));
     let status = RemediationStatus {
@@ -78,18 +90,138 @@ fn checks(world: &World, facts: &Facts, plan: &Plan, left: Vec<LeftRecord>) -> V
         }],
         ..RemediationStatus::default()
     };
-    verdict::judge(&status, plan, &world.0, &findings, facts, &config)
+    look(&Judged {
+        status: &status,
+        plan,
+        model: &world.0,
+        findings: &findings,
+        facts,
+        config: &config,
+        ended: at(0),
+    })
 }
 
-/// Names of the checks that have not passed.
+/// Names of the checks that have not passed; that nothing waits has a table of its own.
 fn failed(world: &World, facts: &Facts) -> Vec<String> {
     let checks = checks(world, facts, &planned(), Vec::new());
-    assert_eq!(checks.len(), 3, "all are shown");
+    assert_eq!(checks.len(), 4, "all are shown");
     checks
         .into_iter()
-        .filter(|check| !check.passed)
+        .filter(|check| !check.passed && check.check != "nothing waits")
         .map(|check| check.check)
         .collect()
+}
+
+/// Asked for while the run was at work, and not accepted by the driver.
+fn asked(minute: i64) -> Snapshot {
+    snapshot("selfhosted", "volsync-wiki-src", "wiki")
+        .without_status()
+        .created(at(minute))
+}
+
+#[rstest]
+#[case::nothing(healed(), nothing(), true)]
+#[case::a_claim(healed().with(claim("media", "x").pending().created(at(-1))), nothing(), false)]
+#[case::a_claim_of_another_driver(
+    healed().with(claim("media", "x").class("ceph-filesystem").pending().created(at(-1))), nothing(), true
+)]
+#[case::a_claim_that_nothing_can_fill(
+    healed().with(claim("media", "x").pending().from_snapshot("gone").created(at(-1))), nothing(), true
+)]
+#[case::a_claim_asked_for_after_the_last_step(
+    healed().with(claim("media", "x").pending().created(at(1))), nothing(), true
+)]
+#[case::a_snapshot(healed().with(content(&asked(-1))), with(vec![asked(-1)]), false)]
+#[case::a_snapshot_that_is_ready_by_now(
+    healed().with(content(&asked(-1)).handle("csi-1")),
+    with(vec![snapshot("selfhosted", "volsync-wiki-src", "wiki").created(at(-1))]),
+    true
+)]
+#[case::a_snapshot_that_the_driver_has_accepted(
+    healed().with(content(&asked(-1)).handle("csi-1")), with(vec![asked(-1)]), true
+)]
+#[case::a_snapshot_of_a_claim_without_a_volume(
+    healed().with(content(&asked(-1)).error(Nature::SourceUnbound)), with(vec![asked(-1)]), true
+)]
+#[case::a_snapshot_of_another_driver(
+    healed().with(content(&asked(-1)).driver(OTHER_DRIVER)), with(vec![asked(-1)]), true
+)]
+#[case::a_snapshot_asked_for_after_the_last_step(
+    healed().with(content(&asked(1))), with(vec![asked(1)]), true
+)]
+#[case::a_list_that_failed(
+    healed(), Facts { snapshots: Err("403".to_owned()), ..nothing() }, false
+)]
+fn nothing_waits(#[case] world: World, #[case] facts: Facts, #[case] passes: bool) {
+    let checks = checks(&world, &facts, &planned(), Vec::new());
+    let check = checks.iter().find(|check| check.check == "nothing waits");
+    assert_eq!(check.unwrap().passed, passes, "{check:?}");
+}
+
+fn outcome(world: &World, plan: &Plan) -> Outcome {
+    judged(world, &nothing(), plan, Vec::new(), |run| run.outcome())
+}
+
+/// A plan about what hangs, and nothing else.
+fn planned_for(world: &World, playbook: &str) -> Plan {
+    let config = Config::default();
+    let findings = world.found(&config, at(-1));
+    let playbook = &config.playbooks.0[playbook];
+    plan::make(
+        &world.0,
+        &findings,
+        playbook,
+        &DRIVER.into(),
+        &config,
+        at(-1),
+    )
+    .unwrap()
+}
+
+/// The restored claim, Bound.
+fn restored() -> World {
+    healed().with(claim("media", "sonarr").created(at(-32)))
+}
+
+#[rstest]
+#[case::the_locks_are_gone_and_the_claim_is_bound(restored(), Outcome::Healed)]
+#[case::the_locks_are_gone_and_so_is_the_claim(healed(), Outcome::Repaired)]
+fn what_becomes_of_a_run_about_locks(#[case] world: World, #[case] expected: Outcome) {
+    assert!(!planned().locks.is_empty());
+    assert_eq!(outcome(&world, &planned()), expected);
+}
+
+/// One failed snapshot that no lock is found for.
+fn failing() -> World {
+    healed()
+        .with(content(&hangs()).error(Nature::Timeout))
+        .with(hangs())
+}
+
+#[rstest]
+#[case::deleted(healed(), Outcome::Healed)]
+#[case::ready(healed().with(hangs_no_more()), Outcome::Healed)]
+#[case::accepted(failing().with(content(&hangs()).handle("csi-1")), Outcome::Healed)]
+#[case::as_before(failing(), Outcome::Nothing)]
+fn what_becomes_of_a_run_about_failed_snapshots(#[case] world: World, #[case] expected: Outcome) {
+    let plan = planned_for(&failing(), "failed-snapshots");
+    assert!(plan.locks.is_empty());
+    assert_eq!(outcome(&world, &plan), expected);
+}
+
+fn hangs_no_more() -> Snapshot {
+    snapshot("media", "volsync-prowlarr-src", "prowlarr").created(at(-31))
+}
+
+/// No lock was found and no snapshot could be deleted: a claim that is Bound is a success only where it had been stuck.
+#[rstest]
+#[case::that_had_been_pending_for_long(-12, Outcome::Healed)]
+#[case::that_is_always_bound_within_seconds(-2, Outcome::Nothing)]
+fn a_claim_counts_as_repaired(#[case] created: i64, #[case] expected: Outcome) {
+    let sonarr = || claim("media", "sonarr").created(at(created));
+    let plan = planned_for(&healed().with(sonarr().pending()), "csi-operation-locks");
+    assert!(plan.locks.is_empty());
+    assert_eq!(outcome(&healed().with(sonarr()), &plan), expected);
 }
 
 fn hangs() -> Snapshot {

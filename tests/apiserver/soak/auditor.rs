@@ -7,8 +7,8 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use locksmith::api::RESTART_ANNOTATION;
 use locksmith::api::remediation::{Phase, RemediationStatus};
+use locksmith::api::{RESTART_ANNOTATION, TOUCHED_ANNOTATION};
 use locksmith::holds::{HOLD_ANNOTATION, Hold};
 use locksmith::leader::LEASE_NAME;
 use locksmith::model::ObjectKind;
@@ -78,6 +78,7 @@ enum Deed {
     Hold { target: String, run: String },
     Delete { uid: String, step: StepName },
     Restart { target: String, token: String },
+    Touch { target: String, token: String },
     Forget { uid: String },
 }
 
@@ -235,6 +236,16 @@ impl Auditor {
                 ),
                 None => return self.broken(Rule::Purpose, text(event)),
             },
+            ("volumesnapshotcontents", "patch") => match touch(body) {
+                Some(token) => (
+                    "touch",
+                    Some(Deed::Touch {
+                        target: place(event),
+                        token,
+                    }),
+                ),
+                None => return self.broken(Rule::Purpose, text(event)),
+            },
             ("volumesnapshots", "delete") => {
                 self.note_end_of_snapshot(event, body);
                 ("delete", Some(by_uid(StepName::DeleteFailedSnapshots)))
@@ -343,6 +354,13 @@ impl Auditor {
         ))
     }
 
+    /// What the run and attempt that a token names last said.
+    fn attempt(&self, token: &str, at: Timestamp) -> Option<&Said> {
+        let (run, attempt) = token.rsplit_once('-')?;
+        let said = self.last(run, at)?;
+        (said.attempt.to_string() == attempt).then_some(said)
+    }
+
     fn judge(&mut self, write: &Write) {
         let (at, text) = (write.at, &write.text);
         let verdict = match &write.deed {
@@ -350,13 +368,16 @@ impl Auditor {
                 let said = self.last(run, at);
                 allowed(said, StepName::SuspendSources, target)
             }
-            Deed::Restart { target, token } => {
-                let (run, attempt) = token.rsplit_once('-').unwrap_or_default();
-                let said = self
-                    .last(run, at)
-                    .filter(|said| said.attempt.to_string() == attempt);
-                allowed(said, StepName::RestartProvisioner, target)
-            }
+            Deed::Restart { target, token } => allowed(
+                self.attempt(token, at),
+                StepName::RestartProvisioner,
+                target,
+            ),
+            Deed::Touch { target, token } => allowed(
+                self.attempt(token, at),
+                StepName::VerifyProvisioning,
+                target,
+            ),
             Deed::Delete { uid, step } => match self.kept(*step, uid, at) {
                 Ok(true) => Ok(()),
                 Ok(false) => return self.broken(Rule::Evidence, format!("{at} {text} {uid}")),
@@ -372,8 +393,9 @@ impl Auditor {
         }
         let once = match &write.deed {
             Deed::Hold { .. } => return,
-            Deed::Delete { uid, .. } | Deed::Forget { uid } => uid,
-            Deed::Restart { token, .. } => token,
+            Deed::Delete { uid, .. } | Deed::Forget { uid } => uid.clone(),
+            Deed::Restart { token, .. } => token.clone(),
+            Deed::Touch { target, token } => format!("{token} {target}"),
         };
         if !self.done.insert(once.clone()) {
             self.broken(
@@ -439,6 +461,11 @@ fn is(event: &Event, body: &Value, name: &str) -> bool {
 
 fn mark(body: &Value) -> Option<&Value> {
     body.pointer("/metadata/annotations")?.get(HOLD_ANNOTATION)
+}
+
+fn touch(body: &Value) -> Option<String> {
+    let annotations = body.pointer("/metadata/annotations")?;
+    Some(annotations.get(TOUCHED_ANNOTATION)?.as_str()?.to_owned())
 }
 
 fn restart(body: &Value) -> Option<String> {

@@ -15,6 +15,9 @@ pub struct Settings {
     pub deadline: &'static str,
     /// How long after a run no other of its cause begins.
     pub cooldown: &'static str,
+    /// The steps about a jam, in order. By default those of the manual playbook: snapshots are deleted before the restart,
+    /// so that every run deletes some.
+    pub steps: &'static str,
     /// How long snapshots may take to be marked for deletion.
     pub delete_within: &'static str,
     /// How many finished runs are kept.
@@ -39,6 +42,7 @@ impl Default for Settings {
             quiet: "2s",
             deadline: "10m",
             cooldown: "1m",
+            steps: "suspendSources, deleteFailedSnapshots, restartProvisioner, verifyProvisioning, resumeSources",
             delete_within: "2m",
             keep: 50,
             auth: "{}",
@@ -59,6 +63,7 @@ impl Settings {
             quiet,
             deadline,
             cooldown,
+            steps,
             delete_within,
             keep,
             auth,
@@ -74,13 +79,26 @@ remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
   suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
-  deleteFailedSnapshots: {{within: {delete_within}}}
+  deleteFailedSnapshots: {{settle: 1s, within: {delete_within}}}
   restartProvisioner: {{within: {within}}}
   verifyProvisioning: {{within: {within}}}
   verdict: {{within: {within}}}
   resumeSources: {{batch: 20, every: 1s}}
 gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}
+playbooks:
+  csi-operation-locks:
+    alerts: [['alertname=\"LocksmithOperationLocked\"'], ['alertname=\"LocksmithRestoreStuck\"']]
+    steps: [{steps}]
+  failed-snapshots:
+    alerts: [['alertname=\"LocksmithSnapshotFailed\"']]
+    steps: [suspendSources, deleteFailedSnapshots, resumeSources]
+    attempts: 1
+  orphaned-sources:
+    alerts: [['alertname=\"LocksmithSourceOrphaned\"']]
+    steps: [deleteOrphanedSources]
+    attempts: 1
+    approval: true
 alertmanager: {alertmanager}
 prometheus: {prometheus}
 "

@@ -53,8 +53,8 @@ impl Sim {
             assert_eq!(answer, Some(&Ok(0)), "{}", said("promql"));
         }
         let quiet = gates.progress_within.signed();
-        let mut volumes = self.model.volumes.iter();
-        let idle = volumes.all(|volume| now.duration_since(volume.created.at()) >= quiet);
+        let latest = self.model.creations.latest(&run.spec.driver);
+        let idle = latest.is_none_or(|latest| now.duration_since(latest.at.at()) >= quiet);
         assert!(idle, "{}", said("progress"));
 
         let alike = |earlier: &&Remediation| {

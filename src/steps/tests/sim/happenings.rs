@@ -55,6 +55,8 @@ pub enum Happening {
     Answers(Option<usize>),
     /// The driver makes a volume for somebody.
     MakesVolume,
+    /// Somebody asks for a volume, and the driver never answers.
+    ClaimHangs,
 }
 
 /// The expression Prometheus is asked, where it is.
@@ -183,6 +185,10 @@ impl Cluster {
                 };
                 self.news
                     .push_back(Change::Answered(EXPRESSION.to_owned(), answer));
+            }
+            Happening::ClaimHangs => {
+                let late = claim("media", "late").pending().created(self.now);
+                self.put_claim(late, false);
             }
             Happening::MakesVolume => self.news.push_back(
                 Volume {

@@ -10,7 +10,7 @@ mod writes;
 pub use happenings::{EXPRESSION, Happening};
 pub use shell::{Chance, Sim};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -36,6 +36,7 @@ pub enum Verb {
     Delete,
     Rollout,
     Replace,
+    Touch,
 }
 
 /// An object that can be held: as the API server keeps it, and the record made of it.
@@ -132,6 +133,14 @@ pub struct Cluster {
     pub refuses: Option<Verb>,
     /// Until when it fails to list anything.
     pub lists_fail_until: Option<Timestamp>,
+    /// Whether the driver answers no CreateSnapshot in time, jammed or not.
+    pub times_out: bool,
+    /// Whether the driver keeps a call for a new volume for ever, and refuses nothing: nothing tells of it.
+    pub hangs: bool,
+    /// Whether the snapshotter loses track of what is deleted while its creation hangs, until the content changes.
+    pub loses_track: bool,
+    /// Snapshots that are never deleted because of that.
+    lost: BTreeSet<Uid>,
     /// Whether something reverts rollouts.
     pub reverts: bool,
     /// How long a lease takes to be taken over.
@@ -187,6 +196,10 @@ impl Cluster {
             jams_to_come: 0,
             refuses: None,
             lists_fail_until: None,
+            times_out: false,
+            hangs: false,
+            loses_track: false,
+            lost: BTreeSet::new(),
             reverts: operator,
             takeover: seconds(140),
             log: VecDeque::new(),
@@ -301,6 +314,14 @@ impl Cluster {
         live.read();
         self.news.push_back(live.record.clone().into());
         self.claims.insert(place, live);
+    }
+
+    /// One more claim that the driver is asked for.
+    pub fn restore(&mut self, claim: Claim) {
+        let place = (claim.meta.namespace.clone(), claim.meta.name.clone());
+        let uid = claim.meta.uid.clone();
+        self.put_claim(claim, false);
+        self.after(seconds(10), Event::Bind(place, uid, 0));
     }
 
     fn put_pod(&mut self, pod: Pod) {

@@ -3,8 +3,8 @@
 use super::{Cluster, Happening, Place, seconds};
 use crate::api::volsync::temporary_name;
 use crate::model::fixture::*;
-use crate::model::records::{ClaimPhase, DataSource, Mover};
-use crate::model::{Change, Delta, LockKey, Nature, Refusal, Uid, Witness};
+use crate::model::records::{ClaimPhase, DataSource, Mover, Snapshot};
+use crate::model::{Change, Delta, LockKey, Nature, ObjectKey, Refusal, Uid, Witness};
 use jiff::{SignedDuration, Timestamp};
 
 #[derive(Clone, Debug)]
@@ -134,7 +134,18 @@ impl Cluster {
             );
             return;
         }
+        if self.times_out {
+            content.error = Some(trouble(Nature::Timeout, "no answer").into());
+            content.error.as_mut().unwrap().since = self.now;
+            self.news.push_back(content.clone().into());
+            self.after(
+                backoff(tries),
+                Event::Take(place.clone(), uid.clone(), tries + 1),
+            );
+            return;
+        }
         content.handle = Some(format!("csi-{uid}").as_str().into());
+        content.taken = Some(self.now.into());
         content.error = None;
         self.news.push_back(content.clone().into());
         if let Some(snapshot) = self.snapshots.get_mut(place) {
@@ -164,8 +175,37 @@ impl Cluster {
             snapshot.meta.deleting = Some(now.into());
             let uid = snapshot.meta.uid.clone();
             self.news.push_back(snapshot.clone().into());
+            let content = content(snapshot).meta.name;
+            if let Some(content) = self.contents.get_mut(&content) {
+                content.meta.deleting = Some(now.into());
+                self.news.push_back(content.clone().into());
+                if self.loses_track && self.jammed && content.handle.is_none() {
+                    self.lost.insert(uid);
+                    return;
+                }
+            }
             self.after(seconds(1), Event::Vanish(place.clone(), uid));
         }
+    }
+
+    /// The content changes, so that the snapshotter looks at it.
+    pub fn touch(&mut self, object: &ObjectKey, token: &str) -> bool {
+        let Some(content) = self.contents.get_mut(&object.name) else {
+            return false;
+        };
+        if content.meta.uid != object.uid || content.meta.deleting.is_none() {
+            return false;
+        }
+        content.touched_by = Some(token.into());
+        let uid = content.snapshot.clone().unwrap();
+        self.news.push_back(content.clone().into());
+        let of = |(place, it): (&Place, &Snapshot)| (it.meta.uid == uid).then(|| place.clone());
+        if self.lost.remove(&uid)
+            && let Some(place) = self.snapshots.iter().find_map(of)
+        {
+            self.after(seconds(1), Event::Vanish(place, uid));
+        }
+        true
     }
 
     fn vanish(&mut self, place: &Place, uid: &Uid) {
@@ -211,7 +251,7 @@ impl Cluster {
                 .is_some_and(|snapshot| snapshot.ready == Some(true)),
             _ => true,
         };
-        if self.jammed || !self.led || !restorable {
+        if self.jammed || !self.led || !restorable || self.hangs {
             if self.jammed {
                 self.refuse(&key(&format!("pvc-{uid}")));
             }

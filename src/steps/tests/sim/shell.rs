@@ -330,7 +330,7 @@ impl Sim {
                     said()
                 );
             }
-            Intent::Rollout { .. } | Intent::Replace(_) => {}
+            Intent::Rollout { .. } | Intent::Replace(_) | Intent::Touch { .. } => {}
         }
     }
 

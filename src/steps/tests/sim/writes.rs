@@ -45,6 +45,7 @@ impl Verb {
             Intent::Delete(_) => Self::Delete,
             Intent::Rollout { .. } => Self::Rollout,
             Intent::Replace(_) => Self::Replace,
+            Intent::Touch { .. } => Self::Touch,
         }
     }
 }
@@ -119,6 +120,7 @@ impl Cluster {
                 }
                 found
             }
+            Intent::Touch { object, token } => self.touch(object, token),
         }
     }
 
