@@ -100,12 +100,13 @@ impl Desk {
         alerts: Vec<AlertRef>,
     ) -> Result<(String, AlertOutcome), WriteError> {
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
-        let standing = self.store.read(|model| {
+        let standing = self.store.judge(|model, view| {
             made.retain(|Made { run, at }| {
                 let name = Sym::from(run.name_any());
                 at.elapsed() < ECHO && model.runs.get(&self.namespace, &name).is_none()
             });
-            standing(cause, model, &self.config, Timestamp::now())
+            let now = Timestamp::now();
+            standing(cause, model, &view.findings, &self.config, now)
         });
         let playbooks = &self.config.playbooks;
         let just_made = made
@@ -138,7 +139,9 @@ impl Desk {
                 }
                 Ok((name.to_string(), AlertOutcome::Joined))
             }
-            Standing::Cooling(name) => Ok((name.to_string(), AlertOutcome::Joined)),
+            Standing::Cooling(name) | Standing::Rejected(name) => {
+                Ok((name.to_string(), AlertOutcome::Joined))
+            }
             Standing::Free(last) => {
                 let name = next_name(cause, last.as_ref());
                 let spec = RemediationSpec {

@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::remediation::{AlertRef, Phase, RemediationSpec, RemediationStatus};
+use crate::api::remediation::{AlertRef, Decision, Phase, RemediationSpec, RemediationStatus};
 use crate::config::{Alertmanager, Config, Mode, Playbooks};
 use crate::findings::Finding;
 use crate::model::records::Run;
 use crate::model::{Kind, Model, Sym, Uid};
-use crate::plan::short_hash;
+use crate::plan::{self, short_hash};
 use crate::server::{Alert, AlertStatus};
 
 /// What is asked for: one playbook about one driver.
@@ -196,12 +196,20 @@ pub enum Standing {
     Open(Sym),
     /// A run that is over, too lately for another.
     Cooling(Sym),
+    /// A person rejected the plan of this run, and the next run's would be the same.
+    Rejected(Sym),
     /// None that counts; this was the last.
     Free(Option<Uid>),
 }
 
 /// What there is already of `cause` in `model`.
-pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -> Standing {
+pub fn standing(
+    cause: &Cause,
+    model: &Model,
+    findings: &[Finding],
+    config: &Config,
+    now: Timestamp,
+) -> Standing {
     // One jam has several symptoms, each with its alert: the run that does the most is the run of all.
     let mut runs: Vec<_> = model
         .runs
@@ -226,17 +234,42 @@ pub fn standing(cause: &Cause, model: &Model, config: &Config, now: Timestamp) -
         finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
     });
     let own = |run: &&&Run| run.object.spec.playbook == cause.playbook;
-    match cooling {
-        Some(run) => Standing::Cooling(run.meta.name.clone()),
-        None => Standing::Free(runs.iter().rfind(own).map(|run| run.meta.uid.clone())),
+    if let Some(run) = cooling {
+        return Standing::Cooling(run.meta.name.clone());
     }
+    match runs.iter().rfind(own) {
+        Some(run) if offers_rejected_plan(cause, run, model, findings, config, now) => {
+            Standing::Rejected(run.meta.name.clone())
+        }
+        last => Standing::Free(last.map(|run| run.meta.uid.clone())),
+    }
+}
+
+/// Whether the plan of `last` was rejected, and a new run would be of the same plan: nobody is asked the same twice.
+fn offers_rejected_plan(
+    cause: &Cause,
+    last: &Run,
+    model: &Model,
+    findings: &[Finding],
+    config: &Config,
+    now: Timestamp,
+) -> bool {
+    let approval = last.object.spec.approval.as_ref();
+    let Some(rejected) = approval.filter(|it| it.decision == Decision::Rejected) else {
+        return false;
+    };
+    let Some(playbook) = config.playbooks.0.get(&cause.playbook) else {
+        return false;
+    };
+    plan::make(model, findings, playbook, &cause.driver, config, now)
+        .is_ok_and(|plan| plan.hash == rejected.plan)
 }
 
 /// Whether a run that is over stands in the way of the next: one that did something, one that could not be planned or
 /// waited in vain, or, where plans are all that is wanted, one that was planned.
 fn counts(status: &RemediationStatus, config: &Config) -> bool {
     match status.phase {
-        Phase::Failed => true,
+        Phase::Failed | Phase::NothingToDo | Phase::Expired => true,
         Phase::Planned => config.mode == Mode::Plan,
         Phase::Pending | Phase::Running | Phase::Succeeded | Phase::Aborted => {
             status.started_at.is_some()
@@ -249,6 +282,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::api::remediation::Approval;
     use crate::config::Matcher;
     use crate::model::fixture::{DRIVER, World, at, recorded, run_in};
     use crate::model::{Change, Delta};
@@ -259,6 +293,8 @@ mod tests {
     #[case::that_failed(Mode::Act, Phase::Failed, Some(-20), -10, true)]
     #[case::that_never_began(Mode::Act, Phase::Aborted, None, -10, false)]
     #[case::that_could_not_be_planned(Mode::Act, Phase::Failed, None, -10, true)]
+    #[case::that_had_nothing_to_do(Mode::Act, Phase::NothingToDo, None, -10, true)]
+    #[case::that_nobody_approved(Mode::Act, Phase::Expired, None, -10, true)]
     #[case::that_was_planned_where_plans_are_wanted(Mode::Plan, Phase::Planned, None, -10, true)]
     #[case::that_was_planned_before_it_may_act(Mode::Act, Phase::Planned, None, -10, false)]
     fn a_run_cools_down(
@@ -281,7 +317,7 @@ mod tests {
             mode,
             ..Config::default()
         };
-        let standing = standing(&cause, &world.0, &config, at(0));
+        let standing = standing(&cause, &world.0, &[], &config, at(0));
         assert_eq!(
             standing == Standing::Cooling("last".into()),
             cools,
@@ -303,12 +339,57 @@ mod tests {
             playbook: asked.to_owned(),
             driver: DRIVER.into(),
         };
-        let standing = standing(&cause, &world.0, &Config::default(), at(0));
+        let standing = standing(&cause, &world.0, &[], &Config::default(), at(0));
         assert_eq!(
             standing == Standing::Open("open".into()),
             joins,
             "{standing:?}"
         );
+    }
+
+    /// The plan of the last run was rejected; a person who was asked once is asked again only about another plan.
+    #[rstest]
+    #[case::as_it_was(World::jam(), Decision::Rejected, Standing::Rejected("last".into()))]
+    #[case::of_one_more_source(
+        World::jam().with(crate::model::fixture::source("media", "new")),
+        Decision::Rejected,
+        Standing::Free(Some("uid-last".into()))
+    )]
+    #[case::that_was_approved(World::jam(), Decision::Approved, Standing::Free(Some("uid-last".into())))]
+    fn a_plan_is_offered(
+        #[case] now: World,
+        #[case] decision: Decision,
+        #[case] expected: Standing,
+    ) {
+        let config = Config::default();
+        let cause = Cause {
+            playbook: "csi-operation-locks".to_owned(),
+            driver: DRIVER.into(),
+        };
+        let findings = |world: &World| world.found(&config, at(0));
+        let playbook = &config.playbooks.0[&cause.playbook];
+        let jam = World::jam();
+        let plan = plan::make(
+            &jam.0,
+            &findings(&jam),
+            playbook,
+            &cause.driver,
+            &config,
+            at(0),
+        );
+        let mut run = run_in("last", Phase::Aborted);
+        run.metadata.uid = Some("uid-last".to_owned());
+        run.status.as_mut().unwrap().finished_at = Some(at(-60));
+        run.spec.approval = Some(Approval {
+            decision,
+            plan: plan.unwrap().hash,
+            at: Some(at(-61)),
+            by: Some("ada".to_owned()),
+        });
+        let now = now.with(Change::Run(Delta::Put(recorded(run))));
+        let findings = findings(&now);
+        let standing = standing(&cause, &now.0, &findings, &config, at(0));
+        assert_eq!(standing, expected);
     }
 
     fn firing(alertname: &str, driver: Option<&str>) -> Alert {
