@@ -62,17 +62,16 @@ fn with(snapshots: Vec<Snapshot>) -> Facts {
 }
 
 fn checks(world: &World, facts: &Facts, plan: &Plan, left: Vec<LeftRecord>) -> Vec<CheckRecord> {
-    judged(world, facts, plan, left, |run| run.checks())
+    judged(world, facts, plan, left).0
 }
 
 /// Judges a run whose last step ended at two.
-fn judged<T>(
+fn judged(
     world: &World,
     facts: &Facts,
     plan: &Plan,
     left: Vec<LeftRecord>,
-    look: impl FnOnce(&Judged<'_>) -> T,
-) -> T {
+) -> (Vec<CheckRecord>, Outcome) {
     let config = Config::default();
     let findings = world.found(&config, at(0));
     let status = RemediationStatus {
@@ -90,7 +89,7 @@ fn judged<T>(
         }],
         ..RemediationStatus::default()
     };
-    look(&Judged {
+    let run = Judged {
         status: &status,
         plan,
         model: &world.0,
@@ -98,7 +97,8 @@ fn judged<T>(
         facts,
         config: &config,
         ended: at(0),
-    })
+    };
+    (run.checks(), run.outcome())
 }
 
 /// Names of the checks that have not passed; that nothing waits has a table of its own.
@@ -159,7 +159,7 @@ fn nothing_waits(#[case] world: World, #[case] facts: Facts, #[case] passes: boo
 }
 
 fn outcome(world: &World, plan: &Plan) -> Outcome {
-    judged(world, &nothing(), plan, Vec::new(), |run| run.outcome())
+    judged(world, &nothing(), plan, Vec::new()).1
 }
 
 /// A plan about what hangs, and nothing else.

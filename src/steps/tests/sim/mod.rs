@@ -108,6 +108,10 @@ impl App {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that can be wrong"
+)]
 pub struct Cluster {
     pub now: Timestamp,
     pub sources: BTreeMap<Place, Live<Source>>,
