@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config as ClusterConfig};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Mode};
@@ -19,6 +18,7 @@ use crate::model::{Change, Sym};
 use crate::server::{
     self, Accepted, Certificate, Guard, Intake, Notification, Refused, ServeError, Server, Site,
 };
+use crate::tasks::{TaskEnded, Tasks};
 use crate::watch::{self, Patterns, Store};
 
 /// How long a daemon that ends goes on writing the Events of what it did.
@@ -69,8 +69,8 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
     let guard = Guard::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
-    let (store, watches) = watch::start(&reading, &config, &own)?;
-    let mut acting = JoinSet::new();
+    let (store, mut watches) = watch::start(&reading, &config, &own)?;
+    let mut acting = Tasks::default();
     let desk = if config.mode == Mode::Observe {
         None
     } else {
@@ -93,14 +93,33 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         guard,
         shutdown: stop.clone(),
     };
-    let ended = server
-        .serve(server::router(site), certificate, stop.clone())
-        .await;
-    // A server that ended by itself takes the rest with it.
+    let serving = server.serve(server::router(site), certificate, stop.clone());
+    let mut serving = std::pin::pin!(serving);
+    let failed = tokio::select! {
+        ended = &mut serving => {
+            // A server that ended by itself takes the rest with it.
+            stop.cancel();
+            acting.all_ended().await;
+            return Ok(ended?);
+        }
+        failed = unless_stopped(&mut watches, &stop) => failed,
+        failed = unless_stopped(&mut acting, &stop) => failed,
+    };
+    tracing::error!(error = %failed, "ending");
     stop.cancel();
-    while acting.join_next().await.is_some() {}
-    drop(watches);
-    Ok(ended?)
+    // How the server ends is of no interest beside why.
+    let _ = serving.await;
+    acting.all_ended().await;
+    Err(failed.into())
+}
+
+/// The first of `tasks` to end before `stop`: after it, all do.
+async fn unless_stopped(tasks: &mut Tasks, stop: &CancellationToken) -> TaskEnded {
+    let ended = tasks.ended().await;
+    if stop.is_cancelled() {
+        return std::future::pending().await;
+    }
+    ended
 }
 
 /// Starts everything that writes.
@@ -111,7 +130,7 @@ fn act(
     own: &Own,
     identity: String,
     stop: &CancellationToken,
-    acting: &mut JoinSet<()>,
+    acting: &mut Tasks,
 ) -> anyhow::Result<Desk> {
     let namespace = config.remediation.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| Sym::from(cluster.default_namespace.as_str()));
@@ -141,21 +160,22 @@ fn act(
         config: config.clone(),
         own: own.clone(),
     };
-    let pulling = intake::pull(
-        config.clone(),
-        desk.clone(),
-        own.clone(),
-        leadership.clone(),
-    );
-    acting.spawn(until(stop.clone(), pulling));
-    acting.spawn(standing);
-    acting.spawn(until(
-        stop.clone(),
-        tell_leadership(leadership, store.clone(), own.clone()),
-    ));
-    acting.spawn(until(stop.clone(), controller.clone().run()));
-    acting.spawn(until(stop.clone(), controller::keep(controller)));
-    acting.spawn(last_words(stop.clone(), telling));
+    if let Some(url) = &config.alertmanager.url {
+        let pulling = intake::pull(
+            url,
+            config.clone(),
+            desk.clone(),
+            own.clone(),
+            leadership.clone(),
+        );
+        acting.spawn("alertmanager", until(stop.clone(), pulling));
+    }
+    acting.spawn("leadership", standing);
+    let telling_leadership = tell_leadership(leadership, store.clone(), own.clone());
+    acting.spawn("term", until(stop.clone(), telling_leadership));
+    acting.spawn("controller", until(stop.clone(), controller.clone().run()));
+    acting.spawn("keeper", until(stop.clone(), controller::keep(controller)));
+    acting.spawn("events", last_words(stop.clone(), telling));
     Ok(desk)
 }
 

@@ -34,6 +34,7 @@ pub mod plan;
 pub mod server;
 pub mod steps;
 pub mod storage;
+pub mod tasks;
 pub mod view;
 pub mod watch;
 pub mod words;

@@ -1,5 +1,6 @@
 //! `locksmith serve`: the daemon. Reads its configuration, finds its cluster, and hands over.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,9 +28,9 @@ pub struct Args {
     /// Address to listen on, instead of server.listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Name among the replicas; in a pod, its name
-    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value_t = fallback_identity())]
-    identity: String,
+    /// Name among the replicas, unique; in a pod, its name [default: host name and a random suffix]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    identity: Option<String>,
     /// How log lines are written; which, $RUST_LOG says
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -57,14 +58,20 @@ impl Args {
         Ok(AppOptions {
             cluster: self.cluster.config().await?,
             config,
-            identity: self.identity,
+            identity: self
+                .identity
+                .filter(|it| !it.is_empty())
+                .unwrap_or_else(fallback_identity),
         })
     }
 }
 
-/// Unique where no pod's name is: outside a cluster.
+/// Unique where the pod's name is not known. A process id is not: in a container it is always the same.
 fn fallback_identity() -> String {
-    format!("locksmith-{}", std::process::id())
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "locksmith".to_owned());
+    // Seeded by the operating system.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{host}-{random:016x}")
 }
 
 /// Cancels `stop` at SIGTERM or SIGINT.
@@ -79,4 +86,15 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<tokio::task::JoinHa
         tracing::info!("told to end");
         stop.cancel();
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two containers of one image have the same process id, and may have the same host name.
+    #[test]
+    fn identities_without_a_pod_name_are_unique() {
+        assert_ne!(fallback_identity(), fallback_identity());
+    }
 }

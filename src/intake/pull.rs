@@ -45,34 +45,39 @@ struct GettableAlert {
 }
 
 /// Hands what fires to the desk, when leadership begins and every so often after.
-pub async fn pull(config: Arc<Config>, desk: Desk, own: Own, mut leadership: Leadership) {
-    let Some(url) = &config.alertmanager.url else {
-        return;
-    };
+pub fn pull(
+    url: &str,
+    config: Arc<Config>,
+    desk: Desk,
+    own: Own,
+    mut leadership: Leadership,
+) -> impl Future<Output = ()> + use<> {
     // Silenced and inhibited alerts are somebody's wish to be left alone.
     let url = format!(
         "{}/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false",
         url.trim_end_matches('/')
     );
-    let http = reqwest::Client::new();
-    while leadership.begun().await.is_some() {
-        let taken = match firing(&http, &url).await {
-            Ok(notification) => desk
-                .submit(notification)
-                .await
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "alerts that were pulled are not taken; asked again");
-                })
-                .is_ok(),
-            Err(error) => {
-                tracing::warn!(%error, "failed to read the alerts of Alertmanager");
-                false
-            }
-        };
-        own.pulled(taken);
-        let interval = config.alertmanager.interval.0;
-        let pause = if taken { interval } else { interval.min(SOON) };
-        tokio::time::sleep(pause).await;
+    async move {
+        let http = reqwest::Client::new();
+        while leadership.begun().await.is_some() {
+            let taken = match firing(&http, &url).await {
+                Ok(notification) => desk
+                    .submit(notification)
+                    .await
+                    .inspect_err(|error| {
+                        tracing::warn!(%error, "alerts that were pulled are not taken; asked again");
+                    })
+                    .is_ok(),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to read the alerts of Alertmanager");
+                    false
+                }
+            };
+            own.pulled(taken);
+            let interval = config.alertmanager.interval.0;
+            let pause = if taken { interval } else { interval.min(SOON) };
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 

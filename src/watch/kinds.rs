@@ -10,7 +10,6 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::task::JoinSet;
 
 use super::source::{Sink, follow, follow_events, follow_source_schema};
 use super::{Changes, Patterns, convert};
@@ -20,6 +19,7 @@ use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotCo
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::metrics::Own;
 use crate::model::{Change, Delta, Kind};
+use crate::tasks::Tasks;
 
 /// Every node renews a Lease of its own every 10 s: no news of any provisioner.
 const BUT_NODES: &str = "metadata.namespace!=kube-node-lease";
@@ -29,7 +29,7 @@ pub struct Kinds<'a> {
     client: &'a Client,
     changes: &'a Changes,
     own: &'a Own,
-    tasks: &'a mut JoinSet<()>,
+    tasks: &'a mut Tasks,
 }
 
 impl<'a> Kinds<'a> {
@@ -38,7 +38,7 @@ impl<'a> Kinds<'a> {
         client: &'a Client,
         changes: &'a Changes,
         own: &'a Own,
-        tasks: &'a mut JoinSet<()>,
+        tasks: &'a mut Tasks,
     ) -> Self {
         Self {
             client,
@@ -120,15 +120,18 @@ impl<'a> Kinds<'a> {
             move |it: &VolumeSnapshot| convert::snapshot(it, &known),
         );
         let (changes, own) = (self.changes.clone(), self.own.clone());
-        self.tasks.spawn(follow_events(
-            Api::all(self.client.clone()),
-            changes,
-            own,
-            patterns.clone(),
-        ));
+        self.tasks.spawn(
+            "watch of Events",
+            follow_events(
+                Api::all(self.client.clone()),
+                changes,
+                own,
+                patterns.clone(),
+            ),
+        );
         let changes = self.changes.clone();
-        self.tasks
-            .spawn(follow_source_schema(Api::all(self.client.clone()), changes));
+        let schema = follow_source_schema(Api::all(self.client.clone()), changes);
+        self.tasks.spawn("watch of CRDs", schema);
     }
 
     /// A kind whose schema the API server itself guarantees.
@@ -143,8 +146,8 @@ impl<'a> Kinds<'a> {
         T: Send + 'static,
     {
         let sink = Sink::new(kind, self.changes.clone(), self.own.clone(), wrap);
-        self.tasks
-            .spawn(follow(Api::all(self.client.clone()), fields, sink, convert));
+        let following = follow(Api::all(self.client.clone()), fields, sink, convert);
+        self.tasks.spawn(kind.as_str(), following);
     }
 
     /// A kind whose objects may be anything their CRD lets through: one that cannot be understood must not hide

@@ -16,6 +16,7 @@ use super::{Changes, Patterns, Store};
 use crate::config::Config;
 use crate::metrics::Own;
 use crate::model::{Change, Model, Refusal, Sym, Uid, Witness};
+use crate::tasks::reap;
 
 /// Pause before a log that ended, or could not be opened, is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -68,7 +69,7 @@ pub async fn follow_provisioners(
                 ))
             });
         }
-        while tasks.try_join_next().is_some() {}
+        reap(&mut tasks);
     }
 }
 
@@ -79,6 +80,10 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
         let Some(driver) = config.drivers.find(&class.provisioner) else {
             continue;
         };
+        // Of a driver of which no log is known, Events and statuses tell.
+        let Some(container) = driver.log_container(&class.provisioner) else {
+            continue;
+        };
         let Some(provisioner) = model.provisioner(&class.provisioner) else {
             continue;
         };
@@ -86,13 +91,13 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
             model
                 .replicas(&provisioner)
                 .filter(|replica| replica.pod.running)
-                .filter(|replica| replica.pod.containers.contains(&driver.container))
+                .filter(|replica| replica.pod.containers.contains(&container))
                 .map(|replica| Tail {
                     driver: class.provisioner.clone(),
                     namespace: replica.pod.meta.namespace.clone(),
                     pod: replica.pod.meta.name.clone(),
                     uid: replica.pod.meta.uid.clone(),
-                    container: driver.container.clone(),
+                    container: container.clone(),
                 }),
         );
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::task::JoinSet;
 
 use super::{Store, lookups};
 use crate::config::Config;
@@ -13,6 +12,7 @@ use crate::csi::PatternError;
 use crate::findings::Policy;
 use crate::metrics::Own;
 use crate::model::{Kind, Model, Reading};
+use crate::tasks::Tasks;
 use crate::view::{self, View};
 
 /// What one look saw. Watching ends when it is dropped.
@@ -21,7 +21,7 @@ pub struct Seen {
     pub view: View,
     /// The model it is a view of.
     pub store: Store,
-    _watches: JoinSet<()>,
+    _watches: Tasks,
 }
 
 /// Looks until everything has been read once, and missing claims asked for twice, for at most `timeout`. What

@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::csi::{LockPatterns, PatternError};
 use crate::findings::Policy;
 use crate::metrics::Own;
 use crate::model::Change;
+use crate::tasks::Tasks;
 
 /// How many observations may wait for the model's task.
 const QUEUE: usize = 4096;
@@ -46,7 +46,7 @@ pub fn start(
     client: &Client,
     config: &Arc<Config>,
     own: &Own,
-) -> Result<(Store, JoinSet<()>), PatternError> {
+) -> Result<(Store, Tasks), PatternError> {
     let policy = Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
@@ -62,10 +62,10 @@ fn start_with(
     policy: Policy,
     pause: Duration,
     own: &Own,
-) -> Result<(Store, JoinSet<()>), PatternError> {
+) -> Result<(Store, Tasks), PatternError> {
     let patterns = Arc::new(Patterns::new(config)?);
     let (changes, received) = mpsc::channel(QUEUE);
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::default();
     let store = store::start(
         (&changes, received),
         config.clone(),
@@ -75,22 +75,23 @@ fn start_with(
     );
     let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
     kinds.follow_all(&patterns);
-    tasks.spawn(clock::compare(client.clone(), changes.clone(), own.clone()));
-    tasks.spawn(prometheus::ask(config.clone(), changes.clone()));
-    tasks.spawn(lookups::claims(
-        client.clone(),
-        pause,
-        store.clone(),
-        changes.clone(),
-    ));
-    tasks.spawn(logs::follow_provisioners(
+    let comparing = clock::compare(client.clone(), changes.clone(), own.clone());
+    tasks.spawn("clock", comparing);
+    if let Some(url) = &config.prometheus.url {
+        let asking = prometheus::ask(url.clone(), config.clone(), changes.clone());
+        tasks.spawn("prometheus", asking);
+    }
+    let looking_up = lookups::claims(client.clone(), pause, store.clone(), changes.clone());
+    tasks.spawn("look-ups", looking_up);
+    let following = logs::follow_provisioners(
         client.clone(),
         config.clone(),
         patterns,
         store.clone(),
         own.clone(),
         changes,
-    ));
+    );
+    tasks.spawn("logs", following);
     Ok((store, tasks))
 }
 

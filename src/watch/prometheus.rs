@@ -27,10 +27,7 @@ struct Data {
 }
 
 /// Asks every expression every so often, until the model's task ends.
-pub async fn ask(config: Arc<Config>, changes: Changes) {
-    let Some(url) = config.prometheus.url.clone() else {
-        return;
-    };
+pub async fn ask(url: String, config: Arc<Config>, changes: Changes) {
     let url = format!("{}/api/v1/query", url.trim_end_matches('/'));
     let http = reqwest::Client::new();
     let mut rounds = tokio::time::interval(config.prometheus.interval.0);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::findings::{self, Policy};
 use crate::metrics::{Own, Standing};
 use crate::model::{Change, Model};
+use crate::tasks::Tasks;
 use crate::view::{self, View};
 
 /// Shortest pause between two views. What arrives in a quiet cluster is shown at once; a list of thousands comes in many
@@ -73,7 +73,7 @@ pub fn start(
     config: Arc<Config>,
     policy: Policy,
     own: Own,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
 ) -> Store {
     let model = Arc::new(RwLock::new(Model::default()));
     let first = view::take(&Model::default(), &config, &policy, Timestamp::now());
@@ -86,7 +86,7 @@ pub fn start(
         publish,
         clock: Timestamp::now,
     };
-    tasks.spawn(keeper.keep(received));
+    tasks.spawn("model", keeper.keep(received));
     Store {
         model,
         views,

@@ -21,10 +21,10 @@ use locksmith::leader::Leadership;
 use locksmith::metrics::Own;
 use locksmith::model::{ObjectKey, ObjectKind};
 use locksmith::steps::Intent;
+use locksmith::tasks::Tasks;
 use locksmith::watch::{self, Patterns};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
 
 use crate::stage::{is_held, named};
 use crate::testbed::{Options, Testbed};
@@ -92,12 +92,12 @@ impl Ground {
             .map_err(|error| error.kind())
     }
 
-    async fn writer(&self, meanwhile: BoxFuture<'static, ()>) -> (Writer, JoinSet<()>) {
+    async fn writer(&self, meanwhile: BoxFuture<'static, ()>) -> (Writer, Tasks) {
         self.writer_by(interrupted(self.client.clone(), meanwhile))
             .await
     }
 
-    async fn writer_by(&self, client: Client) -> (Writer, JoinSet<()>) {
+    async fn writer_by(&self, client: Client) -> (Writer, Tasks) {
         let config = Arc::new(Config::default());
         let (store, looking) = watch::start(&self.client, &config, &Own::default()).unwrap();
         let mut views = store.views();
