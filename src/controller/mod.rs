@@ -3,9 +3,11 @@
 //! The status is read uncached before anything is done, which is decided on that, and written with its resourceVersion before
 //! and after. Between two passes nothing is remembered that would have to be.
 
+mod backoff;
 mod keeper;
 mod leap;
 mod memory;
+mod pruned;
 mod recent;
 mod retention;
 
@@ -29,6 +31,7 @@ use crate::model::{Kind, ObjectKey, Sym};
 use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Clocks, Patterns, Store};
+use backoff::Backoff;
 use leap::Leaps;
 use memory::{Key, Memory};
 use recent::Recent;
@@ -41,6 +44,15 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the watch may take to show a write, of an object or of a run's own record, before that is read again.
 const ECHO: Duration = Duration::from_secs(3);
+
+/// Most moves of one run in one pass, and how many of them may examine the cluster. A record or an examination leads on at once;
+/// where it leads nowhere, because the API server keeps another record than was sent or another clock made the last one, the
+/// pass ends, and the next one has to wait.
+const MAX_MOVES: usize = 32;
+const MAX_EXAMINATIONS: usize = 3;
+
+/// Shortest pause before a pass that is due by time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything a run needs.
 #[derive(Clone)]
@@ -64,20 +76,30 @@ impl Controller {
     pub async fn run(self) {
         let mut views = self.store.views();
         let (mut memory, mut leaps) = (Memory::new(), Leaps::new());
+        let mut backoff = Backoff::default();
         loop {
             let mut again: Option<Duration> = None;
             // With each pass; whether to act is asked where it is acted.
             leaps.look(Clocks::now());
-            for key in self.open_runs() {
+            let open = self.open_runs();
+            backoff.retain(&open);
+            for key in open {
+                if let Some(left) = backoff.left(&key, Instant::now()) {
+                    again = [again, Some(left)].into_iter().flatten().min();
+                    continue;
+                }
                 if self.is_behind(&memory, &key) {
                     again = Some(RETRY);
                     continue;
                 }
                 let wait = match self.drive(&key, &mut memory, &mut leaps).await {
-                    Ok(until) => until.map(from_now),
+                    Ok(until) => {
+                        backoff.succeeded(&key);
+                        until.map(from_now)
+                    }
                     Err(error) => {
                         tracing::warn!(run = %key.1, %error, "pass not finished");
-                        Some(RETRY)
+                        Some(backoff.failed(&key, Instant::now()))
                     }
                 };
                 again = [again, wait].into_iter().flatten().min();
@@ -90,6 +112,7 @@ impl Controller {
                     }
                 }
                 Some(pause) => {
+                    let pause = pause.max(SHORTEST_PAUSE);
                     if matches!(tokio::time::timeout(pause, changed).await, Ok(Err(_))) {
                         return;
                     }
@@ -172,7 +195,8 @@ impl Controller {
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
         let Some(mut run) = read else { return Ok(None) };
         let mut facts: Option<Facts> = None;
-        loop {
+        let mut examinations = 0;
+        for _ in 0..MAX_MOVES {
             memory.met(key, &run, Instant::now());
             let clocks = Clocks::now();
             if leaps.lately(clocks) && self.clock_is_trusted() {
@@ -203,7 +227,9 @@ impl Controller {
                     // All are gone, which the watch is about to show.
                     None => return Ok(Timestamp::now().checked_add(RETRY).ok()),
                 },
+                Move::Examine { .. } if examinations == MAX_EXAMINATIONS => break,
                 Move::Examine { logs } => {
+                    examinations += 1;
                     let client = self.writer.client();
                     let logs_of = logs.then_some(&run.spec.driver);
                     let look = examine(client, &self.store, &self.patterns, &self.config, logs_of);
@@ -221,6 +247,11 @@ impl Controller {
                 }
             }
         }
+        tracing::warn!(
+            run = name,
+            "the run does not come to wait; is the clock right?"
+        );
+        Ok(Timestamp::now().checked_add(RETRY).ok())
     }
 
     /// Does what was asked for, except what was just done and has not been seen yet. What fails is asked for again.
@@ -263,6 +294,8 @@ impl Controller {
                     tracing::info!(run, step, verb, %object, why, "left alone");
                 }
                 Err(error) => {
+                    // Refused, it is not tried again with the next view.
+                    recent.note(object.clone());
                     self.own.write(verb, object.kind.as_str(), error.kind());
                     tracing::warn!(run, step, verb, %object, %error, "not written");
                 }
@@ -321,6 +354,13 @@ impl Controller {
             call,
         )
         .await?;
+        if let Some(field) = run
+            .status
+            .as_ref()
+            .and_then(|sent| pruned::pruned(sent, written.status.as_ref()))
+        {
+            return Err(WriteError::OutdatedCrd { field });
+        }
         self.tell(&written, before.as_ref());
         Ok(written)
     }

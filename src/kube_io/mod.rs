@@ -40,6 +40,14 @@ pub enum WriteError {
     /// Another replica leads by now.
     #[error("not written: this replica does not lead")]
     NotLeader,
+    /// The API server dropped a field of a record: what is done next would be decided on less than was recorded.
+    #[error(
+        "the cluster's CRD of Remediations is older than this program, and has no {field}: apply the output of `locksmith crd`"
+    )]
+    OutdatedCrd {
+        /// Path of the field.
+        field: String,
+    },
     /// There is no such object any more.
     #[error("{object} was deleted meanwhile")]
     Gone {
@@ -65,6 +73,7 @@ impl WriteError {
         match self {
             Self::NotLeader => "not_leader",
             Self::Gone { .. } => "gone",
+            Self::OutdatedCrd { .. } => "outdated_crd",
             Self::NoAnswer { .. } => "no_answer",
             Self::Api { source, .. } => match &**source {
                 kube::Error::Api(status) if status.code == 409 => "conflict",
