@@ -62,6 +62,8 @@ pub fn healthy() -> View {
         mode: Mode::Observe,
         findings: Vec::new(),
         freshness: all_seen(),
+        doubts: Vec::new(),
+        drivers: vec![RBD.into()],
         objects: [
             (Kind::PersistentVolumeClaims, 40),
             (Kind::ReplicationSources, 12),

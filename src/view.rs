@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
 use crate::config::{Config, Mode};
-use crate::findings::{self, Finding, Policy};
+use crate::findings::{self, Doubt, Finding, Policy};
 use crate::gates;
 use crate::holds;
 use crate::model::{Freshness, Kind, Model, ObjectKey, Sym, records};
@@ -30,6 +30,10 @@ pub struct View {
     pub findings: Vec<Finding>,
     /// How far it can be trusted.
     pub freshness: Freshness,
+    /// Why something may be stuck that is not found. While there is any, nobody says that nothing is.
+    pub doubts: Vec<Doubt>,
+    /// The CSI drivers in use that are watched.
+    pub drivers: Vec<Sym>,
     /// How many objects of each kind are known.
     pub objects: BTreeMap<Kind, usize>,
     /// Everything that carries our mark.
@@ -129,6 +133,8 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
         mode: config.mode,
         findings: findings::detect(model, policy, now),
         freshness: model.freshness.clone(),
+        doubts: findings::doubts(model, &policy.drivers, config.mode),
+        drivers: watched(model, policy),
         objects: model.census(),
         holds: holds::held_objects(model)
             .into_iter()
@@ -143,6 +149,14 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
         runs,
         breaker: Breaker::of(model, config),
     }
+}
+
+fn watched(model: &Model, policy: &Policy) -> Vec<Sym> {
+    findings::in_use(model)
+        .into_iter()
+        .filter(|driver| policy.drivers.find(driver).is_some())
+        .cloned()
+        .collect()
 }
 
 impl Breaker {
@@ -217,6 +231,11 @@ impl View {
         self.freshness
             .trusted(Kind::Remediations)
             .then_some(self.breaker)
+    }
+
+    /// Whether "nothing is stuck" can be said where nothing is: all that is watched has been seen, and there is no doubt.
+    pub fn is_certain(&self) -> bool {
+        self.complete() && self.doubts.is_empty()
     }
 
     /// Whether everything that is watched has been seen.

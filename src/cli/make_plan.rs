@@ -163,7 +163,7 @@ impl What {
                 .filter_map(|it| it.driver.clone())
                 .collect(),
         };
-        if drivers.is_empty() && !seen.view.complete() {
+        if drivers.is_empty() && !seen.view.is_certain() {
             bail!(
                 "nothing stuck was seen, and not everything: {}",
                 unseen(&seen.view)

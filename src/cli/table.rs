@@ -4,7 +4,7 @@
 //! are there to be used.
 
 /// Widest line of a table that is to fit a terminal.
-const COLUMNS: usize = 80;
+pub const COLUMNS: usize = 80;
 
 /// Blanks between two columns.
 const GAP: usize = 2;

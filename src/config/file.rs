@@ -122,7 +122,7 @@ mod tests {
         "gates: {maxDeletionsShare: 130%}",
         "gates.maxDeletionsShare: \"130%\" is not a share"
     )]
-    #[case("drivers: [{name: x}]", "drivers[0]: missing field `container`")]
+    #[case("drivers: [{container: x}]", "drivers[0]: missing field `name`")]
     #[case(
         "playbooks: {x: {alerts: [[a]], steps: []}}",
         "playbooks.x.alerts[0][0]: \"a\" is not a matcher"

@@ -26,9 +26,12 @@ pub use steps::{
 };
 pub use window::Window;
 
+use std::sync::LazyLock;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::csi;
 use crate::model::Sym;
 
 /// Everything that can be set.
@@ -115,8 +118,8 @@ impl Default for Detect {
     }
 }
 
-/// The watched CSI drivers.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+/// The CSI drivers that are watched, each by the first entry about it; without any entry, every CSI driver.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Drivers(pub Vec<Driver>);
 
@@ -127,8 +130,9 @@ pub struct Driver {
     /// The driver's name; a leading `*` stands for anything, as Rook puts its namespace in front.
     #[schemars(extend("pattern" = r"^\*?[^*]+$"))]
     pub name: Sym,
-    /// The container of the provisioner's pods whose log tells of locks.
-    pub container: Sym,
+    /// The container of the provisioner's pods whose log tells of locks; where unset, that of the driver's preset.
+    #[serde(default)]
+    pub container: Option<Sym>,
     /// `--timeout` of its sidecars.
     #[serde(default = "Driver::default_grpc_timeout")]
     pub grpc_timeout: Duration,
@@ -138,18 +142,17 @@ pub struct Driver {
     pub lock_patterns: Vec<String>,
 }
 
+/// What holds for every driver where no entry says otherwise.
+static ANY: LazyLock<Driver> = LazyLock::new(|| Driver {
+    name: "*".into(),
+    container: None,
+    grpc_timeout: Driver::default_grpc_timeout(),
+    lock_patterns: Vec::new(),
+});
+
 impl Driver {
     fn default_grpc_timeout() -> Duration {
         Duration::from_secs(150)
-    }
-
-    fn ceph(name: &str, container: &str) -> Self {
-        Self {
-            name: name.into(),
-            container: container.into(),
-            grpc_timeout: Self::default_grpc_timeout(),
-            lock_patterns: Vec::new(),
-        }
     }
 
     /// Whether this entry is about the driver called `name`.
@@ -158,20 +161,20 @@ impl Driver {
             .strip_prefix('*')
             .map_or(*self.name == *name, |suffix| name.ends_with(suffix))
     }
-}
 
-impl Default for Drivers {
-    fn default() -> Self {
-        Self(vec![
-            Driver::ceph("*.rbd.csi.ceph.com", "csi-rbdplugin"),
-            Driver::ceph("*.cephfs.csi.ceph.com", "csi-cephfsplugin"),
-        ])
+    /// The container whose log tells of locks of the driver called `name`, if one is known.
+    pub fn log_container(&self, name: &str) -> Option<Sym> {
+        let preset = || csi::preset(name)?.container.map(Sym::from);
+        self.container.clone().or_else(preset)
     }
 }
 
 impl Drivers {
     /// The entry for the driver called `name`, or `None` when it is not watched.
     pub fn find(&self, name: &str) -> Option<&Driver> {
+        if self.0.is_empty() {
+            return csi::is_csi(name).then(|| &*ANY);
+        }
         self.0.iter().find(|driver| driver.matches(name))
     }
 }

@@ -3,13 +3,38 @@
 //! One file a detector. Reasons are closed enums, so that they can be metric labels; what anybody wrote in a
 //! message stays evidence.
 
+/// A closed enum of reasons, each with the text that is its metric label.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+        )]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The reason as a metric label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
 mod claim;
 mod deletion;
+mod doubts;
 mod lock;
 mod snapshot;
 mod source;
 
 pub use claim::awaited;
+pub use doubts::{Doubt, DoubtKind, doubts, in_use};
 pub use lock::proven;
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,
@@ -124,28 +149,6 @@ impl What {
     pub fn is_stuck(&self) -> bool {
         !matches!(self, Self::HeldSource)
     }
-}
-
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(
-            Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
-        )]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
-        }
-
-        impl $name {
-            /// Every reason.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The reason as a metric label.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-    };
 }
 
 reasons! {

@@ -2,6 +2,7 @@
 
 mod claim;
 mod deletion;
+mod doubts;
 mod due;
 mod forged;
 mod hostile;

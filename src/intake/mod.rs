@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::api::remediation::Approval;
     use crate::config::Matcher;
-    use crate::model::fixture::{DRIVER, World, at, recorded, run_in};
+    use crate::model::fixture::{DRIVER, UNWATCHED, World, at, recorded, run_in};
     use crate::model::{Change, Delta};
 
     #[rstest]
@@ -408,7 +408,7 @@ mod tests {
     #[rstest]
     #[case::that_there_is(Some(DRIVER), &[DRIVER])]
     #[case::that_is_made_up(Some("x1.rbd.csi.ceph.com"), &[])]
-    #[case::that_nobody_watches(Some("ebs.csi.aws.com"), &[])]
+    #[case::that_nobody_watches(Some(UNWATCHED), &[])]
     #[case::that_is_not_told(None, &[DRIVER])]
     #[case::that_is_told_as_nothing(Some(""), &[DRIVER])]
     fn an_alert_is_about_a_driver(#[case] driver: Option<&str>, #[case] about: &[&str]) {
@@ -425,7 +425,7 @@ mod tests {
             chain: Vec::new(),
             evidence: Vec::new(),
         };
-        let drivers = BTreeSet::from([DRIVER.into(), "ebs.csi.aws.com".into()]);
+        let drivers = BTreeSet::from([DRIVER.into(), UNWATCHED.into()]);
         let alert = firing("LocksmithSourceOrphaned", driver);
         let (causes, ignored) = causes(&[alert], &Config::default(), &[orphan], &drivers);
         let found: Vec<_> = causes.keys().map(|cause| &*cause.driver).collect();

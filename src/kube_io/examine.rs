@@ -65,7 +65,7 @@ async fn snapshots(client: &Client, patterns: &Patterns) -> Result<Vec<Snapshot>
 type Replica = (Sym, Sym, Sym);
 
 fn replicas(model: &Model, config: &Config, driver: &Sym) -> Option<Vec<Replica>> {
-    let container = &config.drivers.find(driver)?.container;
+    let container = config.drivers.find(driver)?.log_container(driver)?;
     let provisioner = model.provisioner(driver)?;
     let pods = model
         .replicas(&provisioner)

@@ -8,7 +8,7 @@ use super::family::{Family, Row, families};
 families! {
     "What is stuck" {
         FINDINGS: Gauge "findings" { finding, reason }
-            "Findings by kind and reason. Every kind and reason is there, with 0 where there is none, but only while the whole cluster is seen: nothing found and nothing seen are not the same.";
+            "Findings by kind and reason. Every kind and reason is there, with 0 where there is none, but only while the whole cluster is seen and there is no doubt: nothing found and nothing seen are not the same.";
         STUCK_OPERATIONS: Gauge "stuck_operations" { finding, reason, namespace, driver, class }
             "Stuck objects: pending claims, failed snapshots, orphaned sources, and objects that wait for an operation lock.";
         STUCK_OPERATIONS_BYTES: Gauge "stuck_operations" [Bytes] { finding, reason, namespace, driver, class }
@@ -71,6 +71,8 @@ families! {
             "When the state of the watch was last confirmed or changed.";
         OBJECTS: Gauge "objects" { kind }
             "Objects known.";
+        DOUBTS: Gauge "doubts" { doubt, subject }
+            "1 for each reason why something may be stuck that is not found: a collection that is not served, a CSI driver in use that the configuration leaves out, an entry about drivers that are not in use. 0 with an empty subject where there is none of the kind.";
         OBSERVATION_COMPLETE: Gauge "observation_complete" {}
             "1 while every collection is seen. While 0, what is not reported may still be.";
         OBSERVATION: Gauge "observation_timestamp" [Seconds] {}

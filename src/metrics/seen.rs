@@ -5,6 +5,7 @@ use std::fmt;
 use super::families as f;
 use super::family::Encoder;
 use crate::config::Mode;
+use crate::findings::DoubtKind;
 use crate::model::{Kind, Reading};
 use crate::view::View;
 
@@ -22,6 +23,16 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(
         &f::OBJECTS,
         known.map(|(kind, count)| ([kind.as_str()], *count)),
+    )?;
+    let doubts = view.doubts.iter();
+    let none = DoubtKind::ALL
+        .iter()
+        .filter(|kind| !view.doubts.iter().any(|doubt| doubt.kind == **kind));
+    to.gauges(
+        &f::DOUBTS,
+        doubts
+            .map(|doubt| ([doubt.kind.as_str(), &*doubt.subject], 1_u64))
+            .chain(none.map(|kind| ([kind.as_str(), ""], 0))),
     )?;
     to.gauge(&f::OBSERVATION_COMPLETE, Some(u32::from(view.complete())))?;
     to.gauge(&f::OBSERVATION, Some(view.at.as_second()))?;

@@ -45,10 +45,10 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::STUCK_BYTES, each(&objects, |object| object.bytes))
 }
 
-/// Number of findings of every kind and reason. Zeros only while everything is seen.
+/// Number of findings of every kind and reason. Zeros only while everything is seen and there is no doubt.
 fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
     let mut counts: BTreeMap<_, u64> = BTreeMap::new();
-    if view.complete() {
+    if view.is_certain() {
         counts.extend(What::vocabulary().map(|labels| (labels, 0)));
     }
     for finding in &view.findings {

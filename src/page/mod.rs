@@ -74,7 +74,7 @@ pub fn content(view: &View, now: Timestamp) -> Markup {
 /// A title that tells in a row of tabs.
 pub fn title(view: &View) -> String {
     match view.stuck().count() {
-        0 if view.complete() => "nothing stuck · locksmith".to_owned(),
+        0 if view.is_certain() => "nothing stuck · locksmith".to_owned(),
         0 => "not all seen · locksmith".to_owned(),
         stuck => format!("{stuck} stuck · locksmith"),
     }
@@ -82,7 +82,7 @@ pub fn title(view: &View) -> String {
 
 fn summary(view: &View, now: Timestamp) -> Markup {
     let (verdict, tone) = match view.stuck().count() {
-        0 if view.complete() => ("Nothing is stuck".to_owned(), "good"),
+        0 if view.is_certain() => ("Nothing is stuck".to_owned(), "good"),
         0 => ("Nothing stuck was seen".to_owned(), "ask"),
         stuck => (format!("{stuck} stuck"), "bad"),
     };
@@ -115,7 +115,7 @@ fn summary(view: &View, now: Timestamp) -> Markup {
 fn doubts(view: &View) -> Markup {
     let doubts: Vec<_> = view.freshness.doubts().collect();
     html! {
-        @if !doubts.is_empty() {
+        @if !doubts.is_empty() || !view.doubts.is_empty() {
             section aria-labelledby="unseen" {
                 h2 #unseen.ask { "Not everything could be looked at" }
                 p { "There may be more than is told here." }
@@ -128,6 +128,9 @@ fn doubts(view: &View) -> Markup {
                                 _ => "no answer yet",
                             }
                         }
+                    }
+                    @for doubt in &view.doubts {
+                        li { (doubt.subject) ": " (doubt.message) }
                     }
                 }
             }

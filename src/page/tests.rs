@@ -41,6 +41,24 @@ fn what_was_not_seen_is_never_all_clear() {
 }
 
 #[test]
+fn doubt_is_never_all_clear() {
+    let mut view = fixture::healthy();
+    view.doubts.push(crate::findings::Doubt {
+        kind: crate::findings::DoubtKind::NotServed,
+        subject: "replicationsources".into(),
+        message: "are the CRDs installed?".to_owned(),
+    });
+    let page = page(&view);
+    assert!(!page.contains("Nothing is stuck"), "{page}");
+    for wanted in [
+        "<title>not all seen",
+        "replicationsources: are the CRDs installed?",
+    ] {
+        assert!(page.contains(wanted), "{wanted} in {page}");
+    }
+}
+
+#[test]
 fn a_chain_leads_from_who_asks_over_the_lock_to_the_claim() {
     let mut view = fixture::jammed();
     let key = |kind, name| fixture::object(kind, "media", name);

@@ -93,12 +93,15 @@ async fn of_a_jammed_cluster_it_lists_what_is_stuck_and_exits_with_1() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn of_a_cluster_with_nothing_in_it_it_exits_with_0() {
+async fn of_a_cluster_without_drivers_it_is_in_doubt_and_exits_with_2() {
     let testbed = Testbed::start(crate::testbed::Options::default()).await;
     let told = status(testbed.kubeconfig(), &[]).await;
     let (out, err) = (text(&told.stdout), text(&told.stderr));
-    assert_eq!(told.status.code(), Some(0), "{out}{err}");
-    assert!(out.to_lowercase().contains("nothing"), "{out}");
+    assert_eq!(told.status.code(), Some(2), "{out}{err}");
+    assert!(
+        out.contains("names a CSI driver") && !out.contains("Nothing is"),
+        "{out}"
+    );
     assert_eq!(err, "");
 }
 

@@ -82,9 +82,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit_code(&view)))
 }
 
-/// 1 when something is stuck; else 2 when not everything was seen, or a hold cannot be read; else 0.
+/// 1 when something is stuck; else 2 when not everything was seen, there is a doubt, or a hold cannot be read; else 0.
 pub fn exit_code(view: &View) -> u8 {
-    let told = view.complete() && view.unreadable_holds.is_empty();
+    let told = view.is_certain() && view.unreadable_holds.is_empty();
     match (view.stuck().next(), told) {
         (Some(_), _) => 1,
         (None, false) => FAILED,

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use super::super::table::{self, Column};
+use super::super::table::{self, COLUMNS, Column};
 use crate::findings::{Finding, What};
-use crate::model::Reading;
+use crate::model::{Kind, Reading};
 use crate::storage;
 use crate::view::View;
 use crate::words;
@@ -164,8 +164,8 @@ fn runs(view: &View, now: Timestamp) -> Vec<Vec<String>> {
 }
 
 fn doubts(view: &View, page: &mut Page) {
-    let mut doubts = view.freshness.doubts().peekable();
-    if doubts.peek().is_none() {
+    let doubts: Vec<_> = view.freshness.doubts().collect();
+    if doubts.is_empty() && view.doubts.is_empty() {
         return;
     }
     page.line(
@@ -178,6 +178,12 @@ fn doubts(view: &View, page: &mut Page) {
             _ => "no answer yet".to_owned(),
         };
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
+    }
+    for doubt in &view.doubts {
+        let text = format!("{}: {}", doubt.subject, doubt.message);
+        for line in wrapped(&words::plain(&text)) {
+            page.line(Style::new(), &line);
+        }
     }
     page.text.push('\n');
 }
@@ -198,12 +204,52 @@ fn total(view: &View, now: Timestamp, page: &mut Page) {
                 &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
             );
         }
-        None if view.complete() && view.unreadable_holds.is_empty() => {
+        None if view.is_certain() && view.unreadable_holds.is_empty() => {
             page.line(GOOD, "Nothing is stuck.");
         }
-        None if view.complete() => page.line(DOUBTFUL, "Nothing is stuck; a mark cannot be read."),
+        None if view.is_certain() => {
+            page.line(DOUBTFUL, "Nothing is stuck; a mark cannot be read.");
+        }
         None => page.line(DOUBTFUL, "Nothing stuck was seen."),
     }
+    looked_at(view, page);
+}
+
+/// The kinds that `looked_at` counts.
+const COUNTED: [(Kind, &str); 4] = [
+    (Kind::PersistentVolumeClaims, "claim"),
+    (Kind::VolumeSnapshots, "snapshot"),
+    (Kind::ReplicationSources, "source"),
+    (Kind::ReplicationDestinations, "destination"),
+];
+
+/// How much was looked at, in the whole cluster, and which drivers.
+fn looked_at(view: &View, page: &mut Page) {
+    let counts = COUNTED.map(|(kind, noun)| {
+        words::count(view.objects.get(&kind).copied().unwrap_or_default(), noun)
+    });
+    page.line(HEADER, &format!("Looked at: {}", counts.join(", ")));
+    let none = if view.drivers.is_empty() { " none" } else { "" };
+    page.line(HEADER, &format!("CSI drivers:{none}"));
+    for driver in &view.drivers {
+        page.line(HEADER, &format!("  {}", words::plain(driver)));
+    }
+}
+
+/// `text` in lines of at most [`COLUMNS`] columns, broken between words, all but the first further in.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = " ".to_owned();
+    for word in text.split_whitespace() {
+        let width = line.chars().count() + 1 + word.chars().count();
+        if width > COLUMNS && !line.trim().is_empty() {
+            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }
 
 /// What has been told so far.

@@ -42,7 +42,29 @@ fn a_cluster_seen_in_part() {
 
 #[test]
 fn a_cluster_in_order() {
-    assert_eq!(table(&fixture::healthy()), "Nothing is stuck.\n");
+    insta::assert_snapshot!(table(&fixture::healthy()));
+}
+
+/// "Nothing is stuck" is only said where everything was looked at.
+#[test]
+fn doubt_is_shown_and_ends_with_2() {
+    let mut view = fixture::healthy();
+    assert_eq!(exit_code(&view), 0);
+    view.doubts.push(crate::findings::Doubt {
+        kind: crate::findings::DoubtKind::DriverExcluded,
+        subject: "ebs.csi.aws.com".into(),
+        message: "not watched, with 3 PersistentVolumeClaims: add it to `drivers`, or leave `drivers` empty to watch every CSI driver in use".to_owned(),
+    });
+    assert_eq!(exit_code(&view), FAILED);
+    let text = table(&view);
+    let shown =
+        "  ebs.csi.aws.com: not watched, with 3 PersistentVolumeClaims: add it to\n    `drivers`";
+    assert!(text.contains(shown), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    assert!(!text.contains("Nothing is stuck"), "{text}");
 }
 
 #[test]
@@ -80,7 +102,7 @@ fn a_hold_is_not_stuck() {
     view.findings.retain(|finding| !finding.what.is_stuck());
     view.unreadable_holds.clear();
     assert_eq!(exit_code(&view), 0);
-    assert!(table(&view).ends_with("Nothing is stuck.\n"));
+    assert!(table(&view).contains("\nNothing is stuck.\n"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::config::{Config, Duration};
+use crate::config::{Config, Duration, parse};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Content, Snapshot};
 use crate::model::{Nature, Witness};
@@ -24,6 +24,11 @@ fn world() -> World {
 
 fn hangs() -> Snapshot {
     snapshot("media", "s", "prowlarr").unready().created(at(-9))
+}
+
+/// Watches only the drivers called so.
+fn only(drivers: &str) -> Config {
+    parse(&format!("drivers: [{{name: '{drivers}'}}]")).unwrap()
 }
 
 /// The locks found: driver's key, object that waits and since how many minutes before two.
@@ -199,7 +204,7 @@ fn an_error_that_stands_from_before_the_restart_counts_from_the_takeover() {
 #[case::set(Some(3), 150, 3)]
 #[case::set_below_what_the_driver_asks_for(Some(1), 240, 1)]
 fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] minutes: i64) {
-    let mut config = Config::default();
+    let mut config = only("*.rbd.csi.ceph.com");
     config.detect.locked_after = after.map(|minutes| Duration::from_secs(minutes * 60));
     config.drivers.0[0].grpc_timeout = Duration::from_secs(timeout);
     let refused = |from| world().refused(KEY, event(), from, at(-1));
@@ -209,7 +214,7 @@ fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] mi
 
 #[test]
 fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
-    let mut config = Config::default();
+    let mut config = only("*.rbd.csi.ceph.com");
     config.drivers.0[0].grpc_timeout = Duration(std::time::Duration::MAX);
     let world = world().refused(KEY, event(), at(-9), at(-1));
     assert_eq!(locks(&world, &config), []);
@@ -217,8 +222,7 @@ fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
 
 #[test]
 fn refusals_of_an_unwatched_driver_are_nobodys_business() {
-    let mut config = Config::default();
-    config.drivers.0.remove(0);
+    let config = only("*.cephfs.csi.ceph.com");
     let world = world().refused(KEY, event(), at(-9), at(-1));
     assert_eq!(locks(&world, &config), []);
 }

@@ -1,0 +1,136 @@
+//! Reasons to doubt that nothing is stuck where nothing is found: what is not watched, not served or not there. Pure.
+//!
+//! While there is a doubt, nobody reports "nothing is stuck". Watches that fail are no part of this: how far each collection
+//! can be trusted is told by [`crate::model::Freshness`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Drivers, Mode};
+use crate::csi;
+use crate::model::{Kind, Model, Reading, Sym};
+
+/// One doubt.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Doubt {
+    /// Its kind.
+    pub kind: DoubtKind,
+    /// The collection, the driver or the entry of the configuration it is about.
+    pub subject: Sym,
+    /// What is not looked at, and what to change.
+    pub message: String,
+}
+
+reasons! {
+    /// The kinds of doubt.
+    DoubtKind {
+        /// The cluster does not serve a collection in which something may be stuck.
+        NotServed = "not_served",
+        /// The configuration leaves out a CSI driver that a class of the cluster names.
+        DriverExcluded = "driver_excluded",
+        /// No class of the cluster names a driver that this entry of the configuration is about.
+        DriverUnused = "driver_unused",
+        /// No class of the cluster names a CSI driver.
+        NoDriver = "no_driver",
+    }
+}
+
+/// Whether nothing can be found stuck where the cluster does not serve the collection. CephClusters are there where Rook is.
+fn is_needed(kind: Kind, mode: Mode) -> bool {
+    match kind {
+        Kind::CephClusters | Kind::Clock => false,
+        Kind::Remediations => mode != Mode::Observe,
+        _ => true,
+    }
+}
+
+/// The CSI drivers that a StorageClass or VolumeSnapshotClass of the cluster names, watched or not. Sources use a driver by a
+/// class.
+pub fn in_use(model: &Model) -> BTreeSet<&Sym> {
+    let provisioners = model.storage_classes.iter().map(|it| &it.provisioner);
+    let snapshotters = model.snapshot_classes.iter().map(|it| &it.driver);
+    provisioners
+        .filter(|name| csi::is_csi(name))
+        .chain(snapshotters)
+        .collect()
+}
+
+/// Every doubt, by kind and subject.
+pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    for kind in Kind::ALL {
+        if is_needed(kind, mode) && *model.freshness.of(kind) == Reading::Absent {
+            doubts.push(Doubt {
+                kind: DoubtKind::NotServed,
+                subject: kind.as_str().into(),
+                message: format!(
+                    "the API server does not serve {0}: nothing is found in them; are the CRDs installed?",
+                    kind.as_str()
+                ),
+            });
+        }
+    }
+    let seen = |kind| *model.freshness.of(kind) == Reading::Live;
+    // Which drivers are in use is not known before.
+    if seen(Kind::StorageClasses) && model.freshness.trusted(Kind::VolumeSnapshotClasses) {
+        of_drivers(model, drivers, &mut doubts);
+    }
+    doubts
+}
+
+fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
+    let in_use = in_use(model);
+    let excluded: BTreeSet<&Sym> = in_use
+        .iter()
+        .copied()
+        .filter(|driver| drivers.find(driver).is_none())
+        .collect();
+    // Counted only where there is something to count: it takes a look at every claim.
+    let claims = if excluded.is_empty() {
+        BTreeMap::new()
+    } else {
+        claims_of(model, &excluded)
+    };
+    for driver in &excluded {
+        let claims = claims.get(driver).copied().unwrap_or_default();
+        doubts.push(Doubt {
+            kind: DoubtKind::DriverExcluded,
+            subject: (*driver).clone(),
+            message: format!(
+                "not watched, with {claims} PersistentVolumeClaims: add it to `drivers`, or leave `drivers` empty to watch every CSI driver in use"
+            ),
+        });
+    }
+    for entry in &drivers.0 {
+        if !in_use.iter().any(|driver| entry.matches(driver)) {
+            doubts.push(Doubt {
+                kind: DoubtKind::DriverUnused,
+                subject: entry.name.clone(),
+                message: "no StorageClass and no VolumeSnapshotClass names such a driver: correct or remove this entry of `drivers`"
+                    .to_owned(),
+            });
+        }
+    }
+    if in_use.is_empty() {
+        doubts.push(Doubt {
+            kind: DoubtKind::NoDriver,
+            subject: "drivers".into(),
+            message: "no StorageClass and no VolumeSnapshotClass names a CSI driver: there is nothing to watch"
+                .to_owned(),
+        });
+    }
+}
+
+fn claims_of<'m>(model: &'m Model, drivers: &BTreeSet<&'m Sym>) -> BTreeMap<&'m Sym, usize> {
+    let mut claims = BTreeMap::new();
+    for claim in model.claims.iter() {
+        let class = claim.class.as_ref();
+        let class = class.and_then(|class| model.storage_classes.get_cluster(class));
+        if let Some(driver) = class.and_then(|class| drivers.get(&class.provisioner)) {
+            *claims.entry(*driver).or_default() += 1;
+        }
+    }
+    claims
+}
