@@ -1,5 +1,7 @@
 //! A hand-made [`View`] with one of everything, for the tests of those who show it.
 
+use std::time::{Duration, Instant};
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::remediation::{GateRecord, Phase, StepPhase};
@@ -11,6 +13,17 @@ use crate::view::{Breaker, HoldView, RunView, StepView, View};
 
 const GI: u64 = 1 << 30;
 const RBD: &str = "rook-ceph.rbd.csi.ceph.com";
+
+/// Runs `work` on a thread with a stack of so many bytes; with how long it took.
+pub fn on_stack_of<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Duration, T) {
+    let thread = std::thread::Builder::new().stack_size(bytes);
+    let begun = Instant::now();
+    let result = thread.spawn(work).unwrap().join().unwrap();
+    (begun.elapsed(), result)
+}
 
 /// The clock of the tests.
 pub fn now() -> Timestamp {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::findings::{self, Finding, Policy};
+use crate::fixture::on_stack_of;
 use crate::model::fixture::*;
 use crate::model::records::Claim;
 use crate::model::{Model, Uid, rows_read};
@@ -88,13 +89,9 @@ fn pass(model: Model) -> (u64, std::time::Duration, Vec<Finding>) {
         glance: false,
     };
     let now: Timestamp = at(0);
-    let work = move || {
-        let begun = std::time::Instant::now();
-        let (rows, found) = rows_read::during(|| findings::detect(&model, &policy, now));
-        (rows, begun.elapsed(), found)
-    };
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(work);
-    thread.unwrap().join().unwrap()
+    let work = move || rows_read::during(|| findings::detect(&model, &policy, now));
+    let (took, (rows, found)) = on_stack_of(STACK, work);
+    (rows, took, found)
 }
 
 fn check(world: World, what: &str) -> Vec<Finding> {
