@@ -86,6 +86,8 @@ pub fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::VolumeSnapshotContent => "vsc",
         ObjectKind::ReplicationSource => "replicationsource",
         ObjectKind::Deployment => "deploy",
+        ObjectKind::StatefulSet => "sts",
+        ObjectKind::DaemonSet => "ds",
         ObjectKind::Pod => "pod",
         ObjectKind::Remediation => "remediation",
     }

@@ -302,6 +302,10 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub acted_at: Option<Timestamp>,
+    /// When every pod that restartProvisioner replaces was seen gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub replaced_at: Option<Timestamp>,
     /// Since when no held source may make another snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

@@ -26,13 +26,14 @@ pub use steps::{
 };
 pub use window::Window;
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::csi;
-use crate::model::Sym;
+use crate::model::{ObjectKind, Sym};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub detect: Detect,
     /// The CSI drivers that are watched.
     pub drivers: Drivers,
+    /// Where their provisioners may be.
+    pub provisioner_namespaces: ProvisionerNamespaces,
     /// How alerts become runs.
     pub remediation: Remediation,
     /// How each step goes about it.
@@ -140,6 +143,62 @@ pub struct Driver {
     #[serde(default)]
     #[schemars(inner(regex(pattern = r"\(\?P?<key>")))]
     pub lock_patterns: Vec<String>,
+    /// The workload of its provisioner, where it cannot be found by the leases of its sidecars.
+    #[serde(default)]
+    pub provisioner: Option<ProvisionerRef>,
+}
+
+/// The workload that runs a driver's external-provisioner.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProvisionerRef {
+    /// Namespace. It need not be among `provisionerNamespaces`.
+    pub namespace: Sym,
+    /// Kind.
+    pub kind: WorkloadKind,
+    /// Name.
+    pub name: Sym,
+}
+
+/// What a provisioner's pods are of.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+}
+
+impl WorkloadKind {
+    /// The kind among all those this program names.
+    pub fn object_kind(self) -> ObjectKind {
+        match self {
+            Self::Deployment => ObjectKind::Deployment,
+            Self::StatefulSet => ObjectKind::StatefulSet,
+            Self::DaemonSet => ObjectKind::DaemonSet,
+        }
+    }
+}
+
+impl fmt::Display for ProvisionerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind.object_kind().as_str();
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// Namespaces whose Leases and pods are taken for those of provisioners. Anybody may create a Lease of any name in a
+/// namespace of their own: elsewhere none counts.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct ProvisionerNamespaces(pub Vec<Sym>);
+
+impl Default for ProvisionerNamespaces {
+    fn default() -> Self {
+        Self(vec!["rook-ceph".into()])
+    }
 }
 
 /// What holds for every driver where no entry says otherwise.
@@ -148,6 +207,7 @@ static ANY: LazyLock<Driver> = LazyLock::new(|| Driver {
     container: None,
     grpc_timeout: Driver::default_grpc_timeout(),
     lock_patterns: Vec::new(),
+    provisioner: None,
 });
 
 impl Driver {

@@ -5,11 +5,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::{Finding, Locks, Policy, SnapshotReason, What};
-use crate::model::records::{ClaimPhase, Content, Snapshot, Source};
+use crate::model::records::{ClaimPhase, Content, Lease, Snapshot, Source};
 use crate::model::{Kind, Model, Nature, ObjectKind, Second, Sym};
-
-/// The sidecar that takes snapshots.
-const SNAPSHOTTER: &str = "csi-snapshotter";
 
 /// Until when a snapshot may not be ready: one that the driver has accepted may take hours to be uploaded.
 fn due(snapshot: &Snapshot, content: Option<&Content>, policy: &Policy) -> Timestamp {
@@ -223,9 +220,12 @@ impl<'m> Snapshotters<'m> {
         let acquired: HashMap<&Sym, Timestamp> = all
             .iter_mut()
             .filter_map(|(driver, snapshotter)| {
-                snapshotter.absent = !has_snapshotter(model, driver, now);
+                snapshotter.absent = has_snapshotter(model, driver, now) == Some(false);
                 let (_, lease) = crate::model::lease_names(driver);
-                let held = |it: &&crate::model::records::Lease| *it.name == *lease && it.held(now);
+                let namespaces = &model.discovery.namespaces.0;
+                let held = |it: &&Lease| {
+                    *it.name == *lease && namespaces.contains(&it.namespace) && it.held(now)
+                };
                 let acquired = model.leases.iter().find(held)?.acquired?;
                 snapshotter.leads = now > failed_after.after(acquired);
                 Some((*driver, acquired))
@@ -272,20 +272,29 @@ impl Content {
     }
 }
 
-/// Whether anything takes snapshots for `driver`: a held lease, or a running sidecar about to take it.
-pub fn has_snapshotter(model: &Model, driver: &str, now: Timestamp) -> bool {
-    let (_, lease) = crate::model::lease_names(driver);
+/// Whether anything takes snapshots for `driver`: a held lease, or a running sidecar about to take it. `None` where that
+/// cannot be told: its provisioner is not found, or has no pods.
+pub fn has_snapshotter(model: &Model, driver: &str, now: Timestamp) -> Option<bool> {
+    let (_, name) = crate::model::lease_names(driver);
+    let name = Sym::from(name);
+    let held = |namespace| {
+        model
+            .leases
+            .get(namespace, &name)
+            .is_some_and(|l| l.held(now))
+    };
+    if model.discovery.namespaces.0.iter().any(held) {
+        return Some(true);
+    }
+    let provisioner = model.provisioner(driver)?;
+    if provisioner.snapshotter.is_some_and(|lease| lease.held(now)) {
+        return Some(true);
+    }
+    let workload = provisioner.workload;
     model
-        .leases
-        .iter()
-        .any(|l| *l.name == *lease && l.held(now))
-        || model.provisioner(driver).is_some_and(|provisioner| {
-            model.replicas(&provisioner).any(|replica| {
-                replica
-                    .pod
-                    .containers
-                    .iter()
-                    .any(|container| &**container == SNAPSHOTTER)
-            })
-        })
+        .pods
+        .unsettled_in(&workload.meta.namespace)
+        .filter(|pod| model.belongs(pod, workload))
+        .filter_map(|pod| Some(pod.sidecars.as_ref()?.snapshots()))
+        .reduce(|any, snapshots| any || snapshots)
 }

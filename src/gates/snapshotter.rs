@@ -22,13 +22,25 @@ impl Gate for Snapshotter {
             .snapshot_classes
             .iter()
             .any(|class| class.driver == *driver);
-        if !takes_snapshots || has_snapshotter(model, driver, situation.now) {
+        if !takes_snapshots {
             return Verdict::Open;
         }
+        let (reason, opens) = match has_snapshotter(model, driver, situation.now) {
+            Some(true) => return Verdict::Open,
+            Some(false) => (
+                format!("no csi-snapshotter serves {driver}: a restart would not help"),
+                "when its provisioner has a csi-snapshotter container that holds its lease",
+            ),
+            None => (
+                format!(
+                    "whether a csi-snapshotter serves {driver} is unknown: its provisioner is not found"
+                ),
+                "when it is found, or named in drivers[].provisioner",
+            ),
+        };
         Verdict::Closed {
-            reason: format!("no csi-snapshotter serves {driver}: a restart would not help"),
-            opens: "when its provisioner has a csi-snapshotter container that holds its lease"
-                .to_owned(),
+            reason,
+            opens: opens.to_owned(),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Regarding for ObjectKey {
                 "snapshot.storage.k8s.io/v1"
             }
             ObjectKind::ReplicationSource => "volsync.backube/v1alpha1",
-            ObjectKind::Deployment => "apps/v1",
+            ObjectKind::Deployment | ObjectKind::StatefulSet | ObjectKind::DaemonSet => "apps/v1",
             ObjectKind::Remediation => "locksmith.dev/v1alpha1",
         };
         ObjectReference {

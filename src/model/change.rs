@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::records::{
-    CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
-    SnapshotClass, Source, StorageClass, Volume,
+    CephCluster, Claim, Content, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
+    Source, StorageClass, Volume, Workload,
 };
 use super::{
     Answer, Creation, Kind, Model, ObjectKey, ObjectKind, ProvisioningError, Reading, Refusal,
@@ -51,7 +51,11 @@ pub enum Change {
     /// Pods.
     Pod(Delta<Pod>),
     /// Deployments.
-    Deployment(Delta<Deployment>),
+    Deployment(Delta<Workload>),
+    /// StatefulSets.
+    StatefulSet(Delta<Workload>),
+    /// DaemonSets.
+    DaemonSet(Delta<Workload>),
     /// Leases.
     Lease(Delta<Lease>),
     /// Namespaces.
@@ -119,6 +123,8 @@ impl Model {
             Change::Destination(delta) => self.destinations.apply(delta),
             Change::Pod(delta) => self.pods.apply(delta),
             Change::Deployment(delta) => self.deployments.apply(delta),
+            Change::StatefulSet(delta) => self.stateful_sets.apply(delta),
+            Change::DaemonSet(delta) => self.daemon_sets.apply(delta),
             Change::Lease(delta) => self.leases.apply(delta),
             Change::Namespace(delta) => self.namespaces.apply(delta),
             Change::CephCluster(delta) => self.ceph_clusters.apply(delta),

@@ -30,6 +30,10 @@ pub enum Kind {
     Pods,
     /// Deployments.
     Deployments,
+    /// StatefulSets.
+    StatefulSets,
+    /// DaemonSets.
+    DaemonSets,
     /// Leases.
     Leases,
     /// Namespaces.
@@ -46,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order it is shown.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::PersistentVolumeClaims,
         Self::PersistentVolumes,
         Self::VolumeSnapshots,
@@ -57,6 +61,8 @@ impl Kind {
         Self::ReplicationDestinations,
         Self::Pods,
         Self::Deployments,
+        Self::StatefulSets,
+        Self::DaemonSets,
         Self::Leases,
         Self::Namespaces,
         Self::CephClusters,
@@ -78,6 +84,8 @@ impl Kind {
             Self::ReplicationDestinations => "replicationdestinations",
             Self::Pods => "pods",
             Self::Deployments => "deployments",
+            Self::StatefulSets => "statefulsets",
+            Self::DaemonSets => "daemonsets",
             Self::Leases => "leases",
             Self::Namespaces => "namespaces",
             Self::CephClusters => "cephclusters",

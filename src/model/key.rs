@@ -128,6 +128,10 @@ pub enum ObjectKind {
     ReplicationSource,
     /// `apps/v1` Deployment.
     Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
     /// `v1` Pod.
     Pod,
     /// `locksmith.dev/v1alpha1` Remediation.
@@ -144,6 +148,8 @@ impl ObjectKind {
             Self::VolumeSnapshotContent => "VolumeSnapshotContent",
             Self::ReplicationSource => "ReplicationSource",
             Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
             Self::Pod => "Pod",
             Self::Remediation => "Remediation",
         }

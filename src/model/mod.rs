@@ -30,7 +30,7 @@ pub use change::{Change, Delta};
 pub use creations::{Creation, Creations};
 pub use freshness::{Freshness, Kind, Reading};
 pub use key::{ObjectKey, ObjectKind, Sym, Uid};
-pub use provisioner::{Provisioner, Replica, lease_names};
+pub use provisioner::{Discovery, Provisioner, ProvisionerNotFound, Replica, lease_names};
 pub use records::Nature;
 pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
 pub use second::Second;
@@ -39,13 +39,15 @@ pub use table::rows_read;
 pub use table::{Names, Record, Table};
 
 use records::{
-    CephCluster, Claim, Content, Deployment, Destination, Lease, Namespace, Pod, Run, Snapshot,
-    SnapshotClass, Source, StorageClass, Volume,
+    CephCluster, Claim, Content, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
+    Source, StorageClass, Volume, Workload,
 };
 
 /// Everything known, as plain tables. Only [`Model::apply`] changes it.
 #[derive(Debug, Default)]
 pub struct Model {
+    /// Where provisioners are looked for.
+    pub discovery: Discovery,
     /// PersistentVolumeClaims.
     pub claims: Table<Claim>,
     /// PersistentVolumes made by a CSI driver.
@@ -65,7 +67,11 @@ pub struct Model {
     /// Pods.
     pub pods: Table<Pod>,
     /// Deployments.
-    pub deployments: Table<Deployment>,
+    pub deployments: Table<Workload>,
+    /// StatefulSets.
+    pub stateful_sets: Table<Workload>,
+    /// DaemonSets.
+    pub daemon_sets: Table<Workload>,
     /// Leases, other than those of nodes.
     pub leases: Table<Lease>,
     /// Namespaces.

@@ -1,22 +1,57 @@
-//! Who serves a CSI driver: driver → lease → holder → pod → Deployment.
+//! Who serves a CSI driver: driver → lease → holder → pod → Deployment, StatefulSet or DaemonSet.
+//!
+//! A lease's holder is rarely a pod's name. csi-lib-utils takes the host name, with every character but letters, digits
+//! and `-` turned into `-`; a pod on the host's network has its node's host name; external-provisioner 3.1.1 to 6.1.x
+//! makes up `<unix ms>-<0..9999>-<driver>`, which leads to no pod. Leases are never cleaned up, and anybody may create
+//! one in a namespace of their own: only those in [`Discovery::namespaces`] are read.
+
+mod not_found;
+#[cfg(test)]
+mod tests;
+
+pub use not_found::ProvisionerNotFound;
+
+use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
-use super::records::{Deployment, Lease, Pod};
+use super::records::{Lease, Pod, Sidecars, Workload};
 use super::{Model, Sym};
+use crate::config::{Config, Drivers, ProvisionerNamespaces, ProvisionerRef, WorkloadKind};
 
-/// Kubernetes cuts a hostname, and so a lease holder's identity, at this length.
+/// Kubernetes cuts a host name at this length.
 const MAX_HOSTNAME: usize = 63;
+
+/// Where provisioners are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Discovery {
+    /// Namespaces that may hold provisioners.
+    pub namespaces: ProvisionerNamespaces,
+    /// Drivers, some with the name of their provisioner's workload.
+    pub drivers: Drivers,
+}
+
+impl Discovery {
+    /// As configured.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            namespaces: config.provisioner_namespaces.clone(),
+            drivers: config.drivers.clone(),
+        }
+    }
+}
 
 /// The controller side of a CSI driver, as found in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct Provisioner<'m> {
-    /// Lease of external-provisioner.
+    /// Lease of external-provisioner, in the namespace of the workload.
     pub provisioner: Option<&'m Lease>,
-    /// Lease of external-snapshotter.
+    /// Lease of external-snapshotter, in the namespace of the workload.
     pub snapshotter: Option<&'m Lease>,
-    /// The Deployment the lease holders belong to.
-    pub deployment: &'m Deployment,
+    /// The workload that the lease holders belong to.
+    pub workload: &'m Workload,
+    /// The driver.
+    driver: &'m str,
 }
 
 /// One of its pods.
@@ -24,7 +59,8 @@ pub struct Provisioner<'m> {
 pub struct Replica<'m> {
     /// The pod.
     pub pod: &'m Pod,
-    /// Whether it holds either lease.
+    /// Whether it holds either lease, as far as the holder can be told: where no pod can be named for a lease, each
+    /// replica may be the one.
     pub leads: bool,
 }
 
@@ -32,56 +68,294 @@ pub struct Replica<'m> {
 ///
 /// Upstream: csi-lib-utils `leaderelection.sanitizeName`, external-snapshotter `cmd/csi-snapshotter/main.go`.
 pub fn lease_names(driver: &str) -> (String, String) {
-    let mut name: String = driver
+    let name = sanitized(driver);
+    let snapshotter = format!("external-snapshotter-leader-{name}");
+    (name, snapshotter)
+}
+
+/// csi-lib-utils `leaderelection.sanitizeName`.
+fn sanitized(name: &str) -> String {
+    let mut name: String = name
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
     if name.ends_with('-') {
         name.push('X');
     }
-    let snapshotter = format!("external-snapshotter-leader-{name}");
-    (name, snapshotter)
+    name
+}
+
+/// The host name of a pod or node of this name (kubelet, `truncatePodHostnameIfNeeded`).
+fn host_name(name: &str) -> &str {
+    match name.get(..MAX_HOSTNAME) {
+        Some(cut) if name.len() > MAX_HOSTNAME => cut.trim_end_matches(['-', '.']),
+        _ => name,
+    }
+}
+
+/// How surely a lease holder's identity is that of a pod.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Match {
+    /// It is the pod's name.
+    Name,
+    /// It is what csi-lib-utils makes of the pod's host name.
+    HostName,
+    /// It is what csi-lib-utils makes of the node's host name, and the pod is on the host's network.
+    Node,
+}
+
+impl Match {
+    fn of(pod: &Pod, sidecars: &Sidecars, holder: &str) -> Option<Self> {
+        let is = |name: &str| {
+            let host = host_name(name);
+            *host == *holder || sanitized(host) == *holder
+        };
+        let hostname = sidecars.hostname.as_deref().unwrap_or(&pod.meta.name);
+        if *pod.meta.name == *holder {
+            Some(Self::Name)
+        } else if is(hostname) {
+            Some(Self::HostName)
+        } else if sidecars.host_network && sidecars.node.as_deref().is_some_and(is) {
+            Some(Self::Node)
+        } else {
+            None
+        }
+    }
+}
+
+/// How surely a pod that runs the sidecars serves a driver.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Fit {
+    /// Its containers are those configured for the driver.
+    Possible,
+    /// An argument names the driver.
+    Named,
+}
+
+/// Whether a pod runs the sidecar that holds a lease.
+type Runs = fn(&Sidecars) -> bool;
+
+impl<'m> Provisioner<'m> {
+    /// Its leases.
+    pub fn leases(&self) -> impl Iterator<Item = &'m Lease> + use<'m> {
+        self.provisioner.into_iter().chain(self.snapshotter)
+    }
+
+    /// Whether a pod runs the sidecar that holds `lease`.
+    fn runs(&self, lease: &Lease) -> Runs {
+        match self.provisioner {
+            Some(provisioner) if provisioner.name == lease.name => Sidecars::provisions,
+            _ => Sidecars::snapshots,
+        }
+    }
+
+    /// When the younger of the two present leaders took over: what was refused before says nothing of them.
+    pub fn acquired(&self) -> Option<Timestamp> {
+        self.leases().filter_map(|lease| lease.acquired).max()
+    }
 }
 
 impl Model {
-    /// The provisioner of `driver`, or `None` when no lease leads to a Deployment.
-    pub fn provisioner(&self, driver: &str) -> Option<Provisioner<'_>> {
-        let (provisioner, snapshotter) = lease_names(driver);
-        let lease = |name: &str| self.leases.iter().find(|lease| &*lease.name == name);
-        let (provisioner, snapshotter) = (lease(&provisioner), lease(&snapshotter));
-        let deployment = [provisioner, snapshotter]
-            .into_iter()
-            .flatten()
-            .find_map(|lease| self.deployment_of(self.holder(lease)?))?;
-        Some(Provisioner {
+    /// The provisioner of `driver`, or `None` where [`Model::find_provisioner`] finds none.
+    pub fn provisioner<'m>(&'m self, driver: &'m str) -> Option<Provisioner<'m>> {
+        self.find_provisioner(driver).ok()
+    }
+
+    /// The provisioner of `driver`. The configuration's own word counts first; then the namespace whose lease was renewed
+    /// last, unless that leads nowhere and another leads somewhere; then, for a driver that elects nobody, the only workload
+    /// that runs its sidecars.
+    pub fn find_provisioner<'m>(
+        &'m self,
+        driver: &'m str,
+    ) -> Result<Provisioner<'m>, ProvisionerNotFound> {
+        let entry = self.discovery.drivers.find(driver);
+        if let Some(named) = entry.and_then(|entry| entry.provisioner.as_ref()) {
+            let workload = self.named_workload(named);
+            let workload = workload.ok_or_else(|| ProvisionerNotFound::Override(named.clone()))?;
+            return Ok(self.provisioner_of(workload, driver));
+        }
+        let namespaces = &self.discovery.namespaces.0;
+        let mut elected: Vec<(&Sym, Leases<'m>)> = namespaces
+            .iter()
+            .map(|namespace| (namespace, self.leases_in(namespace, driver)))
+            .filter(|(_, (provisioner, snapshotter))| provisioner.or(*snapshotter).is_some())
+            .collect();
+        // A stale lease stays for ever; the live one is the one that was renewed last.
+        elected.sort_by_key(|(namespace, (provisioner, snapshotter))| {
+            let renewed = [provisioner, snapshotter].map(|lease| lease.and_then(|l| l.renewed));
+            (Reverse(renewed.into_iter().max()), (*namespace).clone())
+        });
+        let mut why = None;
+        for (namespace, leases) in &elected {
+            match self.elected_workload(namespace, *leases, driver) {
+                Ok(workload) => return Ok(self.provisioner_of(workload, driver)),
+                Err(reason) => why = why.or(Some(reason)),
+            }
+        }
+        if let Some(why) = why {
+            return Err(why);
+        }
+        let workloads: Vec<&Workload> = namespaces
+            .iter()
+            .flat_map(|namespace| self.running_sidecars(namespace, driver))
+            .collect();
+        match workloads[..] {
+            [workload] => Ok(self.provisioner_of(workload, driver)),
+            [] => Err(ProvisionerNotFound::no_lease(self, driver)),
+            _ => Err(ProvisionerNotFound::ambiguous(&workloads)),
+        }
+    }
+
+    /// The provisioner of `driver`, whose workload is known: as it was planned, whatever else may be found by now.
+    pub fn provisioner_of<'m>(
+        &'m self,
+        workload: &'m Workload,
+        driver: &'m str,
+    ) -> Provisioner<'m> {
+        let (provisioner, snapshotter) = self.leases_in(&workload.meta.namespace, driver);
+        Provisioner {
             provisioner,
             snapshotter,
-            deployment,
-        })
-    }
-
-    /// The pod that holds `lease`.
-    pub fn holder(&self, lease: &Lease) -> Option<&Pod> {
-        let holder = lease.holder.as_ref()?;
-        self.pods.get(&lease.namespace, holder).or_else(|| {
-            let cut =
-                |pod: &&Pod| holder.len() == MAX_HOSTNAME && pod.meta.name.starts_with(&**holder);
-            self.pods
-                .iter()
-                .filter(|pod| pod.meta.namespace == lease.namespace)
-                .find(cut)
-        })
-    }
-
-    /// The Deployment a pod belongs to: its ReplicaSet is called after it and the template's hash.
-    fn deployment_of(&self, pod: &Pod) -> Option<&Deployment> {
-        let (kind, replica_set) = pod.controller.as_ref()?;
-        let hash = pod.template_hash.as_ref()?;
-        if &**kind != "ReplicaSet" {
-            return None;
+            workload,
+            driver,
         }
-        let name = replica_set.strip_suffix(&**hash)?.strip_suffix('-')?;
-        self.deployments.get(&pod.meta.namespace, &Sym::from(name))
+    }
+
+    fn named_workload(&self, named: &ProvisionerRef) -> Option<&Workload> {
+        self.workload(named.kind, &named.namespace, &named.name)
+    }
+
+    /// The workload of that kind and name.
+    pub fn workload(&self, kind: WorkloadKind, namespace: &Sym, name: &Sym) -> Option<&Workload> {
+        let table = match kind {
+            WorkloadKind::Deployment => &self.deployments,
+            WorkloadKind::StatefulSet => &self.stateful_sets,
+            WorkloadKind::DaemonSet => &self.daemon_sets,
+        };
+        table.get(namespace, name)
+    }
+
+    fn leases_in(&self, namespace: &Sym, driver: &str) -> Leases<'_> {
+        let (provisioner, snapshotter) = lease_names(driver);
+        let lease = |name: String| self.leases.get(namespace, &name.into());
+        (lease(provisioner), lease(snapshotter))
+    }
+
+    /// The workload that the holder of either lease belongs to; else the only one there whose pods run the sidecars, as a
+    /// holder may be made up.
+    fn elected_workload<'m>(
+        &'m self,
+        namespace: &Sym,
+        (provisioner, snapshotter): Leases<'m>,
+        driver: &'m str,
+    ) -> Result<&'m Workload, ProvisionerNotFound> {
+        let roles: [(_, Runs); 2] = [
+            (provisioner, Sidecars::provisions),
+            (snapshotter, Sidecars::snapshots),
+        ];
+        let mut unowned = None;
+        for (lease, runs) in roles {
+            let Some(lease) = lease else { continue };
+            let holders = self.holders_by(lease, runs, driver);
+            let of_holders = holders.iter().filter_map(|pod| self.workload_of(pod));
+            let workloads = distinct(of_holders.collect());
+            match (&workloads[..], holders.first()) {
+                ([workload], _) => return Ok(workload),
+                ([], Some(pod)) => {
+                    unowned = unowned.or(Some(ProvisionerNotFound::unowned(pod)));
+                }
+                ([], None) => {}
+                _ => return Err(ProvisionerNotFound::ambiguous(&workloads)),
+            }
+        }
+        let workloads = self.running_sidecars(namespace, driver);
+        match workloads[..] {
+            [workload] => Ok(workload),
+            [] => Err(unowned.unwrap_or_else(|| {
+                ProvisionerNotFound::holder(namespace, provisioner.or(snapshotter))
+            })),
+            _ => Err(ProvisionerNotFound::ambiguous(&workloads)),
+        }
+    }
+
+    /// Workloads of `namespace` whose pods run the sidecars of `driver`, by name: those with both, unless there is none.
+    fn running_sidecars(&self, namespace: &Sym, driver: &str) -> Vec<&Workload> {
+        let candidates = self
+            .pods
+            .unsettled_in(namespace)
+            .filter(|pod| !pod.finished)
+            .filter_map(|pod| {
+                let sidecars = pod.sidecars.as_ref()?;
+                let fit = self.fit(sidecars, driver)?;
+                let provisions = sidecars.provisions();
+                provisions.then_some(((fit, sidecars.snapshots()), self.workload_of(pod)?))
+            });
+        let candidates: Vec<_> = candidates.collect();
+        let best = candidates.iter().map(|(fit, _)| *fit).max();
+        let best = candidates
+            .into_iter()
+            .filter(|(fit, _)| Some(*fit) == best)
+            .map(|(_, workload)| workload);
+        distinct(best.collect())
+    }
+
+    /// How surely the pod is one of `driver`; `None` where it is another's, or lacks the configured container.
+    fn fit(&self, sidecars: &Sidecars, driver: &str) -> Option<Fit> {
+        if let Some(named) = &sidecars.driver {
+            return (**named == *driver).then_some(Fit::Named);
+        }
+        let entry = self.discovery.drivers.find(driver);
+        let container = entry.and_then(|entry| entry.log_container(driver));
+        let lacks = container.is_some_and(|container| !sidecars.containers.contains(&container));
+        (!lacks).then_some(Fit::Possible)
+    }
+
+    /// The pods that may hold a lease of the provisioner: one, unless several on one node share its host name, or none is
+    /// known by the holder's identity.
+    pub fn holders(&self, of: &Provisioner<'_>, lease: &Lease) -> Vec<&Pod> {
+        self.holders_by(lease, of.runs(lease), of.driver)
+    }
+
+    fn holders_by(&self, lease: &Lease, runs: Runs, driver: &str) -> Vec<&Pod> {
+        let Some(holder) = lease.holder.as_ref() else {
+            return Vec::new();
+        };
+        if let Some(pod) = self.pods.get(&lease.namespace, holder) {
+            return vec![pod];
+        }
+        let candidates: Vec<(Match, &Pod)> = self
+            .pods
+            .unsettled_in(&lease.namespace)
+            .filter_map(|pod| {
+                let sidecars = pod.sidecars.as_ref().filter(|sidecars| runs(sidecars))?;
+                let by = Match::of(pod, sidecars, holder)?;
+                let of_another =
+                    by == Match::Node && (pod.finished || self.fit(sidecars, driver).is_none());
+                (!of_another).then_some((by, pod))
+            })
+            .collect();
+        let best = candidates.iter().map(|(by, _)| *by).min();
+        candidates
+            .into_iter()
+            .filter(|(by, _)| Some(*by) == best)
+            .map(|(_, pod)| pod)
+            .collect()
+    }
+
+    /// The workload a pod belongs to. A Deployment's ReplicaSet is called after it and the template's hash.
+    pub fn workload_of(&self, pod: &Pod) -> Option<&Workload> {
+        let (kind, owner) = pod.controller.as_ref()?;
+        let namespace = &pod.meta.namespace;
+        match &**kind {
+            "ReplicaSet" => {
+                let hash = pod.template_hash.as_ref()?;
+                let name = owner.strip_suffix(&**hash)?.strip_suffix('-')?;
+                self.deployments.get(namespace, &name.into())
+            }
+            "StatefulSet" => self.stateful_sets.get(namespace, owner),
+            "DaemonSet" => self.daemon_sets.get(namespace, owner),
+            _ => None,
+        }
     }
 
     /// Every pod of the provisioner, leaders and standbys.
@@ -89,37 +363,45 @@ impl Model {
         &'m self,
         of: &Provisioner<'m>,
     ) -> impl Iterator<Item = Replica<'m>> + use<'m> {
-        let deployment = of.deployment;
-        let leaders =
-            [of.provisioner, of.snapshotter].map(|lease| lease.and_then(|l| self.holder(l)));
+        let leaders: Vec<Vec<&Pod>> = of
+            .leases()
+            .filter(|lease| lease.holder.is_some())
+            .map(|lease| self.holders(of, lease))
+            .collect();
+        // A driver that elects nobody works in each of its pods.
+        let all_lead = of.leases().next().is_none() || leaders.iter().any(Vec::is_empty);
+        let is_leader = move |pod: &Pod| {
+            let mut leaders = leaders.iter().flatten();
+            all_lead || leaders.any(|leader| leader.meta.uid == pod.meta.uid)
+        };
+        let workload = of.workload;
         self.pods
             .iter()
-            .filter(move |pod| {
-                pod.meta.namespace == deployment.meta.namespace
-                    && self
-                        .deployment_of(pod)
-                        .is_some_and(|d| d.meta.uid == deployment.meta.uid)
-            })
+            .filter(move |pod| self.belongs(pod, workload))
             .map(move |pod| Replica {
                 pod,
-                leads: leaders
-                    .iter()
-                    .flatten()
-                    .any(|leader| leader.meta.uid == pod.meta.uid),
+                leads: is_leader(pod),
             })
+    }
+
+    /// Whether the pod is one of this workload.
+    pub fn belongs(&self, pod: &Pod, workload: &Workload) -> bool {
+        pod.meta.namespace == workload.meta.namespace
+            && self
+                .workload_of(pod)
+                .is_some_and(|of| of.meta.uid == workload.meta.uid)
     }
 }
 
-impl Provisioner<'_> {
-    /// When the younger of the two present leaders took over: what was refused before says nothing of them.
-    pub fn acquired(&self) -> Option<Timestamp> {
-        [self.provisioner, self.snapshotter]
-            .into_iter()
-            .flatten()
-            .filter_map(|lease| lease.acquired)
-            .max()
-    }
+/// Each once, by kind and name.
+fn distinct(mut workloads: Vec<&Workload>) -> Vec<&Workload> {
+    workloads.sort_by_key(|workload| workload.key());
+    workloads.dedup_by_key(|workload| &workload.meta.uid);
+    workloads
 }
+
+/// The provisioner's and the snapshotter's, of one namespace.
+type Leases<'m> = (Option<&'m Lease>, Option<&'m Lease>);
 
 impl Lease {
     /// Whether it is held and was renewed within its own duration before `now`.
@@ -130,20 +412,5 @@ impl Lease {
             && self.renewed.is_some_and(|renewed| {
                 now.duration_since(renewed).as_secs() <= i64::from(self.seconds)
             })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lease_names_are_those_rook_shows() {
-        let (provisioner, snapshotter) = lease_names("rook-ceph.rbd.csi.ceph.com");
-        assert_eq!(provisioner, "rook-ceph-rbd-csi-ceph-com");
-        assert_eq!(
-            snapshotter,
-            "external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com"
-        );
     }
 }

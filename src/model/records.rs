@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::table::NO_NAMESPACE;
 use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Second, Sym, Uid};
+use crate::config::WorkloadKind;
 use crate::holds::Hold;
 
 /// What every record has.
@@ -325,25 +326,68 @@ pub struct Pod {
     pub finished: bool,
     /// Names of the claims it mounts.
     pub claims: Box<[Sym]>,
-    /// Names of its containers; kept only for pods that may be a CSI provisioner's.
-    pub containers: Box<[Sym]>,
+    /// What finding a provisioner asks about; `None` for a pod without a provisioner's or snapshotter's sidecar.
+    pub sidecars: Option<Box<Sidecars>>,
     /// Its controller: kind and name.
     pub controller: Option<(Sym, Sym)>,
     /// Label `pod-template-hash`.
     pub template_hash: Option<Sym>,
 }
 
-/// A Deployment.
+/// The part of a pod that decides which driver it serves and under which identity it holds a lease.
+#[derive(Clone, Debug, Default)]
+pub struct Sidecars {
+    /// Names of all its containers.
+    pub containers: Box<[Sym]>,
+    /// The driver that an argument of one of its containers names, such as `--drivername=…`.
+    pub driver: Option<Sym>,
+    /// `spec.hostname`; where unset, the pod's name is its host name.
+    pub hostname: Option<Sym>,
+    /// `spec.nodeName`.
+    pub node: Option<Sym>,
+    /// `spec.hostNetwork`: its host name is the node's.
+    pub host_network: bool,
+}
+
+impl Sidecars {
+    /// Whether it runs external-provisioner: `csi-provisioner`, or `external-provisioner` in democratic-csi.
+    pub fn provisions(&self) -> bool {
+        self.runs(["csi-provisioner", "external-provisioner"])
+    }
+
+    /// Whether it runs csi-snapshotter: also `external-snapshotter` (democratic-csi) or `ex-csi-snapshotter`
+    /// (ceph-csi-operator, CephFS).
+    pub fn snapshots(&self) -> bool {
+        self.runs(["csi-snapshotter", "external-snapshotter"])
+    }
+
+    fn runs(&self, names: [&str; 2]) -> bool {
+        self.containers
+            .iter()
+            .any(|container| names.iter().any(|name| container.ends_with(name)))
+    }
+}
+
+/// A Deployment, StatefulSet or DaemonSet.
 #[derive(Clone, Debug)]
-pub struct Deployment {
+pub struct Workload {
     /// Identity.
     pub meta: Meta,
-    /// `spec.replicas`.
+    /// Which of the three it is.
+    pub kind: WorkloadKind,
+    /// `spec.replicas`; of a DaemonSet, `status.desiredNumberScheduled`.
     pub replicas: i32,
     /// Kind and API group of its controller, when it has one.
     pub controller: Option<(Sym, Sym)>,
     /// The restart it was last asked for by us (annotation on the pod template).
     pub restarted_by: Option<Sym>,
+}
+
+impl Workload {
+    /// The object's full identity.
+    pub fn key(&self) -> ObjectKey {
+        self.meta.key(self.kind.object_kind())
+    }
 }
 
 /// A Lease.
@@ -353,6 +397,8 @@ pub struct Lease {
     pub namespace: Sym,
     /// Name.
     pub name: Sym,
+    /// Uid.
+    pub uid: Uid,
     /// `spec.holderIdentity`.
     pub holder: Option<Sym>,
     /// `spec.acquireTime`.
@@ -453,8 +499,13 @@ filed_under_meta!(
         }
     }
     Destination {}
-    Pod {}
-    Deployment {}
+    Pod {
+        /// Those of a provisioner, maybe: there are few, and every question about provisioners is about them.
+        fn unsettled(&self) -> bool {
+            self.sidecars.is_some()
+        }
+    }
+    Workload {}
     Run {}
 );
 

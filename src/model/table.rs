@@ -192,6 +192,15 @@ impl<T: Record> Table<T> {
             .filter_map(|(namespace, name)| self.get(namespace, name))
     }
 
+    /// The same, of one namespace.
+    pub fn unsettled_in(&self, namespace: &Sym) -> impl Iterator<Item = &T> + use<'_, T> {
+        let of = namespace.clone();
+        self.unsettled
+            .range((namespace.clone(), Sym::from(""))..)
+            .take_while(move |(namespace, _)| *namespace == of)
+            .filter_map(|(namespace, name)| self.get(namespace, name))
+    }
+
     /// Those about that claim, by name.
     pub fn of_claim(&self, namespace: &Sym, claim: &Sym) -> impl Iterator<Item = &T> {
         let names = self.by_claim.get(&(namespace.clone(), claim.clone()));

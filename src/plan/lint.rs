@@ -84,7 +84,13 @@ fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
         (StepName::RestartProvisioner, Action::Rollout) => kind == ObjectKind::Deployment,
         (StepName::RestartProvisioner, Action::Replace) => kind == ObjectKind::Pod,
         (StepName::RestartProvisioner, Action::Await) => {
-            matches!(kind, ObjectKind::Pod | ObjectKind::Deployment)
+            matches!(
+                kind,
+                ObjectKind::Pod
+                    | ObjectKind::Deployment
+                    | ObjectKind::StatefulSet
+                    | ObjectKind::DaemonSet
+            )
         }
         (StepName::VerifyProvisioning, Action::Await) => kind == ObjectKind::PersistentVolumeClaim,
         (StepName::VerifyProvisioning, Action::Touch) => kind == ObjectKind::VolumeSnapshotContent,

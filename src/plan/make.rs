@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Action, Plan, PlannedStep, StepName, Target, orphans, restart, snapshots, suspend};
 use crate::config::{Config, Playbook};
 use crate::findings::{self, Finding, What};
-use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym};
+use crate::model::{LockKey, Model, ObjectKey, ObjectKind, ProvisionerNotFound, Sym};
 
 /// Why there is nothing that could be planned.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -19,11 +19,14 @@ pub enum CannotPlan {
     /// The schema has not been read.
     #[error("the schema of the ReplicationSource CRD has not been read yet")]
     SchemaUnknown,
-    /// No lease leads to a Deployment.
+    /// No workload is known to serve the driver.
+    #[error("found no provisioner of {0}: {1}; if it runs, name it in drivers[].provisioner")]
+    NoProvisioner(Sym, ProvisionerNotFound),
+    /// The sidecars run on every node, beside what mounts volumes there.
     #[error(
-        "found no Deployment that serves {0}: no pod holds its provisioner's or its snapshotter's lease"
+        "{1} serves {0} on each node without electing a leader: its pods mount volumes, too, and are not restarted"
     )]
-    NoProvisioner(Sym),
+    NodeDeployment(Sym, ObjectKey),
     /// The provisioner may not be touched.
     #[error("{0} opted out by label, so that the provisioner cannot be restarted")]
     OptedOut(ObjectKey),

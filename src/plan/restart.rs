@@ -1,18 +1,27 @@
 //! How the provisioner gets new pods.
 
 use super::{Action, CannotPlan, PlannedStep, StepName, Target};
+use crate::config::WorkloadKind;
 use crate::model::{Model, ObjectKind, Sym};
 
 /// A rollout of the Deployment that serves `driver`, or the deletion of its pods where an operator owns it:
-/// ceph-csi-operator overwrites the pod template and so reverts a rollout (`driver_controller.go`).
+/// ceph-csi-operator overwrites the pod template and so reverts a rollout (`driver_controller.go`). The pods of a
+/// StatefulSet or DaemonSet are deleted, too: its update strategy may be OnDelete. Those of a DaemonSet that elects nobody
+/// also mount volumes on their node, and are not restarted.
 pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
     let provisioner = model
-        .provisioner(driver)
-        .ok_or_else(|| CannotPlan::NoProvisioner(driver.clone()))?;
-    let deployment = provisioner.deployment;
-    if model.opted_out(&deployment.meta) {
-        let deployment = deployment.meta.key(ObjectKind::Deployment);
-        return Err(CannotPlan::OptedOut(deployment));
+        .find_provisioner(driver)
+        .map_err(|reason| CannotPlan::NoProvisioner(driver.clone(), reason))?;
+    let workload = provisioner.workload;
+    if model.opted_out(&workload.meta) {
+        return Err(CannotPlan::OptedOut(workload.key()));
+    }
+    let elects = provisioner
+        .provisioner
+        .or(provisioner.snapshotter)
+        .is_some();
+    if workload.kind == WorkloadKind::DaemonSet && !elects {
+        return Err(CannotPlan::NodeDeployment(driver.clone(), workload.key()));
     }
     let mut replicas = model.replicas(&provisioner);
     if let Some(kept) = replicas.find(|replica| model.opted_out(&replica.pod.meta)) {
@@ -26,31 +35,23 @@ pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
         .map(|replica| replica.pod.meta.key(ObjectKind::Pod))
         .collect();
     pods.sort();
-    let owned = deployment.controller.is_some();
-    let replace = if owned {
-        Action::Replace
+    let rolls_out = workload.kind == WorkloadKind::Deployment && workload.controller.is_none();
+    let (of_workload, of_pods) = if rolls_out {
+        (Action::Rollout, Action::Await)
     } else {
-        Action::Await
+        (Action::Await, Action::Replace)
     };
-    let rollout = (!owned).then(|| Target {
-        object: deployment.meta.key(ObjectKind::Deployment),
-        action: Action::Rollout,
-    });
-    let targets = rollout
-        .into_iter()
-        .chain(owned.then(|| Target {
-            object: deployment.meta.key(ObjectKind::Deployment),
-            action: Action::Await,
-        }))
-        .chain(pods.into_iter().map(|object| Target {
-            object,
-            action: replace,
-        }))
+    let target = |object, action| Target { object, action };
+    let pods = pods.into_iter().map(|pod| target(pod, of_pods));
+    let targets = std::iter::once(target(workload.key(), of_workload))
+        .chain(pods)
         .collect();
+    // The nodes decide how many a DaemonSet has.
+    let scaled = workload.kind != WorkloadKind::DaemonSet;
     Ok(PlannedStep {
         step: StepName::RestartProvisioner,
         targets,
         spared: Vec::new(),
-        replicas: Some(deployment.replicas),
+        replicas: scaled.then_some(workload.replicas),
     })
 }

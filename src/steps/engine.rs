@@ -290,6 +290,7 @@ impl Engine<'_> {
                 finished_at: skip.then_some(self.now),
                 acted_at: None,
                 quiet_since: None,
+                replaced_at: None,
                 known: None,
                 message: if skip {
                     "an earlier step failed".to_owned()

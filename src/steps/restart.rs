@@ -1,187 +1,207 @@
-//! `restartProvisioner`: new pods, and new holders of both leases.
+//! `restartProvisioner`: new pods, and both leases held by them.
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+
 use super::{Intent, Progress, Scene, Step, count, some};
 use crate::api::remediation::StepRecord;
-use crate::model::records::{Deployment, Lease, Pod};
-use crate::model::{ObjectKey, ObjectKind, Uid, lease_names};
+use crate::model::records::{Lease, Workload};
+use crate::model::{ObjectKey, ObjectKind, Provisioner, Uid};
 use crate::plan::Action;
 
 pub(super) struct RestartProvisioner;
 
 impl Step for RestartProvisioner {
     fn advance(&self, scene: &Scene<'_>) -> Progress {
-        let within = scene.config.steps.restart_provisioner.within;
-        let targets = || scene.planned.targets.iter();
-        let Some(planned) = targets()
-            .map(|t| &t.object)
-            .find(|o| o.kind == ObjectKind::Deployment)
-        else {
-            return Progress::Failed("the plan names no Deployment".to_owned());
+        let restart = match Restart::of(scene) {
+            Ok(restart) => restart,
+            Err(why) => return Progress::Failed(why),
         };
-        let deployment = scene
-            .model
-            .deployments
-            .get(&planned.namespace, &planned.name);
-        let Some(deployment) = deployment.filter(|deployment| deployment.meta.uid == planned.uid)
-        else {
-            return Progress::Failed(format!("{planned} is gone or is another one by now"));
+        restart.act().unwrap_or_else(|| restart.see_effect())
+    }
+}
+
+/// The workload under restart, and which of its planned pods remain.
+struct Restart<'a> {
+    scene: &'a Scene<'a>,
+    planned: &'a ObjectKey,
+    workload: &'a Workload,
+    old: HashSet<&'a Uid>,
+    old_pods: Vec<&'a ObjectKey>,
+}
+
+impl<'a> Restart<'a> {
+    /// What is to be restarted, unless somebody replaced or scaled it since it was planned.
+    fn of(scene: &'a Scene<'a>) -> Result<Self, String> {
+        let objects = || scene.planned.targets.iter().map(|target| &target.object);
+        let planned = objects()
+            .find(|object| object.kind != ObjectKind::Pod)
+            .ok_or("the plan names no workload")?;
+        let model = scene.model;
+        let table = match planned.kind {
+            ObjectKind::StatefulSet => &model.stateful_sets,
+            ObjectKind::DaemonSet => &model.daemon_sets,
+            _ => &model.deployments,
         };
-        let old: HashSet<&Uid> = targets().map(|target| &target.object.uid).collect();
-        let remaining = |object: &&ObjectKey| {
-            scene
-                .model
-                .pods
-                .get(&object.namespace, &object.name)
-                .is_some_and(|pod| pod.meta.uid == object.uid)
-        };
-        let old_pods: Vec<&ObjectKey> = targets()
-            .map(|target| &target.object)
-            .filter(|object| object.kind == ObjectKind::Pod)
-            .filter(remaining)
-            .collect();
+        let workload = table
+            .get(&planned.namespace, &planned.name)
+            .filter(|workload| workload.meta.uid == planned.uid)
+            .ok_or_else(|| format!("{planned} is gone or is another one by now"))?;
         if let Some(replicas) = scene.planned.replicas
-            && replicas != deployment.replicas
+            && replicas != workload.replicas
         {
-            return Progress::Failed(format!(
+            return Err(format!(
                 "somebody scaled {planned} from {replicas} to {} meanwhile; it is theirs now",
-                deployment.replicas
+                workload.replicas
             ));
         }
-        let token = scene.token();
+        // By uid: a pod of a StatefulSet keeps its name.
+        let remains = |object: &&ObjectKey| {
+            let pod = model.pods.get(&object.namespace, &object.name);
+            object.kind == ObjectKind::Pod && pod.is_some_and(|pod| pod.meta.uid == object.uid)
+        };
+        Ok(Self {
+            scene,
+            planned,
+            workload,
+            old: objects().map(|object| &object.uid).collect(),
+            old_pods: objects().filter(remains).collect(),
+        })
+    }
+
+    /// What is to be written next, or `None` once all of it is written.
+    fn act(&self) -> Option<Progress> {
+        let (scene, planned) = (self.scene, self.planned);
+        let within = scene.config.steps.restart_provisioner.within;
+        let targets = || scene.planned.targets.iter();
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
-            let asked = deployment.restarted_by.as_deref() == Some(&*token);
+            let token = scene.token();
+            let asked = self.workload.restarted_by.as_deref() == Some(&*token);
             match (asked, scene.record.acted_at) {
                 (false, None) if scene.overdue(within) => {
-                    return Progress::Failed(format!(
+                    return Some(Progress::Failed(format!(
                         "failed to ask for a rollout of {planned} within {within}"
-                    ));
+                    )));
                 }
                 (false, None) => {
-                    return Progress::Act(vec![Intent::Rollout {
+                    return Some(Progress::Act(vec![Intent::Rollout {
                         object: rollout.object.clone(),
                         token,
-                    }]);
+                    }]));
                 }
-                (true, None) => return noted(scene),
-                (false, Some(_)) if !old_pods.is_empty() => {
-                    return Progress::Failed(format!(
+                (true, None) => return Some(self.note_acted()),
+                (false, Some(_)) if !self.old_pods.is_empty() => {
+                    return Some(Progress::Failed(format!(
                         "something reverted the rollout of {planned}"
-                    ));
+                    )));
                 }
                 _ => {}
             }
         }
+        let is_going = |object: &ObjectKey| {
+            let pod = scene.model.pods.get(&object.namespace, &object.name);
+            pod.is_none_or(|pod| pod.meta.deleting.is_some())
+        };
         let replace: Vec<Intent> = targets()
             .filter(|target| target.action == Action::Replace)
-            .filter(|target| old_pods.contains(&&target.object))
-            .filter(|target| {
-                let pod = scene
-                    .model
-                    .pods
-                    .get(&target.object.namespace, &target.object.name);
-                pod.is_some_and(|pod| pod.meta.deleting.is_none())
-            })
-            .map(|target| Intent::Replace(target.object.clone()))
+            .map(|target| &target.object)
+            .filter(|object| self.old_pods.contains(object) && !is_going(object))
+            .map(|object| Intent::Replace(object.clone()))
             .collect();
         if !replace.is_empty() && !scene.overdue(within) {
-            return Progress::Act(replace);
+            return Some(Progress::Act(replace));
         }
-        if scene.record.acted_at.is_none() && replace.is_empty() {
-            return noted(scene);
-        }
-        match missing(scene, deployment, &old, &old_pods) {
-            None => Progress::Done(
-                format!(
-                    "{} of {planned} new and Ready, leases taken over",
-                    count(wanted(deployment), "pod")
-                ),
-                Vec::new(),
-            ),
-            Some(missing) if scene.overdue(within) => Progress::Failed(format!(
-                "{missing} within {within} of the restart of {planned}"
-            )),
-            Some(_) => Progress::Wait(scene.deadline(within)),
-        }
+        (scene.record.acted_at.is_none() && replace.is_empty()).then(|| self.note_acted())
     }
-}
 
-fn noted(scene: &Scene<'_>) -> Progress {
-    Progress::Note(StepRecord {
-        acted_at: Some(scene.now),
-        ..scene.record.clone()
-    })
-}
-
-/// How many pods the Deployment asks for.
-fn wanted(deployment: &Deployment) -> usize {
-    usize::try_from(deployment.replicas).unwrap_or(0)
-}
-
-/// What the cluster does not show yet, or `None` when the restart is complete.
-fn missing(
-    scene: &Scene<'_>,
-    deployment: &Deployment,
-    old: &HashSet<&Uid>,
-    old_pods: &[&ObjectKey],
-) -> Option<String> {
-    if !old_pods.is_empty() {
-        return Some(format!("{} did not go", some(old_pods.iter().copied())));
-    }
-    let leases = leases(scene, deployment);
-    for lease in &leases {
-        // By pod, not by name: a holder's name may be cut, and an old holder's lease outlives its pod.
-        let holder = scene.model.holder(lease);
-        let new = |pod: &Pod| !old.contains(&pod.meta.uid) && pod.meta.deleting.is_none();
-        let taken = lease.held(scene.now) && holder.is_some_and(new);
-        if !taken {
-            return Some(format!(
-                "nobody took over the lease {}/{}",
-                lease.namespace, lease.name
-            ));
-        }
-    }
-    if leases.is_empty() {
-        return Some(format!("there is no lease of {}", driver(scene)));
-    }
-    let ready = scene
-        .model
-        .pods
-        .iter()
-        .filter(|pod| {
-            pod.meta.namespace == deployment.meta.namespace && !old.contains(&pod.meta.uid)
+    fn note_acted(&self) -> Progress {
+        Progress::Note(StepRecord {
+            acted_at: Some(self.scene.now),
+            ..self.scene.record.clone()
         })
-        .filter(|pod| belongs(pod, deployment) && pod.ready && pod.meta.deleting.is_none())
-        .count();
-    let wanted = wanted(deployment);
-    (ready < wanted).then(|| format!("only {ready} of {wanted} new pods are Ready"))
+    }
+
+    fn see_effect(&self) -> Progress {
+        let (scene, planned) = (self.scene, self.planned);
+        let within = scene.config.steps.restart_provisioner.within;
+        let missing = if !self.old_pods.is_empty() {
+            format!("{} did not go", some(self.old_pods.iter().copied()))
+        } else if let Some(replaced_at) = scene.record.replaced_at {
+            let Some(missing) = self.missing(replaced_at) else {
+                let pods = count(self.wanted(), "pod");
+                let message = format!("{pods} of {planned} new and Ready, leases taken over");
+                return Progress::Done(message, Vec::new());
+            };
+            missing
+        } else {
+            return Progress::Note(StepRecord {
+                replaced_at: Some(scene.now),
+                ..scene.record.clone()
+            });
+        };
+        if scene.overdue(within) {
+            let message = format!("{missing} within {within} of the restart of {planned}");
+            return Progress::Failed(message);
+        }
+        Progress::Wait(scene.deadline(within))
+    }
+
+    /// How many pods the workload asks for.
+    fn wanted(&self) -> usize {
+        usize::try_from(self.workload.replicas).unwrap_or(0)
+    }
+
+    /// What the cluster does not show yet, once every old pod was gone at `replaced_at`; `None` when the restart is
+    /// complete.
+    fn missing(&self, replaced_at: Timestamp) -> Option<String> {
+        let model = self.scene.model;
+        let provisioner = model.provisioner_of(self.workload, self.driver());
+        for lease in provisioner.leases() {
+            if !self.taken_over(&provisioner, lease, replaced_at) {
+                return Some(format!(
+                    "nobody took over the lease {}/{}",
+                    lease.namespace, lease.name
+                ));
+            }
+        }
+        let ready = model
+            .pods
+            .iter()
+            .filter(|pod| pod.ready && pod.meta.deleting.is_none())
+            .filter(|pod| !self.old.contains(&pod.meta.uid) && model.belongs(pod, self.workload))
+            .count();
+        let wanted = self.wanted();
+        (ready < wanted).then(|| format!("only {ready} of {wanted} new pods are Ready"))
+    }
+
+    /// Whether a new process holds the lease.
+    ///
+    /// An identity that is a pod's own proves it by the pod's uid. One that the new pod shares with the old one (a node's
+    /// host name, a name given by a StatefulSet), and one that is made up, prove it by time: client-go sets `acquireTime`
+    /// when the holder changes, and whoever renews a lease after every old pod was gone is none of them.
+    fn taken_over(&self, of: &Provisioner<'_>, lease: &Lease, replaced_at: Timestamp) -> bool {
+        if !lease.held(self.scene.now) {
+            return false;
+        }
+        let restarted_at = self.scene.record.acted_at.unwrap_or(replaced_at);
+        let acquired = lease.acquired.is_some_and(|at| at > restarted_at);
+        let renewed = lease.renewed.is_some_and(|at| at > replaced_at);
+        let holders = self.scene.model.holders(of, lease);
+        let new = holders
+            .iter()
+            .all(|pod| !self.old.contains(&pod.meta.uid) && pod.meta.deleting.is_none());
+        if holders.is_empty() {
+            acquired && renewed
+        } else {
+            new && (acquired || renewed)
+        }
+    }
+
+    fn driver(&self) -> &'a str {
+        let plan = self.scene.status.plan.as_ref();
+        plan.map_or("", |plan| &plan.driver)
+    }
 }
 
-fn driver<'a>(scene: &'a Scene<'_>) -> &'a str {
-    scene.status.plan.as_ref().map_or("", |plan| &plan.driver)
-}
-
-/// The leases of the driver's sidecars, which are where their pods are.
-fn leases<'a>(scene: &'a Scene<'_>, deployment: &Deployment) -> Vec<&'a Lease> {
-    let (provisioner, snapshotter) = lease_names(driver(scene));
-    let names = [provisioner.as_str(), snapshotter.as_str()];
-    scene
-        .model
-        .leases
-        .iter()
-        .filter(|lease| lease.namespace == deployment.meta.namespace)
-        .filter(|lease| names.contains(&&*lease.name))
-        .collect()
-}
-
-/// Whether the pod is of this Deployment: its ReplicaSet bears the Deployment's name and the template's hash.
-fn belongs(pod: &Pod, deployment: &Deployment) -> bool {
-    let (Some((_, owner)), Some(hash)) = (&pod.controller, &pod.template_hash) else {
-        return false;
-    };
-    owner
-        .strip_suffix(&**hash)
-        .and_then(|name| name.strip_suffix('-'))
-        == Some(&*deployment.meta.name)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -74,6 +74,18 @@ impl<'a> Kinds<'a> {
             Change::Deployment,
             "",
             |deployment: &Deployment| convert::deployment(deployment),
+        );
+        self.built_in(
+            Kind::StatefulSets,
+            Change::StatefulSet,
+            "",
+            |set: &StatefulSet| convert::stateful_set(set),
+        );
+        self.built_in(
+            Kind::DaemonSets,
+            Change::DaemonSet,
+            "",
+            |set: &DaemonSet| convert::daemon_set(set),
         );
         self.built_in(Kind::Leases, Change::Lease, BUT_NODES, |lease: &Lease| {
             convert::lease(lease)

@@ -91,7 +91,6 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
             model
                 .replicas(&provisioner)
                 .filter(|replica| replica.pod.running)
-                .filter(|replica| replica.pod.containers.contains(&container))
                 .map(|replica| Tail {
                     driver: class.provisioner.clone(),
                     namespace: replica.pod.meta.namespace.clone(),

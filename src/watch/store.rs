@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::findings::{self, Policy};
 use crate::metrics::{Own, Standing};
-use crate::model::{Change, Model};
+use crate::model::{Change, Discovery, Model};
 use crate::tasks::Tasks;
 use crate::view::{self, View};
 
@@ -75,8 +75,12 @@ pub fn start(
     own: Own,
     tasks: &mut Tasks,
 ) -> Store {
-    let model = Arc::new(RwLock::new(Model::default()));
-    let first = view::take(&Model::default(), &config, &policy, Timestamp::now());
+    let nothing = Model {
+        discovery: Discovery::of(&config),
+        ..Model::default()
+    };
+    let first = view::take(&nothing, &config, &policy, Timestamp::now());
+    let model = Arc::new(RwLock::new(nothing));
     let (publish, views) = watch::channel(Arc::new(first));
     let keeper = Keeper {
         model: model.clone(),

@@ -118,6 +118,7 @@ fn schema_of_values_contains_that_of_the_configuration() {
     // The chart sets these, together with what depends on them.
     config["properties"]["mode"] = json!(false);
     config["properties"]["server"] = json!(false);
+    config["properties"]["provisionerNamespaces"] = json!(false);
     definitions["Remediation"]["properties"]["namespace"] = json!(false);
     definitions["name"] = schema["$defs"]["name"].take();
     schema["properties"]["config"] = config;

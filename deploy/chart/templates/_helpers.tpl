@@ -33,6 +33,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- $own := dict "mode" .Values.mode }}
 {{- with $server }}{{ $_ := set $own "server" . }}{{ end }}
+{{- if ne (toJson .Values.provisionerNamespaces) "[\"rook-ceph\"]" }}
+{{- $_ := set $own "provisionerNamespaces" .Values.provisionerNamespaces }}
+{{- end }}
 {{- mustMergeOverwrite (deepCopy .Values.config) $own | toYaml }}
 {{- end }}
 

@@ -3,9 +3,9 @@
 use rstest::rstest;
 
 use crate::config::Config;
-use crate::findings::{What, proven};
+use crate::findings::{What, has_snapshotter, proven};
 use crate::model::fixture::*;
-use crate::model::records::{Claim, Pod};
+use crate::model::records::{Claim, Lease, Pod};
 use crate::model::{Change, LockKey, Model, ObjectKind, ProvisioningError, Refusal, Witness};
 
 /// Somebody else's, Pending since a quarter to two.
@@ -130,6 +130,32 @@ fn a_pod_elsewhere_is_no_replica_of_the_provisioner() {
     let mut replicas = world.0.replicas(&provisioner);
     assert!(replicas.all(|replica| &*replica.pod.meta.namespace == "rook-ceph"));
     assert_eq!(locked(&world), [""; 0]);
+}
+
+/// Attack: Leases of one's own with the names of the provisioner's, held by a pod of one's own and renewed later than
+/// the true ones; or the snapshotter's alone, where no snapshotter runs. Defence: only those in `provisionerNamespaces` count.
+#[test]
+fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
+    let forged = |name| Lease {
+        namespace: "tenant".into(),
+        renewed: Some(at(0)),
+        ..lease(name, "mine-0", at(-1))
+    };
+    let mut mine = replica("mine", "x", "0");
+    (mine.meta.namespace, mine.meta.name) = ("tenant".into(), "mine-0".into());
+    let attacked = |world: World| {
+        world
+            .with(mine.clone())
+            .with(forged(LEASE))
+            .with(forged(SNAPSHOTTER_LEASE))
+    };
+    let there = attacked(World::rook());
+    let provisioner = there.0.provisioner(DRIVER).unwrap();
+    assert_eq!(&*provisioner.workload.meta.name, PROVISIONER);
+
+    let missing = attacked(World::empty());
+    assert!(missing.0.provisioner(DRIVER).is_none());
+    assert_eq!(has_snapshotter(&missing.0, DRIVER, at(0)), None);
 }
 
 /// Attack: a snapshot class that is any text, a new one in each snapshot, to be as many metric labels. Defence: a class is

@@ -25,7 +25,8 @@ fn world() -> World {
 fn without_snapshotter() -> World {
     let bare = |suffix| {
         let mut pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
-        pod.containers = ["csi-provisioner".into()].into();
+        pod.sidecars.as_mut().unwrap().containers =
+            ["csi-provisioner".into(), "csi-rbdplugin".into()].into();
         pod
     };
     let mut stale = lease(SNAPSHOTTER_LEASE, LEADER, at(-600));

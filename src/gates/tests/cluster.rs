@@ -57,7 +57,8 @@ fn without_a_snapshotter_nothing_would_help() {
     let mut world = World::jam().with(content(&hangs).unseen()).with(hangs);
     for suffix in ["leadr", "stdby"] {
         let mut pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
-        pod.containers = Box::default();
+        pod.sidecars.as_mut().unwrap().containers =
+            ["csi-provisioner".into(), "csi-rbdplugin".into()].into();
         world = world.with(pod);
     }
     let mut case = Case::of(world).with(lease(SNAPSHOTTER_LEASE, "", at(-1)));

@@ -53,6 +53,7 @@ fn failed_at(attempt: u32, now_at: u32) -> Remediation {
         finished_at: Some(at(-5)),
         acted_at: None,
         quiet_since: None,
+        replaced_at: None,
         known: None,
         message: String::new(),
         left: Vec::new(),

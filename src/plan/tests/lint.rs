@@ -28,7 +28,9 @@ fn notes(steps: Vec<PlannedStep>) -> Vec<String> {
     lint::lint(&Plan::new(DRIVER.into(), steps, at(0)))
 }
 
-const KINDS: [ObjectKind; 7] = [
+const KINDS: [ObjectKind; 9] = [
+    ObjectKind::StatefulSet,
+    ObjectKind::DaemonSet,
     ObjectKind::PersistentVolumeClaim,
     ObjectKind::PersistentVolume,
     ObjectKind::VolumeSnapshot,
@@ -49,7 +51,7 @@ const ACTIONS: [Action; 7] = [
 ];
 
 /// Everything a step may do to a kind; whatever is not in this list is refused.
-const ALLOWED: [(StepName, Action, ObjectKind); 10] = [
+const ALLOWED: [(StepName, Action, ObjectKind); 12] = [
     (
         StepName::SuspendSources,
         Action::Hold(Switch::Paused),
@@ -86,6 +88,16 @@ const ALLOWED: [(StepName, Action, ObjectKind); 10] = [
         ObjectKind::Pod,
     ),
     (StepName::RestartProvisioner, Action::Await, ObjectKind::Pod),
+    (
+        StepName::RestartProvisioner,
+        Action::Await,
+        ObjectKind::StatefulSet,
+    ),
+    (
+        StepName::RestartProvisioner,
+        Action::Await,
+        ObjectKind::DaemonSet,
+    ),
     (
         StepName::VerifyProvisioning,
         Action::Await,

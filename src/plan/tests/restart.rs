@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use super::targets;
+use crate::config::WorkloadKind;
 use crate::model::fixture::*;
 use crate::model::records::Lease;
 use crate::plan::{CannotPlan, restart};
@@ -49,12 +50,12 @@ fn leases(provisioner: Lease, snapshotter: Lease) -> World {
 #[case::both_leases(World::rook(), true)]
 #[case::the_provisioners_lease(leases(lease(LEASE, LEADER, at(-9)), lease(SNAPSHOTTER_LEASE, "", at(-9))), true)]
 #[case::the_snapshotters_lease(leases(lease(LEASE, "gone", at(-9)), lease(SNAPSHOTTER_LEASE, LEADER, at(-9))), true)]
-#[case::no_lease(leases(lease(LEASE, "", at(-9)), lease(SNAPSHOTTER_LEASE, "gone", at(-9))), false)]
+#[case::its_sidecars(leases(lease(LEASE, "", at(-9)), lease(SNAPSHOTTER_LEASE, "gone", at(-9))), true)]
 #[case::nothing_at_all(World::empty(), false)]
 fn the_deployment_is_found_by(#[case] world: World, #[case] found: bool) {
     let plan = plan(&world);
     assert_eq!(plan.is_ok(), found, "{plan:?}");
-    assert!(found || plan == Err(CannotPlan::NoProvisioner(DRIVER.into())));
+    assert!(found || matches!(plan, Err(CannotPlan::NoProvisioner(..))));
 }
 
 #[rstest]
@@ -66,6 +67,43 @@ fn what_opted_out_is_not_restarted(#[case] world: World) {
         matches!(plan(&world), Err(CannotPlan::OptedOut(_))),
         "{:?}",
         plan(&world)
+    );
+}
+
+/// A StatefulSet or DaemonSet in place of the Deployment, which elects a leader or does not.
+fn set(kind: WorkloadKind, elects: bool) -> World {
+    let mut set = deployment("csi-rbd");
+    set.kind = kind;
+    let mut pod = replica("csi-rbd", "x", "0");
+    pod.meta.name = "csi-rbd-0".into();
+    pod.controller = Some((kind.object_kind().as_str().into(), "csi-rbd".into()));
+    let world = World::empty().with(set).with(pod);
+    let lease = lease(LEASE, "csi-rbd-0", at(-9));
+    if elects { world.with(lease) } else { world }
+}
+
+#[rstest]
+#[case::a_stateful_set(WorkloadKind::StatefulSet, "StatefulSet", true)]
+#[case::a_stateful_set_that_elects_nobody(WorkloadKind::StatefulSet, "StatefulSet", false)]
+#[case::a_daemon_set(WorkloadKind::DaemonSet, "DaemonSet", true)]
+fn the_pods_of_a_set_are_replaced(
+    #[case] kind: WorkloadKind,
+    #[case] name: &str,
+    #[case] elects: bool,
+) {
+    let expected = [
+        format!("Await {name} csi-rbd"),
+        "Replace Pod csi-rbd-0".to_owned(),
+    ];
+    assert_eq!(plan(&set(kind, elects)).unwrap(), expected);
+}
+
+#[test]
+fn pods_that_serve_and_mount_on_each_node_are_not_restarted() {
+    let plan = plan(&set(WorkloadKind::DaemonSet, false));
+    assert!(
+        matches!(plan, Err(CannotPlan::NodeDeployment(..))),
+        "{plan:?}"
     );
 }
 

@@ -54,6 +54,7 @@ fn at_step(step: StepName, before: &World) -> Remediation {
         finished_at: None,
         acted_at: None,
         quiet_since: None,
+        replaced_at: None,
         known: None,
         message: String::new(),
         left: Vec::new(),
@@ -83,7 +84,7 @@ fn a_schema_that_is_still_being_read_is_waited_for() {
 
 #[rstest]
 #[case::no_field_to_hold_by(World::jam().with(Change::SourceSchema(SourceSchema::Neither)), "no field with which")]
-#[case::no_provisioner(World::empty().with(namespace("locksmith")), "found no Deployment")]
+#[case::no_provisioner(World::empty().with(namespace("locksmith")), "found no provisioner")]
 fn what_cannot_be_planned_ends_the_run_before_it_does_anything(
     #[case] world: World,
     #[case] why: &str,
@@ -152,6 +153,12 @@ fn served(name: &str, hash: &str, holder: &str) -> World {
         .with(replica(name, hash, "bbbbb"))
 }
 
+/// The restart was asked for, and every old pod was gone, a minute ago.
+fn replaced(run: &mut Remediation) {
+    let record = &mut run.status.as_mut().unwrap().steps[0];
+    (record.acted_at, record.replaced_at) = (Some(at(-1)), Some(at(-1)));
+}
+
 /// A lease outlives the pod that held it by two minutes: the new pods are Ready long before one of them leads.
 #[rstest]
 #[case::by_nobody("", false)]
@@ -164,7 +171,7 @@ fn a_restart_is_complete_once_the_leases_are_held(
 ) {
     let before = served(name, "7d9f8b6c5d", &format!("{name}-7d9f8b6c5d-aaaaa"));
     let mut run = at_step(StepName::RestartProvisioner, &before);
-    run.status.as_mut().unwrap().steps[0].acted_at = Some(at(-1));
+    replaced(&mut run);
     let holder = if holder.is_empty() {
         String::new()
     } else {
@@ -187,7 +194,7 @@ fn a_lease_left_behind_in_another_namespace_is_nobodys_business() {
         &format!("{PROVISIONER}-7d9f8b6c5d-aaaaa"),
     );
     let mut run = at_step(StepName::RestartProvisioner, &before);
-    run.status.as_mut().unwrap().steps[0].acted_at = Some(at(-1));
+    replaced(&mut run);
     let mut old = lease(SNAPSHOTTER_LEASE, "gone", at(-9000));
     old.namespace = "ceph-csi-of-old".into();
     old.renewed = Some(at(-8000));

@@ -83,6 +83,7 @@ fn judged(
             finished_at: Some(at(-4)),
             acted_at: None,
             quiet_since: None,
+            replaced_at: None,
             known: None,
             message: String::new(),
             left,

@@ -1,4 +1,4 @@
-//! Pods, Deployments, Leases and Namespaces.
+//! Pods, their workloads, Leases and Namespaces.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{controller, has, meta, some_sym, sym};
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
+use crate::config::WorkloadKind;
 use crate::gates::STOP_ANNOTATION;
-use crate::model::Sym;
-use crate::model::records::{Deployment, Lease, Namespace, Pod};
+use crate::model::records::{Lease, Namespace, Pod, Sidecars, Workload};
+use crate::model::{Sym, Uid};
 
 /// A Pod, of which only this is read: there are many, and most of one is never asked about.
 #[derive(Resource, Clone, Debug, Default, Deserialize, Serialize)]
@@ -28,11 +29,16 @@ pub struct LeanPod {
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct LeanSpec {
     #[serde(default)]
     volumes: Vec<LeanVolume>,
     #[serde(default)]
     containers: Vec<LeanContainer>,
+    hostname: Option<String>,
+    node_name: Option<String>,
+    #[serde(default)]
+    host_network: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -50,6 +56,8 @@ struct LeanClaim {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct LeanContainer {
     name: String,
+    #[serde(default)]
+    args: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -66,12 +74,45 @@ struct LeanCondition {
     status: String,
 }
 
-/// A Pod. Container names are kept only of those that have a CSI sidecar.
-pub fn pod(object: &LeanPod) -> Option<Pod> {
-    let containers = &object.spec.containers;
-    let provisioner = containers
+/// Arguments of a CSI driver that name it: ceph-csi and csi-driver-nfs, others, democratic-csi.
+const DRIVER_NAME_FLAGS: [&str; 3] = ["--drivername", "--driver-name", "--csi-name"];
+
+/// The driver that the arguments name; a reference to an environment variable names none.
+fn named_driver(containers: &[LeanContainer]) -> Option<Sym> {
+    let named = |args: &[String]| {
+        args.iter().enumerate().find_map(|(at, arg)| {
+            let (flag, value) = match arg.split_once('=') {
+                Some((flag, value)) => (flag, Some(value)),
+                None => (&**arg, args.get(at + 1).map(String::as_str)),
+            };
+            let value = value.filter(|_| DRIVER_NAME_FLAGS.contains(&flag))?;
+            (!value.starts_with('$')).then(|| sym(value))
+        })
+    };
+    containers
         .iter()
-        .any(|container| container.name.starts_with("csi-"));
+        .find_map(|container| named(&container.args))
+}
+
+fn sidecars(spec: &LeanSpec) -> Option<Box<Sidecars>> {
+    let names: BTreeSet<&String> = spec.containers.iter().map(|it| &it.name).collect();
+    let sidecars = Sidecars {
+        containers: names.into_iter().map(|name| sym(name)).collect(),
+        ..Sidecars::default()
+    };
+    (sidecars.provisions() || sidecars.snapshots()).then(|| {
+        Box::new(Sidecars {
+            driver: named_driver(&spec.containers),
+            hostname: some_sym(spec.hostname.as_ref()),
+            node: some_sym(spec.node_name.as_ref()),
+            host_network: spec.host_network,
+            ..sidecars
+        })
+    })
+}
+
+/// A Pod.
+pub fn pod(object: &LeanPod) -> Option<Pod> {
     let phase = object.status.phase.as_deref();
     let labels = object.metadata.labels.as_ref();
     Some(Pod {
@@ -89,33 +130,49 @@ pub fn pod(object: &LeanPod) -> Option<Pod> {
             .iter()
             .filter_map(|volume| Some(sym(&volume.persistent_volume_claim.as_ref()?.claim_name)))
             .collect(),
-        containers: containers
-            .iter()
-            .filter(|_| provisioner)
-            .map(|container| sym(&container.name))
-            .collect::<BTreeSet<Sym>>()
-            .into_iter()
-            .collect(),
+        sidecars: sidecars(&object.spec),
         controller: controller(&object.metadata).map(|owner| (sym(&owner.kind), sym(&owner.name))),
         template_hash: some_sym(labels.and_then(|labels| labels.get("pod-template-hash"))),
     })
 }
 
 /// A Deployment.
-pub fn deployment(object: &apps::Deployment) -> Option<Deployment> {
+pub fn deployment(object: &apps::Deployment) -> Option<Workload> {
     let spec = object.spec.as_ref()?;
     let template = spec.template.metadata.as_ref();
     let annotations = template.and_then(|template| template.annotations.as_ref());
-    Some(Deployment {
-        meta: meta(&object.metadata)?,
-        replicas: spec.replicas.unwrap_or(1),
-        controller: controller(&object.metadata).map(|owner| {
+    let kind = WorkloadKind::Deployment;
+    Some(Workload {
+        restarted_by: some_sym(annotations.and_then(|all| all.get(RESTART_ANNOTATION))),
+        ..workload(kind, &object.metadata, spec.replicas.unwrap_or(1))?
+    })
+}
+
+/// A StatefulSet.
+pub fn stateful_set(object: &apps::StatefulSet) -> Option<Workload> {
+    let replicas = object.spec.as_ref()?.replicas.unwrap_or(1);
+    workload(WorkloadKind::StatefulSet, &object.metadata, replicas)
+}
+
+/// A DaemonSet.
+pub fn daemon_set(object: &apps::DaemonSet) -> Option<Workload> {
+    let status = object.status.as_ref();
+    let replicas = status.map_or(0, |status| status.desired_number_scheduled);
+    workload(WorkloadKind::DaemonSet, &object.metadata, replicas)
+}
+
+fn workload(kind: WorkloadKind, metadata: &ObjectMeta, replicas: i32) -> Option<Workload> {
+    Some(Workload {
+        meta: meta(metadata)?,
+        kind,
+        replicas,
+        controller: controller(metadata).map(|owner| {
             (
                 sym(&owner.kind),
                 sym(owner.api_version.split('/').next().unwrap_or_default()),
             )
         }),
-        restarted_by: some_sym(annotations.and_then(|all| all.get(RESTART_ANNOTATION))),
+        restarted_by: None,
     })
 }
 
@@ -125,6 +182,7 @@ pub fn lease(object: &coordination::Lease) -> Option<Lease> {
     Some(Lease {
         namespace: sym(object.metadata.namespace.as_deref()?),
         name: sym(object.metadata.name.as_deref()?),
+        uid: Uid::from(object.metadata.uid.as_deref()?),
         holder: some_sym(spec.holder_identity.as_ref()),
         acquired: spec.acquire_time.as_ref().map(|time| time.0),
         renewed: spec.renew_time.as_ref().map(|time| time.0),

@@ -21,8 +21,8 @@ use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
 use crate::holds::{HOLD_ANNOTATION, Hold};
 use crate::model::fixture::*;
 use crate::model::records::{
-    CephCluster, Claim, Content, Deployment, Lease, Mover, Namespace, Pod, Protection, Snapshot,
-    Source,
+    CephCluster, Claim, Content, Lease, Mover, Namespace, Pod, Protection, Snapshot, Source,
+    Workload,
 };
 use crate::model::{Change, Delta, LockKey, Nature, ObjectKind, Sym, Uid};
 use react::Event;
@@ -119,7 +119,7 @@ pub struct Cluster {
     pub snapshots: BTreeMap<Place, Snapshot>,
     pub contents: BTreeMap<Sym, Content>,
     pub pods: BTreeMap<Place, Pod>,
-    pub deployment: Deployment,
+    pub deployment: Workload,
     pub leases: [Lease; 2],
     pub namespaces: BTreeMap<Sym, Namespace>,
     pub run: Option<Remediation>,

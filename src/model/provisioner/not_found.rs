@@ -1,0 +1,98 @@
+//! Why a driver's provisioner is not found, as people read it.
+
+use super::lease_names;
+use crate::config::ProvisionerRef;
+use crate::model::records::{Lease, Pod, Workload};
+use crate::model::{Model, ObjectKind, Sym};
+
+/// Names shown of a list that may be of any length.
+const SHOWN: usize = 3;
+
+/// Why no workload is known to serve a driver.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProvisionerNotFound {
+    /// The workload that the configuration names is not there.
+    #[error("{0}, named by drivers[].provisioner, does not exist")]
+    Override(ProvisionerRef),
+    /// There is neither a lease nor a pod with its sidecars.
+    #[error("{0}")]
+    NoLease(String),
+    /// The holder leads to no pod, and no pod runs the sidecars.
+    #[error("{holder:?}, holder of lease {lease}, matches no pod there")]
+    Holder {
+        /// Namespace and name.
+        lease: String,
+        /// Its holder.
+        holder: Sym,
+    },
+    /// The lease is there, and nobody holds it.
+    #[error("nobody holds lease {0}, and no workload there runs its sidecars")]
+    NotHeld(String),
+    /// A pod that holds a lease belongs to nothing that could replace it.
+    #[error("{0} holds its lease and belongs to no Deployment, StatefulSet or DaemonSet")]
+    Unowned(String),
+    /// More than one workload may be it.
+    #[error("several workloads run its sidecars: {0}")]
+    Ambiguous(String),
+}
+
+impl ProvisionerNotFound {
+    pub(super) fn no_lease(model: &Model, driver: &str) -> Self {
+        let (provisioner, snapshotter) = lease_names(driver);
+        let namespaces = &model.discovery.namespaces.0;
+        let is_its = |lease: &&Lease| [&*provisioner, &*snapshotter].contains(&&*lease.name);
+        let mut elsewhere: Vec<&Sym> = model
+            .leases
+            .iter()
+            .filter(is_its)
+            .map(|lease| &lease.namespace)
+            .collect();
+        elsewhere.sort();
+        elsewhere.dedup();
+        let hint = if elsewhere.is_empty() {
+            String::new()
+        } else {
+            let elsewhere = listed(elsewhere);
+            format!("; leases of that name are in {elsewhere}, outside provisionerNamespaces")
+        };
+        Self::NoLease(format!(
+            "neither its leases ({provisioner}, {snapshotter}) nor a pod with its sidecars is in {}{hint}",
+            listed(namespaces)
+        ))
+    }
+
+    pub(super) fn holder(namespace: &Sym, lease: Option<&Lease>) -> Self {
+        let name = lease.map_or("", |lease| &lease.name);
+        let lease_name = format!("{namespace}/{name}");
+        match lease.and_then(|lease| lease.holder.clone()) {
+            Some(holder) => Self::Holder {
+                lease: lease_name,
+                holder,
+            },
+            None => Self::NotHeld(lease_name),
+        }
+    }
+
+    pub(super) fn unowned(pod: &Pod) -> Self {
+        Self::Unowned(pod.meta.key(ObjectKind::Pod).to_string())
+    }
+
+    pub(super) fn ambiguous(workloads: &[&Workload]) -> Self {
+        Self::Ambiguous(listed(
+            workloads.iter().map(|workload| workload.key().to_string()),
+        ))
+    }
+}
+
+/// The first few of them.
+fn listed(names: impl IntoIterator<Item = impl ToString>) -> String {
+    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let names = names.join(", ");
+    if more > 0 {
+        format!("{names} and {more} more")
+    } else {
+        names
+    }
+}

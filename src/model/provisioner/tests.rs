@@ -1,0 +1,354 @@
+//! Which workload serves a driver, in every layout of leases and identities that is deployed.
+//!
+//! Each world has two permitted namespaces, `rook-ceph` and `kube-system`, and says which workload is found:
+//! 1. by each kind of identity that holds a lease;
+//! 2. among stale and forged leases of the same name;
+//! 3. without a lease;
+//! 4. by the configuration's own word; and, where none is found, why.
+
+use rstest::rstest;
+
+use super::*;
+use crate::model::fixture::*;
+use crate::model::records::{Lease, Pod, Sidecars, Workload};
+use crate::model::{Change, Delta};
+
+const RANDOM: &str = "1704123456789-6806-rook-ceph-rbd-csi-ceph-com";
+
+/// No lease at all, and the rest of Rook.
+fn without_leases() -> World {
+    let gone = |world: World, name: &str| {
+        let (namespace, name) = ("rook-ceph".into(), name.into());
+        world.with(Change::Lease(Delta::Remove { namespace, name }))
+    };
+    let mut world = [LEASE, SNAPSHOTTER_LEASE]
+        .into_iter()
+        .fold(World::rook(), gone);
+    world.0.discovery.namespaces =
+        ProvisionerNamespaces(vec!["rook-ceph".into(), "kube-system".into()]);
+    world
+}
+
+/// No provisioner at all.
+fn without_provisioner() -> World {
+    let gone = |world: World, suffix: &str| {
+        let pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
+        let (namespace, name) = (pod.meta.namespace, pod.meta.name);
+        world.with(Change::Pod(Delta::Remove { namespace, name }))
+    };
+    ["leadr", "stdby"].into_iter().fold(without_leases(), gone)
+}
+
+fn held(provisioner: &str, snapshotter: &str) -> World {
+    without_leases()
+        .with(lease(LEASE, provisioner, at(-300)))
+        .with(lease(SNAPSHOTTER_LEASE, snapshotter, at(-300)))
+}
+
+/// The workload that is found, or why none is.
+fn found(world: &World) -> String {
+    let found = world.0.find_provisioner(DRIVER);
+    found.map_or_else(
+        |why| why.to_string(),
+        |found| {
+            let key = found.workload.key();
+            format!("{} {}", key.kind.as_str(), key.name)
+        },
+    )
+}
+
+/// Names of the pods whose log counts.
+fn leaders(world: &World) -> Vec<String> {
+    let provisioner = world.0.find_provisioner(DRIVER).unwrap();
+    let leaders = world.0.replicas(&provisioner).filter(|it| it.leads);
+    let mut names: Vec<_> = leaders.map(|it| it.pod.meta.name.to_string()).collect();
+    names.sort();
+    names
+}
+
+fn with_sidecars(mut pod: Pod, change: impl FnOnce(&mut Sidecars)) -> Pod {
+    change(pod.sidecars.as_mut().unwrap());
+    pod
+}
+
+fn on_host_network(pod: Pod, node: &str) -> Pod {
+    with_sidecars(pod, |it| {
+        (it.host_network, it.node) = (true, Some(node.into()));
+    })
+}
+
+fn naming(pod: Pod, driver: &str) -> Pod {
+    with_sidecars(pod, |it| it.driver = Some(driver.into()))
+}
+
+/// A StatefulSet or DaemonSet in `kube-system`.
+fn set(kind: WorkloadKind, name: &str) -> Workload {
+    let mut set = deployment(name);
+    set.kind = kind;
+    set.meta.namespace = "kube-system".into();
+    set.meta.uid = format!("uid-set-{name}").into();
+    set
+}
+
+/// A pod of that set.
+fn pod_of(set: &Workload, suffix: &str) -> Pod {
+    let mut pod = replica(&set.meta.name, "x", suffix);
+    pod.meta.namespace = set.meta.namespace.clone();
+    pod.meta.name = format!("{}-{suffix}", set.meta.name).as_str().into();
+    pod.controller = Some((
+        set.kind.object_kind().as_str().into(),
+        set.meta.name.clone(),
+    ));
+    pod.template_hash = None;
+    pod
+}
+
+fn elsewhere(mut lease: Lease, namespace: &str) -> Lease {
+    lease.namespace = namespace.into();
+    lease
+}
+
+fn stale(mut lease: Lease) -> Lease {
+    lease.renewed = Some(at(-9000));
+    lease
+}
+
+const DOTTED: &str = "rook-ceph.rbd.csi.ceph.com-ctrlplugin";
+
+/// The operator's Deployment, whose pods' names have dots, with a lease held by its pod as csi-lib-utils writes it.
+fn operators() -> World {
+    let holder = format!("{}-6c5d7d9f8b-abcde", sanitized(DOTTED));
+    without_provisioner()
+        .with(deployment(DOTTED).owned())
+        .with(replica(DOTTED, "6c5d7d9f8b", "abcde"))
+        .with(replica(DOTTED, "6c5d7d9f8b", "fghij"))
+        .with(lease(LEASE, &holder, at(-9)))
+        .with(lease(SNAPSHOTTER_LEASE, &holder, at(-9)))
+}
+
+fn cut_and_sanitised() -> World {
+    let name = "rook-ceph-external.cephfs.csi.ceph.com-ctrlplugin";
+    let pod = replica(name, "6c5d7d9f8b", "abcde");
+    let holder = sanitized(host_name(&pod.meta.name));
+    assert!(pod.meta.name.len() > 63 && holder.len() <= 63);
+    without_provisioner()
+        .with(deployment(name).owned())
+        .with(pod)
+        .with(lease(LEASE, &holder, at(-9)))
+}
+
+/// Two drivers' provisioners on one node, both on its network.
+fn host_network() -> World {
+    let other = |suffix| {
+        let pod = replica("csi-cephfsplugin-provisioner", "5f6d7c8b9", suffix);
+        let pod = with_sidecars(pod, |it| *it = sidecars("csi-cephfsplugin"));
+        on_host_network(pod, "node-1")
+    };
+    let [leader, standby] = [("leadr", "node-1"), ("stdby", "node-2")]
+        .map(|(suffix, node)| on_host_network(replica(PROVISIONER, "7d9f8b6c5d", suffix), node));
+    held("node-1", "node-1")
+        .with(deployment("csi-cephfsplugin-provisioner"))
+        .with(other("aaaaa"))
+        .with(leader)
+        .with(standby)
+}
+
+fn stateful_set() -> World {
+    let set = set(WorkloadKind::StatefulSet, "csi-rbd");
+    let world = without_provisioner()
+        .with(pod_of(&set, "0"))
+        .with(pod_of(&set, "1"))
+        .with(elsewhere(lease(LEASE, "csi-rbd-1", at(-9)), "kube-system"));
+    world.with(set)
+}
+
+const CLASSIC: &str = "Deployment csi-rbdplugin-provisioner";
+const BOTH: [&str; 2] = [LEADER, "csi-rbdplugin-provisioner-7d9f8b6c5d-stdby"];
+
+#[rstest]
+#[case::the_pods_name(held(LEADER, LEADER), CLASSIC, &[LEADER])]
+#[case::a_made_up_identity_beside_a_pods_name(held(RANDOM, LEADER), CLASSIC, &BOTH)]
+#[case::two_made_up_identities(held(RANDOM, RANDOM), CLASSIC, &BOTH)]
+#[case::a_pod_that_is_gone(held("gone", "gone"), CLASSIC, &BOTH)]
+#[case::the_snapshotters_pod_alone(held("", LEADER), CLASSIC, &[LEADER])]
+#[case::a_name_with_dots(
+    operators(),
+    "Deployment rook-ceph.rbd.csi.ceph.com-ctrlplugin",
+    &["rook-ceph.rbd.csi.ceph.com-ctrlplugin-6c5d7d9f8b-abcde"]
+)]
+#[case::a_long_name_with_dots(
+    cut_and_sanitised(),
+    "Deployment rook-ceph-external.cephfs.csi.ceph.com-ctrlplugin",
+    &["rook-ceph-external.cephfs.csi.ceph.com-ctrlplugin-6c5d7d9f8b-abcde"]
+)]
+#[case::the_node(host_network(), CLASSIC, &[LEADER])]
+#[case::a_pod_of_a_stateful_set(stateful_set(), "StatefulSet csi-rbd", &["csi-rbd-1"])]
+#[case::another_hostname(
+    held("chosen", "chosen").with(with_sidecars(
+        replica(PROVISIONER, "7d9f8b6c5d", "leadr"),
+        |it| it.hostname = Some("chosen".into()),
+    )),
+    CLASSIC,
+    &[LEADER]
+)]
+fn a_provisioner_is_found_by_its_leases_holder(
+    #[case] world: World,
+    #[case] workload: &str,
+    #[case] leading: &[&str],
+) {
+    assert_eq!(found(&world), workload);
+    assert_eq!(leaders(&world), leading);
+}
+
+/// A second driver's provisioner in the same namespace: the configured container, or else an argument, tells them apart.
+#[rstest]
+#[case::by_its_container(|pod: Pod| with_sidecars(pod, |it| *it = sidecars("csi-cephfsplugin")))]
+#[case::by_an_argument(|pod: Pod| naming(pod, OTHER_DRIVER))]
+fn a_made_up_identity_leads_to_the_drivers_own_workload(#[case] other: fn(Pod) -> Pod) {
+    let world = held(RANDOM, RANDOM)
+        .with(deployment("csi-other-provisioner"))
+        .with(other(replica(
+            "csi-other-provisioner",
+            "5f6d7c8b9",
+            "aaaaa",
+        )));
+    assert_eq!(found(&world), CLASSIC);
+}
+
+#[rstest]
+#[case::live_before_stale(
+    held(LEADER, LEADER).with(elsewhere(stale(lease(LEASE, "csi-rbd-1", at(-9000))), "kube-system")),
+    CLASSIC
+)]
+#[case::live_elsewhere_before_stale(
+    stateful_set().with(stale(lease(LEASE, RANDOM, at(-9000)))),
+    "StatefulSet csi-rbd"
+)]
+#[case::what_leads_somewhere_before_what_leads_nowhere(
+    held(LEADER, LEADER).with(elsewhere(
+        Lease { renewed: Some(at(9)), ..lease(LEASE, RANDOM, at(-9)) },
+        "kube-system",
+    )),
+    CLASSIC
+)]
+#[case::forged_in_a_tenants_namespace(
+    held(RANDOM, RANDOM).with(elsewhere(
+        Lease { renewed: Some(at(9)), ..lease(LEASE, "mine-0", at(-9)) },
+        "tenant",
+    )),
+    CLASSIC
+)]
+fn of_several_leases_counts(#[case] world: World, #[case] workload: &str) {
+    assert_eq!(found(&world), workload);
+}
+
+/// Whatever the order in which leases become known.
+#[test]
+fn the_order_of_arrival_decides_nothing() {
+    let leases = || {
+        let stale = elsewhere(stale(lease(LEASE, "csi-rbd-1", at(-9000))), "kube-system");
+        [lease(LEASE, RANDOM, at(-9)), stale]
+    };
+    let set = || set(WorkloadKind::StatefulSet, "csi-rbd");
+    let there = || without_leases().with(pod_of(&set(), "1")).with(set());
+    let [first, second] = leases();
+    let forward = there().with(first).with(second);
+    let [first, second] = leases();
+    let backward = there().with(second).with(first);
+    assert_eq!(
+        (found(&forward), found(&backward)),
+        (CLASSIC.into(), CLASSIC.into())
+    );
+}
+
+/// `--node-deployment`: nobody is elected, and the snapshotter's container may have another name (democratic-csi).
+#[test]
+fn a_driver_that_elects_nobody_is_found_by_its_sidecars_and_all_its_logs_count() {
+    let set = set(WorkloadKind::DaemonSet, "node");
+    let democratic = |suffix| {
+        with_sidecars(pod_of(&set, suffix), |it| {
+            let names = [
+                "csi-rbdplugin",
+                "external-provisioner",
+                "external-snapshotter",
+            ];
+            it.containers = names.map(Into::into).into();
+        })
+    };
+    let world = without_provisioner()
+        .with(democratic("a"))
+        .with(democratic("b"));
+    let world = world.with(set);
+    assert_eq!(found(&world), "DaemonSet node");
+    assert_eq!(leaders(&world), ["node-a", "node-b"]);
+    assert_eq!(
+        crate::findings::has_snapshotter(&world.0, DRIVER, at(0)),
+        Some(true)
+    );
+}
+
+fn overridden(kind: WorkloadKind, namespace: &str, name: &str) -> World {
+    let mut world = stateful_set();
+    let kind = kind.object_kind().as_str();
+    let text = format!(
+        "drivers: [{{name: '{DRIVER}', provisioner: {{namespace: {namespace}, kind: {kind}, name: {name}}}}}]"
+    );
+    world.0.discovery = Discovery::of(&crate::config::parse(&text).unwrap());
+    world
+}
+
+#[test]
+fn the_configurations_word_counts_first() {
+    let world = overridden(WorkloadKind::StatefulSet, "kube-system", "csi-rbd");
+    assert_eq!(found(&world), "StatefulSet csi-rbd");
+    assert_eq!(leaders(&world), ["csi-rbd-1"]);
+}
+
+#[rstest]
+#[case::nothing(
+    without_provisioner(),
+    "neither its leases (rook-ceph-rbd-csi-ceph-com, external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com) \
+     nor a pod with its sidecars is in rook-ceph, kube-system"
+)]
+#[case::a_lease_outside_the_namespaces(
+    without_provisioner().with(elsewhere(lease(LEASE, "x-0", at(-9)), "storage")),
+    "neither its leases (rook-ceph-rbd-csi-ceph-com, external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com) \
+     nor a pod with its sidecars is in rook-ceph, kube-system; leases of that name are in storage, outside \
+     provisionerNamespaces"
+)]
+#[case::a_holder_that_matches_no_pod(
+    without_provisioner().with(lease(LEASE, "node-9", at(-9))),
+    "\"node-9\", holder of lease rook-ceph/rook-ceph-rbd-csi-ceph-com, matches no pod there"
+)]
+#[case::nobody_holds_it(
+    without_provisioner().with(lease(LEASE, "", at(-9))),
+    "nobody holds lease rook-ceph/rook-ceph-rbd-csi-ceph-com, and no workload there runs its sidecars"
+)]
+#[case::a_pod_of_nobody(
+    without_provisioner().with(pod("rook-ceph", "bare", &[])).with(lease(LEASE, "bare", at(-9))),
+    "Pod rook-ceph/bare holds its lease and belongs to no Deployment, StatefulSet or DaemonSet"
+)]
+#[case::several(
+    held(RANDOM, RANDOM)
+        .with(deployment("second"))
+        .with(replica("second", "5f6d7c8b9", "aaaaa")),
+    "several workloads run its sidecars: Deployment rook-ceph/csi-rbdplugin-provisioner, \
+     Deployment rook-ceph/second"
+)]
+#[case::named_and_not_there(
+    overridden(WorkloadKind::Deployment, "kube-system", "csi-rbd"),
+    "Deployment kube-system/csi-rbd, named by drivers[].provisioner, does not exist"
+)]
+fn a_provisioner_is_not_found_because(#[case] world: World, #[case] why: &str) {
+    assert_eq!(found(&world), why);
+}
+
+#[test]
+fn lease_names_are_those_rook_shows() {
+    let (provisioner, snapshotter) = lease_names("rook-ceph.rbd.csi.ceph.com");
+    assert_eq!(provisioner, "rook-ceph-rbd-csi-ceph-com");
+    assert_eq!(
+        snapshotter,
+        "external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com"
+    );
+}
