@@ -88,6 +88,7 @@ pub fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Deployment => "deploy",
         ObjectKind::StatefulSet => "sts",
         ObjectKind::DaemonSet => "ds",
+        ObjectKind::Lease => "lease",
         ObjectKind::Pod => "pod",
         ObjectKind::Remediation => "remediation",
     }

@@ -39,7 +39,7 @@ pub fn plan_text(plan: &Plan) -> String {
 
 fn mark(action: Action) -> char {
     match action {
-        Action::Hold(_) | Action::Rollout | Action::Touch => '~',
+        Action::Hold(_) | Action::Rollout | Action::Touch | Action::HandOver => '~',
         Action::Delete | Action::Replace => '-',
         Action::Await => ' ',
     }
@@ -71,6 +71,10 @@ fn changes(action: Action) -> Vec<String> {
         Action::Delete => vec!["deleted, and kept as evidence first".to_owned()],
         Action::Touch => vec!["annotated, if its deletion does not end".to_owned()],
         Action::Replace => vec!["deleted; its controller makes it anew".to_owned()],
+        Action::HandOver => {
+            let after = "none, once no old pod can run any more";
+            vec![field("spec.holderIdentity", "an old pod", after)]
+        }
         Action::Await => vec!["unchanged; awaited".to_owned()],
     }
 }
@@ -135,6 +139,7 @@ mod tests {
             assert!(told.starts_with(&format!("{change}{mark}")), "{told}");
         }
         assert!(told(Action::Rollout).starts_with("spec.template.metadata.annotations["));
+        assert!(told(Action::HandOver).starts_with("spec.holderIdentity: an old pod -> none"));
         assert!(told(Action::Await).starts_with("unchanged"));
     }
 }

@@ -61,6 +61,9 @@ pub fn faults(config: &Config) -> Vec<String> {
             faults.push(format!("drivers[{index}].lockPatterns: {fault}"));
         }
     }
+    if config.provisioner_namespaces.0.is_empty() {
+        faults.push("provisionerNamespaces: must name at least one namespace".to_owned());
+    }
     faults.extend(config.server.faults());
     for (name, playbook) in &config.playbooks.0 {
         let of_playbook = alert_faults(playbook)

@@ -164,6 +164,14 @@ mod tests {
         "steps: {suspendSources: {quietPeriod: 1h, deadline: 1h}}",
         "steps.suspendSources.deadline: must be longer than quietPeriod"
     )]
+    #[case(
+        "provisionerNamespaces: []",
+        "provisionerNamespaces: must name at least one namespace"
+    )]
+    #[case(
+        "drivers: [{name: x, container: x, provisioner: {namespace: a, kind: Job, name: b}}]",
+        "drivers[0].provisioner.kind: unknown variant `Job`"
+    )]
     #[case("remediation: {keep: 0}", "remediation.keep: must be at least 1")]
     #[case(
         "gates: {budgets: {perCluster: 0}}",

@@ -425,9 +425,11 @@ impl Controller {
 fn to_hold(intent: &Intent) -> Option<&ObjectKey> {
     match intent {
         Intent::Hold { object, .. } => Some(object),
-        Intent::Delete(_) | Intent::Rollout { .. } | Intent::Replace(_) | Intent::Touch { .. } => {
-            None
-        }
+        Intent::Delete(_)
+        | Intent::Rollout { .. }
+        | Intent::Replace(_)
+        | Intent::Touch { .. }
+        | Intent::HandOver { .. } => None,
     }
 }
 
@@ -437,6 +439,7 @@ fn verb(intent: &Intent) -> &'static str {
         Intent::Delete(_) | Intent::Replace(_) => "delete",
         Intent::Rollout { .. } => "restart",
         Intent::Touch { .. } => "touch",
+        Intent::HandOver { .. } => "hand_over",
     }
 }
 
@@ -447,6 +450,7 @@ fn event_reason(intent: &Intent) -> &'static str {
         Intent::Replace(_) => "LocksmithReplaced",
         Intent::Rollout { .. } => "LocksmithRestarted",
         Intent::Touch { .. } => "LocksmithTouched",
+        Intent::HandOver { .. } => "LocksmithHandedOver",
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use super::{Gate, Situation, Verdict};
+use crate::model::ObjectKind;
 use crate::plan::StepName;
 
 /// The steps that delete what no controller makes again.
@@ -46,8 +47,11 @@ impl Gate for BlastRadius {
             .filter_map(|step| plan.step(*step))
             .flat_map(|step| &step.targets)
             .map(|target| &target.object.uid);
-        // Evidence is kept of whatever the run has deleted, and of nothing else.
-        let before = situation.status.evidence.iter().map(|e| &e.object.uid);
+        // Evidence is kept of whatever the run has deleted, and of leases.
+        let kept = situation.status.evidence.iter().map(|kept| &kept.object);
+        let before = kept
+            .filter(|object| object.kind != ObjectKind::Lease)
+            .map(|object| &object.uid);
         let deletions = planned.chain(before).collect::<HashSet<_>>().len();
         let all = situation.model.sources.len();
         let gates = &situation.config.gates;

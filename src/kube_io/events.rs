@@ -68,6 +68,7 @@ impl Regarding for ObjectKey {
             }
             ObjectKind::ReplicationSource => "volsync.backube/v1alpha1",
             ObjectKind::Deployment | ObjectKind::StatefulSet | ObjectKind::DaemonSet => "apps/v1",
+            ObjectKind::Lease => "coordination.k8s.io/v1",
             ObjectKind::Remediation => "locksmith.dev/v1alpha1",
         };
         ObjectReference {

@@ -1,6 +1,7 @@
 //! Keeps an object as it was, with what belongs to it, before it is deleted.
 
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
@@ -43,6 +44,17 @@ impl Writer {
             let version = source.resource_version();
             return self
                 .keep(object, version, plain(json!(source)), None, room)
+                .await
+                .map(Some);
+        }
+        if object.kind == ObjectKind::Lease {
+            let lease: Option<Lease> = self.read(object).await?;
+            let Some(lease) = lease else {
+                return Ok(None);
+            };
+            let version = lease.resource_version();
+            return self
+                .keep(object, version, plain(json!(lease)), None, room)
                 .await
                 .map(Some);
         }

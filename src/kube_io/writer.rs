@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::Stream;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
@@ -20,7 +22,7 @@ use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, TOUCHED_ANNOTATION, is_objec
 use crate::config::Config;
 use crate::holds::Hold;
 use crate::leader::{Leadership, Term};
-use crate::model::{ObjectKey, ObjectKind};
+use crate::model::{ObjectKey, ObjectKind, Sym};
 use crate::plan::{why_kept, why_source_kept};
 use crate::steps::Intent;
 use crate::watch::{Patterns, Store, snapshot_record, source_record};
@@ -98,6 +100,11 @@ impl Writer {
             Intent::Rollout { object, token } => self.rollout(object, token).await,
             Intent::Replace(object) => self.delete_pod(object).await,
             Intent::Touch { object, token } => self.touch(object, token).await,
+            Intent::HandOver {
+                object,
+                holder,
+                renewed,
+            } => self.hand_over(object, holder, *renewed).await,
         }
     }
 
@@ -236,7 +243,7 @@ impl Writer {
             "metadata": { "resourceVersion": live.metadata.resource_version },
             "spec": { "template": { "metadata": { "annotations": {
                 RESTART_ANNOTATION: token,
-                RESTARTED_AT: jiff::Timestamp::now().to_string(),
+                RESTARTED_AT: Timestamp::now().to_string(),
             } } } }
         });
         self.patch(&api, "restart", object, &patch).await
@@ -259,6 +266,32 @@ impl Writer {
             }
         });
         self.patch(&api, "touch", object, &patch).await
+    }
+
+    /// Empties the holder of a Lease, as client-go does where it releases one: any candidate may take it at once.
+    async fn hand_over(
+        &self,
+        object: &ObjectKey,
+        holder: &Sym,
+        renewed: Option<Timestamp>,
+    ) -> Result<Tried, WriteError> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &object.namespace);
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
+        };
+        let spec = live.spec.unwrap_or_default();
+        if spec.holder_identity.as_deref() != Some(&**holder) {
+            return Ok(Tried::LeftAlone("has another holder by now".to_owned()));
+        }
+        if spec.renew_time.map(|time| time.0) != renewed {
+            return Ok(Tried::LeftAlone("was renewed meanwhile".to_owned()));
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": live.metadata.resource_version },
+            "spec": { "holderIdentity": "" },
+        });
+        self.patch(&api, "hand over", object, &patch).await
     }
 
     /// The object as it is now, or why it is none of ours: gone, another one, or opted out.

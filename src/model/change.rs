@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use super::records::{
-    CephCluster, Claim, Content, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
-    Source, StorageClass, Volume, Workload,
+    CephCluster, Claim, Content, Destination, Lease, Namespace, Node, Pod, Run, Snapshot,
+    SnapshotClass, Source, StorageClass, Volume, Workload,
 };
 use super::{
     Answer, Creation, Kind, Model, ObjectKey, ObjectKind, ProvisioningError, Reading, Refusal,
-    SourceSchema, Sym,
+    SourceSchema, Sym, Uid,
 };
 
 /// One event of a watch.
@@ -56,6 +56,8 @@ pub enum Change {
     StatefulSet(Delta<Workload>),
     /// DaemonSets.
     DaemonSet(Delta<Workload>),
+    /// Nodes.
+    Node(Delta<Node>),
     /// Leases.
     Lease(Delta<Lease>),
     /// Namespaces.
@@ -66,6 +68,8 @@ pub enum Change {
     Run(Delta<Run>),
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
+    /// The log of a provisioner's pod was opened, or could not be; `None` once it is no longer followed.
+    LogRead(Uid, Option<Result<(), Sym>>),
     /// An Event said that a claim could not be provisioned.
     ProvisioningFailed(ObjectKey, ProvisioningError),
     /// An uncached GET of a claim: whether it answered 404.
@@ -121,7 +125,22 @@ impl Model {
             Change::StorageClass(delta) => self.storage_classes.apply(delta),
             Change::Source(delta) => self.sources.apply(delta),
             Change::Destination(delta) => self.destinations.apply(delta),
-            Change::Pod(delta) => self.pods.apply(delta),
+            Change::Pod(delta) => {
+                let going: Vec<&Pod> = match &delta {
+                    Delta::Remove { namespace, name } => {
+                        self.pods.get(namespace, name).into_iter().collect()
+                    }
+                    Delta::Complete => self.pods.unmentioned().collect(),
+                    Delta::Restart | Delta::Put(_) => Vec::new(),
+                };
+                for pod in going {
+                    if self.discovery.covers(&pod.meta.namespace) {
+                        self.departures.note(pod);
+                    }
+                }
+                self.pods.apply(delta);
+            }
+            Change::Node(delta) => self.nodes.apply(delta),
             Change::Deployment(delta) => self.deployments.apply(delta),
             Change::StatefulSet(delta) => self.stateful_sets.apply(delta),
             Change::DaemonSet(delta) => self.daemon_sets.apply(delta),
@@ -130,6 +149,12 @@ impl Model {
             Change::CephCluster(delta) => self.ceph_clusters.apply(delta),
             Change::Run(delta) => self.runs.apply(delta),
             Change::Refused(refusal) => self.refusals.note(refusal),
+            Change::LogRead(pod, Some(reading)) => {
+                self.logs.insert(pod, reading);
+            }
+            Change::LogRead(pod, None) => {
+                self.logs.remove(&pod);
+            }
             Change::ProvisioningFailed(claim, error) => self.provisioning_errors.note(claim, error),
             Change::ClaimLookedUp {
                 namespace,

@@ -36,6 +36,8 @@ pub enum Kind {
     DaemonSets,
     /// Leases.
     Leases,
+    /// Nodes.
+    Nodes,
     /// Namespaces.
     Namespaces,
     /// CephClusters.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order it is shown.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::PersistentVolumeClaims,
         Self::PersistentVolumes,
         Self::VolumeSnapshots,
@@ -64,6 +66,7 @@ impl Kind {
         Self::StatefulSets,
         Self::DaemonSets,
         Self::Leases,
+        Self::Nodes,
         Self::Namespaces,
         Self::CephClusters,
         Self::Remediations,
@@ -87,6 +90,7 @@ impl Kind {
             Self::StatefulSets => "statefulsets",
             Self::DaemonSets => "daemonsets",
             Self::Leases => "leases",
+            Self::Nodes => "nodes",
             Self::Namespaces => "namespaces",
             Self::CephClusters => "cephclusters",
             Self::Remediations => "remediations",

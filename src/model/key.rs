@@ -132,6 +132,8 @@ pub enum ObjectKind {
     StatefulSet,
     /// `apps/v1` DaemonSet.
     DaemonSet,
+    /// `coordination.k8s.io/v1` Lease.
+    Lease,
     /// `v1` Pod.
     Pod,
     /// `locksmith.dev/v1alpha1` Remediation.
@@ -150,6 +152,7 @@ impl ObjectKind {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
+            Self::Lease => "Lease",
             Self::Pod => "Pod",
             Self::Remediation => "Remediation",
         }

@@ -15,6 +15,7 @@
 mod absences;
 mod change;
 mod creations;
+mod departures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod freshness;
@@ -28,9 +29,12 @@ mod table;
 pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
 pub use change::{Change, Delta};
 pub use creations::{Creation, Creations};
+pub use departures::{Departure, Departures};
 pub use freshness::{Freshness, Kind, Reading};
 pub use key::{ObjectKey, ObjectKind, Sym, Uid};
-pub use provisioner::{Discovery, Provisioner, ProvisionerNotFound, Replica, lease_names};
+pub use provisioner::{
+    Discovery, Provisioner, ProvisionerNotFound, Replica, is_made_up, lease_names,
+};
 pub use records::Nature;
 pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
 pub use second::Second;
@@ -39,8 +43,8 @@ pub use table::rows_read;
 pub use table::{Names, Record, Table};
 
 use records::{
-    CephCluster, Claim, Content, Destination, Lease, Namespace, Pod, Run, Snapshot, SnapshotClass,
-    Source, StorageClass, Volume, Workload,
+    CephCluster, Claim, Content, Destination, Lease, Namespace, Node, Pod, Run, Snapshot,
+    SnapshotClass, Source, StorageClass, Volume, Workload,
 };
 
 /// Everything known, as plain tables. Only [`Model::apply`] changes it.
@@ -72,6 +76,10 @@ pub struct Model {
     pub stateful_sets: Table<Workload>,
     /// DaemonSets.
     pub daemon_sets: Table<Workload>,
+    /// Nodes.
+    pub nodes: Table<Node>,
+    /// How the pods of provisioners went.
+    pub departures: Departures,
     /// Leases, other than those of nodes.
     pub leases: Table<Lease>,
     /// Namespaces.
@@ -84,6 +92,8 @@ pub struct Model {
     pub answers: std::collections::HashMap<String, Answer>,
     /// What drivers were seen to create.
     pub creations: Creations,
+    /// Whether the log of each followed pod could be opened, or why not.
+    pub logs: std::collections::HashMap<Uid, Result<(), Sym>>,
     /// Refused operations, by driver and key.
     pub refusals: Refusals,
     /// Claims that do not exist.

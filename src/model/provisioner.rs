@@ -12,11 +12,12 @@ mod tests;
 pub use not_found::ProvisionerNotFound;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::records::{Lease, Pod, Sidecars, Workload};
-use super::{Model, Sym};
+use super::{Model, ObjectKey, ObjectKind, Sym};
 use crate::config::{Config, Drivers, ProvisionerNamespaces, ProvisionerRef, WorkloadKind};
 
 /// Kubernetes cuts a host name at this length.
@@ -38,6 +39,17 @@ impl Discovery {
             namespaces: config.provisioner_namespaces.clone(),
             drivers: config.drivers.clone(),
         }
+    }
+
+    /// Whether a provisioner may be in this namespace.
+    pub fn covers(&self, namespace: &Sym) -> bool {
+        let named = self
+            .drivers
+            .0
+            .iter()
+            .filter_map(|it| it.provisioner.as_ref());
+        self.namespaces.0.contains(namespace)
+            || named.into_iter().any(|named| named.namespace == *namespace)
     }
 }
 
@@ -83,6 +95,15 @@ fn sanitized(name: &str) -> String {
         name.push('X');
     }
     name
+}
+
+/// Whether `identity` is one that external-provisioner 3.1.1 to 6.1.x makes up: `<unix ms>-<0..9999>-<driver>`.
+pub fn is_made_up(identity: &str, driver: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = identity.splitn(3, '-');
+    parts.next().is_some_and(is_number)
+        && parts.next().is_some_and(is_number)
+        && parts.next().is_some_and(|rest| rest == sanitized(driver))
 }
 
 /// The host name of a pod or node of this name (kubelet, `truncatePodHostnameIfNeeded`).
@@ -156,6 +177,16 @@ impl<'m> Provisioner<'m> {
 }
 
 impl Model {
+    /// The configured drivers that a class of the cluster names.
+    pub fn drivers_in_use(&self) -> BTreeSet<&Sym> {
+        let provisions = self.storage_classes.iter().map(|class| &class.provisioner);
+        let snapshots = self.snapshot_classes.iter().map(|class| &class.driver);
+        provisions
+            .chain(snapshots)
+            .filter(|driver| self.discovery.drivers.find(driver).is_some())
+            .collect()
+    }
+
     /// The provisioner of `driver`, or `None` where [`Model::find_provisioner`] finds none.
     pub fn provisioner<'m>(&'m self, driver: &'m str) -> Option<Provisioner<'m>> {
         self.find_provisioner(driver).ok()
@@ -342,6 +373,18 @@ impl Model {
             .collect()
     }
 
+    /// Pods beside the workload that may hold `lease` as well, as they run its sidecar for the same driver.
+    pub fn rivals(&self, of: &Provisioner<'_>, lease: &Lease) -> impl Iterator<Item = &Pod> {
+        let (runs, driver, workload) = (of.runs(lease), of.driver, of.workload);
+        self.pods
+            .unsettled_in(&lease.namespace)
+            .filter(move |pod| !pod.finished && !self.belongs(pod, workload))
+            .filter(move |pod| {
+                let sidecars = pod.sidecars.as_deref().filter(|sidecars| runs(sidecars));
+                sidecars.is_some_and(|sidecars| self.fit(sidecars, driver).is_some())
+            })
+    }
+
     /// The workload a pod belongs to. A Deployment's ReplicaSet is called after it and the template's hash.
     pub fn workload_of(&self, pod: &Pod) -> Option<&Workload> {
         let (kind, owner) = pod.controller.as_ref()?;
@@ -374,14 +417,17 @@ impl Model {
             let mut leaders = leaders.iter().flatten();
             all_lead || leaders.any(|leader| leader.meta.uid == pod.meta.uid)
         };
-        let workload = of.workload;
-        self.pods
-            .iter()
-            .filter(move |pod| self.belongs(pod, workload))
-            .map(move |pod| Replica {
-                pod,
-                leads: is_leader(pod),
-            })
+        let (workload, namespace) = (of.workload, &of.workload.meta.namespace);
+        let belongs = |pod: &&Pod| self.belongs(pod, workload);
+        let mut pods: Vec<&Pod> = self.pods.unsettled_in(namespace).filter(belongs).collect();
+        if pods.is_empty() {
+            // One that the configuration names may call its sidecars what it likes.
+            pods = self.pods.iter().filter(belongs).collect();
+        }
+        pods.into_iter().map(move |pod| Replica {
+            pod,
+            leads: is_leader(pod),
+        })
     }
 
     /// Whether the pod is one of this workload.
@@ -404,6 +450,16 @@ fn distinct(mut workloads: Vec<&Workload>) -> Vec<&Workload> {
 type Leases<'m> = (Option<&'m Lease>, Option<&'m Lease>);
 
 impl Lease {
+    /// The object's full identity.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            kind: ObjectKind::Lease,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+        }
+    }
+
     /// Whether it is held and was renewed within its own duration before `now`.
     pub fn held(&self, now: Timestamp) -> bool {
         self.holder

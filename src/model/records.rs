@@ -347,6 +347,8 @@ pub struct Sidecars {
     pub node: Option<Sym>,
     /// `spec.hostNetwork`: its host name is the node's.
     pub host_network: bool,
+    /// Whether it was asked to go, and its node has reported every container as terminated since.
+    pub ended: bool,
 }
 
 impl Sidecars {
@@ -407,6 +409,15 @@ pub struct Lease {
     pub renewed: Option<Timestamp>,
     /// `spec.leaseDurationSeconds`.
     pub seconds: i32,
+}
+
+/// A Node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name.
+    pub name: Sym,
+    /// Condition Ready is True.
+    pub ready: bool,
 }
 
 /// A Namespace.
@@ -527,6 +538,7 @@ filed_under_name!(
     }
     SnapshotClass {}
     StorageClass {}
+    Node {}
     Namespace {}
 );
 

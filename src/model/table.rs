@@ -201,6 +201,13 @@ impl<T: Record> Table<T> {
             .filter_map(|(namespace, name)| self.get(namespace, name))
     }
 
+    /// Those that the relist under way has not mentioned yet.
+    pub fn unmentioned(&self) -> impl Iterator<Item = &T> {
+        self.unmentioned
+            .iter()
+            .filter_map(|(namespace, name)| self.get(namespace, name))
+    }
+
     /// Those about that claim, by name.
     pub fn of_claim(&self, namespace: &Sym, claim: &Sym) -> impl Iterator<Item = &T> {
         let names = self.by_claim.get(&(namespace.clone(), claim.clone()));

@@ -83,6 +83,7 @@ fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
         (StepName::DeleteOrphanedSources, Action::Delete) => kind == ObjectKind::ReplicationSource,
         (StepName::RestartProvisioner, Action::Rollout) => kind == ObjectKind::Deployment,
         (StepName::RestartProvisioner, Action::Replace) => kind == ObjectKind::Pod,
+        (StepName::RestartProvisioner, Action::HandOver) => kind == ObjectKind::Lease,
         (StepName::RestartProvisioner, Action::Await) => {
             matches!(
                 kind,

@@ -136,12 +136,14 @@ pub enum Action {
     Replace,
     /// It is annotated if its deletion does not end, so that its sidecar looks at it again.
     Touch,
+    /// Its dead holder is removed, so that the next one need not wait until it expires.
+    HandOver,
     /// It is only watched.
     Await,
 }
 
 impl Action {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Hold(Switch::Paused),
         Self::Hold(Switch::Suspend),
         Self::Hold(Switch::CopyTrigger),
@@ -149,6 +151,7 @@ impl Action {
         Self::Rollout,
         Self::Replace,
         Self::Touch,
+        Self::HandOver,
         Self::Await,
     ];
 
@@ -162,6 +165,7 @@ impl Action {
             Self::Rollout => "rollout",
             Self::Replace => "replace",
             Self::Touch => "touch",
+            Self::HandOver => "handOver",
             Self::Await => "await",
         }
     }

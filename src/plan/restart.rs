@@ -43,8 +43,11 @@ pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
     };
     let target = |object, action| Target { object, action };
     let pods = pods.into_iter().map(|pod| target(pod, of_pods));
+    let leases = provisioner.leases();
+    let leases = leases.map(|lease| target(lease.key(), Action::HandOver));
     let targets = std::iter::once(target(workload.key(), of_workload))
         .chain(pods)
+        .chain(leases)
         .collect();
     // The nodes decide how many a DaemonSet has.
     let scaled = workload.kind != WorkloadKind::DaemonSet;

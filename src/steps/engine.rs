@@ -139,7 +139,12 @@ impl Engine<'_> {
                 self.fail_step(status, at, why.to_owned());
                 return None;
             }
-            status.message = under_way(name);
+            let waits_for = &status.steps[at].message;
+            status.message = if waits_for.is_empty() {
+                under_way(name)
+            } else {
+                format!("{}: {waits_for}", under_way(name))
+            };
         }
         let Some(planned) = plan.step(name) else {
             self.fail_step(status, at, "is not in the plan".to_owned());

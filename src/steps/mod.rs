@@ -28,7 +28,7 @@ use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepReco
 use crate::config::Config;
 use crate::holds::{Hold, RunRef};
 use crate::model::records::Snapshot;
-use crate::model::{Model, ObjectKey, Uid};
+use crate::model::{Model, ObjectKey, Sym, Uid};
 use crate::plan::{PlannedStep, StepName};
 
 /// Pause before a list that failed is asked for again.
@@ -83,6 +83,15 @@ pub enum Intent {
         /// Names run and attempt, so that it is touched once.
         token: String,
     },
+    /// Remove the holder of a Lease, which no longer runs, unless the Lease was written since.
+    HandOver {
+        /// The Lease.
+        object: ObjectKey,
+        /// `spec.holderIdentity` as it was decided on.
+        holder: Sym,
+        /// `spec.renewTime` as it was decided on.
+        renewed: Option<Timestamp>,
+    },
 }
 
 impl Intent {
@@ -92,6 +101,7 @@ impl Intent {
             Self::Hold { object, .. }
             | Self::Rollout { object, .. }
             | Self::Touch { object, .. }
+            | Self::HandOver { object, .. }
             | Self::Delete(object)
             | Self::Replace(object) => object,
         }

@@ -1,5 +1,7 @@
 //! `restartProvisioner`: new pods, and both leases held by them.
 
+mod handover;
+
 use std::collections::HashSet;
 
 use jiff::Timestamp;
@@ -36,7 +38,7 @@ impl<'a> Restart<'a> {
     fn of(scene: &'a Scene<'a>) -> Result<Self, String> {
         let objects = || scene.planned.targets.iter().map(|target| &target.object);
         let planned = objects()
-            .find(|object| object.kind != ObjectKind::Pod)
+            .find(|object| !matches!(object.kind, ObjectKind::Pod | ObjectKind::Lease))
             .ok_or("the plan names no workload")?;
         let model = scene.model;
         let table = match planned.kind {
@@ -75,6 +77,9 @@ impl<'a> Restart<'a> {
         let (scene, planned) = (self.scene, self.planned);
         let within = scene.config.steps.restart_provisioner.within;
         let targets = || scene.planned.targets.iter();
+        if let Some(gather) = handover::keep_leases(self) {
+            return Some(gather);
+        }
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let token = scene.token();
             let asked = self.workload.restarted_by.as_deref() == Some(&*token);
@@ -133,6 +138,11 @@ impl<'a> Restart<'a> {
                 let message = format!("{pods} of {planned} new and Ready, leases taken over");
                 return Progress::Done(message, Vec::new());
             };
+            if let Some(next) = handover::hand_over(self, replaced_at)
+                && !scene.overdue(within)
+            {
+                return next;
+            }
             missing
         } else {
             return Progress::Note(StepRecord {
@@ -202,6 +212,4 @@ impl<'a> Restart<'a> {
         let plan = self.scene.status.plan.as_ref();
         plan.map_or("", |plan| &plan.driver)
     }
-}
-
 }

@@ -2,6 +2,7 @@
 
 mod again;
 mod chaos;
+mod handover;
 mod moments;
 mod playbook;
 mod sim;

@@ -90,6 +90,7 @@ impl<'a> Kinds<'a> {
         self.built_in(Kind::Leases, Change::Lease, BUT_NODES, |lease: &Lease| {
             convert::lease(lease)
         });
+        self.built_in(Kind::Nodes, Change::Node, "", convert::node);
         self.built_in(
             Kind::Namespaces,
             Change::Namespace,

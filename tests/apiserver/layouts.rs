@@ -1,4 +1,4 @@
-//! The two ways Rook deploys the driver, and how each gets new processes.
+//! The ways a driver is deployed, and how each gets new processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,6 +126,55 @@ async fn rooks_own_provisioner_is_rolled_out() {
     let body = rollout.request_body.as_ref().unwrap();
     let version = body.pointer("/metadata/resourceVersion");
     assert!(version.is_some_and(Value::is_string), "{body}");
+}
+
+/// Heals a jam where both leases are held under an identity that the new pods share with the old ones.
+async fn healed_under_the_same_identity(layout: Layout, pods: usize) -> Vec<Event> {
+    let world = WorldConfig {
+        layout,
+        ..WorldConfig::new(Timings::fast())
+    };
+    let setup = Setup {
+        world,
+        ..Setup::default()
+    };
+    let stage = Stage::set(setup).await;
+    let uids = async || -> BTreeSet<String> {
+        let pods = stage.list::<Pod>().await;
+        let app = provisioner_deployment(stage.world.config());
+        let of_it = |pod: &&Pod| pod.labels().get("app") == Some(&app);
+        pods.iter()
+            .filter(of_it)
+            .filter_map(ResourceExt::uid)
+            .collect()
+    };
+    let before = uids().await;
+    assert_eq!(before.len(), pods);
+    let daemon = stage.daemon(&Settings::default()).await;
+    stage.fire(&daemon).await;
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+    assert!(uids().await.is_disjoint(&before));
+    stage.writes_elsewhere().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_provisioner_on_the_hosts_network_is_rolled_out() {
+    let writes = healed_under_the_same_identity(Layout::HostNetwork, 1).await;
+    let rollouts = writes
+        .iter()
+        .filter(|event| event.resource == "deployments");
+    assert_eq!(rollouts.count(), 1, "{writes:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn the_pods_of_a_stateful_set_are_deleted() {
+    let writes = healed_under_the_same_identity(Layout::StatefulSet, 2).await;
+    let deleted = writes.iter().filter(|event| event.resource == "pods");
+    assert_eq!(deleted.count(), 2, "{writes:#?}");
+    assert!(!writes.iter().any(|event| event.resource == "statefulsets"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,8 @@ fn notes(steps: Vec<PlannedStep>) -> Vec<String> {
     lint::lint(&Plan::new(DRIVER.into(), steps, at(0)))
 }
 
-const KINDS: [ObjectKind; 9] = [
+const KINDS: [ObjectKind; 10] = [
+    ObjectKind::Lease,
     ObjectKind::StatefulSet,
     ObjectKind::DaemonSet,
     ObjectKind::PersistentVolumeClaim,
@@ -40,18 +41,19 @@ const KINDS: [ObjectKind; 9] = [
     ObjectKind::Pod,
 ];
 
-const ACTIONS: [Action; 7] = [
+const ACTIONS: [Action; 8] = [
     Action::Hold(Switch::Paused),
     Action::Hold(Switch::Suspend),
     Action::Hold(Switch::CopyTrigger),
     Action::Delete,
     Action::Rollout,
     Action::Replace,
+    Action::HandOver,
     Action::Await,
 ];
 
 /// Everything a step may do to a kind; whatever is not in this list is refused.
-const ALLOWED: [(StepName, Action, ObjectKind); 12] = [
+const ALLOWED: [(StepName, Action, ObjectKind); 13] = [
     (
         StepName::SuspendSources,
         Action::Hold(Switch::Paused),
@@ -88,6 +90,11 @@ const ALLOWED: [(StepName, Action, ObjectKind); 12] = [
         ObjectKind::Pod,
     ),
     (StepName::RestartProvisioner, Action::Await, ObjectKind::Pod),
+    (
+        StepName::RestartProvisioner,
+        Action::HandOver,
+        ObjectKind::Lease,
+    ),
     (
         StepName::RestartProvisioner,
         Action::Await,

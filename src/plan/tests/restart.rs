@@ -18,6 +18,8 @@ fn a_plain_deployment_is_rolled_out_and_its_pods_awaited() {
         "Rollout Deployment csi-rbdplugin-provisioner".to_owned(),
         format!("Await Pod {LEADER}"),
         "Await Pod csi-rbdplugin-provisioner-7d9f8b6c5d-stdby".to_owned(),
+        format!("HandOver Lease {LEASE}"),
+        format!("HandOver Lease {SNAPSHOTTER_LEASE}"),
     ];
     assert_eq!(plan(&World::rook()).unwrap(), expected);
 }
@@ -29,6 +31,8 @@ fn the_pods_of_an_operators_deployment_are_replaced() {
         "Await Deployment csi-rbdplugin-provisioner".to_owned(),
         format!("Replace Pod {LEADER}"),
         "Replace Pod csi-rbdplugin-provisioner-7d9f8b6c5d-stdby".to_owned(),
+        format!("HandOver Lease {LEASE}"),
+        format!("HandOver Lease {SNAPSHOTTER_LEASE}"),
     ];
     assert_eq!(plan(&world).unwrap(), expected);
 }
@@ -91,10 +95,11 @@ fn the_pods_of_a_set_are_replaced(
     #[case] name: &str,
     #[case] elects: bool,
 ) {
-    let expected = [
+    let mut expected = vec![
         format!("Await {name} csi-rbd"),
         "Replace Pod csi-rbd-0".to_owned(),
     ];
+    expected.extend(elects.then(|| format!("HandOver Lease {LEASE}")));
     assert_eq!(plan(&set(kind, elects)).unwrap(), expected);
 }
 
@@ -123,6 +128,8 @@ fn a_holder_whose_name_was_cut_is_found() {
     let expected = [
         format!("Rollout Deployment {long}"),
         format!("Await Pod {}", leader.meta.name),
+        format!("HandOver Lease {LEASE}"),
+        format!("HandOver Lease {SNAPSHOTTER_LEASE}"),
     ];
     assert_eq!(plan(&world).unwrap(), expected);
 }

@@ -28,7 +28,7 @@ fn the_playbook_is_planned_step_by_step() {
     let steps: Vec<_> = plan.steps.iter().map(|step| step.step).collect();
     assert_eq!(steps, StepName::ALL[..5]);
     let sizes: Vec<_> = plan.steps.iter().map(|step| step.targets.len()).collect();
-    assert_eq!(sizes, [6, 3, 1, 2, 0]);
+    assert_eq!(sizes, [6, 5, 1, 2, 0]);
     assert_eq!(
         targets(&plan.steps[3]),
         [

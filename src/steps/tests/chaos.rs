@@ -63,6 +63,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         Verb::Rollout,
         Verb::Replace,
         Verb::Touch,
+        Verb::HandOver,
     ]);
     prop_oneof![
         2 => option::of(verb).prop_map(Happening::Refuses),
@@ -83,6 +84,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => app.clone().prop_map(Happening::SnapshotReady),
         1 => app.prop_map(Happening::AnotherSnapshot),
         1 => Just(Happening::LeaderDies),
+        1 => Just(Happening::ForcesLeader),
+        1 => any::<bool>().prop_map(Happening::NodeReady),
         1 => (APPS..2 * APPS).prop_map(Happening::AnotherStuck),
         1 => (0..4_i32).prop_map(Happening::Scales),
         2 => Just(Happening::Decides(Decision::Approved)),

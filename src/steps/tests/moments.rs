@@ -19,7 +19,7 @@ fn act() -> Config {
 }
 
 /// What comes next at 02:00.
-fn ask(run: &Remediation, world: &World) -> Move {
+pub fn ask(run: &Remediation, world: &World) -> Move {
     let config = act();
     let findings = world.found(&config, at(0));
     next(run, &world.0, &findings, &config, None, at(0))
@@ -33,7 +33,7 @@ fn recorded_status(moved: Move) -> RemediationStatus {
 }
 
 /// A run that has been at this step for a minute, with the plan the world before asks for.
-fn at_step(step: StepName, before: &World) -> Remediation {
+pub fn at_step(step: StepName, before: &World) -> Remediation {
     let config = act();
     let playbook = &config.playbooks.0["csi-operation-locks"];
     let findings = before.found(&config, at(-1));
@@ -139,7 +139,7 @@ fn leases(holder: &str) -> [Lease; 2] {
 }
 
 /// The pods of a Deployment with this template hash, and leases held by this one.
-fn served(name: &str, hash: &str, holder: &str) -> World {
+pub fn served(name: &str, hash: &str, holder: &str) -> World {
     let [provisioner, snapshotter] = leases(holder);
     let others = World::jam().with(provisioner).with(snapshotter);
     let gone = ["leadr", "stdby"].map(|suffix| replica(PROVISIONER, "7d9f8b6c5d", suffix));

@@ -63,7 +63,14 @@ fn the_playbook_heals_the_jam_and_holds_nothing_at_the_end() {
         .filter(|intent| matches!(intent, Intent::Hold { .. }))
         .count();
     assert_eq!(holds, 8, "four sources and their claims");
-    assert_eq!(deeds(&sim)[8..], ["Rollout csi-rbdplugin-provisioner"]);
+    assert_eq!(
+        deeds(&sim)[8..],
+        [
+            "Rollout csi-rbdplugin-provisioner",
+            "HandOver rook-ceph-rbd-csi-ceph-com",
+            "HandOver external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com",
+        ]
+    );
     assert!(status.verdict.iter().all(|check| check.passed));
     assert_eq!((status.held, status.holds.len()), (0, 0));
 }
@@ -83,7 +90,12 @@ fn the_literal_order_of_the_manual_playbook_heals_the_jam_too() {
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     assert_eq!(
         deeds(&sim)[8..],
-        ["Delete volsync-a1-src", "Rollout csi-rbdplugin-provisioner"]
+        [
+            "Delete volsync-a1-src",
+            "Rollout csi-rbdplugin-provisioner",
+            "HandOver rook-ceph-rbd-csi-ceph-com",
+            "HandOver external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com",
+        ]
     );
 }
 
@@ -107,7 +119,12 @@ fn a_snapshot_that_is_still_failed_after_the_restart_is_deleted() {
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     assert_eq!(
         deeds(&sim)[8..],
-        ["Rollout csi-rbdplugin-provisioner", "Delete volsync-a1-src"]
+        [
+            "Rollout csi-rbdplugin-provisioner",
+            "HandOver rook-ceph-rbd-csi-ceph-com",
+            "HandOver external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com",
+            "Delete volsync-a1-src",
+        ]
     );
     let (restart, delete) = (&sim.status().steps[1], &sim.status().steps[2]);
     let settle = act().steps.delete_failed_snapshots.settle.signed();
@@ -200,7 +217,7 @@ fn mode_plan_records_what_it_would_do_and_does_nothing() {
     assert_eq!(sim.status().phase, Phase::Planned);
     let plan = sim.status().plan.unwrap();
     let sizes: Vec<_> = plan.steps.iter().map(|step| step.targets.len()).collect();
-    assert_eq!(sizes, [8, 3, 1, 2, 0]);
+    assert_eq!(sizes, [8, 5, 1, 2, 0]);
 }
 
 #[test]
@@ -274,6 +291,7 @@ fn protected_snapshots_and_those_the_driver_has_are_left_alone() {
 #[test]
 fn a_claim_made_anew_is_gone_and_no_success() {
     let sim = drive(&apps(), act(), |cluster| {
+        cluster.node.ready = false;
         cluster.happens_after(3, Happening::RecreatesClaim(2));
     });
     let status = sim.status();
@@ -287,6 +305,7 @@ fn a_claim_made_anew_is_gone_and_no_success() {
 #[case::going(Happening::ClaimTerminates(2), "is being deleted")]
 fn a_claim_somebody_deletes_is_not_waited_for(#[case] how: Happening, #[case] why: &str) {
     let sim = drive(&apps(), act(), |cluster| {
+        cluster.node.ready = false;
         cluster.happens_after(3, how);
     });
     let verify = &sim.status().steps[3];

@@ -45,7 +45,10 @@ fn holds_of(sim: &Sim, app: usize) -> usize {
 })]
 #[case::the_rollout_is_refused(StepName::RestartProvisioner, |c: &mut Cluster| c.refuses = Some(Verb::Rollout))]
 #[case::the_rollout_is_reverted(StepName::RestartProvisioner, |c: &mut Cluster| c.reverts = true)]
-#[case::nobody_takes_the_leases_over(StepName::RestartProvisioner, |c: &mut Cluster| c.takeover = seconds(3600))]
+#[case::nobody_takes_the_leases_over(StepName::RestartProvisioner, |c: &mut Cluster| {
+    c.takeover = seconds(3600);
+    c.refuses = Some(Verb::HandOver);
+})]
 #[case::the_lock_comes_back(StepName::VerifyProvisioning, |c: &mut Cluster| c.jams_to_come = 9)]
 fn a_step_that_fails_leads_to_the_resume(#[case] step: StepName, #[case] how: fn(&mut Cluster)) {
     let sim = drive(&apps(), once(), how);
@@ -132,6 +135,7 @@ fn an_abort_at_any_minute_ends_the_run(#[values(0, 1, 2, 3, 4, 5, 6, 7)] minute:
     // Each step takes a while.
     let sim = drive(&apps(), act(), |cluster| {
         cluster.takeover = seconds(200);
+        cluster.node.ready = false;
         cluster.happens_after(minute, Happening::Aborts);
     });
     let ended = sim.status().finished_at.unwrap();
@@ -168,6 +172,7 @@ fn an_abort_during_the_verdict_ends_it() {
 #[test]
 fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
     let sim = drive(&apps(), act(), |cluster| {
+        cluster.node.ready = false;
         cluster.happens_after(2, Happening::KillSwitch(true));
         cluster.happens_after(3, Happening::KillSwitch(false));
     });
@@ -178,10 +183,8 @@ fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
         .iter()
         .position(|line| line.starts_with(waits))
         .unwrap();
-    assert_eq!(
-        sim.told[at + 1],
-        "Running restartProvisioner: restartProvisioner under way"
-    );
+    let goes_on = "Running restartProvisioner: restartProvisioner under way: waits until lease";
+    assert!(sim.told[at + 1].starts_with(goes_on), "{:#?}", sim.told);
 }
 
 /// The run stops working on what somebody has taken in hand, says so, and releases what it holds.
@@ -200,6 +203,8 @@ fn a_provisioner_that_a_person_scales_is_theirs(
         if operator {
             *cluster = Cluster::jammed(&apps(), true);
         }
+        // So that the leases expire by themselves, which takes until minute 3.
+        cluster.node.ready = false;
         cluster.happens_after(minute, Happening::Scales(replicas));
     });
     let status = sim.status();
@@ -375,6 +380,25 @@ fn what_is_spared_while_the_run_waits_is_spared_by_its_verdict() {
         cluster.happens_after(8, Happening::KillSwitch(false));
     });
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+}
+
+/// The leader was deleted by force, so that its processes run on: its leases expire, and are not handed over.
+#[test]
+fn leases_of_a_leader_deleted_by_force_are_waited_for() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::ForcesLeader);
+    });
+    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
+    let handed_over = deeds(&sim)
+        .into_iter()
+        .filter(|deed| deed.starts_with("HandOver"));
+    assert_eq!(handed_over.count(), 0);
+    let waits = "restartProvisioner under way: waits until lease";
+    assert!(
+        sim.told.iter().any(|line| line.contains(waits)),
+        "{:#?}",
+        sim.told
+    );
 }
 
 #[test]

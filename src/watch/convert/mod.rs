@@ -8,7 +8,7 @@ mod workload;
 pub use custom::{ceph_cluster, destination, run, source, source_schema};
 pub use snapshots::{content, snapshot, snapshot_class};
 pub use storage::{Failure, claim, failure, storage_class, volume};
-pub use workload::{daemon_set, deployment, lease, namespace, pod, stateful_set};
+pub use workload::{daemon_set, deployment, lease, namespace, node, pod, stateful_set};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Pods, their workloads, Leases and Namespaces.
+//! Pods, their workloads, Nodes, Leases and Namespaces.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::{controller, has, meta, some_sym, sym};
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
 use crate::config::WorkloadKind;
 use crate::gates::STOP_ANNOTATION;
-use crate::model::records::{Lease, Namespace, Pod, Sidecars, Workload};
+use crate::model::records::{Lease, Namespace, Node, Pod, Sidecars, Workload};
 use crate::model::{Sym, Uid};
 
 /// A Pod, of which only this is read: there are many, and most of one is never asked about.
@@ -61,11 +61,32 @@ struct LeanContainer {
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct LeanStatus {
     phase: Option<String>,
     #[serde(default)]
     conditions: Vec<LeanCondition>,
+    #[serde(default)]
+    container_statuses: Vec<LeanContainerStatus>,
+    #[serde(default)]
+    init_container_statuses: Vec<LeanContainerStatus>,
 }
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct LeanContainerStatus {
+    #[serde(default)]
+    state: LeanContainerState,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct LeanContainerState {
+    running: Option<Happened>,
+    terminated: Option<Happened>,
+}
+
+/// That it did is all that is read.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Happened {}
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct LeanCondition {
@@ -94,7 +115,21 @@ fn named_driver(containers: &[LeanContainer]) -> Option<Sym> {
         .find_map(|container| named(&container.args))
 }
 
-fn sidecars(spec: &LeanSpec) -> Option<Box<Sidecars>> {
+/// Whether the kubelet reported every container as terminated, which it does before it lets a pod's object go.
+fn has_ended(pod: &LeanPod) -> bool {
+    let status = &pod.status;
+    let terminated = |it: &LeanContainerStatus| it.state.terminated.is_some();
+    pod.metadata.deletion_timestamp.is_some()
+        && status.container_statuses.len() >= pod.spec.containers.len()
+        && status.container_statuses.iter().all(terminated)
+        && !status
+            .init_container_statuses
+            .iter()
+            .any(|it| it.state.running.is_some())
+}
+
+fn sidecars(pod: &LeanPod) -> Option<Box<Sidecars>> {
+    let spec = &pod.spec;
     let names: BTreeSet<&String> = spec.containers.iter().map(|it| &it.name).collect();
     let sidecars = Sidecars {
         containers: names.into_iter().map(|name| sym(name)).collect(),
@@ -106,9 +141,15 @@ fn sidecars(spec: &LeanSpec) -> Option<Box<Sidecars>> {
             hostname: some_sym(spec.hostname.as_ref()),
             node: some_sym(spec.node_name.as_ref()),
             host_network: spec.host_network,
+            ended: has_ended(pod),
             ..sidecars
         })
     })
+}
+
+fn is_ready(status: &LeanStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|c| c.kind == "Ready" && c.status == "True")
 }
 
 /// A Pod.
@@ -118,11 +159,7 @@ pub fn pod(object: &LeanPod) -> Option<Pod> {
     Some(Pod {
         meta: meta(&object.metadata)?,
         running: phase == Some("Running"),
-        ready: object
-            .status
-            .conditions
-            .iter()
-            .any(|c| c.kind == "Ready" && c.status == "True"),
+        ready: is_ready(&object.status),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
         claims: object
             .spec
@@ -130,7 +167,7 @@ pub fn pod(object: &LeanPod) -> Option<Pod> {
             .iter()
             .filter_map(|volume| Some(sym(&volume.persistent_volume_claim.as_ref()?.claim_name)))
             .collect(),
-        sidecars: sidecars(&object.spec),
+        sidecars: sidecars(object),
         controller: controller(&object.metadata).map(|owner| (sym(&owner.kind), sym(&owner.name))),
         template_hash: some_sym(labels.and_then(|labels| labels.get("pod-template-hash"))),
     })
@@ -187,6 +224,24 @@ pub fn lease(object: &coordination::Lease) -> Option<Lease> {
         acquired: spec.acquire_time.as_ref().map(|time| time.0),
         renewed: spec.renew_time.as_ref().map(|time| time.0),
         seconds: spec.lease_duration_seconds.unwrap_or_default(),
+    })
+}
+
+/// A Node, of which only this is read: its status lists every image it has.
+#[derive(Resource, Clone, Debug, Default, Deserialize, Serialize)]
+#[resource(inherit = "core::Node")]
+pub struct LeanNode {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: LeanStatus,
+}
+
+/// A Node.
+pub fn node(object: &LeanNode) -> Option<Node> {
+    Some(Node {
+        name: sym(object.metadata.name.as_deref()?),
+        ready: is_ready(&object.status),
     })
 }
 

@@ -79,6 +79,7 @@ enum Deed {
     Delete { uid: String, step: StepName },
     Restart { target: String, token: String },
     Touch { target: String, token: String },
+    HandOver { target: String },
     Forget { uid: String },
 }
 
@@ -226,6 +227,12 @@ impl Auditor {
                 },
                 _ => return self.broken(Rule::Purpose, text(event)),
             },
+            ("leases", "patch")
+                if body.pointer("/spec") == Some(&serde_json::json!({"holderIdentity": ""})) =>
+            {
+                let target = place(event);
+                ("hand over", Some(Deed::HandOver { target }))
+            }
             ("deployments", "patch") => match restart(body) {
                 Some(token) => (
                     "restart",
@@ -378,6 +385,14 @@ impl Auditor {
                 StepName::VerifyProvisioning,
                 target,
             ),
+            Deed::HandOver { target } => {
+                let runs = self.said.keys();
+                let mut verdicts = runs
+                    .map(|run| allowed(self.last(run, at), StepName::RestartProvisioner, target));
+                let may = verdicts.any(|verdict| verdict.is_ok());
+                may.then_some(())
+                    .ok_or_else(|| "no run was restarting its holder".to_owned())
+            }
             Deed::Delete { uid, step } => match self.kept(*step, uid, at) {
                 Ok(true) => Ok(()),
                 Ok(false) => return self.broken(Rule::Evidence, format!("{at} {text} {uid}")),
@@ -392,7 +407,7 @@ impl Auditor {
             self.broken(Rule::OpenGate, format!("{at} {text}: {why}"));
         }
         let once = match &write.deed {
-            Deed::Hold { .. } => return,
+            Deed::Hold { .. } | Deed::HandOver { .. } => return,
             Deed::Delete { uid, .. } | Deed::Forget { uid } => uid.clone(),
             Deed::Restart { token, .. } => token.clone(),
             Deed::Touch { target, token } => format!("{token} {target}"),

@@ -41,6 +41,10 @@ pub enum Happening {
     /// The driver finishes a snapshot although it is jammed.
     SnapshotReady(usize),
     LeaderDies,
+    /// Somebody deletes the leader by force; its processes run on for a while.
+    ForcesLeader,
+    /// The provisioners' node is Ready, or is not.
+    NodeReady(bool),
     /// VolSync begins another sync of this source, whatever `paused` says.
     AnotherSnapshot(usize),
     /// One more app whose backup hangs.
@@ -114,6 +118,11 @@ impl Cluster {
                     self.written(ObjectKind::ReplicationSource, &place);
                 }
             }
+            Happening::ForcesLeader => self.force_leader(),
+            Happening::NodeReady(ready) => {
+                self.node.ready = *ready;
+                self.news.push_back(self.node.clone().into());
+            }
             Happening::Aborts => {
                 if let Some(mut run) = self.run.clone() {
                     run.spec.abort = true;
@@ -153,8 +162,9 @@ impl Cluster {
                 self.finish_snapshot(&(namespace, temporary_name(&name).as_str().into()));
             }
             Happening::LeaderDies => {
-                let leader = self.leases[0].holder.clone().unwrap();
-                self.delete_pod(&("rook-ceph".into(), leader));
+                if let Some(leader) = self.leases[0].holder.clone() {
+                    self.delete_pod(&("rook-ceph".into(), leader));
+                }
             }
             Happening::AnotherSnapshot(app) => {
                 let place = place(*app);

@@ -21,7 +21,7 @@ use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
 use crate::holds::{HOLD_ANNOTATION, Hold};
 use crate::model::fixture::*;
 use crate::model::records::{
-    CephCluster, Claim, Content, Lease, Mover, Namespace, Pod, Protection, Snapshot, Source,
+    CephCluster, Claim, Content, Lease, Mover, Namespace, Node, Pod, Protection, Snapshot, Source,
     Workload,
 };
 use crate::model::{Change, Delta, LockKey, Nature, ObjectKind, Sym, Uid};
@@ -37,6 +37,7 @@ pub enum Verb {
     Rollout,
     Replace,
     Touch,
+    HandOver,
 }
 
 /// An object that can be held: as the API server keeps it, and the record made of it.
@@ -121,6 +122,10 @@ pub struct Cluster {
     pub pods: BTreeMap<Place, Pod>,
     pub deployment: Workload,
     pub leases: [Lease; 2],
+    /// The one that provisioners run on.
+    pub node: Node,
+    /// Pods whose object was deleted by force while their processes run.
+    pub zombies: BTreeSet<Sym>,
     pub namespaces: BTreeMap<Sym, Namespace>,
     pub run: Option<Remediation>,
     /// Runs that are over.
@@ -191,6 +196,8 @@ impl Cluster {
             pods: BTreeMap::new(),
             deployment,
             leases: [LEASE, SNAPSHOTTER_LEASE].map(|name| lease(name, LEADER, at(-300))),
+            node: node(NODE),
+            zombies: BTreeSet::new(),
             namespaces: BTreeMap::new(),
             run: Some(asked),
             earlier: Vec::new(),
@@ -351,6 +358,7 @@ impl Cluster {
         );
         all.extend(self.contents.values().map(|content| content.clone().into()));
         all.extend(self.pods.values().map(|pod| pod.clone().into()));
+        all.push(self.node.clone().into());
         all.extend(
             self.namespaces
                 .values()

@@ -4,7 +4,7 @@ use super::{Cluster, Happening, Place, seconds};
 use crate::api::volsync::temporary_name;
 use crate::model::fixture::*;
 use crate::model::records::{ClaimPhase, DataSource, Mover, Snapshot};
-use crate::model::{Change, Delta, LockKey, Nature, ObjectKey, Refusal, Uid, Witness};
+use crate::model::{Change, Delta, LockKey, Nature, ObjectKey, Refusal, Sym, Uid, Witness};
 use jiff::{SignedDuration, Timestamp};
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,9 @@ pub enum Event {
     PodGone(Place, Uid),
     /// A new one is Ready.
     PodUp(Place),
-    /// The leases run out.
+    /// The processes of a pod whose object was deleted by force end.
+    ZombieEnds(Sym),
+    /// The leases run out, or were handed over.
     Takeover,
     /// The operator overwrites the pod template.
     Revert,
@@ -69,6 +71,10 @@ impl Cluster {
                 Event::AppUp(place) => self.app_up(&place),
                 Event::PodGone(place, uid) => self.pod_gone(&place, &uid),
                 Event::PodUp(place) => self.pod_up(&place),
+                Event::ZombieEnds(name) => {
+                    self.zombies.remove(&name);
+                    self.process_ended(&name);
+                }
                 Event::Takeover => self.take_over(),
                 Event::Revert => {
                     self.deployment.restarted_by = None;
@@ -298,9 +304,29 @@ impl Cluster {
     }
 
     fn pod_gone(&mut self, place: &Place, uid: &Uid) {
-        if self.pods.get(place).is_none_or(|pod| pod.meta.uid != *uid) {
+        let Some(pod) = self.pods.get(place).filter(|pod| pod.meta.uid == *uid) else {
             return;
+        };
+        self.news.push_back(pod.clone().ended().into());
+        self.remove_pod(place);
+        self.process_ended(&place.1);
+    }
+
+    /// Somebody deletes the leader by force: its object goes at once, and its node ends its processes later.
+    pub fn force_leader(&mut self) {
+        let Some(name) = self.leases[0].holder.clone() else {
+            return;
+        };
+        let place = (Sym::from("rook-ceph"), name.clone());
+        if self.pods.contains_key(&place) {
+            self.remove_pod(&place);
+            self.zombies.insert(name.clone());
+            self.after(seconds(100), Event::ZombieEnds(name));
         }
+    }
+
+    /// The pod's object goes; where it is to have another, that is made.
+    fn remove_pod(&mut self, place: &Place) {
         self.pods.remove(place);
         let (namespace, name) = place.clone();
         self.news.push_back(Change::Pod(Delta::Remove {
@@ -313,7 +339,11 @@ impl Cluster {
         if self.pods.keys().filter(of_it).count() < wanted {
             self.start_pod();
         }
-        if self.leases[0].holder.as_ref() == Some(&name) {
+    }
+
+    /// Nobody renews what it held.
+    fn process_ended(&mut self, name: &Sym) {
+        if self.led && self.leases[0].holder.as_ref() == Some(name) {
             (self.jammed, self.led) = (false, false);
             let now = self.now;
             for lease in &mut self.leases {
@@ -341,6 +371,9 @@ impl Cluster {
     }
 
     fn take_over(&mut self) {
+        if self.led {
+            return;
+        }
         let of_provisioner = |name: &str| name.starts_with(PROVISIONER);
         let ready = self
             .pods

@@ -330,6 +330,13 @@ impl Sim {
                     said()
                 );
             }
+            Intent::HandOver { object, holder, .. } => {
+                let kept = status.evidence.iter().any(|kept| kept.object == *object);
+                assert!(kept, "hands over without evidence: {}", said());
+                let runs = self.cluster.pods.keys().any(|(_, name)| name == holder)
+                    || self.cluster.zombies.contains(holder);
+                assert!(!runs, "hands over what {holder} still holds: {}", said());
+            }
             Intent::Rollout { .. } | Intent::Replace(_) | Intent::Touch { .. } => {}
         }
     }

@@ -46,6 +46,7 @@ impl Verb {
             Intent::Rollout { .. } => Self::Rollout,
             Intent::Replace(_) => Self::Replace,
             Intent::Touch { .. } => Self::Touch,
+            Intent::HandOver { .. } => Self::HandOver,
         }
     }
 }
@@ -110,6 +111,22 @@ impl Cluster {
                 for place in pods {
                     self.delete_pod(&place);
                 }
+                true
+            }
+            Intent::HandOver {
+                object,
+                holder,
+                renewed,
+            } => {
+                let lease = self.leases.iter_mut().find(|it| it.key() == *object);
+                let Some(lease) =
+                    lease.filter(|it| it.holder.as_ref() == Some(holder) && it.renewed == *renewed)
+                else {
+                    return false;
+                };
+                lease.holder = None;
+                self.news.push_back(lease.clone().into());
+                self.after(seconds(2), Event::Takeover);
                 true
             }
             Intent::Replace(_) => {
@@ -200,11 +217,14 @@ impl Cluster {
 
     /// What is kept of an object, or `None` when it is gone.
     pub fn evidence(&self, object: &ObjectKey) -> Option<EvidenceRecord> {
-        let found = self.snapshots.get(&place_of(object))?;
-        (found.meta.uid == object.uid).then(|| EvidenceRecord {
+        let lease = self.leases.iter().find(|lease| lease.key() == *object);
+        let holder = lease.and_then(|lease| lease.holder.as_deref());
+        let snapshot = self.snapshots.get(&place_of(object));
+        let found = lease.is_some() || snapshot.is_some_and(|found| found.meta.uid == object.uid);
+        found.then(|| EvidenceRecord {
             object: object.clone(),
             resource_version: "1".to_owned(),
-            kept: "{}".to_owned(),
+            kept: json!({"object": {"spec": {"holderIdentity": holder}}}).to_string(),
         })
     }
 

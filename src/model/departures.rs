@@ -1,0 +1,121 @@
+//! How the pods of provisioners went. Whether the processes of one had ended is known only from its last state, and asked
+//! about when its object is gone.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::records::Pod;
+use super::{Sym, Uid};
+
+/// Most pods remembered, the latest ones: a restart replaces a few.
+const MAX_PODS: usize = 256;
+
+/// How a pod went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Departure {
+    /// Its namespace.
+    pub namespace: Sym,
+    /// The node it ran on.
+    pub node: Option<Sym>,
+    /// Whether its node had reported every container as terminated before the object went. After a forced deletion it has
+    /// not, and they may still run.
+    pub ended: bool,
+}
+
+/// The pods with a provisioner's sidecars that were seen going.
+#[derive(Debug, Default)]
+pub struct Departures {
+    pods: HashMap<Uid, Departure>,
+    order: VecDeque<Uid>,
+}
+
+impl Departures {
+    /// Remembers the last state of a pod whose object has gone.
+    pub(super) fn note(&mut self, pod: &Pod) {
+        let Some(sidecars) = &pod.sidecars else {
+            return;
+        };
+        let uid = pod.meta.uid.clone();
+        let departure = Departure {
+            namespace: pod.meta.namespace.clone(),
+            node: sidecars.node.clone(),
+            ended: sidecars.ended,
+        };
+        if self.pods.insert(uid.clone(), departure).is_none() {
+            self.order.push_back(uid);
+        }
+        if self.order.len() > MAX_PODS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.pods.remove(&oldest);
+        }
+    }
+
+    /// Those whose processes may still run, as far as they are remembered.
+    pub fn not_ended(&self) -> impl Iterator<Item = (&Uid, &Departure)> {
+        self.pods.iter().filter(|(_, departure)| !departure.ended)
+    }
+
+    /// How the pod of this uid went; `None` where that was not seen.
+    pub fn of(&self, uid: &Uid) -> Option<&Departure> {
+        self.pods.get(uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{PROVISIONER, World, pod, replica};
+    use crate::model::{Change, Delta};
+
+    fn gone(pod: &Pod) -> Change {
+        let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
+        Change::Pod(Delta::Remove { namespace, name })
+    }
+
+    #[test]
+    fn departures_tell_how_a_provisioners_pod_went() {
+        let killed = replica(PROVISIONER, "7d9f8b6c5d", "leadr");
+        let ended = replica(PROVISIONER, "7d9f8b6c5d", "stdby").ended();
+        let world = World::rook()
+            .with(ended.clone())
+            .with(gone(&killed))
+            .with(gone(&ended));
+        let of = |pod: &Pod| world.0.departures.of(&pod.meta.uid).map(|it| it.ended);
+        assert_eq!((of(&killed), of(&ended)), (Some(false), Some(true)));
+    }
+
+    #[test]
+    fn departures_during_a_gap_of_the_watch_are_noted() {
+        let world = World::rook().with(Change::Pod(Delta::Restart));
+        let world = world
+            .with(replica(PROVISIONER, "7d9f8b6c5d", "stdby"))
+            .with(Change::Pod(Delta::Complete));
+        let gone = replica(PROVISIONER, "7d9f8b6c5d", "leadr").meta.uid;
+        let not_ended: Vec<_> = world.0.departures.not_ended().collect();
+        assert!(
+            matches!(not_ended[..], [(uid, _)] if *uid == gone),
+            "{not_ended:?}"
+        );
+    }
+
+    /// Attack: pods of one's own, without end, to crowd out those of the provisioner. Defence: only pods with its sidecars,
+    /// in the namespaces of provisioners, are remembered, and of those the latest.
+    #[test]
+    fn departures_of_other_pods_are_not_remembered() {
+        let mut mine = replica("mine", "x", "0");
+        mine.meta.namespace = "tenant".into();
+        let plain = pod("rook-ceph", "toolbox", &[]);
+        let mut world = World::rook().with(mine.clone()).with(plain.clone());
+        world = world.with(gone(&mine)).with(gone(&plain));
+        assert!(world.0.departures.pods.is_empty());
+        for number in 0..2 * MAX_PODS {
+            let pod = replica(PROVISIONER, "7d9f8b6c5d", &number.to_string());
+            world = world.with(pod.clone()).with(gone(&pod));
+        }
+        let departures = &world.0.departures;
+        assert_eq!(
+            (departures.pods.len(), departures.order.len()),
+            (MAX_PODS, MAX_PODS)
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! The handover of leases whose holder is gone.
+//!
+//! Rook's sidecars do not release a lease on exit, and the next one waits 137 s and more for it to expire. Once no old
+//! process can run any more, the holder is removed from the lease instead, as client-go does where it releases one. That
+//! takes proof for every old pod: its node reported its containers as terminated before the object went (after a forced
+//! deletion it has not), and that node is Ready. In any doubt the lease expires by itself.
+
+use jiff::Timestamp;
+
+use super::Restart;
+use crate::api::remediation::StepRecord;
+use crate::model::records::{Lease, Pod};
+use crate::model::{ObjectKey, ObjectKind, Provisioner, is_made_up};
+use crate::plan::Action;
+use crate::steps::{Intent, Progress};
+
+/// The leases as they are before anything is written, for evidence of who held them. One is kept only where its holder is
+/// among the pods that are replaced, as far as that can be told, and none where another pod is on its way out already: what
+/// is not kept is not handed over.
+pub(super) fn keep_leases(restart: &Restart<'_>) -> Option<Progress> {
+    let scene = restart.scene;
+    let untouched =
+        scene.record.acted_at.is_none()
+            && scene.model.pods.iter().all(|pod| {
+                pod.meta.deleting.is_none() || !scene.model.belongs(pod, restart.workload)
+            });
+    if !untouched {
+        return None;
+    }
+    let unkept: Vec<ObjectKey> = leases(restart)
+        .filter(|object| kept_holder(restart, object).is_none())
+        .filter(|object| is_held_by_old(restart, object))
+        .cloned()
+        .collect();
+    (!unkept.is_empty()).then_some(Progress::Gather(unkept))
+}
+
+/// What is to be done about leases that still name a dead holder, or `None` where they can only be waited for and that is
+/// on record.
+pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option<Progress> {
+    let scene = restart.scene;
+    let of = scene
+        .model
+        .provisioner_of(restart.workload, restart.driver());
+    let (mut intents, mut waits) = (Vec::new(), None);
+    for lease in of.leases() {
+        // A new pod that has the holder's identity takes the lease at once.
+        if restart.taken_over(&of, lease, replaced_at)
+            || !scene.model.holders(&of, lease).is_empty()
+        {
+            continue;
+        }
+        let Some(holder) = &lease.holder else {
+            continue;
+        };
+        match doubt(restart, &of, lease, replaced_at) {
+            None => intents.push(Intent::HandOver {
+                object: lease.key(),
+                holder: holder.clone(),
+                renewed: lease.renewed,
+            }),
+            Some(doubt) => waits = waits.or_else(|| Some(waiting(lease, &doubt))),
+        }
+    }
+    if !intents.is_empty() {
+        return Some(Progress::Act(intents));
+    }
+    let message = waits.unwrap_or_default();
+    (message != scene.record.message).then(|| {
+        Progress::Note(StepRecord {
+            message,
+            ..scene.record.clone()
+        })
+    })
+}
+
+fn waiting(lease: &Lease, doubt: &str) -> String {
+    format!(
+        "waits until lease {}/{} expires, up to {} s after its last renewal: {doubt}",
+        lease.namespace, lease.name, lease.seconds
+    )
+}
+
+/// Why the holder of `lease` may still run, or `None` where it cannot.
+fn doubt(
+    restart: &Restart<'_>,
+    of: &Provisioner<'_>,
+    lease: &Lease,
+    replaced_at: Timestamp,
+) -> Option<String> {
+    let model = restart.scene.model;
+    let key = lease.key();
+    if lease.renewed.is_some_and(|renewed| renewed > replaced_at) {
+        return Some("somebody renewed it after every old pod was gone".to_owned());
+    }
+    if !leases(restart).any(|planned| *planned == key) {
+        return Some("it is not in the plan".to_owned());
+    }
+    let Some(kept) = kept_holder(restart, &key) else {
+        return Some("who held it before the restart is not known".to_owned());
+    };
+    let holder = lease.holder.as_deref().unwrap_or_default();
+    if kept != holder {
+        return Some("another than before the restart held it last".to_owned());
+    }
+    if is_made_up(holder, restart.driver())
+        && let Some(doubt) = elsewhere(restart, lease)
+    {
+        return Some(doubt);
+    }
+    if let Some(rival) = model.rivals(of, lease).next() {
+        let rival = rival.meta.key(ObjectKind::Pod);
+        return Some(format!("{rival} may hold it as well"));
+    }
+    let going = |pod: &&Pod| pod.meta.deleting.is_some() && model.belongs(pod, restart.workload);
+    if let Some(pod) = model.pods.iter().find(going) {
+        let pod = pod.meta.key(ObjectKind::Pod);
+        return Some(format!("{pod} is still on its way out"));
+    }
+    let targets = restart.scene.planned.targets.iter();
+    let mut pods = targets
+        .map(|target| &target.object)
+        .filter(|object| object.kind == ObjectKind::Pod);
+    pods.find_map(|pod| {
+        let Some(departure) = model.departures.of(&pod.uid) else {
+            return Some(format!("how {pod} went was not seen"));
+        };
+        if !departure.ended {
+            return Some(format!("{pod} went before its containers were seen to end"));
+        }
+        let Some(node) = &departure.node else {
+            return Some(format!("the node of {pod} is not known"));
+        };
+        let ready = model.nodes.get_cluster(node).is_some_and(|node| node.ready);
+        (!ready).then(|| format!("node {node} of {pod} is not Ready"))
+    })
+}
+
+fn leases<'a>(restart: &Restart<'a>) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+    let targets = restart.scene.planned.targets.iter();
+    targets
+        .filter(|target| target.action == Action::HandOver)
+        .map(|target| &target.object)
+}
+
+/// Why a pod other than the old ones may hold a lease under a made-up identity: nothing in that tells whose it is.
+fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
+    let model = restart.scene.model;
+    let mut not_ready: Vec<_> = model.nodes.iter().filter(|node| !node.ready).collect();
+    not_ready.sort_by_key(|node| &node.name);
+    if let Some(node) = not_ready.first() {
+        let name = &node.name;
+        return Some(format!(
+            "a process on node {name}, which is not Ready, may hold it"
+        ));
+    }
+    let by_force = model.departures.not_ended().any(|(uid, departure)| {
+        departure.namespace == lease.namespace && !restart.old.contains(uid)
+    });
+    by_force.then(|| "a pod that went before it was seen to end may hold it".to_owned())
+}
+
+/// Who held the lease before anything was written.
+fn kept_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
+    let mut evidence = restart.scene.status.evidence.iter();
+    let kept = evidence.find(|kept| kept.object == *object)?;
+    let kept: serde_json::Value = serde_json::from_str(&kept.kept).ok()?;
+    let holder = kept.pointer("/object/spec/holderIdentity")?;
+    holder.as_str().map(str::to_owned)
+}
+
+fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {
+    let model = restart.scene.model;
+    let lease = model.leases.get(&object.namespace, &object.name);
+    let Some(lease) = lease.filter(|lease| lease.uid == object.uid) else {
+        return false;
+    };
+    let Some(holder) = &lease.holder else {
+        return false;
+    };
+    let of = model.provisioner_of(restart.workload, restart.driver());
+    let holders = model.holders(&of, lease);
+    let old = |pod: &&Pod| restart.old.contains(&pod.meta.uid);
+    is_made_up(holder, restart.driver()) || (!holders.is_empty() && holders.iter().all(old))
+}
