@@ -189,15 +189,18 @@ impl Jammed {
 
     /// Deletes the provisioner's Pods and waits until others hold both Leases. Gives the old Pods' names.
     async fn restart(&self) -> Vec<String> {
-        let old = self.ground.delete_provisioner().await;
         let config = self.ground.world.config();
         let leases: Api<Lease> = Api::namespaced(self.client(), &config.namespace);
         let (provisioner, snapshotter) = lease_names(&config.driver);
+        let holder = |lease: &Lease| lease.spec.as_ref()?.holder_identity.clone();
+        let mut before = Vec::new();
+        for name in [&provisioner, &snapshotter] {
+            before.push(holder(&leases.get(name).await.expect("a lease")));
+        }
+        let old = self.ground.delete_provisioner().await;
         for name in [provisioner, snapshotter] {
-            let taken = |lease: Option<&Lease>| {
-                let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.as_ref());
-                holder.is_some_and(|holder| !old.contains(holder))
-            };
+            let taken =
+                |lease: Option<&Lease>| lease.is_some_and(|lease| !before.contains(&holder(lease)));
             self.ground
                 .testbed
                 .until(leases.clone(), &name, taken)

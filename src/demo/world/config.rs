@@ -23,13 +23,18 @@ pub struct WorldConfig {
     pub controllers: bool,
 }
 
-/// How the CSI driver is deployed.
+/// How the CSI driver is deployed, which decides under which identity its sidecars hold their Leases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Layout {
-    /// Rook itself, to 1.19: `csi-rbdplugin-provisioner`.
+    /// Rook itself, to 1.19: `csi-rbdplugin-provisioner`, with an external-provisioner to 6.1, which makes up its identity.
     Classic,
-    /// ceph-csi-operator, from Rook 1.18: `<driver>-ctrlplugin`, whose Pod template is kept as the operator made it.
+    /// ceph-csi-operator, from Rook 1.18: `<driver>-ctrlplugin`, whose Pod template is kept as the operator made it. Both
+    /// sidecars hold under the host name, in which the dots are replaced.
     OperatorManaged,
+    /// As Classic, on the host's network and with an external-provisioner from 6.2: both hold under the Node's name.
+    HostNetwork,
+    /// A StatefulSet, whose Pods keep their names. Needs the controllers of a cluster beside it.
+    StatefulSet,
 }
 
 /// Versions of external-provisioner that word failures differently.

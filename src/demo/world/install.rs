@@ -1,6 +1,6 @@
 //! An empty API server in, what a Rook cluster consists of before any app is deployed out.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -50,12 +50,18 @@ pub(super) async fn install(client: &Client, config: &WorldConfig) -> Result<(),
         )
         .await?;
     match config.layout {
-        Layout::Classic => {
+        Layout::Classic | Layout::HostNetwork => {
             actor
                 .create(
                     &actor.within::<Deployment>(&config.namespace),
                     &workloads::provisioner(config),
                 )
+                .await?;
+        }
+        Layout::StatefulSet => {
+            let sets = actor.within::<StatefulSet>(&config.namespace);
+            actor
+                .create(&sets, &workloads::provisioner_set(config))
                 .await?;
         }
         Layout::OperatorManaged => install_driver(&actor, config).await?,

@@ -24,10 +24,12 @@ pub fn lease_names(driver: &str) -> (String, String) {
     (driver, snapshotter)
 }
 
-/// The Deployment of the provisioner; also the value of its Pods' label `app`.
+/// The Deployment or StatefulSet of the provisioner; also the value of its Pods' label `app`.
 pub fn provisioner_deployment(config: &WorldConfig) -> String {
     match config.layout {
-        Layout::Classic => "csi-rbdplugin-provisioner".to_owned(),
+        Layout::Classic | Layout::HostNetwork | Layout::StatefulSet => {
+            "csi-rbdplugin-provisioner".to_owned()
+        }
         Layout::OperatorManaged => format!("{}-ctrlplugin", config.driver),
     }
 }

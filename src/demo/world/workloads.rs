@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{
-    DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec, DeploymentStrategy,
+    DaemonSet, DaemonSetSpec, Deployment, DeploymentSpec, DeploymentStrategy, StatefulSet,
+    StatefulSetSpec,
 };
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -13,8 +14,15 @@ use super::names::{
     DRIVER_CONTAINER, PROVISIONER_CONTAINER, SNAPSHOTTER_CONTAINER, provisioner_deployment,
 };
 
-/// Rook runs two, one of them standing by.
-const REPLICAS: i32 = 2;
+/// Rook runs two, one of them standing by. On the host's network, as csi-driver-nfs, there is one: two on one node would hold
+/// their Leases under the same identity.
+fn replicas(config: &WorldConfig) -> i32 {
+    if config.layout == Layout::HostNetwork {
+        1
+    } else {
+        2
+    }
+}
 
 /// The provisioner: one leader of each Lease, wherever it is, and the rest standing by.
 pub(super) fn provisioner(config: &WorldConfig) -> Deployment {
@@ -23,7 +31,7 @@ pub(super) fn provisioner(config: &WorldConfig) -> Deployment {
     Deployment {
         metadata: metadata(config, &name),
         spec: Some(DeploymentSpec {
-            replicas: Some(REPLICAS),
+            replicas: Some(replicas(config)),
             selector: LabelSelector {
                 match_labels: Some(labels.clone()),
                 match_expressions: None,
@@ -32,17 +40,52 @@ pub(super) fn provisioner(config: &WorldConfig) -> Deployment {
                 type_: Some("Recreate".to_owned()),
                 rolling_update: None,
             }),
-            template: template(labels, controller_containers(config)),
+            template: provisioner_template(config, labels),
             ..DeploymentSpec::default()
         }),
         status: None,
     }
 }
 
+/// The same as a StatefulSet.
+pub(super) fn provisioner_set(config: &WorldConfig) -> StatefulSet {
+    let name = provisioner_deployment(config);
+    let labels = app(&name);
+    StatefulSet {
+        metadata: metadata(config, &name),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(replicas(config)),
+            selector: LabelSelector {
+                match_labels: Some(labels.clone()),
+                match_expressions: None,
+            },
+            pod_management_policy: Some("Parallel".to_owned()),
+            template: provisioner_template(config, labels),
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn provisioner_template(config: &WorldConfig, labels: BTreeMap<String, String>) -> PodTemplateSpec {
+    let mut template = template(labels, controller_containers(config));
+    if let Some(spec) = &mut template.spec {
+        spec.host_network = (config.layout == Layout::HostNetwork).then_some(true);
+        let driver = spec
+            .containers
+            .iter_mut()
+            .find(|container| container.name == DRIVER_CONTAINER);
+        if let Some(driver) = driver {
+            driver.args = Some(vec![format!("--drivername={}", config.driver)]);
+        }
+    }
+    template
+}
+
 /// The part of the driver that mounts, on every Node; restarting it does nothing for the provisioner's locks.
 pub(super) fn node_plugin(config: &WorldConfig) -> DaemonSet {
     let name = match config.layout {
-        Layout::Classic => DRIVER_CONTAINER.to_owned(),
+        Layout::Classic | Layout::HostNetwork | Layout::StatefulSet => DRIVER_CONTAINER.to_owned(),
         Layout::OperatorManaged => format!("{}-nodeplugin", config.driver),
     };
     let labels = app(&name);
@@ -73,7 +116,7 @@ fn controller_containers(config: &WorldConfig) -> Vec<&'static str> {
         "liveness-prometheus",
     ]);
     containers.push(match config.layout {
-        Layout::Classic => "log-collector",
+        Layout::Classic | Layout::HostNetwork | Layout::StatefulSet => "log-collector",
         Layout::OperatorManaged => "log-rotator",
     });
     containers

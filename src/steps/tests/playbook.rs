@@ -163,6 +163,7 @@ fn a_claim_that_is_a_minute_old_is_verified_too() {
 #[test]
 fn a_claim_made_meanwhile_that_waits_is_no_success() {
     let sim = drive(&apps(), act(), |cluster| {
+        cluster.node.ready = false;
         cluster.happens_after(3, Happening::ClaimHangs);
     });
     let status = sim.status();

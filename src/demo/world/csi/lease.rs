@@ -3,12 +3,14 @@
 //! Expiry is judged by when this candidate saw the Lease change, never by the times written in it. Nothing
 //! is released on exit (`ReleaseLeaderElectionOnExit` is off by default), so a successor waits it out.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use crate::demo::world::actor::Actor;
@@ -20,9 +22,44 @@ pub(super) struct Candidate {
     pub(super) actor: Actor,
     pub(super) namespace: String,
     pub(super) lease: String,
-    /// The Pod's name.
+    /// See [`host_identity`] and [`made_up_identity`].
     pub(super) identity: String,
     pub(super) timings: LeaseTimings,
+}
+
+/// Kubernetes cuts a host name at this length.
+const MAX_HOSTNAME: usize = 63;
+
+/// The identity that csi-lib-utils takes from the host name (`leaderelection.sanitizeName`): the Node's for a Pod on its
+/// network, else the Pod's.
+pub(super) fn host_identity(pod: &Pod) -> String {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let host = if spec.host_network == Some(true) {
+        spec.node_name.unwrap_or_default()
+    } else {
+        spec.hostname.unwrap_or_else(|| pod.name_any())
+    };
+    let cut: String = host.chars().take(MAX_HOSTNAME).collect();
+    sanitized(cut.trim_end_matches(['-', '.']))
+}
+
+/// The identity that external-provisioner 3.1.1 to 6.1.x makes up for each process (cmd/csi-provisioner/csi-provisioner.go).
+pub(super) fn made_up_identity(driver: &str) -> String {
+    let started = Timestamp::now().as_millisecond();
+    // Keyed at random.
+    let number = RandomState::new().hash_one(started) % 10_000;
+    format!("{started}-{number}-{}", sanitized(driver))
+}
+
+fn sanitized(name: &str) -> String {
+    let mut name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    if name.ends_with('-') {
+        name.push('X');
+    }
+    name
 }
 
 /// The Lease as last seen to change.
@@ -173,6 +210,40 @@ mod tests {
                 "{holder:?} expired={expired}"
             );
         }
+    }
+
+    fn pod(name: &str, spec: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "spec": spec}))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_host_identity_is_what_csi_lib_utils_makes_of_the_host_name() {
+        let containers = serde_json::json!([]);
+        let on_node = serde_json::json!(
+            {"containers": containers, "hostNetwork": true, "nodeName": "node-1.example.com"}
+        );
+        let plain = serde_json::json!({"containers": containers});
+        let long = "rook-ceph-external.cephfs.csi.ceph.com-ctrlplugin-6c5d7d9f8b-abcde";
+        for (pod, identity) in [
+            (pod("a.b-c", plain.clone()), "a-b-c"),
+            (
+                pod(long, plain),
+                "rook-ceph-external-cephfs-csi-ceph-com-ctrlplugin-6c5d7d9f8b-ab",
+            ),
+            (pod("a", on_node), "node-1-example-com"),
+        ] {
+            assert_eq!(host_identity(&pod), identity);
+        }
+    }
+
+    #[test]
+    fn a_made_up_identity_names_no_pod() {
+        let identity = made_up_identity("rook-ceph.rbd.csi.ceph.com");
+        assert!(
+            crate::model::is_made_up(&identity, "rook-ceph.rbd.csi.ceph.com"),
+            "{identity}"
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use self::provisioner::Provisioner;
 use self::snapshotter::Snapshotter;
 use super::actor::Actor;
 use super::ceph::{Ceph, Driver, DriverConfig};
-use super::config::WorldConfig;
+use super::config::{Layout, WorldConfig};
 use super::control::watching;
 use super::logs::{Logs, PodRef};
 use super::names::{DRIVER_CONTAINER, PROVISIONER_CONTAINER, SNAPSHOTTER_CONTAINER, lease_names};
@@ -115,16 +115,21 @@ fn processes(
     };
     let driver = Arc::new(Driver::start(driver_config, ceph, logs.clone()));
     let (provisioner_lease, snapshotter_lease) = lease_names(&config.driver);
-    let candidate = |manager: &'static str, lease: String| Candidate {
+    let candidate = |manager: &'static str, lease: String, identity: String| Candidate {
         actor: Actor::new(client.clone(), manager),
         namespace: config.namespace.clone(),
         lease,
-        identity: identity.clone(),
+        identity,
         timings: timings.lease,
     };
-    let provisioning = candidate(PROVISIONER_CONTAINER, provisioner_lease);
+    let host = lease::host_identity(pod);
+    let provisioner = match config.layout {
+        Layout::Classic => lease::made_up_identity(&config.driver),
+        Layout::OperatorManaged | Layout::HostNetwork | Layout::StatefulSet => host.clone(),
+    };
+    let provisioning = candidate(PROVISIONER_CONTAINER, provisioner_lease, provisioner);
     let snapshotting = has_container(pod, SNAPSHOTTER_CONTAINER)
-        .then(|| candidate(SNAPSHOTTER_CONTAINER, snapshotter_lease));
+        .then(|| candidate(SNAPSHOTTER_CONTAINER, snapshotter_lease, host));
     let (client, config) = (client.clone(), config.clone());
     async move {
         let provisioner =

@@ -38,6 +38,15 @@ pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Erro
 pub(super) async fn stop(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error> {
     tokio::time::sleep(kubelet.config.timings.container_stop).await;
     let pods: Api<Pod> = kubelet.node.within(&pod.namespace().unwrap_or_default());
+    let ended = status::ended(pod);
+    match kubelet
+        .node
+        .merge_status(&pods, &pod.name_any(), &ended)
+        .await
+    {
+        Err(error) if !is_absent(&error) => return Err(error),
+        _ => {}
+    }
     kubelet
         .node
         .delete_now(&pods, &pod.name_any(), pod.uid())
