@@ -69,6 +69,23 @@ fn every_path_of_deploy_that_a_page_names_is_there() {
     }
 }
 
+/// A path with a part in capitals, such as `src/gates/NAME.rs`, stands for one that a contributor adds.
+#[test]
+fn contributor_pages_name_paths_that_exist() {
+    let named =
+        Regex::new(r"`((?:src|tests|deploy|alerts|\.ci)/[a-zA-Z0-9/._-]*[a-zA-Z])").unwrap();
+    let placeholder = Regex::new(r"\b[A-Z]{3,}\.rs$").unwrap();
+    let mut count = 0;
+    for page in ["CONTRIBUTING.md", "RELEASE.md", "deploy/docs/extend.md"] {
+        for found in named.captures_iter(&read(&path(page))) {
+            count += 1;
+            let there = placeholder.is_match(&found[1]) || path(&found[1]).exists();
+            assert!(there, "{page}: {}", &found[1]);
+        }
+    }
+    assert!(count > 30, "{count}");
+}
+
 /// The kustomization that the page begins for an owner, over this repository instead of one in Git.
 fn owners_kustomization(directory: &Path) -> String {
     let page = read(&path("deploy/docs/install.md"));
