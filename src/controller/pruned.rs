@@ -46,6 +46,7 @@ mod tests {
                 started_at: "2026-11-01T02:00:00Z".parse().unwrap(),
                 finished_at: None,
                 acted_at: Some("2026-11-01T02:00:01Z".parse().unwrap()),
+                replaced_at: None,
                 quiet_since: None,
                 known: None,
                 message: String::new(),
