@@ -1,0 +1,158 @@
+//! One webhook in, the outcome of its run out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::{Api, ResourceExt};
+
+use crate::daemon::Daemon;
+use crate::jam::Jam;
+use crate::layout::DRIVER;
+use crate::objects::all;
+use crate::run::Run;
+use crate::stack::{Stack, VOLSYNC};
+use crate::testbed::Event;
+use crate::{PATIENCE, render};
+
+/// The same order of events as by default, in seconds instead of minutes.
+/// `within` is how long a restart, then the restores, then the verification may take, each.
+pub fn config(within: &str) -> String {
+    format!(
+        "
+mode: act
+remediation: {{namespace: {}}}
+detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 2s}}
+steps:
+  suspendSources: {{settle: 500ms, quietPeriod: 2s}}
+  deleteFailedSnapshots: {{settle: 5s}}
+  restartProvisioner: {{within: {within}}}
+  verifyProvisioning: {{within: {within}}}
+  verdict: {{within: {within}}}
+  resumeSources: {{batch: 20, every: 1s}}
+gates: {{minimumAge: 1s, progressWithin: 1s}}
+",
+        render::NAMESPACE
+    )
+}
+
+/// The cluster after a run.
+pub struct Outcome {
+    pub run: Run,
+    /// Claims that were Pending and are Bound.
+    pub bound: usize,
+    /// Snapshots that VolSync created between the hold and the first release.
+    pub created: usize,
+    /// Snapshots that the program deleted.
+    pub deleted: usize,
+    /// Those of them whose creation did not hang.
+    pub wrongly_deleted: usize,
+    /// Sources that are held, in order.
+    pub held: Vec<String>,
+}
+
+impl Outcome {
+    /// Reads it from the cluster.
+    pub async fn read(stack: &Stack, jam: &Jam, run: Run) -> Self {
+        let (created, deleted) = snapshots(stack, &run).await;
+        let locked: BTreeSet<_> = jam.stuck.iter().map(|one| one.uid.clone()).collect();
+        Self {
+            bound: bound(stack, jam).await,
+            created,
+            deleted: deleted.len(),
+            wrongly_deleted: deleted.iter().filter(|uid| !locked.contains(*uid)).count(),
+            held: held(stack).await,
+            run,
+        }
+    }
+}
+
+/// Sends the alert of the jam, and waits until its run is over.
+pub async fn heal(stack: &Stack, daemon: &Daemon, limit: Duration) -> Run {
+    let labels = [("driver", DRIVER)];
+    let (code, answer) = daemon.fire("LocksmithOperationLocked", &labels).await;
+    assert_eq!(code, 202, "{answer}");
+    Run::finished(&stack.client(), daemon, limit).await
+}
+
+/// Waits until the program sees everything that is stuck, for whatever reason.
+pub async fn sees(daemon: &Daemon) {
+    let wanted = [
+        ("orphaned_source", 3.0),
+        ("failed_snapshot", 5.0),
+        ("pending_claim", 4.0),
+        ("operation_lock", 1.0),
+    ];
+    let all = daemon.until("the whole jam to be seen", |samples| {
+        wanted.iter().all(|(finding, expected)| {
+            let prefix = format!("locksmith_stuck_operations{{finding=\"{finding}\"");
+            let of_it = samples.iter().filter(|(name, _)| name.starts_with(&prefix));
+            of_it.map(|(_, value)| value).sum::<f64>() >= *expected
+        })
+    });
+    tokio::time::timeout(PATIENCE, all)
+        .await
+        .expect("the jam is seen");
+}
+
+/// How many snapshots VolSync created during the hold, and the uids of those that the program deleted.
+async fn snapshots(stack: &Stack, run: &Run) -> (usize, Vec<String>) {
+    let held = run.step("suspendSources").map(|(_, end)| end);
+    let resumed = run.step("resumeSources").map(|(begin, _)| begin);
+    let events = stack.audited().await;
+    let during = |event: &&Event| {
+        let after = held.is_some_and(|held| event.received >= held);
+        after && resumed.is_none_or(|resumed| event.received < resumed)
+    };
+    let of = |event: &&Event| {
+        event.resource == "volumesnapshots" && event.subresource.is_empty() && event.code < 300
+    };
+    let created = events.iter().filter(of).filter(during);
+    let created = created
+        .filter(|event| event.user == VOLSYNC && event.verb == "create")
+        .count();
+    let deleted = events
+        .iter()
+        .filter(of)
+        .filter(|event| event.verb == "delete" && event.user.contains("locksmith"));
+    let uid = |event: &Event| {
+        let uid = &event.request_body.as_ref()?["preconditions"]["uid"];
+        Some(uid.as_str()?.to_owned())
+    };
+    (
+        created,
+        deleted
+            .map(|event| uid(event).expect("a uid as precondition"))
+            .collect(),
+    )
+}
+
+/// How many of the claims that were Pending are Bound.
+async fn bound(stack: &Stack, jam: &Jam) -> usize {
+    let claims: Api<PersistentVolumeClaim> = Api::all(stack.client());
+    let claims = claims.list(&Default::default()).await.unwrap().items;
+    let bound = |uid: &String| {
+        let claim = claims
+            .iter()
+            .find(|claim| claim.uid().as_ref() == Some(uid));
+        let phase = claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref());
+        phase == Some("Bound")
+    };
+    jam.pending.iter().filter(|claim| bound(&claim.uid)).count()
+}
+
+/// Names of the sources that are held, in order.
+async fn held(stack: &Stack) -> Vec<String> {
+    let sources = all(
+        &stack.client(),
+        "volsync.backube/v1alpha1",
+        "ReplicationSource",
+    );
+    let sources = sources.list(&Default::default()).await.unwrap().items;
+    let held = sources
+        .iter()
+        .filter(|one| one.annotations().contains_key("locksmith.dev/hold"));
+    let mut held: Vec<_> = held.map(ResourceExt::name_any).collect();
+    held.sort();
+    held
+}

@@ -1,0 +1,33 @@
+//! Objects of any kind, as YAML would have them.
+
+use kube::api::{DynamicObject, PostParams};
+use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
+use kube::{Api, Client};
+use serde_json::Value;
+
+/// Creates `object`, whose `apiVersion` and `kind` are set, and gives it as created.
+pub async fn create(client: &Client, object: Value) -> DynamicObject {
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let types = object.types.as_ref().expect("an object has its kind");
+    let api = api(client, types, object.metadata.namespace.as_deref());
+    let created = api.create(&PostParams::default(), &object).await;
+    created.unwrap_or_else(|error| panic!("{error}: {object:#?}"))
+}
+
+/// The objects of a kind, of all namespaces.
+pub fn all(client: &Client, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    let types = TypeMeta {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+    };
+    api(client, &types, None)
+}
+
+fn api(client: &Client, types: &TypeMeta, namespace: Option<&str>) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::try_from(types).unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}

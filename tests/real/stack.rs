@@ -1,0 +1,228 @@
+//! The real stack: a control plane, VolSync's controller, the CSI sidecars and the program, with one simulated part, the driver.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, Client, ResourceExt};
+use locksmith::demo::world::lease_names;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::ceph::Ceph;
+use crate::daemon::Daemon;
+use crate::layout::{self, DRIVER, Layout, Pace};
+use crate::leases;
+use crate::node::{Movers, Node};
+use crate::objects::create;
+use crate::operator;
+use crate::render;
+use crate::testbed::controlplane::flags;
+use crate::testbed::crds::published;
+use crate::testbed::process::{Guard, Process};
+use crate::testbed::{Event, Identity, Options, Testbed};
+
+/// StorageClass that binds at once.
+pub const STORAGE_CLASS: &str = locksmith::demo::world::IMMEDIATE_CLASS;
+/// VolumeSnapshotClass, with deletion policy `Delete`.
+pub const SNAPSHOT_CLASS: &str = locksmith::demo::world::SNAPSHOT_CLASS;
+
+/// Whom VolSync logs in as.
+pub const VOLSYNC: &str = "volsync";
+
+/// How long VolSync's movers copy.
+const MOVER: Duration = Duration::from_secs(1);
+
+/// Everything runs. The node ends first, as fields are dropped in order.
+pub struct Stack {
+    pub node: Node,
+    actors: JoinSet<()>,
+    _volsync: (Process, Guard),
+    pub ceph: Ceph,
+    pub testbed: Testbed,
+    pub layout: Layout,
+    /// Whom the program logs in as.
+    pub daemon: Identity,
+}
+
+impl Stack {
+    /// Starts everything and returns when both leases of the driver are held. The movers of `endless` jobs run for ever.
+    pub async fn start(layout: Layout, pace: Pace, endless: BTreeSet<String>) -> Self {
+        let mut crds = published(&built().join("crds/volsync"));
+        crds.extend(own_crds());
+        if layout.operator {
+            crds.push(operator::driver_crd());
+        }
+        let options = Options {
+            crds,
+            ..Options::default()
+        };
+        let testbed = Box::pin(Testbed::start(options)).await;
+        let daemon = installed(&testbed).await;
+        let ceph = Ceph::new();
+        let masters = Some("system:masters");
+        let sidecars = testbed.user("csi-sidecars", masters).await;
+        let movers = Movers {
+            lasts: MOVER,
+            endless,
+        };
+        let node = Node::start(&testbed, &sidecars, ceph.state(), movers).await;
+        let volsync = testbed.user(VOLSYNC, masters).await;
+        let volsync = start_volsync(&volsync);
+        let mut stack = Self {
+            node,
+            actors: JoinSet::new(),
+            _volsync: volsync,
+            ceph,
+            testbed,
+            layout,
+            daemon,
+        };
+        stack.install(pace).await;
+        stack
+    }
+
+    async fn install(&mut self, pace: Pace) {
+        let client = self.client();
+        create(
+            &client,
+            json!({
+                "apiVersion": "storage.k8s.io/v1",
+                "kind": "StorageClass",
+                "metadata": {"name": STORAGE_CLASS},
+                "provisioner": DRIVER,
+            }),
+        )
+        .await;
+        create(
+            &client,
+            json!({
+                "apiVersion": "snapshot.storage.k8s.io/v1",
+                "kind": "VolumeSnapshotClass",
+                "metadata": {"name": SNAPSHOT_CLASS},
+                "driver": DRIVER,
+                "deletionPolicy": "Delete",
+            }),
+        )
+        .await;
+        let mut workload = layout::workload(self.layout, pace);
+        if self.layout.operator {
+            let driver = create(&client, operator::driver()).await;
+            workload["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "csi.ceph.io/v1",
+                "kind": "Driver",
+                "name": driver.name_any(),
+                "uid": driver.uid(),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }]);
+            self.actors
+                .spawn(operator::keep(client.clone(), workload.clone()));
+        }
+        if self.layout.stray_leases {
+            for lease in leases::stray() {
+                create(&client, lease).await;
+            }
+        }
+        create(&client, workload).await;
+        let leases: Api<Lease> = Api::namespaced(client, layout::NAMESPACE);
+        let (provisioner, snapshotter) = lease_names(DRIVER);
+        for name in [provisioner, snapshotter] {
+            let held = |lease: Option<&Lease>| {
+                let spec = lease.and_then(|lease| lease.spec.as_ref());
+                spec.is_some_and(|spec| spec.holder_identity.is_some())
+            };
+            self.testbed.until(leases.clone(), &name, held).await;
+        }
+    }
+
+    /// A client of the cluster's administrator.
+    pub fn client(&self) -> Client {
+        self.testbed.client()
+    }
+
+    /// Every request of anybody until now.
+    pub async fn audited(&self) -> Vec<Event> {
+        // The log trails behind the answers: it has every earlier request once it has this one.
+        let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
+        let seen = |event: &Event| event.name == marker;
+        self.testbed.audit().until("the marker", seen).await
+    }
+
+    /// The program with this configuration, once it listens.
+    pub async fn locksmith(&self, config: &str) -> Daemon {
+        Daemon::start(self.daemon.kubeconfig(), config).await
+    }
+}
+
+/// The program's own kinds, as it prints them.
+fn own_crds() -> Vec<CustomResourceDefinition> {
+    let printed = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+        .arg("crd")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let mut objects = render::objects(&printed);
+    objects.retain(|object| object["kind"] == "CustomResourceDefinition");
+    objects
+        .into_iter()
+        .map(|object| serde_json::from_value(object).unwrap())
+        .collect()
+}
+
+/// Installs what is shipped for mode `act`, but for the Deployment and what belongs to a node's network; gives the account.
+async fn installed(testbed: &Testbed) -> Identity {
+    for namespace in [render::NAMESPACE, layout::NAMESPACE] {
+        create(
+            &testbed.client(),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        )
+        .await;
+    }
+    let mut objects = render::objects(&render::kustomize("deploy/overlays/act"));
+    objects.retain(|object| {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        render::gives_rights(object) || kind.starts_with("ValidatingAdmissionPolicy")
+    });
+    render::apply(testbed.kubeconfig(), &objects);
+    testbed
+        .service_account(render::NAMESPACE, "locksmith")
+        .await
+}
+
+/// Where tests/testbed/build puts what it builds.
+pub fn built() -> PathBuf {
+    let volsync = render::tool("volsync");
+    let built = volsync.ancestors().nth(2);
+    built.expect("a binary is in bin/").to_owned()
+}
+
+/// As deployed, but for the ports: none is needed. It ends with its guard.
+fn start_volsync(user: &Identity) -> (Process, Guard) {
+    let args = flags([
+        ("kubeconfig", user.kubeconfig().display().to_string()),
+        ("metrics-bind-address", "0".to_owned()),
+        ("health-probe-bind-address", "0".to_owned()),
+        ("leader-elect", "false".to_owned()),
+    ]);
+    let directory = tempfile::Builder::new()
+        .prefix("volsync-")
+        .tempdir()
+        .unwrap()
+        .keep();
+    let mut guard = Guard::new(&directory);
+    let process = Process::spawn(
+        &mut guard,
+        &directory,
+        "volsync",
+        &render::tool("volsync"),
+        &args,
+    );
+    (process, guard)
+}
