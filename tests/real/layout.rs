@@ -90,6 +90,12 @@ impl Pace {
         lease: ["8s", "6s", "1s"],
         retry: ["500ms", "4s"],
     };
+
+    /// Short calls with the leases that Rook deploys.
+    pub const ROOK_LEASES: Self = Self {
+        lease: ["137s", "107s", "26s"],
+        ..Self::SHORT
+    };
 }
 
 /// The provisioner's workload, of two replicas.

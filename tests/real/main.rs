@@ -30,6 +30,7 @@ mod objects;
 mod operator;
 mod real_hang;
 mod real_layouts;
+mod real_restart;
 mod run;
 mod stack;
 

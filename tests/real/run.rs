@@ -19,13 +19,25 @@ pub struct Run {
 impl Run {
     /// The only Remediation, once it is over.
     pub async fn finished(client: &Client, daemon: &Daemon, limit: Duration) -> Self {
+        Self::finished_beside(client, daemon, limit, 0).await
+    }
+
+    /// The newest Remediation, once it is over and there are `earlier` others.
+    pub async fn finished_beside(
+        client: &Client,
+        daemon: &Daemon,
+        limit: Duration,
+        earlier: usize,
+    ) -> Self {
         let runs = all(client, "locksmith.dev/v1alpha1", "Remediation");
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             let found = runs.list(&Default::default()).await.unwrap().items;
-            let over = |run: &&DynamicObject| run.data["status"]["finishedAt"].is_string();
-            if let Some(run) = found.iter().find(over) {
-                assert_eq!(found.len(), 1, "{found:#?}");
+            let over = |run: &DynamicObject| run.data["status"]["finishedAt"].is_string();
+            if found.len() > earlier && found.iter().all(over) {
+                assert_eq!(found.len(), earlier + 1, "{found:#?}");
+                let ended = |run: &&DynamicObject| run.data["status"]["finishedAt"].to_string();
+                let run = found.iter().max_by_key(ended).unwrap();
                 return Self {
                     status: run.data["status"].clone(),
                 };

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
@@ -59,6 +60,8 @@ struct Shared {
     binaries: PathBuf,
     placement: Mutex<Placement>,
     killed: Mutex<Vec<String>>,
+    /// When pods became Ready, by uid.
+    ready: Mutex<HashMap<String, Timestamp>>,
     /// `None` once the node is dropped.
     guard: Mutex<Option<Guard>>,
 }
@@ -93,6 +96,7 @@ impl Node {
             binaries: crate::stack::built().join("bin"),
             placement: Mutex::default(),
             killed: Mutex::default(),
+            ready: Mutex::default(),
             guard: Mutex::new(Some(guard)),
         });
         for name in NODES {
@@ -110,6 +114,11 @@ impl Node {
     /// Pods of Jobs that were ended before they had succeeded, by `<namespace>/<name>`.
     pub fn killed_movers(&self) -> Vec<String> {
         lock(&self.shared.killed).clone()
+    }
+
+    /// When the pod became Ready: its status has whole seconds alone.
+    pub fn ready_since(&self, uid: &str) -> Option<Timestamp> {
+        lock(&self.shared.ready).get(uid).copied()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -95,6 +96,8 @@ impl Kubelet {
         let start = |index| Running::start(&self.shared, &self.pod, node, index, &ends);
         let mut processes: Vec<_> = (0..count).filter_map(start).collect();
         self.write(status::running(&self.pod, &restarts)).await;
+        let uid = self.pod.uid().unwrap_or_default();
+        lock(&self.shared.ready).insert(uid, Timestamp::now());
         let done = self.done_at();
         let end = loop {
             tokio::select! {
