@@ -9,7 +9,7 @@ use crate::config::Mode;
 use crate::findings::{ClaimReason, Finding, SnapshotReason, SourceReason, What};
 use crate::model::{Freshness, Kind, LockKey, ObjectKey, ObjectKind, Reading};
 use crate::plan::StepName;
-use crate::view::{Breaker, HoldView, RunView, StepView, View};
+use crate::view::{Breaker, HoldView, ProvisionerView, RunView, StepView, View};
 
 const GI: u64 = 1 << 30;
 const RBD: &str = "rook-ceph.rbd.csi.ceph.com";
@@ -77,6 +77,18 @@ pub fn healthy() -> View {
         freshness: all_seen(),
         doubts: Vec::new(),
         drivers: vec![RBD.into()],
+        provisioners: vec![ProvisionerView {
+            driver: RBD.into(),
+            workload: Some(object(
+                ObjectKind::Deployment,
+                "rook-ceph",
+                "csi-rbdplugin-provisioner",
+            )),
+            problem: None,
+            followed: 2,
+            unread: Vec::new(),
+            unopened: 0,
+        }],
         objects: [
             (Kind::PersistentVolumeClaims, 40),
             (Kind::ReplicationSources, 12),

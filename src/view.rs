@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
 use crate::config::{Config, Mode};
-use crate::findings::{self, Doubt, Finding, Policy};
+use crate::findings::{self, Doubt, DoubtKind, Finding, Policy};
 use crate::gates;
 use crate::holds;
-use crate::model::{Freshness, Kind, Model, ObjectKey, Sym, records};
+use crate::model::{Freshness, Kind, Model, ObjectKey, ObjectKind, Sym, records};
 use crate::plan::StepName;
 
 /// The cluster as last seen.
@@ -34,6 +34,8 @@ pub struct View {
     pub doubts: Vec<Doubt>,
     /// The CSI drivers in use that are watched.
     pub drivers: Vec<Sym>,
+    /// The provisioners of the drivers in use, by driver.
+    pub provisioners: Vec<ProvisionerView>,
     /// How many objects of each kind are known.
     pub objects: BTreeMap<Kind, usize>,
     /// Everything that carries our mark.
@@ -54,6 +56,34 @@ pub struct Breaker {
     pub failures: u32,
     /// Whether these are too many for another to begin.
     pub open: bool,
+}
+
+/// The provisioner of a driver that a class names.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvisionerView {
+    /// CSI driver.
+    pub driver: Sym,
+    /// The workload that serves it; `None` while none is found.
+    pub workload: Option<ObjectKey>,
+    /// Why none is found.
+    pub problem: Option<String>,
+    /// Running pods whose log is followed.
+    pub followed: usize,
+    /// Running pods whose log cannot be read.
+    pub unread: Vec<UnreadLog>,
+    /// Running pods whose log has not been opened yet.
+    pub unopened: usize,
+}
+
+/// A log that cannot be read.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadLog {
+    /// The pod.
+    pub pod: ObjectKey,
+    /// Why not.
+    pub problem: Sym,
 }
 
 /// One hold.
@@ -128,13 +158,21 @@ pub struct StepView {
 pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
     let mut runs: Vec<_> = model.runs.iter().map(RunView::of).collect();
     runs.sort_by(|a, b| (b.created, &a.name).cmp(&(a.created, &b.name)));
+    let provisioners: Vec<_> = model
+        .drivers_in_use()
+        .into_iter()
+        .map(|driver| ProvisionerView::of(model, driver))
+        .collect();
+    let mut doubts = findings::doubts(model, &policy.drivers, config.mode);
+    doubts.extend(provisioners.iter().flat_map(ProvisionerView::doubts));
     View {
         at: now,
         mode: config.mode,
         findings: findings::detect(model, policy, now),
         freshness: model.freshness.clone(),
-        doubts: findings::doubts(model, &policy.drivers, config.mode),
+        doubts,
         drivers: watched(model, policy),
+        provisioners,
         objects: model.census(),
         holds: holds::held_objects(model)
             .into_iter()
@@ -157,6 +195,69 @@ fn watched(model: &Model, policy: &Policy) -> Vec<Sym> {
         .filter(|driver| policy.drivers.find(driver).is_some())
         .cloned()
         .collect()
+}
+
+impl ProvisionerView {
+    fn of(model: &Model, driver: &Sym) -> Self {
+        let mut view = Self {
+            driver: driver.clone(),
+            workload: None,
+            problem: None,
+            followed: 0,
+            unread: Vec::new(),
+            unopened: 0,
+        };
+        let provisioner = match model.find_provisioner(driver) {
+            Ok(provisioner) => provisioner,
+            Err(why) => {
+                view.problem = Some(why.to_string());
+                return view;
+            }
+        };
+        view.workload = Some(provisioner.workload.key());
+        // Of a driver of which no log is known, Events and statuses tell.
+        let entry = model.discovery.drivers.find(driver);
+        if entry.is_none_or(|entry| entry.log_container(driver).is_none()) {
+            return view;
+        }
+        for replica in model.replicas(&provisioner) {
+            let pod = replica.pod;
+            match model.logs.get(&pod.meta.uid) {
+                _ if !pod.running => {}
+                Some(Ok(())) => view.followed += 1,
+                Some(Err(problem)) => view.unread.push(UnreadLog {
+                    pod: pod.meta.key(ObjectKind::Pod),
+                    problem: problem.clone(),
+                }),
+                None => view.unopened += 1,
+            }
+        }
+        view
+    }
+
+    /// What is not known of it.
+    fn doubts(&self) -> impl Iterator<Item = Doubt> {
+        let doubt = |kind, message| Doubt {
+            kind,
+            subject: self.driver.clone(),
+            message,
+        };
+        let not_found = self.problem.as_ref().map(|why| {
+            let message =
+                format!("its provisioner is not found: {why}; name it in drivers[].provisioner");
+            doubt(DoubtKind::ProvisionerNotFound, message)
+        });
+        let logs = self.unread.len() + self.unopened;
+        let why = match self.unread.first() {
+            Some(UnreadLog { pod, problem }) => format!("{pod}: {problem}"),
+            None => "no answer yet".to_owned(),
+        };
+        let unread = (logs > 0).then(|| {
+            let message = format!("{logs} logs of its provisioner are not read: {why}");
+            doubt(DoubtKind::LogUnread, message)
+        });
+        not_found.into_iter().chain(unread)
+    }
 }
 
 impl Breaker {

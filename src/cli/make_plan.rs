@@ -131,7 +131,9 @@ fn unseen(view: &View) -> String {
         };
         format!("{}: {why}", kind.as_str())
     });
-    doubts.collect::<Vec<_>>().join("; ")
+    let others = view.doubts.iter();
+    let others = others.map(|doubt| plain(&format!("{}: {}", doubt.subject, doubt.message)));
+    doubts.chain(others).collect::<Vec<_>>().join("; ")
 }
 
 impl What {

@@ -34,6 +34,10 @@ reasons! {
         DriverUnused = "driver_unused",
         /// No class of the cluster names a CSI driver.
         NoDriver = "no_driver",
+        /// The workload that provisions for a watched driver is not found.
+        ProvisionerNotFound = "provisioner_not_found",
+        /// The log of a provisioner's pod cannot be read.
+        LogUnread = "log_unread",
     }
 }
 

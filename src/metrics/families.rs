@@ -75,6 +75,10 @@ families! {
             "1 for each reason why something may be stuck that is not found: a collection that is not served, a CSI driver in use that the configuration leaves out, an entry about drivers that are not in use. 0 with an empty subject where there is none of the kind.";
         OBSERVATION_COMPLETE: Gauge "observation_complete" {}
             "1 while every collection is seen. While 0, what is not reported may still be.";
+        PROVISIONER_FOUND: Gauge "provisioner_found" { driver }
+            "1 while the provisioner of this driver, which a class names, is found; 0 while it is not, so that none of its logs is read and it cannot be restarted: `locksmith status` says why.";
+        PROVISIONER_LOGS: Gauge "provisioner_logs" { driver, state }
+            "Provisioner replicas by whether their log is followed: `followed`, or `unread` where it could not be opened the last time, so that locks only it tells of are not found. Both are 0 while the provisioner is not found.";
         OBSERVATION: Gauge "observation_timestamp" [Seconds] {}
             "When all of the above was last looked at.";
     }
@@ -99,8 +103,6 @@ families! {
             "Writes tried: `ok`, `left_alone` where the object was no longer as it was decided on, or the class of the error.";
         WATCH_ERRORS: Counter "watch_errors" { kind }
             "Failures of a watch; it is taken up again.";
-        PROVISIONER_LOGS: Gauge "provisioner_logs" { driver, state }
-            "Provisioner replicas by whether their log is followed: `followed`, or `unread` where it could not be opened the last time, so that locks only it tells of are not found.";
         LOG_LINES: Counter "log_lines" {}
             "Lines read from provisioner logs.";
         VIEW_DURATION: Histogram "view_duration" [Seconds] {}

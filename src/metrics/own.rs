@@ -62,7 +62,6 @@ pub struct Own {
     step_duration: Family<Labels<1>, Histogram>,
     writes: Family<Labels<3>, Counter>,
     watch_errors: Family<Labels<1>, Counter>,
-    provisioner_logs: Family<Labels<2>, Gauge>,
     log_lines: Counter,
     view_duration: Histogram,
     stuck_duration: Family<Labels<1>, Histogram>,
@@ -80,7 +79,6 @@ impl Default for Own {
             step_duration: Family::new_with_constructor(|| Histogram::new(STEP_SECONDS)),
             writes: Family::default(),
             watch_errors: Family::default(),
-            provisioner_logs: Family::default(),
             log_lines: Counter::default(),
             view_duration: Histogram::new(VIEW_SECONDS),
             stuck_duration: Family::new_with_constructor(|| Histogram::new(STUCK_SECONDS)),
@@ -158,19 +156,6 @@ impl Own {
         self.watch_counter(kind).inc();
     }
 
-    /// One log of this driver's provisioner, of which nothing is known yet; counted until it is dropped.
-    pub fn provisioner_log(&self, driver: &str) -> LogState {
-        let [followed, unread] = ["followed", "unread"].map(|state| {
-            let labels = f::PROVISIONER_LOGS.series([driver.to_owned(), state.to_owned()]);
-            self.provisioner_logs.get_or_create_owned(&labels)
-        });
-        LogState {
-            followed,
-            unread,
-            state: None,
-        }
-    }
-
     /// Lines were read from a provisioner's log.
     pub fn log_lines(&self, lines: u64) {
         self.log_lines.inc_by(lines);
@@ -196,7 +181,6 @@ impl Own {
             step_duration,
             writes,
             watch_errors,
-            provisioner_logs,
             log_lines,
             view_duration,
             stuck_duration: _,
@@ -209,7 +193,6 @@ impl Own {
         to.counted(&f::STEP_DURATION, step_duration)?;
         to.counted(&f::WRITES, writes)?;
         to.counted(&f::WATCH_ERRORS, watch_errors)?;
-        to.counted(&f::PROVISIONER_LOGS, provisioner_logs)?;
         to.counted(&f::LOG_LINES, log_lines)?;
         to.counted(&f::VIEW_DURATION, view_duration)
     }
@@ -241,43 +224,6 @@ impl Own {
     fn watch_counter(&self, kind: Kind) -> Counter {
         self.watch_errors
             .get_or_create_owned(&f::WATCH_ERRORS.series([kind.as_str()]))
-    }
-}
-
-/// Whether one log is followed.
-#[derive(Debug)]
-pub struct LogState {
-    followed: Gauge,
-    unread: Gauge,
-    state: Option<bool>,
-}
-
-impl LogState {
-    /// It was opened, or could not be. Returns whether that is news.
-    pub fn opened(&mut self, opened: bool) -> bool {
-        if self.state == Some(opened) {
-            return false;
-        }
-        self.leave();
-        self.state = Some(opened);
-        self.gauge(opened).inc();
-        true
-    }
-
-    fn leave(&mut self) {
-        if let Some(opened) = self.state.take() {
-            self.gauge(opened).dec();
-        }
-    }
-
-    fn gauge(&self, opened: bool) -> &Gauge {
-        if opened { &self.followed } else { &self.unread }
-    }
-}
-
-impl Drop for LogState {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

@@ -35,6 +35,15 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
             .chain(none.map(|kind| ([kind.as_str(), ""], 0))),
     )?;
     to.gauge(&f::OBSERVATION_COMPLETE, Some(u32::from(view.complete())))?;
+    let provisioners = || view.provisioners.iter();
+    let found = provisioners().map(|it| ([&*it.driver], u32::from(it.workload.is_some())));
+    to.gauges(&f::PROVISIONER_FOUND, found)?;
+    let logs = provisioners().flat_map(|it| {
+        let unread = it.unread.len();
+        [("followed", it.followed), ("unread", unread)]
+            .map(|(state, count)| ([&*it.driver, state], count))
+    });
+    to.gauges(&f::PROVISIONER_LOGS, logs)?;
     to.gauge(&f::OBSERVATION, Some(view.at.as_second()))?;
     to.gauges(&f::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1_u64)])?;
     let modes = [Mode::Observe, Mode::Plan, Mode::Act];

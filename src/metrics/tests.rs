@@ -33,8 +33,6 @@ fn busy() -> Own {
     own.step_finished(StepName::SuspendSources, StepOutcome::Succeeded, took);
     own.write("patch", "ReplicationSource", "ok");
     own.watch_failed(Kind::Pods);
-    own.provisioner_log("rook-ceph.rbd.csi.ceph.com")
-        .opened(true);
     own.log_lines(7);
     own.cleared("pending_claim", Duration::from_mins(12));
     own.view_taken(Duration::from_millis(3));
@@ -53,9 +51,7 @@ fn ordered(body: &str) -> String {
     }
     let mut ordered = String::new();
     for (head, mut series) in families {
-        let counted = |line: &&str| {
-            line.ends_with(" counter") || line.starts_with("# TYPE locksmith_provisioner_logs ")
-        };
+        let counted = |line: &&str| line.ends_with(" counter");
         if head.iter().any(counted) {
             series.sort_unstable();
         }

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::convert::cut;
 use super::{Changes, Patterns, Store};
+use crate::causes::causes;
 use crate::config::Config;
 use crate::metrics::Own;
 use crate::model::{Change, Model, Refusal, Sym, Uid, Witness};
@@ -51,13 +52,11 @@ pub async fn follow_provisioners(
     let mut followed: HashMap<Uid, AbortHandle> = HashMap::new();
     while views.changed().await.is_ok() {
         let tails = store.read(|model| tails(model, &config));
-        followed.retain(|uid, task| {
-            let wanted = tails.iter().any(|tail| tail.uid == *uid);
-            if !wanted {
-                task.abort();
-            }
-            wanted
-        });
+        let wanted = |uid: &Uid| tails.iter().any(|tail| tail.uid == *uid);
+        for (uid, task) in followed.extract_if(|uid, _| !wanted(uid)) {
+            task.abort();
+            let _ = changes.send(Change::LogRead(uid, None)).await;
+        }
         for tail in tails {
             followed.entry(tail.uid.clone()).or_insert_with(|| {
                 tasks.spawn(follow(
@@ -76,15 +75,15 @@ pub async fn follow_provisioners(
 /// The containers to follow.
 fn tails(model: &Model, config: &Config) -> Vec<Tail> {
     let mut tails = Vec::new();
-    for class in model.storage_classes.iter() {
-        let Some(driver) = config.drivers.find(&class.provisioner) else {
+    for name in model.drivers_in_use() {
+        let Some(driver) = config.drivers.find(name) else {
             continue;
         };
         // Of a driver of which no log is known, Events and statuses tell.
-        let Some(container) = driver.log_container(&class.provisioner) else {
+        let Some(container) = driver.log_container(name) else {
             continue;
         };
-        let Some(provisioner) = model.provisioner(&class.provisioner) else {
+        let Some(provisioner) = model.provisioner(name) else {
             continue;
         };
         tails.extend(
@@ -92,7 +91,7 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
                 .replicas(&provisioner)
                 .filter(|replica| replica.pod.running)
                 .map(|replica| Tail {
-                    driver: class.provisioner.clone(),
+                    driver: name.clone(),
                     namespace: replica.pod.meta.namespace.clone(),
                     pod: replica.pod.meta.name.clone(),
                     uid: replica.pod.meta.uid.clone(),
@@ -106,17 +105,29 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
 async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, changes: Changes) {
     let api: Api<Pod> = Api::namespaced(client, &tail.namespace);
     let mut read_to: Option<Timestamp> = None;
-    let mut state = own.provisioner_log(&tail.driver);
+    let mut known = None;
     while !changes.is_closed() {
-        match open(&api, &tail, read_to).await {
+        let opened = open(&api, &tail, read_to).await;
+        let reading = opened
+            .as_ref()
+            .map(drop)
+            .map_err(|error| cut(&causes(error)));
+        let is_news = known.as_ref() != Some(&reading);
+        if is_news {
+            known = Some(reading.clone());
+            let change = Change::LogRead(tail.uid.clone(), Some(reading));
+            if changes.send(change).await.is_err() {
+                return;
+            }
+        }
+        match opened {
             Ok(lines) => {
-                state.opened(true);
                 let read = read(lines, &tail, &patterns, &own, &changes, &mut read_to).await;
                 if let Err(error) = read {
                     tracing::debug!(pod = %tail.pod, container = %tail.container, %error, "log ended");
                 }
             }
-            Err(error) if state.opened(false) => {
+            Err(error) if is_news => {
                 tracing::warn!(pod = %tail.pod, container = %tail.container, %error, "log cannot be read");
             }
             Err(_) => {}

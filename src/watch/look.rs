@@ -50,7 +50,8 @@ pub async fn look(
             // What a view was taken of may be older than the model is by now: so it is taken of what is judged here.
             let seen = store.read(|model| {
                 let view = view::take(model, &config, &policy, Timestamp::now());
-                (view.complete() && lookups::open(model).is_empty()).then_some(view)
+                let opened = view.provisioners.iter().all(|it| it.unopened == 0);
+                (view.complete() && opened && lookups::open(model).is_empty()).then_some(view)
             });
             if seen.is_some() {
                 return seen;

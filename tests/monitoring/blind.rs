@@ -53,6 +53,7 @@ fn a_dashboard_says_all_clear_only_where_the_whole_cluster_is_seen() {
     let none = "locksmith_findings{finding=\"pending_claim\",reason=\"unknown\",instance=\"a\"} 0";
     let unread = "locksmith_provisioner_logs{driver=\"d\",state=\"unread\",instance=\"a\"} 2";
     let followed = "locksmith_provisioner_logs{driver=\"d\",state=\"unread\",instance=\"a\"} 0";
+    let lost = "locksmith_provisioner_found{driver=\"d\",instance=\"a\"} 0";
     let (first, sees) = (&FIRST_READ[..], &SEES[..]);
     let tests = [
         quarter("nothing is stuck", &[complete, none], first, Some(0)),
@@ -65,6 +66,12 @@ fn a_dashboard_says_all_clear_only_where_the_whole_cluster_is_seen() {
             Some(1),
         ),
         quarter("a log cannot be read", &[complete, unread], sees, Some(0)),
+        quarter(
+            "a provisioner is not found",
+            &[complete, lost],
+            sees,
+            Some(0),
+        ),
         quarter("locksmith is not there", &["up 0"], sees, None),
     ];
     let directory = tempfile::tempdir().unwrap();

@@ -3,8 +3,11 @@
 use rstest::rstest;
 
 use super::*;
+use crate::findings::Policy;
 use crate::fixture;
+use crate::model::Change;
 use crate::model::ObjectKind;
+use crate::model::fixture::{DRIVER, LEADER, LEADER_UID, OTHER_DRIVER, World, at};
 
 fn table(view: &View) -> String {
     render(view, fixture::now(), Look::Table, false)
@@ -94,6 +97,25 @@ fn long_names_are_wrapped_whole() {
 #[case::a_hold_cannot_be_read(View { findings: Vec::new(), ..fixture::jammed() }, 2)]
 fn exit_codes(#[case] view: View, #[case] code: u8) {
     assert_eq!(exit_code(&view), code);
+}
+
+/// One driver's provisioner is found and the log of its leader cannot be read; another's is not found.
+#[test]
+fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
+    let forbidden = Change::LogRead(LEADER_UID.into(), Some(Err("forbidden".into())));
+    let world = World::rook().with(forbidden);
+    let view = crate::view::take(&world.0, &Config::default(), &Policy::default(), at(0));
+    let text = table(&view)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let unread = format!(
+        "{DRIVER}: 2 logs of its provisioner are not read: Pod rook-ceph/{LEADER}: forbidden"
+    );
+    let lost = format!("{OTHER_DRIVER}: its provisioner is not found: neither its leases");
+    assert!(text.contains(&unread) && text.contains(&lost), "{text}");
+    assert!(text.contains("name it in drivers[].provisioner"), "{text}");
+    assert_eq!(exit_code(&view), 2);
 }
 
 #[test]
