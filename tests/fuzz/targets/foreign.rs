@@ -179,13 +179,27 @@ fn is_about_what_is_there(model: &Model, plan: &Plan) {
             name,
             uid,
         } = &target.object;
+        if *kind == ObjectKind::Lease {
+            let lease = model.leases.get(namespace, name);
+            assert!(
+                lease.is_some_and(|lease| lease.uid == *uid),
+                "{}",
+                target.object
+            );
+            continue;
+        }
         let there = match kind {
             ObjectKind::PersistentVolumeClaim => {
                 model.claims.get(namespace, name).map(|it| &it.meta)
             }
             ObjectKind::VolumeSnapshot => model.snapshots.get(namespace, name).map(|it| &it.meta),
             ObjectKind::ReplicationSource => model.sources.get(namespace, name).map(|it| &it.meta),
+            ObjectKind::VolumeSnapshotContent => {
+                model.contents.get_cluster(name).map(|it| &it.meta)
+            }
             ObjectKind::Deployment => model.deployments.get(namespace, name).map(|it| &it.meta),
+            ObjectKind::StatefulSet => model.stateful_sets.get(namespace, name).map(|it| &it.meta),
+            ObjectKind::DaemonSet => model.daemon_sets.get(namespace, name).map(|it| &it.meta),
             ObjectKind::Pod => model.pods.get(namespace, name).map(|it| &it.meta),
             _ => None,
         };
