@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    fn pod(name: &str, spec: serde_json::Value) -> Pod {
+    fn pod(name: &str, spec: &serde_json::Value) -> Pod {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "spec": spec}))
             .unwrap()
     }
@@ -226,12 +226,12 @@ mod tests {
         let plain = serde_json::json!({"containers": containers});
         let long = "rook-ceph-external.cephfs.csi.ceph.com-ctrlplugin-6c5d7d9f8b-abcde";
         for (pod, identity) in [
-            (pod("a.b-c", plain.clone()), "a-b-c"),
+            (pod("a.b-c", &plain), "a-b-c"),
             (
-                pod(long, plain),
+                pod(long, &plain),
                 "rook-ceph-external-cephfs-csi-ceph-com-ctrlplugin-6c5d7d9f8b-ab",
             ),
-            (pod("a", on_node), "node-1-example-com"),
+            (pod("a", &on_node), "node-1-example-com"),
         ] {
             assert_eq!(host_identity(&pod), identity);
         }
