@@ -183,7 +183,7 @@ fn playbook(name: &str, steps: &str) -> [String; 3] {
 #[case::snapshots("deleteFailedSnapshots", &["locksmith-act: delete volumesnapshots"])]
 #[case::verification("verifyProvisioning", &["locksmith-act: patch volumesnapshotcontents"])]
 #[case::orphans("deleteOrphanedSources", &["locksmith-act: delete replicationsources"])]
-#[case::restart("restartProvisioner", &["locksmith-restart: delete pods", "locksmith-restart: patch deployments"])]
+#[case::restart("restartProvisioner", &["locksmith-restart: delete pods", "locksmith-restart: patch deployments", "locksmith-restart: patch leases"])]
 #[ignore = "needs helm: ./tests/run"]
 fn act_adds_what_the_steps_of_the_playbooks_write(#[case] steps: &str, #[case] adds: &[&str]) {
     let planned = writes(&["mode=plan"]);
