@@ -319,13 +319,20 @@ impl Controller {
         }
         let known = status.evidence.len();
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
+        let mut failed = None;
         while let Some(evidence) = reads.next().await {
-            status.evidence.extend(evidence?);
+            match evidence {
+                Ok(evidence) => status.evidence.extend(evidence),
+                Err(error) => failed = Some(error),
+            }
         }
-        if status.evidence.len() == known {
-            return Ok(None);
+        // Evidence that was read is recorded although another read failed. Where one request in five fails, all of them
+        // hardly ever succeed in one pass.
+        match failed {
+            Some(error) if status.evidence.len() == known => Err(error),
+            None if status.evidence.len() == known => Ok(None),
+            Some(_) | None => self.record(api, run.clone(), status).await.map(Some),
         }
-        self.record(api, run.clone(), status).await.map(Some)
     }
 
     /// Writes the status, if nobody has changed the object since it was read.
