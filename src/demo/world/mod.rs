@@ -27,6 +27,7 @@ mod logs;
 mod manager;
 mod names;
 mod operator;
+mod quantity;
 mod snapshots;
 mod timings;
 mod volsync;

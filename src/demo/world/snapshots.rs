@@ -20,6 +20,7 @@ use super::config::WorldConfig;
 use super::control::{control, watching};
 use super::events::{Recorder, Severity};
 use super::names::CONTENT_FINALIZER;
+use super::quantity;
 use crate::api::snapshot::{
     BEING_DELETED, PVC_AS_SOURCE_FINALIZER, SnapshotRef, VolumeSnapshot, VolumeSnapshotClass,
     VolumeSnapshotContent, VolumeSnapshotContentSource, VolumeSnapshotContentSpec,
@@ -215,11 +216,10 @@ impl Snapshots {
     ) -> Result<(), kube::Error> {
         let known = content.status.clone().unwrap_or_default();
         let ready = known.ready_to_use == Some(true);
-        let size = known.restore_size.map(|bytes| bytes.to_string());
         let status = json!({
             "boundVolumeSnapshotContentName": content.name_any(),
             "readyToUse": ready,
-            "restoreSize": size,
+            "restoreSize": known.restore_size.map(quantity::of),
             "error": known.error,
         });
         if says_more(&status, snapshot) {
@@ -227,11 +227,34 @@ impl Snapshots {
             self.actor
                 .merge_status(api, &snapshot.name_any(), &patch)
                 .await?;
+            if ready && !is_ready(snapshot) {
+                self.publish_ready(snapshot).await;
+            }
         }
         if ready {
             self.let_go_of_claim(snapshot).await?;
         }
         Ok(())
+    }
+
+    /// The driver here completes a snapshot at once, so that both Events come together.
+    async fn publish_ready(&self, snapshot: &VolumeSnapshot) {
+        let name = format!(
+            "{}/{}",
+            snapshot.namespace().unwrap_or_default(),
+            snapshot.name_any()
+        );
+        for (reason, message) in [
+            (
+                "SnapshotCreated",
+                format!("Snapshot {name} was successfully created by the CSI driver."),
+            ),
+            ("SnapshotReady", format!("Snapshot {name} is ready to use.")),
+        ] {
+            self.recorder
+                .say(snapshot.object_ref(&()), Severity::Normal, reason, &message)
+                .await;
+        }
     }
 
     async fn delete(
@@ -258,7 +281,7 @@ impl Snapshots {
                 .delete(&contents, &content.name_any(), content.uid())
                 .await?;
         }
-        Ok(())
+        self.let_go(&api, snapshot, &[SOURCE_FINALIZER]).await
     }
 
     /// The claim may go, unless another snapshot of it is unready.

@@ -137,8 +137,8 @@ fn processes(
         match &snapshotting {
             None => provisioner.await,
             Some(snapshotting) => {
-                let snapshotter = snapshotting
-                    .lead(|| Snapshotter::new(&client, &config, &identity, &driver).run());
+                let snapshotter =
+                    snapshotting.lead(|| Snapshotter::new(&client, &config, &driver).run());
                 tokio::join!(provisioner, snapshotter);
             }
         }

@@ -42,18 +42,13 @@ enum Failure {
 }
 
 impl Snapshotter {
-    /// A sidecar in the Pod `identity`, calling the `driver` beside it.
-    pub(super) fn new(
-        client: &Client,
-        config: &WorldConfig,
-        identity: &str,
-        driver: &Arc<Driver>,
-    ) -> Self {
+    /// A sidecar calling the `driver` beside it.
+    pub(super) fn new(client: &Client, config: &WorldConfig, driver: &Arc<Driver>) -> Self {
         let actor = Actor::new(client.clone(), SNAPSHOTTER_CONTAINER);
         Self {
             recorder: Arc::new(Recorder::new(
                 actor.clone(),
-                format!("snapshot-controller-{identity}"),
+                format!("csi-snapshotter {}", config.driver),
             )),
             actor,
             driver: Arc::clone(driver),

@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeSpec,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use crate::demo::world::ceph::Image;
+use crate::demo::world::quantity;
 
 /// Names the provisioner on a volume.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
@@ -30,7 +30,7 @@ pub(super) fn requested(claim: &PersistentVolumeClaim) -> i64 {
         .and_then(|all| all.requests.as_ref());
     requests
         .and_then(|requests| requests.get("storage"))
-        .map_or(0, bytes)
+        .map_or(0, quantity::bytes)
 }
 
 /// The volume for `claim`, bound to it in advance.
@@ -54,7 +54,7 @@ pub(super) fn of(
             access_modes: spec.access_modes,
             capacity: Some(BTreeMap::from([(
                 "storage".to_owned(),
-                Quantity(image.bytes.to_string()),
+                quantity::of(image.bytes),
             )])),
             claim_ref: Some(claim_ref),
             csi: Some(CSIPersistentVolumeSource {
@@ -87,41 +87,11 @@ pub(super) fn released_handle(volume: &PersistentVolume, driver: &str) -> Option
     (released && delete && ours).then(|| spec.csi.as_ref().map(|csi| csi.volume_handle.clone()))?
 }
 
-/// Bytes in the notations claims use; what cannot be read counts as none.
-fn bytes(quantity: &Quantity) -> i64 {
-    let text = quantity.0.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: i64 = match &text[digits.len()..] {
-        "" => 1,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        _ => 0,
-    };
-    digits
-        .parse::<i64>()
-        .map_or(0, |number| number.saturating_mul(unit))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn sizes_are_read_as_claims_give_them() {
-        let sizes = ["5Gi", "1073741824", "1G", "512Mi", "2Ti", "much"]
-            .map(|text| bytes(&Quantity(text.to_owned())));
-        assert_eq!(
-            sizes,
-            [5 << 30, 1 << 30, 1_000_000_000, 512 << 20, 2 << 40, 0]
-        );
-    }
 
     #[test]
     fn only_a_released_volume_of_the_driver_is_deleted() {

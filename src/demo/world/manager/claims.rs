@@ -20,6 +20,8 @@ use crate::demo::world::names::{SELECTED_NODE, STORAGE_PROVISIONER};
 /// On a claim and a volume that have found each other.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+/// Written beside [`STORAGE_PROVISIONER`] for older provisioners.
+const BETA_STORAGE_PROVISIONER: &str = "volume.beta.kubernetes.io/storage-provisioner";
 
 pub(super) async fn run(manager: Manager) {
     let volumes = manager.actor.all::<PersistentVolume>();
@@ -137,7 +139,10 @@ async fn leave_to_provisioner(
             manager.actor.within(&claim.namespace().unwrap_or_default());
         let patch = json!({"metadata": {
             "resourceVersion": claim.resource_version(),
-            "annotations": {STORAGE_PROVISIONER: class.provisioner},
+            "annotations": {
+                STORAGE_PROVISIONER: class.provisioner,
+                BETA_STORAGE_PROVISIONER: class.provisioner,
+            },
         }});
         manager
             .actor

@@ -115,7 +115,21 @@ pub(super) async fn ensure_restored(
         status: None,
     };
     match volsync.actor.create(&claims, &wanted).await? {
-        Some(created) => Ok(created),
+        Some(created) => {
+            let message = format!(
+                "created PersistentVolumeClaim/{name} from VolumeSnapshot/{}",
+                snapshot.name_any()
+            );
+            say(
+                volsync,
+                source,
+                "PersistentVolumeClaimCreated",
+                "CreatePersistentVolumeClaim",
+                &message,
+            )
+            .await;
+            Ok(created)
+        }
         None => claims.get(name).await,
     }
 }
