@@ -41,6 +41,25 @@ impl Places {
     }
 }
 
+/// How long rules and routes wait.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Pace {
+    /// Seconds, where minutes are shipped.
+    Seconds,
+    /// As shipped.
+    #[allow(dead_code, reason = "used on the real stack")]
+    Shipped,
+}
+
+impl Pace {
+    fn of(self, shipped: &str) -> String {
+        match self {
+            Self::Seconds => in_seconds(shipped),
+            Self::Shipped => shipped.to_owned(),
+        }
+    }
+}
+
 /// One of them, running; ended when dropped, in whatever way the test ends.
 pub struct Monitor {
     url: String,
@@ -49,16 +68,24 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Prometheus with the shipped rules and configuration, which scrapes `targets` as the one cluster there is.
+    /// Prometheus with the shipped rules and configuration, which scrapes `targets` as the one cluster there is; minutes become
+    /// seconds.
     pub async fn prometheus(places: &Places, targets: &[&str]) -> Self {
+        Self::scraping(places, targets, Pace::Seconds).await
+    }
+
+    /// The same at `pace`.
+    pub async fn scraping(places: &Places, targets: &[&str], pace: Pace) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
         for file in RULES {
             let name = Path::new(file).file_name().unwrap();
-            std::fs::write(directory.join(name), in_seconds(&text(file))).unwrap();
+            std::fs::write(directory.join(name), pace.of(&text(file))).unwrap();
         }
         let mut config = scraping("alerts/prometheus.yaml", targets);
-        for interval in ["scrape_interval", "evaluation_interval"] {
-            config["global"][interval] = json!("1s");
+        if pace == Pace::Seconds {
+            for interval in ["scrape_interval", "evaluation_interval"] {
+                config["global"][interval] = json!("1s");
+            }
         }
         let alertmanager = format!("127.0.0.1:{}", places.alertmanager);
         let told = &mut config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"];
@@ -75,12 +102,17 @@ impl Monitor {
         Self::start("prometheus", &directory, &args, places.prometheus()).await
     }
 
-    /// Alertmanager with the shipped route, which leads to `webhook`.
+    /// Alertmanager with the shipped route, which leads to `webhook`; minutes become seconds.
     pub async fn alertmanager(places: &Places, webhook: &str) -> Self {
+        Self::notifying(places, webhook, Pace::Seconds).await
+    }
+
+    /// The same at `pace`.
+    pub async fn notifying(places: &Places, webhook: &str, pace: Pace) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
         let shipped = text("alerts/alertmanager.yaml");
         assert!(shipped.contains(SHIPPED_WEBHOOK));
-        let config = in_seconds(&shipped).replace(SHIPPED_WEBHOOK, webhook);
+        let config = pace.of(&shipped).replace(SHIPPED_WEBHOOK, webhook);
         std::fs::write(directory.join("alertmanager.yaml"), config).unwrap();
         let args = flags([
             ("config.file", "alertmanager.yaml".to_owned()),
