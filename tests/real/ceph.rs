@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,11 +22,17 @@ pub struct Ceph {
 /// One line of the journal, as far as read here.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Call {
+    pub time: Timestamp,
     /// `begin`, `hang`, `delay` or `end`.
     pub event: String,
+    /// Name of the request: `pvc-<uid>`, `snapshot-<uid>`, or the handle of what is deleted.
+    pub name: String,
     /// The rule of a `hang` or `delay`.
     #[serde(default)]
     pub rule: String,
+    /// gRPC code of an `end`, by its Go name.
+    #[serde(default)]
+    pub outcome: String,
 }
 
 impl Ceph {

@@ -93,8 +93,15 @@ impl Pace {
 
     /// Short calls with the leases that Rook deploys.
     pub const ROOK_LEASES: Self = Self {
-        lease: ["137s", "107s", "26s"],
+        lease: Self::ROOK.lease,
         ..Self::SHORT
+    };
+
+    /// As Rook deploys csi-provisioner; csi-snapshotter's first retry is after 1s there.
+    pub const ROOK: Self = Self {
+        timeout: "150s",
+        lease: ["137s", "107s", "26s"],
+        retry: ["500ms", "5m"],
     };
 }
 

@@ -13,8 +13,14 @@
 #[path = "../apiserver/daemon.rs"]
 mod daemon;
 #[allow(dead_code)]
+#[path = "../apiserver/monitors.rs"]
+mod monitors;
+#[allow(dead_code)]
 #[path = "../deploy/render.rs"]
 mod render;
+#[allow(dead_code)]
+#[path = "../monitoring/shipped.rs"]
+mod shipped;
 #[allow(dead_code)]
 #[path = "../testbed/mod.rs"]
 mod testbed;
@@ -28,11 +34,13 @@ mod leases;
 mod node;
 mod objects;
 mod operator;
+mod real_defaults;
 mod real_hang;
 mod real_layouts;
 mod real_restart;
 mod run;
 mod stack;
+mod timeline;
 
 use std::time::Duration;
 

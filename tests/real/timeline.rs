@@ -1,0 +1,93 @@
+//! When each thing was first seen, in seconds since the first hung call.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::monitors::Monitor;
+
+/// Between two looks at the program and at Prometheus.
+const POLL: Duration = Duration::from_secs(1);
+
+/// First times by what happened.
+#[derive(Default)]
+pub struct Timeline(BTreeMap<String, Timestamp>);
+
+impl Timeline {
+    /// Adds what happened at `time`, unless it happened earlier, too.
+    pub fn add(&mut self, what: impl Into<String>, time: Timestamp) {
+        let first = self.0.entry(what.into()).or_insert(time);
+        *first = time.min(*first);
+    }
+
+    /// Observes findings, firing alerts and accepted webhooks until `future` is done.
+    pub async fn observe<T>(
+        &mut self,
+        daemon: &Daemon,
+        prometheus: &Monitor,
+        future: impl Future<Output = T>,
+    ) -> T {
+        let observed = async {
+            loop {
+                self.look(daemon, prometheus).await;
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            done = future => done,
+            () = observed => unreachable!("it observes for ever"),
+        }
+    }
+
+    async fn look(&mut self, daemon: &Daemon, prometheus: &Monitor) {
+        let samples = daemon.metrics().await;
+        let now = Timestamp::now();
+        for (name, _) in samples.iter().filter(|(_, value)| **value > 0.0) {
+            let finding = name.strip_prefix("locksmith_stuck_operations{finding=\"");
+            if let Some((finding, _)) = finding.and_then(|rest| rest.split_once('"')) {
+                self.add(format!("finding {finding}"), now);
+            }
+            if name == "locksmith_webhook_requests_total{code=\"202\"}" {
+                self.add("webhook accepted", now);
+            }
+        }
+        let alerts: Value = serde_json::from_str(&prometheus.page("/api/v1/alerts").await).unwrap();
+        let alerts = alerts["data"]["alerts"].as_array().unwrap();
+        for alert in alerts.iter().filter(|alert| alert["state"] == "firing") {
+            let name = alert["labels"]["alertname"].as_str().unwrap();
+            self.add(format!("{name} fires"), now);
+        }
+    }
+
+    /// One line, in order; what was before `begin` is left out.
+    pub fn since(&self, begin: Timestamp) -> String {
+        let mut moments: Vec<_> = self.0.iter().filter(|(_, time)| **time >= begin).collect();
+        moments.sort_by_key(|(_, time)| **time);
+        let mut text = String::new();
+        for (what, time) in moments {
+            let separator = if text.is_empty() { "" } else { ", " };
+            let seconds = (*time - begin).total(jiff::Unit::Second).unwrap();
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{separator}{what} {seconds:.0} s");
+        }
+        text
+    }
+}
+
+#[test]
+fn a_timeline_keeps_first_times_in_order() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let mut timeline = Timeline::default();
+    timeline.add("webhook accepted", at(160));
+    timeline.add("finding operation_lock", at(110));
+    timeline.add("finding operation_lock", at(120));
+    timeline.add("finding orphaned_source", at(90));
+    assert_eq!(
+        timeline.since(at(100)),
+        "finding operation_lock 10 s, webhook accepted 60 s"
+    );
+}
