@@ -25,6 +25,7 @@ mod shipped;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod actors;
 mod cast;
 mod ceph;
 mod healing;
@@ -34,6 +35,7 @@ mod leases;
 mod node;
 mod objects;
 mod operator;
+mod real_actors;
 mod real_defaults;
 mod real_hang;
 mod real_layouts;

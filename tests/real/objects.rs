@@ -16,11 +16,21 @@ pub async fn create(client: &Client, object: Value) -> DynamicObject {
 
 /// The objects of a kind, of all namespaces.
 pub fn all(client: &Client, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    within(client, api_version, kind, None)
+}
+
+/// The objects of a kind in a namespace, or everywhere.
+pub fn within(
+    client: &Client,
+    api_version: &str,
+    kind: &str,
+    namespace: Option<&str>,
+) -> Api<DynamicObject> {
     let types = TypeMeta {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
     };
-    api(client, &types, None)
+    api(client, &types, namespace)
 }
 
 fn api(client: &Client, types: &TypeMeta, namespace: Option<&str>) -> Api<DynamicObject> {

@@ -1,0 +1,232 @@
+//! Objects, Events and log lines in; text that two runs of the same script have in common out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
+use regex::Regex;
+use serde_json::Value;
+
+use crate::objects::all;
+
+/// Kinds whose objects and Events are observed.
+const KINDS: [(&str, &str); 4] = [
+    ("v1", "PersistentVolumeClaim"),
+    ("snapshot.storage.k8s.io/v1", "VolumeSnapshot"),
+    ("snapshot.storage.k8s.io/v1", "VolumeSnapshotContent"),
+    ("volsync.backube/v1alpha1", "ReplicationSource"),
+];
+
+/// Fields of a status that the simulated world has not, since the program reads none of them.
+const UNKNOWN: [&str; 4] = [
+    "creationTime",
+    "lastSyncDuration",
+    "latestMoverStatus",
+    "restic",
+];
+
+/// What differs from run to run, and what stands for it.
+static VARIABLE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    let uid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+    [
+        (format!("0001-0009-rook-ceph-[0-9]{{16}}-{uid}"), "<handle>"),
+        (uid.to_owned(), "<uid>"),
+        ("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z".to_owned(), "<time>"),
+        (
+            "csi-rbdplugin-provisioner-[a-z0-9]+-[a-z0-9]+".to_owned(),
+            "<pod>",
+        ),
+        ("^E[0-9]{4} [0-9:.]+ +[0-9]+ ".to_owned(), "E<time> "),
+        ("[.]go:[0-9]+".to_owned(), ".go:<line>"),
+        (" ID: [0-9]+ ".to_owned(), " ID: <n> "),
+    ]
+    .map(|(pattern, stands)| (Regex::new(&pattern).unwrap(), stands))
+    .into()
+});
+
+/// The text without what differs from run to run.
+pub fn normalised(text: &str) -> String {
+    let replace = |text: String, (pattern, stands): &(Regex, &str)| {
+        pattern.replace_all(&text, *stands).into_owned()
+    };
+    VARIABLE.iter().fold(text.to_owned(), replace)
+}
+
+/// Every observed object in the namespace and the contents bound to one in it, and what each component published about each.
+pub async fn objects(client: &Client, namespace: &str) -> String {
+    let mut text = String::new();
+    let events = events(client).await;
+    for (api_version, kind) in KINDS {
+        let api = all(client, api_version, kind);
+        let mut found = api.list(&Default::default()).await.unwrap().items;
+        found.retain(|one| belongs(one, namespace) && !is_cache(one));
+        found.sort_by_key(name);
+        for object in found {
+            writeln!(text, "{kind} {}", name(&object)).unwrap();
+            for line in state(&object) {
+                writeln!(text, "  {line}").unwrap();
+            }
+            let uid = object.uid().unwrap();
+            let published = events
+                .iter()
+                .filter(|event| event["involvedObject"]["uid"] == *uid);
+            for line in distinct(published) {
+                writeln!(text, "  {line}").unwrap();
+            }
+        }
+    }
+    text
+}
+
+fn belongs(object: &DynamicObject, namespace: &str) -> bool {
+    let of = object.namespace();
+    let bound = object.data["spec"]["volumeSnapshotRef"]["namespace"].as_str();
+    of.as_deref().or(bound) == Some(namespace)
+}
+
+/// A mover's cache; the simulated movers have none.
+fn is_cache(object: &DynamicObject) -> bool {
+    object.name_any().ends_with("-cache")
+}
+
+/// The object's name, or that of the snapshot that a content is of.
+fn name(object: &DynamicObject) -> String {
+    let snapshot = object.data["spec"]["volumeSnapshotRef"]["name"].as_str();
+    snapshot.map_or_else(|| object.name_any(), |name| format!("of {name}"))
+}
+
+/// Metadata and status, a line each.
+fn state(object: &DynamicObject) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |what: &str, value: String| {
+        if !value.is_empty() {
+            lines.push(normalised(&format!("{what}: {value}")));
+        }
+    };
+    let joined = |all: BTreeSet<String>| all.into_iter().collect::<Vec<_>>().join(", ");
+    let pairs = |all: &BTreeMap<String, String>| {
+        joined(
+            all.iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+        )
+    };
+    if object.metadata.deletion_timestamp.is_some() {
+        line("is", "being deleted".to_owned());
+    }
+    line(
+        "finalizers",
+        joined(object.finalizers().iter().cloned().collect()),
+    );
+    line("labels", pairs(object.labels()));
+    line("annotations", pairs(object.annotations()));
+    let owners = object.owner_references().iter();
+    let owners = owners.map(|owner| {
+        let controls = owner.controller == Some(true);
+        format!("{} {}, controller {controls}", owner.kind, owner.name)
+    });
+    line("owners", joined(owners.collect()));
+    let status = object.data["status"].as_object();
+    for (field, value) in status.into_iter().flatten() {
+        if UNKNOWN.contains(&&**field) {
+            continue;
+        }
+        line(&format!("status.{field}"), shown(field, value));
+    }
+    lines
+}
+
+/// The value of a field of a status; of a time only that it is there.
+fn shown(field: &str, value: &Value) -> String {
+    const PRESENT: [&str; 3] = ["lastSyncTime", "lastSyncStartTime", "nextSyncTime"];
+    if PRESENT.contains(&field) {
+        return "present".to_owned();
+    }
+    if field == "conditions" {
+        let conditions = value.as_array().into_iter().flatten();
+        let text = conditions.map(|one| {
+            let field = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+            format!(
+                "{}={} {} ({})",
+                field("type"),
+                field("status"),
+                field("reason"),
+                field("message")
+            )
+        });
+        return text.collect::<Vec<_>>().join("; ");
+    }
+    value.to_string()
+}
+
+/// Every Event, in the order of their creation.
+async fn events(client: &Client) -> Vec<Value> {
+    let api = all(client, "v1", "Event");
+    let mut events = api.list(&Default::default()).await.unwrap().items;
+    // A count that is raised changes the resource version, but not the name, which has the first time in it.
+    events.sort_by_key(|event| {
+        let name = event.name_any();
+        name.rsplit_once('.').map(|(_, time)| time.to_owned())
+    });
+    events.into_iter().map(|event| event.data).collect()
+}
+
+/// Each component's Events about one object, each text once, in order.
+fn distinct<'e>(events: impl Iterator<Item = &'e Value>) -> Vec<String> {
+    let mut by_component: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in events {
+        // Of a mover's cache, as above.
+        if event["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("-cache"))
+        {
+            continue;
+        }
+        let field = |path: &str| {
+            event
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let component = Some(field("/reportingComponent")).filter(|name| !name.is_empty());
+        let component = component.unwrap_or_else(|| field("/source/component"));
+        let text = normalised(&format!(
+            "event of {}: {} {}: {}",
+            component_kind(component),
+            field("/type"),
+            field("/reason"),
+            field("/message")
+        ));
+        let texts = by_component.entry(component_kind(component)).or_default();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    by_component.into_values().flatten().collect()
+}
+
+/// A component without the identity of its process.
+fn component_kind(component: &str) -> String {
+    let kind = component
+        .split_once('_')
+        .map_or(component, |(kind, _)| kind);
+    normalised(kind)
+}
+
+/// The lines that refuse an operation, each once, in order.
+pub fn refusals(log: &str) -> BTreeSet<String> {
+    let refusals = log.lines().filter(|line| line.contains("already exists"));
+    refusals.map(normalised).collect()
+}
+
+#[test]
+fn names_and_times_are_normalised() {
+    let line = "E1129 06:00:00.123456       1 controllerserver.go:1161] ID: 19 Req-ID: snapshot-0bd32c1f-30d4-4dd8-8d5b-ea7d1c1e9a4b an \
+                operation with the given Snapshot ID 0001-0009-rook-ceph-0000000000000002-0bd32c1f-30d4-4dd8-8d5b-ea7d1c1e9a4b already exists";
+    assert_eq!(
+        normalised(line),
+        "E<time> controllerserver.go:<line>] ID: <n> Req-ID: snapshot-<uid> an operation with the given Snapshot ID <handle> already exists"
+    );
+}

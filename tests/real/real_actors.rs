@@ -1,0 +1,70 @@
+//! The simulated actors behave as the real parts that they stand for.
+//!
+//! Set-up: one script ([`crate::actors`]), played on the real stack and in the simulated world of the demo, through the API alone. At each of its
+//! stages, both show the same, but for names, uids and times:
+//! 1. claims, snapshots, contents and sources: finalizers, labels, annotations, owners and status;
+//! 2. the Events of each component about each object, in order;
+//! 3. the log lines by which the driver refuses.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use locksmith::demo::Cluster;
+use locksmith::demo::apiserver::Options;
+use locksmith::demo::world::{ProvisionerMessages, Timings, WorldConfig};
+
+use crate::actors::{Ground, Stage, play};
+use crate::layout::{Layout, Pace};
+use crate::stack::Stack;
+
+/// The lines that the two do not have in common.
+fn difference(real: &Stage, simulated: &Stage) -> String {
+    let lines = |stage: &Stage| -> BTreeSet<String> {
+        // Each line after the object that it is about.
+        let mut about = String::new();
+        let mut lines = BTreeSet::new();
+        for line in stage.observed.lines() {
+            if !line.starts_with(' ') {
+                line.clone_into(&mut about);
+            }
+            lines.insert(format!("{about}: {}", line.trim()));
+        }
+        lines
+    };
+    let (real, simulated) = (lines(real), lines(simulated));
+    let mut text = String::new();
+    for line in real.difference(&simulated) {
+        writeln!(text, "real only: {line}").unwrap();
+    }
+    for line in simulated.difference(&real) {
+        writeln!(text, "simulated only: {line}").unwrap();
+    }
+    text
+}
+
+async fn simulated() -> Vec<Stage> {
+    let config = WorldConfig {
+        messages: ProvisionerMessages::Prefixed,
+        ..WorldConfig::new(Timings::fast())
+    };
+    let cluster = Cluster::start(Options::default(), config).await.unwrap();
+    cluster.world.install().await.unwrap();
+    play(&Ground::Simulated(Box::new(cluster))).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real stack: ./tests/run"]
+async fn simulated_actors_behave_as_the_real_parts() {
+    let simulated = simulated().await;
+    let stack = Stack::start(Layout::CLASSIC_V5, Pace::SHORT, BTreeSet::new()).await;
+    let real = play(&Ground::Real(Box::new(stack))).await;
+    let mut differences = String::new();
+    for (real, simulated) in real.iter().zip(&simulated) {
+        assert_eq!(real.title, simulated.title);
+        if real.observed != simulated.observed {
+            writeln!(differences, "--- {}", real.title).unwrap();
+            differences += &difference(real, simulated);
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
