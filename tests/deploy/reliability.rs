@@ -21,7 +21,7 @@ struct Area {
     from: &'static [&'static str],
 }
 
-const AREAS: [Area; 7] = [
+const AREAS: [Area; 8] = [
     Area {
         title: "Fuzz targets",
         about: "Guided by coverage: `tests/fuzz/run` runs each for as long as it is told and says how often it was executed. \
@@ -55,6 +55,12 @@ const AREAS: [Area; 7] = [
             "tests/apiserver/races.rs",
             "tests/apiserver/unseen.rs",
         ],
+    },
+    Area {
+        title: "Real stack",
+        about: "The playbook's jam on real parts: VolSync's controller, external-provisioner and csi-snapshotter with leader \
+                election, the snapshot controller and the control plane. The CSI driver alone is simulated, with ceph-csi's locks.",
+        from: &["tests/real"],
     },
     Area {
         title: "Soak",
