@@ -288,15 +288,16 @@ impl<'m, T> ByUid<'m, T> {
     }
 }
 
-/// What waits for something, by what a key may name it by.
-struct Waiters<'m> {
+/// Every object that waits for its driver, indexed by the keys that may name it.
+pub(crate) struct Waiters<'m> {
     claims: ByUid<'m, Claim>,
     snapshots: ByUid<'m, Snapshot>,
     handles: HashMap<&'m str, ObjectKey>,
 }
 
 impl<'m> Waiters<'m> {
-    fn of(model: &'m Model) -> Self {
+    /// Reads each table once, so that many keys can be looked up.
+    pub(crate) fn of(model: &'m Model) -> Self {
         let mut waiters = Self {
             claims: ByUid::default(),
             snapshots: ByUid::default(),
@@ -331,6 +332,15 @@ impl<'m> Waiters<'m> {
             }
         }
         waiters
+    }
+
+    /// Whether any object waits for the operation that holds `key`.
+    pub(crate) fn wait_for(&self, key: &LockKey) -> bool {
+        if let Some(claim) = key.claim().and_then(|uid| self.claims.find(uid)) {
+            return claim.phase == ClaimPhase::Pending;
+        }
+        let snapshot = key.snapshot().and_then(|uid| self.snapshots.find(uid));
+        snapshot.is_some() || self.handles.contains_key(&*key.0)
     }
 
     fn add_handles(&mut self, content: &'m Content, object: &ObjectKey) {

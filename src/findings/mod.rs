@@ -35,6 +35,7 @@ mod source;
 
 pub use claim::awaited;
 pub use doubts::{Doubt, DoubtKind, doubts, in_use};
+pub(crate) use lock::Waiters;
 pub use lock::proven;
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,

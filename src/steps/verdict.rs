@@ -9,10 +9,10 @@ use super::{Facts, some};
 use crate::api::remediation::{CheckRecord, Phase, RemediationStatus};
 use crate::config::Config;
 use crate::findings::{
-    self, Finding, SnapshotReason, What, proven, snapshot_content, snapshot_driver,
+    self, Finding, SnapshotReason, Waiters, What, proven, snapshot_content, snapshot_driver,
 };
-use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot};
-use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
+use crate::model::records::{Claim, ClaimPhase, Snapshot};
+use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
 use crate::plan::{Action, Plan, StepName, Target, why_kept};
 
 /// A run whose steps are all done.
@@ -267,18 +267,19 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
         None => Err("the provisioner's logs were not read".to_owned()),
         Some(Err(error)) => Err(format!("failed to read the provisioner's logs: {error}")),
         Some(Ok(refusals)) => {
-            // A line stays in the tail after what it tells of is over.
-            let still: Vec<_> = refusals
+            // A line stays in the tail after its object is served. A key that leads to no object is mostly a deletion of an
+            // old volume: nobody waits for it, and each retry is refused as long as the call hangs.
+            let waiters = Waiters::of(model);
+            let still = refusals
                 .iter()
-                .filter(|refusal| waits(model, &refusal.key))
-                .collect();
+                .find(|refusal| waiters.wait_for(&refusal.key));
             // What an Event alone says, whoever may write one can keep saying.
             let proven = proven(model, &plan.driver, facts.at);
             let locked = findings.iter().any(|finding| {
                 finding.driver.as_ref() == Some(&plan.driver)
                     && matches!(&finding.what, What::OperationLock(key) if proven.contains(key))
             });
-            match still.first() {
+            match still {
                 Some(refusal) => Err(format!("{} still refuses {}", refusal.pod, refusal.key)),
                 None if locked => Err("an operation lock is still found".to_owned()),
                 None => Ok("no lock errors in the logs of any replica".to_owned()),
@@ -286,46 +287,6 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
         }
     };
     check("no lock errors", result)
-}
-
-/// Whether what `key` is of still waits; a key that leads nowhere known is taken to wait.
-fn waits(model: &Model, key: &LockKey) -> bool {
-    if let Some(uid) = key.claim().filter(|_| !key.is_path()) {
-        let claim = model
-            .claims
-            .iter()
-            .find(|claim| claim.meta.uid.is_meant_by(uid));
-        return claim.is_some_and(|claim| claim.phase == ClaimPhase::Pending);
-    }
-    if let Some(uid) = key.snapshot().filter(|_| !key.is_path()) {
-        let snapshot = model
-            .snapshots
-            .iter()
-            .find(|snapshot| snapshot.meta.uid.is_meant_by(uid));
-        return snapshot.is_some_and(|snapshot| snapshot.ready != Some(true));
-    }
-    let of_key = |content: &&Content| {
-        let handles = [&content.handle, &content.volume_handle];
-        handles.into_iter().flatten().any(|handle| *handle == key.0)
-    };
-    let mut contents = model.contents.iter().filter(of_key).peekable();
-    contents.peek().is_none() || contents.any(|content| holds_up(model, content))
-}
-
-/// Whether something waits for the driver to be done with this content: its snapshot, its deletion or a restore.
-fn holds_up(model: &Model, content: &Content) -> bool {
-    let of_content = |snapshot: &&Snapshot| content.snapshot.as_ref() == Some(&snapshot.meta.uid);
-    let Some(snapshot) = model.snapshots.iter().find(of_content) else {
-        return true;
-    };
-    let restores = |claim: &Claim| {
-        claim.phase == ClaimPhase::Pending
-            && claim.meta.namespace == snapshot.meta.namespace
-            && claim.data_source == Some(DataSource::Snapshot(snapshot.meta.name.clone()))
-    };
-    content.meta.deleting.is_some()
-        || snapshot.ready != Some(true)
-        || model.claims.iter().any(restores)
 }
 
 fn no_failed_snapshots(

@@ -6,7 +6,7 @@ use crate::api::remediation::{CheckRecord, LeftRecord, RemediationStatus, StepPh
 use crate::config::Config;
 use crate::model::fixture::*;
 use crate::model::records::{Pod, Snapshot};
-use crate::model::{Nature, ObjectKind, Sym};
+use crate::model::{Nature, ObjectKind, Sym, rows_read};
 use crate::plan::{self, Plan, Spared, StepName};
 use crate::steps::verdict::{Judged, Outcome};
 use crate::steps::{Facts, TailRefusal};
@@ -251,7 +251,17 @@ fn restore() -> World {
 #[case::a_snapshot_ready_since(
     healed().with(snapshot("media", "s", "a")), refused(&["snapshot-uid-snapshot-media-s"]), &[]
 )]
-#[case::a_handle_that_leads_nowhere(healed(), refused(&["0001-0009"]), &["no lock errors"])]
+#[case::the_handle_of_a_volume_that_is_only_being_deleted(healed(), refused(&["0001-0009"]), &[])]
+#[case::the_handle_of_a_snapshot_that_nothing_but_its_storage_remembers(
+    healed().with(content(&snapshot("media", "image", "prowlarr")).handle("csi-image")),
+    refused(&["csi-image"]),
+    &[]
+)]
+#[case::the_handle_of_a_volume_a_snapshot_is_taken_of(
+    healed().with(hangs().created(at(-1))).with(content(&hangs())),
+    refused(&["volume-of-volsync-prowlarr-src"]),
+    &["no lock errors"]
+)]
 #[case::the_handle_of_a_snapshot_nobody_waits_for(restore(), refused(&["csi-image"]), &[])]
 #[case::the_handle_of_a_snapshot_a_restore_waits_for(
     restore().with(claim("media", "x").pending().from_snapshot("image")), refused(&["csi-image"]), &["no lock errors"]
@@ -274,6 +284,30 @@ fn restore() -> World {
 )]
 fn lock_errors(#[case] world: World, #[case] facts: Facts, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &facts), expected);
+}
+
+/// A tenant fills a log tail by restoring many snapshots: each line costs one look-up.
+#[test]
+fn verdict_reads_each_row_once_however_many_lines_refuse() {
+    const SNAPSHOTS: usize = 2_000;
+    let mut world = healed();
+    let mut keys = Vec::new();
+    for n in 0..SNAPSHOTS {
+        let image = snapshot("tenant", &format!("image-{n}"), "prowlarr");
+        let handle = format!("csi-{n}");
+        world = world
+            .with(content(&image).handle(&handle))
+            .with(image)
+            .with(claim("tenant", &format!("restore-{n}")));
+        keys.push(handle);
+    }
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let (facts, plan) = (refused(&keys), planned());
+    let (rows, checks) =
+        rows_read::during(|| checks(&world, &facts, &plan, Vec::new()));
+    assert!(checks[0].passed, "{checks:?}");
+    let bound = 20 * SNAPSHOTS as u64;
+    assert!(rows <= bound, "{rows} rows read");
 }
 
 #[rstest]
