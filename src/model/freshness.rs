@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
+
+/// How far clocks may differ: more than an answer takes, less than any time that protects something.
+pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]

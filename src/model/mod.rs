@@ -30,7 +30,7 @@ pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
 pub use change::{Change, Delta};
 pub use creations::{Creation, Creations};
 pub use departures::{Departure, Departures};
-pub use freshness::{Freshness, Kind, Reading};
+pub use freshness::{CLOCK_TOLERANCE, Freshness, Kind, Reading};
 pub use key::{ObjectKey, ObjectKind, Sym, Uid};
 pub use provisioner::{
     Discovery, Provisioner, ProvisionerNotFound, Replica, is_made_up, lease_names,

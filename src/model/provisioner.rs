@@ -14,10 +14,10 @@ pub use not_found::ProvisionerNotFound;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::records::{Lease, Pod, Sidecars, Workload};
-use super::{Model, ObjectKey, ObjectKind, Sym};
+use super::{CLOCK_TOLERANCE, Model, ObjectKey, ObjectKind, Sym};
 use crate::config::{Config, Drivers, ProvisionerNamespaces, ProvisionerRef, WorkloadKind};
 
 /// Kubernetes cuts a host name at this length.
@@ -460,13 +460,15 @@ impl Lease {
         }
     }
 
-    /// Whether it is held and was renewed within its own duration before `now`.
+    /// Whether it is held and was renewed within its own duration before `now`, as far as clocks may differ: a sidecar's
+    /// default lease of 15 s is shorter than that, and would never read as held where this clock is ahead.
     pub fn held(&self, now: Timestamp) -> bool {
         self.holder
             .as_ref()
             .is_some_and(|holder| !holder.is_empty())
             && self.renewed.is_some_and(|renewed| {
-                now.duration_since(renewed).as_secs() <= i64::from(self.seconds)
+                let expires = SignedDuration::from_secs(self.seconds.into()) + CLOCK_TOLERANCE;
+                now.duration_since(renewed) <= expires
             })
     }
 }

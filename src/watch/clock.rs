@@ -15,7 +15,7 @@ use kube::client::Body;
 use super::Changes;
 use crate::causes::causes;
 use crate::metrics::Own;
-use crate::model::{Change, Kind, Reading};
+use crate::model::{CLOCK_TOLERANCE, Change, Kind, Reading};
 
 /// How often the API server is asked.
 const EVERY: Duration = Duration::from_secs(30);
@@ -28,9 +28,6 @@ const GLANCE: Duration = Duration::from_millis(500);
 
 /// How long it may take to answer. Half of it is the error of what is measured.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How far clocks may differ: more than an answer takes, less than any time that protects something.
-const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Compares clocks until the model's task ends.
 pub async fn compare(client: Client, changes: Changes, own: Own) {
@@ -82,7 +79,7 @@ async fn ahead(client: &Client) -> Result<Option<SignedDuration>, kube::Error> {
 
 /// What a difference means.
 fn agrees(ahead: SignedDuration) -> Reading {
-    if ahead.abs() <= TOLERANCE {
+    if ahead.abs() <= CLOCK_TOLERANCE {
         return Reading::Live;
     }
     let by = SignedDuration::from_secs(ahead.abs().as_secs());
@@ -129,7 +126,7 @@ impl Clocks {
         let passed = later.steady.duration_since(self.steady);
         let passed = SignedDuration::try_from(passed).unwrap_or_default();
         let by = later.wall.duration_since(self.wall) - passed;
-        (by.abs() > TOLERANCE).then_some(by)
+        (by.abs() > CLOCK_TOLERANCE).then_some(by)
     }
 }
 

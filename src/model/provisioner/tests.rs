@@ -352,3 +352,19 @@ fn lease_names_are_those_rook_shows() {
         "external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com"
     );
 }
+
+/// A lease of 15 s, the sidecars' default, renewed so many seconds ago by this clock.
+#[rstest]
+#[case::as_it_should(5, true)]
+#[case::by_a_clock_that_is_behind(-30, true)]
+#[case::by_a_clock_that_is_ahead(5 + 30, true)]
+#[case::by_nobody_any_more(15 + 31, false)]
+fn lease_is_held_within_its_duration_and_the_clocks_tolerance(
+    #[case] ago: i64,
+    #[case] held: bool,
+) {
+    let mut short = lease(LEASE, LEADER, at(-300));
+    short.seconds = 15;
+    short.renewed = Some(at(0) - jiff::SignedDuration::from_secs(ago));
+    assert_eq!(short.held(at(0)), held);
+}
