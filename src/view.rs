@@ -222,7 +222,7 @@ impl ProvisionerView {
         }
         for replica in model.replicas(&provisioner) {
             let pod = replica.pod;
-            match model.logs.get(&pod.meta.uid) {
+            match model.logs.get(&(pod.meta.uid.clone(), driver.clone())) {
                 _ if !pod.running => {}
                 Some(Ok(())) => view.followed += 1,
                 Some(Err(problem)) => view.unread.push(UnreadLog {

@@ -68,8 +68,8 @@ pub enum Change {
     Run(Delta<Run>),
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
-    /// The log of a provisioner's pod was opened, or could not be; `None` once it is no longer followed.
-    LogRead(Uid, Option<Result<(), Sym>>),
+    /// The log of a provisioner's pod was opened for this driver, or could not be; `None` once it is no longer followed.
+    LogRead(Uid, Sym, Option<Result<(), Sym>>),
     /// An Event said that a claim could not be provisioned.
     ProvisioningFailed(ObjectKey, ProvisioningError),
     /// An uncached GET of a claim: whether it answered 404.
@@ -149,11 +149,11 @@ impl Model {
             Change::CephCluster(delta) => self.ceph_clusters.apply(delta),
             Change::Run(delta) => self.runs.apply(delta),
             Change::Refused(refusal) => self.refusals.note(refusal),
-            Change::LogRead(pod, Some(reading)) => {
-                self.logs.insert(pod, reading);
+            Change::LogRead(pod, driver, Some(reading)) => {
+                self.logs.insert((pod, driver), reading);
             }
-            Change::LogRead(pod, None) => {
-                self.logs.remove(&pod);
+            Change::LogRead(pod, driver, None) => {
+                self.logs.remove(&(pod, driver));
             }
             Change::ProvisioningFailed(claim, error) => self.provisioning_errors.note(claim, error),
             Change::ClaimLookedUp {

@@ -92,8 +92,8 @@ pub struct Model {
     pub answers: std::collections::HashMap<String, Answer>,
     /// What drivers were seen to create.
     pub creations: Creations,
-    /// Whether the log of each followed pod could be opened, or why not.
-    pub logs: std::collections::HashMap<Uid, Result<(), Sym>>,
+    /// Whether the log of each followed pod could be opened for a driver, or why not: pods may serve several.
+    pub logs: std::collections::HashMap<(Uid, Sym), Result<(), Sym>>,
     /// Refused operations, by driver and key.
     pub refusals: Refusals,
     /// Claims that do not exist.

@@ -28,8 +28,8 @@ const IDLE: Duration = Duration::from_secs(120);
 /// Longest line kept, in bytes; what is beyond tells of no lock. A container may write without ever ending a line.
 const MAX_LINE: usize = 64 * 1024;
 
-/// One container whose log is followed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// One container whose log is followed for one driver.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Tail {
     driver: Sym,
     namespace: Sym,
@@ -49,16 +49,16 @@ pub async fn follow_provisioners(
 ) {
     let mut views = store.views();
     let mut tasks = JoinSet::new();
-    let mut followed: HashMap<Uid, AbortHandle> = HashMap::new();
+    let mut followed: HashMap<Tail, AbortHandle> = HashMap::new();
     while views.changed().await.is_ok() {
         let tails = store.read(|model| tails(model, &config));
-        let wanted = |uid: &Uid| tails.iter().any(|tail| tail.uid == *uid);
-        for (uid, task) in followed.extract_if(|uid, _| !wanted(uid)) {
+        for (tail, task) in followed.extract_if(|tail, _| !tails.contains(tail)) {
             task.abort();
-            let _ = changes.send(Change::LogRead(uid, None)).await;
+            let ended = Change::LogRead(tail.uid, tail.driver, None);
+            let _ = changes.send(ended).await;
         }
         for tail in tails {
-            followed.entry(tail.uid.clone()).or_insert_with(|| {
+            followed.entry(tail.clone()).or_insert_with(|| {
                 tasks.spawn(follow(
                     client.clone(),
                     tail,
@@ -115,7 +115,7 @@ async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, c
         let is_news = known.as_ref() != Some(&reading);
         if is_news {
             known = Some(reading.clone());
-            let change = Change::LogRead(tail.uid.clone(), Some(reading));
+            let change = Change::LogRead(tail.uid.clone(), tail.driver.clone(), Some(reading));
             if changes.send(change).await.is_err() {
                 return;
             }
@@ -220,9 +220,42 @@ pub fn stamped(line: &str) -> Option<(Timestamp, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
     use futures::io::{BufReader, Cursor};
+    use tokio::sync::mpsc;
 
     use super::*;
+    use crate::model::fixture::{LEADER, World, at, lease};
+
+    /// One controller for both of its drivers, as several vendors ship it.
+    #[tokio::test]
+    async fn pod_of_two_drivers_is_followed_for_each() {
+        let world = World::rook().with(lease("rook-ceph-cephfs-csi-ceph-com", LEADER, at(-300)));
+        let (store, views) = Store::of(world.0);
+        let (log, mut requests) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let _ = log.send(request.uri().to_string());
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())))
+        });
+        let (changes, _received) = mpsc::channel(64);
+        tokio::spawn(follow_provisioners(
+            Client::new(service, "default"),
+            Arc::default(),
+            Arc::new(Patterns::new(&Config::default()).unwrap()),
+            store,
+            Own::default(),
+            changes,
+        ));
+        views.send_modify(|_| {});
+        let mut missing = vec!["container=csi-rbdplugin", "container=csi-cephfsplugin"];
+        while !missing.is_empty() {
+            let path = requests.recv().await.unwrap();
+            missing.retain(|container| !(path.contains(LEADER) && path.contains(container)));
+        }
+    }
 
     async fn lines(log: &[u8], piece: usize) -> Vec<String> {
         let mut log = BufReader::with_capacity(piece, Cursor::new(log));

@@ -67,6 +67,27 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// A store of a model that never changes, and the end that publishes views of it.
+    pub fn of(model: Model) -> (Self, watch::Sender<Arc<View>>) {
+        let first = view::take(
+            &model,
+            &Config::default(),
+            &Policy::default(),
+            Timestamp::now(),
+        );
+        let (publish, views) = watch::channel(Arc::new(first));
+        let (changes, _) = mpsc::channel(1);
+        let store = Self {
+            model: Arc::new(RwLock::new(model)),
+            views,
+            changes: changes.downgrade(),
+        };
+        (store, publish)
+    }
+}
+
 /// Starts the task.
 pub fn start(
     (changes, received): (&mpsc::Sender<Change>, mpsc::Receiver<Change>),

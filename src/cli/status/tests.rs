@@ -102,7 +102,11 @@ fn exit_codes(#[case] view: View, #[case] code: u8) {
 /// One driver's provisioner is found and the log of its leader cannot be read; another's is not found.
 #[test]
 fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
-    let forbidden = Change::LogRead(LEADER_UID.into(), Some(Err("forbidden".into())));
+    let forbidden = Change::LogRead(
+        LEADER_UID.into(),
+        DRIVER.into(),
+        Some(Err("forbidden".into())),
+    );
     let world = World::rook().with(forbidden);
     let view = crate::view::take(&world.0, &Config::default(), &Policy::default(), at(0));
     let text = table(&view)
