@@ -12,6 +12,9 @@ use crate::model::ObjectKind;
 /// Bytes that the evidence of one snapshot takes at least.
 const LEAST_EVIDENCE: usize = 1_000;
 
+/// Bytes that the record of a target that was skipped takes, the object aside.
+const SKIPPED: usize = 200;
+
 /// Everything that is wrong with `plan`, in words.
 pub fn lint(plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
@@ -51,7 +54,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         }
     }
     let (bytes, deletions) = size(plan);
-    if bytes + deletions * LEAST_EVIDENCE > RECORD_BYTES {
+    if bytes > RECORD_BYTES {
         let targets: usize = plan.steps.iter().map(|step| step.targets.len()).sum();
         notes.push(format!(
             "{targets} targets, {deletions} of them deletions, are more than one Remediation can record"
@@ -66,13 +69,19 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     notes
 }
 
-/// Bytes of the plan as it is recorded, and of how many objects evidence comes beside it.
+/// Bytes of the plan and of all that is recorded beside it while it is run, and the number of its deletions: of each, the
+/// evidence is kept, and it may be listed again as skipped.
 fn size(plan: &Plan) -> (usize, usize) {
     let targets = plan.steps.iter().flat_map(|step| &step.targets);
     let deletions = targets.filter(|target| target.action == Action::Delete);
-    // What cannot be written cannot be recorded either.
-    let bytes = serde_json::to_vec(plan).map_or(usize::MAX / 2, |json| json.len());
-    (bytes, deletions.count())
+    let beside = deletions.map(|target| bytes(&target.object) + SKIPPED + LEAST_EVIDENCE);
+    let (count, beside) = beside.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    (bytes(plan) + beside, count)
+}
+
+/// Bytes of `value` as JSON. What cannot be written cannot be recorded either.
+fn bytes(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX / 4, |json| json.len())
 }
 
 /// What each step may do to which kind: all there is.

@@ -172,6 +172,10 @@ impl Engine<'_> {
             Progress::Done(message, left) => {
                 let record = &mut status.steps[at];
                 record.left = left;
+                // Of deletions the verdict needs each, and the plan's lint has left room for them.
+                if !deletes(name) {
+                    record.left.truncate(LISTED);
+                }
                 self.end(record, StepPhase::Succeeded, message);
                 self.start_next(status);
                 None
@@ -357,6 +361,17 @@ fn needs_holds(step: StepName) -> bool {
         | StepName::VerifyProvisioning
         | StepName::ResumeSources
         | StepName::DeleteOrphanedSources => false,
+    }
+}
+
+/// Whether the step deletes objects one by one.
+fn deletes(step: StepName) -> bool {
+    match step {
+        StepName::DeleteFailedSnapshots | StepName::DeleteOrphanedSources => true,
+        StepName::SuspendSources
+        | StepName::RestartProvisioner
+        | StepName::VerifyProvisioning
+        | StepName::ResumeSources => false,
     }
 }
 

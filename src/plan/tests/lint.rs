@@ -197,6 +197,7 @@ fn a_step_stands_once() {
 #[rstest]
 #[case::as_many_as_a_bad_night_has(1_000, 500, true)]
 #[case::too_many_to_keep_evidence_of(1_000, 1_200, false)]
+#[case::too_many_to_list_again_as_skipped(0, 900, false)]
 #[case::too_many_to_write_down(10_000, 0, false)]
 fn what_one_remediation_cannot_record_is_not_begun(
     #[case] sources: usize,

@@ -303,8 +303,7 @@ fn verdict_reads_each_row_once_however_many_lines_refuse() {
     }
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let (facts, plan) = (refused(&keys), planned());
-    let (rows, checks) =
-        rows_read::during(|| checks(&world, &facts, &plan, Vec::new()));
+    let (rows, checks) = rows_read::during(|| checks(&world, &facts, &plan, Vec::new()));
     assert!(checks[0].passed, "{checks:?}");
     let bound = 20 * SNAPSHOTS as u64;
     assert!(rows <= bound, "{rows} rows read");
