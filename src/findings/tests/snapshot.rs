@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use crate::config::Config;
 use crate::model::fixture::*;
-use crate::model::records::Snapshot;
+use crate::model::records::{Lease, Snapshot};
 use crate::model::{Kind, Nature, Reading};
 
 /// Unready since a quarter to two.
@@ -29,9 +29,25 @@ fn without_snapshotter() -> World {
             ["csi-provisioner".into(), "csi-rbdplugin".into()].into();
         pod
     };
+    world()
+        .with(bare("leadr"))
+        .with(bare("stdby"))
+        .with(stale())
+}
+
+fn stale() -> Lease {
     let mut stale = lease(SNAPSHOTTER_LEASE, LEADER, at(-600));
     stale.renewed = Some(at(-300));
-    world().with(bare("leadr")).with(bare("stdby")).with(stale)
+    stale
+}
+
+/// A managed cluster: the provider runs the controller where nobody sees its pods.
+fn outside_the_cluster() -> World {
+    World::empty()
+        .with(namespace("media"))
+        .with(storage_class("ceph-block", DRIVER))
+        .with(snapshot_class("csi-ceph-block", DRIVER))
+        .with(claim("media", "prowlarr"))
 }
 
 /// Another snapshot of the same driver.
@@ -86,6 +102,14 @@ fn locked(key_text: &str) -> Nature {
 #[case::no_snapshotter(
     without_snapshotter().with(stuck().without_status()).with(content(&stuck()).unseen()),
     "snapshotter_absent"
+)]
+#[case::the_pods_of_the_controller_are_not_visible(
+    outside_the_cluster().with(stuck().without_status()).with(content(&stuck()).unseen()),
+    "other"
+)]
+#[case::nor_are_its_pods_and_a_lease_is_left_from_another_install(
+    outside_the_cluster().with(stale()).with(stuck().without_status()).with(content(&stuck()).unseen()),
+    "other"
 )]
 #[case::no_snapshotter_but_seen_by_one_before(
     without_snapshotter().with(stuck()).with(content(&stuck())),
