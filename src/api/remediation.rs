@@ -81,6 +81,18 @@ pub struct AlertRef {
     /// When it began to fire.
     #[schemars(with = "String")]
     pub starts_at: Timestamp,
+    /// When it was seen resolved or silenced while the run was Pending; absent while it fires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub resolved_at: Option<Timestamp>,
+}
+
+impl AlertRef {
+    /// Whether both are of one alert that began to fire once. Alertmanager's API cuts times to milliseconds.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let millisecond = |alert: &Self| alert.starts_at.as_millisecond();
+        self.fingerprint == other.fingerprint && millisecond(self) == millisecond(other)
+    }
 }
 
 /// A person's decision on a plan.
@@ -129,7 +141,7 @@ pub enum Phase {
     NothingToDo,
     /// Given up; what it held is released.
     Failed,
-    /// Ended by a person; what it held is released.
+    /// Ended by a person, or before it began because its alerts were resolved or silenced; what it held is released.
     Aborted,
     /// Nobody approved of its plan in time; it did nothing.
     Expired,

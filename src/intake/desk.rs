@@ -10,16 +10,20 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{Cause, MAX_ALERTS, Standing, causes, next_name, ours, served, standing};
-use crate::api::remediation::{AlertRef, Remediation, RemediationSpec, Trigger};
+use super::{
+    Cause, Standing, causes, next_name, ours, resolved, served, standing, with_firing,
+    with_resolved,
+};
+use crate::api::remediation::{AlertRef, Phase, Remediation, RemediationSpec, Trigger};
 use crate::config::Config;
 use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
 use crate::metrics::{AlertOutcome, Own};
+use crate::model::records::Run;
 use crate::model::{Model, Sym};
 use crate::server::{Accepted, Intake, Notification, Refused};
 use crate::watch::Store;
 
-/// How often alerts are added anew where the engine writes the same run: in its first moments it writes several times.
+/// How often a change of alerts is retried where the engine writes the same run: in its first moments it writes several times.
 const TRIES: usize = 5;
 
 /// Turns notifications into Remediations.
@@ -89,7 +93,33 @@ impl Desk {
             self.own.alert(Some(&cause.playbook), outcome);
             accepted.remediations.push(ensured?.0);
         }
+        self.resolve(&resolved(&ours)).await?;
         Ok(accepted)
+    }
+
+    /// Marks the alerts that no longer fire on the runs that have not begun: one whose alerts are all resolved or silenced
+    /// is not to act hours later.
+    async fn resolve(&self, resolved: &[AlertRef]) -> Result<(), WriteError> {
+        let now = Timestamp::now();
+        let waiting: Vec<_> = self.store.read(|model| {
+            let is_pending = |run: &&Run| {
+                let status = run.object.status.as_ref();
+                status.is_none_or(|status| status.phase == Phase::Pending)
+            };
+            let concerned = |run: &&Run| {
+                with_resolved(&run.object.spec.trigger.alerts, resolved, now).is_some()
+            };
+            let runs = model.runs.iter();
+            let runs = runs.filter(|run| run.meta.namespace == self.namespace);
+            let runs = runs.filter(is_pending).filter(concerned);
+            runs.map(|run| run.meta.name.clone()).collect()
+        });
+        let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
+        for name in waiting {
+            let mark = |known: &[AlertRef]| with_resolved(known, resolved, now);
+            change_alerts(&api, &name, mark).await?;
+        }
+        Ok(())
     }
 
     /// The Remediation of `cause`: the one that is open, the last one while it cools down, or a new one.
@@ -116,12 +146,11 @@ impl Desk {
             let run = &mut made[at].run;
             let name = run.name_any();
             let known = &mut run.spec.trigger.alerts;
-            if !lacks(known, &alerts) {
+            let Some(all) = with_firing(known, &alerts) else {
                 return Ok((name, AlertOutcome::Joined));
-            }
-            known.extend(alerts.iter().cloned());
-            known.truncate(MAX_ALERTS);
-            if self.add(&api, &name, &alerts).await? {
+            };
+            *known = all;
+            if change_alerts(&api, &name, |known| with_firing(known, &alerts)).await? {
                 return Ok((name, AlertOutcome::Joined));
             }
             // Somebody has deleted it meanwhile.
@@ -132,7 +161,8 @@ impl Desk {
                 let news = self
                     .store
                     .read(|model| self.has_news(model, &name, &alerts));
-                if news && !self.add(&api, &name, &alerts).await? {
+                let add = |known: &[AlertRef]| with_firing(known, &alerts);
+                if news && !change_alerts(&api, &name, add).await? {
                     // Asked again, the watch shows it, too.
                     let object = format!("Remediation {name}");
                     return Err(WriteError::Gone { object });
@@ -186,61 +216,52 @@ impl Desk {
         model
             .runs
             .get(&self.namespace, name)
-            .is_none_or(|run| lacks(&run.object.spec.trigger.alerts, alerts))
-    }
-
-    /// Adds alerts a run does not list yet; says whether there is such a run.
-    async fn add(
-        &self,
-        api: &Api<Remediation>,
-        name: &str,
-        alerts: &[AlertRef],
-    ) -> Result<bool, WriteError> {
-        for _ in 0..TRIES {
-            match Self::try_to_add(api, name, alerts).await {
-                // The engine wrote at the same time.
-                Err(error) if error.kind() == "conflict" => {}
-                other => return other,
-            }
-        }
-        // The run is there, which is all that has to be kept.
-        Ok(true)
-    }
-
-    async fn try_to_add(
-        api: &Api<Remediation>,
-        name: &str,
-        alerts: &[AlertRef],
-    ) -> Result<bool, WriteError> {
-        let object = || format!("Remediation {name}");
-        let Some(run) = bounded("get", object, api.get_opt(name)).await? else {
-            return Ok(false);
-        };
-        let mut all = run.spec.trigger.alerts.clone();
-        let known = &run.spec.trigger.alerts;
-        all.extend(alerts.iter().filter(|it| !known.contains(it)).cloned());
-        all.truncate(MAX_ALERTS);
-        if all.len() == known.len() {
-            return Ok(true);
-        }
-        let patch = json!({
-            "metadata": { "resourceVersion": run.metadata.resource_version },
-            "spec": { "trigger": { "alerts": all } }
-        });
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::Merge(patch);
-        let call = api.patch(name, &params, &patch);
-        bounded("add alerts to", object, call).await?;
-        Ok(true)
+            .is_none_or(|run| with_firing(&run.object.spec.trigger.alerts, alerts).is_some())
     }
 }
 
-/// Whether a run with these alerts lacks any of the others, and has room for one.
-fn lacks(known: &[AlertRef], alerts: &[AlertRef]) -> bool {
-    known.len() < MAX_ALERTS && !alerts.iter().all(|alert| known.contains(alert))
+/// Changes the alerts that a run lists by `change`, which returns `None` where nothing is to be changed; returns whether there
+/// is such a run.
+async fn change_alerts(
+    api: &Api<Remediation>,
+    name: &str,
+    change: impl Fn(&[AlertRef]) -> Option<Vec<AlertRef>>,
+) -> Result<bool, WriteError> {
+    for _ in 0..TRIES {
+        match try_to_change_alerts(api, name, &change).await {
+            // The engine wrote at the same time.
+            Err(error) if error.kind() == "conflict" => {}
+            other => return other,
+        }
+    }
+    // The run is there, which is all that has to be kept.
+    Ok(true)
+}
+
+async fn try_to_change_alerts(
+    api: &Api<Remediation>,
+    name: &str,
+    change: impl Fn(&[AlertRef]) -> Option<Vec<AlertRef>>,
+) -> Result<bool, WriteError> {
+    let object = || format!("Remediation {name}");
+    let Some(run) = bounded("get", object, api.get_opt(name)).await? else {
+        return Ok(false);
+    };
+    let Some(alerts) = change(&run.spec.trigger.alerts) else {
+        return Ok(true);
+    };
+    let patch = json!({
+        "metadata": { "resourceVersion": run.metadata.resource_version },
+        "spec": { "trigger": { "alerts": alerts } }
+    });
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(patch);
+    let call = api.patch(name, &params, &patch);
+    bounded("change the alerts of", object, call).await?;
+    Ok(true)
 }
 
 impl Intake for Desk {

@@ -144,7 +144,47 @@ fn reference(alert: &Alert) -> AlertRef {
         alertname: beginning(name).to_owned(),
         fingerprint: sent.map_or_else(|| fingerprint(alert), str::to_owned),
         starts_at: alert.starts_at,
+        resolved_at: None,
     }
+}
+
+/// The alerts of `alerts` that no longer ask for anything.
+fn resolved(alerts: &[Alert]) -> Vec<AlertRef> {
+    let resolved = |alert: &&Alert| alert.status == AlertStatus::Resolved;
+    alerts.iter().filter(resolved).map(reference).collect()
+}
+
+/// The alerts of a run once `firing` are added to `known`, or `None` where that changes nothing: one is added while there is
+/// room, and one that was silenced fires again.
+fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec<AlertRef>> {
+    let mut all = known.to_vec();
+    let mut changed = false;
+    for alert in firing {
+        if let Some(known) = all.iter_mut().find(|known| known.is_same(alert)) {
+            changed |= known.resolved_at.take().is_some();
+        } else if all.len() < MAX_ALERTS {
+            all.push(alert.clone());
+            changed = true;
+        }
+    }
+    changed.then_some(all)
+}
+
+/// The alerts of a run once those of `known` that are among `resolved` are marked, or `None` where that changes nothing.
+fn with_resolved(
+    known: &[AlertRef],
+    resolved: &[AlertRef],
+    now: Timestamp,
+) -> Option<Vec<AlertRef>> {
+    let mut all = known.to_vec();
+    let mut changed = false;
+    for alert in all.iter_mut().filter(|alert| alert.resolved_at.is_none()) {
+        if resolved.iter().any(|resolved| resolved.is_same(alert)) {
+            alert.resolved_at = Some(now);
+            changed = true;
+        }
+    }
+    changed.then_some(all)
 }
 
 /// The beginning of a name, of at most [`MAX_ALERTNAME`] bytes.
@@ -498,6 +538,25 @@ mod tests {
         };
         assert_eq!(of("a"), of("a"));
         assert_ne!(of("a"), of("b"));
+    }
+
+    #[test]
+    fn alert_is_marked_resolved_and_fires_again() {
+        let alert = |fingerprint: &str, minute: i64| AlertRef {
+            alertname: "LocksmithRestoreStuck".to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            starts_at: at(minute),
+            resolved_at: None,
+        };
+        let known = [alert("a", -5), alert("b", -5)];
+        let resolved = with_resolved(&known, &[alert("a", -5), alert("b", -60)], at(0)).unwrap();
+        let marks: Vec<_> = resolved.iter().map(|alert| alert.resolved_at).collect();
+        assert_eq!(marks, [Some(at(0)), None], "of b, an earlier firing ended");
+        assert_eq!(with_resolved(&resolved, &[alert("a", -5)], at(1)), None);
+        assert_eq!(with_firing(&known, &[alert("a", -5)]), None);
+        let again = with_firing(&resolved, &[alert("a", -5)]);
+        assert_eq!(again.unwrap(), known);
+        assert_eq!(with_firing(&known, &[alert("b", -1)]).unwrap().len(), 3);
     }
 
     /// Attack: alerts about drivers that are made up, each to be a Remediation of its own, and its failure one more for the

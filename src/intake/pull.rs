@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::Desk;
+use super::{Desk, reference};
 use crate::causes::causes;
 use crate::config::Config;
 use crate::leader::Leadership;
@@ -42,7 +42,20 @@ struct GettableAlert {
     starts_at: Timestamp,
     #[serde(default)]
     fingerprint: Option<String>,
+    #[serde(default)]
+    status: GettableStatus,
 }
+
+/// Which silences and which other alerts mute it.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct GettableStatus {
+    silenced_by: Vec<String>,
+    inhibited_by: Vec<String>,
+}
+
+/// The alerts that were listed last and not silenced, by fingerprint and start.
+type Listed = BTreeMap<(String, Timestamp), Alert>;
 
 /// Hands what fires to the desk, when leadership begins and every so often after.
 pub fn pull(
@@ -52,17 +65,17 @@ pub fn pull(
     own: Own,
     mut leadership: Leadership,
 ) -> impl Future<Output = ()> + use<> {
-    // Silenced and inhibited alerts are somebody's wish to be left alone.
     let url = format!(
-        "{}/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false",
+        "{}/api/v2/alerts?active=true&silenced=true&inhibited=true&unprocessed=false",
         url.trim_end_matches('/')
     );
     async move {
         let http = reqwest::Client::new();
+        let mut listed = Listed::new();
         while leadership.begun().await.is_some() {
-            let taken = match firing(&http, &url).await {
-                Ok(notification) => desk
-                    .submit(notification)
+            let taken = match read(&http, &url).await {
+                Ok(alerts) => desk
+                    .submit(notification(alerts, &mut listed))
                     .await
                     .inspect_err(|error| {
                         tracing::warn!(%error, "alerts that were pulled are not taken; asked again");
@@ -81,7 +94,7 @@ pub fn pull(
     }
 }
 
-async fn firing(http: &reqwest::Client, url: &str) -> Result<Notification, PullError> {
+async fn read(http: &reqwest::Client, url: &str) -> Result<Vec<GettableAlert>, PullError> {
     let mut answer = http
         .get(url)
         .timeout(TIMEOUT)
@@ -95,16 +108,95 @@ async fn firing(http: &reqwest::Client, url: &str) -> Result<Notification, PullE
         }
         body.extend_from_slice(&part);
     }
-    let alerts: Vec<GettableAlert> = serde_json::from_slice(&body)?;
-    let alerts = alerts.into_iter().map(|alert| Alert {
-        status: AlertStatus::Firing,
-        labels: alert.labels,
-        starts_at: alert.starts_at,
-        fingerprint: alert.fingerprint,
-    });
-    Ok(Notification {
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// The alerts that fire, and as resolved those that ask for nothing any more: the silenced ones, which is a person's wish,
+/// and those that are listed no longer. An inhibited alert does neither: it still fires, and a run under way inhibits those
+/// that asked for it.
+fn notification(alerts: Vec<GettableAlert>, listed: &mut Listed) -> Notification {
+    let mut gone = std::mem::take(listed);
+    let mut sent = Vec::new();
+    for alert in alerts {
+        let GettableStatus {
+            silenced_by,
+            inhibited_by,
+        } = alert.status;
+        let silenced = !silenced_by.is_empty();
+        let alert = Alert {
+            status: if silenced {
+                AlertStatus::Resolved
+            } else {
+                AlertStatus::Firing
+            },
+            labels: alert.labels,
+            starts_at: alert.starts_at,
+            fingerprint: alert.fingerprint,
+        };
+        let id = (reference(&alert).fingerprint, alert.starts_at);
+        gone.remove(&id);
+        if !silenced {
+            listed.insert(id, alert.clone());
+        }
+        if silenced || inhibited_by.is_empty() {
+            sent.push(alert);
+        }
+    }
+    sent.extend(gone.into_values().map(|alert| Alert {
+        status: AlertStatus::Resolved,
+        ..alert
+    }));
+    Notification {
         group_key: "pull".to_owned(),
-        alerts: alerts.collect(),
+        alerts: sent,
         truncated: 0,
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn alert(fingerprint: &str, status: &Value) -> Value {
+        json!({
+            "labels": {"alertname": "LocksmithRestoreStuck"}, "startsAt": "2026-11-01T02:00:00.5Z",
+            "fingerprint": fingerprint, "status": status, "receivers": [{"name": "locksmith"}]
+        })
+    }
+
+    /// Fingerprints that fire and that are resolved, once Alertmanager lists `alerts`.
+    fn sent(alerts: Value, listed: &mut Listed) -> (Vec<String>, Vec<String>) {
+        let alerts = serde_json::from_value(alerts).unwrap();
+        let (firing, resolved): (Vec<_>, Vec<_>) = notification(alerts, listed)
+            .alerts
+            .into_iter()
+            .partition(|alert| alert.status == AlertStatus::Firing);
+        let names =
+            |alerts: Vec<Alert>| alerts.into_iter().filter_map(|it| it.fingerprint).collect();
+        (names(firing), names(resolved))
+    }
+
+    #[test]
+    fn alert_that_is_silenced_or_gone_asks_for_nothing() {
+        let active = json!({"state": "active", "silencedBy": [], "inhibitedBy": []});
+        let silenced = json!({"state": "suppressed", "silencedBy": ["s"], "inhibitedBy": ["i"]});
+        let inhibited = json!({"state": "suppressed", "silencedBy": [], "inhibitedBy": ["i"]});
+        let names = |names: &[&str]| names.iter().copied().map(str::to_owned).collect::<Vec<_>>();
+        let mut listed = Listed::new();
+        let first = json!([
+            alert("a", &active),
+            alert("b", &active),
+            alert("c", &active)
+        ]);
+        assert_eq!(
+            sent(first, &mut listed),
+            (names(&["a", "b", "c"]), names(&[]))
+        );
+        let second = json!([alert("a", &silenced), alert("b", &inhibited)]);
+        assert_eq!(sent(second, &mut listed), (names(&[]), names(&["a", "c"])));
+        let third = json!([alert("a", &active)]);
+        assert_eq!(sent(third, &mut listed), (names(&["a"]), names(&["b"])));
+    }
 }

@@ -54,6 +54,7 @@ mod status;
 mod suspend;
 mod troubles;
 mod unseen;
+mod withdrawn;
 mod world_ground;
 mod world_jam;
 mod world_kubelet;

@@ -15,6 +15,11 @@ impl Engine<'_> {
             self.finish(status, Phase::Aborted, "aborted before it began".to_owned());
             return None;
         }
+        if self.is_withdrawn() {
+            let message = "its alerts were resolved or silenced before it began".to_owned();
+            self.finish(status, Phase::Aborted, message);
+            return None;
+        }
         let Some(playbook) = self.config.playbooks.0.get(&self.run.spec.playbook) else {
             let message = format!("there is no playbook called {}", self.run.spec.playbook);
             self.finish(status, Phase::Failed, message);
@@ -97,6 +102,16 @@ impl Engine<'_> {
             None => Ok(plan),
             Some(note) => Err(format!("the plan is refused: {note}")),
         }
+    }
+
+    /// Whether alerts alone asked for the run, and none of them fires any more. A person's approval is a request of its own.
+    fn is_withdrawn(&self) -> bool {
+        let (trigger, approval) = (&self.run.spec.trigger, &self.run.spec.approval);
+        let mut alerts = trigger.alerts.iter();
+        trigger.person.is_none()
+            && approval.is_none()
+            && !trigger.alerts.is_empty()
+            && alerts.all(|alert| alert.resolved_at.is_some())
     }
 
     /// Who rejected this plan.

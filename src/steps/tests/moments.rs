@@ -3,7 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 
-use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase, StepRecord};
+use crate::api::remediation::{
+    AlertRef, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
+};
 use crate::config::{Config, Mode};
 use crate::model::fixture::*;
 use crate::model::records::Lease;
@@ -259,4 +261,29 @@ fn a_run_that_waited_in_vain(#[case] world: World, #[case] approval: bool, #[cas
         "{}",
         status.message
     );
+}
+
+/// A run that waits for its gates; each alert resolved so many minutes ago, or still firing.
+#[rstest]
+#[case::of_alerts_that_all_ended(&[Some(-1), Some(-2)], None, true)]
+#[case::of_an_alert_that_still_fires(&[Some(-1), None], None, false)]
+#[case::of_a_person(&[], Some("ada"), false)]
+#[case::of_a_person_and_an_alert(&[Some(-1)], Some("ada"), false)]
+#[case::of_nobody_in_particular(&[], None, false)]
+fn pending_run_ends_with_its_alerts(
+    #[case] alerts: &[Option<i64>],
+    #[case] person: Option<&str>,
+    #[case] ends: bool,
+) {
+    let mut run = run_in("r", Phase::Pending);
+    let alert = |resolved: &Option<i64>| AlertRef {
+        alertname: "LocksmithRestoreStuck".to_owned(),
+        fingerprint: "f".to_owned(),
+        starts_at: at(-5),
+        resolved_at: resolved.map(at),
+    };
+    run.spec.trigger.alerts = alerts.iter().map(alert).collect();
+    run.spec.trigger.person = person.map(str::to_owned);
+    let status = recorded_status(ask(&run, &World::jam()));
+    assert_eq!(status.phase == Phase::Aborted, ends, "{status:#?}");
 }
