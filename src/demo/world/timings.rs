@@ -17,6 +17,8 @@ pub struct Timings {
     pub provision_retry: Retry,
     /// external-snapshotter's `--retry-interval-start` and `-max`.
     pub snapshot_retry: Retry,
+    /// external-snapshotter's `--resync-period`.
+    pub snapshot_resync: Duration,
     /// From a Pod's binding to its containers being ready.
     pub container_start: Duration,
     /// From a Pod's deletion to its containers having ended.
@@ -81,6 +83,7 @@ impl Timings {
                 first: Duration::from_secs(1),
                 most: Duration::from_secs(300),
             },
+            snapshot_resync: Duration::from_secs(900),
             container_start: Duration::from_secs(2),
             container_stop: Duration::from_secs(2),
             node_heartbeat: Duration::from_secs(10),
@@ -119,6 +122,7 @@ impl Timings {
             &mut self.grpc_timeout,
             &mut self.volume_operation,
             &mut self.snapshot_operation,
+            &mut self.snapshot_resync,
             &mut self.container_start,
             &mut self.container_stop,
             &mut self.node_heartbeat,
@@ -156,6 +160,7 @@ impl Timings {
                 first: ms(100),
                 most: ms(800),
             },
+            snapshot_resync: ms(2000),
             container_start: ms(10),
             container_stop: ms(50),
             node_heartbeat: Duration::from_secs(5),
