@@ -3,8 +3,8 @@
 //! Set-up: one script ([`crate::actors`]), played on the real stack and in the simulated world of the demo, through the API alone. At each of its
 //! stages, both show the same, but for names, uids and times:
 //! 1. claims, snapshots, contents and sources: finalizers, labels, annotations, owners and status;
-//! 2. the Events of each component about each object, in order;
-//! 3. the log lines by which the driver refuses.
+//! 2. the log lines by which the driver refuses;
+//! 3. at the end, the Events of each component about each object, in order.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ use locksmith::demo::Cluster;
 use locksmith::demo::apiserver::Options;
 use locksmith::demo::world::{ProvisionerMessages, Timings, WorldConfig};
 
+use crate::PATIENCE;
 use crate::actors::{Ground, Stage, play};
 use crate::layout::{Layout, Pace};
 use crate::stack::Stack;
@@ -43,9 +44,14 @@ fn difference(real: &Stage, simulated: &Stage) -> String {
 }
 
 async fn simulated() -> Vec<Stage> {
+    let timings = Timings {
+        // Longer than the script.
+        snapshot_resync: PATIENCE,
+        ..Timings::fast()
+    };
     let config = WorldConfig {
         messages: ProvisionerMessages::Prefixed,
-        ..WorldConfig::new(Timings::fast())
+        ..WorldConfig::new(timings)
     };
     let cluster = Cluster::start(Options::default(), config).await.unwrap();
     cluster.world.install().await.unwrap();
@@ -61,9 +67,12 @@ async fn simulated_actors_behave_as_the_real_parts() {
     let mut differences = String::new();
     for (real, simulated) in real.iter().zip(&simulated) {
         assert_eq!(real.title, simulated.title);
+        assert!(!real.observed.is_empty(), "{}", real.title);
         if real.observed != simulated.observed {
             writeln!(differences, "--- {}", real.title).unwrap();
-            differences += &difference(real, simulated);
+            let lines = difference(real, simulated);
+            let order = format!("{}\n{}", real.observed, simulated.observed);
+            differences += if lines.is_empty() { &order } else { &lines };
         }
     }
     assert!(differences.is_empty(), "{differences}");

@@ -1,7 +1,5 @@
 //! Where the script is played: on the real stack, or in the simulated world on its embedded API server.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
@@ -98,21 +96,20 @@ impl Ground {
         until(pods, "new pods", PATIENCE, replaced).await.unwrap();
     }
 
-    /// The lines of the driver's logs, by pod.
-    pub async fn driver_logs(&self) -> BTreeMap<String, String> {
+    /// The driver's log of each pod.
+    pub async fn driver_logs(&self) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.client(), NAMESPACE);
         let params = LogParams {
             container: Some(DRIVER.to_owned()),
             ..LogParams::default()
         };
-        let mut logs = BTreeMap::new();
+        let mut logs = Vec::new();
         for pod in pods
             .list(&ListParams::default().labels(PODS))
             .await
             .unwrap()
         {
-            let text = pods.logs(&pod.name_any(), &params).await.unwrap();
-            logs.insert(pod.name_any(), text);
+            logs.push(pods.logs(&pod.name_any(), &params).await.unwrap());
         }
         logs
     }

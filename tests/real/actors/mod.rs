@@ -2,7 +2,9 @@
 
 mod ground;
 mod observe;
+mod person;
 mod script;
 
 pub use ground::Ground;
+pub use person::{CLAIM, CONTENT, Person, SNAPSHOT, bound, created, gone, ready, refused};
 pub use script::{Stage, play};

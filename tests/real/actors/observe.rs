@@ -27,6 +27,9 @@ const UNKNOWN: [&str; 4] = [
     "restic",
 ];
 
+/// End of the name of a mover's cache; the simulated movers have none.
+const CACHE: &str = "-cache";
+
 /// What differs from run to run, and what stands for it.
 static VARIABLE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let uid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
@@ -41,6 +44,11 @@ static VARIABLE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ("^E[0-9]{4} [0-9:.]+ +[0-9]+ ".to_owned(), "E<time> "),
         ("[.]go:[0-9]+".to_owned(), ".go:<line>"),
         (" ID: [0-9]+ ".to_owned(), " ID: <n> "),
+        // A gRPC client words a timeout in one of two ways, depending on which of its goroutines notices it first.
+        (
+            "stream terminated by RST_STREAM with error code: CANCEL".to_owned(),
+            "context deadline exceeded",
+        ),
     ]
     .map(|(pattern, stands)| (Regex::new(&pattern).unwrap(), stands))
     .into()
@@ -54,27 +62,17 @@ pub fn normalised(text: &str) -> String {
     VARIABLE.iter().fold(text.to_owned(), replace)
 }
 
-/// Every observed object in the namespace and the contents bound to one in it, and what each component published about each.
+/// Every observed object in the namespace, and the contents of its snapshots.
 pub async fn objects(client: &Client, namespace: &str) -> String {
     let mut text = String::new();
-    let events = events(client).await;
     for (api_version, kind) in KINDS {
         let api = all(client, api_version, kind);
         let mut found = api.list(&Default::default()).await.unwrap().items;
-        found.retain(|one| belongs(one, namespace) && !is_cache(one));
+        found.retain(|one| belongs(one, namespace) && !one.name_any().ends_with(CACHE));
         found.sort_by_key(name);
         for object in found {
             writeln!(text, "{kind} {}", name(&object)).unwrap();
-            for line in state(&object) {
-                writeln!(text, "  {line}").unwrap();
-            }
-            let uid = object.uid().unwrap();
-            let published = events
-                .iter()
-                .filter(|event| event["involvedObject"]["uid"] == *uid);
-            for line in distinct(published) {
-                writeln!(text, "  {line}").unwrap();
-            }
+            text += &state(&object);
         }
     }
     text
@@ -86,11 +84,6 @@ fn belongs(object: &DynamicObject, namespace: &str) -> bool {
     of.as_deref().or(bound) == Some(namespace)
 }
 
-/// A mover's cache; the simulated movers have none.
-fn is_cache(object: &DynamicObject) -> bool {
-    object.name_any().ends_with("-cache")
-}
-
 /// The object's name, or that of the snapshot that a content is of.
 fn name(object: &DynamicObject) -> String {
     let snapshot = object.data["spec"]["volumeSnapshotRef"]["name"].as_str();
@@ -98,11 +91,12 @@ fn name(object: &DynamicObject) -> String {
 }
 
 /// Metadata and status, a line each.
-fn state(object: &DynamicObject) -> Vec<String> {
-    let mut lines = Vec::new();
+pub fn state(object: &DynamicObject) -> String {
+    let mut lines = String::new();
     let mut line = |what: &str, value: String| {
         if !value.is_empty() {
-            lines.push(normalised(&format!("{what}: {value}")));
+            let text = normalised(&format!("{what}: {value}"));
+            writeln!(lines, "  {text}").unwrap();
         }
     };
     let joined = |all: BTreeSet<String>| all.into_iter().collect::<Vec<_>>().join(", ");
@@ -161,8 +155,8 @@ fn shown(field: &str, value: &Value) -> String {
     value.to_string()
 }
 
-/// Every Event, in the order of their creation.
-async fn events(client: &Client) -> Vec<Value> {
+/// The Events of each component about each observed object, each text once, in order. Events outlive what they are about.
+pub async fn events(client: &Client, namespace: &str) -> String {
     let api = all(client, "v1", "Event");
     let mut events = api.list(&Default::default()).await.unwrap().items;
     // A count that is raised changes the resource version, but not the name, which has the first time in it.
@@ -170,41 +164,57 @@ async fn events(client: &Client) -> Vec<Value> {
         let name = event.name_any();
         name.rsplit_once('.').map(|(_, time)| time.to_owned())
     });
-    events.into_iter().map(|event| event.data).collect()
-}
-
-/// Each component's Events about one object, each text once, in order.
-fn distinct<'e>(events: impl Iterator<Item = &'e Value>) -> Vec<String> {
-    let mut by_component: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for event in events {
-        // Of a mover's cache, as above.
-        if event["message"]
-            .as_str()
-            .is_some_and(|text| text.contains("-cache"))
+    let field = |event: &DynamicObject, path: &str| {
+        let value = event.data.pointer(path).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let about = |event: &DynamicObject| field(event, "/involvedObject/kind");
+    let snapshots: BTreeMap<String, String> = events
+        .iter()
+        .filter(|event| about(event) == "VolumeSnapshot")
+        .map(|event| {
+            let uid = field(event, "/involvedObject/uid");
+            (
+                format!("snapcontent-{uid}"),
+                field(event, "/involvedObject/name"),
+            )
+        })
+        .collect();
+    let mut texts: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for event in &events {
+        let (kind, name) = (about(event), field(event, "/involvedObject/name"));
+        let name = match snapshots.get(&name) {
+            Some(snapshot) => format!("of {snapshot}"),
+            None if field(event, "/involvedObject/namespace") == namespace => name,
+            None => continue,
+        };
+        let message = field(event, "/message");
+        if !KINDS.iter().any(|(_, one)| *one == kind)
+            || [&name, &message].iter().any(|text| text.contains(CACHE))
         {
             continue;
         }
-        let field = |path: &str| {
-            event
-                .pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let component = Some(field("/reportingComponent")).filter(|name| !name.is_empty());
-        let component = component.unwrap_or_else(|| field("/source/component"));
+        let component = Some(field(event, "/reportingComponent")).filter(|name| !name.is_empty());
+        let component = component.unwrap_or_else(|| field(event, "/source/component"));
         let text = normalised(&format!(
-            "event of {}: {} {}: {}",
-            component_kind(component),
-            field("/type"),
-            field("/reason"),
-            field("/message")
+            "{} {}: {message}",
+            field(event, "/type"),
+            field(event, "/reason"),
         ));
-        let texts = by_component.entry(component_kind(component)).or_default();
+        let texts = texts.entry((format!("{kind} {name}"), component_kind(&component)));
+        let texts = texts.or_default();
         if !texts.contains(&text) {
             texts.push(text);
         }
     }
-    by_component.into_values().flatten().collect()
+    let mut lines = String::new();
+    for ((object, component), texts) in texts {
+        writeln!(lines, "{object}, by {component}").unwrap();
+        for text in texts {
+            writeln!(lines, "  {text}").unwrap();
+        }
+    }
+    lines
 }
 
 /// A component without the identity of its process.
@@ -215,10 +225,12 @@ fn component_kind(component: &str) -> String {
     normalised(kind)
 }
 
-/// The lines that refuse an operation, each once, in order.
-pub fn refusals(log: &str) -> BTreeSet<String> {
-    let refusals = log.lines().filter(|line| line.contains("already exists"));
-    refusals.map(normalised).collect()
+/// The lines that refuse an operation, each once.
+pub fn refusals(logs: &[String]) -> String {
+    let lines = logs.iter().flat_map(|log| log.lines());
+    let refusals = lines.filter(|line| line.contains("already exists"));
+    let refusals: BTreeSet<_> = refusals.map(normalised).collect();
+    refusals.into_iter().map(|line| line + "\n").collect()
 }
 
 #[test]
