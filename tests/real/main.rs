@@ -39,6 +39,7 @@ mod real_actors;
 mod real_defaults;
 mod real_hang;
 mod real_layouts;
+mod real_order;
 mod real_restart;
 mod run;
 mod stack;
