@@ -61,9 +61,13 @@ impl App {
 async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> anyhow::Result<()> {
     let AppOptions {
         cluster,
-        config,
+        mut config,
         identity,
     } = options;
+    config
+        .remediation
+        .namespace
+        .get_or_insert_with(|| Sym::from(cluster.default_namespace.as_str()));
     let config = Arc::new(config);
     let own = Own::default();
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;

@@ -95,7 +95,7 @@ pub fn healthy() -> View {
         ]
         .into(),
         holds: Vec::new(),
-        unreadable_holds: Vec::new(),
+        hold_policy: None,
         runs: Vec::new(),
         breaker: Breaker::default(),
     }
@@ -107,7 +107,6 @@ pub fn jammed() -> View {
         mode: Mode::Act,
         findings: findings(),
         holds: holds(),
-        unreadable_holds: vec![claim("lidarr")],
         runs: vec![running(), failed()],
         breaker: Breaker {
             failures: 1,
@@ -193,22 +192,33 @@ fn findings() -> Vec<Finding> {
     ]
 }
 
-/// One within its deadline, and one past it.
+/// One of a run, one that a person planned, and one of a class.
 fn holds() -> Vec<HoldView> {
-    vec![
-        HoldView {
-            object: claim("prowlarr"),
-            run: "csi-operation-locks-7c1d".into(),
-            since: ago(15),
-            until: ago(-105),
-        },
-        HoldView {
-            object: source(),
-            run: "csi-operation-locks-6b0c".into(),
-            since: ago(125),
-            until: ago(5),
-        },
-    ]
+    let of_run = HoldView {
+        object: source(),
+        hold: "csi-operation-locks-7c1d".into(),
+        run: Some("csi-operation-locks-7c1d".into()),
+        by: "csi-operation-locks-7c1d".into(),
+        reason: None,
+        since: ago(15),
+        until: ago(-105),
+    };
+    let planned = HoldView {
+        object: object(ObjectKind::ReplicationSource, "media", "lidarr"),
+        hold: "planned-x7k2p".into(),
+        run: None,
+        by: "ada".into(),
+        reason: Some("NAS migration".into()),
+        since: ago(125),
+        until: ago(-5),
+    };
+    let mut class = object(ObjectKind::VolumeSnapshotClass, "", "csi-ceph-block");
+    class.uid = "".into();
+    let of_class = HoldView {
+        object: class,
+        ..planned.clone()
+    };
+    vec![of_run, planned, of_class]
 }
 
 /// What a gate said.

@@ -14,7 +14,7 @@ use crate::config::{Config, Mode};
 use crate::findings::{self, Doubt, DoubtKind, Finding, Policy};
 use crate::gates;
 use crate::holds;
-use crate::model::{Freshness, Kind, Model, ObjectKey, ObjectKind, Sym, records};
+use crate::model::{Freshness, Kind, Model, ObjectKey, ObjectKind, Sym, Uid, records};
 use crate::plan::StepName;
 
 /// The cluster as last seen.
@@ -38,11 +38,10 @@ pub struct View {
     pub provisioners: Vec<ProvisionerView>,
     /// How many objects of each kind are known.
     pub objects: BTreeMap<Kind, usize>,
-    /// Everything that carries our mark.
+    /// Every source, and every VolumeSnapshotClass, of which the API server refuses snapshots.
     pub holds: Vec<HoldView>,
-    /// Everything that carries a mark of ours that cannot be read, which is therefore not among the holds, and is released by
-    /// nobody.
-    pub unreadable_holds: Vec<ObjectKey>,
+    /// Why no hold would be in force, where the policy that enforces them is not as it must be.
+    pub hold_policy: Option<String>,
     /// Remediations, newest first.
     pub runs: Vec<RunView>,
     /// The circuit breaker, as far as Remediations are seen.
@@ -89,14 +88,20 @@ pub struct UnreadLog {
 /// One hold.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct HoldView {
-    /// The held object.
+    /// The held ReplicationSource or VolumeSnapshotClass.
     pub object: ObjectKey,
-    /// The run that took it.
-    pub run: Sym,
+    /// The SnapshotHold.
+    pub hold: Sym,
+    /// The run that holds it; none for a planned hold.
+    pub run: Option<Sym>,
+    /// Who holds it: the run, or the person.
+    pub by: Sym,
+    /// Why, as the person said.
+    pub reason: Option<Sym>,
     /// Since when.
     #[schemars(with = "String")]
     pub since: Timestamp,
-    /// When it is released in any case.
+    /// When the API server ends it.
     #[schemars(with = "String")]
     pub until: Timestamp,
 }
@@ -174,16 +179,11 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
         drivers: watched(model, policy),
         provisioners,
         objects: model.census(),
-        holds: holds::held_objects(model)
-            .into_iter()
-            .map(|held| HoldView {
-                object: held.object,
-                run: held.hold.run.name.clone(),
-                since: held.hold.since,
-                until: held.hold.until,
-            })
-            .collect(),
-        unreadable_holds: holds::unreadable(model),
+        holds: held(model, now),
+        hold_policy: match &config.remediation.namespace {
+            Some(namespace) => holds::policy::not_in_force(model, namespace),
+            None => holds::policy::not_as_shipped(model),
+        },
         runs,
         breaker: Breaker::of(model, config),
     }
@@ -258,6 +258,35 @@ impl ProvisionerView {
         });
         not_found.into_iter().chain(unread)
     }
+}
+
+/// Held sources by namespace and name, then held classes.
+fn held(model: &Model, now: Timestamp) -> Vec<HoldView> {
+    let view = |object: ObjectKey, hold: &records::SnapshotHold| HoldView {
+        object,
+        hold: hold.meta.name.clone(),
+        run: hold.run.as_ref().map(|run| run.name.clone()),
+        by: hold.holder().into(),
+        reason: hold.reason.clone(),
+        since: hold.meta.created.at(),
+        until: hold.until,
+    };
+    let sources = holds::held(model, now).into_iter();
+    let sources = sources.map(|held| view(held.source, held.hold));
+    let active = holds::enforced(model).filter(|hold| hold.is_active(now));
+    let classes = active.flat_map(|hold| {
+        let classes = hold.snapshot_classes.iter();
+        classes.map(move |class| {
+            let object = ObjectKey {
+                kind: ObjectKind::VolumeSnapshotClass,
+                namespace: Sym::default(),
+                name: class.clone(),
+                uid: Uid::default(),
+            };
+            view(object, hold)
+        })
+    });
+    sources.chain(classes).collect()
 }
 
 impl Breaker {
@@ -336,7 +365,13 @@ impl View {
 
     /// Whether "nothing is stuck" can be said where nothing is: all that is watched has been seen, and there is no doubt.
     pub fn is_certain(&self) -> bool {
-        self.complete() && self.doubts.is_empty()
+        self.complete() && self.doubts.is_empty() && self.hold_problem().is_none()
+    }
+
+    /// Why the holds that there are may not be in force.
+    pub fn hold_problem(&self) -> Option<&str> {
+        let problem = self.hold_policy.as_deref();
+        problem.filter(|_| !self.holds.is_empty())
     }
 
     /// Whether everything that is watched has been seen.

@@ -91,12 +91,23 @@ pub fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Lease => "lease",
         ObjectKind::Pod => "pod",
         ObjectKind::Remediation => "remediation",
+        ObjectKind::SnapshotHold => "snapshothold",
+        ObjectKind::VolumeSnapshotClass => "vsclass",
     }
 }
 
 /// The object as kubectl takes it: `pvc/prowlarr`.
 pub fn object(object: &ObjectKey) -> String {
     format!("{}/{}", kind(object.kind), object.name)
+}
+
+/// The object with its namespace, where it has one: `media/pvc/prowlarr`.
+pub fn place(key: &ObjectKey) -> String {
+    if key.namespace.is_empty() {
+        object(key)
+    } else {
+        format!("{}/{}", key.namespace, object(key))
+    }
 }
 
 /// A message without what would steer a terminal or turn its text round: anybody may have written it.

@@ -1,10 +1,11 @@
 //! Kubernetes objects as this program reads and writes them.
 //!
 //! Foreign kinds are typed subsets: only the fields used here, so that decoding skips the rest and a
-//! test can compare every one of them with the schema its owner publishes. The only kind of our own is
-//! [`remediation::Remediation`].
+//! test can compare every one of them with the schema its owner publishes. The kinds of our own are
+//! [`remediation::Remediation`] and [`hold::SnapshotHold`].
 
 pub mod ceph;
+pub mod hold;
 mod names;
 pub mod remediation;
 pub mod snapshot;

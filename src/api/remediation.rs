@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ObjectKey, Sym, Uid};
+use crate::model::{ObjectKey, Sym};
 use crate::plan::{Plan, StepName};
 
 /// API group of this project's kind and annotations.
@@ -318,13 +318,6 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub replaced_at: Option<Timestamp>,
-    /// Since when no held source may make another snapshot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub quiet_since: Option<Timestamp>,
-    /// Uids of the snapshots there were then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub known: Option<Vec<Uid>>,
     /// One line for people: what was done, or why not.
     #[serde(default)]
     pub message: String,

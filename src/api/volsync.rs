@@ -61,10 +61,6 @@ pub struct ReplicationSourceSpec {
     /// Stops the mover's Job, and only that: snapshots go on being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
-    /// Would stop everything; no published version has it, and where a CRD does, it is used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub suspend: Option<bool>,
     /// Mover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restic: Option<MoverOptions>,

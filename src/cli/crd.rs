@@ -1,24 +1,33 @@
-//! `locksmith crd`: prints the CustomResourceDefinition of the Remediation, as `deploy/crd.yaml` has it.
+//! `locksmith crd`: prints what a cluster needs besides the daemon: two CustomResourceDefinitions and the hold's policy.
 
 use std::process::ExitCode;
 
 use kube::CustomResourceExt;
 
+use crate::api::hold::SnapshotHold;
 use crate::api::remediation::Remediation;
+use crate::holds::policy;
 
-/// Print the CustomResourceDefinition of Remediation
+/// Print the CustomResourceDefinitions and the policy that enforces holds
 ///
 /// For `locksmith crd | kubectl apply --server-side -f -`. Not needed in mode observe, which writes nothing.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Namespace of the Remediations and SnapshotHolds
+    #[arg(short, long, value_name = "NAME", default_value = "volsync-locksmith")]
+    namespace: String,
+}
 
-pub fn run(Args {}: &Args) -> anyhow::Result<ExitCode> {
-    anstream::print!("{}", yaml()?);
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    anstream::print!("{}---\n{}", yaml()?, policy::manifest(&args.namespace));
     Ok(ExitCode::SUCCESS)
 }
 
+/// Both definitions.
 fn yaml() -> Result<String, serde_saphyr::ser_error::Error> {
-    serde_saphyr::to_string(&Remediation::crd())
+    let remediation = serde_saphyr::to_string(&Remediation::crd())?;
+    let hold = serde_saphyr::to_string(&SnapshotHold::crd())?;
+    Ok(format!("{remediation}---\n{hold}"))
 }
 
 #[cfg(test)]
@@ -26,21 +35,37 @@ mod tests {
     use super::*;
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
+    fn in_step(file: &str, text: &str) {
+        let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, text).unwrap();
+        }
+        let deployed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            deployed, text,
+            "{file} is out of date: UPDATE_DOCS=1 cargo test definition"
+        );
+    }
+
     #[test]
     fn the_deployed_definition_is_that_of_the_code() {
         // kustomize and Helm read nothing above their own directories.
         for file in ["crd.yaml", "base/crd.yaml", "chart/crds/crd.yaml"] {
-            let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
-            let yaml = yaml().unwrap();
-            if std::env::var_os("UPDATE_DOCS").is_some() {
-                std::fs::write(&path, &yaml).unwrap();
-            }
-            let deployed = std::fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(
-                deployed, yaml,
-                "{file} is out of date: UPDATE_DOCS=1 cargo test definition"
-            );
+            in_step(file, &yaml().unwrap());
         }
+    }
+
+    #[test]
+    fn the_charts_policy_is_that_of_the_definition() {
+        let text = policy::manifest("{{ .Release.Namespace }}");
+        let (own, charts) = (
+            "  labels:\n    app.kubernetes.io/name: locksmith\n",
+            "  labels: {{- include \"locksmith.labels\" . | nindent 4 }}\n",
+        );
+        in_step(
+            "chart/templates/hold-policy.yaml",
+            &text.replace(own, charts),
+        );
     }
 
     #[test]
@@ -51,7 +76,11 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_back_as_the_same_definition() {
-        let back: CustomResourceDefinition = serde_saphyr::from_str(&yaml().unwrap()).unwrap();
+        let text = yaml().unwrap();
+        let (remediation, hold) = text.split_once("---\n").unwrap();
+        let back: CustomResourceDefinition = serde_saphyr::from_str(remediation).unwrap();
         assert_eq!(back, Remediation::crd());
+        let back: CustomResourceDefinition = serde_saphyr::from_str(hold).unwrap();
+        assert_eq!(back, SnapshotHold::crd());
     }
 }

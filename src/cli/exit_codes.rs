@@ -1,12 +1,12 @@
 //! What each command ends with: one table, for the manual page and for `deploy/docs/cli.md`. Pure.
 
 /// Commands, and what 0, 1 and 2 mean of them; `-` where a code is not used.
-const CODES: [(&str, &str, &str, &str); 11] = [
+const CODES: [(&str, &str, &str, &str); 12] = [
     (
         "status",
         "nothing is stuck",
         "something is stuck",
-        "nothing stuck was seen, but not everything, or a hold cannot be read",
+        "nothing stuck was seen, but not everything",
     ),
     (
         "plan",
@@ -29,10 +29,16 @@ const CODES: [(&str, &str, &str, &str); 11] = [
     ),
     ("abort", "it ends", "-", "no such run, or it is over"),
     (
+        "hold",
+        "held, and proven",
+        "-",
+        "not held: no such source, no policy, or not in force",
+    ),
+    (
         "release",
         "all of it is released, or nothing is held",
         "-",
-        "something is not released or cannot be read, or nothing is held of a name",
+        "something is not released, or nothing is held of a name",
     ),
     ("reset", "failures so far count no more", "-", "they do"),
     ("check-config", "the file is good", "-", "it is not"),

@@ -183,7 +183,7 @@ impl What {
         let status = RemediationStatus::default();
         let findings = &seen.view.findings;
         let (plan, mut gates) = seen.store.read(|model| {
-            let plan = plan::make(model, findings, playbook, &driver, config, now);
+            let plan = plan::make_checked(model, findings, playbook, &driver, config, now);
             let gates = gates::judge_all(&Situation {
                 run: &run,
                 status: &status,
@@ -199,7 +199,7 @@ impl What {
         gates.retain(|gate| gate.gate != "leadership");
         let (plan, error) = match plan {
             Ok(plan) => (Some(plan), None),
-            Err(why) => (None, Some(why.to_string())),
+            Err(why) => (None, Some(why)),
         };
         Planned {
             playbook: self.playbook.clone(),

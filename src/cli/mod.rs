@@ -7,6 +7,7 @@ mod decide;
 mod demo;
 mod describe;
 mod exit_codes;
+mod hold;
 mod log;
 mod make_plan;
 mod manual;
@@ -59,6 +60,7 @@ enum Command {
     Reject(decide::Args),
     /// End a run: what it holds is released, nothing else is done
     Abort(decide::Args),
+    Hold(hold::Args),
     Release(release::Args),
     Reset(reset::Args),
     CheckConfig(check_config::Args),
@@ -80,6 +82,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Approve(args) => decide::approve(args).await,
         Command::Reject(args) => decide::reject(args).await,
         Command::Abort(args) => decide::abort(args).await,
+        Command::Hold(args) => hold::run(args).await,
         Command::Release(args) => release::run(args).await,
         Command::Reset(args) => reset::run(args).await,
         Command::CheckConfig(args) => Ok(check_config::run(&args)),

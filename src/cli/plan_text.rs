@@ -2,13 +2,11 @@
 
 use crate::api::RESTART_ANNOTATION;
 use crate::api::remediation::GateRecord;
-use crate::api::volsync::USE_COPY_TRIGGER;
-use crate::holds::{COPY_TRIGGER_VALUE, HOLD_ANNOTATION, Switch};
-use crate::plan::{Action, Plan};
-use crate::words::plain;
+use crate::plan::{Action, Plan, PlannedStep};
+use crate::words::{count, plain};
 
-/// Of each step what changes, field by field, and in which objects, pinned by uid. Marked as a diff is: `~` is changed, `-` is
-/// deleted, a blank is only looked at.
+/// Of each step what changes, field by field, and in which objects, pinned by uid. Marked as a diff is: `~` is changed, `+` is
+/// created, `-` is deleted, a blank is only looked at.
 pub fn plan_text(plan: &Plan) -> String {
     let mut lines = vec![format!("plan {} for {}", plan.hash, plain(&plan.driver))];
     let targets = plan.steps.iter().flat_map(|planned| &planned.targets);
@@ -26,6 +24,7 @@ pub fn plan_text(plan: &Plan) -> String {
             let uid: String = target.object.uid.to_string().chars().take(UID).collect();
             lines.push(format!("  {mark} {object:<width$}  uid {uid}"));
         }
+        lines.extend(holds(planned));
         for spared in &planned.spared {
             lines.push(format!(
                 "    left alone: {}: {}",
@@ -37,9 +36,28 @@ pub fn plan_text(plan: &Plan) -> String {
     lines.join("\n")
 }
 
+/// What the SnapshotHold of the run covers, a line each namespace.
+fn holds(planned: &PlannedStep) -> Vec<String> {
+    if !planned.holds() {
+        return Vec::new();
+    }
+    let held = planned.held_sources().count();
+    let mut lines = vec![format!(
+        "    one SnapshotHold; the API server refuses snapshots and clones of {}, nothing of theirs is changed",
+        count(held, "source")
+    )];
+    for (namespace, names) in &planned.sources {
+        lines.push(format!("  + {namespace}: {}", names.join(", ")));
+    }
+    for class in &planned.snapshot_classes {
+        lines.push(format!("  + every snapshot of class {class}"));
+    }
+    lines
+}
+
 fn mark(action: Action) -> char {
     match action {
-        Action::Hold(_) | Action::Rollout | Action::Touch | Action::HandOver => '~',
+        Action::Rollout | Action::Touch | Action::HandOver => '~',
         Action::Delete | Action::Replace => '-',
         Action::Await => ' ',
     }
@@ -51,19 +69,7 @@ const UID: usize = 8;
 /// What becomes of an object, a line each.
 fn changes(action: Action) -> Vec<String> {
     let field = |path: &str, before: &str, after: &str| format!("{path}: {before} -> {after}");
-    let annotation = |name: &str, before: &str, after: &str| {
-        field(&format!("metadata.annotations[{name}]"), before, after)
-    };
-    let held = |switch: String| {
-        let mark = "what it was before, which run, until when";
-        vec![switch, annotation(HOLD_ANNOTATION, "none", mark)]
-    };
     match action {
-        Action::Hold(Switch::Paused) => held(field("spec.paused", "false", "true")),
-        Action::Hold(Switch::Suspend) => held(field("spec.suspend", "false", "true")),
-        Action::Hold(Switch::CopyTrigger) => {
-            held(annotation(USE_COPY_TRIGGER, "none", COPY_TRIGGER_VALUE))
-        }
         Action::Rollout => {
             let path = format!("spec.template.metadata.annotations[{RESTART_ANNOTATION}]");
             vec![field(&path, "as it is", "this run")]
@@ -123,21 +129,6 @@ mod tests {
     #[test]
     fn what_changes_is_told_as_a_diff() {
         let told = |action| changes(action).join("\n");
-        let mark = "metadata.annotations[locksmith.dev/hold]: none -> what it was before";
-        for (action, change) in [
-            (Action::Hold(Switch::Paused), "spec.paused: false -> true\n"),
-            (
-                Action::Hold(Switch::Suspend),
-                "spec.suspend: false -> true\n",
-            ),
-            (
-                Action::Hold(Switch::CopyTrigger),
-                "metadata.annotations[volsync.backube/use-copy-trigger]: none -> locksmith\n",
-            ),
-        ] {
-            let told = told(action);
-            assert!(told.starts_with(&format!("{change}{mark}")), "{told}");
-        }
         assert!(told(Action::Rollout).starts_with("spec.template.metadata.annotations["));
         assert!(told(Action::HandOver).starts_with("spec.holderIdentity: an old pod -> none"));
         assert!(told(Action::Await).starts_with("unchanged"));

@@ -1,101 +1,148 @@
-//! `locksmith release`: switches on again what was switched off, with or without a daemon.
+//! `locksmith release`: ends holds, with or without a daemon.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use kube::{Client, ResourceExt};
 
 use super::{ClusterArgs, FAILED};
-use crate::holds::HOLD_ANNOTATION;
-use crate::kube_io::{self, Ahead, CALL_TIMEOUT, Marked, Tried};
+use crate::api::hold::SnapshotHold;
+use crate::holds::HoldChange;
+use crate::kube_io::hold as holds;
+use crate::kube_io::{CALL_TIMEOUT, Tried, WriteError};
 use crate::leader;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, ObjectKind, Uid};
+use crate::words::count;
 
-/// How long a daemon that was told to end may take: what Kubernetes grants it, and the Lease of one that was killed.
+/// How long a daemon that is ending may take: the grace period of Kubernetes, and the Lease of one that was killed.
 const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Release what locksmith holds
+/// Release held sources
 ///
-/// Works without the daemon, and is what an uninstall calls. Only what carries locksmith's mark is touched, and each switch
-/// goes back to what it was before. Exits with 2 when something could not be released, a mark
-/// cannot be read, or nothing is held of a name given.
+/// Deletes SnapshotHolds, or takes single sources out of them; VolSync then continues at its next retry. Works without the
+/// daemon; `kubectl delete snapshothold --all -n NAMESPACE` does the same. Exits with 2 when something could not be released
+/// or a name is not held.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Everything in all namespaces
-    #[arg(long, conflicts_with_all = ["namespace", "names"])]
+    /// All SnapshotHolds, planned ones included
+    #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// Wait until no daemon leads any more, by the Lease in the namespace of this pod or kubeconfig: what is released then
-    /// stays released. For an uninstall
+    /// Wait until no daemon leads any more, by the Lease in the namespace of this pod or kubeconfig. For an uninstall
     #[arg(long)]
     after_daemon: bool,
-    /// Only in this namespace
+    /// Only SnapshotHolds in this namespace [default: all]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Only sources or claims of these names
+    /// SnapshotHolds by name, or single sources as NAMESPACE/NAME
+    #[arg(value_name = "HOLD|NAMESPACE/SOURCE")]
     names: Vec<String>,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if !args.all && args.namespace.is_none() {
-        bail!("release what? Say --all, or -n NAMESPACE with or without names");
+    if !args.all && args.names.is_empty() {
+        bail!("name a SnapshotHold or a source as NAMESPACE/NAME, or pass --all");
     }
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     if args.after_daemon {
         let namespace = client.default_namespace().to_owned();
-        let vacant = tokio::time::timeout(
-            DAEMON_ENDS_WITHIN,
-            leader::vacant(client.clone(), &namespace),
-        );
+        let vacant = leader::vacant(client.clone(), &namespace);
+        let vacant = tokio::time::timeout(DAEMON_ENDS_WITHIN, vacant);
         vacant
             .await
             .context("a daemon still leads: end it first")?
             .context("failed to read the Lease")?;
     }
-    let Marked {
-        mut held,
-        mut unreadable,
-    } = kube_io::marked(&client, args.namespace.as_deref()).await?;
-    let objects = || held.iter().map(|(object, _)| object).chain(&unreadable);
-    let not_held = |name: &&String| !objects().any(|object| **name == *object.name);
-    let unknown: Vec<_> = args.names.iter().filter(not_held).cloned().collect();
-    if !unknown.is_empty() {
-        bail!(
-            "nothing is held of {}; locksmith status lists what is",
-            unknown.join(", ")
-        );
-    }
-    let asked_for = |object: &ObjectKey| {
-        args.names.is_empty() || args.names.iter().any(|name| **name == *object.name)
-    };
-    held.retain(|(object, _)| asked_for(object));
-    unreadable.retain(asked_for);
-    if held.is_empty() && unreadable.is_empty() {
+    let held = holds::list(&client, args.namespace.as_deref()).await?;
+    let releases = releases(&held, &args)?;
+    if releases.is_empty() {
         anstream::println!("nothing is held");
     }
-    let mut failed = unreadable.len();
-    for object in &unreadable {
-        anstream::eprintln!(
-            "error: the mark {HOLD_ANNOTATION} on {object} cannot be read: look at it, switch on by hand what it says, and take it away"
-        );
-    }
-    let each_alone = Ahead::default();
-    for (object, hold) in held {
-        match kube_io::release(&client, &object, None, &each_alone, || Ok(())).await {
-            Ok(Tried::Written) => {
-                anstream::println!("released {object}, held by {}", hold.run.name);
-            }
-            Ok(Tried::LeftAlone(why)) => anstream::println!("left alone {object}: {why}"),
+    let mut failed = false;
+    for release in releases {
+        match carry_out(&client, &release).await {
+            Ok(Tried::Written) => anstream::println!("released {}", release.says),
+            Ok(Tried::LeftAlone(why)) => anstream::println!("skipped {}: {why}", release.says),
             Err(error) => {
-                failed += 1;
+                failed = true;
                 anstream::eprintln!("error: {error}");
             }
         }
     }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
+    Ok(ExitCode::from(if failed { FAILED } else { 0 }))
+}
+
+/// One write.
+struct Release {
+    hold: ObjectKey,
+    /// The sources to take out; none deletes the hold.
+    sources: Vec<Uid>,
+    says: String,
+}
+
+/// What to write for the names given.
+fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> {
+    let named = |hold: &&SnapshotHold| args.all || args.names.contains(&hold.name_any());
+    let whole = held.iter().filter(named).map(|hold| Release {
+        hold: key(hold),
+        sources: Vec::new(),
+        says: format!(
+            "{} held by {}",
+            count(hold.spec.sources.len(), "source"),
+            key(hold)
+        ),
+    });
+    let mut releases: Vec<_> = whole.collect();
+    for name in &args.names {
+        let mut found = held.iter().any(|hold| hold.name_any() == *name);
+        for hold in held {
+            let sources = hold.spec.sources.iter();
+            let sources: Vec<_> = sources
+                .filter(|(_, place)| *place == name)
+                .map(|(uid, _)| uid.clone())
+                .collect();
+            if !sources.is_empty() {
+                found = true;
+                // The last source takes the hold with it.
+                let last = sources.len() == hold.spec.sources.len()
+                    && hold.spec.snapshot_classes.is_empty();
+                releases.push(Release {
+                    hold: key(hold),
+                    sources: if last { Vec::new() } else { sources },
+                    says: format!("{name}, held by {}", key(hold)),
+                });
+            }
+        }
+        if !found {
+            bail!(
+                "{name} is neither a SnapshotHold nor a held source; locksmith status lists them"
+            );
+        }
+    }
+    Ok(releases)
+}
+
+fn key(hold: &SnapshotHold) -> ObjectKey {
+    ObjectKey {
+        kind: ObjectKind::SnapshotHold,
+        namespace: hold.namespace().unwrap_or_default().into(),
+        name: hold.name_any().into(),
+        uid: Uid::from(hold.uid().unwrap_or_default()),
+    }
+}
+
+async fn carry_out(client: &Client, release: &Release) -> Result<Tried, WriteError> {
+    let anybody = || Ok(());
+    if release.sources.is_empty() {
+        holds::delete(client, &release.hold, anybody).await
     } else {
-        ExitCode::from(FAILED)
-    })
+        let (hold, sources) = (&release.hold, &release.sources);
+        let change = HoldChange {
+            remove: sources.clone(),
+            ..HoldChange::default()
+        };
+        holds::patch(client, hold, &change, anybody).await
+    }
 }

@@ -13,8 +13,8 @@ pub fn faults(config: &Config) -> Vec<String> {
     if steps.resume_sources.batch == 0 {
         faults.push("steps.resumeSources.batch: must be at least 1".to_owned());
     }
-    if steps.suspend_sources.deadline <= steps.suspend_sources.quiet_period {
-        faults.push("steps.suspendSources.deadline: must be longer than quietPeriod".to_owned());
+    if steps.suspend_sources.deadline <= steps.suspend_sources.settle {
+        faults.push("steps.suspendSources.deadline: must be longer than settle".to_owned());
     }
     if config.remediation.keep == 0 {
         faults.push("remediation.keep: must be at least 1".to_owned());

@@ -161,8 +161,8 @@ mod tests {
         "server.auth.metrics: needs auth.tokenFile or auth.kubernetes"
     )]
     #[case(
-        "steps: {suspendSources: {quietPeriod: 1h, deadline: 1h}}",
-        "steps.suspendSources.deadline: must be longer than quietPeriod"
+        "steps: {suspendSources: {settle: 1h, deadline: 1h}}",
+        "steps.suspendSources.deadline: must be longer than settle"
     )]
     #[case(
         "provisionerNamespaces: []",

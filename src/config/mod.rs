@@ -21,8 +21,8 @@ pub use playbooks::{Matcher, Playbook, Playbooks};
 pub use schema::schema;
 pub use server::{Auth, Server, Tls};
 pub use steps::{
-    DeleteFailedSnapshots, DeleteOrphanedSources, DeleteScope, RestartProvisioner, ResumeSources,
-    ResumeWhen, Steps, SuspendMethod, SuspendSources, Verdict, VerifyProvisioning,
+    DeleteFailedSnapshots, DeleteOrphanedSources, DeleteScope, HoldScope, RestartProvisioner,
+    ResumeSources, ResumeWhen, Steps, SuspendSources, Verdict, VerifyProvisioning,
 };
 pub use window::Window;
 

@@ -30,40 +30,36 @@ pub struct Steps {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SuspendSources {
-    /// How sources are held.
-    pub method: SuspendMethod,
-    /// How long VolSync may take to notice: a snapshot made meanwhile is not held against the hold.
+    /// What the hold covers.
+    pub scope: HoldScope,
+    /// How long every API server may take to see the hold: a snapshot made meanwhile does not fail the step.
     pub settle: Duration,
-    /// How long after that no new snapshot of a held source may appear. VolSync looks at a running synchronisation
-    /// once a minute.
-    pub quiet_period: Duration,
-    /// How long the holds themselves may take.
+    /// How long it may take to create the hold and to prove it.
     pub within: Duration,
-    /// When every hold is released in any case, counted from its taking.
+    /// When the API server ends the hold, counted from its creation. Never extended.
     pub deadline: Duration,
 }
 
 impl Default for SuspendSources {
     fn default() -> Self {
         Self {
-            method: SuspendMethod::Auto,
-            settle: Duration::from_secs(5),
-            quiet_period: Duration::from_secs(75),
-            within: Duration::from_secs(5 * 60),
+            scope: HoldScope::Sources,
+            settle: Duration::from_secs(2),
+            within: Duration::from_secs(60),
             deadline: Duration::from_secs(2 * 3600),
         }
     }
 }
 
-/// How sources are held.
+/// What a hold covers.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum SuspendMethod {
-    /// `spec.suspend` where the CRD has it; else `spec.paused` and the copy trigger together.
+pub enum HoldScope {
+    /// Snapshots and clones of the ReplicationSources.
     #[default]
-    Auto,
-    /// `spec.paused` alone: VolSync goes on making snapshots, and the step's verification says so.
-    Paused,
+    Sources,
+    /// Those, and every snapshot of the driver's VolumeSnapshotClasses, whichever tool asks for it.
+    Classes,
 }
 
 /// Step `deleteFailedSnapshots`.
@@ -161,6 +157,9 @@ pub struct ResumeSources {
     pub batch: u32,
     /// Pause between two batches: the storm of snapshots after a resume can jam the driver again.
     pub every: Duration,
+    /// Annotates each released source, so that VolSync retries at once and not within 17 minutes. Needs the right to patch
+    /// ReplicationSources.
+    pub nudge: bool,
 }
 
 impl Default for ResumeSources {
@@ -170,6 +169,7 @@ impl Default for ResumeSources {
             resume_all_above: None,
             batch: 10,
             every: Duration::from_secs(10),
+            nudge: false,
         }
     }
 }

@@ -122,7 +122,7 @@ impl Memory {
                     after(RETRY)
                 }
             }
-            Move::Examine { .. } => {
+            Move::Examine { .. } | Move::Prove(_) => {
                 let lately = self.examined.as_ref().filter(|(run, examined, until)| {
                     (run, *examined) == (key, version(shown)) && now < *until
                 });

@@ -25,7 +25,7 @@ use kube::{Api, ResourceExt};
 use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
 use crate::config::Config;
 use crate::gates;
-use crate::kube_io::{FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
+use crate::kube_io::{self, FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
 use crate::metrics::{Own, StepOutcome};
 use crate::model::{Kind, ObjectKey, Sym};
 use crate::plan::StepName;
@@ -235,6 +235,12 @@ impl Controller {
                     let look = examine(client, &self.store, &self.patterns, &self.config, logs_of);
                     facts = Some(look.await);
                 }
+                Move::Prove(probe) => {
+                    let at = Timestamp::now();
+                    let proof = kube_io::hold::prove(self.writer.client(), &probe).await;
+                    let proof = proof.map_err(|error| error.to_string());
+                    facts = Some(Facts::of_proof(at, proof));
+                }
                 Move::Act(intents) => {
                     self.act(&run, intents, memory.recent(key)).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
@@ -265,18 +271,19 @@ impl Controller {
             .filter(|intent| recent.is_news(intent.object()))
             .collect();
         let namespace = &namespace;
-        let _hush = self.herald.hush();
-        let due = self.writer.read_ahead(due, to_hold);
-        let tries = due.map(|(intent, ahead)| async move {
-            // A batch may be long, and the switch is pulled in a hurry.
-            let stopped = self.store.read(|model| gates::stopped(model, namespace));
-            let tried = match stopped {
-                Some(why) => Ok(Tried::LeftAlone(why)),
-                None => self.writer.perform(&intent, &ahead).await,
-            };
-            (intent, tried)
-        });
-        let mut tries = tries.buffer_unordered(CONCURRENCY);
+        let mut writes = Vec::with_capacity(due.len());
+        for intent in due {
+            writes.push(async move {
+                // A batch may be long, and the switch is pulled in a hurry.
+                let stopped = self.store.read(|model| gates::stopped(model, namespace));
+                let tried = match stopped {
+                    Some(why) => Ok(Tried::LeftAlone(why)),
+                    None => self.writer.perform(&intent).await,
+                };
+                (intent, tried)
+            });
+        }
+        let mut tries = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
         while let Some((intent, tried)) = tries.next().await {
             let object = intent.object();
             let verb = verb(&intent);
@@ -428,21 +435,10 @@ impl Controller {
     }
 }
 
-/// What is worth being read ahead of it.
-fn to_hold(intent: &Intent) -> Option<&ObjectKey> {
-    match intent {
-        Intent::Hold { object, .. } => Some(object),
-        Intent::Delete(_)
-        | Intent::Rollout { .. }
-        | Intent::Replace(_)
-        | Intent::Touch { .. }
-        | Intent::HandOver { .. } => None,
-    }
-}
-
 fn verb(intent: &Intent) -> &'static str {
     match intent {
-        Intent::Hold { .. } => "hold",
+        Intent::CreateHold { .. } | Intent::PatchHold { .. } => "hold",
+        Intent::DeleteHold(_) => "release",
         Intent::Delete(_) | Intent::Replace(_) => "delete",
         Intent::Rollout { .. } => "restart",
         Intent::Touch { .. } => "touch",
@@ -452,7 +448,8 @@ fn verb(intent: &Intent) -> &'static str {
 
 fn event_reason(intent: &Intent) -> &'static str {
     match intent {
-        Intent::Hold { .. } => "LocksmithHeld",
+        Intent::CreateHold { .. } | Intent::PatchHold { .. } => "LocksmithHeld",
+        Intent::DeleteHold(_) => "LocksmithReleased",
         Intent::Delete(_) => "LocksmithDeleted",
         Intent::Replace(_) => "LocksmithReplaced",
         Intent::Rollout { .. } => "LocksmithRestarted",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::remediation::RemediationStatus;
 
-/// Path of the first field of `sent` that is missing in `kept`, such as `status.steps[0].known`.
+/// Path of the first field of `sent` that is missing in `kept`, such as `status.steps[0].actedAt`.
 pub fn pruned(sent: &RemediationStatus, kept: Option<&RemediationStatus>) -> Option<String> {
     first_missing(&json!(sent), &json!(kept), "status")
 }
@@ -47,8 +47,6 @@ mod tests {
                 finished_at: None,
                 acted_at: Some("2026-11-01T02:00:01Z".parse().unwrap()),
                 replaced_at: None,
-                quiet_since: None,
-                known: None,
                 message: String::new(),
                 left: Vec::new(),
             }],

@@ -5,10 +5,13 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
 
 use super::apiserver::{ApiServer, Options};
+use super::show::NAMESPACE;
 use super::world::{self, World, WorldConfig};
+use crate::api::hold::SnapshotHold;
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
+use crate::holds::policy;
 
 /// A running cluster; it ends when this is dropped.
 #[derive(Debug)]
@@ -31,11 +34,11 @@ pub enum Error {
 }
 
 impl Cluster {
-    /// Starts one, with the kinds of VolSync, of the snapshot controller and of locksmith installed.
+    /// Starts one, with the kinds of VolSync, of the snapshot controller and of locksmith installed, and the hold's policy.
     pub async fn start(options: Options, config: WorldConfig) -> Result<Self, Error> {
         let server = ApiServer::start(options).await?;
         let client = server.client();
-        install(&client).await.map_err(Error::World)?;
+        Box::pin(install(&client)).await.map_err(Error::World)?;
         let config = WorldConfig {
             controllers: true,
             ..config
@@ -49,6 +52,7 @@ async fn install(client: &Client) -> Result<(), world::Error> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let kinds = [
         Remediation::crd(),
+        SnapshotHold::crd(),
         ReplicationSource::crd(),
         ReplicationDestination::crd(),
         VolumeSnapshot::crd(),
@@ -62,6 +66,10 @@ async fn install(client: &Client) -> Result<(), world::Error> {
         let established = conditions::is_crd_established();
         await_condition(definitions.clone(), &kind.name_any(), established).await?;
     }
+    let (policy, binding) = policy::objects(NAMESPACE).map_err(kube::Error::SerdeError)?;
+    let params = kube::api::PostParams::default();
+    Api::all(client.clone()).create(&params, &policy).await?;
+    Api::all(client.clone()).create(&params, &binding).await?;
     Ok(())
 }
 

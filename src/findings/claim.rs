@@ -17,14 +17,10 @@ fn due(claim: &Claim, policy: &Policy) -> Timestamp {
     policy.detect.pending_after.after(claim.meta.created.at())
 }
 
-/// Until when each claim that waits may be Pending, and each that is held is held.
+/// Until when each claim that waits may be Pending.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
-    model.claims.unsettled().flat_map(|claim| {
-        let pending = waits(claim).then(|| due(claim, policy));
-        pending
-            .into_iter()
-            .chain(claim.hold.as_ref().map(|hold| hold.until))
-    })
+    let waiting = model.claims.unsettled().filter(|claim| waits(claim));
+    waiting.map(|claim| due(claim, policy))
 }
 
 fn waits(claim: &Claim) -> bool {

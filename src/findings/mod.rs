@@ -102,7 +102,7 @@ pub enum What {
     OrphanedSource(SourceReason),
     /// An operation on this key is refused for too long.
     OperationLock(LockKey),
-    /// A ReplicationSource is switched off by us.
+    /// A ReplicationSource is held.
     HeldSource,
 }
 

@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Finding, Policy, SourceReason, What};
-use crate::holds::Hold;
+use crate::holds;
 use crate::model::records::{Claim, Mover, Source};
 use crate::model::{Model, ObjectKind, Sym};
 
-/// Until when each source that may be orphaned may be so, and each that is held is held. That its claim is missing is looked up, and each
-/// look-up is a change of its own.
+/// Until when each source that may be orphaned may be so, and each hold holds. That its claim is missing is looked up, and
+/// each look-up is a change of its own.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let after = policy.detect.orphaned_after;
-    suspects(model).into_iter().flat_map(move |source| {
+    let holds = holds::enforced(model).map(|hold| hold.until);
+    let orphaned = suspects(model).into_iter().flat_map(move |source| {
         let claim = source.claim.as_ref();
         let claim = claim.and_then(|claim| model.claims.get(&source.meta.namespace, claim));
         let going = claim.and_then(|claim| claim.meta.deleting);
-        let orphaned = [Some(source.meta.created), going];
-        let orphaned = orphaned
+        [Some(source.meta.created), going]
             .into_iter()
             .flatten()
-            .map(move |since| after.after(since.at()));
-        orphaned.chain(source.hold.as_ref().map(|hold| hold.until))
-    })
+            .map(move |since| after.after(since.at()))
+    });
+    orphaned.chain(holds)
 }
 
 /// Findings on sources.
@@ -32,21 +32,22 @@ pub fn detect<'a>(
     policy: &'a Policy,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
-    suspects(model).into_iter().flat_map(move |source| {
+    let orphaned = suspects(model).into_iter().filter_map(move |source| {
         let claim = source
             .claim
             .as_ref()
             .and_then(|claim| model.claims.get(&source.meta.namespace, claim));
-        [
-            orphaned(model, policy, source, claim, now),
-            held(model, source, claim),
-        ]
-        .into_iter()
-        .flatten()
-    })
+        orphaned(model, policy, source, claim, now)
+    });
+    let held = holds::held(model, now);
+    let held: Vec<_> = held
+        .chunk_by(|a, b| a.source == b.source)
+        .filter_map(|of_source| finding(model, of_source))
+        .collect();
+    orphaned.chain(held)
 }
 
-/// Sources that are held, or whose claim is: gone, going, or held.
+/// Sources whose claim is gone, going or pending.
 fn suspects(model: &Model) -> Vec<&Source> {
     let claims = model.claims.unsettled();
     let claims = claims.map(|claim| (&claim.meta.namespace, &claim.meta.name));
@@ -54,7 +55,6 @@ fn suspects(model: &Model) -> Vec<&Source> {
         .chain(model.absences.iter())
         .flat_map(|(namespace, name)| model.sources.of_claim(namespace, name));
     let by_name: BTreeMap<_, _> = of_claims
-        .chain(model.sources.unsettled())
         .map(|source| ((&source.meta.namespace, &source.meta.name), source))
         .collect();
     by_name.into_values().collect()
@@ -110,19 +110,20 @@ fn orphaned(
     })
 }
 
-/// The holds on a source and on its claim.
-fn holds<'a>(source: &'a Source, claim: Option<&'a Claim>) -> impl Iterator<Item = &'a Hold> {
-    let of_claim = claim.and_then(|claim| claim.hold.as_deref());
-    source.hold.as_deref().into_iter().chain(of_claim)
-}
-
-fn held(model: &Model, source: &Source, claim: Option<&Claim>) -> Option<Finding> {
-    let since = holds(source, claim).map(|hold| hold.since).min()?;
+/// One finding for all the holds of a source.
+fn finding(model: &Model, of_source: &[holds::HeldSource<'_>]) -> Option<Finding> {
+    let first = of_source.first()?;
+    let place = &first.source;
+    let source = model.sources.get(&place.namespace, &place.name);
+    let source = source.filter(|source| source.meta.uid == place.uid)?;
+    let since = of_source.iter().map(|one| one.hold.meta.created).min()?;
+    let evidence = of_source.iter().map(|one| {
+        let hold = one.hold;
+        format!("held by {} until {}", hold.holder(), hold.until)
+    });
     Some(Finding {
-        evidence: holds(source, claim)
-            .map(|hold| format!("held by {} until {}", hold.run.name, hold.until))
-            .collect(),
-        ..about(model, source, claim, since)
+        evidence: evidence.collect(),
+        ..about(model, source, first.claim, since.at())
     })
 }
 

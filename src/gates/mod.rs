@@ -11,6 +11,7 @@ mod ceph_health;
 mod confirmed;
 mod cooldown;
 mod freshness;
+mod hold_policy;
 mod kill_switch;
 mod leadership;
 mod minimum_age;
@@ -104,11 +105,12 @@ pub trait Gate: Sync {
 }
 
 /// Every gate, in the order they are shown.
-pub const GATES: [&dyn Gate; 17] = [
+pub const GATES: [&dyn Gate; 18] = [
     &mode::Mode,
     &leadership::Leadership,
     &kill_switch::KillSwitch,
     &freshness::Freshness,
+    &hold_policy::HoldPolicy,
     &confirmed::Confirmed,
     &minimum_age::MinimumAge,
     &progress::Progress,

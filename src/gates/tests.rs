@@ -116,6 +116,7 @@ fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
         "leadership",
         "killSwitch",
         "freshness",
+        "holdPolicy",
         "confirmed",
         "minimumAge",
         "blastRadius",
@@ -137,7 +138,16 @@ fn the_standing_gates_are_those_that_a_person_or_a_failure_closes_at_any_time() 
         now: case.now,
     });
     let names: Vec<_> = standing.iter().map(|gate| gate.gate.as_str()).collect();
-    assert_eq!(names, ["mode", "leadership", "killSwitch", "freshness"]);
+    assert_eq!(
+        names,
+        [
+            "mode",
+            "leadership",
+            "killSwitch",
+            "freshness",
+            "holdPolicy"
+        ]
+    );
     assert_eq!(closed(&standing), None);
 }
 

@@ -1,20 +1,20 @@
-//! Which holds are due for release, and why the others are not. Pure.
+//! Which held sources are due for release, and why the others are not. Pure.
 //!
-//! The same rules serve a run that resumes, the sweep after a crash and the deadline: a hold knows nothing of
-//! how it came to be left over.
+//! The same rules serve a run that resumes and the clean-up after a crash. The deadline needs none of them: the API server
+//! stops refusing by itself, and all that is left to do is to remove the object.
 
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::Hold;
+use super::{HeldSource, HoldChange, enforced, sources};
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
 use crate::config::{Percent, ResumeWhen};
-use crate::model::records::{Claim, ClaimPhase};
-use crate::model::{Kind, Model, ObjectKey, ObjectKind, Sym, Uid};
-use crate::plan::StepName;
+use crate::model::records::{Claim, ClaimPhase, SnapshotHold};
+use crate::model::{Kind, Model, ObjectKey, Sym, Uid};
+use crate::plan::{PlannedStep, StepName};
 
-/// When holds of a run that went well are released.
+/// When holds of a run that succeeded are released.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleasePolicy {
     /// Which sources.
@@ -23,24 +23,10 @@ pub struct ReleasePolicy {
     pub all_above: Option<Percent>,
 }
 
-/// An object that carries our mark.
-#[derive(Clone, Debug)]
-pub struct HeldObject<'m> {
-    /// The object.
-    pub object: ObjectKey,
-    /// The mark.
-    pub hold: &'m Hold,
-    /// The claim it is about: a source's own, or itself. `None` when there is no such claim.
-    pub claim: Option<&'m Claim>,
-    /// Whether the plan of the run the mark names is to hold it. A mark that somebody else wrote is undone like any
-    /// other, and takes no turn of those that are planned.
-    pub planned: bool,
-}
-
-/// Whether a hold is due.
+/// Whether a held source is due for release.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Due {
-    /// At once: its time is up, or its run is no more.
+    /// At once: its run no longer exists.
     Now(&'static str),
     /// In the order and at the pace of a resume.
     InTurn(&'static str),
@@ -50,91 +36,127 @@ pub enum Due {
     AtWork,
 }
 
-/// Everything held, by namespace and name, a source before the claim of that name.
-pub fn held_objects(model: &Model) -> Vec<HeldObject<'_>> {
-    let sources = model.sources.unsettled().filter_map(|source| {
-        let claim = source.claim.as_ref();
-        Some(HeldObject {
-            object: source.meta.key(ObjectKind::ReplicationSource),
-            hold: source.hold.as_ref()?,
-            claim: claim.and_then(|name| model.claims.get(&source.meta.namespace, name)),
-            planned: false,
-        })
-    });
-    let claims = model.claims.unsettled().filter_map(|claim| {
-        Some(HeldObject {
-            object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
-            hold: claim.hold.as_ref()?,
-            claim: Some(claim),
-            planned: false,
-        })
-    });
-    let mut all: Vec<_> = sources.chain(claims).collect();
-    let holding = all.iter().map(|held| &held.hold.run.uid).collect();
-    let planned = planned(model, &holding);
-    for held in &mut all {
-        let targets = planned.get(&held.hold.run.uid);
-        held.planned = targets.is_some_and(|targets| targets.contains(&held.object.uid));
-    }
-    all.sort_by(|a, b| place(&a.object).cmp(&place(&b.object)));
-    all
+/// One write that releases.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Release {
+    /// The SnapshotHold.
+    pub hold: ObjectKey,
+    /// The change that releases; `None` deletes the object, which releases the rest.
+    pub change: Option<HoldChange>,
+    /// Why.
+    pub why: &'static str,
+    /// Whether it is one of the batches of a resume, which keep a pause between them.
+    pub in_turn: bool,
 }
 
-/// Objects whose mark cannot be read, in the same order. What was switched off there, nobody but a person can tell.
-pub fn unreadable(model: &Model) -> Vec<ObjectKey> {
-    let sources = model.sources.unsettled();
-    let sources = sources.filter(|source| source.unreadable_mark);
-    let sources = sources.map(|source| source.meta.key(ObjectKind::ReplicationSource));
-    let claims = model.claims.unsettled();
-    let claims = claims.filter(|claim| claim.unreadable_mark);
-    let claims = claims.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim));
-    let mut all: Vec<_> = sources.chain(claims).collect();
-    all.sort_by(|a, b| place(a).cmp(&place(b)));
-    all
-}
-
-fn place(object: &ObjectKey) -> (&Sym, &Sym, bool) {
-    let source_first = object.kind != ObjectKind::ReplicationSource;
-    (&object.namespace, &object.name, source_first)
-}
-
-/// What each of `runs` is to hold, all by uid. Not of every run there is: those of a year ago have plans as long.
-fn planned<'m>(model: &'m Model, runs: &HashSet<&Uid>) -> HashMap<&'m Uid, HashSet<&'m Uid>> {
-    let holding = model.runs.iter().filter(|run| runs.contains(&run.meta.uid));
-    holding
-        .filter_map(|run| {
-            let plan = run.object.status.as_ref()?.plan.as_ref()?;
-            let held = plan.step(StepName::SuspendSources)?;
-            let objects = held.targets.iter().map(|target| &target.object.uid);
-            Some((&run.meta.uid, objects.collect()))
-        })
-        .collect()
-}
-
-/// Every held object with whether it is due at `now`.
-pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldObject<'_>, Due)> {
-    let held = held_objects(model);
-    if held.is_empty() {
+/// Every source that runs hold at `now`, with whether it is due. Planned holds are a person's.
+pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldSource<'_>, Due)> {
+    let of_runs = enforced(model).filter(|hold| hold.run.is_some() && hold.is_active(now));
+    let mut holds = of_runs.peekable();
+    if holds.peek().is_none() {
         return Vec::new();
     }
     let running = running_claims(model);
-    // Once for each run, and not for each of the objects it holds: its plan names as many.
-    let runs: HashMap<&Uid, Stage> = model
-        .runs
-        .iter()
-        .map(|run| {
-            let stage = Stage::of(&run.object, model, &running, policy);
-            (&run.meta.uid, stage)
+    let mut all: Vec<_> = holds
+        .flat_map(|hold| {
+            let stage = stage(model, hold, &running, policy);
+            let running = &running;
+            let held = sources(model, hold).into_iter();
+            held.map(move |held| {
+                let due = judge(model, &held, stage, running, policy);
+                (held, due)
+            })
         })
         .collect();
-    held.into_iter()
-        .map(|held| {
-            let stage = runs.get(&held.hold.run.uid).copied();
-            let due = judge(model, &held, stage, &running, policy, now);
-            (held, due)
-        })
-        .collect()
+    all.sort_by(|(a, _), (b, _)| a.source.cmp(&b.source));
+    all
 }
+
+/// The sources of one hold that are due.
+struct Batch<'m> {
+    hold: &'m SnapshotHold,
+    sources: Vec<Uid>,
+    /// Why the first of them is.
+    why: Option<&'static str>,
+}
+
+impl<'m> Batch<'m> {
+    fn of(hold: &'m SnapshotHold) -> Self {
+        Self {
+            hold,
+            sources: Vec::new(),
+            why: None,
+        }
+    }
+}
+
+/// The writes that release what is due at `now`, at most `batch` sources in turn.
+pub fn releases(model: &Model, policy: ReleasePolicy, batch: u32, now: Timestamp) -> Vec<Release> {
+    let whole = |hold: &SnapshotHold, why, in_turn| Release {
+        hold: hold.key(),
+        change: None,
+        why,
+        in_turn,
+    };
+    let mut all: Vec<_> = enforced(model)
+        .filter(|hold| now >= hold.until && hold.meta.deleting.is_none())
+        .map(|hold| whole(hold, "its deadline has passed", false))
+        .collect();
+    let mut room = usize::try_from(batch).unwrap_or(usize::MAX);
+    let mut batches: HashMap<ObjectKey, Batch<'_>> = HashMap::new();
+    for (held, due) in due(model, policy, now) {
+        let batch = batches
+            .entry(held.hold.key())
+            .or_insert_with(|| Batch::of(held.hold));
+        let why = match due {
+            Due::Now(why) => why,
+            Due::InTurn(why) if room > 0 => {
+                room -= 1;
+                why
+            }
+            Due::InTurn(_) | Due::Waits(_) | Due::AtWork => continue,
+        };
+        batch.sources.push(held.source.uid);
+        batch.why.get_or_insert(why);
+    }
+    // Classes wait for no app: they are released with the first write after the run.
+    let running = HashSet::new();
+    let on_classes = enforced(model).filter(|hold| {
+        hold.is_active(now) && hold.run.is_some() && !hold.snapshot_classes.is_empty()
+    });
+    for hold in on_classes {
+        let why = match stage(model, hold, &running, policy) {
+            Some(Stage::AtWork) => continue,
+            None if !model.freshness.trusted(Kind::Remediations) => continue,
+            None => RUN_GONE,
+            Some(_) => "its run has ended",
+        };
+        let batch = batches.entry(hold.key()).or_insert_with(|| Batch::of(hold));
+        batch.why.get_or_insert(why);
+    }
+    for (key, batch) in batches {
+        let Some(why) = batch.why else {
+            continue;
+        };
+        // The last batch deletes the object.
+        let rest = batch.sources.len() < batch.hold.sources.len();
+        all.push(Release {
+            hold: key,
+            why,
+            in_turn: why != RUN_GONE,
+            change: rest.then(|| HoldChange {
+                remove: batch.sources,
+                release_classes: !batch.hold.snapshot_classes.is_empty(),
+                ..HoldChange::default()
+            }),
+        });
+    }
+    all.sort_by(|a, b| a.hold.cmp(&b.hold));
+    all
+}
+
+/// Why everything of a hold whose Remediation no longer exists is released.
+const RUN_GONE: &str = "its run is gone";
 
 /// How far a run is, as its holds see it.
 #[derive(Clone, Copy)]
@@ -177,19 +199,28 @@ impl Stage {
     }
 }
 
+/// How far the run of `hold` is; `None` where there is no such run.
+fn stage(
+    model: &Model,
+    hold: &SnapshotHold,
+    running: &HashSet<(&Sym, &Sym)>,
+    policy: ReleasePolicy,
+) -> Option<Stage> {
+    let run = hold.run.as_ref()?;
+    let found = model.runs.get(&run.namespace, &run.name);
+    let found = found.filter(|found| found.meta.uid == run.uid)?;
+    Some(Stage::of(&found.object, model, running, policy))
+}
+
 fn judge(
     model: &Model,
-    held: &HeldObject<'_>,
+    held: &HeldSource<'_>,
     run: Option<Stage>,
     running: &HashSet<(&Sym, &Sym)>,
     policy: ReleasePolicy,
-    now: Timestamp,
 ) -> Due {
-    if now >= held.hold.until {
-        return Due::Now("its deadline has passed");
-    }
     match run {
-        None if model.freshness.trusted(Kind::Remediations) => return Due::Now("its run is gone"),
+        None if model.freshness.trusted(Kind::Remediations) => return Due::Now(RUN_GONE),
         // A list that has not come yet knows of no run at all.
         None => return Due::Waits("the Remediations to be listed"),
         Some(Stage::GaveUp) => return Due::InTurn("its run has ended without success"),
@@ -200,6 +231,7 @@ fn judge(
     let mounted = |claim: &Claim| running.contains(&(&claim.meta.namespace, &claim.meta.name));
     match (policy.when, held.claim) {
         (ResumeWhen::All, _) => Due::InTurn("its run resumes"),
+        (_, None) if !held.exists => Due::InTurn("the source no longer exists"),
         (_, None) => Due::Waits("its PersistentVolumeClaim to exist"),
         (ResumeWhen::Bound, Some(claim)) if claim.phase == ClaimPhase::Bound => {
             Due::InTurn("its PersistentVolumeClaim is Bound")
@@ -224,7 +256,7 @@ fn running_claims(model: &Model) -> HashSet<(&Sym, &Sym)> {
         .collect()
 }
 
-/// Whether so many of the apps whose sources the run held are running that all may resume.
+/// Whether so many of the apps whose sources the run was to hold are running that all may resume.
 fn all_may_resume(
     model: &Model,
     status: &RemediationStatus,
@@ -234,24 +266,14 @@ fn all_may_resume(
     let Some(share) = policy.all_above else {
         return false;
     };
-    let Some(planned) = status
-        .plan
-        .as_ref()
-        .and_then(|plan| plan.step(StepName::SuspendSources))
-    else {
-        return false;
-    };
+    let planned = status.plan.as_ref();
+    let planned = planned.and_then(|plan| plan.step(StepName::SuspendSources));
     let apps: HashSet<_> = planned
-        .targets
-        .iter()
-        .filter_map(|target| {
-            let object = &target.object;
-            // A source that is held through its claim alone counts by that claim.
-            if object.kind == ObjectKind::PersistentVolumeClaim {
-                return Some((&object.namespace, &object.name));
-            }
-            let source = model.sources.get(&object.namespace, &object.name)?;
-            Some((&source.meta.namespace, source.claim.as_ref()?))
+        .into_iter()
+        .flat_map(PlannedStep::held_sources)
+        .filter_map(|(namespace, name)| {
+            let source = model.sources.get(namespace, name)?;
+            Some((namespace, source.claim.as_ref()?))
         })
         .collect();
     let run = apps.iter().filter(|app| running.contains(*app)).count();

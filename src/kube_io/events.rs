@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
@@ -18,8 +18,8 @@ use crate::model::{ObjectKey, ObjectKind};
 /// Longest message the API server takes is 1024 bytes.
 const MAX_MESSAGE: usize = 1000;
 
-/// How many Events may wait: those of a run that holds and releases 2,000 sources and their claims, in some 8 MB.
-const QUEUE: usize = 8192;
+/// How many Events may wait: those of a run that deletes as many snapshots as any may.
+const QUEUE: usize = 1024;
 
 /// And how many Events of runs: a hundred runs from first to last.
 const QUEUE_OF_RUNS: usize = 1024;
@@ -30,9 +30,6 @@ const REST: u32 = 4;
 
 /// Longest rest.
 const LONGEST: Duration = Duration::from_millis(250);
-
-/// How long an Event waits for the writes of a batch to be through.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an Event is about.
 pub trait Regarding {
@@ -63,13 +60,13 @@ impl Regarding for ObjectKey {
             ObjectKind::PersistentVolumeClaim | ObjectKind::PersistentVolume | ObjectKind::Pod => {
                 "v1"
             }
-            ObjectKind::VolumeSnapshot | ObjectKind::VolumeSnapshotContent => {
-                "snapshot.storage.k8s.io/v1"
-            }
+            ObjectKind::VolumeSnapshot
+            | ObjectKind::VolumeSnapshotContent
+            | ObjectKind::VolumeSnapshotClass => "snapshot.storage.k8s.io/v1",
             ObjectKind::ReplicationSource => "volsync.backube/v1alpha1",
             ObjectKind::Deployment | ObjectKind::StatefulSet | ObjectKind::DaemonSet => "apps/v1",
             ObjectKind::Lease => "coordination.k8s.io/v1",
-            ObjectKind::Remediation => "locksmith.dev/v1alpha1",
+            ObjectKind::Remediation | ObjectKind::SnapshotHold => "locksmith.dev/v1alpha1",
         };
         ObjectReference {
             api_version: Some(api_version.to_owned()),
@@ -88,22 +85,11 @@ pub struct Herald {
     /// What is told of a run is little, and tells most: it waits for nothing but its like.
     of_runs: mpsc::Sender<Waiting>,
     of_objects: mpsc::Sender<Waiting>,
-    /// How many batches are being written.
-    batches: watch::Sender<usize>,
     own: Own,
 }
 
 /// An Event that is to be written, and what it is counted by.
 type Waiting = (ObjectKind, Event);
-
-/// While it lives, Events on objects wait, so that they take nothing from a batch of writes.
-pub struct Hush(watch::Sender<usize>);
-
-impl Drop for Hush {
-    fn drop(&mut self) {
-        self.0.send_modify(|batches| *batches -= 1);
-    }
-}
 
 impl Herald {
     /// A herald, and what writes by `client`, one at a time and with rests, until the last clone is dropped and nothing waits any
@@ -111,21 +97,13 @@ impl Herald {
     pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
         let (of_runs, runs) = mpsc::channel(QUEUE_OF_RUNS);
         let (of_objects, objects) = mpsc::channel(QUEUE);
-        let (batches, batches_written) = watch::channel(0);
-        let delivery = deliver(client, own.clone(), runs, objects, batches_written);
+        let delivery = deliver(client, own.clone(), runs, objects);
         let herald = Self {
             of_runs,
             of_objects,
-            batches,
             own,
         };
         (herald, delivery)
-    }
-
-    /// A batch of writes begins.
-    pub fn hush(&self) -> Hush {
-        self.batches.send_modify(|batches| *batches += 1);
-        Hush(self.batches.clone())
     }
 
     /// Has an Event on `object` written. `reason` is one CamelCase word; a warning is something a person should look at.
@@ -147,7 +125,6 @@ async fn deliver(
     own: Own,
     mut runs: mpsc::Receiver<Waiting>,
     mut objects: mpsc::Receiver<Waiting>,
-    mut batches: watch::Receiver<usize>,
 ) {
     let mut rested = tokio::time::Instant::now();
     let mut ends = false;
@@ -156,8 +133,6 @@ async fn deliver(
         let of_object = async {
             if patient {
                 tokio::time::sleep_until(rested).await;
-                let quiet = batches.wait_for(|batches| *batches == 0);
-                let _ = tokio::time::timeout(PATIENCE, quiet).await;
             }
             objects.recv().await
         };
@@ -271,59 +246,26 @@ mod tests {
         herald.say(&object, "LocksmithHeld", "hold", false);
     }
 
-    fn of_an_object(after: Duration) -> (String, Duration) {
-        ("ReplicationSource".to_owned(), after)
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn an_event_waits_until_every_batch_is_written() {
+    async fn events_of_a_run_pass_those_of_objects() {
         let (herald, mut arrivals) = herald();
-        let (first, second) = (herald.hush(), herald.hush());
         say_of_an_object(&herald);
-        drop(first);
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        drop(second);
-        let written = Duration::from_secs(2);
-        assert_eq!(arrivals.recv().await, Some(of_an_object(written)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_told_of_a_run_waits_for_no_batch_and_for_no_other_event() {
-        let (herald, mut arrivals) = herald();
-        let _hush = herald.hush();
         say_of_an_object(&herald);
-        tokio::time::sleep(Duration::from_secs(1)).await;
         herald.say(&run("run"), "StepSucceeded", "suspendSources", false);
-        let of_the_run = ("Remediation".to_owned(), Duration::from_secs(1));
-        assert_eq!(arrivals.recv().await, Some(of_the_run));
+        let (first, _) = arrivals.recv().await.unwrap();
+        assert_eq!(first, "Remediation");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_without_end_does_not_silence_events() {
+    async fn what_waits_at_the_end_is_written() {
         let (herald, mut arrivals) = herald();
-        let _hush = herald.hush();
-        say_of_an_object(&herald);
-        let (_, at) = arrivals.recv().await.unwrap();
-        // A timer goes by whole milliseconds.
-        assert!(
-            (PATIENCE..=PATIENCE + Duration::from_millis(1)).contains(&at),
-            "{at:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_ends_waits_for_no_batch() {
-        let (herald, mut arrivals) = herald();
-        let hush = herald.hush();
         say_of_an_object(&herald);
         say_of_an_object(&herald);
-        tokio::time::sleep(Duration::from_secs(1)).await;
         drop(herald);
         for _ in 0..2 {
-            let ended = Duration::from_secs(1);
-            assert_eq!(arrivals.recv().await, Some(of_an_object(ended)));
+            let (kind, _) = arrivals.recv().await.unwrap();
+            assert_eq!(kind, "ReplicationSource");
         }
         assert_eq!(arrivals.recv().await, None);
-        drop(hush);
     }
 }

@@ -39,6 +39,7 @@ pub async fn examine(
         at,
         snapshots,
         refusals,
+        proof: None,
     }
 }
 

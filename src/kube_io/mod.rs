@@ -1,22 +1,19 @@
 //! The only place that writes to a cluster: guarded intents in, nothing out but that they were tried.
 //!
-//! Before each write the object is read again. It is left alone unless it is still the one that was decided on, and the write
-//! names the uid or resourceVersion just read, so that whatever comes between makes the API server refuse it. A batch may be
-//! read in lists from the API server's cache ([`Ahead`]): what is not written by them is read alone, uncached.
+//! Before each write the object is read again, uncached. It is left alone unless it is still the one that was decided on, and
+//! the write names the uid or resourceVersion just read, so that whatever comes between makes the API server refuse it.
 
-mod ahead;
 mod client;
 mod events;
 mod evidence;
 mod examine;
-mod release;
+pub mod hold;
 mod writer;
 
-pub use ahead::Ahead;
 pub use client::{CALL_TIMEOUT, bounded, writing};
 pub use events::Herald;
 pub use examine::examine;
-pub use release::{Marked, marked, release};
+use writer::merge;
 pub use writer::{Tried, Writer};
 
 use crate::causes::causes;

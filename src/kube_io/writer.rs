@@ -2,25 +2,23 @@
 
 use std::sync::Arc;
 
-use futures::Stream;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, DynamicObject, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
-use super::ahead::{self, stands, worth_a_list};
-use super::release::switchable;
-use super::{Ahead, WriteError, bounded, release};
+use super::{FIELD_MANAGER, WriteError, bounded};
+use crate::api::hold::NUDGE_ANNOTATION;
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, TOUCHED_ANNOTATION, is_object_name};
 use crate::config::Config;
-use crate::holds::Hold;
+use crate::holds;
 use crate::leader::{Leadership, Term};
 use crate::model::{ObjectKey, ObjectKind, Sym};
 use crate::plan::{why_kept, why_source_kept};
@@ -78,21 +76,19 @@ impl Writer {
         &self.client
     }
 
-    /// Each of `batch` with what was read of the `object` that it is about to hold or release, as soon as that is read.
-    pub fn read_ahead<T: Send + 'static>(
-        &self,
-        batch: Vec<T>,
-        object: fn(&T) -> Option<&ObjectKey>,
-    ) -> impl Stream<Item = (T, Arc<Ahead>)> + use<T> {
-        let objects = batch.iter().filter_map(object);
-        let lists = self.store.read(|model| worth_a_list(model, objects));
-        ahead::read(self.client.clone(), lists, batch, object)
-    }
-
     /// Carries out one intent.
-    pub async fn perform(&self, intent: &Intent, ahead: &Ahead) -> Result<Tried, WriteError> {
+    pub async fn perform(&self, intent: &Intent) -> Result<Tried, WriteError> {
+        let may = || self.term().map(drop);
         match intent {
-            Intent::Hold { object, hold } => self.hold(object, hold, ahead).await,
+            Intent::CreateHold { hold, run, spec } => {
+                may()?;
+                let object = holds::object(hold, run, (**spec).clone());
+                super::hold::create(&self.client, &object).await
+            }
+            Intent::PatchHold { hold, change } => {
+                super::hold::patch(&self.client, hold, change, may).await
+            }
+            Intent::DeleteHold(hold) => super::hold::delete(&self.client, hold, may).await,
             Intent::Delete(object) if object.kind == ObjectKind::ReplicationSource => {
                 self.delete_source(object).await
             }
@@ -108,45 +104,18 @@ impl Writer {
         }
     }
 
-    async fn hold(
-        &self,
-        object: &ObjectKey,
-        hold: &Hold,
-        ahead: &Ahead,
-    ) -> Result<Tried, WriteError> {
-        let Some(resource) = switchable(object.kind) else {
-            return Ok(Tried::LeftAlone("has no switch".to_owned()));
+    /// Makes VolSync retry a released source at once: any change of its metadata does.
+    pub async fn nudge(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
+        let api: Api<ReplicationSource> = Api::namespaced(self.client.clone(), &object.namespace);
+        let live = match self.same(&api, object).await? {
+            Ok(live) => live,
+            Err(left) => return Ok(left),
         };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &object.namespace, &resource);
-        let attempt = async |live: Result<&DynamicObject, Tried>| match live {
-            Err(left) => Ok(left),
-            Ok(live) => match hold.clone().take(&json!(live)) {
-                Err(why) => Ok(Tried::LeftAlone(why.to_string())),
-                Ok(patch) => self.patch(&api, "hold", object, &patch).await,
-            },
-        };
-        if let Some(live) = ahead.get(object) {
-            let tried = attempt(ours(live, object)).await;
-            if stands(&tried) {
-                return tried;
-            }
-        }
-        match self.same(&api, object).await? {
-            Ok(live) => attempt(Ok(&live)).await,
-            Err(left) => Ok(left),
-        }
-    }
-
-    /// Releases the hold the object carries, if it still does.
-    pub async fn release(
-        &self,
-        object: &ObjectKey,
-        hold: &Hold,
-        ahead: &Ahead,
-    ) -> Result<Tried, WriteError> {
-        let may = || self.term().map(drop);
-        release::release(&self.client, object, Some(hold), ahead, may).await
+        let patch = json!({ "metadata": {
+            "resourceVersion": live.metadata.resource_version,
+            "annotations": { NUDGE_ANNOTATION: Timestamp::now().to_string() },
+        } });
+        self.patch(&api, "nudge", object, &patch).await
     }
 
     async fn delete_snapshot(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
@@ -321,7 +290,7 @@ impl Writer {
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
         self.term()?;
-        release::merge(api, verb, object, patch).await
+        merge(api, verb, object, patch).await
     }
 
     async fn delete<K>(
@@ -363,4 +332,26 @@ fn ours<'l, K: Resource>(live: &'l K, object: &ObjectKey) -> Result<&'l K, Tried
         return left("opted out by label");
     }
     Ok(live)
+}
+
+/// One merge patch that the API server holds to the schema: an unknown field would otherwise be dropped in silence.
+pub(super) async fn merge<K>(
+    api: &Api<K>,
+    verb: &'static str,
+    object: &ObjectKey,
+    patch: &Value,
+) -> Result<Tried, WriteError>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(patch);
+    // The watch shows what it has become.
+    let call = api.patch_metadata(&object.name, &params, &patch);
+    bounded(verb, || object.to_string(), call).await?;
+    Ok(Tried::Written)
 }

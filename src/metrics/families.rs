@@ -28,17 +28,15 @@ families! {
     }
     "What is held" {
         HOLDS: Gauge "holds" { namespace }
-            "Objects switched off by locksmith, ReplicationSources and PersistentVolumeClaims.";
-        HOLDS_PAST_DEADLINE: Gauge "holds_past_deadline" {}
-            "Objects still switched off after their deadline: should be 0 at all times. Absent while not everything is seen and none is known.";
+            "ReplicationSources of which the API server refuses snapshots, and held VolumeSnapshotClasses under an empty namespace.";
         HOLD_SINCE: Gauge "hold_since_timestamp" [Seconds] { kind, namespace, name, run }
-            "Since when this object is switched off. At most 500 of a namespace.";
+            "Since when the API server refuses snapshots of this object; `run` is empty for a planned hold. At most 500 of a namespace.";
         HOLD_UNTIL: Gauge "hold_until_timestamp" [Seconds] { kind, namespace, name, run }
-            "When this object is switched on again in any case. At most 500 of a namespace.";
-        UNREADABLE_HOLDS: Gauge "unreadable_holds" { namespace }
-            "Objects with a mark of locksmith's that cannot be read, as another version wrote it or somebody changed it: they may be switched off, and nothing releases them. None of them is among the others here.";
+            "When the API server ends this hold. At most 500 of a namespace.";
+        HOLD_POLICY_READY: Gauge "hold_policy_ready" {}
+            "1 while the ValidatingAdmissionPolicy that enforces holds, and its binding, are served as they ship. While 0, no run begins.";
         HELD_STORAGE: Gauge "held_storage" [Bytes] { namespace, driver, class }
-            "Storage whose backup is switched off by locksmith.";
+            "Storage whose backups are held.";
     }
     "Remediations" {
         REMEDIATIONS: Gauge "remediations" { playbook, driver, phase }

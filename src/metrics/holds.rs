@@ -1,6 +1,6 @@
-//! Writes what this program has switched off.
+//! Writes what the API server holds for us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -8,59 +8,60 @@ use jiff::Timestamp;
 use super::families as f;
 use super::family::Encoder;
 use super::stuck::{LISTED, at_most, volumes};
-use crate::model::ObjectKey;
-use crate::view::{HoldView, View};
+use crate::view::View;
 
 /// The clock counts here, and not when the view was taken: a deadline passes also while nothing is looked at.
 pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::Result {
-    let overdue = view.holds.iter().filter(|hold| hold.until < now).count();
-    let held = view
-        .findings
-        .iter()
-        .filter(|finding| !finding.what.is_stuck());
+    let spans = spans(view, now);
+    let stuck_not = |finding: &&crate::findings::Finding| !finding.what.is_stuck();
+    let held = view.findings.iter().filter(stuck_not);
+    let mut counts: BTreeMap<&str, BTreeSet<[&str; 2]>> = BTreeMap::new();
+    for [kind, namespace, name, _] in spans.keys() {
+        let of_namespace = counts.entry(namespace).or_default();
+        of_namespace.insert([kind, name]);
+    }
+    let counts = counts.into_iter();
     to.gauges(
         &f::HOLDS,
-        by_namespace(view.holds.iter().map(|hold| &hold.object)),
+        counts.map(|(namespace, held)| ([namespace], held.len() as u64)),
     )?;
+    let mut few = at_most(LISTED);
+    let listed: Vec<_> = spans
+        .iter()
+        .filter(|([_, namespace, ..], _)| few(namespace))
+        .collect();
+    let each = |when: fn(&Span) -> Timestamp| {
+        let listed = listed.iter();
+        listed.map(move |(labels, span)| (**labels, when(span).as_second()))
+    };
+    to.gauges(&f::HOLD_SINCE, each(|span| span.since))?;
+    to.gauges(&f::HOLD_UNTIL, each(|span| span.until))?;
     to.gauge(
-        &f::HOLDS_PAST_DEADLINE,
-        (overdue > 0 || view.complete()).then_some(overdue),
-    )?;
-    to.gauges(&f::HOLD_SINCE, each(view, |hold| hold.since))?;
-    to.gauges(&f::HOLD_UNTIL, each(view, |hold| hold.until))?;
-    to.gauges(
-        &f::UNREADABLE_HOLDS,
-        by_namespace(view.unreadable_holds.iter()),
+        &f::HOLD_POLICY_READY,
+        Some(usize::from(view.hold_policy.is_none())),
     )?;
     to.gauges(&f::HELD_STORAGE, volumes(held))
 }
 
-fn by_namespace<'v>(
-    objects: impl Iterator<Item = &'v ObjectKey>,
-) -> impl Iterator<Item = ([&'v str; 1], u64)> {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for object in objects {
-        *counts.entry(&object.namespace).or_default() += 1;
-    }
-    let counts = counts.into_iter();
-    counts.map(|(namespace, count)| ([namespace], count))
+/// From when to when something is held.
+struct Span {
+    since: Timestamp,
+    until: Timestamp,
 }
 
-fn each(
-    view: &View,
-    when: impl Fn(&HoldView) -> Timestamp,
-) -> impl Iterator<Item = ([&str; 4], i64)> {
-    let mut few = at_most(LISTED);
-    let listed = view.holds.iter();
-    let listed = listed.filter(move |hold| few(&hold.object.namespace));
-    listed.map(move |hold| {
+/// What is held at `now` by its labels. Several planned holds of one source make one series: the first since, the last until.
+fn spans(view: &View, now: Timestamp) -> BTreeMap<[&str; 4], Span> {
+    let mut spans: BTreeMap<[&str; 4], Span> = BTreeMap::new();
+    for hold in view.holds.iter().filter(|hold| now < hold.until) {
         let object = &hold.object;
-        let labels = [
-            object.kind.as_str(),
-            &object.namespace,
-            &object.name,
-            &hold.run,
-        ];
-        (labels, when(hold).as_second())
-    })
+        let run = hold.run.as_deref().unwrap_or_default();
+        let labels = [object.kind.as_str(), &object.namespace, &object.name, run];
+        let span = spans.entry(labels).or_insert(Span {
+            since: hold.since,
+            until: hold.until,
+        });
+        span.since = span.since.min(hold.since);
+        span.until = span.until.max(hold.until);
+    }
+    spans
 }

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use super::records::{
-    CephCluster, Claim, Content, Destination, Lease, Namespace, Node, Pod, Run, Snapshot,
-    SnapshotClass, Source, StorageClass, Volume, Workload,
+    CephCluster, Claim, Content, Destination, HoldBinding, HoldPolicy, Lease, Namespace, Node, Pod,
+    Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,
 };
 use super::{
-    Answer, Creation, Kind, Model, ObjectKey, ObjectKind, ProvisioningError, Reading, Refusal,
-    SourceSchema, Sym, Uid,
+    Answer, Creation, Kind, Model, ObjectKey, ObjectKind, ProvisioningError, Reading, Refusal, Sym,
+    Uid,
 };
 
 /// One event of a watch.
@@ -66,6 +66,12 @@ pub enum Change {
     CephCluster(Delta<CephCluster>),
     /// Remediations.
     Run(Delta<Run>),
+    /// SnapshotHolds.
+    SnapshotHold(Delta<SnapshotHold>),
+    /// The policy that enforces them.
+    HoldPolicy(Delta<HoldPolicy>),
+    /// The binding of that policy.
+    HoldBinding(Delta<HoldBinding>),
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
     /// The log of a provisioner's pod was opened for this driver, or could not be; `None` once it is no longer followed.
@@ -85,8 +91,6 @@ pub enum Change {
     },
     /// Prometheus answered an expression, or did not.
     Answered(String, Answer),
-    /// What the CRD of ReplicationSource offers.
-    SourceSchema(SourceSchema),
     /// This replica leads, in this term, or does not.
     Leads(Option<i32>),
     /// Nothing that is kept.
@@ -148,6 +152,9 @@ impl Model {
             Change::Namespace(delta) => self.namespaces.apply(delta),
             Change::CephCluster(delta) => self.ceph_clusters.apply(delta),
             Change::Run(delta) => self.runs.apply(delta),
+            Change::SnapshotHold(delta) => self.holds.apply(delta),
+            Change::HoldPolicy(delta) => self.hold_policies.apply(delta),
+            Change::HoldBinding(delta) => self.hold_bindings.apply(delta),
             Change::Refused(refusal) => self.refusals.note(refusal),
             Change::LogRead(pod, driver, Some(reading)) => {
                 self.logs.insert((pod, driver), reading);
@@ -172,7 +179,6 @@ impl Model {
             Change::Answered(expression, answer) => {
                 self.answers.insert(expression, answer);
             }
-            Change::SourceSchema(schema) => self.source_schema = schema,
             Change::Leads(term) => self.term = term,
             Change::Nothing => {}
             Change::Read(kind, reading, at) => self.freshness.note(kind, reading, at),

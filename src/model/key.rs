@@ -136,8 +136,12 @@ pub enum ObjectKind {
     Lease,
     /// `v1` Pod.
     Pod,
+    /// `snapshot.storage.k8s.io/v1` VolumeSnapshotClass.
+    VolumeSnapshotClass,
     /// `locksmith.dev/v1alpha1` Remediation.
     Remediation,
+    /// `locksmith.dev/v1alpha1` SnapshotHold.
+    SnapshotHold,
 }
 
 impl ObjectKind {
@@ -154,7 +158,9 @@ impl ObjectKind {
             Self::DaemonSet => "DaemonSet",
             Self::Lease => "Lease",
             Self::Pod => "Pod",
+            Self::VolumeSnapshotClass => "VolumeSnapshotClass",
             Self::Remediation => "Remediation",
+            Self::SnapshotHold => "SnapshotHold",
         }
     }
 }

@@ -43,8 +43,8 @@ pub use table::rows_read;
 pub use table::{Names, Record, Table};
 
 use records::{
-    CephCluster, Claim, Content, Destination, Lease, Namespace, Node, Pod, Run, Snapshot,
-    SnapshotClass, Source, StorageClass, Volume, Workload,
+    CephCluster, Claim, Content, Destination, HoldBinding, HoldPolicy, Lease, Namespace, Node, Pod,
+    Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,
 };
 
 /// Everything known, as plain tables. Only [`Model::apply`] changes it.
@@ -88,6 +88,12 @@ pub struct Model {
     pub ceph_clusters: Table<CephCluster>,
     /// Remediations.
     pub runs: Table<Run>,
+    /// SnapshotHolds.
+    pub holds: Table<SnapshotHold>,
+    /// The policy that enforces them.
+    pub hold_policies: Table<HoldPolicy>,
+    /// The binding of that policy.
+    pub hold_bindings: Table<HoldBinding>,
     /// What Prometheus answered, by expression.
     pub answers: std::collections::HashMap<String, Answer>,
     /// What drivers were seen to create.
@@ -100,8 +106,6 @@ pub struct Model {
     pub absences: Absences,
     /// Claims that could not be provisioned.
     pub provisioning_errors: ProvisioningErrors,
-    /// Which field switches a ReplicationSource off, as its CRD says.
-    pub source_schema: SourceSchema,
     /// The term in which this replica leads; `None` while it does not.
     pub term: Option<i32>,
     /// How far each of the above can be trusted.
@@ -115,21 +119,6 @@ pub struct Answer {
     pub at: jiff::Timestamp,
     /// How many series it returned, or why it could not be asked.
     pub series: Result<usize, String>,
-}
-
-/// Which field of a ReplicationSource switches it off, as the schema of its CRD says.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceSchema {
-    /// `spec.paused`.
-    Paused,
-    /// `spec.suspend`; taken where both are there.
-    Suspend,
-    /// Neither is there.
-    Neither,
-    /// The CRD has not been read, or cannot be.
-    #[default]
-    Unknown,
 }
 
 impl Model {

@@ -1,5 +1,6 @@
 //! One small record per object: the fields findings, plans and gates ask about, and no others.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -8,7 +9,6 @@ use jiff::Timestamp;
 use super::table::NO_NAMESPACE;
 use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Second, Sym, Uid};
 use crate::config::WorkloadKind;
-use crate::holds::Hold;
 
 /// What every record has.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,10 +40,6 @@ impl Meta {
 }
 
 /// A PersistentVolumeClaim.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact that the object tells"
-)]
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// Identity.
@@ -62,12 +58,6 @@ pub struct Claim {
     pub provisioner: Option<Sym>,
     /// `spec.dataSourceRef`, else `spec.dataSource`.
     pub data_source: Option<DataSource>,
-    /// Whether `volsync.backube/use-copy-trigger` is there, whoever wrote it.
-    pub copy_trigger: bool,
-    /// Our mark.
-    pub hold: Option<Box<Hold>>,
-    /// Whether there is a mark of ours that cannot be read: another version wrote it, or somebody changed it.
-    pub unreadable_mark: bool,
 }
 
 /// `status.phase` of a claim.
@@ -255,14 +245,8 @@ pub struct Source {
     pub storage_class: Option<Sym>,
     /// VolumeSnapshotClass of its snapshots, where the source names one.
     pub snapshot_class: Option<Sym>,
-    /// `spec.paused`, or `spec.suspend` where the CRD has that.
-    pub paused: bool,
     /// When the synchronisation now running began.
     pub syncing: Option<Timestamp>,
-    /// Our mark.
-    pub hold: Option<Box<Hold>>,
-    /// Whether there is a mark of ours that cannot be read: another version wrote it, or somebody changed it.
-    pub unreadable_mark: bool,
     /// The tool whose labels say that it re-creates this object from Git.
     pub gitops: Option<GitOps>,
 }
@@ -453,6 +437,56 @@ pub struct Run {
     pub object: Arc<crate::api::remediation::Remediation>,
 }
 
+/// A SnapshotHold: while it exists and is not past its deadline, the API server refuses snapshots of its sources.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotHold {
+    /// Identity.
+    pub meta: Meta,
+    /// The run that owns it; `None` for a planned hold, which a person ends.
+    pub run: Option<RunRef>,
+    /// The person who made it.
+    pub held_by: Option<Sym>,
+    /// Why it was made.
+    pub reason: Option<Sym>,
+    /// When the API server stops refusing.
+    pub until: Timestamp,
+    /// The held ReplicationSources by uid: namespace and name.
+    pub sources: BTreeMap<Uid, (Sym, Sym)>,
+    /// VolumeSnapshotClasses of which no snapshot may be taken.
+    pub snapshot_classes: Box<[Sym]>,
+}
+
+/// The run that owns a hold.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct RunRef {
+    /// Namespace of the Remediation.
+    pub namespace: Sym,
+    /// Name of the Remediation.
+    pub name: Sym,
+    /// Uid of the Remediation.
+    pub uid: Uid,
+}
+
+/// The ValidatingAdmissionPolicy that enforces SnapshotHolds, compared with the one that ships.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HoldPolicy {
+    /// Name.
+    pub name: Sym,
+    /// How it differs from the one that ships; `None` where it does not.
+    pub difference: Option<Arc<str>>,
+}
+
+/// The binding of that policy, compared with the one that ships.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HoldBinding {
+    /// Name.
+    pub name: Sym,
+    /// The namespace whose SnapshotHolds count (`spec.paramRef.namespace`).
+    pub namespace: Sym,
+    /// How it differs, other than in that namespace, from the one that ships; `None` where it does not.
+    pub difference: Option<Arc<str>>,
+}
+
 /// The parts of [`Record`] a kind has beside its name.
 macro_rules! filed_under_meta {
     ($($record:ty { $($part:item)* })+) => {$(
@@ -467,10 +501,7 @@ macro_rules! filed_under_meta {
 filed_under_meta!(
     Claim {
         fn unsettled(&self) -> bool {
-            self.phase != ClaimPhase::Bound
-                || self.meta.deleting.is_some()
-                || self.hold.is_some()
-                || self.unreadable_mark
+            self.phase != ClaimPhase::Bound || self.meta.deleting.is_some()
         }
         fn share(&mut self, names: &mut Names) {
             names.share(&mut self.meta.namespace);
@@ -497,9 +528,6 @@ filed_under_meta!(
         }
     }
     Source {
-        fn unsettled(&self) -> bool {
-            self.hold.is_some() || self.unreadable_mark
-        }
         fn claim(&self) -> Option<&Sym> {
             self.claim.as_ref()
         }
@@ -518,6 +546,7 @@ filed_under_meta!(
     }
     Workload {}
     Run {}
+    SnapshotHold {}
 );
 
 macro_rules! filed_under_name {
@@ -540,6 +569,8 @@ filed_under_name!(
     StorageClass {}
     Node {}
     Namespace {}
+    HoldPolicy {}
+    HoldBinding {}
 );
 
 impl Record for CephCluster {

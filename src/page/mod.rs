@@ -143,42 +143,38 @@ fn holds(view: &View, now: Timestamp) -> Markup {
     holds.sort_by_key(|hold| hold.until);
     html! {
         section aria-labelledby="held" {
-            h2 #held { "Switched off by locksmith" }
-            @if holds.is_empty() && view.unreadable_holds.is_empty() {
+            h2 #held { "Held: no snapshots" }
+            @if holds.is_empty() {
                 p { "Nothing is." }
-            } @else if !holds.is_empty() {
+            } @else {
                 div.wide tabindex="0" role="region" aria-labelledby="held" {
                     table role="table" {
-                        (head(&["Object", "For", "Released", "By run"]))
+                        (head(&["Object", "For", "Ends", "By"]))
                         tbody role="rowgroup" { @for hold in holds.iter().take(MOST) { (held(hold, now)) } }
                     }
                 }
                 (more(holds.len()))
             }
-            @if !view.unreadable_holds.is_empty() {
-                p.ask { "Marked by locksmith, in a way that cannot be read, so that nothing releases it:" }
-                ul {
-                    @for object in view.unreadable_holds.iter().take(MOST) {
-                        li { (object.namespace) "/" (words::object(object)) }
-                    }
-                }
-                (more(view.unreadable_holds.len()))
+            @if let Some(why) = &view.hold_policy {
+                p.ask { "No hold may be in force: " (why) }
             }
         }
     }
 }
 
 fn held(hold: &HoldView, now: Timestamp) -> Markup {
-    let overdue = hold.until < now;
     html! {
         tr role="row" {
-            th role="rowheader" scope="row" { (hold.object.namespace) "/" (words::object(&hold.object)) }
+            th role="rowheader" scope="row" { (words::place(&hold.object)) }
             td role="cell" data-label="for" { (words::span(hold.since, now)) }
-            td.bad[overdue] role="cell" data-label="released" {
-                @if overdue { (words::span(hold.until, now)) " overdue" }
-                @else { "at the latest in " (words::span(now, hold.until)) }
+            td role="cell" data-label="ends" {
+                @if hold.until < now { "ended" }
+                @else { "in " (words::span(now, hold.until)) " at the latest" }
             }
-            td role="cell" data-label="by" { (hold.run) }
+            td role="cell" data-label="by" {
+                (hold.by)
+                @if let Some(reason) = &hold.reason { ": " (words::plain(reason)) }
+            }
         }
     }
 }

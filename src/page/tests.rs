@@ -98,9 +98,10 @@ fn what_a_cluster_says_is_never_markup() {
     });
     for hold in &mut view.holds {
         hold.object = object.clone();
-        hold.run = ATTACK.into();
+        hold.by = ATTACK.into();
+        hold.reason = Some(ATTACK.into());
     }
-    view.unreadable_holds = vec![object.clone()];
+    view.hold_policy = Some(ATTACK.to_owned());
     for run in &mut view.runs {
         (run.name, run.namespace, run.driver) = (ATTACK.into(), ATTACK.into(), ATTACK.into());
         (run.playbook, run.message) = (ATTACK.to_owned(), ATTACK.to_owned());

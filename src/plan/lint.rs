@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{Action, Plan, StepName};
+use super::{Action, Plan, PlannedStep, StepName};
 use crate::api::remediation::RECORD_BYTES;
 use crate::model::ObjectKind;
 
@@ -43,6 +43,17 @@ pub fn lint(plan: &Plan) -> Vec<String> {
                 ));
             }
         }
+        if planned.holds() && planned.step != StepName::SuspendSources {
+            notes.push(format!("{step}: may not hold anything"));
+        }
+        let mut places = HashSet::new();
+        for (namespace, name) in planned.held_sources() {
+            if namespace.is_empty() || name.is_empty() || !places.insert((namespace, name)) {
+                notes.push(format!(
+                    "{step}: {namespace}/{name} stands twice, or has no name"
+                ));
+            }
+        }
         for spared in &planned.spared {
             let targeted = planned
                 .targets
@@ -60,6 +71,13 @@ pub fn lint(plan: &Plan) -> Vec<String> {
             "{targets} targets, {deletions} of them deletions, are more than one Remediation can record"
         ));
     }
+    if hold_size(plan) > RECORD_BYTES {
+        let sources = plan.steps.iter().flat_map(PlannedStep::held_sources);
+        notes.push(format!(
+            "{} sources are more than one SnapshotHold can list",
+            sources.count()
+        ));
+    }
     let position = |step| plan.steps.iter().position(|planned| planned.step == step);
     let suspend = position(StepName::SuspendSources);
     let resume = position(StepName::ResumeSources);
@@ -67,6 +85,17 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         notes.push("what suspendSources holds, no later step releases".to_owned());
     }
     notes
+}
+
+/// Bytes that a source takes in a SnapshotHold beside its names: its uid and what JSON puts around them.
+const UID_BYTES: usize = 36 + 8;
+
+/// Bytes of the sources in the SnapshotHold of a plan.
+fn hold_size(plan: &Plan) -> usize {
+    let sources = plan.steps.iter().flat_map(PlannedStep::held_sources);
+    sources
+        .map(|(namespace, name)| namespace.len() + name.len() + UID_BYTES)
+        .sum()
 }
 
 /// Bytes of the plan and of all that is recorded beside it while it is run, and the number of its deletions: of each, the
@@ -87,7 +116,6 @@ fn bytes(value: &impl serde::Serialize) -> usize {
 /// What each step may do to which kind: all there is.
 fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
     match (step, action) {
-        (StepName::SuspendSources, Action::Hold(switch)) => kind == switch.kind(),
         (StepName::DeleteFailedSnapshots, Action::Delete) => kind == ObjectKind::VolumeSnapshot,
         (StepName::DeleteOrphanedSources, Action::Delete) => kind == ObjectKind::ReplicationSource,
         (StepName::RestartProvisioner, Action::Rollout) => kind == ObjectKind::Deployment,

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Plan, PlannedStep, StepName, Target, orphans, restart, snapshots, suspend};
+use super::{
+    Action, Plan, PlannedStep, StepName, Target, lint, orphans, restart, snapshots, suspend,
+};
 use crate::config::{Config, Playbook};
 use crate::findings::{self, Finding, What};
 use crate::model::{LockKey, Model, ObjectKey, ObjectKind, ProvisionerNotFound, Sym};
@@ -10,15 +12,6 @@ use crate::model::{LockKey, Model, ObjectKey, ObjectKind, ProvisionerNotFound, S
 /// Why there is nothing that could be planned.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotPlan {
-    /// Neither field that switches a source off is in the schema.
-    #[error(
-        "the ReplicationSource CRD has neither spec.paused nor spec.suspend: there is no field with which to hold a \
-         source; nothing was written"
-    )]
-    NoSwitch,
-    /// The schema has not been read.
-    #[error("the schema of the ReplicationSource CRD has not been read yet")]
-    SchemaUnknown,
     /// No workload is known to serve the driver.
     #[error("found no provisioner of {0}: {1}; if it runs, name it in drivers[].provisioner")]
     NoProvisioner(Sym, ProvisionerNotFound),
@@ -51,9 +44,11 @@ pub fn make(
         .steps
         .iter()
         .map(|step| match step {
-            StepName::SuspendSources => {
-                suspend::plan(model, driver, config.steps.suspend_sources.method)
-            }
+            StepName::SuspendSources => Ok(suspend::plan(
+                model,
+                driver,
+                config.steps.suspend_sources.scope,
+            )),
             StepName::DeleteFailedSnapshots => Ok(snapshots::plan(
                 model,
                 findings,
@@ -63,12 +58,7 @@ pub fn make(
             StepName::RestartProvisioner => restart::plan(model, driver),
             StepName::VerifyProvisioning => Ok(await_claims(model, driver, config)),
             StepName::DeleteOrphanedSources => Ok(orphans::plan(model, findings, driver)),
-            StepName::ResumeSources => Ok(PlannedStep {
-                step: *step,
-                targets: Vec::new(),
-                spared: Vec::new(),
-                replicas: None,
-            }),
+            StepName::ResumeSources => Ok(PlannedStep::new(*step)),
         })
         .collect::<Result<_, _>>()?;
     let deletions = steps
@@ -83,6 +73,23 @@ pub fn make(
     let mut plan = Plan::new(driver.clone(), steps, now);
     plan.locks = locks(findings, driver);
     Ok(plan)
+}
+
+/// The same, refused where the linter has a note: what the daemon, `plan` and `run` all go by.
+pub fn make_checked(
+    model: &Model,
+    findings: &[Finding],
+    playbook: &Playbook,
+    driver: &Sym,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Plan, String> {
+    let plan = make(model, findings, playbook, driver, config, now);
+    let plan = plan.map_err(|why| why.to_string())?;
+    match lint::lint(&plan).first() {
+        None => Ok(plan),
+        Some(note) => Err(format!("the plan is refused: {note}")),
+    }
 }
 
 /// Keys of the first locks that were found for `driver`.
@@ -108,9 +115,7 @@ fn await_claims(model: &Model, driver: &Sym, config: &Config) -> PlannedStep {
         })
         .collect();
     PlannedStep {
-        step: StepName::VerifyProvisioning,
         targets,
-        spared: Vec::new(),
-        replicas: None,
+        ..PlannedStep::new(StepName::VerifyProvisioning)
     }
 }

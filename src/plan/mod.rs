@@ -12,16 +12,17 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 
-pub use make::{CannotPlan, make};
+pub use make::{CannotPlan, make, make_checked};
 pub use orphans::why_source_kept;
 pub use snapshots::{READY, why_kept};
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::holds::Switch;
 use crate::model::{LockKey, ObjectKey, Sym};
 
 /// The steps a playbook is made of.
@@ -107,6 +108,13 @@ pub struct PlannedStep {
     /// What it could have acted on, and does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<Spared>,
+    /// The ReplicationSources to hold: names by namespace, sorted. Compact, as a run may hold ten thousand; a hold destroys
+    /// nothing, so that a source of the same name made meanwhile may be held as well.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<Sym, Vec<Sym>>,
+    /// VolumeSnapshotClasses to hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshot_classes: Vec<Sym>,
     /// How many pods the Deployment among the targets asks for: another number is somebody's who scales it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -126,8 +134,6 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Action {
-    /// The switch is turned off, with a mark.
-    Hold(Switch),
     /// It is deleted.
     Delete,
     /// Its pod template is annotated, so that it rolls out new pods.
@@ -143,10 +149,7 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 9] = [
-        Self::Hold(Switch::Paused),
-        Self::Hold(Switch::Suspend),
-        Self::Hold(Switch::CopyTrigger),
+    const ALL: [Self; 6] = [
         Self::Delete,
         Self::Rollout,
         Self::Replace,
@@ -158,9 +161,6 @@ impl Action {
     /// The action as plans spell it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Hold(Switch::Paused) => "holdPaused",
-            Self::Hold(Switch::Suspend) => "holdSuspend",
-            Self::Hold(Switch::CopyTrigger) => "holdCopyTrigger",
             Self::Delete => "delete",
             Self::Rollout => "rollout",
             Self::Replace => "replace",
@@ -206,6 +206,31 @@ pub struct Spared {
     pub why: String,
 }
 
+impl PlannedStep {
+    /// A step that acts on nothing yet.
+    pub fn new(step: StepName) -> Self {
+        Self {
+            step,
+            targets: Vec::new(),
+            spared: Vec::new(),
+            sources: BTreeMap::new(),
+            snapshot_classes: Vec::new(),
+            replicas: None,
+        }
+    }
+
+    /// The sources to hold, as namespace and name.
+    pub fn held_sources(&self) -> impl Iterator<Item = (&Sym, &Sym)> {
+        let sources = self.sources.iter();
+        sources.flat_map(|(namespace, names)| names.iter().map(move |name| (namespace, name)))
+    }
+
+    /// Whether there is something to hold.
+    pub fn holds(&self) -> bool {
+        !self.sources.is_empty() || !self.snapshot_classes.is_empty()
+    }
+}
+
 impl Plan {
     /// A plan of these steps; its hash does not depend on when it is made.
     pub fn new(driver: Sym, steps: Vec<PlannedStep>, now: Timestamp) -> Self {
@@ -215,6 +240,12 @@ impl Plan {
             digest.update(step.step.as_str());
             if let Some(replicas) = step.replicas {
                 digest.update(replicas.to_string());
+            }
+            for (namespace, names) in &step.sources {
+                digest.update(format!("hold {namespace}/{names:?}\n"));
+            }
+            for class in &step.snapshot_classes {
+                digest.update(format!("hold class {class}\n"));
             }
             let is_watched = |target: &&Target| {
                 step.step == StepName::VerifyProvisioning && target.action == Action::Await

@@ -2,7 +2,6 @@
 
 use super::{Action, PlannedStep, Spared, StepName, Target};
 use crate::findings::{Finding, What};
-use crate::holds::UNREADABLE;
 use crate::model::records::Source;
 use crate::model::{Model, Sym};
 
@@ -28,10 +27,9 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
         }
     }
     PlannedStep {
-        step: StepName::DeleteOrphanedSources,
         targets,
         spared,
-        replicas: None,
+        ..PlannedStep::new(StepName::DeleteOrphanedSources)
     }
 }
 
@@ -42,9 +40,6 @@ pub fn why_source_kept(model: &Model, source: &Source) -> Option<String> {
     }
     if source.meta.deleting.is_some() {
         return Some("is being deleted already".to_owned());
-    }
-    if source.unreadable_mark {
-        return Some(UNREADABLE.to_owned());
     }
     source
         .gitops

@@ -52,9 +52,8 @@ pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
     // The nodes decide how many a DaemonSet has.
     let scaled = workload.kind != WorkloadKind::DaemonSet;
     Ok(PlannedStep {
-        step: StepName::RestartProvisioner,
         targets,
-        spared: Vec::new(),
         replicas: scaled.then_some(workload.replicas),
+        ..PlannedStep::new(StepName::RestartProvisioner)
     })
 }

@@ -38,10 +38,9 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
         }
     }
     PlannedStep {
-        step: StepName::DeleteFailedSnapshots,
         targets,
         spared,
-        replicas: None,
+        ..PlannedStep::new(StepName::DeleteFailedSnapshots)
     }
 }
 

@@ -58,7 +58,7 @@ fn endpoints<I: Intake>() -> [Endpoint<I>; 4] {
             "What is stuck, and what is held",
             |view| &view.findings,
         ),
-        Endpoint::new("/api/v1/holds", "What locksmith has switched off", |view| {
+        Endpoint::new("/api/v1/holds", "Held sources and classes", |view| {
             &view.holds
         }),
         Endpoint::new("/api/v1/runs", "Remediations, newest first", |view| {

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::{Intent, Progress, Scene, Step, count, some};
 use crate::api::remediation::{LeftRecord, StepRecord};
 use crate::findings::snapshot_source;
-use crate::holds::Hold;
+use crate::holds;
 use crate::model::records::Snapshot;
 use crate::model::{ObjectKey, Uid};
 use crate::plan::{READY, StepName, why_kept};
@@ -79,20 +79,13 @@ impl Step for DeleteFailedSnapshots {
 /// Why a snapshot stays whose source was to be held and is not: somebody has released it, and it is theirs.
 fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
     let suspend = scene.status.plan.as_ref()?.step(StepName::SuspendSources)?;
-    let model = scene.model;
-    let source = snapshot_source(model, snapshot)?;
-    let claim = source
-        .claim
-        .as_ref()
-        .and_then(|name| model.claims.get(&source.meta.namespace, name));
-    let ours = |hold: &Option<Box<Hold>>| hold.as_ref().is_some_and(|it| it.run == *scene.run);
-    let held = ours(&source.hold) || claim.is_some_and(|claim| ours(&claim.hold));
-    let uids = [Some(&source.meta.uid), claim.map(|claim| &claim.meta.uid)];
-    let targeted = suspend
-        .targets
-        .iter()
-        .any(|target| uids.contains(&Some(&target.object.uid)));
-    (targeted && !held).then_some("its source is held no more")
+    let source = snapshot_source(scene.model, snapshot)?;
+    let meta = &source.meta;
+    let names = suspend.sources.get(&meta.namespace);
+    let planned = names.is_some_and(|names| names.contains(&meta.name));
+    let ours = holds::of_run(scene.model, scene.run, scene.now);
+    let held = ours.is_some_and(|hold| hold.sources.contains_key(&meta.uid));
+    (planned && !held).then_some("its source is held no more")
 }
 
 /// A snapshot that comes back under its name was made again by a source that should be held.

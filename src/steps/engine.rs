@@ -13,15 +13,16 @@ mod round;
 
 use jiff::Timestamp;
 
-use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, verdict};
+use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, suspend, verdict};
 use crate::api::remediation::{
     HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
 use crate::config::Config;
 use crate::findings::Finding;
 use crate::gates::{self, Situation};
-use crate::holds::{self, Due, RunRef};
-use crate::model::{Model, ObjectKind, Uid};
+use crate::holds::{self, Due};
+use crate::model::records::RunRef;
+use crate::model::{Kind, Model};
 use crate::plan::{Plan, StepName};
 
 /// What is to be done next about `run`.
@@ -134,6 +135,12 @@ impl Engine<'_> {
                 status.message = format!("{} waits: {closed}", name.as_str());
                 return Some(Effect::Wait(Some(end)));
             }
+            if let Some(hold) = holds::of_run(self.model, &self.id, self.now)
+                && let Some(why) = suspend::tripwire(self.model, status, hold)
+            {
+                self.fail_step(status, at, why);
+                return None;
+            }
             if needs_holds(name) && self.nothing_is_held(status, &plan) {
                 let why = "nothing is held any more: all was released, by somebody else or at its deadline";
                 self.fail_step(status, at, why.to_owned());
@@ -164,6 +171,7 @@ impl Engine<'_> {
             Progress::Act(intents) => Some(Effect::Do(Move::Act(intents))),
             Progress::Gather(objects) => Some(Effect::Do(Move::Gather(objects))),
             Progress::Examine => Some(Effect::Do(Move::Examine { logs: false })),
+            Progress::Prove(probe) => Some(Effect::Do(Move::Prove(probe))),
             Progress::Wait(until) => Some(Effect::Wait(until)),
             Progress::Note(record) => {
                 status.steps[at] = record;
@@ -298,9 +306,7 @@ impl Engine<'_> {
                 started_at: self.now,
                 finished_at: skip.then_some(self.now),
                 acted_at: None,
-                quiet_since: None,
                 replaced_at: None,
-                known: None,
                 message: if skip {
                     "an earlier step failed".to_owned()
                 } else {
@@ -327,18 +333,19 @@ impl Engine<'_> {
 
     /// What this run still holds, for everybody to see.
     fn list_holds(&self, status: &mut RemediationStatus) {
+        // A list that has not come yet shows no hold at all.
+        if !self.model.freshness.trusted(Kind::SnapshotHolds) {
+            return;
+        }
         let policy = self.config.steps.resume_sources.policy();
         let mut held = holds::due(self.model, policy, self.now);
-        held.retain(|(held, _)| held.hold.run == self.id && held.planned);
-        let sources = held
-            .iter()
-            .filter(|(held, _)| held.object.kind == ObjectKind::ReplicationSource);
-        status.held = u32::try_from(sources.count()).unwrap_or(u32::MAX);
+        held.retain(|(held, _)| held.hold.run.as_ref() == Some(&self.id));
+        status.held = u32::try_from(held.len()).unwrap_or(u32::MAX);
         status.holds = held
             .into_iter()
             .take(LISTED)
             .map(|(held, due)| HoldRecord {
-                object: held.object,
+                object: held.source,
                 until: held.hold.until,
                 waits: match due {
                     Due::Now(_) | Due::InTurn(_) => "its turn".to_owned(),
@@ -385,15 +392,4 @@ fn current(status: &RemediationStatus) -> Option<usize> {
         .steps
         .iter()
         .rposition(|record| record.phase == StepPhase::Started)
-}
-
-impl RunRef {
-    /// Names a Remediation.
-    pub fn of(run: &Remediation) -> Self {
-        Self {
-            namespace: run.metadata.namespace.as_deref().unwrap_or_default().into(),
-            name: run.metadata.name.as_deref().unwrap_or_default().into(),
-            uid: Uid::from(run.metadata.uid.as_deref().unwrap_or_default()),
-        }
-    }
 }

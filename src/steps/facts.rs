@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::holds::policy::Proof;
 use crate::model::records::Snapshot;
 use crate::model::{LockKey, Sym};
 
@@ -14,6 +15,20 @@ pub struct Facts {
     pub snapshots: Result<Vec<Snapshot>, String>,
     /// Lock errors in the log tails of every replica of the driver's provisioner; `None` where they were not asked for.
     pub refusals: Option<Result<Vec<TailRefusal>, String>>,
+    /// What came of trying a hold; `None` where that was not asked for.
+    pub proof: Option<Result<Proof, String>>,
+}
+
+impl Facts {
+    /// What came of trying a hold, and of nothing else.
+    pub fn of_proof(at: Timestamp, proof: Result<Proof, String>) -> Self {
+        Self {
+            at,
+            snapshots: Err("VolumeSnapshots were not read".to_owned()),
+            refusals: None,
+            proof: Some(proof),
+        }
+    }
 }
 
 /// A lock error in a log tail.

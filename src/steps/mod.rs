@@ -24,10 +24,12 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::hold::SnapshotHoldSpec;
 use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
 use crate::config::Config;
-use crate::holds::{Hold, RunRef};
-use crate::model::records::Snapshot;
+use crate::holds::HoldChange;
+use crate::holds::policy::Probe;
+use crate::model::records::{RunRef, Snapshot};
 use crate::model::{Model, ObjectKey, Sym, Uid};
 use crate::plan::{PlannedStep, StepName};
 
@@ -51,6 +53,8 @@ pub enum Move {
         /// Whether the provisioner's logs are read, too, and not the VolumeSnapshots alone.
         logs: bool,
     },
+    /// Try whether a hold is in force, then ask again with what came of it.
+    Prove(Probe),
     /// Ask again when the model has changed, or at this time.
     Wait(Option<Timestamp>),
 }
@@ -58,13 +62,24 @@ pub enum Move {
 /// One write. The shell reads the object again before it, and leaves it alone when it is no longer the same.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Intent {
-    /// Turn a switch off, with the mark.
-    Hold {
-        /// The object.
-        object: ObjectKey,
-        /// The mark; what was before is filled in from the object as read.
-        hold: Hold,
+    /// Create the SnapshotHold of a run.
+    CreateHold {
+        /// The object; it has no uid yet.
+        hold: ObjectKey,
+        /// The run that owns it.
+        run: RunRef,
+        /// What it holds, and until when.
+        spec: Box<SnapshotHoldSpec>,
     },
+    /// Add and remove sources of a SnapshotHold.
+    PatchHold {
+        /// The object.
+        hold: ObjectKey,
+        /// Its change.
+        change: HoldChange,
+    },
+    /// Delete a SnapshotHold, which releases all that is left in it.
+    DeleteHold(ObjectKey),
     /// Delete a VolumeSnapshot that is still failed, or a ReplicationSource that is still orphaned.
     Delete(ObjectKey),
     /// Annotate the pod template of a Deployment with the name of this restart.
@@ -98,10 +113,12 @@ impl Intent {
     /// The object written to.
     pub fn object(&self) -> &ObjectKey {
         match self {
-            Self::Hold { object, .. }
+            Self::CreateHold { hold: object, .. }
+            | Self::PatchHold { hold: object, .. }
             | Self::Rollout { object, .. }
             | Self::Touch { object, .. }
             | Self::HandOver { object, .. }
+            | Self::DeleteHold(object)
             | Self::Delete(object)
             | Self::Replace(object) => object,
         }
@@ -128,6 +145,8 @@ enum Progress {
     Gather(Vec<ObjectKey>),
     /// VolumeSnapshots are to be read uncached first.
     Examine,
+    /// A hold is to be tried first.
+    Prove(Probe),
     /// Something to remember across a restart.
     Note(StepRecord),
     /// The effect is not there yet; look again then at the latest.

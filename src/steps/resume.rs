@@ -3,33 +3,39 @@
 use super::{LISTED, Progress, Scene, Step, count};
 use crate::api::remediation::LeftRecord;
 use crate::holds::{self, Due};
-use crate::model::ObjectKind;
+use crate::model::Kind;
 
 pub(super) struct ResumeSources;
 
 impl Step for ResumeSources {
     fn advance(&self, scene: &Scene<'_>) -> Progress {
+        // A list that has not come yet shows no hold of this run.
+        if !scene.model.freshness.trusted(Kind::SnapshotHolds) {
+            return Progress::Wait(None);
+        }
         let policy = scene.config.steps.resume_sources.policy();
         let (mut due, mut left, mut waiting) = (0, Vec::new(), 0);
         for (held, when) in holds::due(scene.model, policy, scene.now) {
-            if held.hold.run != *scene.run || !held.planned {
+            if held.hold.run.as_ref() != Some(scene.run) {
                 continue;
             }
             match when {
                 // The model may not show yet that this run has come to its resume.
                 Due::Now(_) | Due::InTurn(_) | Due::AtWork => due += 1,
                 Due::Waits(what) => {
-                    waiting += usize::from(held.object.kind == ObjectKind::ReplicationSource);
+                    waiting += 1;
                     if left.len() < LISTED {
                         left.push(LeftRecord {
-                            object: held.object,
+                            object: held.source,
                             why: format!("waits for {what}"),
                         });
                     }
                 }
             }
         }
-        if due > 0 {
+        // Classes are released at once.
+        let hold = holds::of_run(scene.model, scene.run, scene.now);
+        if due > 0 || hold.is_some_and(|hold| !hold.snapshot_classes.is_empty()) {
             return Progress::Wait(None);
         }
         let message = if left.is_empty() {

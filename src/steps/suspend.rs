@@ -1,211 +1,233 @@
-//! `suspendSources`: takes the holds, then sees that no held source makes another snapshot.
+//! `suspendSources`: creates the SnapshotHold, then proves that the API server enforces it.
+//!
+//! The hold is in force when a dry-run create of a held snapshot is refused by our policy and that of another passes. After
+//! the step, [`tripwire`] looks for a snapshot that was made all the same.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 
-use super::{Intent, Progress, Scene, Step, count, gone, some};
-use crate::api::remediation::{LeftRecord, Phase, StepRecord};
-use crate::holds::{Hold, Switch, UNREADABLE};
-use crate::model::records::Snapshot;
-use crate::model::{Model, ObjectKey, ObjectKind, Uid};
-use crate::plan::{Action, Target};
+use jiff::Timestamp;
+
+use super::{Intent, LIST_AGAIN, LISTED, Progress, Scene, Step, count, gone, some};
+use crate::api::hold::SnapshotHoldSpec;
+use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
+use crate::api::volsync::temporary_name;
+use crate::holds::policy::Probe;
+use crate::holds::{self, HoldChange, place};
+use crate::model::records::{DataSource, Meta, SnapshotHold};
+use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
+use crate::plan::StepName;
 
 pub(super) struct SuspendSources;
-
-/// Where a target stands.
-enum Standing {
-    Held,
-    Open(Switch),
-    Left(LeftRecord),
-}
 
 impl Step for SuspendSources {
     fn advance(&self, scene: &Scene<'_>) -> Progress {
         let settings = &scene.config.steps.suspend_sources;
-        let (mut held, mut left, mut intents) = (Vec::new(), Vec::new(), Vec::new());
-        let until = scene
-            .now
-            .checked_add(settings.deadline.signed())
-            .unwrap_or(scene.now);
-        for target in &scene.planned.targets {
-            match standing(scene, target) {
-                Standing::Held => held.push(&target.object),
-                Standing::Left(record) => left.push(record),
-                Standing::Open(switch) => intents.push(Intent::Hold {
-                    object: target.object.clone(),
-                    hold: Hold {
-                        switch,
-                        was: serde_json::Value::Null,
-                        run: scene.run.clone(),
-                        since: scene.now,
-                        until,
-                    },
-                }),
-            }
-        }
-        if !intents.is_empty() {
-            return if scene.overdue(settings.within) {
-                let missing = some(intents.iter().map(Intent::object));
-                Progress::Failed(format!(
-                    "failed to hold {missing} within {}",
+        let (wanted, mut left) = resolve(scene);
+        let object = scene.run.hold();
+        let Some(hold) = scene.model.holds.get(&object.namespace, &object.name) else {
+            return match scene.record.acted_at {
+                None if wanted.is_empty() && scene.planned.snapshot_classes.is_empty() => {
+                    Progress::Done("nothing to hold".to_owned(), left)
+                }
+                None if scene.overdue(settings.within) => Progress::Failed(format!(
+                    "failed to create {object} within {}",
                     settings.within
-                ))
+                )),
+                None => Progress::Act(vec![create(scene, object, wanted)]),
+                Some(_) => Progress::Failed(format!("{object} was deleted by somebody else")),
+            };
+        };
+        if hold.run.as_ref() != Some(scene.run) {
+            // The hold of an earlier run of this name is removed with it, a moment later.
+            return if scene.overdue(settings.within) {
+                Progress::Failed(format!("{object} exists and belongs to somebody else"))
             } else {
-                Progress::Act(intents)
+                Progress::Wait(scene.deadline(settings.within))
             };
         }
-        if held.is_empty() {
-            return Progress::Done("nothing to hold".to_owned(), left);
+        if !hold.is_active(scene.now) {
+            return Progress::Failed(format!("{object} has ended: until {}", hold.until));
         }
-        watch_quiet(scene, &held, left)
-    }
-}
-
-/// Waits for VolSync to notice, lists its snapshots, waits again, and compares.
-fn watch_quiet(scene: &Scene<'_>, held: &[&ObjectKey], left: Vec<LeftRecord>) -> Progress {
-    let settings = &scene.config.steps.suspend_sources;
-    let Some(held_at) = scene.record.acted_at else {
-        return Progress::Note(StepRecord {
-            acted_at: Some(scene.now),
-            ..scene.record.clone()
-        });
-    };
-    let after = |time: jiff::Timestamp, span: crate::config::Duration| {
-        time.checked_add(span.signed()).unwrap_or(time)
-    };
-    let settled = after(held_at, settings.settle);
-    let Some(known) = &scene.record.known else {
-        if scene.now < settled {
-            return Progress::Wait(Some(settled));
-        }
-        return match scene.snapshots_since(settled, settings.within) {
-            ControlFlow::Break(progress) => progress,
-            ControlFlow::Continue(snapshots) => Progress::Note(StepRecord {
-                known: Some(
-                    made_by(scene, held, snapshots)
-                        .map(|(_, uid)| uid)
-                        .collect(),
-                ),
-                quiet_since: Some(scene.now),
-                ..scene.record.clone()
-            }),
+        let mut missing = wanted;
+        missing.retain(|uid, _| !hold.sources.contains_key(uid));
+        let Some(acted_at) = scene.record.acted_at else {
+            if missing.is_empty() {
+                return Progress::Note(StepRecord {
+                    acted_at: Some(scene.now),
+                    ..scene.record.clone()
+                });
+            }
+            if scene.overdue(settings.within) {
+                return Progress::Failed(format!(
+                    "failed to add {} to {object} within {}",
+                    count(missing.len(), "source"),
+                    settings.within
+                ));
+            }
+            return Progress::Act(vec![Intent::PatchHold {
+                hold: hold.key(),
+                change: HoldChange {
+                    add: missing,
+                    ..HoldChange::default()
+                },
+            }]);
         };
-    };
-    let quiet = after(
-        scene.record.quiet_since.unwrap_or(settled),
-        settings.quiet_period,
-    );
-    if scene.now < quiet {
-        return Progress::Wait(Some(quiet));
-    }
-    match scene.snapshots_since(quiet, settings.within) {
-        ControlFlow::Break(progress) => progress,
-        ControlFlow::Continue(snapshots) => {
-            let new: Vec<_> = made_by(scene, held, snapshots)
-                .filter(|(_, uid)| !known.contains(uid))
-                .collect();
-            if new.is_empty() {
-                let sources = held
-                    .iter()
-                    .filter(|o| o.kind == ObjectKind::ReplicationSource)
-                    .count();
-                let message = format!(
-                    "{} held; no new snapshot for {}",
-                    count(sources, "source"),
-                    settings.quiet_period
-                );
-                return Progress::Done(message, left);
-            }
-            let names = some(new.iter().map(|(object, _)| object));
-            Progress::Failed(format!(
-                "a held source made another snapshot: {names}; the hold does not hold"
-            ))
-        }
+        left.extend(missing.into_iter().map(|(uid, place)| LeftRecord {
+            object: source(uid, &place),
+            why: "released by somebody else during the run".to_owned(),
+        }));
+        left.truncate(LISTED);
+        prove(scene, hold, acted_at, left)
     }
 }
 
-/// Those of `snapshots` that held sources have made, each with its uid.
-fn made_by<'a>(
-    scene: &'a Scene<'_>,
-    held: &[&ObjectKey],
-    snapshots: &'a [Snapshot],
-) -> impl Iterator<Item = (ObjectKey, Uid)> + 'a {
-    let owners: HashSet<&Uid> = held_sources(scene.model, held);
-    let of_owner = move |snapshot: &&Snapshot| {
-        let owner = snapshot.source.as_ref();
-        owner.is_some_and(|owner| owners.contains(owner))
-    };
-    snapshots.iter().filter(of_owner).map(|snapshot| {
-        let key = snapshot.meta.key(ObjectKind::VolumeSnapshot);
-        (key, snapshot.meta.uid.clone())
-    })
-}
-
-/// Uids of the sources held by themselves or through their claim.
-fn held_sources<'m>(model: &'m Model, held: &[&ObjectKey]) -> HashSet<&'m Uid> {
-    let held: HashSet<&Uid> = held.iter().map(|object| &object.uid).collect();
-    model
-        .sources
-        .iter()
-        .filter(|source| {
-            let claim = source
-                .claim
-                .as_ref()
-                .and_then(|name| model.claims.get(&source.meta.namespace, name));
-            held.contains(&source.meta.uid)
-                || claim.is_some_and(|claim| held.contains(&claim.meta.uid))
-        })
-        .map(|source| &source.meta.uid)
-        .collect()
-}
-
-fn standing(scene: &Scene<'_>, target: &Target) -> Standing {
-    let object = &target.object;
-    let Action::Hold(switch) = target.action else {
-        return Standing::Left(LeftRecord {
-            object: object.clone(),
-            why: "is not to be held".to_owned(),
+/// Waits until every API server sees the hold, then tries it.
+fn prove(
+    scene: &Scene<'_>,
+    hold: &SnapshotHold,
+    acted_at: Timestamp,
+    left: Vec<LeftRecord>,
+) -> Progress {
+    let settings = &scene.config.steps.suspend_sources;
+    let settled = acted_at
+        .checked_add(settings.settle.signed())
+        .unwrap_or(acted_at);
+    if scene.now < settled {
+        return Progress::Wait(Some(settled));
+    }
+    if hold.sources.is_empty() && hold.snapshot_classes.is_empty() {
+        return Progress::Done("nothing is held any more".to_owned(), left);
+    }
+    let facts = scene.facts.filter(|facts| facts.at >= settled);
+    let Some(proof) = facts.and_then(|facts| facts.proof.as_ref()) else {
+        return Progress::Prove(Probe {
+            namespace: hold.meta.namespace.clone(),
+            source: probed(scene.model, hold, scene.now),
+            class: hold.snapshot_classes.first().cloned(),
         });
     };
-    let model = scene.model;
-    let (meta, hold, off, unreadable) = match switch {
-        Switch::Paused | Switch::Suspend => {
-            match model.sources.get(&object.namespace, &object.name) {
-                Some(it) => (&it.meta, &it.hold, it.paused, it.unreadable_mark),
-                None => return Standing::Left(gone(object, None)),
-            }
+    let refuted = match proof {
+        Ok(proof) => proof.refuted(),
+        Err(error) => Some(error.clone()),
+    };
+    match refuted {
+        None => {
+            let sources = count(hold.sources.len(), "source");
+            Progress::Done(
+                format!("{sources} held until {:.0}, proven by dry run", hold.until),
+                left,
+            )
         }
-        Switch::CopyTrigger => match model.claims.get(&object.namespace, &object.name) {
-            Some(it) => (&it.meta, &it.hold, it.copy_trigger, it.unreadable_mark),
-            None => return Standing::Left(gone(object, None)),
-        },
-    };
-    if meta.uid != object.uid {
-        return Standing::Left(gone(object, Some(&meta.uid)));
-    }
-    let left = |why: &str| {
-        Standing::Left(LeftRecord {
-            object: object.clone(),
-            why: why.to_owned(),
-        })
-    };
-    match hold {
-        Some(hold) if hold.run == *scene.run && off => Standing::Held,
-        Some(hold) if hold.run == *scene.run => left("switched on again by somebody else"),
-        Some(hold) if at_work(model, hold) => left("held by another run, which is at work"),
-        _ if model.opted_out(meta) => left("opted out by label"),
-        None if unreadable => left(UNREADABLE),
-        None if off => left("switched off by somebody else meanwhile"),
-        // A person released it during the run: it is theirs now.
-        None if scene.record.acted_at.is_some() => left("released by somebody else during the run"),
-        // An earlier run's hold is taken over.
-        Some(_) | None => Standing::Open(switch),
+        Some(_) if !scene.overdue(settings.within) => {
+            Progress::Wait(scene.now.checked_add(LIST_AGAIN).ok())
+        }
+        Some(why) => Progress::Failed(format!("the hold is not in force: {why}")),
     }
 }
 
-/// Whether the run that took the hold is still at work: two runs would take it from each other without end.
-fn at_work(model: &Model, hold: &Hold) -> bool {
-    let run = model.runs.iter().find(|run| run.meta.uid == hold.run.uid);
-    run.and_then(|run| run.object.status.as_ref())
-        .is_some_and(|status| status.phase == Phase::Running)
+/// The source to try: the newest one that no other hold names, as that is the one a later attempt is likely to have added.
+fn probed(model: &Model, hold: &SnapshotHold, now: Timestamp) -> Option<Uid> {
+    let others = holds::enforced(model).filter(|other| other.meta.uid != hold.meta.uid);
+    let others: Vec<_> = others.filter(|other| other.is_active(now)).collect();
+    let alone = |uid: &&Uid| others.iter().all(|other| !other.sources.contains_key(*uid));
+    let created = |uid: &&Uid| {
+        let (namespace, name) = &hold.sources[*uid];
+        let source = model.sources.get(namespace, name)?;
+        (source.meta.uid == **uid).then(|| source.meta.created.at())
+    };
+    let newest = hold.sources.keys().filter(alone).max_by_key(created);
+    newest.or_else(|| hold.sources.keys().next()).cloned()
+}
+
+fn create(scene: &Scene<'_>, hold: ObjectKey, sources: BTreeMap<Uid, String>) -> Intent {
+    let deadline = scene.config.steps.suspend_sources.deadline.signed();
+    let classes = scene.planned.snapshot_classes.iter();
+    Intent::CreateHold {
+        hold,
+        run: scene.run.clone(),
+        spec: Box::new(SnapshotHoldSpec {
+            remediation: Some(scene.run.name.to_string()),
+            until: holds::deadline(scene.now, deadline),
+            reason: None,
+            held_by: None,
+            sources,
+            snapshot_classes: classes.map(ToString::to_string).collect(),
+        }),
+    }
+}
+
+/// The planned sources that exist, by uid, and those that are left out.
+fn resolve(scene: &Scene<'_>) -> (BTreeMap<Uid, String>, Vec<LeftRecord>) {
+    let (mut wanted, mut left) = (BTreeMap::new(), Vec::new());
+    for (namespace, name) in scene.planned.held_sources() {
+        match scene.model.sources.get(namespace, name) {
+            None => left.push(gone(&source(Uid::default(), &place(namespace, name)), None)),
+            Some(found) if scene.model.opted_out(&found.meta) => left.push(LeftRecord {
+                object: found.meta.key(ObjectKind::ReplicationSource),
+                why: "opted out by label".to_owned(),
+            }),
+            Some(found) => {
+                wanted.insert(found.meta.uid.clone(), place(namespace, name));
+            }
+        }
+    }
+    left.truncate(LISTED);
+    (wanted, left)
+}
+
+fn source(uid: Uid, place: &str) -> ObjectKey {
+    let (namespace, name) = holds::parse_place(place).unwrap_or_default();
+    ObjectKey {
+        kind: ObjectKind::ReplicationSource,
+        namespace,
+        name,
+        uid,
+    }
+}
+
+/// Why the hold of a run is not in force: VolSync made a snapshot or a clone of a held source after the hold was proven.
+/// Creation times are in whole seconds, so that one of the same second does not count.
+///
+/// Only an object of the name that VolSync gives counts ([`temporary_name`]). Anybody may add an owner to another one later.
+pub(super) fn tripwire(
+    model: &Model,
+    status: &RemediationStatus,
+    hold: &SnapshotHold,
+) -> Option<String> {
+    let of_step = |record: &&StepRecord| record.step == StepName::SuspendSources;
+    // While another attempt adds sources, those are not proven yet.
+    let last = status.steps.iter().rev().find(of_step)?;
+    let proven = last
+        .finished_at
+        .filter(|_| last.phase == StepPhase::Succeeded)?;
+    // The API server's clock against ours, from the hold's creation and the moment we saw it.
+    let seen = status
+        .steps
+        .iter()
+        .filter(of_step)
+        .find_map(|record| record.acted_at)?;
+    let created = hold.meta.created.at();
+    let proven = proven.checked_add(created.duration_since(seen)).ok()?;
+    let source = |uid: Option<&Uid>| hold.sources.get(uid?);
+    let is_temporary = |meta: &Meta, (namespace, name): &(Sym, Sym)| {
+        meta.namespace == *namespace && *meta.name == *temporary_name(name)
+    };
+    let snapshots = model.snapshots.iter().filter_map(|snapshot| {
+        let source = source(snapshot.source.as_ref())?;
+        is_temporary(&snapshot.meta, source).then_some((&snapshot.meta, ObjectKind::VolumeSnapshot))
+    });
+    let clones = hold.sources.values().filter_map(|(namespace, name)| {
+        let claim = model.claims.get(namespace, &temporary_name(name).into())?;
+        matches!(claim.data_source, Some(DataSource::Claim(_)))
+            .then_some((&claim.meta, ObjectKind::PersistentVolumeClaim))
+    });
+    let made: Vec<_> = snapshots
+        .chain(clones)
+        .filter(|(meta, _)| meta.created.at() > proven)
+        .map(|(meta, kind)| meta.key(kind))
+        .collect();
+    (!made.is_empty()).then(|| {
+        let names = some(made.iter());
+        format!("VolSync made {names} of a held source; the hold is not in force")
+    })
 }

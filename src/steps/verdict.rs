@@ -340,8 +340,7 @@ fn apps_running(plan: &Plan, model: &Model, namespaces: &[Sym]) -> CheckRecord {
     let held: HashSet<&Sym> = plan
         .step(StepName::SuspendSources)
         .into_iter()
-        .flat_map(|step| &step.targets)
-        .map(|target| &target.object.namespace)
+        .flat_map(|step| step.sources.keys())
         .collect();
     let counted = |namespace: &Sym| {
         if namespaces.is_empty() {

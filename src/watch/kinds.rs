@@ -11,18 +11,23 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::source::{Sink, follow, follow_events, follow_source_schema};
+use super::source::{Sink, follow, follow_events};
 use super::{Changes, Patterns, convert};
 use crate::api::ceph::CephCluster;
+use crate::api::hold::SnapshotHold;
 use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
+use crate::holds::policy;
 use crate::metrics::Own;
 use crate::model::{Change, Delta, Kind};
 use crate::tasks::Tasks;
 
 /// Every node renews a Lease of its own every 10 s: no news of any provisioner.
 const BUT_NODES: &str = "metadata.namespace!=kube-node-lease";
+
+/// The right to read policies is for this name alone; see [`crate::api::hold::POLICY_NAME`].
+const OUR_POLICY: &str = "metadata.name=locksmith-snapshot-hold";
 
 /// Starts one task a watch.
 pub struct Kinds<'a> {
@@ -120,6 +125,7 @@ impl<'a> Kinds<'a> {
         self.custom(Kind::Remediations, Change::Run, |run: &Remediation| {
             convert::run(run)
         });
+        self.follow_holds();
         let known = patterns.clone();
         self.custom(
             Kind::VolumeSnapshotContents,
@@ -142,9 +148,27 @@ impl<'a> Kinds<'a> {
                 patterns.clone(),
             ),
         );
-        let changes = self.changes.clone();
-        let schema = follow_source_schema(Api::all(self.client.clone()), changes);
-        self.tasks.spawn("watch of CRDs", schema);
+    }
+
+    /// SnapshotHolds, and the policy and binding that enforce them.
+    fn follow_holds(&mut self) {
+        self.custom(
+            Kind::SnapshotHolds,
+            Change::SnapshotHold,
+            |hold: &SnapshotHold| convert::hold(hold),
+        );
+        self.built_in(
+            Kind::HoldPolicy,
+            Change::HoldPolicy,
+            OUR_POLICY,
+            policy::policy_record,
+        );
+        self.built_in(
+            Kind::HoldBinding,
+            Change::HoldBinding,
+            OUR_POLICY,
+            policy::binding_record,
+        );
     }
 
     /// A kind whose schema the API server itself guarantees.

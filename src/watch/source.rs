@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event as KubeEvent;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -15,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::{Changes, Patterns, convert};
 use crate::causes::causes;
 use crate::metrics::Own;
-use crate::model::{Change, Delta, Kind, Reading, Refusal, SourceSchema, Sym, Witness};
+use crate::model::{Change, Delta, Kind, Reading, Refusal, Sym, Witness};
 
 /// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
 const WATCH_SECONDS: u32 = 60;
@@ -201,32 +200,4 @@ pub async fn follow_events(
         Some(failure)
     };
     follow(api, FIELDS, sink, convert).await;
-}
-
-/// Follows the CRD of ReplicationSource: which field switches one off.
-pub async fn follow_source_schema(api: Api<CustomResourceDefinition>, changes: Changes) {
-    const NAME: &str = "metadata.name=replicationsources.volsync.backube";
-    let mut backoff = DefaultBackoff::default();
-    loop {
-        let mut events = watcher(api.clone(), config(NAME)).boxed();
-        loop {
-            let schema = match events.try_next().await {
-                Ok(Some(Event::Apply(crd) | Event::InitApply(crd))) => convert::source_schema(&crd),
-                Ok(Some(Event::Delete(_))) => SourceSchema::Unknown,
-                Ok(Some(Event::Init | Event::InitDone)) => continue,
-                Ok(None) | Err(_) => break,
-            };
-            if changes.send(Change::SourceSchema(schema)).await.is_err() {
-                return;
-            }
-        }
-        if changes
-            .send(Change::SourceSchema(SourceSchema::Unknown))
-            .await
-            .is_err()
-        {
-            return;
-        }
-        tokio::time::sleep(backoff.next().unwrap_or(ABSENT_RETRY)).await;
-    }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::balanced::Balancer;
 use crate::monitors::{Monitor, Places};
-use crate::stage::{DRIVER, Rights, Settings, Setup, Stage};
-use crate::testbed::{Event, figure};
+use crate::stage::{DRIVER, Rights, Settings, Setup, Stage, lacks_right};
+use crate::testbed::figure;
 
 /// The playbook of the jam.
 const PLAYBOOK: &str = "csi-operation-locks";
@@ -100,8 +100,7 @@ async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
         .await;
     let cleared = r#"locksmith_stuck_duration_seconds_count{finding="pending_claim"} >= 4"#;
     prometheus.until(cleared, true).await;
-    let refused = |event: &Event| event.code == 403;
-    assert!(!stage.everything().await.iter().any(refused));
+    assert!(!stage.everything().await.iter().any(lacks_right));
     figure(&format!(
         "memory after the run: leader {} MiB, standby {} MiB",
         leader.resident("VmRSS") / 1024,

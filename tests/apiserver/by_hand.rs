@@ -29,8 +29,8 @@ async fn a_plan_is_shown_and_nothing_is_written() {
     let text = said(&shown);
     assert_eq!(shown.status.code(), Some(0), "{text}");
     for wanted in [
-        "  ~ ReplicationSource media/",
-        "    spec.paused: false -> true",
+        "    one SnapshotHold; the API server refuses snapshots and clones of 20 sources",
+        "  + media: ",
         "  - VolumeSnapshot media/",
         "  ~ Deployment rook-ceph/csi-rbdplugin-provisioner",
         "  open    blastRadius",
@@ -109,7 +109,7 @@ async fn a_run_is_asked_for_followed_and_described() {
 async fn a_run_that_is_interrupted_releases_what_it_holds() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        quiet: "1h",
+        settle: "1h",
         deadline: "2h",
         ..Settings::default()
     };

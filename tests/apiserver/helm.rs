@@ -113,6 +113,7 @@ async fn helm_installs_changes_the_mode_and_releases_once_the_daemon_is_gone() {
     crds.get(Remediation::crd_name()).await.unwrap();
     let of_act = [
         "locksmith-act",
+        "locksmith-hold",
         "locksmith-record",
         "locksmith-record",
         "locksmith-restart",
@@ -142,7 +143,8 @@ async fn helm_installs_changes_the_mode_and_releases_once_the_daemon_is_gone() {
         let spec = pod.spec.as_ref().unwrap();
         assert_eq!(spec.service_account_name.as_deref(), Some(RELEASE));
         let args = spec.containers[0].args.as_ref().unwrap();
-        assert_eq!(*args, ["release", "--all", "--after-daemon"]);
+        let ours = format!("--namespace={NAMESPACE}");
+        assert_eq!(*args, ["release", "--all", "--after-daemon", &ours]);
         let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
         bindings.get(RELEASE).await.unwrap();
         end_well(&client, pod).await;

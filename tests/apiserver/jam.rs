@@ -3,20 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
-use locksmith::api::volsync::ReplicationSource;
 use locksmith::model::ObjectKind;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
-use crate::stage::{DRIVER, Settings, Stage, is_held};
+use crate::stage::{DRIVER, Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
@@ -80,7 +79,7 @@ async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
     let decided: Vec<Value> = lines
         .filter(|line: &Value| ["written", "released"].contains(&line["message"].as_str().unwrap()))
         .collect();
-    for line in &decided {
+    for line in decided.iter().filter(|line| line["hold"].is_null()) {
         assert!(
             line["run"]
                 .as_str()
@@ -95,11 +94,21 @@ async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
     }
     let logged = decided
         .iter()
-        .map(|line| line["object"].as_str().unwrap().to_lowercase());
-    let mut logged: Vec<_> = logged.collect();
-    let written = stage.writes_elsewhere().await.into_iter().map(|event| {
+        .filter_map(|line| line["object"].as_str().or(line["hold"].as_str()));
+    let mut logged: Vec<_> = logged.map(str::to_lowercase).collect();
+    let mut written = stage.writes_elsewhere().await;
+    let holds = stage.writes().await.into_iter();
+    written.extend(holds.filter(|event| event.resource == "snapshotholds"));
+    let written = written.into_iter().map(|event| {
         let kind = event.resource.trim_end_matches('s');
-        format!("{kind} {}/{}", event.namespace, event.name)
+        let name = match event.name.as_str() {
+            // Only the body of a create names it.
+            "" => event.request_body.as_ref().unwrap()["metadata"]["name"]
+                .as_str()
+                .unwrap(),
+            name => name,
+        };
+        format!("{kind} {}/{name}", event.namespace)
     });
     let mut written: Vec<_> = written.collect();
     logged.sort();
@@ -130,7 +139,9 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     assert_eq!(status.held as usize, expected.len());
     for hold in &status.holds {
         let taken = hold.until - SignedDuration::from_mins(10);
-        let run = status.started_at.unwrap()..=status.finished_at.unwrap();
+        // Deadlines are in whole seconds.
+        let begun = status.started_at.unwrap() - SignedDuration::from_secs(1);
+        let run = begun..=status.finished_at.unwrap();
         assert!(run.contains(&taken), "{hold:?} in {run:?}");
         assert!(hold.waits.starts_with("its "), "{hold:?}");
     }
@@ -148,11 +159,12 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     stage
         .patch::<Deployment>(&app.namespace, &app.name, &scaled)
         .await;
+    let place = format!("{}/{}", app.namespace, app.name);
     stage
-        .until::<ReplicationSource>("the started app's source to be resumed", |sources| {
-            sources
+        .until::<SnapshotHold>("the started app's source to be released", |holds| {
+            !holds
                 .iter()
-                .any(|one| one.name_any() == app.name && free(one))
+                .any(|hold| hold.spec.sources.values().any(|of| *of == place))
         })
         .await;
     let labels = kube::api::ListParams::default().labels("app.kubernetes.io/name=atuin");
@@ -175,17 +187,8 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
 
     // At the deadline nothing is held, orphaned or not, and nothing shows that it was.
     let deadline = jiff::Timestamp::now() + SignedDuration::from_secs(5);
-    stage.hasten(deadline, |_| true).await;
-    stage
-        .until::<ReplicationSource>("every source to be released", |sources| {
-            sources.iter().all(free)
-        })
-        .await;
-    stage
-        .until::<PersistentVolumeClaim>("every claim to be released", |claims| {
-            claims.iter().all(|claim| !is_held(&**claim))
-        })
-        .await;
+    stage.hasten(deadline).await;
+    stage.released().await;
     assert!(
         jiff::Timestamp::now() >= deadline,
         "released before its time"
@@ -197,10 +200,6 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
         })
         .await;
     assert_eq!((over.phase, over.held), (Phase::Succeeded, 0));
-}
-
-fn free(source: &Arc<ReplicationSource>) -> bool {
-    !is_held(&**source) && source.spec.paused.is_none()
 }
 
 /// Names of the sources a status lists as held, in order.

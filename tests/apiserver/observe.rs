@@ -1,8 +1,6 @@
 //! Modes that do not act, under a user that may do everything.
 
 use locksmith::api::remediation::{Phase, Remediation};
-use locksmith::api::volsync::ReplicationSource;
-use locksmith::holds::Switch;
 use locksmith::plan::StepName;
 
 use crate::stage::{DRIVER, Settings, Stage};
@@ -21,15 +19,15 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
         assert_eq!(code, 200, "{answer}");
         assert!(answer.to_string().contains("observe"), "{answer}");
     }
-    // What a daemon that acts does at sight: the hold of a run that is gone, and long overdue.
+    // What a daemon that acts releases at sight: the hold of a run that failed.
     let source = &stage.jam.sources[0];
-    stage
-        .left_behind::<ReplicationSource>(&source.namespace, &source.name, Switch::Paused)
-        .await;
-    let overdue = "locksmith_holds_past_deadline";
+    let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    stage.left_behind(source, 0, tomorrow).await;
     daemon
         .until("the hold to be seen", |samples| {
-            samples.get(overdue) > Some(&0.0)
+            samples
+                .keys()
+                .any(|name| name.starts_with("locksmith_holds{"))
         })
         .await;
     let mut views = daemon.follow().await;
@@ -40,7 +38,7 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
     let (writes, reads) = stage.requests().await;
     assert!(reads >= 14, "{reads} reads: is this the daemon's user?");
     assert!(writes.is_empty(), "{writes:#?}");
-    assert!(stage.list::<Remediation>().await.is_empty());
+    assert_eq!(stage.list::<Remediation>().await.len(), 1);
     assert!(stage.stuck_snapshots_stand().await);
     assert_eq!(stage.held().await, std::slice::from_ref(&source.name));
 }
@@ -59,8 +57,8 @@ async fn mode_plan_records_what_it_would_do_and_does_none_of_it() {
     assert_eq!(status.phase, Phase::Planned, "{}", daemon.log_text());
     let plan = status.plan.unwrap();
     let targets = |step| plan.step(step).unwrap().targets.len();
-    // Each source, and each claim there is behind them.
-    assert!(targets(StepName::SuspendSources) > stage.jam.sources.len());
+    let suspend = plan.step(StepName::SuspendSources).unwrap();
+    assert_eq!(suspend.held_sources().count(), stage.jam.sources.len());
     assert_eq!(
         targets(StepName::DeleteFailedSnapshots),
         stage.jam.stuck_snapshots.len()

@@ -10,7 +10,7 @@ use locksmith::demo::scenario::App;
 use locksmith::demo::world::WAITING_CLASS;
 use serde_json::{Value, json};
 
-use crate::stage::{Settings, Stage, is_held};
+use crate::stage::{Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
@@ -43,15 +43,18 @@ async fn what_people_pause_delete_or_leave_waiting_stays_as_they_left_it() {
     sources.delete("mealie", &Default::default()).await.unwrap();
     let plan = planned.plan.unwrap();
     let targets: Vec<_> = plan.steps.iter().flat_map(|step| &step.targets).collect();
-    let named = |name: &str| targets.iter().any(|target| &*target.object.name == name);
-    assert!(named("mealie") && !named("waiting"), "{targets:#?}");
+    let awaits = targets
+        .iter()
+        .any(|target| &*target.object.name == "waiting");
+    let mut held = plan.steps[0].held_sources();
+    let holds = held.any(|(_, name)| **name == *"mealie");
+    assert!(holds && !awaits, "{plan:#?}");
 
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
     assert_eq!(sources.get_opt("mealie").await.unwrap(), None);
     let plex = stage.api::<ReplicationSource>("media").get("plex").await;
     let plex = plex.unwrap();
-    assert!(!is_held(&plex));
     assert_eq!(plex.spec.paused, Some(true));
     for event in stage.writes_elsewhere().await {
         let theirs = event.resource == "replicationsources" && event.name == "plex";
@@ -72,7 +75,7 @@ async fn a_provisioner_that_a_person_scales_meanwhile_is_theirs() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         // Long enough for a person to come in between.
-        quiet: "15s",
+        settle: "15s",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;

@@ -143,15 +143,12 @@ impl Ambush {
 
 #[rstest]
 #[case::the_run_itself(Write::new("POST", "/remediations"), Layout::Classic)]
-#[case::a_hold(Write::new("PATCH", "/replicationsources/").after(3), Layout::Classic)]
+#[case::a_hold(Write::new("POST", "/snapshotholds"), Layout::Classic)]
 #[case::a_deletion(Write::new("DELETE", "/volumesnapshots/").after(1), Layout::Classic)]
 #[case::the_restart(Write::new("PATCH", "/deployments/"), Layout::Classic)]
 #[case::a_pods_deletion(Write::new("DELETE", "/pods/"), Layout::OperatorManaged)]
 #[case::a_record(Write::new("PUT", "/remediations/").after(2), Layout::Classic)]
-#[case::a_release(
-    Write::new("PATCH", "/replicationsources/").saying(r#""locksmith.dev/hold":null"#).after(1),
-    Layout::Classic
-)]
+#[case::a_release(Write::new("PATCH", "/snapshotholds/").saying("null"), Layout::Classic)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, CustomResourceExt, Resource, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Remediation, RemediationStatus};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::demo::scenario::{self, Jam, Outage, playbook_jam};
@@ -24,7 +25,8 @@ use crate::daemon::Daemon;
 use crate::render;
 use crate::testbed::{Identity, Options, Testbed};
 
-pub use holds::is_held;
+pub use holds::install_policy;
+pub use requests::lacks_right;
 pub use settings::{Rights, Settings, Setup};
 
 /// A whole run takes some 10 s on an idle machine.
@@ -58,7 +60,7 @@ impl Stage {
     /// The jam in a cluster of another make.
     pub async fn set(setup: Setup) -> Self {
         let mut crds = setup.others;
-        crds.extend([Remediation::crd(), setup.sources]);
+        crds.extend([Remediation::crd(), SnapshotHold::crd(), setup.sources]);
         let options = Options {
             crds,
             ..Options::default()
@@ -70,6 +72,9 @@ impl Stage {
             .create(&Default::default(), &namespace)
             .await
             .unwrap();
+        if setup.policy {
+            install_policy(&testbed.client()).await;
+        }
         let world = World::start(testbed.client(), setup.world).await.unwrap();
         let jam = playbook_jam(&world, Outage::Over).await.unwrap();
         let (user, daemon) = match setup.rights {

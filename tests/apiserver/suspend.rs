@@ -1,88 +1,116 @@
-//! What holds a source, and what only seems to; which field the cluster has for it.
+//! The hold on a real API server, and what it does to a backup that somebody starts meanwhile.
+//!
+//! Asserted is:
+//! 1. held sources get no snapshot, their condition says who holds them, and their backup is made after the release;
+//! 2. no ReplicationSource and no claim is written, whoever pauses or edits them meanwhile, and nothing of theirs is lost;
+//! 3. the API server ends a hold at its deadline with no process of ours running;
+//! 4. without the policy, with an older or an edited one, the gate says why and nothing is written;
+//! 5. where the policy is taken away under a run, nothing is deleted;
+//! 6. a planned hold is made, proven, shown and released at the command line, and a run neither counts nor releases it.
 
-use kube::ResourceExt;
-use locksmith::api::remediation::{Phase, RemediationStatus, StepPhase};
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use locksmith::api::hold::{POLICY_NAME, POLICY_VERSION_ANNOTATION, SnapshotHold};
+use locksmith::api::remediation::{Phase, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::{ReplicationSource, temporary_name};
-use serde_json::json;
+use locksmith::holds::policy::Probe;
+use locksmith::kube_io::hold::prove;
+use rstest::rstest;
+use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
-use crate::stage::{Settings, Setup, Stage};
-use crate::testbed::crds;
+use crate::approval::{locksmith, said};
+use crate::stage::{NAMESPACE, Settings, Setup, Stage};
 
 /// An app that runs well, whose backup somebody starts while it is held.
 const APP: (&str, &str) = ("media", "bazarr");
 
-/// A run during whose quiet period somebody starts a backup by hand.
-async fn backup_begun_while_held(
-    stage: &Stage,
-    settings: &Settings,
-) -> (Daemon, RemediationStatus) {
-    let daemon = stage.daemon(settings).await;
-    stage.fire(&daemon).await;
-    stage
-        .run_until("the quiet period to begin", |status| {
-            status
-                .steps
-                .first()
-                .is_some_and(|step| step.quiet_since.is_some())
-        })
-        .await;
-    let (namespace, name) = APP;
+async fn start_backup(stage: &Stage) {
     let trigger = json!({"spec": {"trigger": {"manual": "now"}}});
+    let (namespace, name) = APP;
     stage
         .patch::<ReplicationSource>(namespace, name, &trigger)
         .await;
+}
+
+/// Waits until the condition of the app's source says that it is held.
+async fn refused(stage: &Stage) -> String {
+    let held = |source: &ReplicationSource| {
+        let status = source.status.clone().unwrap_or_default();
+        let mut conditions = status.conditions.into_iter();
+        conditions.find(|one| one.message.contains("held by volsync-locksmith for"))
+    };
+    let sources = stage
+        .until::<ReplicationSource>("the backup to be refused", |all| {
+            all.iter()
+                .any(|one| one.name_any() == APP.1 && held(one).is_some())
+        })
+        .await;
+    let source = sources.iter().find(|one| one.name_any() == APP.1).unwrap();
+    held(source).unwrap().message
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn held_sources_get_no_snapshot_and_nothing_of_theirs_is_written() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        settle: "8s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    stage.first_hold().await;
+    start_backup(&stage).await;
+    let message = refused(&stage).await;
+    assert!(
+        message.contains("for run csi-operation-locks-"),
+        "{message}"
+    );
+
+    // People and GitOps go on with their work.
+    let paused = json!({"spec": {"paused": true}});
+    stage
+        .patch::<ReplicationSource>("media", "plex", &paused)
+        .await;
+    let note = json!({"metadata": {"annotations": {"example.org/note": "mine"}}});
+    stage
+        .patch::<PersistentVolumeClaim>(APP.0, APP.1, &note)
+        .await;
+    let snapshots = stage.api::<VolumeSnapshot>(APP.0);
+    let made = snapshots.get_opt(&temporary_name(APP.1)).await.unwrap();
+    assert_eq!(made, None, "made in spite of the hold");
+
     let status = stage.finished().await;
-    (daemon, status)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn paused_alone_is_seen_not_to_hold_and_the_run_ends_there() {
-    let stage = Stage::jammed().await;
-    let settings = Settings {
-        method: "paused",
-        // What was made meanwhile is looked for at its end.
-        quiet: "30s",
-        ..Settings::default()
-    };
-    let (daemon, status) = backup_begun_while_held(&stage, &settings).await;
-    assert_eq!(status.phase, Phase::Failed, "{}", daemon.log_text());
-    let snapshot = temporary_name(APP.1);
-    for part in ["suspendSources failed", "another snapshot", &*snapshot] {
-        assert!(status.message.contains(part), "{}", status.message);
-    }
-    let phases: Vec<_> = status.steps.iter().map(|step| step.phase).collect();
-    let [failed, skipped, done] = [StepPhase::Failed, StepPhase::Skipped, StepPhase::Succeeded];
-    assert_eq!(phases, [failed, skipped, skipped, skipped, done]);
-
-    // Released again, and nothing else was done.
-    stage.nothing_is_held().await;
-    assert_eq!((status.held, status.holds), (0, Vec::new()));
-    assert!(stage.stuck_snapshots_stand().await);
-    for event in stage.writes_elsewhere().await {
-        assert_eq!(
-            (&*event.verb, &*event.resource),
-            ("patch", "replicationsources"),
-            "{event:?}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn the_default_method_holds_where_paused_alone_does_not() {
-    let stage = Stage::jammed().await;
-    let settings = Settings {
-        quiet: "6s",
-        ..Settings::default()
-    };
-    let (daemon, status) = backup_begun_while_held(&stage, &settings).await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+    let suspended = &status.steps[0];
+    assert!(
+        suspended.message.contains("proven by dry run"),
+        "{suspended:#?}"
+    );
+    let plex = stage.api::<ReplicationSource>("media").get("plex").await;
+    assert_eq!(plex.unwrap().spec.paused, Some(true));
+    let claim = stage.api::<PersistentVolumeClaim>(APP.0).get(APP.1).await;
+    assert!(
+        claim
+            .unwrap()
+            .annotations()
+            .contains_key("example.org/note")
+    );
+    for event in stage.writes().await {
+        let theirs = ["replicationsources", "persistentvolumeclaims"];
+        assert!(!theirs.contains(&&*event.resource), "{event:#?}");
+    }
 
     // What was asked for while it was held is done once it no longer is.
-    let (_, name) = APP;
     stage
         .until::<ReplicationSource>("the backup asked for to be made", |sources| {
             let served = |source: &ReplicationSource| {
@@ -91,64 +119,290 @@ async fn the_default_method_holds_where_paused_alone_does_not() {
             };
             sources
                 .iter()
-                .any(|source| source.name_any() == name && served(source))
+                .any(|source| source.name_any() == APP.1 && served(source))
         })
         .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn where_the_crd_has_suspend_sources_are_held_by_it_and_never_paused() {
-    let stage = Stage::set(Setup {
-        sources: crds::suspendable_sources(),
-        ..Setup::default()
-    })
-    .await;
-    let (daemon, status) = backup_begun_while_held(&stage, &Settings::default()).await;
-    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
-
-    let mut suspended = 0;
-    for event in stage.writes_elsewhere().await {
-        if !matches!(
-            &*event.resource,
-            "replicationsources" | "persistentvolumeclaims"
-        ) {
-            continue;
+/// Waits until a dry-run create says so of the hold.
+async fn is_in_force(stage: &Stage, expected: bool) {
+    let hold = stage.list::<SnapshotHold>().await.remove(0);
+    let probe = Probe {
+        namespace: NAMESPACE.into(),
+        source: hold.spec.sources.keys().next().cloned(),
+        class: None,
+    };
+    let wanted = async {
+        loop {
+            let proof = prove(&stage.testbed.client(), &probe).await.unwrap();
+            if proof.refuted().is_none() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(event.resource, "replicationsources", "{event:?}");
-        let body = event.request_body.unwrap();
-        assert_eq!(body.pointer("/spec/paused"), None, "{body}");
-        suspended += usize::from(body.pointer("/spec/suspend") == Some(&json!(true)));
-    }
-    assert_eq!(suspended, stage.jam.sources.len());
-    let held = stage.held().await;
-    for source in stage.list::<ReplicationSource>().await {
-        let expected = held.contains(&source.name_any()).then_some(true);
-        assert_eq!(source.spec.suspend, expected, "{}", source.name_any());
-    }
+    };
+    let limit = tokio::time::timeout(Duration::from_secs(30), wanted);
+    limit.await.expect("the API server to change its mind");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn where_the_crd_has_neither_field_the_run_is_refused_and_nothing_is_written() {
-    let sources = crds::sources_with(|fields| {
-        assert!(fields.remove("paused").is_some());
-    });
+async fn the_api_server_ends_a_hold_at_its_deadline_with_no_process_running() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        settle: "1h",
+        deadline: "2h",
+        ..Settings::default()
+    };
+    let mut daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    stage.first_hold().await;
+    daemon.kill();
+    is_in_force(&stage, true).await;
+    start_backup(&stage).await;
+    refused(&stage).await;
+    let deadline = Timestamp::now() + SignedDuration::from_secs(5);
+    stage.hasten(deadline).await;
+    is_in_force(&stage, true).await;
+    is_in_force(&stage, false).await;
+    // Times of creation are in whole seconds.
+    assert!(Timestamp::now() >= deadline - SignedDuration::from_secs(1));
+    stage
+        .until::<VolumeSnapshot>("the held backup's snapshot", |all| {
+            all.iter()
+                .any(|one| one.name_any() == temporary_name(APP.1))
+        })
+        .await;
+}
+
+#[rstest]
+#[case::policy_missing("there is no ValidatingAdmissionPolicy", |p: &mut Value| *p = Value::Null)]
+#[case::older("is version 0", |p: &mut Value| p["metadata"]["annotations"][POLICY_VERSION_ANNOTATION] = json!("0"))]
+#[case::matches_nothing(
+    "spec.matchConstraints.resourceRules",
+    |p: &mut Value| p["spec"]["matchConstraints"]["resourceRules"][0]["resources"] = json!(["nothings"])
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn without_the_policy_as_it_ships_the_gate_says_why_and_nothing_is_written(
+    #[case] why: &str,
+    #[case] change: fn(&mut Value),
+) {
     let stage = Stage::set(Setup {
-        sources,
+        policy: false,
         ..Setup::default()
     })
     .await;
-    let before = stage.list::<VolumeSnapshot>().await.len();
+    let (policy, binding) = locksmith::holds::policy::objects(NAMESPACE).unwrap();
+    let mut policy = json!(policy);
+    change(&mut policy);
+    let params = PostParams::default();
+    if !policy.is_null() {
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(stage.testbed.client());
+        let policy = serde_json::from_value(policy).unwrap();
+        policies.create(&params, &policy).await.unwrap();
+    }
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(stage.testbed.client());
+    bindings.create(&params, &binding).await.unwrap();
+
+    let daemon = stage.daemon(&Settings::default()).await;
+    stage.fire(&daemon).await;
+    let status = stage
+        .run_until("the gate to say why", |status| {
+            let mut gates = status.gates.iter();
+            gates.any(|gate| gate.gate == "holdPolicy" && !gate.open && gate.reason.contains(why))
+        })
+        .await;
+    assert_eq!((status.phase, status.started_at), (Phase::Pending, None));
+    assert!(
+        status
+            .message
+            .contains("locksmith crd -n volsync-locksmith | kubectl apply"),
+        "{status:#?}"
+    );
+    let writes = stage.writes_elsewhere().await;
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert_eq!(stage.list::<SnapshotHold>().await, []);
+    assert!(stage.stuck_snapshots_stand().await);
+}
+
+/// The daemon sees a policy as it ships; the API server is about to stop enforcing it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_policy_that_is_taken_away_under_a_run_leads_to_no_deletion() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        settle: "5s",
+        gates: ", giveUpAfter: 10s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    stage.first_hold().await;
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(stage.testbed.client());
+    let params = DeleteParams::default();
+    bindings.delete(POLICY_NAME, &params).await.unwrap();
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Failed, "{}", daemon.log_text());
+    assert!(
+        status.message.contains("suspendSources"),
+        "{}",
+        status.message
+    );
+    assert_eq!(status.steps[0].phase, StepPhase::Failed);
+    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.restarts().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_planned_hold_is_a_persons_from_first_to_last() {
+    let stage = Stage::jammed().await;
+    let kubeconfig = stage.testbed.kubeconfig();
+    let source = format!("{}/{}", APP.0, APP.1);
+    let args = [
+        "hold",
+        &source,
+        "--for",
+        "1h",
+        "--reason",
+        "NAS migration",
+        "--name",
+        "nas",
+    ];
+    let held = locksmith(kubeconfig, &args).await;
+    assert_eq!(held.status.code(), Some(0), "{}", said(&held));
+    assert!(
+        said(&held).contains("1 source held until"),
+        "{}",
+        said(&held)
+    );
+    start_backup(&stage).await;
+    let message = refused(&stage).await;
+    assert!(message.contains("for admin until"), "{message}");
+
+    let listed = locksmith(kubeconfig, &["status"]).await;
+    for wanted in ["Held: no snapshots", APP.1, "NAS migration"] {
+        assert!(said(&listed).contains(wanted), "{}", said(&listed));
+    }
+
+    // A run holds the source, too, and ends its own hold alone.
     let daemon = stage.daemon(&Settings::default()).await;
     stage.fire(&daemon).await;
     let status = stage.finished().await;
-    assert_eq!(status.phase, Phase::Failed);
-    for part in ["spec.paused", "spec.suspend", "nothing was written"] {
-        assert!(status.message.contains(part), "{}", status.message);
+    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+    stage.forget_run().await;
+    stage
+        .until::<SnapshotHold>("the run's hold to be gone", |all| all.len() == 1)
+        .await;
+    assert_eq!(stage.held().await, [APP.1]);
+
+    let refused = locksmith(kubeconfig, &["release", "nobody/knows"]).await;
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    let released = locksmith(kubeconfig, &["release", "nas"]).await;
+    assert_eq!(released.status.code(), Some(0), "{}", said(&released));
+    assert_eq!(stage.list::<SnapshotHold>().await, []);
+}
+
+/// What one API server is asked to hold, the other soon refuses, too, and it lets it through as soon after the release.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn two_api_servers_on_one_store_enforce_the_same_hold() {
+    let stage = Stage::jammed().await;
+    let second = stage.testbed.second_apiserver().await;
+    let all = async |what: &str, enforced: bool, limit: Duration| {
+        let begun = std::time::Instant::now();
+        let sources = stage.api::<ReplicationSource>(APP.0);
+        let source = sources.get(APP.1).await.unwrap();
+        let probe = Probe {
+            namespace: NAMESPACE.into(),
+            source: source.uid().map(|uid| uid.as_str().into()),
+            class: None,
+        };
+        for client in [stage.testbed.client(), second.client()] {
+            loop {
+                let proof = prove(&client, &probe).await.unwrap();
+                if proof.refuted().is_none() == enforced {
+                    break;
+                }
+                assert!(begun.elapsed() < limit, "{what}: {proof:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        println!("{what} by both after {:?}", begun.elapsed());
+    };
+    let succeeds = async |kubeconfig: &Path, args: &[&str]| {
+        let output = locksmith(kubeconfig, args).await;
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    };
+    let source = format!("{}/{}", APP.0, APP.1);
+    let hold = ["hold", &source, "--for", "1h"];
+    succeeds(stage.testbed.kubeconfig(), &hold).await;
+    // A server that has just started discovers the kinds of parameters by and by.
+    all("held at first", true, Duration::from_secs(60)).await;
+    let said_to = async |args: &[&str]| succeeds(second.kubeconfig(), args).await;
+    for _ in 0..3 {
+        said_to(&["release", "--all"]).await;
+        all("released", false, Duration::from_secs(5)).await;
+        said_to(&hold).await;
+        all("held", true, Duration::from_secs(5)).await;
     }
-    let writes = stage.writes_elsewhere().await;
-    assert!(writes.is_empty(), "{writes:#?}");
-    assert!(stage.stuck_snapshots_stand().await);
-    assert_eq!(stage.list::<VolumeSnapshot>().await.len(), before);
+}
+
+/// Whatever tool takes it: a snapshot that belongs to no source, of a held class.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_hold_on_a_class_refuses_every_snapshot_of_that_class() {
+    let stage = Stage::jammed().await;
+    let kubeconfig = stage.testbed.kubeconfig();
+    let args = ["hold", "--class", "csi-ceph-blockpool", "--for", "1h"];
+    let held = locksmith(kubeconfig, &args).await;
+    assert_eq!(held.status.code(), Some(0), "{}", said(&held));
+    let snapshots = stage.api::<VolumeSnapshot>(APP.0);
+    let of_class = |name: &str, class: Option<&str>| -> VolumeSnapshot {
+        let source = json!({"persistentVolumeClaimName": APP.1});
+        let spec = json!({"source": source, "volumeSnapshotClassName": class});
+        crate::stage::named(json!({"name": name}), json!({"spec": spec}))
+    };
+    let params = PostParams::default();
+    let refused = of_class("by-velero", Some("csi-ceph-blockpool"));
+    let refused = snapshots.create(&params, &refused).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("held by volsync-locksmith"),
+        "{refused}"
+    );
+    let other = of_class("another", Some("another-class"));
+    snapshots.create(&params, &other).await.unwrap();
+}
+
+/// A second run of the same name could not exist; a person's hold of that name can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_source_that_a_person_takes_out_of_the_hold_is_theirs() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        settle: "6s",
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    stage.fire(&daemon).await;
+    stage.first_hold().await;
+    let hold = stage.list::<SnapshotHold>().await.remove(0);
+    let place = format!("{}/{}", APP.0, APP.1);
+    let mut sources = hold.spec.sources.iter();
+    let (uid, _) = sources.find(|(_, of)| **of == place).unwrap();
+    let patch = json!({"spec": {"sources": {uid.to_string(): null}}});
+    let holds = stage.api::<SnapshotHold>(NAMESPACE);
+    let (name, params) = (hold.name_any(), PatchParams::default());
+    holds
+        .patch(&name, &params, &Patch::Merge(patch))
+        .await
+        .unwrap();
+    let status = stage.finished().await;
+    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+    let mut left = status.steps[0].left.iter();
+    let released = |left: &locksmith::api::remediation::LeftRecord| {
+        *left.object.name == *APP.1 && left.why.contains("released by somebody else")
+    };
+    assert!(left.any(released), "{:#?}", status.steps[0]);
 }

@@ -2,37 +2,36 @@
 //!
 //! No controller runs here, so that nothing but the test itself changes anything.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Method, Request};
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::client::Body;
-use kube::{Api, Client, ResourceExt};
-use locksmith::api::OPT_OUT_LABEL;
+use kube::{Api, Client, CustomResourceExt, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::config::Config;
-use locksmith::holds::{Hold, RunRef, Switch};
-use locksmith::kube_io::{Ahead, Tried, Writer};
+use locksmith::holds::HoldChange;
+use locksmith::kube_io::{Tried, Writer};
 use locksmith::leader::Leadership;
 use locksmith::metrics::Own;
 use locksmith::model::{ObjectKey, ObjectKind};
 use locksmith::steps::Intent;
 use locksmith::tasks::Tasks;
 use locksmith::watch::{self, Patterns};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::stage::{is_held, named};
+use crate::stage::named;
 use crate::testbed::{Options, Testbed};
 
 async fn testbed() -> &'static Testbed {
     static QUIET: OnceCell<Testbed> = OnceCell::const_new();
     let options = || Options {
         controllers: false,
+        crds: vec![SnapshotHold::crd()],
         ..Options::default()
     };
     QUIET.get_or_init(|| Testbed::start(options())).await
@@ -40,7 +39,6 @@ async fn testbed() -> &'static Testbed {
 
 /// A source, a snapshot it made, and a writer that has seen both.
 struct Ground {
-    sources: Api<ReplicationSource>,
     snapshots: Api<VolumeSnapshot>,
     source: ReplicationSource,
     client: Client,
@@ -55,7 +53,6 @@ impl Ground {
         let source = create(&sources, &source("prowlarr")).await;
         Self {
             snapshots: Api::namespaced(client.clone(), &namespace),
-            sources,
             source,
             client,
             namespace,
@@ -86,10 +83,7 @@ impl Ground {
         meanwhile: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Tried, &'static str> {
         let (writer, _looking) = self.writer(Box::pin(meanwhile)).await;
-        writer
-            .perform(intent, &Ahead::default())
-            .await
-            .map_err(|error| error.kind())
+        writer.perform(intent).await.map_err(|error| error.kind())
     }
 
     async fn writer(&self, meanwhile: BoxFuture<'static, ()>) -> (Writer, Tasks) {
@@ -112,24 +106,6 @@ impl Ground {
         (writer, looking)
     }
 
-    fn hold(&self) -> Intent {
-        let now = jiff::Timestamp::now();
-        Intent::Hold {
-            object: self.key(ObjectKind::ReplicationSource, &self.source),
-            hold: Hold {
-                switch: Switch::Paused,
-                was: Value::Null,
-                run: RunRef {
-                    namespace: "locksmith".into(),
-                    name: "run".into(),
-                    uid: "u-run".into(),
-                },
-                since: now,
-                until: now,
-            },
-        }
-    }
-
     fn key<K: kube::Resource>(&self, kind: ObjectKind, object: &K) -> ObjectKey {
         ObjectKey {
             kind,
@@ -137,28 +113,6 @@ impl Ground {
             name: object.name_any().as_str().into(),
             uid: object.uid().unwrap().as_str().into(),
         }
-    }
-
-    /// Somebody else sets `spec.paused`.
-    fn pausing(&self, value: bool) -> impl Future<Output = ()> + Send + 'static {
-        let sources = self.sources.clone();
-        async move {
-            let patch = Patch::Merge(json!({"spec": {"paused": value}}));
-            let params = PatchParams::default();
-            let patched = sources.patch("prowlarr", &params, &patch).await;
-            patched.unwrap();
-        }
-    }
-
-    /// Names of the sources that are held.
-    async fn held(&self) -> Vec<String> {
-        let sources = self.sources.list(&Default::default()).await.unwrap().items;
-        let held = sources.iter().filter(|source| is_held(*source));
-        held.map(ResourceExt::name_any).collect()
-    }
-
-    async fn now(&self) -> Option<ReplicationSource> {
-        self.sources.get_opt("prowlarr").await.unwrap()
     }
 }
 
@@ -200,69 +154,61 @@ fn interrupted(client: Client, meanwhile: BoxFuture<'static, ()>) -> Client {
     Client::new(service, "default")
 }
 
-#[tokio::test]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn a_source_deleted_before_the_hold_is_written_is_not_made_again() {
-    let ground = Ground::new().await;
-    let sources = ground.sources.clone();
-    let gone = async move { delete(&sources, "prowlarr").await };
-    let tried = ground.perform(&ground.hold(), gone).await;
-    assert_eq!(tried, Err("not_found"));
-    assert_eq!(ground.now().await, None);
+/// A hold of two sources by a run, in the namespace of the ground.
+async fn held(ground: &Ground) -> (Api<SnapshotHold>, ObjectKey) {
+    let holds: Api<SnapshotHold> = Api::namespaced(ground.client.clone(), &ground.namespace);
+    let spec =
+        json!({"until": "2030-01-01T00:00:00Z", "sources": {"u-1": "media/a", "u-2": "media/b"}});
+    let hold: SnapshotHold = named(json!({"name": "run"}), json!({"spec": spec}));
+    let made = create(&holds, &hold).await;
+    let key = ground.key(ObjectKind::SnapshotHold, &made);
+    (holds, key)
 }
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_source_made_anew_before_the_hold_is_written_is_another_one() {
+async fn a_hold_that_somebody_patches_meanwhile_is_patched_as_it_is_by_then() {
     let ground = Ground::new().await;
-    let sources = ground.sources.clone();
-    let replaced = async move {
-        delete(&sources, "prowlarr").await;
-        create(&sources, &source("prowlarr")).await;
+    let (holds, hold) = held(&ground).await;
+    let release = Intent::PatchHold {
+        hold,
+        change: HoldChange {
+            add: [("u-3".into(), "media/c".to_owned())].into(),
+            remove: vec!["u-1".into()],
+            release_classes: false,
+        },
     };
-    let tried = ground.perform(&ground.hold(), replaced).await;
-    assert_eq!(tried, Err("conflict"));
-    let tried = ground.perform(&ground.hold(), async {}).await;
-    assert!(matches!(tried, Ok(Tried::LeftAlone(_))), "{tried:?}");
-    let anew = ground.now().await.unwrap();
-    assert_ne!(anew.uid(), ground.source.uid());
-    assert!(!is_held(&anew) && anew.spec.paused.is_none());
+    let theirs = holds.clone();
+    let meanwhile = async move {
+        let patch = Patch::Merge(json!({"spec": {"sources": {"u-2": null}}}));
+        theirs
+            .patch("run", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    };
+    assert_eq!(ground.perform(&release, meanwhile).await, Err("conflict"));
+    assert_eq!(ground.perform(&release, async {}).await, Ok(Tried::Written));
+    let left = holds.get("run").await.unwrap().spec.sources;
+    assert_eq!(left.into_values().collect::<Vec<_>>(), ["media/c"]);
 }
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_source_somebody_pauses_before_the_hold_is_written_is_theirs() {
+async fn a_hold_made_again_under_its_name_is_another_one() {
     let ground = Ground::new().await;
-    let tried = ground.perform(&ground.hold(), ground.pausing(true)).await;
-    assert_eq!(tried, Err("conflict"));
-    let tried = ground.perform(&ground.hold(), async {}).await;
+    let (holds, hold) = held(&ground).await;
+    let theirs = holds.clone();
+    let again = async move {
+        delete(&theirs, "run").await;
+        let spec = json!({"until": "2030-01-01T00:00:00Z"});
+        let hold: SnapshotHold = named(json!({"name": "run"}), json!({"spec": spec}));
+        create(&theirs, &hold).await;
+    };
+    let release = Intent::DeleteHold(hold);
+    assert_eq!(ground.perform(&release, again).await, Err("conflict"));
+    let tried = ground.perform(&release, async {}).await;
     assert!(matches!(tried, Ok(Tried::LeftAlone(_))), "{tried:?}");
-    let theirs = ground.now().await.unwrap();
-    assert!(!is_held(&theirs));
-    assert_eq!(theirs.spec.paused, Some(true));
-}
-
-#[tokio::test]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn a_value_somebody_sets_before_the_release_is_written_is_theirs() {
-    let ground = Ground::new().await;
-    let tried = ground.perform(&ground.hold(), async {}).await;
-    assert_eq!(tried, Ok(Tried::Written));
-    let marked = json!(ground.now().await.unwrap());
-    let hold = Hold::of(ObjectKind::ReplicationSource, &marked).unwrap();
-
-    let object = ground.key(ObjectKind::ReplicationSource, &ground.source);
-    let (writer, _looking) = ground.writer(Box::pin(ground.pausing(false))).await;
-    let alone = Ahead::default();
-    let error = writer.release(&object, &hold, &alone).await.unwrap_err();
-    assert_eq!(error.kind(), "conflict");
-    assert_eq!(
-        writer.release(&object, &hold, &alone).await.unwrap(),
-        Tried::Written
-    );
-    let theirs = ground.now().await.unwrap();
-    assert!(!is_held(&theirs));
-    assert_eq!(theirs.spec.paused, Some(false));
+    assert!(holds.get_opt("run").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -313,86 +259,4 @@ async fn only_the_snapshot_that_was_decided_on_is_deleted() {
         .await
         .unwrap();
     assert_eq!(left, None);
-}
-
-/// A client, and how often it has read one object alone.
-fn counted(client: Client) -> (Client, Arc<AtomicUsize>) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counts = count.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, counts) = (client.clone(), counts.clone());
-        async move {
-            let alone = request.uri().query().is_none_or(str::is_empty);
-            if request.method() == Method::GET && alone {
-                counts.fetch_add(1, Ordering::Relaxed);
-            }
-            client.send(request).await
-        }
-    });
-    (Client::new(service, "default"), count)
-}
-
-#[tokio::test]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn what_was_read_ahead_is_written_only_as_it_was_read() {
-    let ground = Ground::new().await;
-    let mut made = Vec::new();
-    for name in ["theirs", "gone", "anew", "spared", "touched", "a", "b", "c"] {
-        made.push(create(&ground.sources, &source(name)).await);
-    }
-    let object = |of: &ReplicationSource| ground.key(ObjectKind::ReplicationSource, of);
-    let objects: Vec<_> = made.iter().map(object).collect();
-    let (client, read_alone) = counted(ground.client.clone());
-    let (writer, _looking) = ground.writer_by(client).await;
-    let read_ahead = async || -> Vec<_> {
-        let batch = writer.read_ahead(objects.clone(), |object| Some(object));
-        batch.collect().await
-    };
-    let read = read_ahead().await;
-
-    let patch = async |name: &str, patch: Value| {
-        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let patched = ground.sources.patch(name, &params, &patch).await;
-        patched.unwrap();
-    };
-    patch("theirs", json!({"spec": {"paused": true}})).await;
-    delete(&ground.sources, "gone").await;
-    delete(&ground.sources, "anew").await;
-    create(&ground.sources, &source("anew")).await;
-    patch(
-        "spared",
-        json!({"metadata": {"labels": {OPT_OUT_LABEL: ""}}}),
-    )
-    .await;
-    patch("touched", json!({"metadata": {"labels": {"any": "other"}}})).await;
-
-    let Intent::Hold { hold, .. } = ground.hold() else {
-        unreachable!()
-    };
-    let mut written = Vec::new();
-    for (object, ahead) in read {
-        let hold = hold.clone();
-        let intent = Intent::Hold { object, hold };
-        let tried = writer.perform(&intent, &ahead).await.unwrap();
-        written.push(tried == Tried::Written);
-    }
-    assert_eq!(
-        written,
-        [false, false, false, false, true, true, true, true]
-    );
-    let alone = || read_alone.load(Ordering::Relaxed);
-    assert_eq!(alone(), 5, "those that had changed");
-    assert_eq!(ground.held().await, ["a", "b", "c", "touched"]);
-
-    // And back again: where somebody switched it on meanwhile, only the mark goes.
-    let read = read_ahead().await;
-    patch("a", json!({"spec": {"paused": false}})).await;
-    delete(&ground.sources, "b").await;
-    for (object, ahead) in &read[4..] {
-        writer.release(object, &hold, ahead).await.unwrap();
-    }
-    assert_eq!(alone(), 7, "those that had changed");
-    assert_eq!(ground.held().await, [""; 0]);
-    let theirs = ground.sources.get("a").await.unwrap();
-    assert_eq!(theirs.spec.paused, Some(false));
 }

@@ -1,25 +1,23 @@
-//! A thousand sources, and their claims, held and released: beside the playbook's loop of kubectl, and beside a client that
-//! only makes as many writes.
+//! A thousand sources, held, proven and released: beside the playbook's loop of kubectl, and beside a client that only patches
+//! each of them.
 
 use axum::http::Method;
 use futures::StreamExt;
 use kube::Client;
 use locksmith::api::remediation::{RemediationStatus, StepRecord};
 use locksmith::plan::StepName;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::by_hand;
 use crate::figures::{Row, Spread, short};
 use crate::server::{Ground, Jam, config, objects, over, seconds, written};
-use crate::testbed::{Identity, crds};
+use crate::testbed::Identity;
 
 const SOURCES: usize = 1_000;
 /// How many of them the loop of kubectl goes through: each takes it as long as another.
 const SAMPLE: usize = 25;
 /// What else a shared machine has to do differs from one second to the next: in each round all are timed, one after the other.
 const ROUNDS: usize = 7;
-/// What the configuration says to wait for before a hold is believed: not counted, and no part of either figure.
-const QUIET: f64 = 1.0;
 /// Requests under way at once, as many as the program has.
 const CONCURRENCY: usize = 16;
 
@@ -30,15 +28,6 @@ playbooks:
     steps: [suspendSources, resumeSources]
     attempts: 1
 ";
-
-/// How a source is held.
-#[derive(Clone, Copy)]
-enum Way {
-    /// It is paused, and its claim has the copy trigger.
-    WithItsClaim,
-    /// By `spec.suspend`, where the CRD has it: one object, as the loop of kubectl writes it.
-    Alone,
-}
 
 /// Seconds to and fro of each round.
 #[derive(Default)]
@@ -62,30 +51,15 @@ impl Rounds {
     }
 }
 
+/// The program beside a client that only writes and beside a loop over the sources. While one is timed, no other runs.
 pub async fn bench() -> Vec<Row> {
-    let mut rows = side_by_side(Way::WithItsClaim).await;
-    rows.extend(side_by_side(Way::Alone).await);
-    rows
-}
-
-async fn ground(way: Way) -> Ground {
-    let crds = match way {
-        Way::WithItsClaim => Vec::new(),
-        Way::Alone => vec![crds::suspendable_sources()],
-    };
-    let ground = Ground::serving(crds).await;
+    let ground = Ground::new().await;
     let jam = Jam {
         sources: SOURCES,
         failed: 1,
         pending: 0,
     };
     ground.jam(jam).await;
-    ground
-}
-
-/// The program beside a client that only writes and beside a loop over the sources. While one is timed, no other runs.
-async fn side_by_side(way: Way) -> Vec<Row> {
-    let ground = ground(way).await;
     // Whoever logs in by a certificate pays for it with each request.
     let bare_user = ground.service_account("bare").await;
     let user = ground.service_account("locksmith-daemon").await;
@@ -97,17 +71,13 @@ async fn side_by_side(way: Way) -> Vec<Row> {
     for round in 0..ROUNDS {
         looped.0.push(in_a_loop(&ground, &person).await);
         let client = bare_user.client();
-        let hold = write_all(&client, way, true).await;
-        bare.0.push([hold, write_all(&client, way, false).await]);
+        let hold = write_all(&client, true).await;
+        bare.0.push([hold, write_all(&client, false).await]);
         let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
-        ours.0
-            .push(run(&ground, way, &format!("round-{round}")).await);
+        ours.0.push(run(&ground, &format!("round-{round}")).await);
         assert!(daemon.terminate().await.success());
     }
-    let what = match way {
-        Way::WithItsClaim => format!("suspend and resume {SOURCES} sources and their claims"),
-        Way::Alone => format!("suspend and resume {SOURCES} sources, by spec.suspend"),
-    };
+    let what = format!("hold, prove and release {SOURCES} sources");
     println!("{what}; seconds, median of {ROUNDS} (least to most)");
     println!("{:>28}  {:>24}  {:>24}", "", "suspend", "resume");
     ours.line("locksmith, effect seen");
@@ -140,15 +110,15 @@ async fn side_by_side(way: Way) -> Vec<Row> {
 }
 
 /// A run of the program: until the cluster shows each effect, in seconds.
-async fn run(ground: &Ground, way: Way, name: &str) -> [f64; 2] {
+async fn run(ground: &Ground, name: &str) -> [f64; 2] {
     ground.ask(name, "suspend").await;
     let status = ground.run_until(name, over).await;
     assert_eq!(status.held, 0, "{status:?}");
     let plan = status.plan.as_ref().unwrap();
-    let targets = &plan.step(StepName::SuspendSources).unwrap().targets;
-    assert_eq!(targets.len(), SOURCES * writes(0, way, true).len());
+    let suspend = plan.step(StepName::SuspendSources).unwrap();
+    assert_eq!(suspend.held_sources().count(), SOURCES);
     [
-        took(&status, StepName::SuspendSources) - QUIET,
+        took(&status, StepName::SuspendSources),
         took(&status, StepName::ResumeSources),
     ]
 }
@@ -176,32 +146,15 @@ async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
 }
 
 /// Makes the writes of a hold, or of its release, without a look at anything; in seconds.
-async fn write_all(client: &Client, way: Way, hold: bool) -> f64 {
-    let writes: Vec<_> = (0..SOURCES).flat_map(|at| writes(at, way, hold)).collect();
+async fn write_all(client: &Client, hold: bool) -> f64 {
+    let paused = hold.then_some(true);
     let begun = std::time::Instant::now();
-    futures::stream::iter(writes)
-        .for_each_concurrent(CONCURRENCY, |(path, patch)| async move {
-            objects::send(client, Method::PATCH, &path, &patch).await;
+    futures::stream::iter(0..SOURCES)
+        .for_each_concurrent(CONCURRENCY, |at| async move {
+            let path = format!("{}/{}", objects::sources(at), objects::app(at));
+            let body = json!({ "spec": { "paused": paused } });
+            objects::send(client, Method::PATCH, &path, &body).await;
         })
         .await;
     begun.elapsed().as_secs_f64()
-}
-
-/// Paths and patches for one source.
-fn writes(at: usize, way: Way, hold: bool) -> Vec<(String, Value)> {
-    let mark = hold.then(|| "x".repeat(250));
-    let (off, trigger) = (hold.then_some(true), hold.then_some("bench"));
-    let name = objects::app(at);
-    let source = format!("{}/{name}", objects::sources(at));
-    let of_source = |switch: &str| json!({ "metadata": { "annotations": { "bench.example/hold": mark } }, "spec": { switch: off } });
-    match way {
-        Way::Alone => vec![(source, of_source("suspend"))],
-        Way::WithItsClaim => {
-            let claim = json!({
-                "metadata": { "annotations": { "bench.example/hold": mark, "volsync.backube/use-copy-trigger": trigger } },
-            });
-            let path = format!("{}/{name}", objects::claims(at));
-            vec![(source, of_source("paused")), (path, claim)]
-        }
-    }
 }

@@ -52,10 +52,12 @@ fn each_fault_of_a_configuration_is_told_with_its_path() {
 }
 
 #[test]
-fn the_definition_is_printed_as_it_is_deployed() {
+fn crd_prints_the_definitions_and_the_hold_policy_as_deployed() {
     let said = locksmith(&["crd"]);
     assert_eq!(said.status.code(), Some(0));
-    assert_eq!(text(&said.stdout), include_str!("../../deploy/crd.yaml"));
+    let crds = include_str!("../../deploy/crd.yaml");
+    let policy = include_str!("../../deploy/hold-policy.yaml");
+    assert_eq!(text(&said.stdout), format!("{crds}---\n{policy}"));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod cases;
 mod embedded;
 mod ground;
+mod holds;
 mod kubectl;
 // Other test binaries use the rest of it.
 #[allow(dead_code, unused_imports)]
@@ -33,6 +34,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 async fn embedded_server_keeps_the_contract() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     widgets::install(&server.client()).await;
+    holds::install_kinds(&server.client()).await;
+    holds::install_policy(&server.client()).await;
     run("the embedded API server", server.client()).await;
 }
 
@@ -53,10 +56,11 @@ async fn kubectl_works_with_the_embedded_server() {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn real_server_keeps_the_contract() {
     let testbed = testbed::Testbed::start(testbed::Options {
-        crds: widgets::definitions(),
+        crds: [widgets::definitions(), holds::definitions()].concat(),
         ..Default::default()
     })
     .await;
+    holds::install_policy(&testbed.client()).await;
     run("a real kube-apiserver", testbed.client()).await;
     // What `kubectl` is expected to say is held against the real server, too.
     if kubectl::is_there() {

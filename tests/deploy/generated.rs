@@ -8,9 +8,10 @@ use crate::render::{HELM_LABELS, helm};
 const HEAD: &str = "# Generated from deploy/chart: see tests/deploy.\n";
 
 /// The chart's templates that every mode has, in the order they are applied.
-const BASE: [&str; 6] = [
+const BASE: [&str; 7] = [
     "serviceaccount",
     "rbac-read",
+    "hold-policy",
     "service",
     "deployment",
     "poddisruptionbudget",

@@ -57,23 +57,26 @@ fn plain(yaml: &str) -> Objects {
 }
 
 /// What kustomize brings beside the chart: Helm has flags for both.
-fn apart(objects: &mut Objects) -> [Value; 2] {
+fn apart(objects: &mut Objects) -> [Value; 3] {
     [
         objects.remove(&format!("Namespace/-/{NAMESPACE}")).unwrap(),
         objects
             .remove("CustomResourceDefinition/-/remediations.locksmith.dev")
             .unwrap(),
+        objects
+            .remove("CustomResourceDefinition/-/snapshotholds.locksmith.dev")
+            .unwrap(),
     ]
 }
 
 #[rstest]
-#[case("observe", 10)]
-#[case("plan", 14)]
-#[case("act", 18)]
+#[case("observe", 12)]
+#[case("plan", 16)]
+#[case("act", 22)]
 #[ignore = "needs helm and kubectl: ./tests/run"]
 fn helm_and_kustomize_install_the_same(#[case] mode: &str, #[case] count: usize) {
     let mut kustomized = unhashed(&kustomize(&format!("deploy/overlays/{mode}")));
-    let [namespace, _] = apart(&mut kustomized);
+    let [namespace, ..] = apart(&mut kustomized);
     assert_eq!(
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         json!("restricted")
@@ -179,7 +182,7 @@ fn playbook(name: &str, steps: &str) -> [String; 3] {
 }
 
 #[rstest]
-#[case::none("suspendSources,resumeSources", &[])]
+#[case::hold("suspendSources,resumeSources", &["locksmith-hold: create snapshotholds", "locksmith-hold: create volumesnapshots"])]
 #[case::snapshots("deleteFailedSnapshots", &["locksmith-act: delete volumesnapshots"])]
 #[case::verification("verifyProvisioning", &["locksmith-act: patch volumesnapshotcontents"])]
 #[case::orphans("deleteOrphanedSources", &["locksmith-act: delete replicationsources"])]

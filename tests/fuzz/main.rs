@@ -54,12 +54,6 @@ fn log_line() {
     replay("log_line");
 }
 
-/// Fuzz target: mark of a hold, read back. A release sets its own switch to absent or off, and touches nothing else.
-#[test]
-fn hold() {
-    replay("hold");
-}
-
 /// Fuzz target: objects of other versions, statuses included. What is planned and done is done to objects that are there.
 #[test]
 fn foreign() {
@@ -104,7 +98,6 @@ fn the_corpus_stays_small() {
 #[rstest]
 #[case("webhook", |data: &[u8]| locksmith::server::parse(data).is_ok())]
 #[case("config", |data: &[u8]| locksmith::config::parse(&String::from_utf8_lossy(data)).is_ok_and(|it| it != locksmith::config::Config::default()))]
-#[case("hold", |data: &[u8]| locksmith::holds::Hold::parse(locksmith::model::ObjectKind::ReplicationSource, &String::from_utf8_lossy(data)).is_some())]
 #[case("foreign", |data: &[u8]| serde_json::from_slice::<Vec<serde_json::Value>>(data).is_ok())]
 fn the_corpus_gets_past_the_door(#[case] target: &str, #[case] gets_past: fn(&[u8]) -> bool) {
     let files = corpus(target);

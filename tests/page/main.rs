@@ -198,7 +198,7 @@ fn the_page_is_read_without_script() {
     let text = browser.text("main");
     for wanted in [
         "Operation locks, by what waits for them",
-        "Switched off by locksmith",
+        "Held: no snapshots",
     ] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Api, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 
 use crate::daemon::Daemon;
 use crate::jam::Jam;
 use crate::layout::DRIVER;
-use crate::objects::all;
 use crate::run::Run;
 use crate::stack::{Stack, VOLSYNC};
 use crate::testbed::Event;
@@ -24,7 +24,7 @@ mode: act
 remediation: {{namespace: {}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 2s}}
 steps:
-  suspendSources: {{settle: 500ms, quietPeriod: 2s}}
+  suspendSources: {{settle: 500ms}}
   deleteFailedSnapshots: {{settle: 5s}}
   restartProvisioner: {{within: {within}}}
   verifyProvisioning: {{within: {within}}}
@@ -49,12 +49,17 @@ pub struct Outcome {
     pub wrongly_deleted: usize,
     /// Sources that are held, in order.
     pub held: Vec<String>,
+    /// Writes of the program on sources and claims.
+    pub writes: usize,
+    /// Claims that carry an annotation of VolSync's.
+    pub annotated: usize,
 }
 
 impl Outcome {
     /// Reads it from the cluster.
     pub async fn read(stack: &Stack, jam: &Jam, run: Run) -> Self {
-        let (created, deleted) = snapshots(stack, &run).await;
+        let events = stack.audited().await;
+        let (created, deleted) = snapshots(&events, &run);
         let locked: BTreeSet<_> = jam.stuck.iter().map(|one| one.uid.clone()).collect();
         Self {
             bound: bound(stack, jam).await,
@@ -62,6 +67,8 @@ impl Outcome {
             deleted: deleted.len(),
             wrongly_deleted: deleted.iter().filter(|uid| !locked.contains(*uid)).count(),
             held: held(stack).await,
+            writes: writes(&events),
+            annotated: annotated(stack).await,
             run,
         }
     }
@@ -96,10 +103,9 @@ pub async fn sees(daemon: &Daemon) {
 }
 
 /// How many snapshots VolSync created during the hold, and the uids of those that the program deleted.
-async fn snapshots(stack: &Stack, run: &Run) -> (usize, Vec<String>) {
+fn snapshots(events: &[Event], run: &Run) -> (usize, Vec<String>) {
     let held = run.step("suspendSources").map(|(_, end)| end);
     let resumed = run.step("resumeSources").map(|(begin, _)| begin);
-    let events = stack.audited().await;
     let during = |event: &&Event| {
         let after = held.is_some_and(|held| event.received >= held);
         after && resumed.is_none_or(|resumed| event.received < resumed)
@@ -143,16 +149,33 @@ async fn bound(stack: &Stack, jam: &Jam) -> usize {
 
 /// Names of the sources that are held, in order.
 async fn held(stack: &Stack) -> Vec<String> {
-    let sources = all(
-        &stack.client(),
-        "volsync.backube/v1alpha1",
-        "ReplicationSource",
-    );
-    let sources = sources.list(&Default::default()).await.unwrap().items;
-    let held = sources
+    let holds: Api<SnapshotHold> = Api::all(stack.client());
+    let holds = holds.list(&Default::default()).await.unwrap().items;
+    let places = holds.iter().flat_map(|hold| hold.spec.sources.values());
+    let names = places.map(|place| place.rsplit('/').next().unwrap_or_default().to_owned());
+    let names: BTreeSet<_> = names.collect();
+    names.into_iter().collect()
+}
+
+/// How many sources and claims the program wrote on.
+fn writes(events: &[Event]) -> usize {
+    let kinds = ["replicationsources", "persistentvolumeclaims"];
+    events
         .iter()
-        .filter(|one| one.annotations().contains_key("locksmith.dev/hold"));
-    let mut held: Vec<_> = held.map(ResourceExt::name_any).collect();
-    held.sort();
-    held
+        .filter(|event| event.user.contains("locksmith") && event.is_write())
+        .filter(|event| kinds.contains(&event.resource.as_str()))
+        .count()
+}
+
+/// How many claims carry an annotation of VolSync's, which nobody sets in this jam.
+async fn annotated(stack: &Stack) -> usize {
+    let claims: Api<PersistentVolumeClaim> = Api::all(stack.client());
+    let claims = claims.list(&Default::default()).await.unwrap().items;
+    claims
+        .iter()
+        .filter(|claim| {
+            let mut keys = claim.annotations().keys();
+            keys.any(|key| key.starts_with("volsync.backube/"))
+        })
+        .count()
 }

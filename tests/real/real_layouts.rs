@@ -5,7 +5,8 @@
 //! 2. every restored claim is Bound, the same one;
 //! 3. VolSync creates no snapshot of a held source during the hold;
 //! 4. the program deletes no snapshot but those that were stuck;
-//! 5. held at the end are only the sources of apps that do not run.
+//! 5. held at the end are only the sources of apps that do not run;
+//! 6. no running mover is killed, and the program writes on no source and no claim.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -33,7 +34,8 @@ async fn heals(layout: Layout) {
     let healed = lap();
     let outcome = Outcome::read(&stack, &jam, run).await;
     figure(&format!(
-        "real stack, {}: {}; {} of 4 claims Bound; snapshots created during the hold {}, deleted {}, wrongly deleted {}; movers killed {}; held {}; \
+        "real stack, {}: {}; {} of 4 claims Bound; snapshots created during the hold {}, deleted {}, wrongly deleted {}; movers killed {}; \
+         writes on sources and claims {}, claims annotated {}; held {}; \
          stack up {started:.1?}, jam {jammed:.1?}, seen {seen:.1?}, run {healed:.1?}",
         layout.title,
         outcome.run.summary(),
@@ -42,6 +44,8 @@ async fn heals(layout: Layout) {
         outcome.deleted,
         outcome.wrongly_deleted,
         stack.node.killed_movers().len(),
+        outcome.writes,
+        outcome.annotated,
         outcome.held.len(),
     ));
     assert_eq!(
@@ -54,6 +58,8 @@ async fn heals(layout: Layout) {
     assert_eq!(outcome.bound, 4);
     assert_eq!((outcome.created, outcome.wrongly_deleted), (0, 0));
     assert_eq!(outcome.held, jam.idle);
+    assert_eq!(stack.node.killed_movers(), [] as [String; 0]);
+    assert_eq!((outcome.writes, outcome.annotated), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -148,6 +148,28 @@ impl ControlPlane {
         ])
     }
 
+    /// One more API server on the same store: its port, and its command line.
+    pub fn second_apiserver(&self) -> (u16, Vec<String>) {
+        let port = free_port();
+        let mut flags = self.apiserver();
+        flags.retain(|flag| !flag.starts_with("--secure-port=") && !flag.starts_with("--audit-"));
+        flags.push(format!("--secure-port={port}"));
+        (port, flags)
+    }
+
+    /// A kubeconfig of the administrator at the API server of that port.
+    pub fn admin_at(&self, port: u16) -> PathBuf {
+        let pair = self
+            .ca
+            .client("admin-second", "admin", Some("system:masters"));
+        kubeconfig(
+            &self.ca,
+            "admin-second",
+            port,
+            &Credential::Certificate(pair),
+        )
+    }
+
     /// The controllers, alone and in no need of an election.
     pub fn controller_manager(&self) -> Vec<String> {
         flags([

@@ -1,12 +1,9 @@
 //! CustomResourceDefinitions in, served resources out.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::wait::{await_condition, conditions};
@@ -34,30 +31,6 @@ pub fn published(directory: &Path) -> Vec<CustomResourceDefinition> {
 /// VolSync's kinds, with the fields that are used here.
 pub fn volsync() -> Vec<CustomResourceDefinition> {
     vec![ReplicationSource::crd(), ReplicationDestination::crd()]
-}
-
-/// The definition of ReplicationSource with other fields below `spec`.
-pub fn sources_with(
-    change: impl FnOnce(&mut BTreeMap<String, JSONSchemaProps>),
-) -> CustomResourceDefinition {
-    let mut crd = ReplicationSource::crd();
-    let schema = crd.spec.versions[0].schema.as_mut().unwrap();
-    let schema = schema.open_api_v3_schema.as_mut().unwrap();
-    let spec = schema.properties.as_mut().unwrap().get_mut("spec").unwrap();
-    change(spec.properties.as_mut().unwrap());
-    crd
-}
-
-/// The definition of ReplicationSource, as of a VolSync that knows `spec.suspend`.
-pub fn suspendable_sources() -> CustomResourceDefinition {
-    sources_with(|fields| {
-        assert!(fields.contains_key("paused"));
-        let boolean = JSONSchemaProps {
-            type_: Some("boolean".to_owned()),
-            ..JSONSchemaProps::default()
-        };
-        fields.insert("suspend".to_owned(), boolean);
-    })
 }
 
 /// Creates them and returns once all of them are served.

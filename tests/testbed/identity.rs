@@ -56,6 +56,11 @@ pub async fn certified(
     Identity::new(plane.user(file, &credential)).await
 }
 
+/// The administrator at the API server of that port.
+pub async fn admin_at(plane: &ControlPlane, port: u16) -> Identity {
+    Identity::new(plane.admin_at(port)).await
+}
+
 /// Somebody with a token in a file.
 pub async fn by_token_file(plane: &ControlPlane, name: &str, file: &Path) -> Identity {
     let credential = Credential::TokenFile(file.to_owned());

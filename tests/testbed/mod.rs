@@ -204,6 +204,26 @@ impl Testbed {
         self.readiness(true).await;
     }
 
+    /// Starts one more API server on the same store; the administrator there, once it is ready.
+    pub async fn second_apiserver(&self) -> Identity {
+        let (port, args) = self.plane.second_apiserver();
+        {
+            let servers = &mut *self.servers();
+            let binary = self.binaries.join("kube-apiserver");
+            let process = Process::spawn(
+                &mut servers.guard,
+                &self.directory,
+                "second-apiserver",
+                &binary,
+                &args,
+            );
+            servers.running.push(process);
+        }
+        let admin = identity::admin_at(&self.plane, port).await;
+        self.ready(&admin.client(), true).await;
+        admin
+    }
+
     /// Ends etcd as a crash would, and waits until the API server has noticed: it stays up and fails.
     pub async fn stop_etcd(&self) {
         self.kill("etcd");
@@ -262,7 +282,10 @@ impl Testbed {
 
     /// Waits until the API server says that it can serve, its store included, or that it cannot.
     async fn readiness(&self, wanted: bool) {
-        let client = self.client();
+        self.ready(&self.client(), wanted).await;
+    }
+
+    async fn ready(&self, client: &Client, wanted: bool) {
         let get = || {
             Request::get("/readyz")
                 .body(Vec::new())

@@ -47,14 +47,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- $steps | uniq | toJson }}
 {{- end }}
 
-{{/* What any release of a hold takes. */}}
+{{/* What any release of a hold takes, in the namespace of the SnapshotHolds. */}}
 {{- define "locksmith.releaseRules" -}}
-- apiGroups: [volsync.backube]
-  resources: [replicationsources]
-  verbs: [get, patch]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get, patch]
+- apiGroups: [locksmith.dev]
+  resources: [snapshotholds]
+  verbs: [get, patch, delete]
 {{- end }}
 
 {{- define "locksmith.image" -}}

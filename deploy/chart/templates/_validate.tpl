@@ -11,13 +11,6 @@ search finds both. Values alone are checked by values.schema.json, which is gene
 {{- $maxDeletions := dig "gates" "maxDeletions" $defaults.gates.maxDeletions $given }}
 {{- $faults := list }}
 
-{{- with $config.steps.suspendSources }}
-{{- if hasKey . "quietPeriod" }}
-{{- if le (include "locksmith.seconds" .deadline | float64) (include "locksmith.seconds" .quietPeriod | float64) }}
-{{- $faults = append $faults "steps.suspendSources.deadline: must be longer than quietPeriod" }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- if lt (include "locksmith.seconds" $config.remediation.keepFor | float64) (include "locksmith.seconds" $config.gates.budgets.within | float64) }}
 {{- $faults = append $faults "remediation.keepFor: must not be shorter than gates.budgets.within" }}
 {{- end }}

@@ -82,10 +82,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit_code(&view)))
 }
 
-/// 1 when something is stuck; else 2 when not everything was seen, there is a doubt, or a hold cannot be read; else 0.
+/// 1 when something is stuck; else 2 when not everything was seen or there is a doubt; else 0.
 pub fn exit_code(view: &View) -> u8 {
-    let told = view.is_certain() && view.unreadable_holds.is_empty();
-    match (view.stuck().next(), told) {
+    match (view.stuck().next(), view.is_certain()) {
         (Some(_), _) => 1,
         (None, false) => FAILED,
         (None, true) => 0,
@@ -110,7 +109,6 @@ fn only(mut view: View, namespace: Option<&str>) -> View {
         view.findings
             .retain(|finding| finding.object.as_ref().is_some_and(there));
         view.holds.retain(|hold| there(&hold.object));
-        view.unreadable_holds.retain(there);
     }
     view
 }

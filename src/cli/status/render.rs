@@ -42,12 +42,7 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
             .collect();
         page.section(title, stuck_columns(look), rows);
     }
-    page.section("Switched off by locksmith", &HELD, held(view, now));
-    page.section(
-        "Marks of locksmith that cannot be read",
-        &UNREADABLE,
-        unreadable(view),
-    );
+    page.section("Held: no snapshots", &HELD, held(view, now));
     page.section("Remediations under way", &RUNS, runs(view, now));
     doubts(view, &mut page);
     total(view, now, &mut page);
@@ -110,34 +105,31 @@ const HELD: [Column; 5] = [
     Column::Text("NAMESPACE"),
     Column::Text("OBJECT"),
     Column::Number("AGE"),
-    Column::Text("RELEASED"),
+    Column::Text("ENDS"),
     Column::Text("BY"),
 ];
 
 fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
     let rows = view.holds.iter().map(|hold| {
-        let released = if hold.until < now {
-            format!("{} overdue", words::span(hold.until, now))
+        let ends = if hold.until < now {
+            "ended".to_owned()
         } else {
             format!("in {}", words::span(now, hold.until))
         };
+        let reason = hold.reason.as_ref();
+        let by = reason.map_or_else(
+            || hold.by.to_string(),
+            |reason| format!("{}: {reason}", hold.by),
+        );
         vec![
             hold.object.namespace.to_string(),
             words::object(&hold.object),
             words::span(hold.since, now),
-            released,
-            words::plain(&hold.run),
+            ends,
+            words::plain(&by),
         ]
     });
     rows.collect()
-}
-
-const UNREADABLE: [Column; 2] = [Column::Text("NAMESPACE"), Column::Text("OBJECT")];
-
-fn unreadable(view: &View) -> Vec<Vec<String>> {
-    let rows = view.unreadable_holds.iter();
-    rows.map(|object| vec![object.namespace.to_string(), words::object(object)])
-        .collect()
 }
 
 const RUNS: [Column; 4] = [
@@ -165,7 +157,7 @@ fn runs(view: &View, now: Timestamp) -> Vec<Vec<String>> {
 
 fn doubts(view: &View, page: &mut Page) {
     let doubts: Vec<_> = view.freshness.doubts().collect();
-    if doubts.is_empty() && view.doubts.is_empty() {
+    if doubts.is_empty() && view.doubts.is_empty() && view.hold_problem().is_none() {
         return;
     }
     page.line(
@@ -178,6 +170,12 @@ fn doubts(view: &View, page: &mut Page) {
             _ => "no answer yet".to_owned(),
         };
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
+    }
+    if let Some(why) = view.hold_problem() {
+        let text = format!("these holds may not be in force: {why}");
+        for line in wrapped(&words::plain(&text)) {
+            page.line(Style::new(), &line);
+        }
     }
     for doubt in &view.doubts {
         let text = format!("{}: {}", doubt.subject, doubt.message);
@@ -204,12 +202,7 @@ fn total(view: &View, now: Timestamp, page: &mut Page) {
                 &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
             );
         }
-        None if view.is_certain() && view.unreadable_holds.is_empty() => {
-            page.line(GOOD, "Nothing is stuck.");
-        }
-        None if view.is_certain() => {
-            page.line(DOUBTFUL, "Nothing is stuck; a mark cannot be read.");
-        }
+        None if view.is_certain() => page.line(GOOD, "Nothing is stuck."),
         None => page.line(DOUBTFUL, "Nothing stuck was seen."),
     }
     looked_at(view, page);

@@ -42,6 +42,14 @@ impl Selector {
         })
     }
 
+    /// Reads a label selector alone.
+    pub fn of_labels(labels: &str) -> Result<Self> {
+        Ok(Self {
+            labels: parse_labels(labels)?,
+            fields: Vec::new(),
+        })
+    }
+
     /// Adds "and its name is".
     pub fn named(mut self, name: &str) -> Self {
         self.fields.push(Term {

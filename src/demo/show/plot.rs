@@ -92,8 +92,7 @@ impl Plot {
         config.detect.orphaned_after = ms(1000);
         config.detect.locked_after = Some(ms(1000));
         let steps = &mut config.steps;
-        steps.suspend_sources.settle = ms(500);
-        steps.suspend_sources.quiet_period = ms(2000);
+        steps.suspend_sources.settle = ms(1500);
         steps.suspend_sources.deadline = if self.waits_for_you() {
             Duration::from_secs(30 * 60)
         } else {

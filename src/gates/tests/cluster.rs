@@ -7,7 +7,7 @@ use super::Case;
 use crate::config::{Duration, Percent};
 use crate::model::fixture::*;
 use crate::model::records::{CephCluster, Volume};
-use crate::model::{Answer, Change, Delta};
+use crate::model::{Answer, Change, Delta, Kind, Reading};
 use crate::plan::make;
 
 #[rstest]
@@ -16,7 +16,7 @@ use crate::plan::make;
     Case::of(World::rook().with(claim("media", "a").class("ceph-filesystem").pending()))
 )]
 #[case::what_is_held_is_not_stuck(
-    Case::of(World::rook().with(claim("media", "a")).with(source("media", "a").held_by("old", at(60))))
+    Case::of(World::rook().with(claim("media", "a")).with(source("media", "a")).with(hold("old", at(60), &[&source("media", "a")])))
 )]
 fn without_a_finding_of_the_driver_the_alert_is_not_confirmed(#[case] case: Case) {
     assert_eq!(case.closed(), ["confirmed", "minimumAge"]);
@@ -228,7 +228,7 @@ fn one_expression_of_two_is_enough_to_close() {
     assert_eq!(case.answer("promql").reason, "b returns 3 series");
 }
 
-/// Attack: a claim that can never be Bound, with Events that blame a lock, so that the sources of all are paused and the
+/// Attack: a claim that can never be Bound, with Events that blame a lock, so that the sources of all are held and the
 /// provisioner is restarted. Defence: without a word of the driver itself nothing that others use is touched.
 #[rstest]
 #[case::a_claim(World::rook().with(claim("tenant", "mine").pending()), &["confirmed"])]
@@ -257,4 +257,98 @@ fn what_a_tenant_can_make_up_confirms_nothing(#[case] world: World, #[case] clos
         "{found:?}"
     );
     assert_eq!(found.contains(&"confirmed".to_owned()), !closed.is_empty());
+}
+
+fn policy(difference: Option<&str>) -> Change {
+    let mut policy = hold_policy();
+    policy.difference = difference.map(Into::into);
+    policy.into()
+}
+
+fn binding(namespace: &str, difference: Option<&str>) -> Change {
+    let mut binding = hold_binding();
+    binding.namespace = namespace.into();
+    binding.difference = difference.map(Into::into);
+    binding.into()
+}
+
+fn removed(name: &str) -> (crate::model::Sym, crate::model::Sym) {
+    ("".into(), name.into())
+}
+
+/// Without a policy in force no hold holds, and the gate names the command that installs it.
+#[rstest]
+#[case::as_it_ships(policy(None), None)]
+#[case::older(
+    policy(Some("is version 0, and this build needs 1")),
+    Some("is version 0")
+)]
+#[case::edited(
+    policy(Some("was edited: spec.validations is not as shipped")),
+    Some("spec.validations")
+)]
+#[case::binding_edited(
+    binding(
+        "locksmith",
+        Some("was edited: spec.validationActions is not as shipped")
+    ),
+    Some("spec.validationActions")
+)]
+#[case::bound_elsewhere(binding("elsewhere", None), Some("namespace elsewhere"))]
+#[case::policy_missing(
+    { let (namespace, name) = removed("locksmith-snapshot-hold"); Change::HoldPolicy(Delta::Remove { namespace, name }) },
+    Some("there is no ValidatingAdmissionPolicy ")
+)]
+#[case::binding_missing(
+    { let (namespace, name) = removed("locksmith-snapshot-hold"); Change::HoldBinding(Delta::Remove { namespace, name }) },
+    Some("there is no ValidatingAdmissionPolicyBinding ")
+)]
+#[case::not_served(
+    Change::Read(Kind::HoldPolicy, Reading::Absent, at(0)),
+    Some("the API server serves no ValidatingAdmissionPolicy")
+)]
+#[case::unreadable(Change::Read(Kind::HoldBinding, Reading::Failing("403".to_owned()), at(0)), Some("cannot be read (403)"))]
+#[case::without_the_crd(
+    Change::Read(Kind::SnapshotHolds, Reading::Absent, at(0)),
+    Some("the API server serves no SnapshotHold")
+)]
+fn the_hold_policy_must_be_in_force(#[case] change: Change, #[case] expected: Option<&str>) {
+    let mut case = Case::jam();
+    case.world = case.world.with(change);
+    let answer = case
+        .answers()
+        .into_iter()
+        .find(|gate| gate.gate == "holdPolicy")
+        .unwrap();
+    match expected {
+        None => assert!(answer.open, "{answer:?}"),
+        Some(reason) => {
+            assert!(answer.reason.contains(reason), "{answer:?}");
+            assert!(
+                answer
+                    .opens
+                    .contains("locksmith crd -n locksmith | kubectl apply"),
+                "{answer:?}"
+            );
+        }
+    }
+}
+
+/// A playbook that holds nothing needs no policy.
+#[test]
+fn the_hold_policy_does_not_matter_to_a_plan_that_holds_nothing() {
+    let mut case = Case::jam();
+    let (namespace, name) = removed("locksmith-snapshot-hold");
+    case.world = case
+        .world
+        .with(Change::HoldPolicy(Delta::Remove { namespace, name }));
+    let mut plan = case.plan.clone().unwrap();
+    plan.steps
+        .retain(|step| step.step != crate::plan::StepName::SuspendSources);
+    case.plan = Some(plan);
+    assert!(
+        !case.closed().contains(&"holdPolicy".to_owned()),
+        "{:?}",
+        case.closed()
+    );
 }

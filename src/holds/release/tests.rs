@@ -2,14 +2,14 @@
 
 use rstest::rstest;
 
-use super::{Due, ReleasePolicy, due, held_objects, unreadable};
+use super::{Due, Release, ReleasePolicy, due, releases};
 use crate::api::remediation::{Phase, Remediation, StepPhase, StepRecord};
 use crate::config::{Percent, ResumeWhen};
-use crate::holds::Switch;
+use crate::holds::{self, HoldChange};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Pod, Source};
-use crate::model::{Change, Delta, Kind, ObjectKind, Reading};
-use crate::plan::{Action, Plan, PlannedStep, StepName, Target};
+use crate::model::{Change, Delta, Kind, Reading, Table, Uid};
+use crate::plan::{Plan, PlannedStep, StepName};
 
 const RUNNING: ReleasePolicy = policy(ResumeWhen::Running);
 
@@ -22,12 +22,19 @@ const fn policy(when: ResumeWhen) -> ReleasePolicy {
 
 /// Held by the run `r` until three.
 fn held() -> Source {
-    source("media", "a").held_by("r", at(60))
+    source("media", "a")
+}
+
+/// A held source.
+fn holding() -> World {
+    World::rook()
+        .with(held())
+        .with(hold("r", at(60), &[&held()]))
 }
 
 /// A held source and its claim.
 fn world() -> World {
-    World::rook().with(held()).with(claim("media", "a"))
+    holding().with(claim("media", "a"))
 }
 
 /// The app of the claim.
@@ -52,9 +59,7 @@ fn failed_at(attempt: u32, now_at: u32) -> Remediation {
         started_at: at(-9),
         finished_at: Some(at(-5)),
         acted_at: None,
-        quiet_since: None,
         replaced_at: None,
-        known: None,
         message: String::new(),
         left: Vec::new(),
     });
@@ -73,26 +78,25 @@ fn only(world: &World, policy: ReleasePolicy, minutes: i64) -> Due {
     due.remove(0).1
 }
 
+/// The API server has ended it by then; what is left to do is to remove the object, whoever made it.
 #[rstest]
 #[case::nobody_knows(world())]
 #[case::its_run_is_at_work(world().with(run_in("r", Phase::Running)))]
 #[case::its_run_has_not_begun(world().with(run("r")))]
 #[case::its_run_succeeded_and_its_app_does_not_run(world().with(run_in("r", Phase::Succeeded)))]
-#[case::its_claim_is_gone(World::rook().with(held()).with(run_in("r", Phase::Succeeded)))]
 #[case::remediations_are_not_listed(world().reading(Kind::Remediations, Reading::Never))]
-#[case::nothing_is_listed(World::default().with(held()))]
 #[case::the_kill_switch_is_on(world().with(run_in("r", Phase::Running)).with(namespace("locksmith").stopped()))]
-#[case::it_opted_out_since(World::rook().with(held().opted_out()).with(run_in("r", Phase::Running)))]
-#[case::its_namespace_goes(world().with(namespace("media").terminating()))]
-fn the_deadline_wins_whatever_else_is(#[case] world: World) {
-    assert_eq!(
-        only(&world, RUNNING, 60),
-        Due::Now("its deadline has passed")
-    );
-    assert_ne!(
-        only(&world, RUNNING, 59),
-        Due::Now("its deadline has passed")
-    );
+#[case::a_person_planned_it(World::rook().with(hold("p", at(60), &[&held()]).planned("ada")))]
+fn the_deadline_removes_the_hold_whatever_else_is(#[case] world: World) {
+    let all = |minutes| releases(&world.0, RUNNING, 10, at(minutes));
+    let whys: Vec<_> = all(60)
+        .iter()
+        .map(|it| (it.why, it.change.clone()))
+        .collect();
+    assert_eq!(whys, [("its deadline has passed", None)]);
+    assert!(holds::held(&world.0, at(60)).is_empty());
+    assert_eq!(holds::held(&world.0, at(59)).len(), 1);
+    assert!(all(59).iter().all(|it| it.why != "its deadline has passed"));
 }
 
 #[rstest]
@@ -146,7 +150,7 @@ fn what_closes_a_gate_keeps_no_hold(#[case] change: Change) {
 }
 
 fn resumed(claim: Claim) -> World {
-    World::rook().with(held()).with(claim).with(resuming())
+    holding().with(claim).with(resuming())
 }
 
 #[rstest]
@@ -191,70 +195,48 @@ fn a_resume_waits_for_the_claim(
 #[case(ResumeWhen::Bound, Due::Waits("its PersistentVolumeClaim to exist"))]
 #[case(ResumeWhen::All, Due::InTurn("its run resumes"))]
 fn a_source_without_claim(#[case] when: ResumeWhen, #[case] expected: Due) {
-    let world = World::rook().with(held()).with(resuming());
+    let world = holding().with(resuming());
     assert_eq!(only(&world, policy(when), 0), expected);
 }
 
 #[test]
-fn a_held_claim_goes_with_its_app() {
+fn source_that_no_longer_exists_is_released() {
     let world = World::rook()
-        .with(claim("media", "a").held_by("r", at(60)))
+        .with(hold("r", at(60), &[&held()]))
         .with(resuming());
-    assert_eq!(only(&world, RUNNING, 0), Due::Waits("its app to run"));
-    assert_eq!(
-        only(&world.with(app()), RUNNING, 0),
-        Due::InTurn("its app runs")
-    );
+    let expected = Due::InTurn("the source no longer exists");
+    assert_eq!(only(&world, RUNNING, 0), expected);
 }
 
-/// Five apps held, so many of them running; each by a switch of this kind.
-fn apps(running: usize, switch: Switch) -> World {
+/// Five apps held, so many of them running.
+fn apps(running: usize) -> World {
     let mut run = resuming();
     let mut world = World::rook();
-    let mut targets = Vec::new();
-    for n in 0..5 {
-        let name = format!("a{n}");
-        let (mut source, mut claim) = (source("media", &name), claim("media", &name));
-        let object = if switch == Switch::CopyTrigger {
-            claim = claim.held_by("r", at(60));
-            claim.meta.key(ObjectKind::PersistentVolumeClaim)
-        } else {
-            source = source.held_by("r", at(60));
-            source.meta.key(ObjectKind::ReplicationSource)
-        };
-        targets.push(Target {
-            object,
-            action: Action::Hold(switch),
-        });
-        world = world.with(source).with(claim);
+    let sources: Vec<_> = (0..5).map(|n| source("media", &format!("a{n}"))).collect();
+    let mut suspend = PlannedStep::new(StepName::SuspendSources);
+    for (n, source) in sources.iter().enumerate() {
+        let name = &source.meta.name;
+        let names = suspend.sources.entry("media".into()).or_default();
+        names.push(name.clone());
+        world = world.with(source.clone()).with(claim("media", name));
         if n < running {
-            world = world.with(pod("media", &name, &[&name]));
+            world = world.with(pod("media", name, &[name]));
         }
     }
-    let suspend = PlannedStep {
-        step: StepName::SuspendSources,
-        targets,
-        spared: Vec::new(),
-        replicas: None,
-    };
     run.status.as_mut().unwrap().plan = Some(Plan::new(DRIVER.into(), vec![suspend], at(-10)));
-    world.with(run)
+    let sources: Vec<_> = sources.iter().collect();
+    world.with(run).with(hold("r", at(60), &sources))
 }
 
-/// Sources that are kopia's are held through their claims alone, and are apps like any.
 #[rstest]
 #[case::too_few(3, 3)]
 #[case::enough(4, 5)]
-fn all_are_resumed_once_enough_apps_run(
-    #[case] running: usize,
-    #[case] resumed: usize,
-    #[values(Switch::Paused, Switch::CopyTrigger)] switch: Switch,
-) {
+fn all_are_resumed_once_enough_apps_run(#[case] running: usize, #[case] resumed: usize) {
     let share = ReleasePolicy {
         all_above: Some(Percent::new(80)),
         ..RUNNING
     };
-    let world = apps(running, switch);
+    let world = apps(running);
     let due = due(&world.0, share, at(0));
     let in_turn = due
         .iter()
@@ -263,66 +245,113 @@ fn all_are_resumed_once_enough_apps_run(
     assert_eq!((due.len(), in_turn), (5, resumed));
 }
 
-#[test]
-fn a_hold_that_was_taken_over_is_its_new_runs() {
-    let mut source = held();
-    source.hold.as_mut().unwrap().run = run_ref("later");
-    let world = World::rook()
-        .with(source)
-        .with(run_in("r", Phase::Failed))
-        .with(run_in("later", Phase::Running));
-    assert_eq!(only(&world, RUNNING, 0), Due::AtWork);
+fn sizes(releases: &[Release]) -> Vec<(Option<usize>, bool)> {
+    let removed = |change: &HoldChange| change.remove.len();
+    let size = |it: &Release| (it.change.as_ref().map(removed), it.in_turn);
+    releases.iter().map(size).collect()
+}
+
+/// The last batch deletes the hold.
+#[rstest]
+#[case::two_of_five(5, 2, &[(Some(2), true)])]
+#[case::those_that_run(3, 9, &[(Some(3), true)])]
+#[case::all_at_once(5, 5, &[(None, true)])]
+fn a_resume_is_patched_in_batches(
+    #[case] running: usize,
+    #[case] batch: u32,
+    #[case] expected: &[(Option<usize>, bool)],
+) {
+    let world = apps(running);
+    let releases = releases(&world.0, RUNNING, batch, at(0));
+    assert_eq!(sizes(&releases), expected);
 }
 
 #[test]
-fn held_objects_come_by_place_and_a_source_before_its_claim() {
-    let world = World::rook()
-        .with(claim("media", "a").held_by("r", at(60)))
-        .with(source("selfhosted", "a").held_by("r", at(60)))
-        .with(source("media", "b").held_by("r", at(60)))
-        .with(held())
-        .with(source("media", "free"));
-    let names: Vec<_> = held_objects(&world.0)
-        .iter()
-        .map(|held| held.object.to_string())
-        .collect();
-    let expected = [
-        "ReplicationSource media/a",
-        "PersistentVolumeClaim media/a",
-        "ReplicationSource media/b",
-        "ReplicationSource selfhosted/a",
+fn a_hold_whose_run_is_gone_is_deleted_whole_and_at_once() {
+    let sources = [
+        source("media", "a"),
+        source("media", "b"),
+        source("ai", "c"),
     ];
-    assert_eq!(names, expected);
+    let sources: Vec<_> = sources.iter().collect();
+    let world = World::rook().with(hold("r", at(60), &sources));
+    assert_eq!(
+        sizes(&releases(&world.0, RUNNING, 1, at(0))),
+        [(None, false)]
+    );
+}
+
+#[rstest]
+#[case::at_work(run_in("r", Phase::Running), 0)]
+#[case::over(run_in("r", Phase::Failed), 1)]
+fn a_hold_of_a_class_ends_with_its_run(#[case] run: Remediation, #[case] expected: usize) {
+    let of_class = hold("r", at(60), &[]).on_class("csi-ceph-block");
+    let world = World::rook().with(of_class).with(run);
+    assert_eq!(releases(&world.0, RUNNING, 1, at(0)).len(), expected);
+}
+
+/// Other tools' snapshots wait for no app of ours.
+#[test]
+fn classes_are_released_before_sources_whose_apps_do_not_run() {
+    let mut world = apps(0);
+    for hold in world.0.holds.iter().cloned().collect::<Vec<_>>() {
+        world = world.with(hold.on_class("csi-ceph-block"));
+    }
+    let releases = releases(&world.0, RUNNING, 2, at(0));
+    let [release] = &*releases else {
+        panic!("{releases:?}")
+    };
+    let change = release.change.as_ref().expect("a patch");
+    assert!(change.release_classes && change.remove.is_empty());
+}
+
+/// `kubectl delete remediation --cascade=orphan` takes the owner away and leaves the hold.
+#[test]
+fn a_hold_whose_owner_was_removed_is_released() {
+    let mut orphan = hold("r", at(60), &[&held()]);
+    orphan.run.as_mut().unwrap().uid = Uid::default();
+    let world = World::rook()
+        .with(held())
+        .with(orphan)
+        .with(run_in("r", Phase::Running));
+    assert_eq!(
+        sizes(&releases(&world.0, RUNNING, 1, at(0))),
+        [(None, false)]
+    );
+}
+
+/// Without the binding nobody knows which holds the API server enforces.
+#[test]
+fn every_hold_is_shown_while_the_binding_cannot_be_read() {
+    let mut world = World::rook()
+        .with(held())
+        .with(hold("r", at(60), &[&held()]));
+    world.0.hold_bindings = Table::default();
+    let mut known = |reading| {
+        world.0.freshness.note(Kind::HoldBinding, reading, at(0));
+        holds::held(&world.0, at(0)).len()
+    };
+    assert_eq!(known(Reading::Live), 0);
+    assert_eq!(known(Reading::Failing("forbidden".into())), 1);
 }
 
 #[test]
-fn a_mark_that_cannot_be_read_is_told_of_and_is_no_hold() {
-    let mut paused = source("media", "a");
-    (paused.paused, paused.unreadable_mark) = (true, true);
-    let mut bound = claim("ai", "b");
-    bound.unreadable_mark = true;
-    let world = World::rook().with(paused).with(bound).with(held());
-    let world = world.with(source("media", "b").held_by("r", at(60)));
-    let told = |world: &World| {
-        unreadable(&world.0)
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    };
-    // `held` is the source of the first: its mark is readable by now.
-    assert_eq!(told(&world), ["PersistentVolumeClaim ai/b"]);
-    let mut again = source("media", "a");
-    again.unreadable_mark = true;
-    let world = world.with(again);
-    assert_eq!(
-        told(&world),
-        ["PersistentVolumeClaim ai/b", "ReplicationSource media/a"]
-    );
-    let held: Vec<_> = held_objects(&world.0)
-        .iter()
-        .map(|held| held.object.to_string())
-        .collect();
-    assert_eq!(held, ["ReplicationSource media/b"]);
+fn planned_holds_are_neither_counted_nor_released() {
+    let planned = hold("p", at(60), &[&held()]).planned("ada");
+    let world = World::rook().with(held()).with(planned);
+    assert!(due(&world.0, RUNNING, at(0)).is_empty());
+    assert!(releases(&world.0, RUNNING, 10, at(0)).is_empty());
+    assert_eq!(holds::held(&world.0, at(0)).len(), 1);
+}
+
+/// A SnapshotHold anywhere else is no parameter of the policy, and holds nothing.
+#[test]
+fn holds_of_other_namespaces_count_for_nothing() {
+    let mut elsewhere = hold("r", at(60), &[&held()]);
+    elsewhere.meta.namespace = "media".into();
+    let world = World::rook().with(held()).with(elsewhere);
+    assert!(holds::held(&world.0, at(0)).is_empty());
+    assert!(releases(&world.0, RUNNING, 10, at(90)).is_empty());
 }
 
 #[test]

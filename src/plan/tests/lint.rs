@@ -2,7 +2,6 @@
 
 use rstest::rstest;
 
-use crate::holds::Switch;
 use crate::model::fixture::*;
 use crate::model::{ObjectKey, ObjectKind};
 use crate::plan::{Action, Plan, PlannedStep, Spared, StepName, Target, lint};
@@ -17,10 +16,8 @@ fn object(kind: ObjectKind, name: &str) -> ObjectKey {
 fn step(step: StepName, targets: Vec<(Action, ObjectKey)>) -> PlannedStep {
     let target = |(action, object)| Target { object, action };
     PlannedStep {
-        step,
         targets: targets.into_iter().map(target).collect(),
-        spared: Vec::new(),
-        replicas: None,
+        ..PlannedStep::new(step)
     }
 }
 
@@ -41,10 +38,7 @@ const KINDS: [ObjectKind; 10] = [
     ObjectKind::Pod,
 ];
 
-const ACTIONS: [Action; 8] = [
-    Action::Hold(Switch::Paused),
-    Action::Hold(Switch::Suspend),
-    Action::Hold(Switch::CopyTrigger),
+const ACTIONS: [Action; 5] = [
     Action::Delete,
     Action::Rollout,
     Action::Replace,
@@ -53,22 +47,7 @@ const ACTIONS: [Action; 8] = [
 ];
 
 /// Everything a step may do to a kind; whatever is not in this list is refused.
-const ALLOWED: [(StepName, Action, ObjectKind); 13] = [
-    (
-        StepName::SuspendSources,
-        Action::Hold(Switch::Paused),
-        ObjectKind::ReplicationSource,
-    ),
-    (
-        StepName::SuspendSources,
-        Action::Hold(Switch::Suspend),
-        ObjectKind::ReplicationSource,
-    ),
-    (
-        StepName::SuspendSources,
-        Action::Hold(Switch::CopyTrigger),
-        ObjectKind::PersistentVolumeClaim,
-    ),
+const ALLOWED: [(StepName, Action, ObjectKind); 10] = [
     (
         StepName::DeleteFailedSnapshots,
         Action::Delete,
@@ -194,35 +173,53 @@ fn a_step_stands_once() {
     assert_eq!(notes, ["deleteFailedSnapshots stands twice"]);
 }
 
+/// A step that holds so many sources, in ten namespaces.
+fn holding(sources: usize) -> PlannedStep {
+    let mut suspend = PlannedStep::new(StepName::SuspendSources);
+    for at in 0..sources {
+        let namespace = format!("namespace-{}", at % 10);
+        let names = suspend.sources.entry(namespace.into()).or_default();
+        names.push(format!("application-{at}").into());
+    }
+    suspend
+}
+
 #[rstest]
 #[case::as_many_as_a_bad_night_has(1_000, 500, true)]
+#[case::ten_thousand_sources(10_000, 500, true)]
 #[case::too_many_to_keep_evidence_of(1_000, 1_200, false)]
 #[case::too_many_to_list_again_as_skipped(0, 900, false)]
-#[case::too_many_to_write_down(10_000, 0, false)]
+#[case::too_many_to_write_down(80_000, 0, false)]
 fn what_one_remediation_cannot_record_is_not_begun(
     #[case] sources: usize,
     #[case] deletions: usize,
     #[case] fits: bool,
 ) {
-    let many = |number: usize, action: Action, kind: ObjectKind| {
-        let names = (0..number).map(move |at| object(kind, &format!("application-{at}")));
-        names.map(|object| (action, object)).collect::<Vec<_>>()
-    };
-    let mut holds = many(
-        sources,
-        Action::Hold(Switch::Paused),
-        ObjectKind::ReplicationSource,
-    );
-    holds.extend(many(
-        sources,
-        Action::Hold(Switch::CopyTrigger),
-        ObjectKind::PersistentVolumeClaim,
-    ));
-    let deletions = many(deletions, Action::Delete, ObjectKind::VolumeSnapshot);
+    let snapshots = (0..deletions).map(|at| {
+        let snapshot = object(ObjectKind::VolumeSnapshot, &format!("application-{at}"));
+        (Action::Delete, snapshot)
+    });
     let notes = notes(vec![
-        step(StepName::SuspendSources, holds),
-        step(StepName::DeleteFailedSnapshots, deletions),
+        holding(sources),
+        step(StepName::DeleteFailedSnapshots, snapshots.collect()),
         step(StepName::ResumeSources, Vec::new()),
     ]);
     assert_eq!(notes.is_empty(), fits, "{notes:?}");
+}
+
+#[test]
+fn only_suspend_sources_holds() {
+    let mut holds = holding(1);
+    holds.step = StepName::ResumeSources;
+    assert_eq!(notes(vec![holds]), ["resumeSources: may not hold anything"]);
+}
+
+#[test]
+fn source_stands_once_in_a_hold() {
+    let mut holds = holding(1);
+    let names = holds.sources.values_mut().next().unwrap();
+    names.push(names[0].clone());
+    let notes = notes(vec![holds, step(StepName::ResumeSources, Vec::new())]);
+    let twice = "suspendSources: namespace-0/application-0 stands twice, or has no name";
+    assert_eq!(notes, [twice]);
 }

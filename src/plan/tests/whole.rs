@@ -28,7 +28,8 @@ fn the_playbook_is_planned_step_by_step() {
     let steps: Vec<_> = plan.steps.iter().map(|step| step.step).collect();
     assert_eq!(steps, StepName::ALL[..5]);
     let sizes: Vec<_> = plan.steps.iter().map(|step| step.targets.len()).collect();
-    assert_eq!(sizes, [6, 5, 1, 2, 0]);
+    assert_eq!(sizes, [0, 5, 1, 2, 0]);
+    assert_eq!(plan.steps[0].held_sources().count(), 3);
     assert_eq!(
         targets(&plan.steps[3]),
         [
@@ -60,8 +61,6 @@ fn the_hash_stays_while_time_passes() {
 
 #[rstest]
 #[case::another_source(World::jam().with(source("media", "new")))]
-#[case::a_source_made_anew(World::jam().with(source("media", "prowlarr").uid("new")))]
-#[case::another_switch(World::jam().with(crate::model::Change::SourceSchema(crate::model::SourceSchema::Suspend)))]
 #[case::another_pod(World::jam().with(replica(PROVISIONER, "7d9f8b6c5d", "third")))]
 #[case::another_owner(World::jam().with(deployment(PROVISIONER).owned()))]
 #[case::a_snapshot_less(World::jam().with(snapshot("media", "volsync-prowlarr-src", "prowlarr")))]

@@ -4,7 +4,7 @@ use super::{Effect, Engine};
 use crate::api::remediation::{Decision, Phase, RemediationStatus};
 use crate::config::{Mode, Playbook};
 use crate::gates;
-use crate::model::{SourceSchema, Sym};
+use crate::model::Sym;
 use crate::plan::{self, ACTING, Plan};
 use crate::steps::count;
 
@@ -89,7 +89,7 @@ impl Engine<'_> {
 
     pub(super) fn plan(&self, playbook: &Playbook) -> Result<Plan, String> {
         let driver: &Sym = &self.run.spec.driver;
-        let plan = plan::make(
+        plan::make_checked(
             self.model,
             self.findings,
             playbook,
@@ -97,11 +97,6 @@ impl Engine<'_> {
             self.config,
             self.now,
         )
-        .map_err(|why| why.to_string())?;
-        match plan::lint::lint(&plan).first() {
-            None => Ok(plan),
-            Some(note) => Err(format!("the plan is refused: {note}")),
-        }
     }
 
     /// Whether alerts alone asked for the run, and none of them fires any more. A person's approval is a request of its own.
@@ -123,8 +118,7 @@ impl Engine<'_> {
 
     /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
     fn observed(&self) -> bool {
-        self.model.source_schema != SourceSchema::Unknown
-            && self.model.freshness.doubts().next().is_none()
+        self.model.freshness.doubts().next().is_none()
     }
 
     /// A run that has waited for its gates for too long is about something that is over.

@@ -7,8 +7,9 @@ use crate::api::remediation::{RemediationStatus, StepPhase};
 use crate::findings::What;
 use crate::gates::{self, waits_for_a_person};
 use crate::holds;
-use crate::model::{ObjectKey, Sym, Uid};
-use crate::plan::{Plan, Spared, StepName};
+use crate::model::records::SnapshotHold;
+use crate::model::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::plan::{Plan, PlannedStep, Spared, StepName};
 
 /// Why what was held, and is not, is not held again.
 const LET_GO: &str = "released by somebody else during the run";
@@ -125,59 +126,74 @@ impl Engine<'_> {
                     StepPhase::Succeeded,
                 )
         });
+        let acted = status
+            .steps
+            .iter()
+            .any(|record| record.step == StepName::SuspendSources && record.acted_at.is_some());
+        // A step that found none of its sources has not acted, and there was nothing to hold.
         let to_hold = plan.step(StepName::SuspendSources).is_some_and(|suspend| {
-            let let_go = suspend.spared.iter().any(|spared| spared.why == LET_GO);
-            let_go || !suspend.targets.is_empty()
+            (suspend.holds() && acted) || suspend.spared.iter().any(|spared| spared.why == LET_GO)
         });
-        suspended && to_hold && self.held().next().is_none()
+        let hold = holds::of_run(self.model, &self.id, self.now);
+        let is_empty =
+            |hold: &SnapshotHold| hold.sources.is_empty() && hold.snapshot_classes.is_empty();
+        suspended && to_hold && hold.is_none_or(is_empty)
     }
 
-    /// What the run holds.
-    fn held(&self) -> impl Iterator<Item = ObjectKey> {
-        let held = holds::held_objects(self.model).into_iter();
-        held.filter(|held| held.hold.run == self.id && held.planned)
-            .map(|held| held.object)
-    }
-
-    /// What the run was to hold and does not hold by now, somebody has let go: it is theirs.
+    /// Without the sources that the run was to hold and does not hold any more: somebody released them.
     fn without_what_was_let_go(&self, plan: Plan, status: &RemediationStatus) -> Plan {
         let before = status
             .plan
             .as_ref()
             .and_then(|plan| plan.step(StepName::SuspendSources));
-        let held: HashSet<ObjectKey> = self.held().collect();
-        // A plan that waits for approval is made again and again: what one of them has spared, the next one does, too.
+        let ours = holds::of_run(self.model, &self.id, self.now);
+        let held: HashSet<(&Sym, &Sym)> = ours
+            .into_iter()
+            .flat_map(|hold| hold.sources.values())
+            .map(|(namespace, name)| (namespace, name))
+            .collect();
+        // A plan that waits for approval is made again and again: each keeps what the one before it left out.
         let long_ago = before
             .into_iter()
             .flat_map(|step| &step.spared)
             .filter(|spared| spared.why == LET_GO)
-            .map(|spared| &spared.object);
-        let let_go: HashSet<&ObjectKey> = before
+            .map(|spared| (&spared.object.namespace, &spared.object.name));
+        let let_go: HashSet<(&Sym, &Sym)> = before
             .into_iter()
-            .flat_map(|step| &step.targets)
-            .map(|target| &target.object)
-            .filter(|object| !held.contains(object))
+            .flat_map(PlannedStep::held_sources)
+            .filter(|source| !held.contains(source))
             .chain(long_ago)
             .collect();
         let mut steps = plan.steps;
-        for step in &mut steps {
-            if step.step != StepName::SuspendSources {
-                continue;
+        let suspend = steps
+            .iter_mut()
+            .filter(|step| step.step == StepName::SuspendSources);
+        for step in suspend {
+            let mut gone = Vec::new();
+            for (namespace, names) in &mut step.sources {
+                names.retain(|name| {
+                    let keep = !let_go.contains(&(namespace, name));
+                    if !keep {
+                        gone.push((namespace.clone(), name.clone()));
+                    }
+                    keep
+                });
             }
-            let (gone, kept) = std::mem::take(&mut step.targets)
-                .into_iter()
-                .partition(|target| let_go.contains(&target.object));
-            step.targets = kept;
-            // Whatever else may keep it from being held by now.
-            for spared in &mut step.spared {
-                if let_go.contains(&spared.object) {
-                    LET_GO.clone_into(&mut spared.why);
-                }
-            }
-            step.spared.extend(gone.into_iter().map(|target| Spared {
-                object: target.object,
-                why: LET_GO.to_owned(),
-            }));
+            step.sources.retain(|_, names| !names.is_empty());
+            step.spared
+                .extend(gone.into_iter().map(|(namespace, name)| {
+                    let source = self.model.sources.get(&namespace, &name);
+                    let uid = source.map(|source| source.meta.uid.clone());
+                    Spared {
+                        object: ObjectKey {
+                            kind: ObjectKind::ReplicationSource,
+                            namespace,
+                            name,
+                            uid: uid.unwrap_or_default(),
+                        },
+                        why: LET_GO.to_owned(),
+                    }
+                }));
         }
         // What the run is for, it is for in every round.
         let first = status.plan.as_ref().map(|plan| &plan.locks);

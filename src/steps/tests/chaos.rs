@@ -10,9 +10,7 @@ use super::sim::{
     App, Chance, ClaimIs, Cluster, EXPRESSION, Happening, Sim, SnapshotIs, Verb, seconds,
 };
 use crate::api::remediation::{Decision, Phase, Remediation};
-use crate::config::{
-    Budgets, Config, Duration, Gates, Mode, Percent, ResumeWhen, SuspendMethod, Window,
-};
+use crate::config::{Budgets, Config, Duration, Gates, Mode, Percent, ResumeWhen, Window};
 use crate::model::Kind;
 use crate::model::fixture::{at, run_in};
 use crate::model::records::Mover;
@@ -38,21 +36,13 @@ fn app() -> impl Strategy<Value = App> {
         1 => Just(SnapshotIs::StuckAndProtected),
         1 => Just(SnapshotIs::Accepted),
     ];
-    let theirs = (
-        option::weighted(0.2, any::<bool>()),
-        prop::bool::weighted(0.1),
-        prop::bool::weighted(0.1),
-    );
-    (mover, claim, snapshot, theirs).prop_map(
-        |(mover, claim, snapshot, (paused, trigger, opted_out))| App {
-            mover,
-            claim,
-            snapshot,
-            paused,
-            trigger,
-            opted_out,
-        },
-    )
+    let opted_out = prop::bool::weighted(0.1);
+    (mover, claim, snapshot, opted_out).prop_map(|(mover, claim, snapshot, opted_out)| App {
+        mover,
+        claim,
+        snapshot,
+        opted_out,
+    })
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -70,10 +60,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(Happening::KillSwitch),
         2 => prop::sample::select(Kind::ALL.to_vec()).prop_map(Happening::WatchFails),
         2 => prop::sample::select(Kind::ALL.to_vec()).prop_map(Happening::WatchLives),
-        3 => (app.clone(), any::<bool>()).prop_map(|(app, paused)| Happening::Pauses(app, paused)),
-        2 => app.clone().prop_map(Happening::Releases),
-        2 => app.clone().prop_map(Happening::ReleasesClaim),
-        2 => app.clone().prop_map(Happening::SetsTrigger),
+        3 => app.clone().prop_map(Happening::Releases),
+        1 => Just(Happening::DeletesHold),
+        2 => any::<bool>().prop_map(Happening::Enforces),
         1 => app.clone().prop_map(Happening::OptsOut),
         1 => Just(Happening::Aborts),
         1 => Just(Happening::DeletesRun),
@@ -179,15 +168,11 @@ prop_compose! {
         batch in 1..6_u32,
         all_above in option::of(0..=100_u8),
         when in prop::sample::select(vec![ResumeWhen::Running, ResumeWhen::Bound, ResumeWhen::All]),
-        paused_alone in prop::bool::weighted(0.1),
     ) -> Config {
         let mut config = Config { mode, gates, ..Config::default() };
         // What it was told counts for the whole night.
         config.prometheus.interval = Duration::from_secs(24 * 3600);
         config.steps.suspend_sources.deadline = Duration::from_secs(deadline * 60);
-        if paused_alone {
-            config.steps.suspend_sources.method = SuspendMethod::Paused;
-        }
         let resume = &mut config.steps.resume_sources;
         (resume.batch, resume.when) = (batch, when);
         resume.resume_all_above = all_above.map(Percent::new);

@@ -8,10 +8,10 @@ use crate::api::remediation::{
 };
 use crate::config::{Config, Mode};
 use crate::model::fixture::*;
-use crate::model::records::Lease;
-use crate::model::{Change, Nature, SourceSchema};
+use crate::model::records::{DataSource, Lease};
+use crate::model::{Change, Nature};
 use crate::plan::{self, StepName};
-use crate::steps::{Intent, Move, next};
+use crate::steps::{Move, next};
 
 fn act() -> Config {
     Config {
@@ -55,9 +55,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
         started_at: at(-1),
         finished_at: None,
         acted_at: None,
-        quiet_since: None,
         replaced_at: None,
-        known: None,
         message: String::new(),
         left: Vec::new(),
     };
@@ -73,19 +71,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
     run
 }
 
-#[test]
-fn a_schema_that_is_still_being_read_is_waited_for() {
-    let world = World::jam().with(Change::SourceSchema(SourceSchema::Unknown));
-    let status = recorded_status(ask(&run("r"), &world));
-    assert_eq!(status.phase, Phase::Pending);
-    assert_eq!(
-        status.message,
-        "the schema of the ReplicationSource CRD has not been read yet"
-    );
-}
-
 #[rstest]
-#[case::no_field_to_hold_by(World::jam().with(Change::SourceSchema(SourceSchema::Neither)), "no field with which")]
 #[case::no_provisioner(World::empty().with(namespace("locksmith")), "found no provisioner")]
 fn what_cannot_be_planned_ends_the_run_before_it_does_anything(
     #[case] world: World,
@@ -104,28 +90,57 @@ fn an_unknown_playbook_ends_the_run() {
     assert_eq!(status.message, "there is no playbook called gone");
 }
 
-#[rstest]
-#[case::at_work(run_in("other", Phase::Running), false)]
-#[case::over(run_in("other", Phase::Failed), true)]
-#[case::not_begun(run("other"), true)]
-fn a_hold_is_taken_over_from_a_run_that_is(#[case] other: Remediation, #[case] taken_over: bool) {
+/// The hold of a person, or of a deleted run of that name, which is removed a moment later.
+#[test]
+fn a_hold_of_somebody_else_is_never_taken_over() {
+    let held = source("media", "a");
+    let theirs = hold("r", at(60), &[&held]).planned("ada");
     let world = World::rook()
         .with(claim("media", "a").pending().created(at(-30)))
-        .with(source("media", "a").held_by("other", at(60)).direct())
-        .with(other);
+        .with(held)
+        .with(theirs);
     let mut run = at_step(StepName::SuspendSources, &world);
-    let moved = ask(&run, &world);
-    if taken_over {
-        // What the gates say comes first.
-        run.status = Some(recorded_status(moved));
-        let moved = ask(&run, &world);
-        let Move::Act(intents) = moved else {
-            panic!("{moved:?}")
-        };
-        assert!(matches!(&intents[..], [Intent::Hold { hold, .. }] if hold.run == run_ref("r")));
-    } else {
-        let left = &recorded_status(moved).steps[0].left;
-        assert_eq!(left[0].why, "held by another run, which is at work");
+    let record = &recorded_status(ask(&run, &world)).steps[0];
+    assert_eq!(record.phase, StepPhase::Started);
+    run.status.as_mut().unwrap().steps[0].started_at = at(-2);
+    let record = &recorded_status(ask(&run, &world)).steps[0];
+    assert_eq!(record.phase, StepPhase::Failed);
+    assert!(
+        record.message.contains("belongs to somebody else"),
+        "{}",
+        record.message
+    );
+}
+
+/// A snapshot or clone of a held source that VolSync made after the hold was proven fails whatever step the run is at.
+/// `behind` is how many minutes our clock is behind the API server's.
+#[rstest]
+#[case::before_the_proof(snapshot("media", "volsync-a-src", "a").created(at(-3)), 0, false)]
+#[case::after_it(snapshot("media", "volsync-a-src", "a").created(at(-1)), 0, true)]
+#[case::a_clone(claim("media", "volsync-a-src").filled_from(DataSource::Claim("a".into())).created(at(-1)), 0, true)]
+#[case::a_restored_claim(claim("media", "volsync-a-src").from_snapshot("s").created(at(-1)), 0, false)]
+#[case::one_that_somebody_gave_the_owner(snapshot("media", "theirs", "a").created(at(-1)), 0, false)]
+#[case::before_the_proof_by_the_servers_clock(snapshot("media", "volsync-a-src", "a").created(at(-1)), 5, false)]
+fn a_snapshot_made_in_spite_of_the_hold_fails_the_run(
+    #[case] made: impl Into<Change>,
+    #[case] behind: i64,
+    #[case] fails: bool,
+) {
+    let held = source("media", "a");
+    let hold = hold("r", at(60), &[&held]);
+    let seen = at(-20 - behind);
+    let world = World::jam().with(held).with(claim("media", "a")).with(hold);
+    let mut run = at_step(StepName::VerifyProvisioning, &world);
+    let status = run.status.as_mut().unwrap();
+    let mut suspended = status.steps[0].clone();
+    suspended.step = StepName::SuspendSources;
+    (suspended.phase, suspended.finished_at) = (StepPhase::Succeeded, Some(at(-2)));
+    suspended.acted_at = Some(seen);
+    status.steps.insert(0, suspended);
+    let next = recorded_status(ask(&run, &world.with(made)));
+    assert_eq!(next.steps[1].phase == StepPhase::Failed, fails, "{next:#?}");
+    if fails {
+        assert!(next.steps[1].message.contains("the hold is not in force"));
     }
 }
 

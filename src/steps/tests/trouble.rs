@@ -5,10 +5,10 @@ use rstest::rstest;
 use super::playbook::{act, apps, deeds, drive};
 use super::sim::{Chance, Cluster, Happening, Sim, Verb, place, seconds};
 use crate::api::remediation::{Phase, StepPhase};
-use crate::config::{Config, Duration, SuspendMethod};
+use crate::config::{Config, Duration};
+use crate::model::Kind;
 use crate::model::fixture::*;
 use crate::model::records::Protection;
-use crate::model::{Kind, ObjectKind};
 use crate::plan::StepName;
 use crate::steps::Intent;
 
@@ -24,16 +24,17 @@ fn once() -> Config {
     config
 }
 
+/// How often the source of the app was put into a hold.
 fn holds_of(sim: &Sim, app: usize) -> usize {
     let (namespace, name) = place(app);
-    let holds = sim
-        .done
-        .iter()
-        .filter(|intent| matches!(intent, Intent::Hold { .. }));
-    holds
-        .map(Intent::object)
-        .filter(|object| (&object.namespace, &object.name) == (&namespace, &name))
-        .filter(|object| object.kind == ObjectKind::ReplicationSource)
+    let place = format!("{namespace}/{name}");
+    let added = sim.done.iter().filter_map(|intent| match intent {
+        Intent::CreateHold { spec, .. } => Some(&spec.sources),
+        Intent::PatchHold { change, .. } => Some(&change.add),
+        _ => None,
+    });
+    added
+        .filter(|sources| sources.values().any(|of| *of == place))
         .count()
 }
 
@@ -85,7 +86,7 @@ fn a_step_that_fails_leads_to_the_resume(#[case] step: StepName, #[case] how: fn
 #[case::for_good(
     600,
     Phase::Failed,
-    "suspendSources failed: failed to see the effect: 500"
+    "deleteFailedSnapshots failed: failed to see the effect: 500"
 )]
 fn a_list_that_fails(#[case] minutes: i64, #[case] phase: Phase, #[case] says: &str) {
     let sim = drive(&apps(), once(), |cluster| {
@@ -110,16 +111,14 @@ fn pods_that_may_not_be_deleted_fail_the_restart() {
     );
 }
 
-/// `spec.paused` alone does not keep VolSync from making snapshots, and the step sees that it does not.
+/// The policy is there as it ships, and the API server does not enforce it.
 #[test]
-fn a_hold_that_does_not_hold_is_noticed_before_anything_is_deleted() {
-    let mut config = once();
-    config.steps.suspend_sources.method = SuspendMethod::Paused;
-    let sim = drive(&apps(), config, |cluster| {
-        cluster.happens_after(1, Happening::AnotherSnapshot(3));
-    });
+fn a_hold_that_is_not_in_force_is_noticed_before_anything_is_deleted() {
+    let sim = drive(&apps(), once(), |cluster| cluster.enforces = false);
     assert!(
-        sim.status().message.contains("the hold does not hold"),
+        sim.status()
+            .message
+            .starts_with("suspendSources failed: the hold is not in force"),
         "{:#?}",
         sim.told
     );
@@ -127,6 +126,23 @@ fn a_hold_that_does_not_hold_is_noticed_before_anything_is_deleted() {
         deeds(&sim).iter().all(|deed| deed.starts_with("Hold")),
         "{:?}",
         deeds(&sim)
+    );
+}
+
+/// It is in force when it is proven, and not any more a moment later.
+#[test]
+fn a_hold_that_ceases_to_hold_fails_the_run() {
+    let sim = drive(&apps(), once(), |cluster| {
+        cluster.refuses = Some(Verb::Rollout);
+        cluster.happens_after(2, Happening::Enforces(false));
+        cluster.happens_after(2, Happening::AnotherSnapshot(3));
+    });
+    assert!(
+        sim.status()
+            .message
+            .contains("of a held source; the hold is not in force"),
+        "{:#?}",
+        sim.told
     );
 }
 
@@ -222,7 +238,7 @@ fn a_provisioner_that_a_person_scales_is_theirs(
     if minute == 1 {
         assert_eq!(sim.done.iter().filter(touches).count(), 0, "{:?}", sim.done);
     }
-    let held = sim.cluster.marks().count();
+    let held = sim.cluster.held().count();
     assert_eq!((held, status.held), (0, 0));
 }
 
@@ -299,47 +315,32 @@ fn what_a_person_releases_is_not_held_again(#[case] minute: i64, #[case] jams_to
     assert_eq!(holds_of(&sim, 0), 1);
 }
 
-/// Only the switch, with our mark left standing.
-#[test]
-fn what_a_person_switches_on_again_is_theirs() {
-    let sim = drive(&apps(), act(), |cluster| {
-        cluster.happens_after(1, Happening::Pauses(0, false));
+/// Nothing is done without a hold that should be there.
+#[rstest]
+#[case::while_it_settles(1, "was deleted by somebody else")]
+#[case::after_that(2, "nothing is held any more")]
+fn a_hold_that_a_person_deletes_ends_the_run(#[case] minute: i64, #[case] says: &str) {
+    let sim = drive(&apps(), once(), |cluster| {
+        cluster.refuses = Some(Verb::Rollout);
+        cluster.happens_after(minute, Happening::DeletesHold);
     });
-    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
-    let left = &sim.status().steps[0].left;
-    assert_eq!(left[0].why, "switched on again by somebody else");
+    assert_eq!(sim.status().phase, Phase::Failed, "{:#?}", sim.told);
+    assert!(sim.status().message.contains(says), "{:#?}", sim.told);
 }
 
-#[rstest]
-#[case::opted_out(Happening::OptsOut(0), "opted out by label")]
-#[case::marked(Happening::Marks(0), "carries a mark of a hold that cannot be read")]
-fn what_is_not_to_be_touched_before_it_is_held_is_left_alone(
-    #[case] happening: Happening,
-    #[case] why: &str,
-) {
+#[test]
+fn what_opts_out_before_it_is_held_is_left_alone() {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.refuses = Some(Verb::Hold);
-        cluster.happens_after(1, happening);
+        cluster.happens_after(1, Happening::OptsOut(0));
         cluster.happens_after(2, Happening::Refuses(None));
     });
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     assert_eq!(holds_of(&sim, 0), 0);
     let left = &sim.status().steps[0].left;
-    assert!(left.iter().any(|left| left.why == why), "{left:#?}");
-}
-
-#[test]
-fn what_a_person_switches_off_before_it_is_held_is_left_alone() {
-    let sim = drive(&apps(), act(), |cluster| {
-        cluster.refuses = Some(Verb::Hold);
-        cluster.happens_after(1, Happening::Pauses(0, true));
-        cluster.happens_after(2, Happening::Refuses(None));
-    });
-    assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
-    let left = &sim.status().steps[0].left;
-    assert_eq!(
-        (left.len(), left[0].why.as_str()),
-        (1, "switched off by somebody else meanwhile")
+    assert!(
+        left.iter().any(|left| left.why == "opted out by label"),
+        "{left:#?}"
     );
 }
 

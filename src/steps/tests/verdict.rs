@@ -40,6 +40,7 @@ fn nothing() -> Facts {
         at: at(0),
         snapshots: Ok(Vec::new()),
         refusals: Some(Ok(Vec::new())),
+        proof: None,
     }
 }
 
@@ -82,9 +83,7 @@ fn judged(
             started_at: at(-5),
             finished_at: Some(at(-4)),
             acted_at: None,
-            quiet_since: None,
             replaced_at: None,
-            known: None,
             message: String::new(),
             left,
         }],

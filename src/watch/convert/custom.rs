@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 
-use super::{has, hold, meta, some_sym, sym};
+use super::{has, meta, some_sym, sym};
 use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::model::records::{self, Destination, GitOps, Mover, Run, Source};
-use crate::model::{ObjectKind, SourceSchema};
 
 /// Labels with which Flux and Argo CD mark what they re-create.
 const FLUX_LABELS: [&str; 2] = [
@@ -50,7 +48,6 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
     };
     let status = object.status.as_ref();
     let options = spec.mover();
-    let (hold, unreadable_mark) = hold(ObjectKind::ReplicationSource, &object.metadata);
     Some(Source {
         meta: meta(&object.metadata)?,
         claim: some_sym(spec.source_pvc.as_ref()),
@@ -58,12 +55,9 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
         copies: spec.copies(),
         storage_class: some_sym(options.and_then(|it| it.storage_class_name.as_ref())),
         snapshot_class: some_sym(options.and_then(|it| it.volume_snapshot_class_name.as_ref())),
-        paused: spec.paused == Some(true) || spec.suspend == Some(true),
         syncing: status
             .and_then(|status| status.last_sync_start_time.as_ref())
             .map(|time| time.0),
-        hold,
-        unreadable_mark,
         gitops,
     })
 }
@@ -102,27 +96,4 @@ pub fn run(object: &Remediation) -> Option<Run> {
         meta: meta(&object.metadata)?,
         object: Arc::new(object.clone()),
     })
-}
-
-/// Which field the served version of the CRD has to switch a source off.
-pub fn source_schema(crd: &CustomResourceDefinition) -> SourceSchema {
-    let version = crd
-        .spec
-        .versions
-        .iter()
-        .find(|version| version.name == "v1alpha1" && version.served);
-    let schema = version.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
-    let Some(spec) = schema.and_then(|schema| schema.properties.as_ref()?.get("spec")) else {
-        return SourceSchema::Unknown;
-    };
-    let has = |field| {
-        spec.properties
-            .as_ref()
-            .is_some_and(|fields| fields.contains_key(field))
-    };
-    match (has("suspend"), has("paused")) {
-        (true, _) => SourceSchema::Suspend,
-        (false, true) => SourceSchema::Paused,
-        (false, false) => SourceSchema::Neither,
-    }
 }

@@ -1,11 +1,13 @@
 //! Objects as the API server sends them in, records out. Pure; what cannot be understood is left out.
 
 mod custom;
+mod hold;
 mod snapshots;
 mod storage;
 mod workload;
 
-pub use custom::{ceph_cluster, destination, run, source, source_schema};
+pub use custom::{ceph_cluster, destination, run, source};
+pub use hold::hold;
 pub use snapshots::{content, snapshot, snapshot_class};
 pub use storage::{Failure, claim, failure, storage_class, volume};
 pub use workload::{daemon_set, deployment, lease, namespace, node, pod, stateful_set};
@@ -17,9 +19,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::OPT_OUT_LABEL;
-use crate::holds::{HOLD_ANNOTATION, Hold};
 use crate::model::records::Meta;
-use crate::model::{ObjectKind, Sym, Uid};
+use crate::model::{Sym, Uid};
 
 /// Longest message kept as evidence.
 const MAX_MESSAGE: usize = 512;
@@ -62,14 +63,6 @@ fn has(map: Option<&BTreeMap<String, String>>, key: &str) -> bool {
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     meta.annotations.as_ref()?.get(key)
-}
-
-/// The hold that the object carries, and whether it carries a mark that is none.
-fn hold(kind: ObjectKind, meta: &ObjectMeta) -> (Option<Box<Hold>>, bool) {
-    let mark = annotation(meta, HOLD_ANNOTATION);
-    let hold = mark.and_then(|mark| Hold::parse(kind, mark)).map(Box::new);
-    let unreadable = mark.is_some() && hold.is_none();
-    (hold, unreadable)
 }
 
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -138,33 +131,24 @@ mod tests {
         assert_eq!(bytes(Some(&Quantity(text.to_owned()))), expected);
     }
 
-    const OF_A_SOURCE: &str = r#"{"switch": "paused", "was": null, "run": {"namespace": "n", "name": "r", "uid": "u"},
-        "since": "2026-11-01T02:00:00Z", "until": "2026-11-01T04:00:00Z"}"#;
-    const OF_A_CLAIM: &str = r#"{"switch": "copyTrigger", "was": null, "run": {"namespace": "n", "name": "r", "uid": "u"},
-        "since": "2026-11-01T02:00:00Z", "until": "2026-11-01T04:00:00Z"}"#;
-
-    /// Whether a hold is read, and whether there is a mark that cannot be.
-    #[rstest]
-    #[case::none(None, [false, false], [false, false])]
-    #[case::of_a_source(Some(OF_A_SOURCE), [true, false], [false, true])]
-    #[case::of_a_claim(Some(OF_A_CLAIM), [false, true], [true, false])]
-    #[case::of_another_version(Some(r#"{"version": 2}"#), [false, true], [false, true])]
-    #[case::empty(Some(""), [false, true], [false, true])]
-    fn a_mark_is_a_hold_or_unreadable(
-        #[case] mark: Option<&str>,
-        #[case] of_source: [bool; 2],
-        #[case] of_claim: [bool; 2],
-    ) {
-        let annotations = mark.map(|mark| json!({ HOLD_ANNOTATION: mark }));
-        let metadata = json!({
-            "namespace": "media", "name": "a", "uid": "u", "annotations": annotations,
-            "creationTimestamp": "2026-11-01T02:00:00Z",
+    #[test]
+    fn reads_whose_a_hold_is() {
+        let mut object = json!({
+            "metadata": {
+                "namespace": "volsync-locksmith", "name": "r", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z",
+                "ownerReferences": [{"apiVersion": "locksmith.dev/v1alpha1", "kind": "Remediation", "name": "r", "uid": "u-r"}],
+            },
+            "spec": {"until": "2026-11-01T04:00:00Z", "sources": {"u-1": "media/a", "u-2": "nowhere"}},
         });
-        let object = json!({ "metadata": metadata, "spec": {}, "status": { "phase": "Bound" } });
-        let source = custom::source(&serde_json::from_value(object.clone()).unwrap()).unwrap();
-        let claim = storage::claim(&serde_json::from_value(object).unwrap()).unwrap();
-        assert_eq!([source.hold.is_some(), source.unreadable_mark], of_source);
-        assert_eq!([claim.hold.is_some(), claim.unreadable_mark], of_claim);
+        let read = |object: &Value| hold(&serde_json::from_value(object.clone()).unwrap()).unwrap();
+        let of_run = read(&object);
+        assert_eq!(of_run.run.as_ref().map(|run| &run.uid), Some(&"u-r".into()));
+        assert_eq!(
+            of_run.sources.into_iter().collect::<Vec<_>>(),
+            [("u-1".into(), ("media".into(), "a".into()))]
+        );
+        object["metadata"]["ownerReferences"][0]["kind"] = json!("ConfigMap");
+        assert_eq!(read(&object).run, None);
     }
 
     #[rstest]

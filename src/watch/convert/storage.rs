@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::storage::v1 as storage;
 
-use super::{annotation, bytes, cut, has, hold, meta, some_sym, sym};
+use super::{annotation, bytes, cut, has, meta, some_sym, sym};
 use crate::api::{snapshot, volsync};
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
 use crate::model::{ObjectKey, ObjectKind, ProvisioningError, Sym, Uid};
@@ -36,7 +36,6 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
         .resources
         .as_ref()
         .and_then(|resources| resources.requests.as_ref());
-    let (hold, unreadable_mark) = hold(ObjectKind::PersistentVolumeClaim, &object.metadata);
     Some(Claim {
         meta: meta(&object.metadata)?,
         phase,
@@ -51,12 +50,6 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
         node_selected: has(object.metadata.annotations.as_ref(), SELECTED_NODE),
         provisioner: some_sym(annotation(&object.metadata, STORAGE_PROVISIONER)),
         data_source: data_source(object.metadata.namespace.as_deref(), spec),
-        copy_trigger: has(
-            object.metadata.annotations.as_ref(),
-            volsync::USE_COPY_TRIGGER,
-        ),
-        hold,
-        unreadable_mark,
     })
 }
 

@@ -84,7 +84,7 @@ async fn the_clock_leaps_in_the_middle_of_a_run(#[case] leap: &str, #[case] late
     let clock = Clock::new();
     let settings = Settings {
         deadline: "4h",
-        quiet: "10s",
+        settle: "10s",
         cooldown: "30m",
         ..Settings::default()
     };

@@ -7,6 +7,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ObjectMeta;
 use kube::{Api, CustomResourceExt, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::Remediation;
 use locksmith::demo::scenario::App;
 use locksmith::demo::world::IMMEDIATE_CLASS;
@@ -58,7 +59,7 @@ async fn what_is_not_installed_is_said_to_be_absent(
 ) {
     let testbed = Testbed::start(Options {
         controllers: false,
-        crds: vec![Remediation::crd()],
+        crds: vec![Remediation::crd(), SnapshotHold::crd()],
         without: without.to_vec(),
     })
     .await;

@@ -3,11 +3,10 @@
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
 use locksmith::api::remediation::Phase;
-use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario::{App, Restore};
 use locksmith::plan::StepName;
 
-use crate::stage::{Settings, Stage, is_held};
+use crate::stage::{Settings, Stage};
 
 use super::{PATIENCE, ends_well_or_is_undone};
 
@@ -53,7 +52,7 @@ async fn a_claim_is_made_again_under_its_name_in_the_middle_of_a_run() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         // It is there again before anybody looks whether it is bound.
-        quiet: "20s",
+        settle: "20s",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
@@ -93,8 +92,7 @@ async fn a_claim_is_made_again_under_its_name_in_the_middle_of_a_run() {
     };
     assert!(left.object.uid == *chosen.claim.uid, "{left:#?}");
     assert_eq!(left.why, "is another object of that name by now");
-    let sources = stage.list::<ReplicationSource>().await;
-    assert!(sources.iter().any(is_held), "those of stopped apps");
+    assert!(!stage.held().await.is_empty(), "those of stopped apps");
     stage.forget_run().await;
     stage.released().await;
 }

@@ -9,10 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 use locksmith::api::remediation::{Phase, RemediationStatus};
 use locksmith::api::{RESTART_ANNOTATION, TOUCHED_ANNOTATION};
-use locksmith::holds::{HOLD_ANNOTATION, Hold};
 use locksmith::leader::LEASE_NAME;
-use locksmith::model::ObjectKind;
-use locksmith::plan::StepName;
+use locksmith::plan::{PlannedStep, StepName};
 use serde_json::Value;
 
 use crate::testbed::Event;
@@ -75,7 +73,7 @@ struct Write {
 }
 
 enum Deed {
-    Hold { target: String, run: String },
+    Hold { targets: Vec<String>, run: String },
     Delete { uid: String, step: StepName },
     Restart { target: String, token: String },
     Touch { target: String, token: String },
@@ -181,6 +179,8 @@ impl Auditor {
             body.and_then(|body| string(body, path)).is_some()
         };
         let guarded = match &*event.verb {
+            // Whatever it has become, all of it is released.
+            "delete" if event.resource == "snapshotholds" => has("/preconditions/uid"),
             "delete" => has("/preconditions/uid") && has("/preconditions/resourceVersion"),
             "patch" | "update" if event.resource != "events" => has("/metadata/resourceVersion"),
             "deletecollection" => false,
@@ -216,17 +216,22 @@ impl Auditor {
                     uid: string(body, "/preconditions/uid").unwrap_or_default(),
                 }),
             ),
-            ("replicationsources" | "persistentvolumeclaims", "patch") => match mark(body) {
-                Some(Value::Null) => ("release", None),
-                Some(Value::String(mark)) => match Hold::parse(switched(event), mark) {
-                    Some(hold) => {
-                        let (target, run) = (place(event), hold.run.uid.to_string());
-                        ("hold", Some(Deed::Hold { target, run }))
-                    }
-                    None => return self.broken(Rule::Purpose, text(event)),
-                },
-                _ => return self.broken(Rule::Purpose, text(event)),
-            },
+            ("snapshotholds", "create") if own => {
+                let run = string(body, "/metadata/ownerReferences/0/uid").unwrap_or_default();
+                (
+                    "hold",
+                    Some(Deed::Hold {
+                        targets: held(body),
+                        run,
+                    }),
+                )
+            }
+            // More sources, in another attempt, or fewer.
+            ("snapshotholds", "patch" | "delete") if own => ("release", None),
+            // The proof of a hold, which stores nothing.
+            ("volumesnapshots", "create") if own && event.uri.contains("dryRun=All") => {
+                ("proof", None)
+            }
             ("leases", "patch")
                 if body.pointer("/spec") == Some(&serde_json::json!({"holderIdentity": ""})) =>
             {
@@ -283,6 +288,9 @@ impl Auditor {
         let planned = status
             .step
             .and_then(|step| status.plan.as_ref()?.step(step));
+        let held = planned.into_iter().flat_map(PlannedStep::held_sources);
+        let held = held.map(|(namespace, name)| format!("replicationsource {namespace}/{name}"));
+        let held: Vec<_> = held.collect();
         let targets = planned.into_iter().flat_map(|step| &step.targets);
         let closed = status.gates.iter().filter(|gate| !gate.open);
         let kept = status.evidence.iter();
@@ -300,6 +308,7 @@ impl Auditor {
                     let kind = kind.to_lowercase();
                     [format!("{kind} {namespace}/{name}"), object.uid.to_string()]
                 })
+                .chain(held)
                 .collect(),
             evidence: kept.map(|kept| kept.object.uid.to_string()).collect(),
         };
@@ -371,9 +380,10 @@ impl Auditor {
     fn judge(&mut self, write: &Write) {
         let (at, text) = (write.at, &write.text);
         let verdict = match &write.deed {
-            Deed::Hold { target, run } => {
+            Deed::Hold { targets, run } => {
                 let said = self.last(run, at);
-                allowed(said, StepName::SuspendSources, target)
+                let mut each = targets.iter();
+                each.try_for_each(|target| allowed(said, StepName::SuspendSources, target))
             }
             Deed::Restart { target, token } => allowed(
                 self.attempt(token, at),
@@ -442,12 +452,14 @@ fn allowed(said: Option<&Said>, step: StepName, target: &str) -> Result<(), Stri
     Ok(())
 }
 
-/// The kind of what a hold is on.
-fn switched(event: &Event) -> ObjectKind {
-    match &*event.resource {
-        "replicationsources" => ObjectKind::ReplicationSource,
-        _ => ObjectKind::PersistentVolumeClaim,
-    }
+/// Sources that a new hold names, as a target's place is written.
+fn held(body: &Value) -> Vec<String> {
+    let sources = body.pointer("/spec/sources").and_then(Value::as_object);
+    let places = sources.into_iter().flat_map(|sources| sources.values());
+    let places = places.filter_map(Value::as_str);
+    places
+        .map(|place| format!("replicationsource {place}"))
+        .collect()
 }
 
 /// Kind, namespace and name, as a target's are written.
@@ -472,10 +484,6 @@ fn string(body: &Value, path: &str) -> Option<String> {
 /// Whether it is about the object called `name`: of a create, only the body tells.
 fn is(event: &Event, body: &Value, name: &str) -> bool {
     event.name == name || string(body, "/metadata/name").as_deref() == Some(name)
-}
-
-fn mark(body: &Value) -> Option<&Value> {
-    body.pointer("/metadata/annotations")?.get(HOLD_ANNOTATION)
 }
 
 fn touch(body: &Value) -> Option<String> {

@@ -19,13 +19,12 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Api, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, Remediation};
-use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::scenario;
 
-use crate::stage::{NAMESPACE, Settings, Stage, USER, is_held};
+use crate::stage::{NAMESPACE, Settings, Stage, USER};
 use crate::testbed::Event;
 use auditor::{Auditor, Report};
 use jams::Jams;
@@ -62,7 +61,7 @@ fn setting(name: &str) -> Option<u64> {
 /// As quick as it gets, and with budgets that no soak spends.
 fn settings() -> Settings {
     Settings {
-        quiet: "1s",
+        settle: "1s",
         deadline: "1m",
         keep: 8,
         cooldown: "2s",
@@ -168,19 +167,11 @@ async fn wind_up(stage: &Stage) {
     let _ = tokio::time::timeout(END, free).await;
 }
 
-/// Everything that carries a hold.
+/// Everything that is held.
 async fn held(stage: &Stage) -> Vec<String> {
-    let sources = stage.list::<ReplicationSource>().await;
-    let sources = sources.iter().filter(|one| is_held(*one)).map(|one| {
-        let namespace = one.namespace().unwrap_or_default();
-        format!("replicationsource {namespace}/{}", one.name_any())
-    });
-    let claims = stage.list::<PersistentVolumeClaim>().await;
-    let claims = claims.iter().filter(|one| is_held(*one)).map(|one| {
-        let namespace = one.namespace().unwrap_or_default();
-        format!("persistentvolumeclaim {namespace}/{}", one.name_any())
-    });
-    sources.chain(claims).collect()
+    let holds = stage.list::<SnapshotHold>().await;
+    let places = holds.iter().flat_map(|hold| hold.spec.sources.values());
+    places.cloned().collect()
 }
 
 /// Reads the whole log, once it has everything that was asked until now.

@@ -3,152 +3,131 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::NamespaceResourceScope;
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource, ResourceExt};
-use locksmith::api::volsync::ReplicationSource;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+use locksmith::api::hold::{NUDGE_ANNOTATION, SnapshotHold, SnapshotHoldSpec};
+use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
+use locksmith::api::volsync::{LATEST_COPY_STATUS, ReplicationSource, USE_COPY_TRIGGER};
 use locksmith::demo::scenario;
-use locksmith::holds::{HOLD_ANNOTATION, Hold, RunRef, Switch};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use locksmith::holds::{self, policy};
+use locksmith::model::records::RunRef;
+use serde_json::json;
 
 use super::{NAMESPACE, PATIENCE, Stage};
 use crate::testbed::Event;
 
+/// Installs the policy that enforces holds, and waits until the API server does.
+pub async fn install_policy(client: &Client) {
+    let (policy, binding) = policy::objects(NAMESPACE).unwrap();
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let params = PostParams::default();
+    policies.create(&params, &policy).await.unwrap();
+    bindings.create(&params, &binding).await.unwrap();
+}
+
 impl Stage {
-    /// Waits until the program has held a ReplicationSource.
+    /// Waits until the program has created a SnapshotHold.
     pub async fn first_hold(&self) {
         let hold = |event: &Event| {
             event.user == self.user
-                && event.verb == "patch"
-                && event.resource == "replicationsources"
+                && event.verb == "create"
+                && event.resource == "snapshotholds"
+                && event.code < 300
         };
         self.testbed.audit().expect("a hold", hold).await;
     }
 
-    /// Names of the sources that carry a hold, in order.
+    /// Names of the sources that are held now, in order.
     pub async fn held(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.list::<ReplicationSource>().await;
-        names.retain(is_held);
-        let mut names: Vec<_> = names.iter().map(ResourceExt::name_any).collect();
+        let now = Timestamp::now();
+        let holds = self.list::<SnapshotHold>().await;
+        let active = holds.iter().filter(|hold| now < hold.spec.until);
+        let places = active.flat_map(|hold| hold.spec.sources.values());
+        let mut names: Vec<_> = places
+            .map(|place| holds::parse_place(place).unwrap().1.to_string())
+            .collect();
         names.sort();
         names
     }
 
-    /// Holds an object as a run did that is gone, and whose deadline passed yesterday.
-    pub async fn left_behind<K>(&self, namespace: &str, name: &str, switch: Switch)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-        K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
-    {
-        let run = RunRef {
-            namespace: NAMESPACE.into(),
-            name: "gone".into(),
-            uid: "gone".into(),
+    /// Holds `source`, and so many others that do not exist, as a run did that has failed since.
+    pub async fn left_behind(&self, source: &scenario::Identity, others: u32, until: Timestamp) {
+        let params = PostParams::default();
+        let runs = self.api::<Remediation>(NAMESPACE);
+        let run = super::named(
+            json!({"name": "gone"}),
+            json!({"spec": {"playbook": "csi-operation-locks", "driver": super::DRIVER}}),
+        );
+        let mut run: Remediation = runs.create(&params, &run).await.unwrap();
+        run.status = Some(RemediationStatus {
+            phase: Phase::Failed,
+            ..RemediationStatus::default()
+        });
+        let run = runs.replace_status("gone", &params, &run).await.unwrap();
+        let run = RunRef::of(&run);
+        let place = holds::place(&source.namespace, &source.name);
+        let absent = (0..others).map(|number| {
+            let uid = format!("00000000-0000-4000-8000-{number:012}");
+            (uid.as_str().into(), format!("media/absent-{number}"))
+        });
+        let spec = SnapshotHoldSpec {
+            remediation: Some(run.name.to_string()),
+            until,
+            reason: None,
+            held_by: None,
+            sources: absent
+                .chain([(source.uid.as_str().into(), place)])
+                .collect(),
+            snapshot_classes: Vec::new(),
         };
-        let hold = Hold {
-            switch,
-            was: Value::Null,
-            run,
-            since: Timestamp::now() - SignedDuration::from_hours(26),
-            until: Timestamp::now() - SignedDuration::from_hours(24),
-        };
-        let object = self.api::<K>(namespace).get(name).await.unwrap();
-        let mut patch = hold.take(&json!(object)).unwrap();
-        // Whoever else writes the object meanwhile is in nobody's way.
-        patch["metadata"]
-            .as_object_mut()
-            .unwrap()
-            .remove("resourceVersion");
-        self.patch::<K>(namespace, name, &patch).await;
+        let hold = holds::object(&run.hold(), &run, spec);
+        let api = self.api::<SnapshotHold>(NAMESPACE);
+        api.create(&params, &hold).await.unwrap();
     }
 
-    /// Waits until nothing is held, and nothing shows that it ever was.
+    /// Waits until no SnapshotHold is left, and nothing shows that there ever was one.
     pub async fn released(&self) {
         self.released_within(PATIENCE).await;
     }
 
     /// The same, where whoever releases is kept from its work.
     pub async fn released_within(&self, limit: Duration) {
-        self.free::<ReplicationSource>("every source to be released", limit)
-            .await;
-        self.free::<PersistentVolumeClaim>("every claim to be released", limit)
-            .await;
+        let all: Api<SnapshotHold> = Api::all(self.testbed.client());
+        let none = |all: &[Arc<SnapshotHold>]| all.is_empty();
+        scenario::until(all, "every source to be released", limit, none)
+            .await
+            .unwrap();
         self.nothing_is_held().await;
     }
 
-    async fn free<K>(&self, what: &str, limit: Duration)
-    where
-        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
-        K: Send + Sync + 'static,
-    {
-        let all: Api<K> = Api::all(self.testbed.client());
-        let free = |all: &[Arc<K>]| !all.iter().any(|one| is_held(&**one));
-        scenario::until(all, what, limit, free).await.unwrap();
-    }
-
-    /// Asserts that no source and no claim shows that it ever was held.
+    /// Asserts that nothing is held, and that no source and no claim shows that it ever was.
     pub async fn nothing_is_held(&self) {
+        assert_eq!(self.held().await, Vec::<String>::new());
         for source in self.list::<ReplicationSource>().await {
-            assert!(!is_held(&source), "{}", source.name_any());
             assert_eq!(source.spec.paused, None, "{}", source.name_any());
-            assert_eq!(source.spec.suspend, None, "{}", source.name_any());
+            let touched = source.annotations().contains_key(NUDGE_ANNOTATION);
+            assert!(!touched, "{}", source.name_any());
         }
         for claim in self.list::<PersistentVolumeClaim>().await {
-            assert!(!is_held(&claim), "{}", claim.name_any());
-            let triggers = locksmith::api::volsync::USE_COPY_TRIGGER;
-            assert!(
-                !claim.annotations().contains_key(triggers),
-                "{}",
-                claim.name_any()
-            );
-        }
-    }
-
-    /// Moves the deadline of every hold to `until`, on the objects of those names.
-    pub async fn hasten(&self, until: Timestamp, of: impl Fn(&str) -> bool) {
-        for source in self.list::<ReplicationSource>().await {
-            if of(&source.name_any()) {
-                self.hasten_one(source, until).await;
-            }
-        }
-        for claim in self.list::<PersistentVolumeClaim>().await {
-            if of(&claim.name_any()) {
-                self.hasten_one(claim, until).await;
+            let annotations = claim.annotations();
+            for key in [USE_COPY_TRIGGER, LATEST_COPY_STATUS] {
+                assert!(!annotations.contains_key(key), "{}", claim.name_any());
             }
         }
     }
 
-    /// Of one object, as it is: where somebody wrote it meanwhile it is read again, so that no mark comes back.
-    async fn hasten_one<K>(&self, mut object: K, until: Timestamp)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-        K: Clone + std::fmt::Debug + DeserializeOwned,
-    {
-        let api = self.api::<K>(&object.namespace().unwrap());
-        while let Some(mark) = object.annotations().get(HOLD_ANNOTATION) {
-            let mut mark: Value = serde_json::from_str(mark).unwrap();
-            mark["until"] = json!(until);
-            let patch = json!({"metadata": {
-                "resourceVersion": object.resource_version(),
-                "annotations": {HOLD_ANNOTATION: mark.to_string()},
-            }});
-            let (name, patch) = (object.name_any(), Patch::Merge(patch));
-            match api.patch(&name, &PatchParams::default(), &patch).await {
-                Ok(_) => return,
-                Err(kube::Error::Api(status)) if status.code == 409 => {
-                    object = api.get(&name).await.unwrap();
-                }
-                Err(error) => panic!("{error}"),
-            }
+    /// Moves the deadline of every hold to `until`.
+    pub async fn hasten(&self, until: Timestamp) {
+        for hold in self.list::<SnapshotHold>().await {
+            let patch = json!({"spec": {"until": until}});
+            self.patch::<SnapshotHold>(NAMESPACE, &hold.name_any(), &patch)
+                .await;
         }
     }
-}
-
-/// Whether it carries the program's mark.
-pub fn is_held<K: Resource>(object: &K) -> bool {
-    object.annotations().contains_key(HOLD_ANNOTATION)
 }

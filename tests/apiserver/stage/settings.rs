@@ -10,8 +10,8 @@ use super::NAMESPACE;
 /// What tests vary of the program's configuration.
 pub struct Settings {
     pub mode: &'static str,
-    pub method: &'static str,
-    pub quiet: &'static str,
+    /// How long every API server may take to see a hold.
+    pub settle: &'static str,
     pub deadline: &'static str,
     /// How long after a run no other of its cause begins.
     pub cooldown: &'static str,
@@ -38,8 +38,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: "act",
-            method: "auto",
-            quiet: "2s",
+            settle: "2s",
             deadline: "10m",
             cooldown: "1m",
             steps: "suspendSources, deleteFailedSnapshots, restartProvisioner, verifyProvisioning, resumeSources",
@@ -59,8 +58,7 @@ impl Settings {
     pub fn yaml(&self) -> String {
         let Self {
             mode,
-            method,
-            quiet,
+            settle,
             deadline,
             cooldown,
             steps,
@@ -78,7 +76,7 @@ mode: {mode}
 remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
-  suspendSources: {{method: {method}, settle: 500ms, quietPeriod: {quiet}, deadline: {deadline}}}
+  suspendSources: {{settle: {settle}, deadline: {deadline}}}
   deleteFailedSnapshots: {{settle: 1s, within: {delete_within}}}
   restartProvisioner: {{within: {within}}}
   verifyProvisioning: {{within: {within}}}
@@ -111,6 +109,8 @@ pub struct Setup {
     pub world: WorldConfig,
     /// The definition of ReplicationSource.
     pub sources: CustomResourceDefinition,
+    /// Whether the policy that enforces holds is installed.
+    pub policy: bool,
     /// Definitions that other tests can do without.
     pub others: Vec<CustomResourceDefinition>,
     /// What the program may do.
@@ -130,6 +130,7 @@ impl Default for Setup {
         Self {
             world: WorldConfig::new(Timings::fast()),
             sources: ReplicationSource::crd(),
+            policy: true,
             others: Vec::new(),
             rights: Rights::All,
         }

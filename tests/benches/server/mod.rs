@@ -8,7 +8,9 @@ mod provisioner;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, CustomResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Remediation, RemediationStatus};
+use locksmith::holds::policy;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
@@ -49,7 +51,7 @@ impl Ground {
 
     /// The same with these definitions, in the place of those of the same name.
     pub async fn serving(mut crds: Vec<CustomResourceDefinition>) -> Self {
-        crds.push(Remediation::crd());
+        crds.extend([Remediation::crd(), SnapshotHold::crd()]);
         let options = Options {
             controllers: false,
             crds,
@@ -58,6 +60,16 @@ impl Ground {
         let testbed = Box::pin(Testbed::start(options)).await;
         let kubelet = Kubelet::start().await;
         let client = testbed.client();
+        let (policy, binding) = policy::objects(NAMESPACE).unwrap();
+        let params = kube::api::PostParams::default();
+        Api::all(client.clone())
+            .create(&params, &policy)
+            .await
+            .unwrap();
+        Api::all(client.clone())
+            .create(&params, &binding)
+            .await
+            .unwrap();
         objects::create(&client, objects::ground(NAMESPACE, kubelet.port())).await;
         provisioner::install(&client).await;
         Self { kubelet, testbed }
@@ -155,7 +167,7 @@ mode: act
 remediation: {{namespace: {NAMESPACE}, keep: 1000}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
-  suspendSources: {{settle: 0s, quietPeriod: 1s, deadline: 1h}}
+  suspendSources: {{settle: 0s, deadline: 1h}}
   resumeSources: {{when: bound, batch: 100000, every: 1ms}}
   verdict: {{within: 5s}}
 gates: {{maxDeletions: 1000, maxDeletionsShare: 100%, cooldown: 0s, minimumAge: 0s, progressWithin: 0s, breakerAfter: 1000,

@@ -11,6 +11,7 @@ mod list;
 mod logs;
 mod patch;
 mod pods;
+mod policy;
 mod release;
 mod table;
 mod update;
@@ -88,6 +89,16 @@ pub const ALL: &[Case] = cases! {
         a_definition_is_served_once_established,
         a_definition_takes_its_objects_with_it,
         a_definition_is_named_after_its_resource,
+    ],
+    policy: [
+        a_snapshot_of_a_held_source_is_refused,
+        a_clone_is_refused_and_a_restore_passes,
+        a_hold_ends_at_its_deadline,
+        a_patch_releases_one_source_and_a_deletion_all,
+        a_held_class_is_refused_whoever_owns_the_snapshot,
+        a_hold_that_is_being_deleted_holds_nothing,
+        a_hold_elsewhere_holds_nothing,
+        a_hold_needs_its_deadline,
     ],
     update: [
         a_stale_version_conflicts,

@@ -6,10 +6,11 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use locksmith::api::ceph::CephCluster;
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::Remediation;
 use locksmith::config::{Config, Mode};
 use locksmith::findings::Policy;
-use locksmith::holds;
+use locksmith::holds::{self, policy};
 use locksmith::model::{
     Change, Delta, Kind, Model, ObjectKey, ObjectKind, Reading, Refusal, Witness,
 };
@@ -90,11 +91,15 @@ fn changes(object: Value) -> Vec<Change> {
             Change::CephCluster,
         ),
         "Remediation" => of(object, |it: &Remediation| convert::run(it), Change::Run),
-        "CustomResourceDefinition" => serde_json::from_value(object)
-            .ok()
-            .map(|crd| Change::SourceSchema(convert::source_schema(&crd)))
-            .into_iter()
-            .collect(),
+        "SnapshotHold" => of(
+            object,
+            |it: &SnapshotHold| convert::hold(it),
+            Change::SnapshotHold,
+        ),
+        "ValidatingAdmissionPolicy" => of(object, policy::policy_record, Change::HoldPolicy),
+        "ValidatingAdmissionPolicyBinding" => {
+            of(object, policy::binding_record, Change::HoldBinding)
+        }
         "Event" => told(object),
         _ => Vec::new(),
     }
@@ -155,7 +160,8 @@ fn plans(model: &Model, now: Timestamp) {
         }
     }
     let held = holds::due(model, CONFIG.steps.resume_sources.policy(), now);
-    assert!(held.len() <= model.sources.len() + model.claims.len());
+    let named: usize = model.holds.iter().map(|hold| hold.sources.len()).sum();
+    assert!(held.len() <= named);
     for run in model.runs.iter() {
         let next = steps::next(&run.object, model, &findings, &CONFIG, None, now);
         if let Move::Act(intents) = next {
@@ -229,9 +235,22 @@ fn does_what_is_planned(plan: &Plan, intents: &[Intent]) {
         .flat_map(|step| &step.targets)
         .map(|target| &target.object)
         .collect();
-    assert!(
-        intents
-            .iter()
-            .all(|intent| targets.contains(intent.object()))
-    );
+    let held: HashSet<String> = plan
+        .steps
+        .iter()
+        .flat_map(plan::PlannedStep::held_sources)
+        .map(|(namespace, name)| holds::place(namespace, name))
+        .collect();
+    for intent in intents {
+        match intent {
+            Intent::CreateHold { spec, .. } => {
+                assert!(spec.sources.values().all(|place| held.contains(place)));
+            }
+            Intent::PatchHold { change, .. } => {
+                assert!(change.remove.is_empty() && !change.release_classes);
+                assert!(change.add.values().all(|place| held.contains(place)));
+            }
+            _ => assert!(targets.contains(intent.object())),
+        }
+    }
 }

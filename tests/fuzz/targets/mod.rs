@@ -4,7 +4,6 @@
 mod config;
 mod duration;
 mod foreign;
-mod hold;
 mod log_line;
 mod matcher;
 mod webhook;
@@ -13,11 +12,10 @@ mod webhook;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its corpus and of its binary.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 6] = [
     ("webhook", webhook::run),
     ("config", config::run),
     ("log_line", log_line::run),
-    ("hold", hold::run),
     ("foreign", foreign::run),
     ("duration", duration::run),
     ("matcher", matcher::run),

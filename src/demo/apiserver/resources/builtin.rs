@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
 use k8s_openapi::api::authorization::v1::{
@@ -282,6 +285,10 @@ fn others(g: &mut SchemaGenerator) -> Vec<Row> {
         row::<RoleBinding>(g, &[]).prints(columns::binding()),
         row::<ClusterRole>(g, &[]).prints(columns::created()),
         row::<ClusterRoleBinding>(g, &[]).prints(columns::binding()),
+        row::<ValidatingAdmissionPolicy>(g, &[])
+            .has(&[Subresource::Status])
+            .is(&[Generation]),
+        row::<ValidatingAdmissionPolicyBinding>(g, &[]).is(&[Generation]),
         row::<CustomResourceDefinition>(g, &["crd", "crds"])
             .has(&[Subresource::Status])
             .is(&[Generation, VersionedUpdate])

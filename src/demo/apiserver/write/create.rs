@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::decode::{Source, decode};
-use super::{Target, WriteOptions, Written, admission, kinds, metadata};
+use super::{Target, WriteOptions, Written, admission, kinds, metadata, policy};
 use crate::demo::apiserver::apply::{Identity, Operation, Writer};
 use crate::demo::apiserver::cluster::Cluster;
 use crate::demo::apiserver::failure::{Failure, Result};
@@ -86,6 +86,7 @@ impl Cluster {
                 &causes,
             ));
         }
+        policy::admit(self, target, options, &object)?;
         let existing = self
             .store
             .get(&resource.bucket, object.namespace(), object.name());

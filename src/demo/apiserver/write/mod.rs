@@ -8,6 +8,7 @@ mod decode;
 mod delete;
 mod kinds;
 mod metadata;
+mod policy;
 mod update;
 
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //! claims and populated volumes out.
 //!
 //! The mover is a wait instead of a Job. `spec.paused` stops the mover and nothing else: a paused
-//! synchronisation in progress goes on making the snapshot it misses. What does stop new snapshots is the
-//! copy trigger on the source claim.
+//! synchronisation in progress goes on making the snapshot it misses. Where the API server refuses it, the condition of the
+//! source repeats the message, and VolSync retries with its backoff.
 
 mod copy;
 mod destination;
@@ -49,9 +49,16 @@ enum Failure {
     /// The claim to back up does not exist.
     #[error("PersistentVolumeClaim \"{0}\" not found")]
     NoSuchClaim(String),
-    /// The API server refused.
-    #[error(transparent)]
+    /// The API server refused; told in its words, as VolSync does.
+    #[error("{}", in_its_words(.0))]
     Api(#[from] kube::Error),
+}
+
+fn in_its_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// How far a synchronisation has come.

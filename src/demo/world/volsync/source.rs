@@ -18,11 +18,8 @@ pub(super) async fn reconcile(
     source: Arc<ReplicationSource>,
     volsync: Arc<VolSync>,
 ) -> Result<Action, Failure> {
-    // syncthing, external and empty ones have nothing of this; no published version can be suspended.
-    if source.spec.mover().is_none()
-        || source.spec.suspend == Some(true)
-        || source.metadata.deletion_timestamp.is_some()
-    {
+    // syncthing, external and empty ones have nothing of this.
+    if source.spec.mover().is_none() || source.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
     let machine = Machine::from(&*source);

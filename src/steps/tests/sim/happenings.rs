@@ -1,15 +1,12 @@
 //! What people and the rest of the cluster do meanwhile.
 
-use serde_json::json;
-
 use super::react::Event;
-use super::{App, Cluster, Place, Verb, place, seconds, unmark};
+use super::{App, Cluster, Place, Verb, place, seconds};
 use crate::api::remediation::{Approval, Decision};
-use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
-use crate::holds::Hold;
+use crate::api::volsync::temporary_name;
 use crate::model::fixture::*;
 use crate::model::records::{CephCluster, Volume};
-use crate::model::{Answer, Change, Delta, Kind, ObjectKind, Reading};
+use crate::model::{Answer, Change, Delta, Kind, Reading};
 
 /// Numbers are those of apps.
 #[derive(Clone, Debug)]
@@ -19,17 +16,13 @@ pub enum Happening {
     KillSwitch(bool),
     WatchFails(Kind),
     WatchLives(Kind),
-    /// A person sets `spec.paused`.
-    Pauses(usize, bool),
-    /// A person takes a hold off a source as we would.
+    /// A person takes a source out of the hold.
     Releases(usize),
-    /// A person takes a hold off a claim as we would.
-    ReleasesClaim(usize),
-    /// A person sets a copy trigger of their own.
-    SetsTrigger(usize),
+    /// A person deletes the hold.
+    DeletesHold,
+    /// Whether the API server enforces holds from now on.
+    Enforces(bool),
     OptsOut(usize),
-    /// Somebody writes a mark that cannot be read.
-    Marks(usize),
     Aborts,
     DeletesRun,
     DeletesSource(usize),
@@ -91,31 +84,17 @@ impl Cluster {
                 self.news
                     .push_back(Change::Read(*kind, Reading::Live, self.now));
             }
-            Happening::Pauses(app, paused) => self.pause(&place(*app), *paused),
-            Happening::Releases(app) => self.take_off(&place(*app), ObjectKind::ReplicationSource),
-            Happening::ReleasesClaim(app) => {
-                self.take_off(&place(*app), ObjectKind::PersistentVolumeClaim);
-            }
-            Happening::SetsTrigger(app) => {
-                let place = place(*app);
-                if let Some(live) = self.claims.get_mut(&place) {
-                    live.wish = json!("a person's");
-                    live.object["metadata"]["annotations"][USE_COPY_TRIGGER] = live.wish.clone();
-                    self.written(ObjectKind::PersistentVolumeClaim, &place);
+            Happening::Releases(app) => self.release(&place(*app)),
+            Happening::DeletesHold => {
+                for name in self.holds.keys().cloned().collect::<Vec<_>>() {
+                    self.delete_hold(&name);
                 }
             }
+            Happening::Enforces(enforces) => self.enforces = *enforces,
             Happening::OptsOut(app) => {
-                let place = place(*app);
-                if let Some(live) = self.sources.get_mut(&place) {
-                    live.record.meta.opted_out = true;
-                    self.written(ObjectKind::ReplicationSource, &place);
-                }
-            }
-            Happening::Marks(app) => {
-                let place = place(*app);
-                if let Some(live) = self.sources.get_mut(&place) {
-                    live.record.unreadable_mark = true;
-                    self.written(ObjectKind::ReplicationSource, &place);
+                if let Some(source) = self.sources.get_mut(&place(*app)) {
+                    source.meta.opted_out = true;
+                    self.news.push_back(source.clone().into());
                 }
             }
             Happening::ForcesLeader => self.force_leader(),
@@ -145,17 +124,16 @@ impl Cluster {
             }
             Happening::DeletesClaim(app) => self.delete_claim(place(*app)),
             Happening::ClaimTerminates(app) => {
-                let place = place(*app);
-                if let Some(live) = self.claims.get_mut(&place) {
-                    live.record.meta.deleting = Some(self.now.into());
-                    self.written(ObjectKind::PersistentVolumeClaim, &place);
+                if let Some(claim) = self.claims.get_mut(&place(*app)) {
+                    claim.meta.deleting = Some(self.now.into());
+                    self.news.push_back(claim.clone().into());
                 }
             }
             Happening::RecreatesClaim(app) => {
                 let (namespace, name) = place(*app);
                 self.delete_claim((namespace.clone(), name.clone()));
                 let uid = self.new_uid("claim");
-                self.put_claim(claim(&namespace, &name).uid(&uid.to_string()), false);
+                self.put_claim(claim(&namespace, &name).uid(&uid.to_string()));
             }
             Happening::SnapshotReady(app) => {
                 let (namespace, name) = place(*app);
@@ -168,8 +146,8 @@ impl Cluster {
             }
             Happening::AnotherSnapshot(app) => {
                 let place = place(*app);
-                if let Some(live) = self.sources.get_mut(&place) {
-                    live.record.syncing = Some(self.now);
+                if let Some(source) = self.sources.get_mut(&place) {
+                    source.syncing = Some(self.now);
                     self.after(seconds(1), Event::Sync(place));
                 }
             }
@@ -198,7 +176,7 @@ impl Cluster {
             }
             Happening::ClaimHangs => {
                 let late = claim("media", "late").pending().created(self.now);
-                self.put_claim(late, false);
+                self.put_claim(late);
             }
             Happening::MakesVolume => self.news.push_back(
                 Volume {
@@ -211,43 +189,13 @@ impl Cluster {
         }
     }
 
-    /// As kubectl does: setting what is set already changes nothing, and leaves no trace.
-    fn pause(&mut self, place: &Place, paused: bool) {
-        if let Some(live) = self.sources.get_mut(place)
-            && live.switch() != json!(paused)
-        {
-            live.object["spec"]["paused"] = json!(paused);
-            // Off, on and off again while our mark stands cannot be told from our own doing.
-            let hold = Hold::of(ObjectKind::ReplicationSource, &live.object).filter(|_| paused);
-            live.wish = hold.map_or(json!(paused), |hold| hold.was);
-            self.written(ObjectKind::ReplicationSource, place);
+    /// A person takes one source out of the hold.
+    fn release(&mut self, place: &Place) {
+        let holds = self.holds.values().cloned().collect::<Vec<_>>();
+        for mut hold in holds {
+            hold.sources.retain(|_, of| of != place);
+            self.put_hold(hold);
         }
-    }
-
-    fn take_off(&mut self, place: &Place, kind: ObjectKind) {
-        let object = if kind == ObjectKind::ReplicationSource {
-            self.sources.get_mut(place).map(|live| &mut live.object)
-        } else {
-            self.claims.get_mut(place).map(|live| &mut live.object)
-        };
-        let Some(object) = object else { return };
-        let Some(hold) = Hold::of(kind, object) else {
-            return;
-        };
-        unmark(object);
-        let (fields, field) = if kind == ObjectKind::ReplicationSource {
-            (&mut object["spec"], "paused")
-        } else {
-            (&mut object["metadata"]["annotations"], USE_COPY_TRIGGER)
-        };
-        // Where somebody has changed it since, they leave it at that.
-        let ours = fields[field] == json!(true) || fields[field] == json!("locksmith");
-        if ours && hold.was.is_null() {
-            fields.as_object_mut().unwrap().remove(field);
-        } else if ours {
-            fields[field] = hold.was;
-        }
-        self.written(kind, place);
     }
 
     fn scale(&mut self, replicas: i32) {

@@ -14,17 +14,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::{Value, json};
 
 use crate::api::remediation::Remediation;
-use crate::api::volsync::{USE_COPY_TRIGGER, temporary_name};
-use crate::holds::{HOLD_ANNOTATION, Hold};
+use crate::api::volsync::temporary_name;
 use crate::model::fixture::*;
 use crate::model::records::{
-    CephCluster, Claim, Content, Lease, Mover, Namespace, Node, Pod, Protection, Snapshot, Source,
-    Workload,
+    CephCluster, Claim, Content, Lease, Mover, Namespace, Node, Pod, Protection, Snapshot,
+    SnapshotHold, Source, Workload,
 };
-use crate::model::{Change, Delta, LockKey, Nature, ObjectKind, Sym, Uid};
+use crate::model::{Change, Delta, LockKey, Nature, Sym, Uid};
 use react::Event;
 
 pub type Place = (Sym, Sym);
@@ -33,19 +31,12 @@ pub type Place = (Sym, Sym);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
     Hold,
+    Release,
     Delete,
     Rollout,
     Replace,
     Touch,
     HandOver,
-}
-
-/// An object that can be held: as the API server keeps it, and the record made of it.
-pub struct Live<T> {
-    pub record: T,
-    pub object: Value,
-    /// What the last person who cared set the switch to.
-    pub wish: Value,
 }
 
 /// One app: a source, the claim it backs up, and how the night left them.
@@ -54,10 +45,6 @@ pub struct App {
     pub mover: Mover,
     pub claim: ClaimIs,
     pub snapshot: SnapshotIs,
-    /// `spec.paused`, as a person set it.
-    pub paused: Option<bool>,
-    /// Whether a person set a copy trigger on the claim.
-    pub trigger: bool,
     pub opted_out: bool,
 }
 
@@ -86,8 +73,6 @@ impl App {
             mover: Mover::Job,
             claim: ClaimIs::Bound,
             snapshot: SnapshotIs::Absent,
-            paused: None,
-            trigger: false,
             opted_out: false,
         }
     }
@@ -109,14 +94,14 @@ impl App {
     }
 }
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one thing that can be wrong"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Cluster {
     pub now: Timestamp,
-    pub sources: BTreeMap<Place, Live<Source>>,
-    pub claims: BTreeMap<Place, Live<Claim>>,
+    pub sources: BTreeMap<Place, Source>,
+    pub claims: BTreeMap<Place, Claim>,
+    pub holds: BTreeMap<Sym, SnapshotHold>,
+    /// Whether the API server enforces holds. The policy may look as it ships, and the server be told otherwise.
+    pub enforces: bool,
     pub snapshots: BTreeMap<Place, Snapshot>,
     pub contents: BTreeMap<Sym, Content>,
     pub pods: BTreeMap<Place, Pod>,
@@ -157,7 +142,6 @@ pub struct Cluster {
     /// Refusals in the log of each pod, and when each key was first refused.
     log: VecDeque<(Sym, LockKey)>,
     refused: BTreeMap<LockKey, Timestamp>,
-    version: u64,
     serial: u64,
     queue: BTreeMap<(Timestamp, u64), Event>,
     /// What watches have yet to show.
@@ -191,6 +175,8 @@ impl Cluster {
             now: at(0),
             sources: BTreeMap::new(),
             claims: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            enforces: true,
             snapshots: BTreeMap::new(),
             contents: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -215,7 +201,6 @@ impl Cluster {
             takeover: seconds(140),
             log: VecDeque::new(),
             refused: BTreeMap::new(),
-            version: 1,
             serial: 0,
             queue: BTreeMap::new(),
             news: VecDeque::new(),
@@ -250,8 +235,8 @@ impl Cluster {
         }
         let claim = claim(namespace, name);
         match app.claim {
-            ClaimIs::Bound => self.put_claim(claim, app.trigger),
-            ClaimIs::Terminating => self.put_claim(claim.deleting(at(-40)), app.trigger),
+            ClaimIs::Bound => self.put_claim(claim),
+            ClaimIs::Terminating => self.put_claim(claim.deleting(at(-40))),
             ClaimIs::Missing => {}
             ClaimIs::Restoring => {
                 let image = format!("{name}-image");
@@ -261,7 +246,7 @@ impl Cluster {
                 self.snapshots
                     .insert((place.0.clone(), image.meta.name.clone()), image);
                 self.refused.insert(key(&format!("pvc-{uid}")), at(-30));
-                self.put_claim(restored, app.trigger);
+                self.put_claim(restored);
                 self.after(seconds(20), Event::Bind(place.clone(), uid, 4));
             }
         }
@@ -269,18 +254,7 @@ impl Cluster {
             source.syncing = Some(at(-31));
             self.add_stuck(&place, app.snapshot);
         }
-        let spec = app
-            .paused
-            .map_or(json!({}), |paused| json!({ "paused": paused }));
-        let wish = spec.get("paused").cloned().unwrap_or(Value::Null);
-        let object = json!({ "metadata": { "resourceVersion": "1" }, "spec": spec });
-        let mut live = Live {
-            record: source,
-            object,
-            wish,
-        };
-        live.read();
-        self.sources.insert(place, live);
+        self.sources.insert(place, source);
     }
 
     fn add_stuck(&mut self, of: &Place, how: SnapshotIs) {
@@ -305,33 +279,17 @@ impl Cluster {
         self.after(seconds(30), Event::Take(place, uid, 4));
     }
 
-    fn put_claim(&mut self, claim: Claim, trigger: bool) {
+    fn put_claim(&mut self, claim: Claim) {
         let place = (claim.meta.namespace.clone(), claim.meta.name.clone());
-        let wish = if trigger {
-            json!("a person's")
-        } else {
-            Value::Null
-        };
-        let mut annotations = json!({ "other": "x" });
-        if trigger {
-            annotations[USE_COPY_TRIGGER] = wish.clone();
-        }
-        let object = json!({ "metadata": { "resourceVersion": "1", "annotations": annotations } });
-        let mut live = Live {
-            record: claim,
-            object,
-            wish,
-        };
-        live.read();
-        self.news.push_back(live.record.clone().into());
-        self.claims.insert(place, live);
+        self.news.push_back(claim.clone().into());
+        self.claims.insert(place, claim);
     }
 
     /// One more claim that the driver is asked for.
     pub fn restore(&mut self, claim: Claim) {
         let place = (claim.meta.namespace.clone(), claim.meta.name.clone());
         let uid = claim.meta.uid.clone();
-        self.put_claim(claim, false);
+        self.put_claim(claim);
         self.after(seconds(10), Event::Bind(place, uid, 0));
     }
 
@@ -349,8 +307,9 @@ impl Cluster {
     /// Everything there is, as a fresh list shows it.
     pub fn everything(&self) -> Vec<Change> {
         let mut all: Vec<Change> = Vec::new();
-        all.extend(self.sources.values().map(|live| live.record.clone().into()));
-        all.extend(self.claims.values().map(|live| live.record.clone().into()));
+        all.extend(self.sources.values().cloned().map(Change::from));
+        all.extend(self.claims.values().cloned().map(Change::from));
+        all.extend(self.holds.values().cloned().map(Change::from));
         all.extend(
             self.snapshots
                 .values()
@@ -374,53 +333,23 @@ impl Cluster {
                 .iter()
                 .map(|(key, first)| self.refusal(key, *first)),
         );
+        all.push(hold_policy().into());
+        all.push(hold_binding().into());
         all.push(self.deployment.clone().into());
         all.push(storage_class("ceph-block", DRIVER).into());
         all.push(snapshot_class("csi-ceph-block", DRIVER).into());
         all
     }
 
-    /// Objects that carry our mark, each with the mark.
-    pub fn marks(&self) -> impl Iterator<Item = (&Place, &Hold)> {
-        let sources = self
-            .sources
-            .iter()
-            .map(|(place, live)| (place, &live.record.hold));
-        let claims = self
-            .claims
-            .iter()
-            .map(|(place, live)| (place, &live.record.hold));
-        sources
-            .chain(claims)
-            .filter_map(|(place, hold)| Some((place, hold.as_deref()?)))
-    }
-}
-
-impl Live<Source> {
-    pub fn switch(&self) -> Value {
-        self.object["spec"]["paused"].clone()
+    /// Sources that are held now: place and deadline.
+    pub fn held(&self) -> impl Iterator<Item = (&Place, Timestamp)> {
+        let active = self.holds.values().filter(|hold| hold.is_active(self.now));
+        active.flat_map(|hold| hold.sources.values().map(|place| (place, hold.until)))
     }
 
-    fn read(&mut self) {
-        self.record.paused = self.switch() == json!(true);
-        self.record.hold = Hold::of(ObjectKind::ReplicationSource, &self.object).map(Box::new);
-    }
-}
-
-impl Live<Claim> {
-    pub fn switch(&self) -> Value {
-        self.object["metadata"]["annotations"][USE_COPY_TRIGGER].clone()
-    }
-
-    fn read(&mut self) {
-        self.record.copy_trigger = !self.switch().is_null();
-        self.record.hold = Hold::of(ObjectKind::PersistentVolumeClaim, &self.object).map(Box::new);
-    }
-}
-
-/// Takes our mark away, as somebody with an editor would.
-fn unmark(object: &mut Value) {
-    if let Some(annotations) = object.pointer_mut("/metadata/annotations") {
-        annotations.as_object_mut().unwrap().remove(HOLD_ANNOTATION);
+    /// Whether the API server refuses a snapshot of this source.
+    pub fn refuses_snapshots_of(&self, source: &Uid) -> bool {
+        let mut active = self.holds.values().filter(|hold| hold.is_active(self.now));
+        self.enforces && active.any(|hold| hold.sources.contains_key(source))
     }
 }

@@ -85,21 +85,23 @@ impl Cluster {
         }
     }
 
-    /// VolSync makes the snapshot of a sync in progress again whenever it is missing, paused or not; only the copy
-    /// trigger keeps it from that.
+    /// VolSync makes the snapshot of a sync in progress again whenever it is missing; refused, it retries.
     fn sync(&mut self, place: &Place) {
-        let Some(source) = self.sources.get(place).map(|live| &live.record) else {
+        let Some(source) = self.sources.get(place) else {
             return;
         };
         let copies = matches!(source.mover, Mover::Job | Mover::Kopia) && source.syncing.is_some();
-        let free = self.claims.get(place).is_some_and(|claim| {
-            claim.record.meta.deleting.is_none()
-                && claim.record.phase == ClaimPhase::Bound
-                && !claim.record.copy_trigger
-        });
+        let there = self
+            .claims
+            .get(place)
+            .is_some_and(|claim| claim.meta.deleting.is_none() && claim.phase == ClaimPhase::Bound);
         let name = temporary_name(&place.1);
         let at = (place.0.clone(), name.as_str().into());
-        if !copies || !free || self.snapshots.contains_key(&at) {
+        if !copies || !there || self.snapshots.contains_key(&at) {
+            return;
+        }
+        if self.refuses_snapshots_of(&source.meta.uid) {
+            self.after(seconds(60), Event::Sync(place.clone()));
             return;
         }
         let uid = self.new_uid("made");
@@ -167,8 +169,8 @@ impl Cluster {
         };
         let of = (place.0.clone(), snapshot.source_claim.clone().unwrap());
         if let Some(source) = self.sources.get_mut(&of) {
-            source.record.syncing = None;
-            self.news.push_back(source.record.clone().into());
+            source.syncing = None;
+            self.news.push_back(source.clone().into());
         }
         self.delete_snapshot(place);
     }
@@ -243,14 +245,14 @@ impl Cluster {
     }
 
     fn bind(&mut self, place: &Place, uid: &Uid, tries: u32) {
-        let live = self
+        let claim = self
             .claims
             .get_mut(place)
-            .filter(|live| live.record.meta.uid == *uid);
-        let Some(live) = live.filter(|live| live.record.meta.deleting.is_none()) else {
+            .filter(|claim| claim.meta.uid == *uid);
+        let Some(claim) = claim.filter(|claim| claim.meta.deleting.is_none()) else {
             return;
         };
-        let restorable = match &live.record.data_source {
+        let restorable = match &claim.data_source {
             Some(DataSource::Snapshot(name)) => self
                 .snapshots
                 .get(&(place.0.clone(), name.clone()))
@@ -267,9 +269,9 @@ impl Cluster {
             );
             return;
         }
-        live.record.phase = ClaimPhase::Bound;
-        live.record.names_volume = true;
-        self.news.push_back(live.record.clone().into());
+        claim.phase = ClaimPhase::Bound;
+        claim.names_volume = true;
+        self.news.push_back(claim.clone().into());
         self.after(seconds(8), Event::AppUp(place.clone()));
     }
 

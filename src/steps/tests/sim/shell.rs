@@ -8,10 +8,10 @@ use super::{Cluster, seconds};
 use crate::api::remediation::{Phase, RemediationStatus, StepPhase};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
-use crate::holds::{self, Due};
+use crate::holds;
 use crate::model::fixture::*;
-use crate::model::{Change, Kind, Model, ObjectKind, Reading, SourceSchema, Uid};
-use crate::plan::StepName;
+use crate::model::{Change, Kind, Model, Reading, Uid};
+use crate::plan::{PlannedStep, StepName};
 use crate::steps::{Facts, Intent, Move, next};
 
 /// How badly things go. All zero: watches show everything at once, nothing fails.
@@ -29,6 +29,10 @@ pub struct Chance {
 }
 
 impl Chance {
+    fn fails_now(&mut self) -> bool {
+        self.roll(100) < self.fails
+    }
+
     /// xorshift64*: a proptest case is the same each time.
     fn roll(&mut self, sides: u64) -> u64 {
         self.seed ^= self.seed >> 12;
@@ -96,7 +100,6 @@ impl Sim {
         self.facts = None;
         let now = self.cluster.now;
         let mut news: VecDeque<Change> = self.cluster.everything().into();
-        news.push_back(Change::SourceSchema(SourceSchema::Paused));
         news.push_back(Change::Leads(Some(1)));
         news.extend(Kind::ALL.map(|kind| Change::Read(kind, Reading::Live, now)));
         self.cluster.news = news;
@@ -123,7 +126,7 @@ impl Sim {
                 .as_ref()
                 .is_some_and(|status| status.phase.finished() && status.holds.is_empty())
         });
-        finished && self.cluster.marks().next().is_none() && self.coming.is_empty()
+        finished && self.cluster.held().next().is_none() && self.coming.is_empty()
     }
 
     /// One look at everything, and what follows from it; says when to look again at the latest.
@@ -131,13 +134,13 @@ impl Sim {
         self.watch();
         let now = self.cluster.now;
         self.findings = findings::detect(&self.model, &self.policy, now);
-        let swept = self.sweep();
+        let released = self.release();
         let drove = self.drive();
         if self.chance.roll(1000) < self.chance.dies {
             self.start();
         }
         self.facts = None;
-        [swept, drove].into_iter().flatten().min()
+        [released, drove].into_iter().flatten().min()
     }
 
     fn watch(&mut self) {
@@ -155,37 +158,37 @@ impl Sim {
     }
 
     /// Releases what is due, as the shell does all the time.
-    fn sweep(&mut self) -> Option<Timestamp> {
+    fn release(&mut self) -> Option<Timestamp> {
         let now = self.cluster.now;
         let resume = &self.config.steps.resume_sources;
         let every = resume.every.signed();
         let ready = self.batch.is_none_or(|at| now.duration_since(at) >= every);
-        let (mut batch, mut wakes) = (resume.batch, Vec::new());
-        let mut released = Vec::new();
-        for (held, due) in holds::due(&self.model, resume.policy(), now) {
-            wakes.push(held.hold.until);
-            match due {
-                Due::Now(_) => released.push(held.object),
-                Due::InTurn(_) if ready && batch > 0 => {
-                    batch -= 1;
-                    self.batch = Some(now);
-                    released.push(held.object);
-                }
-                Due::InTurn(_) => wakes.push(now + every),
-                _ => {}
+        let mut wakes: Vec<_> = self.cluster.holds.values().map(|hold| hold.until).collect();
+        for release in holds::releases(&self.model, resume.policy(), resume.batch, now) {
+            if release.in_turn && !ready {
+                wakes.push(now + every);
+                continue;
             }
-        }
-        for object in released {
+            if release.in_turn {
+                self.batch = Some(now);
+            }
             wakes.push(now + seconds(1));
-            if !self.fails() {
-                self.cluster.release(&object);
+            let intent = match release.change {
+                None => Intent::DeleteHold(release.hold),
+                Some(change) => Intent::PatchHold {
+                    hold: release.hold,
+                    change,
+                },
+            };
+            if !self.chance.fails_now() {
+                self.cluster.perform(&intent, &self.model, false);
             }
         }
         wakes.into_iter().filter(|wake| *wake > now).min()
     }
 
     fn fails(&mut self) -> bool {
-        self.chance.roll(100) < self.chance.fails
+        self.chance.fails_now()
     }
 
     /// Asks what comes next and does it, until there is something to wait for.
@@ -207,6 +210,10 @@ impl Sim {
                     let mut run = run;
                     run.status = Some(*status);
                     self.cluster.write_run(run);
+                }
+                Move::Prove(probe) => {
+                    let proof = self.cluster.prove(&probe);
+                    self.facts = Some(Facts::of_proof(now, Ok(proof)));
                 }
                 Move::Examine { logs } => self.facts = Some(self.cluster.examine(logs)),
                 Move::Gather(objects) => {
@@ -294,60 +301,71 @@ impl Sim {
             .as_ref()
             .and_then(|plan| plan.step(record.step))
             .unwrap();
-        let target = planned
-            .targets
-            .iter()
-            .any(|target| target.object == *intent.object());
-        assert!(target, "is not in the plan: {}", said());
-        let source = self
-            .model
-            .sources
-            .get(&intent.object().namespace, &intent.object().name);
-        if intent.object().kind == ObjectKind::ReplicationSource {
+        let is_target = || {
+            let mut targets = planned.targets.iter();
+            targets.any(|target| target.object == *intent.object())
+        };
+        match intent {
+            Intent::CreateHold { run, spec, .. } => {
+                let deadline = self.config.steps.suspend_sources.deadline.signed();
+                assert!(spec.until <= self.cluster.now + deadline, "{}", said());
+                assert_eq!(*run, run_ref("r"));
+                self.check_held(planned, &spec.sources, &said());
+            }
+            Intent::PatchHold { change, .. } => {
+                let releases = !change.remove.is_empty() || change.release_classes;
+                assert!(!releases, "a step releases: {}", said());
+                self.check_held(planned, &change.add, &said());
+            }
+            Intent::DeleteHold(_) => panic!("a step releases: {}", said()),
+            _ => assert!(is_target(), "is not in the plan: {}", said()),
+        }
+        if let Intent::Delete(object) = intent {
+            let kept = status
+                .evidence
+                .iter()
+                .any(|kept| kept.object.uid == object.uid);
+            assert!(kept, "deletes without evidence: {}", said());
+            self.deleted.insert(object.uid.clone());
+            let most = usize::try_from(self.config.gates.max_deletions).unwrap();
             assert!(
-                source.is_none_or(|s| !s.meta.opted_out),
-                "opted out: {}",
+                self.deleted.len() <= most,
+                "deletes more than it may: {}",
                 said()
             );
         }
-        match intent {
-            Intent::Hold { hold, .. } => {
-                let deadline = self.config.steps.suspend_sources.deadline.signed();
-                assert!(hold.until <= self.cluster.now + deadline, "{}", said());
-                assert_eq!(hold.run, run_ref("r"));
-            }
-            Intent::Delete(object) => {
-                let kept = status
-                    .evidence
-                    .iter()
-                    .any(|kept| kept.object.uid == object.uid);
-                assert!(kept, "deletes without evidence: {}", said());
-                self.deleted.insert(object.uid.clone());
-                let most = usize::try_from(self.config.gates.max_deletions).unwrap();
-                assert!(
-                    self.deleted.len() <= most,
-                    "deletes more than it may: {}",
-                    said()
-                );
-            }
-            Intent::HandOver { object, holder, .. } => {
-                let kept = status.evidence.iter().any(|kept| kept.object == *object);
-                assert!(kept, "hands over without evidence: {}", said());
-                let runs = self.cluster.pods.keys().any(|(_, name)| name == holder)
-                    || self.cluster.zombies.contains(holder);
-                assert!(!runs, "hands over what {holder} still holds: {}", said());
-            }
-            Intent::Rollout { .. } | Intent::Replace(_) | Intent::Touch { .. } => {}
+        if let Intent::HandOver { object, holder, .. } = intent {
+            let kept = status.evidence.iter().any(|kept| kept.object == *object);
+            assert!(kept, "hands over without evidence: {}", said());
+            let runs = self.cluster.pods.keys().any(|(_, name)| name == holder)
+                || self.cluster.zombies.contains(holder);
+            assert!(!runs, "hands over what {holder} still holds: {}", said());
+        }
+    }
+
+    /// Of what is about to be held: it is planned, and did not opt out.
+    fn check_held(
+        &self,
+        planned: &PlannedStep,
+        sources: &std::collections::BTreeMap<Uid, String>,
+        said: &str,
+    ) {
+        for place in sources.values() {
+            let (namespace, name) = holds::parse_place(place).unwrap();
+            let names = planned.sources.get(&namespace);
+            let is_planned = names.is_some_and(|names| names.contains(&name));
+            assert!(is_planned, "{place} is not in the plan: {said}");
+            let source = self.model.sources.get(&namespace, &name);
+            let opted_out = source.is_some_and(|source| source.meta.opted_out);
+            assert!(!opted_out, "{place} opted out: {said}");
         }
     }
 
     /// What must be true at any time.
     fn judge(&self) {
         let now = self.cluster.now;
-        // A lagging watch, and writes that fail some of the time.
-        let grace = SignedDuration::from_secs(120);
         let status = self.status();
-        for (place, hold) in self.cluster.marks() {
+        for (place, until) in self.cluster.held() {
             let ended = status
                 .finished_at
                 .filter(|_| matches!(status.phase, Phase::Failed | Phase::Aborted));
@@ -356,9 +374,10 @@ impl Sim {
                 "{place:?} is held after its run has ended: {:?}",
                 self.told
             );
+            let deadline = self.config.steps.suspend_sources.deadline.signed();
             assert!(
-                now < hold.until + grace,
-                "{place:?} is held past its deadline: {:?}",
+                until <= now + deadline,
+                "{place:?} is held for longer than configured: {:?}",
                 self.told
             );
         }
@@ -375,18 +394,7 @@ impl Sim {
 
     /// What must be true once everything is over.
     pub fn judge_end(&self) {
-        let marks: Vec<_> = self.cluster.marks().collect();
-        assert_eq!(marks, [], "still held: {:?}", self.told);
-        for (place, live) in &self.cluster.sources {
-            assert_eq!(
-                live.switch(),
-                live.wish,
-                "source {place:?}: {:?}",
-                self.told
-            );
-        }
-        for (place, live) in &self.cluster.claims {
-            assert_eq!(live.switch(), live.wish, "claim {place:?}: {:?}", self.told);
-        }
+        let held: Vec<_> = self.cluster.held().collect();
+        assert_eq!(held, [], "still held: {:?}", self.told);
     }
 }

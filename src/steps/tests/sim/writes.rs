@@ -1,33 +1,16 @@
 //! Writes as the shell makes them: read again, compare, write with preconditions.
 
-use serde_json::{Value, json};
-
 use super::react::Event;
-use super::{Cluster, Live, Place, Verb, seconds};
+use super::{Cluster, Place, Verb, seconds};
+use crate::api::hold::POLICY_NAME;
 use crate::api::remediation::{EvidenceRecord, Remediation};
 use crate::config::DeleteScope;
-use crate::holds::Hold;
-use crate::model::records::{Claim, Snapshot, Source};
-use crate::model::{Model, ObjectKey, ObjectKind};
+use crate::holds::parse_place;
+use crate::holds::policy::{Answer, Probe, Proof};
+use crate::model::records::{Snapshot, SnapshotHold};
+use crate::model::{Change, Delta, Model, ObjectKey, Sym, fixture};
 use crate::plan::why_kept;
 use crate::steps::{Facts, Intent, TailRefusal};
-
-/// RFC 7386, as the API server applies it.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        return *target = patch.clone();
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in fields {
-        if value.is_null() {
-            target.as_object_mut().unwrap().remove(name);
-        } else {
-            merge(&mut target[name], value);
-        }
-    }
-}
 
 /// What any change to it changes.
 fn version(snapshot: &Snapshot) -> String {
@@ -41,7 +24,8 @@ fn place_of(object: &ObjectKey) -> Place {
 impl Verb {
     pub fn of(intent: &Intent) -> Self {
         match intent {
-            Intent::Hold { .. } => Self::Hold,
+            Intent::CreateHold { .. } | Intent::PatchHold { .. } => Self::Hold,
+            Intent::DeleteHold(_) => Self::Release,
             Intent::Delete(_) => Self::Delete,
             Intent::Rollout { .. } => Self::Rollout,
             Intent::Replace(_) => Self::Replace,
@@ -55,6 +39,7 @@ impl Cluster {
     /// Carries out one intent; what does not fit any more is left alone. Says whether anything was written.
     ///
     /// Where `raced`, somebody writes the object after it was read: the API server refuses the version that was read.
+    #[expect(clippy::too_many_lines, reason = "one arm an intent")]
     pub fn perform(&mut self, intent: &Intent, model: &Model, raced: bool) -> bool {
         let place = place_of(intent.object());
         let uid = &intent.object().uid;
@@ -62,24 +47,49 @@ impl Cluster {
             return false;
         }
         match intent {
-            Intent::Hold { object, hold } => {
-                let live = match object.kind {
-                    ObjectKind::ReplicationSource => self
-                        .sources
-                        .get(&place)
-                        .filter(|live| live.record.meta.uid == *uid)
-                        .map(|live| &live.object),
-                    _ => self
-                        .claims
-                        .get(&place)
-                        .filter(|live| live.record.meta.uid == *uid)
-                        .map(|live| &live.object),
-                };
-                let patch = live.and_then(|live| hold.clone().take(live).ok());
-                if raced {
-                    self.written(object.kind, &place);
+            Intent::CreateHold { hold, run, spec } => {
+                if self.holds.contains_key(&hold.name) {
+                    return false;
                 }
-                patch.is_some_and(|patch| self.patch(object.kind, &place, &patch))
+                let uid = self.new_uid("hold");
+                let mut made = fixture::hold(&run.name, spec.until, &[]);
+                made.meta.created = self.now.into();
+                made.meta.uid = uid;
+                let sources = spec.sources.iter();
+                made.sources = sources
+                    .map(|(uid, place)| (uid.clone(), parse_place(place).unwrap()))
+                    .collect();
+                self.put_hold(made);
+                true
+            }
+            Intent::PatchHold { change, .. } => {
+                let found = self
+                    .holds
+                    .get(&place.1)
+                    .filter(|hold| hold.meta.uid == *uid);
+                let Some(mut hold) = found.filter(|_| !raced).cloned() else {
+                    return false;
+                };
+                hold.sources.retain(|uid, _| !change.remove.contains(uid));
+                if change.release_classes {
+                    hold.snapshot_classes = Box::default();
+                }
+                for (uid, place) in &change.add {
+                    hold.sources
+                        .insert(uid.clone(), parse_place(place).unwrap());
+                }
+                self.put_hold(hold);
+                true
+            }
+            Intent::DeleteHold(_) => {
+                let found = self
+                    .holds
+                    .get(&place.1)
+                    .filter(|hold| hold.meta.uid == *uid);
+                found.is_some() && {
+                    self.delete_hold(&place.1);
+                    true
+                }
             }
             Intent::Delete(_) => {
                 let found = self.snapshots.get(&place).filter(|s| s.meta.uid == *uid);
@@ -159,53 +169,33 @@ impl Cluster {
         }
     }
 
-    /// Releases the hold the object carries.
-    pub fn release(&mut self, object: &ObjectKey) {
-        let place = place_of(object);
-        let live = match object.kind {
-            ObjectKind::ReplicationSource => self.sources.get(&place).map(|live| &live.object),
-            _ => self.claims.get(&place).map(|live| &live.object),
-        };
-        if let Some(patch) = live.and_then(|live| Hold::release(object.kind, live)) {
-            self.patch(object.kind, &place, &patch);
-        }
+    pub fn put_hold(&mut self, hold: SnapshotHold) {
+        self.news.push_back(hold.clone().into());
+        self.holds.insert(hold.meta.name.clone(), hold);
     }
 
-    fn patch(&mut self, kind: ObjectKind, place: &Place, patch: &Value) -> bool {
-        let object = match kind {
-            ObjectKind::ReplicationSource => {
-                self.sources.get_mut(place).map(|live| &mut live.object)
-            }
-            _ => self.claims.get_mut(place).map(|live| &mut live.object),
-        };
-        let Some(object) = object else { return false };
-        if patch["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
-            return false;
-        }
-        merge(object, patch);
-        self.written(kind, place);
-        true
+    pub fn delete_hold(&mut self, name: &Sym) {
+        self.holds.remove(name);
+        let (namespace, name) = ("locksmith".into(), name.clone());
+        self.news
+            .push_back(Change::SnapshotHold(Delta::Remove { namespace, name }));
     }
 
-    /// Gives a changed object its version and shows it.
-    pub fn written(&mut self, kind: ObjectKind, place: &Place) {
-        self.version += 1;
-        let version = json!(self.version.to_string());
-        if kind == ObjectKind::ReplicationSource {
-            if let Some(live) = self.sources.get_mut(place) {
-                live.object["metadata"]["resourceVersion"] = version;
-                Live::<Source>::read(live);
-                self.news.push_back(live.record.clone().into());
+    /// Dry-run creates, as the API server answers them.
+    pub fn prove(&self, probe: &Probe) -> Proof {
+        let source = probe.source.iter();
+        let held = source.map(|source| {
+            if self.refuses_snapshots_of(source) {
+                Answer::Refused(format!(
+                    "ValidatingAdmissionPolicy '{POLICY_NAME}' with binding '{POLICY_NAME}' denied request: held"
+                ))
+            } else {
+                Answer::Accepted
             }
-        } else if let Some(live) = self.claims.get_mut(place) {
-            live.object["metadata"]["resourceVersion"] = version;
-            let waited = live.record.copy_trigger;
-            Live::<Claim>::read(live);
-            let free = waited && !live.record.copy_trigger;
-            self.news.push_back(live.record.clone().into());
-            if free {
-                self.after(seconds(4), Event::Sync(place.clone()));
-            }
+        });
+        Proof {
+            held: held.collect(),
+            free: Answer::Accepted,
         }
     }
 
@@ -224,7 +214,7 @@ impl Cluster {
         found.then(|| EvidenceRecord {
             object: object.clone(),
             resource_version: "1".to_owned(),
-            kept: json!({"object": {"spec": {"holderIdentity": holder}}}).to_string(),
+            kept: serde_json::json!({"object": {"spec": {"holderIdentity": holder}}}).to_string(),
         })
     }
 
@@ -244,6 +234,7 @@ impl Cluster {
             at: self.now,
             snapshots,
             refusals: logs.then(|| Ok(refusals.collect())),
+            proof: None,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A log of a run as it should be, and each way to break it.
 
-use locksmith::holds::{RunRef, Switch};
 use locksmith::plan::Action;
 use rstest::rstest;
 use serde_json::json;
@@ -21,7 +20,7 @@ fn at(second: i64) -> Timestamp {
 fn write(second: i64, verb: &str, resource: &str, name: &str, body: Value) -> Event {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let namespace = match resource {
-        "remediations" | "leases" => NAMESPACE,
+        "remediations" | "snapshotholds" | "leases" => NAMESPACE,
         "deployments" | "pods" => "rook-ceph",
         _ => "media",
     };
@@ -47,9 +46,7 @@ fn status(second: i64, phase: &str, step: Option<&str>, open: bool, kept: bool) 
     let target = |object: Value, action: Value| json!({"object": object, "action": action});
     let snapshot = object("VolumeSnapshot", "media", "volsync-plex-src", SNAPSHOT);
     let steps = json!([
-        {"step": "suspendSources", "targets": [
-            target(object("ReplicationSource", "media", "plex", "u-source"), json!(Action::Hold(Switch::Paused))),
-        ]},
+        {"step": "suspendSources", "sources": {"media": ["plex"]}},
         {"step": "deleteFailedSnapshots", "targets": [target(snapshot.clone(), json!(Action::Delete))]},
         {"step": "restartProvisioner", "targets": [
             target(object("Deployment", "rook-ceph", "provisioner", "u-deployment"), json!(Action::Rollout)),
@@ -78,26 +75,17 @@ fn status(second: i64, phase: &str, step: Option<&str>, open: bool, kept: bool) 
 }
 
 fn hold(second: i64) -> Event {
-    let mark = Hold {
-        switch: Switch::Paused,
-        was: Value::Null,
-        run: RunRef {
-            namespace: NAMESPACE.into(),
-            name: "r".into(),
-            uid: RUN.into(),
-        },
-        since: at(1),
-        until: at(99),
-    };
-    let annotations = json!({HOLD_ANNOTATION: json!(mark).to_string()});
-    let body = json!({"metadata": {"resourceVersion": "3", "annotations": annotations}, "spec": {"paused": true}});
-    write(second, "patch", "replicationsources", "plex", body)
+    let metadata =
+        json!({"name": "r", "ownerReferences": [{"kind": "Remediation", "name": "r", "uid": RUN}]});
+    let spec = json!({"until": at(99), "sources": {"u-source": "media/plex"}});
+    let body = json!({"metadata": metadata, "spec": spec});
+    write(second, "create", "snapshotholds", "", body)
 }
 
 fn release(second: i64) -> Event {
-    let body =
-        json!({"metadata": {"resourceVersion": "4", "annotations": {HOLD_ANNOTATION: null}}});
-    write(second, "patch", "replicationsources", "plex", body)
+    let patch =
+        json!({"metadata": {"resourceVersion": "4"}, "spec": {"sources": {"u-source": null}}});
+    write(second, "patch", "snapshotholds", "r", patch)
 }
 
 /// Somebody else's write of the snapshot, and what became of it.
@@ -211,7 +199,9 @@ fn a_run_as_it_should_be_breaks_nothing() {
     Rule::OpenGate
 )]
 #[case::a_hold_of_what_the_plan_does_not_name(
-    |log: &mut Vec<Event>| log[4].name = "sonarr".to_owned(),
+    |log: &mut Vec<Event>| {
+        log[4].request_body.as_mut().unwrap()["spec"]["sources"]["u-other"] = json!("media/sonarr");
+    },
     Rule::OpenGate
 )]
 #[case::a_deletion_in_another_step(|log: &mut Vec<Event>| log[6].received = at(8), Rule::OpenGate)]
@@ -238,9 +228,9 @@ fn a_run_as_it_should_be_breaks_nothing() {
     },
     Rule::Guarded
 )]
-#[case::a_hold_on_whatever_version(
+#[case::a_release_of_whatever_version(
     |log: &mut Vec<Event>| {
-        let body = log[4].request_body.as_mut().unwrap();
+        let body = log[10].request_body.as_mut().unwrap();
         body["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     },
     Rule::Guarded
@@ -273,10 +263,8 @@ fn a_run_as_it_should_be_breaks_nothing() {
     },
     Rule::Purpose
 )]
-#[case::another_change_of_a_source(
-    |log: &mut Vec<Event>| {
-        log[10].request_body = Some(json!({"metadata": {"resourceVersion": "4"}, "spec": {"paused": true}}));
-    },
+#[case::a_change_of_a_source(
+    |log: &mut Vec<Event>| log[10].resource = "replicationsources".to_owned(),
     Rule::Purpose
 )]
 fn each_breach_is_caught(#[case] breach: fn(&mut Vec<Event>), #[case] rule: Rule) {

@@ -1,0 +1,76 @@
+//! `locksmith.dev/v1alpha1` SnapshotHold: sources of which nobody may take a snapshot for now.
+//!
+//! The object is the parameter of a ValidatingAdmissionPolicy (`deploy/hold-policy.yaml`): while it exists, and until
+//! `spec.until`, the API server refuses the snapshots and clones of the sources it names. Deleting it releases them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::model::Uid;
+
+/// Name of the ValidatingAdmissionPolicy and of its binding.
+pub const POLICY_NAME: &str = "locksmith-snapshot-hold";
+
+/// Annotation of both with the version of `deploy/hold-policy.yaml` they came from.
+pub const POLICY_VERSION_ANNOTATION: &str = "locksmith.dev/policy-version";
+
+/// Annotation that `steps.resumeSources.nudge` writes on a released source: any change makes VolSync retry at once.
+pub const NUDGE_ANNOTATION: &str = "locksmith.dev/released-at";
+
+/// Sources of which the API server refuses snapshots and clones until a deadline.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "locksmith.dev",
+    version = "v1alpha1",
+    kind = "SnapshotHold",
+    plural = "snapshotholds",
+    category = "locksmith",
+    namespaced,
+    derive = "PartialEq",
+    doc = "Sources of which the API server refuses snapshots and clones until a deadline. Deleting it releases them.",
+    printcolumn = r#"{"name":"Run","type":"string","jsonPath":".spec.remediation"}"#,
+    printcolumn = r#"{"name":"Held by","type":"string","jsonPath":".spec.heldBy"}"#,
+    printcolumn = r#"{"name":"Until","type":"string","jsonPath":".spec.until"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".spec.reason"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotHoldSpec {
+    /// Name of the Remediation that holds them; absent for a planned hold, which a person ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remediation: Option<String>,
+    /// When the API server stops refusing, in RFC 3339.
+    #[schemars(schema_with = "date_time")]
+    pub until: Timestamp,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    pub reason: Option<String>,
+    /// The person who holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub held_by: Option<String>,
+    /// The held ReplicationSources: uid to `namespace/name`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "names_by_uid")]
+    pub sources: BTreeMap<Uid, String>,
+    /// VolumeSnapshotClasses of which no snapshot may be taken at all, whichever tool asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshot_classes: Vec<String>,
+}
+
+fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time" })
+}
+
+fn names_by_uid(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    // Atomic: one field owner for the whole map, else each of 10,000 keys has an entry in managedFields.
+    schemars::json_schema!({
+        "type": "object",
+        "additionalProperties": { "type": "string" },
+        "x-kubernetes-map-type": "atomic",
+    })
+}

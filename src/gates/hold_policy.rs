@@ -1,0 +1,33 @@
+//! Gate `holdPolicy`: the API server enforces SnapshotHolds, by the policy and binding that ship, unedited.
+
+use super::{Gate, Situation, Verdict};
+use crate::holds::policy::{install, not_in_force};
+use crate::plan::StepName;
+
+pub(super) struct HoldPolicy;
+
+impl Gate for HoldPolicy {
+    fn name(&self) -> &'static str {
+        "holdPolicy"
+    }
+
+    fn standing(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        let holds = |plan: &crate::plan::Plan| plan.step(StepName::SuspendSources).is_some();
+        if !situation.plan.is_none_or(holds) {
+            return Verdict::Open;
+        }
+        let namespace = situation.run.metadata.namespace.as_deref();
+        let namespace = namespace.unwrap_or_default();
+        match not_in_force(situation.model, namespace) {
+            None => Verdict::Open,
+            Some(reason) => Verdict::Closed {
+                reason,
+                opens: format!("after {}", install(namespace)),
+            },
+        }
+    }
+}

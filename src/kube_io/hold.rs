@@ -1,0 +1,197 @@
+//! SnapshotHolds: created, patched, deleted, and tried with dry-run creates.
+//!
+//! The daemon and a person at the command line release by the same few lines; neither needs the other.
+
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+
+use super::{FIELD_MANAGER, Tried, WriteError, bounded, merge};
+use crate::api::hold::SnapshotHold;
+use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
+use crate::api::volsync::{GROUP, ReplicationSource};
+use crate::holds::policy::{Answer, Probe, Proof};
+use crate::holds::{self, HoldChange, NOBODY};
+use crate::model::{ObjectKey, ObjectKind, Uid};
+
+/// SnapshotHolds read at a time: each may be a megabyte.
+const PAGE: u32 = 20;
+
+/// Longest message of the API server that is kept.
+const LONGEST: usize = 500;
+
+fn posting(dry_run: bool) -> PostParams {
+    PostParams {
+        dry_run,
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+    }
+}
+
+/// Creates a SnapshotHold. One of that name that exists is left alone; the watch shows whose it is.
+pub async fn create(client: &Client, hold: &SnapshotHold) -> Result<Tried, WriteError> {
+    let namespace = hold.namespace().unwrap_or_default();
+    let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &namespace);
+    let params = posting(false);
+    let call = api.create(&params, hold);
+    let name = || format!("SnapshotHold {namespace}/{}", hold.name_any());
+    match bounded("create", name, call).await {
+        Ok(_) => Ok(Tried::Written),
+        Err(error) if error.kind() == "conflict" => {
+            Ok(Tried::LeftAlone("exists already".to_owned()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes `change` to `object`, on exactly the version that is read first.
+pub async fn patch(
+    client: &Client,
+    object: &ObjectKey,
+    change: &HoldChange,
+    may: impl Fn() -> Result<(), WriteError>,
+) -> Result<Tried, WriteError> {
+    let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &object.namespace);
+    let live = match same(&api, object).await? {
+        Ok(live) => live,
+        Err(left) => return Ok(left),
+    };
+    let version = live.metadata.resource_version.as_deref();
+    may()?;
+    merge(&api, "patch", object, &holds::patch(version, change)).await
+}
+
+/// Deletes `object`, which releases all that is left in it.
+pub async fn delete(
+    client: &Client,
+    object: &ObjectKey,
+    may: impl Fn() -> Result<(), WriteError>,
+) -> Result<Tried, WriteError> {
+    let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &object.namespace);
+    let live = match same(&api, object).await? {
+        Ok(live) => live,
+        Err(left) => return Ok(left),
+    };
+    // By its uid alone: whatever it has become, all of it is to go.
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: live.metadata.uid,
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    may()?;
+    let call = api.delete(&object.name, &params);
+    bounded("delete", || object.to_string(), call).await?;
+    Ok(Tried::Written)
+}
+
+async fn same(
+    api: &Api<SnapshotHold>,
+    object: &ObjectKey,
+) -> Result<Result<SnapshotHold, Tried>, WriteError> {
+    let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
+    let left = |why: &str| Err(Tried::LeftAlone(why.to_owned()));
+    Ok(match live {
+        None => left("is gone"),
+        Some(live) if live.uid().is_none_or(|uid| object.uid != *uid) => {
+            left("is another object of that name by now")
+        }
+        Some(live) => Ok(live),
+    })
+}
+
+/// Every SnapshotHold of `namespace`, or of all. Where the kind is not served there are none.
+pub async fn list(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<Vec<SnapshotHold>, WriteError> {
+    let api: Api<SnapshotHold> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut all = Vec::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = bounded("list", || "SnapshotHolds".to_owned(), api.list(&params)).await;
+        let page = match page {
+            Err(error) if error.kind() == "not_found" => return Ok(all),
+            other => other?,
+        };
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Tries what `probe` names, and what nobody holds, with dry-run creates.
+pub async fn prove(client: &Client, probe: &Probe) -> Result<Proof, WriteError> {
+    let nobody = Uid::from(NOBODY);
+    let mut held = Vec::new();
+    if let Some(source) = &probe.source {
+        held.push(attempt(client, probe, source, None).await?);
+    }
+    if let Some(class) = &probe.class {
+        held.push(attempt(client, probe, &nobody, Some(class)).await?);
+    }
+    let free = attempt(client, probe, &nobody, None).await?;
+    Ok(Proof { held, free })
+}
+
+/// One dry-run create of a VolumeSnapshot owned by `owner`, which VolSync would be the maker of.
+async fn attempt(
+    client: &Client,
+    probe: &Probe,
+    owner: &Uid,
+    class: Option<&str>,
+) -> Result<Answer, WriteError> {
+    let api: Api<VolumeSnapshot> = Api::namespaced(client.clone(), &probe.namespace);
+    let mut snapshot = VolumeSnapshot::new(
+        "",
+        VolumeSnapshotSpec {
+            source: VolumeSnapshotSource {
+                persistent_volume_claim_name: Some("locksmith-probe".to_owned()),
+                volume_snapshot_content_name: None,
+            },
+            volume_snapshot_class_name: class.map(ToOwned::to_owned),
+        },
+    );
+    snapshot.metadata.name = None;
+    snapshot.metadata.generate_name = Some("locksmith-probe-".to_owned());
+    let kind = <ReplicationSource as kube::Resource>::kind(&());
+    snapshot.metadata.owner_references = Some(vec![
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+            api_version: format!("{GROUP}/v1alpha1"),
+            kind: kind.into_owned(),
+            name: "locksmith-probe".to_owned(),
+            uid: owner.to_string(),
+            ..Default::default()
+        },
+    ]);
+    let params = posting(true);
+    let name = || {
+        let kind = ObjectKind::VolumeSnapshot.as_str();
+        format!("a dry-run {kind} in {}", probe.namespace)
+    };
+    match bounded("create", name, api.create(&params, &snapshot)).await {
+        Ok(_) => Ok(Answer::Accepted),
+        // A refusal for want of a right says nothing of the hold, and is told as it is: it does not name the policy.
+        Err(WriteError::Api { source, .. }) if refusal(&source).is_some() => {
+            Ok(Answer::Refused(refusal(&source).unwrap_or_default()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The message of a 403 or 422, cut short.
+fn refusal(error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let text = &status.message;
+    let end = text
+        .char_indices()
+        .nth(LONGEST)
+        .map_or(text.len(), |(at, _)| at);
+    matches!(status.code, 403 | 422).then(|| text[..end].to_owned())
+}
