@@ -9,13 +9,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use locksmith::demo::Cluster;
 use locksmith::demo::apiserver::Options;
 use locksmith::demo::world::{ProvisionerMessages, Timings, WorldConfig};
+use locksmith::demo::{Cluster, show};
+use serde_json::json;
 
 use crate::PATIENCE;
 use crate::actors::{Ground, Stage, play};
 use crate::layout::{Layout, Pace};
+use crate::objects::create;
 use crate::stack::Stack;
 
 /// The lines that the two do not have in common.
@@ -55,6 +57,9 @@ async fn simulated() -> Vec<Stage> {
     };
     let cluster = Cluster::start(Options::default(), config).await.unwrap();
     cluster.world.install().await.unwrap();
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": show::NAMESPACE}});
+    create(&cluster.server.client(), namespace).await;
     play(&Ground::Simulated(Box::new(cluster))).await
 }
 

@@ -90,7 +90,7 @@ async fn delete_first(ground: &Ground, person: &Person) -> (usize, f64) {
     }
     let begun = Instant::now();
     for content in &contents {
-        person.touch(content).await;
+        person.touch(CONTENT, content).await;
     }
     for name in SNAPSHOTS {
         person.until(SNAPSHOT, name, gone).await;

@@ -1,14 +1,19 @@
 //! Where the script is played: on the real stack, or in the simulated world on its embedded API server.
 
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
-use locksmith::demo::Cluster;
+use locksmith::api::hold::{SnapshotHold, SnapshotHoldSpec};
 use locksmith::demo::scenario::until;
 use locksmith::demo::world::Scope;
+use locksmith::demo::{Cluster, show};
 use serde_json::Value;
 
 use crate::layout::NAMESPACE;
+use crate::render;
 use crate::stack::Stack;
 use crate::{PATIENCE, daemon::POLL};
 
@@ -94,6 +99,36 @@ impl Ground {
             gone && all.iter().filter(|pod| new(pod)).count() == REPLICAS
         };
         until(pods, "new pods", PATIENCE, replaced).await.unwrap();
+    }
+
+    /// Holds a source for an hour, and gives the hold's name.
+    pub async fn create_hold(&self, uid: &str, place: &str) -> String {
+        let spec = SnapshotHoldSpec {
+            remediation: Some("run".to_owned()),
+            until: Timestamp::now() + SignedDuration::from_hours(1),
+            reason: None,
+            held_by: None,
+            sources: BTreeMap::from([(uid.into(), place.to_owned())]),
+            snapshot_classes: Vec::new(),
+        };
+        let hold = SnapshotHold::new("script", spec);
+        let created = self.holds().create(&Default::default(), &hold).await;
+        created.unwrap().name_any()
+    }
+
+    pub async fn delete_hold(&self, name: &str) {
+        self.holds()
+            .delete(name, &Default::default())
+            .await
+            .unwrap();
+    }
+
+    fn holds(&self) -> Api<SnapshotHold> {
+        let namespace = match self {
+            Self::Real(_) => render::NAMESPACE,
+            Self::Simulated(_) => show::NAMESPACE,
+        };
+        Api::namespaced(self.client(), namespace)
     }
 
     /// The driver's log of each pod.

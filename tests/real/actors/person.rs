@@ -94,12 +94,12 @@ impl Person {
             .unwrap();
     }
 
-    /// Annotates a content, unless it is gone.
-    pub async fn touch(&self, content: &str) {
+    /// Annotates an object, unless it is gone.
+    pub async fn touch(&self, kind: Kind, name: &str) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"script": "touched"}}}));
         match self
-            .api(CONTENT)
-            .patch(content, &Default::default(), &patch)
+            .api(kind)
+            .patch(name, &Default::default(), &patch)
             .await
         {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
@@ -173,6 +173,14 @@ fn condition(source: Option<&DynamicObject>, reason: &str) -> bool {
 
 pub fn waits_for_schedule(source: Option<&DynamicObject>) -> bool {
     condition(source, "WaitingForSchedule")
+}
+
+/// Whether the source's condition repeats that the API server refused a snapshot.
+pub fn held(source: Option<&DynamicObject>) -> bool {
+    let conditions = status(source).and_then(|status| status["conditions"].as_array());
+    let messages = conditions.into_iter().flatten();
+    let mut messages = messages.filter_map(|one| one["message"].as_str());
+    messages.any(|message| message.contains("held by volsync-locksmith"))
 }
 
 pub fn failing(source: Option<&DynamicObject>) -> bool {

@@ -6,8 +6,8 @@ use serde_json::json;
 use super::ground::Ground;
 use super::observe;
 use super::person::{
-    CLAIM, CONTENT, Person, SNAPSHOT, SOURCE, being_deleted, bound, created, failing, gone, ready,
-    refused, released, unprotected, waits_for_schedule,
+    CLAIM, CONTENT, Person, SNAPSHOT, SOURCE, being_deleted, bound, created, failing, gone, held,
+    ready, refused, released, unprotected, waits_for_schedule,
 };
 use crate::cast::{repository, source};
 
@@ -64,7 +64,7 @@ pub async fn play(ground: &Ground) -> Vec<Stage> {
     synchronised(&person, "slow").await;
     stages.push(missed(&person, &contents).await);
     for content in &contents {
-        person.touch(content).await;
+        person.touch(CONTENT, content).await;
     }
     for name in DELETED {
         person.until(SNAPSHOT, name, gone).await;
@@ -79,6 +79,22 @@ pub async fn play(ground: &Ground) -> Vec<Stage> {
     person.until(SOURCE, "orphan", failing).await;
     person.until(CLAIM, "data", unprotected).await;
     stages.push(stage(&person, "one source is synchronised, another has no claim").await);
+
+    let hold = hold(ground, &person).await;
+    stages.push(
+        stage(
+            &person,
+            "the API server refuses the snapshot of a held source",
+        )
+        .await,
+    );
+
+    ground.delete_hold(&hold).await;
+    // VolSync retries now instead of after its backoff.
+    person.touch(SOURCE, "held").await;
+    synchronised(&person, "held").await;
+    person.until(CLAIM, "later", unprotected).await;
+    stages.push(stage(&person, "the hold is released").await);
 
     stages.push(Stage {
         title: "the Events of all stages",
@@ -106,6 +122,19 @@ async fn missed(person: &Person, contents: &[String]) -> Stage {
         title: "a deletion is missed",
         observed,
     }
+}
+
+/// Holds the source `held` before its first snapshot, and gives the hold's name. Its claim comes after the hold.
+async fn hold(ground: &Ground, person: &Person) -> String {
+    let app = App::new(NAMESPACE, "later");
+    person.create(source(&app, "held")).await;
+    person.until(SOURCE, "held", failing).await;
+    let uid = person.uid(SOURCE, "held").await;
+    let hold = ground.create_hold(&uid, "script/held").await;
+    person.claim(&app.claim()).await;
+    person.until(CLAIM, "later", bound).await;
+    person.until(SOURCE, "held", held).await;
+    hold
 }
 
 /// Waits until the source has been synchronised, and its temporary objects are gone.
