@@ -6,7 +6,8 @@
 //! 1. an alert of the shipped rules alone begins the run;
 //! 2. every restored claim is Bound at its end, and it ends Succeeded;
 //! 3. VolSync creates no snapshot of a held source during the hold;
-//! 4. the program deletes no snapshot but those that were stuck.
+//! 4. the program deletes no snapshot but those that were stuck;
+//! 5. no running mover is killed, and the program writes on no source and no claim.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -110,4 +111,6 @@ async fn alerts_heal_with_every_default_and_rooks_timings() {
     assert_eq!(outcome.bound, 4, "{context}");
     assert_eq!(outcome.run.phase(), "Succeeded", "{context}");
     assert_eq!((outcome.created, outcome.wrongly_deleted), (0, 0));
+    assert_eq!(stack.node.killed_movers(), [] as [String; 0]);
+    assert_eq!((outcome.writes, outcome.annotated), (0, 0));
 }
