@@ -351,7 +351,7 @@ pub struct GateRecord {
     pub opens: String,
 }
 
-/// An object as it was before it was deleted.
+/// An object as it was before it was deleted or replaced.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EvidenceRecord {
@@ -359,7 +359,8 @@ pub struct EvidenceRecord {
     pub object: ObjectKey,
     /// Its resourceVersion when this was read.
     pub resource_version: String,
-    /// The object and what belongs to it, as JSON, or the name of the file in the archive directory.
+    /// The object as the API server gave it, without `managedFields`, and what belongs to it, as JSON; `locksmith evidence`
+    /// prints it. What is too large is cut: status first, then metadata, then spec.
     pub kept: String,
 }
 

@@ -20,7 +20,7 @@ const CODES: [(&str, &str, &str, &str); 12] = [
         "it repaired nothing, failed, expired, was aborted or only planned, or is not watched to its end",
         "it was not asked for, or was deleted",
     ),
-    ("runs, describe", "told", "-", "no such run"),
+    ("runs, describe, evidence", "told", "-", "no such run"),
     (
         "approve, reject",
         "decided",

@@ -6,6 +6,7 @@ mod crd;
 mod decide;
 mod demo;
 mod describe;
+mod evidence;
 mod exit_codes;
 mod hold;
 mod log;
@@ -54,6 +55,7 @@ enum Command {
     Run(run::Args),
     Runs(runs::Args),
     Describe(describe::Args),
+    Evidence(evidence::Args),
     /// Approve of the plan of a run that waits for it
     Approve(decide::Args),
     /// Reject the plan of a run: it ends, and nothing is done
@@ -78,6 +80,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Plan(args) => make_plan::run(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Describe(args) => describe::run(args).await,
+        Command::Evidence(args) => evidence::run(args).await,
         Command::Runs(args) => runs::run(args).await,
         Command::Approve(args) => decide::approve(args).await,
         Command::Reject(args) => decide::reject(args).await,

@@ -1,10 +1,11 @@
-//! Keeps an object as it was, with what belongs to it, before it is deleted.
+//! Keeps an object as the API server gives it, with what belongs to it, before it is deleted.
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Event;
-use kube::api::ListParams;
-use kube::{Api, Resource, ResourceExt};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{GetParams, ListParams};
+use kube::core::{ApiResource, Request};
+use kube::{Api, Resource};
 use serde_json::{Value, json};
 
 use super::{WriteError, Writer, bounded};
@@ -20,12 +21,21 @@ const EVENTS: usize = 10;
 /// Events read of each object: anybody may have written any number.
 const EVENTS_READ: u32 = 500;
 
-/// Longest metadata kept whole, in bytes. All evidence of a run is in one object, which the API server limits, and an
-/// owner may write as much into each of theirs.
-const MAX_METADATA: usize = 4 * 1024;
+/// Longest record, in bytes: the pod of a provisioner with nine containers takes 25 KiB. All evidence of a run is in one
+/// object, which the API server limits, and an owner may write as much into each of theirs.
+const MAX_KEPT: usize = 32 * 1024;
 
-/// Longest record kept with what belongs to the object, in bytes.
-const MAX_KEPT: usize = 16 * 1024;
+/// The resource of a kind of which evidence is kept.
+fn resource(kind: ObjectKind) -> Option<ApiResource> {
+    match kind {
+        ObjectKind::ReplicationSource => Some(ApiResource::erase::<ReplicationSource>(&())),
+        ObjectKind::VolumeSnapshot => Some(ApiResource::erase::<VolumeSnapshot>(&())),
+        ObjectKind::VolumeSnapshotContent => Some(ApiResource::erase::<VolumeSnapshotContent>(&())),
+        ObjectKind::Lease => Some(ApiResource::erase::<Lease>(&())),
+        ObjectKind::Pod => Some(ApiResource::erase::<Pod>(&())),
+        _ => None,
+    }
+}
 
 impl Writer {
     /// The object, what belongs to it and its events, or `None` when it is gone: then nothing is deleted either.
@@ -36,100 +46,74 @@ impl Writer {
         object: &ObjectKey,
         room: usize,
     ) -> Result<Option<EvidenceRecord>, WriteError> {
-        if object.kind == ObjectKind::ReplicationSource {
-            let source: Option<ReplicationSource> = self.read(object).await?;
-            let Some(source) = source else {
-                return Ok(None);
-            };
-            let version = source.resource_version();
-            return self
-                .keep(object, version, plain(json!(source)), None, room)
-                .await
-                .map(Some);
-        }
-        if object.kind == ObjectKind::Lease {
-            let lease: Option<Lease> = self.read(object).await?;
-            let Some(lease) = lease else {
-                return Ok(None);
-            };
-            let version = lease.resource_version();
-            return self
-                .keep(object, version, plain(json!(lease)), None, room)
-                .await
-                .map(Some);
-        }
-        let snapshot: Option<VolumeSnapshot> = self.read(object).await?;
-        let Some(snapshot) = snapshot else {
+        let Some(itself) = self
+            .read(object.kind, &object.namespace, &object.name)
+            .await?
+        else {
             return Ok(None);
         };
-        let bound = snapshot
-            .status
-            .as_ref()
-            .and_then(|s| s.bound_volume_snapshot_content_name.clone())
-            .filter(|name| is_object_name(name));
-        let content = match &bound {
-            None => None,
+        let text = |path: &str| itself.pointer(path).and_then(Value::as_str);
+        if text("/metadata/uid").is_none_or(|uid| object.uid != *uid) {
+            return Ok(None);
+        }
+        let version = text("/metadata/resourceVersion")
+            .unwrap_or_default()
+            .to_owned();
+        let bound = text("/status/boundVolumeSnapshotContentName")
+            .filter(|name| object.kind == ObjectKind::VolumeSnapshot && is_object_name(name));
+        let content = match bound {
             Some(name) => {
-                let contents: Api<VolumeSnapshotContent> = Api::all(self.client().clone());
-                let named = || format!("VolumeSnapshotContent {name}");
-                bounded("get", named, contents.get_opt(name)).await?
+                self.read(ObjectKind::VolumeSnapshotContent, "", name)
+                    .await?
             }
+            None => None,
         };
-        let content = content.map(|content| plain(json!(content)));
-        let version = snapshot.resource_version();
-        self.keep(object, version, plain(json!(snapshot)), content, room)
-            .await
-            .map(Some)
-    }
-
-    /// The object as it is now, if it is still the same one.
-    async fn read<K>(&self, object: &ObjectKey) -> Result<Option<K>, WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
-        let api: Api<K> = Api::namespaced(self.client().clone(), &object.namespace);
-        let found = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-        Ok(found.filter(|found| {
-            found
-                .meta()
-                .uid
-                .as_deref()
-                .is_some_and(|uid| object.uid == *uid)
+        let events = self.events(object).await?;
+        Ok(Some(EvidenceRecord {
+            object: object.clone(),
+            resource_version: version,
+            kept: fit(
+                &plain(itself),
+                content.map(plain).as_ref(),
+                latest(events),
+                room.min(MAX_KEPT),
+            ),
         }))
     }
 
-    async fn keep(
+    /// The object that has this name now, with every field that the API server knows, or `None` where there is none.
+    async fn read(
         &self,
-        object: &ObjectKey,
-        resource_version: Option<String>,
-        itself: Value,
-        content: Option<Value>,
-        room: usize,
-    ) -> Result<EvidenceRecord, WriteError> {
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, WriteError> {
+        let Some(resource) = resource(kind) else {
+            return Ok(None);
+        };
+        let object = || format!("{} {namespace}/{name}", kind.as_str());
+        let namespace = (!namespace.is_empty()).then_some(namespace);
+        let request = Request::new(kube::core::DynamicObject::url_path(&resource, namespace));
+        let read = async {
+            let request = request
+                .get(name, &GetParams::default())
+                .map_err(kube::Error::BuildRequest)?;
+            match self.client().request::<Value>(request).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        bounded("get", object, read).await
+    }
+
+    async fn events(&self, object: &ObjectKey) -> Result<Vec<Event>, WriteError> {
         let events: Api<Event> = Api::namespaced(self.client().clone(), &object.namespace);
         let about = ListParams::default()
             .fields(&format!("involvedObject.uid={}", object.uid))
             .limit(EVENTS_READ);
-        let events = bounded(
-            "list",
-            || format!("Events of {object}"),
-            events.list(&about),
-        )
-        .await?;
-        let kept = fit(
-            &itself,
-            content.as_ref(),
-            latest(events.items),
-            room.min(MAX_KEPT),
-        );
-        Ok(EvidenceRecord {
-            object: object.clone(),
-            resource_version: resource_version.unwrap_or_default(),
-            kept,
-        })
+        let named = || format!("Events of {object}");
+        let listed = bounded("list", named, events.list(&about)).await?;
+        Ok(listed.items)
     }
 }
 
@@ -150,20 +134,17 @@ fn identity(object: &Value) -> Value {
     Value::Object(fields.collect())
 }
 
-/// Without `managedFields`, which is long and tells nothing here; and, where its owner wrote more than anybody reads, with
-/// no metadata but what names it.
+/// Without `managedFields`, which is long and rebuilds nothing.
 fn plain(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    if object["metadata"].to_string().len() > MAX_METADATA {
-        object["metadata"] = identity(&object);
-    }
     object
 }
 
-/// As much as fits into `room` bytes of a status: the oldest events go first, then what the object says as well; what
-/// names the object and finds its snapshot in the storage system is kept in any case.
+/// As much as fits into `room` bytes of a status. The oldest events go first, then what rebuilds nothing: the content but for
+/// what finds its snapshot in the storage system, and the object's status; then the metadata that its owner added, and at last
+/// its spec. What names the object is kept in any case.
 fn fit(itself: &Value, content: Option<&Value>, mut events: Vec<Value>, room: usize) -> String {
     let at = Timestamp::now();
     let record = |object: &Value, content: Option<&Value>, events: &[Value]| {
@@ -182,17 +163,44 @@ fn fit(itself: &Value, content: Option<&Value>, mut events: Vec<Value>, room: us
         events.remove(0);
     }
     let content = content.map(essence);
-    let short = record(itself, content.as_ref(), &[]);
-    // Longer than any snapshot is that VolSync makes.
-    if short.len() <= MAX_KEPT {
-        return short;
+    let mut cut = itself.clone();
+    let mut short = record(&cut, content.as_ref(), &[]);
+    for reduce in [without_status, identified, named] {
+        if fits(&short) {
+            return short;
+        }
+        cut = reduce(cut);
+        short = record(&cut, content.as_ref(), &[]);
     }
-    let named = json!({ "metadata": identity(itself) });
-    let short = record(&named, content.as_ref(), &[]);
+    // A content that is longer than this is none of a driver's.
     if short.len() <= MAX_KEPT {
-        return short;
+        short
+    } else {
+        record(&cut, None, &[])
     }
-    record(&named, None, &[])
+}
+
+fn without_status(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    object
+}
+
+/// With no metadata but what names it.
+fn identified(mut object: Value) -> Value {
+    object["metadata"] = identity(&object);
+    object
+}
+
+/// Only what names it. Nothing can be rebuilt from that: `locksmith evidence` reports it.
+fn named(object: Value) -> Value {
+    let mut fields = object;
+    let kept = ["apiVersion", "kind", "metadata"];
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|field, _| kept.contains(&&**field));
+    }
+    fields
 }
 
 /// What finds, in the storage system, what a content stands for; the rest of it the snapshot says too.
@@ -220,6 +228,8 @@ fn latest(mut events: Vec<Event>) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn parts() -> (Value, Option<Value>, Vec<Value>) {
@@ -240,7 +250,6 @@ mod tests {
         let (object, content, events) = parts();
         let text = fit(&object, content.as_ref(), events, room);
         let kept: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(kept["object"], object);
         let least = kept["events"] == json!([]);
         let taken = json!(text).to_string().len();
         assert!(least || taken <= room + 2, "{taken} bytes of {room}");
@@ -301,6 +310,31 @@ mod tests {
             let kept: Value = serde_json::from_str(&kept).unwrap();
             assert_eq!(kept["object"]["metadata"]["uid"], "u");
         }
+    }
+
+    /// An object with everything, and what is kept of it in so much room.
+    #[rstest]
+    #[case::whole(10_000, &["apiVersion", "kind", "metadata", "spec", "status"], true)]
+    #[case::without_its_status(3_200, &["apiVersion", "kind", "metadata", "spec"], true)]
+    #[case::without_its_owners_metadata(1_800, &["apiVersion", "kind", "metadata", "spec"], false)]
+    #[case::by_name_alone(700, &["apiVersion", "kind", "metadata"], false)]
+    fn status_goes_before_metadata_and_metadata_before_spec(
+        #[case] room: usize,
+        #[case] fields: &[&str],
+        #[case] labelled: bool,
+    ) {
+        let object = json!({
+            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
+            "metadata": {"name": "s", "uid": "u", "labels": {"a": "b".repeat(1_000)}, "managedFields": [1]},
+            "spec": {"restic": {"repository": "r".repeat(1_000)}},
+            "status": {"lastSyncTime": "t".repeat(1_000)},
+        });
+        let kept: Value =
+            serde_json::from_str(&fit(&plain(object), None, Vec::new(), room)).unwrap();
+        let object = kept["object"].as_object().unwrap();
+        assert_eq!(object.keys().collect::<Vec<_>>(), fields);
+        assert_eq!(object["metadata"]["uid"], "u");
+        assert_eq!(object["metadata"].get("labels").is_some(), labelled);
     }
 
     #[test]

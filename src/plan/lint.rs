@@ -9,8 +9,11 @@ use super::{Action, Plan, PlannedStep, StepName};
 use crate::api::remediation::RECORD_BYTES;
 use crate::model::ObjectKind;
 
-/// Bytes that the evidence of one snapshot takes at least.
+/// Bytes that the evidence of one object takes at least.
 const LEAST_EVIDENCE: usize = 1_000;
+
+/// Bytes that the evidence of a ReplicationSource takes, which somebody may want to create again.
+const SOURCE_EVIDENCE: usize = 3_000;
 
 /// Bytes that the record of a target that was skipped takes, the object aside.
 const SKIPPED: usize = 200;
@@ -102,8 +105,15 @@ fn hold_size(plan: &Plan) -> usize {
 /// evidence is kept, and it may be listed again as skipped.
 fn size(plan: &Plan) -> (usize, usize) {
     let targets = plan.steps.iter().flat_map(|step| &step.targets);
-    let deletions = targets.filter(|target| target.action == Action::Delete);
-    let beside = deletions.map(|target| bytes(&target.object) + SKIPPED + LEAST_EVIDENCE);
+    let deletions =
+        targets.filter(|target| matches!(target.action, Action::Delete | Action::Replace));
+    let beside = deletions.map(|target| {
+        let evidence = match target.object.kind {
+            ObjectKind::ReplicationSource => SOURCE_EVIDENCE,
+            _ => LEAST_EVIDENCE,
+        };
+        bytes(&target.object) + SKIPPED + evidence
+    });
     let (count, beside) = beside.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     (bytes(plan) + beside, count)
 }

@@ -24,6 +24,7 @@ mod bad_days;
 mod balanced;
 mod by_hand;
 mod daemon;
+mod evidence;
 mod exposition;
 mod faults;
 mod faulty;

@@ -1,0 +1,154 @@
+//! `locksmith evidence`: what a run deleted, in a form that `kubectl create -f -` accepts.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{ClusterArgs, person};
+use crate::api::remediation::{EvidenceRecord, Remediation};
+use crate::kube_io::CALL_TIMEOUT;
+use crate::model::ObjectKind;
+
+/// Print the objects that a run deleted, as they were, for `kubectl create -f -`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Name of the Remediation; its start is enough, where no other begins so
+    name: String,
+    /// Its namespace; needed only where several have one of that name
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Print everything that was kept, unchanged: also pods, leases, contents, Events and each status
+    #[arg(long)]
+    all: bool,
+    /// Format of the list
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Output {
+    /// YAML
+    #[default]
+    Yaml,
+    /// JSON
+    Json,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = args.cluster.client(CALL_TIMEOUT).await?;
+    let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let list = if args.all { all(&run) } else { creatable(&run) };
+    match args.output {
+        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&list)?),
+        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&list)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn evidence(run: &Remediation) -> impl Iterator<Item = &EvidenceRecord> {
+    run.status.iter().flat_map(|status| &status.evidence)
+}
+
+/// Every record as it was kept.
+fn all(run: &Remediation) -> Value {
+    let kept = evidence(run).map(|record| serde_json::from_str(&record.kept));
+    Value::Array(kept.map(Result::unwrap_or_default).collect())
+}
+
+/// The deleted objects without what the API server makes. Pods come back by their controllers, and leases are still there.
+fn creatable(run: &Remediation) -> Value {
+    let deleted = evidence(run).filter(|record| {
+        matches!(
+            record.object.kind,
+            ObjectKind::ReplicationSource | ObjectKind::VolumeSnapshot
+        )
+    });
+    let items = deleted.filter_map(|record| {
+        let item = serde_json::from_str(&record.kept).ok().and_then(as_created);
+        if item.is_none() {
+            anstream::eprintln!(
+                "warning: {} was too large to be kept; only its name is known",
+                record.object
+            );
+        }
+        item
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>() })
+}
+
+/// The object of one record as its owner would create it, or `None` where its spec was not kept.
+fn as_created(mut record: Value) -> Option<Value> {
+    /// What the API server sets, or refuses in a new object.
+    const SERVER_MADE: [&str; 8] = [
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
+    let mut object = record.get_mut("object")?.take();
+    object.get("spec")?;
+    let fields = object.as_object_mut()?;
+    fields.remove("status");
+    let metadata = fields.get_mut("metadata")?.as_object_mut()?;
+    metadata.retain(|field, _| !SERVER_MADE.contains(&&**field));
+    Some(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::remediation::RemediationStatus;
+    use crate::model::ObjectKey;
+    use crate::model::fixture::run;
+
+    fn record(kind: ObjectKind, object: &Value) -> EvidenceRecord {
+        EvidenceRecord {
+            object: ObjectKey {
+                kind,
+                namespace: "media".into(),
+                name: "sonarr".into(),
+                uid: "u".into(),
+            },
+            resource_version: "7".to_owned(),
+            kept: json!({ "object": object, "content": null, "events": [] }).to_string(),
+        }
+    }
+
+    #[test]
+    fn evidence_lists_what_was_deleted_without_server_made_fields() {
+        let source = json!({
+            "apiVersion": "volsync.backube/v1alpha1",
+            "kind": "ReplicationSource",
+            "metadata": {
+                "name": "sonarr", "namespace": "media", "uid": "u", "resourceVersion": "7", "generation": 3,
+                "creationTimestamp": "2026-11-01T02:00:00Z", "labels": {"app": "sonarr"}
+            },
+            "spec": {"sourcePVC": "sonarr", "restic": {"repository": "secret", "retain": {"daily": 7}}},
+            "status": {"lastSyncTime": "2026-11-01T02:00:00Z"},
+        });
+        let named = json!({"kind": "VolumeSnapshot", "metadata": {"name": "huge"}});
+        let mut run = run("night");
+        run.status = Some(RemediationStatus {
+            evidence: vec![
+                record(ObjectKind::Pod, &json!({"kind": "Pod", "spec": {}})),
+                record(ObjectKind::ReplicationSource, &source),
+                record(ObjectKind::VolumeSnapshot, &named),
+            ],
+            ..RemediationStatus::default()
+        });
+        let expected = json!({
+            "apiVersion": "volsync.backube/v1alpha1",
+            "kind": "ReplicationSource",
+            "metadata": {"name": "sonarr", "namespace": "media", "labels": {"app": "sonarr"}},
+            "spec": source["spec"],
+        });
+        assert_eq!(creatable(&run)["items"], json!([expected]));
+        assert_eq!(all(&run).as_array().unwrap().len(), 3);
+    }
+}
