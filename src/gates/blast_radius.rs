@@ -47,10 +47,10 @@ impl Gate for BlastRadius {
             .filter_map(|step| plan.step(*step))
             .flat_map(|step| &step.targets)
             .map(|target| &target.object.uid);
-        // Evidence is kept of whatever the run has deleted, and of leases.
+        // Evidence is also kept of leases and of the pods that a restart replaces.
         let kept = situation.status.evidence.iter().map(|kept| &kept.object);
         let before = kept
-            .filter(|object| object.kind != ObjectKind::Lease)
+            .filter(|object| !matches!(object.kind, ObjectKind::Lease | ObjectKind::Pod))
             .map(|object| &object.uid);
         let deletions = planned.chain(before).collect::<HashSet<_>>().len();
         let all = situation.model.sources.len();

@@ -77,8 +77,9 @@ impl<'a> Restart<'a> {
         let (scene, planned) = (self.scene, self.planned);
         let within = scene.config.steps.restart_provisioner.within;
         let targets = || scene.planned.targets.iter();
-        if let Some(gather) = handover::keep_leases(self) {
-            return Some(gather);
+        let unkept = [handover::unkept_leases(self), self.unkept_pods()].concat();
+        if !unkept.is_empty() {
+            return Some(Progress::Gather(unkept));
         }
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let token = scene.token();
@@ -118,6 +119,25 @@ impl<'a> Restart<'a> {
             return Some(Progress::Act(replace));
         }
         (scene.record.acted_at.is_none() && replace.is_empty()).then(|| self.note_acted())
+    }
+
+    /// The pods that are to be replaced and of which no evidence is kept yet: once they are gone, nothing shows what ran.
+    fn unkept_pods(&self) -> Vec<ObjectKey> {
+        if self.scene.record.acted_at.is_some() {
+            return Vec::new();
+        }
+        let kept: HashSet<&Uid> = self
+            .scene
+            .status
+            .evidence
+            .iter()
+            .map(|kept| &kept.object.uid)
+            .collect();
+        let remaining = self.old_pods.iter().copied();
+        remaining
+            .filter(|object| !kept.contains(&object.uid))
+            .cloned()
+            .collect()
     }
 
     fn note_acted(&self) -> Progress {

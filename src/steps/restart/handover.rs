@@ -18,10 +18,10 @@ use crate::model::{ObjectKey, ObjectKind, Provisioner, is_made_up};
 use crate::plan::Action;
 use crate::steps::{Intent, Progress};
 
-/// The leases as they are before anything is written, for evidence of who held them. One is kept only where its holder is
+/// The leases of which evidence is to be kept before anything is written: who held them. One is kept only where its holder is
 /// among the pods that are replaced, as far as that can be told, and none where another pod is on its way out already: what
 /// is not kept is not handed over.
-pub(super) fn keep_leases(restart: &Restart<'_>) -> Option<Progress> {
+pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
     let scene = restart.scene;
     let untouched =
         scene.record.acted_at.is_none()
@@ -29,14 +29,13 @@ pub(super) fn keep_leases(restart: &Restart<'_>) -> Option<Progress> {
                 pod.meta.deleting.is_none() || !scene.model.belongs(pod, restart.workload)
             });
     if !untouched {
-        return None;
+        return Vec::new();
     }
-    let unkept: Vec<ObjectKey> = leases(restart)
+    leases(restart)
         .filter(|object| kept_holder(restart, object).is_none())
         .filter(|object| is_held_by_old(restart, object))
         .cloned()
-        .collect();
-    (!unkept.is_empty()).then_some(Progress::Gather(unkept))
+        .collect()
 }
 
 /// What is to be done about leases that still name a dead holder, or `None` where they can only be waited for and that is

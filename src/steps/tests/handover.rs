@@ -13,7 +13,7 @@ use super::moments::{ask, at_step, served};
 use crate::api::remediation::{EvidenceRecord, Remediation, RemediationStatus, StepPhase};
 use crate::model::fixture::*;
 use crate::model::records::{Lease, Pod};
-use crate::model::{Change, Delta, Departures, ObjectKey};
+use crate::model::{Change, Delta, Departures, ObjectKey, ObjectKind};
 use crate::plan::StepName;
 use crate::steps::{Intent, Move};
 
@@ -274,12 +274,16 @@ fn a_lease_in_doubt_is_waited_for(
 #[case::a_pod_that_is_gone(before("gone"), &[SNAPSHOTTER_LEASE])]
 #[case::nobody(before(""), &[SNAPSHOTTER_LEASE])]
 #[case::a_pod_on_its_way_out(before(OLD).with(going(replica(PROVISIONER, "7d9f8b6c5d", "ccccc"))), &[])]
-fn leases_are_kept_before_the_restart(#[case] world: World, #[case] expected: &[&str]) {
+fn leases_and_pods_are_kept_before_the_restart(#[case] world: World, #[case] expected: &[&str]) {
     let run = at_step(StepName::RestartProvisioner, &world);
     let (_, moved) = next(run, &world);
-    let kept: Vec<&str> = match &moved {
-        Move::Gather(objects) => objects.iter().map(|object| &*object.name).collect(),
-        _ => Vec::new(),
+    let Move::Gather(objects) = &moved else {
+        panic!("{moved:?}")
     };
-    assert_eq!(kept, expected, "{moved:?}");
+    let (pods, leases): (Vec<_>, Vec<_>) = objects
+        .iter()
+        .partition(|object| object.kind == ObjectKind::Pod);
+    let names: Vec<&str> = leases.iter().map(|object| &*object.name).collect();
+    assert_eq!(names, expected, "{moved:?}");
+    assert!(!pods.is_empty(), "{moved:?}");
 }

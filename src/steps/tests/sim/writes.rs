@@ -210,7 +210,9 @@ impl Cluster {
         let lease = self.leases.iter().find(|lease| lease.key() == *object);
         let holder = lease.and_then(|lease| lease.holder.as_deref());
         let snapshot = self.snapshots.get(&place_of(object));
-        let found = lease.is_some() || snapshot.is_some_and(|found| found.meta.uid == object.uid);
+        let pod = self.pods.values().any(|pod| pod.meta.uid == object.uid);
+        let found =
+            pod || lease.is_some() || snapshot.is_some_and(|found| found.meta.uid == object.uid);
         found.then(|| EvidenceRecord {
             object: object.clone(),
             resource_version: "1".to_owned(),
