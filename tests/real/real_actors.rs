@@ -15,7 +15,7 @@ use locksmith::demo::{Cluster, show};
 use serde_json::json;
 
 use crate::PATIENCE;
-use crate::actors::{Ground, Stage, play};
+use crate::actors::{Ground, MISSED, Stage, play};
 use crate::layout::{Layout, Pace};
 use crate::objects::create;
 use crate::stack::Stack;
@@ -72,6 +72,10 @@ async fn simulated_actors_behave_as_the_real_parts() {
     let mut differences = String::new();
     for (real, simulated) in real.iter().zip(&simulated) {
         assert_eq!(real.title, simulated.title);
+        // csi-snapshotter misses most deletions, but sometimes none.
+        if real.title == MISSED && real.observed.is_empty() {
+            continue;
+        }
         assert!(!real.observed.is_empty(), "{}", real.title);
         if real.observed != simulated.observed {
             writeln!(differences, "--- {}", real.title).unwrap();

@@ -7,4 +7,4 @@ mod script;
 
 pub use ground::Ground;
 pub use person::{CLAIM, CONTENT, Person, SNAPSHOT, bound, created, gone, ready, refused};
-pub use script::{Stage, play};
+pub use script::{MISSED, Stage, play};

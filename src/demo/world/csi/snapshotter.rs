@@ -6,7 +6,7 @@
 //!
 //! A content whose creation succeeds after its deletion began is not deleted then: upstream's `ShouldEnqueueContentChange`
 //! filters out the update that removes the annotation. Any other change of its annotations, the resync or a restart brings it
-//! back. On real parts 9 of 10 such deletions are missed; here all are.
+//! back. On real parts most such deletions are missed; here all are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
