@@ -122,7 +122,7 @@ async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: De
         // What is stuck is deleted in lives of their own.
         Death::Unheard | Death::Heard => {
             assert_eq!(lives.died_of("/apis/volsync.backube"), 0);
-            // The hold is created, patched in batches and deleted, and proven with each life that waits for it.
+            // The hold is created, patched in batches and deleted.
             assert!(lives.died_of("/snapshotholds") >= 3);
             assert_eq!(lives.died_of("DELETE /apis/snapshot."), stuck.len());
             assert_eq!(lives.died_of("/deployments/"), restarts.len());

@@ -61,8 +61,11 @@ impl Call {
         format!("{} {}", self.method(), self.uri().path())
     }
 
+    /// Whether it asks for a change. A dry run, as the proof of a hold is, stores nothing.
     pub fn is_write(&self) -> bool {
-        !matches!(*self.method(), Method::GET | Method::HEAD)
+        let query = self.uri().query().unwrap_or_default();
+        let is_dry_run = query.split('&').any(|pair| pair == "dryRun=All");
+        !matches!(*self.method(), Method::GET | Method::HEAD) && !is_dry_run
     }
 
     pub fn is_watch(&self) -> bool {
