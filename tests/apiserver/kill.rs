@@ -122,8 +122,8 @@ async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: De
         // What is stuck is deleted in lives of their own.
         Death::Unheard | Death::Heard => {
             assert_eq!(lives.died_of("/apis/volsync.backube"), 0);
-            // The hold is created, patched in batches and deleted.
-            assert!(lives.died_of("/snapshotholds") >= 3);
+            // The hold is created and patched in batches; the garbage collector deletes it with its run.
+            assert!(lives.died_of("/snapshotholds") >= 2);
             assert_eq!(lives.died_of("DELETE /apis/snapshot."), stuck.len());
             assert_eq!(lives.died_of("/deployments/"), restarts.len());
             assert!(lives.died_of("/remediations") > status.steps.len());
