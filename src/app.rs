@@ -153,7 +153,7 @@ fn act(
         store.clone(),
         writer.clone(),
         config.clone(),
-        namespace,
+        namespace.clone(),
         own.clone(),
     );
     let controller = Controller {
@@ -163,6 +163,7 @@ fn act(
         patterns,
         config: config.clone(),
         own: own.clone(),
+        namespace,
     };
     if let Some(url) = &config.alertmanager.url {
         let pulling = intake::pull(

@@ -25,7 +25,7 @@ use crate::watch::{self, Seen};
 use crate::words::plain;
 
 /// Namespace of the Remediations where the configuration names none: that of the deploy files.
-pub const NAMESPACE: &str = "locksmith";
+pub const NAMESPACE: &str = "volsync-locksmith";
 
 /// Show what a playbook would do now, and which gates are closed
 ///

@@ -140,9 +140,14 @@ async fn retire(controller: &Controller, recent: &mut Recent) {
     if controller.writer.term().is_err() {
         return;
     }
-    let surplus = controller
-        .store
-        .read(|model| retention::surplus(model, &controller.config, Timestamp::now()));
+    let surplus = controller.store.read(|model| {
+        retention::surplus(
+            model,
+            &controller.namespace,
+            &controller.config,
+            Timestamp::now(),
+        )
+    });
     for run in surplus
         .into_iter()
         .filter(|run| recent.is_news(run))

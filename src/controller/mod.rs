@@ -27,7 +27,8 @@ use crate::config::Config;
 use crate::gates;
 use crate::kube_io::{self, FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
 use crate::metrics::{Own, StepOutcome};
-use crate::model::{Kind, ObjectKey, Sym};
+use crate::model::records::Run;
+use crate::model::{Kind, Model, ObjectKey, Sym};
 use crate::plan::StepName;
 use crate::steps::{self, Facts, Intent, Move};
 use crate::watch::{Clocks, Patterns, Store};
@@ -69,6 +70,8 @@ pub struct Controller {
     pub config: Arc<Config>,
     /// The program's own metrics.
     pub own: Own,
+    /// Namespace whose Remediations it drives and deletes; those of others belong to other daemons.
+    pub namespace: Sym,
 }
 
 impl Controller {
@@ -127,32 +130,17 @@ impl Controller {
             .read(|model| model.freshness.trusted(Kind::Clock))
     }
 
-    /// Runs that are not over, and those that are but still show holds.
+    /// Runs that are not over, and those that are but still show holds; the oldest first.
     fn open_runs(&self) -> Vec<Key> {
-        let mut runs: Vec<_> = self.store.read(|model| {
+        self.store.read(|model| {
             if self.writer.term().is_err()
                 || model.term.is_none()
                 || !model.freshness.trusted(Kind::Remediations)
             {
                 return Vec::new();
             }
-            let open = model.runs.iter().filter(|run| {
-                let status = run.object.status.as_ref();
-                status.is_none_or(|status| !status.phase.finished() || !status.holds.is_empty())
-            });
-            open.map(|run| {
-                (
-                    run.meta.created,
-                    run.meta.namespace.to_string(),
-                    run.meta.name.to_string(),
-                )
-            })
-            .collect()
-        });
-        runs.sort();
-        runs.into_iter()
-            .map(|(_, namespace, name)| (namespace, name))
-            .collect()
+            open_runs(model, &self.namespace)
+        })
     }
 
     /// Whether the model does not show yet what another run was last read or written as: gates would judge `key` as if
@@ -435,6 +423,22 @@ impl Controller {
     }
 }
 
+/// The open runs of `namespace`, the oldest first.
+fn open_runs(model: &Model, namespace: &Sym) -> Vec<Key> {
+    let mut open: Vec<_> = model
+        .runs
+        .iter()
+        .filter(|run| run.meta.namespace == *namespace)
+        .filter(|run| {
+            let status = run.object.status.as_ref();
+            status.is_none_or(|status| !status.phase.finished() || !status.holds.is_empty())
+        })
+        .collect();
+    open.sort_by_key(|run| (run.meta.created, run.meta.name.clone()));
+    let key = |run: &Run| (run.meta.namespace.to_string(), run.meta.name.to_string());
+    open.into_iter().map(key).collect()
+}
+
 fn verb(intent: &Intent) -> &'static str {
     match intent {
         Intent::CreateHold { .. } | Intent::PatchHold { .. } => "hold",
@@ -460,4 +464,39 @@ fn event_reason(intent: &Intent) -> &'static str {
 
 fn from_now(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{World, at, recorded, run, run_in};
+    use crate::model::{Change, Delta};
+
+    /// Two daemons of one cluster watch the same Remediations, and each drives those of its own namespace.
+    #[test]
+    fn open_runs_are_of_one_namespace_and_the_oldest_first() {
+        let made = |name: &str, namespace: Option<&str>, minute: i64| {
+            let mut run = run(name);
+            run.metadata.creation_timestamp = Some(
+                k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(minute)),
+            );
+            if let Some(namespace) = namespace {
+                run.metadata.namespace = Some(namespace.to_owned());
+            }
+            Change::Run(Delta::Put(recorded(run)))
+        };
+        let over = recorded(run_in("over", Phase::Succeeded));
+        let own = over.meta.namespace.clone();
+        let world = World::empty()
+            .with(Change::Run(Delta::Put(over)))
+            .with(made("second", None, -10))
+            .with(made("first", None, -20))
+            .with(made("theirs", Some("elsewhere"), -30));
+        let names = |namespace: &Sym| -> Vec<String> {
+            let open = open_runs(&world.0, namespace);
+            open.into_iter().map(|(_, name)| name).collect()
+        };
+        assert_eq!(names(&own), ["first", "second"]);
+        assert_eq!(names(&"elsewhere".into()), ["theirs"]);
+    }
 }

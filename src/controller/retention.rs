@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use crate::config::{Config, Duration};
 use crate::gates::failed_in_a_row;
 use crate::model::records::Run;
-use crate::model::{Model, ObjectKey, ObjectKind};
+use crate::model::{Model, ObjectKey, ObjectKind, Sym};
 
-/// Finished Remediations that hold nothing and are too old, or beyond the number kept; those that never began are
+/// Finished Remediations of `namespace` that hold nothing and are too old, or beyond the number kept; those that never began are
 /// counted by themselves, so that any number of them drives out none that did something.
-pub fn surplus(model: &Model, config: &Config, now: Timestamp) -> Vec<ObjectKey> {
-    let (acted, waited): (Vec<_>, Vec<_>) = over(model)
+pub fn surplus(model: &Model, namespace: &Sym, config: &Config, now: Timestamp) -> Vec<ObjectKey> {
+    let (acted, waited): (Vec<_>, Vec<_>) = over(model, namespace)
         .into_iter()
         .partition(|over| over.began.is_some());
     let failures = failed_in_a_row(model);
@@ -46,11 +46,12 @@ struct Over<'m> {
     finished: Timestamp,
 }
 
-/// What is over; the latest first.
-fn over(model: &Model) -> Vec<Over<'_>> {
+/// What is over in `namespace`; the latest first.
+fn over<'m>(model: &'m Model, namespace: &Sym) -> Vec<Over<'m>> {
     let mut over: Vec<_> = model
         .runs
         .iter()
+        .filter(|run| run.meta.namespace == *namespace)
         .filter_map(|run| {
             let status = run.object.status.as_ref()?;
             let idle =
@@ -83,7 +84,7 @@ mod tests {
     }
 
     fn removed(world: &World, config: &Config) -> Vec<String> {
-        let surplus = surplus(&world.0, config, at(0));
+        let surplus = surplus(&world.0, &"locksmith".into(), config, at(0));
         let mut names: Vec<_> = surplus.iter().map(|run| run.name.to_string()).collect();
         names.sort();
         names

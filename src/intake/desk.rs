@@ -136,7 +136,14 @@ impl Desk {
                 at.elapsed() < ECHO && model.runs.get(&self.namespace, &name).is_none()
             });
             let now = Timestamp::now();
-            standing(cause, model, &view.findings, &self.config, now)
+            standing(
+                cause,
+                &self.namespace,
+                model,
+                &view.findings,
+                &self.config,
+                now,
+            )
         });
         let playbooks = &self.config.playbooks;
         let just_made = made

@@ -242,9 +242,10 @@ pub enum Standing {
     Free(Option<Uid>),
 }
 
-/// What there is already of `cause` in `model`.
+/// What there is already of `cause` among the runs of `namespace`.
 pub fn standing(
     cause: &Cause,
+    namespace: &Sym,
     model: &Model,
     findings: &[Finding],
     config: &Config,
@@ -254,6 +255,7 @@ pub fn standing(
     let mut runs: Vec<_> = model
         .runs
         .iter()
+        .filter(|run| run.meta.namespace == *namespace)
         .filter(|run| cause.is_served_by(&run.object.spec, &config.playbooks))
         .collect();
     runs.sort_by_key(|run| (run.meta.created, &run.meta.uid));
@@ -327,6 +329,29 @@ mod tests {
     use crate::model::fixture::{DRIVER, UNWATCHED, World, at, recorded, run_in};
     use crate::model::{Change, Delta};
 
+    /// That of the runs of the fixture.
+    fn namespace() -> Sym {
+        run_in("r", Phase::Pending)
+            .metadata
+            .namespace
+            .unwrap()
+            .as_str()
+            .into()
+    }
+
+    #[test]
+    fn run_of_another_daemon_is_not_joined() {
+        let run = run_in("theirs", Phase::Running);
+        let world = World::empty().with(Change::Run(Delta::Put(recorded(run))));
+        let cause = Cause {
+            playbook: "csi-operation-locks".to_owned(),
+            driver: DRIVER.into(),
+        };
+        let elsewhere = Sym::from("another-locksmith");
+        let standing = standing(&cause, &elsewhere, &world.0, &[], &Config::default(), at(0));
+        assert_eq!(standing, Standing::Free(None));
+    }
+
     #[rstest]
     #[case::that_acted(Mode::Act, Phase::Succeeded, Some(-20), -10, true)]
     #[case::that_acted_long_ago(Mode::Act, Phase::Succeeded, Some(-130), -120, false)]
@@ -357,7 +382,7 @@ mod tests {
             mode,
             ..Config::default()
         };
-        let standing = standing(&cause, &world.0, &[], &config, at(0));
+        let standing = standing(&cause, &namespace(), &world.0, &[], &config, at(0));
         assert_eq!(
             standing == Standing::Cooling("last".into()),
             cools,
@@ -379,7 +404,14 @@ mod tests {
             playbook: asked.to_owned(),
             driver: DRIVER.into(),
         };
-        let standing = standing(&cause, &world.0, &[], &Config::default(), at(0));
+        let standing = standing(
+            &cause,
+            &namespace(),
+            &world.0,
+            &[],
+            &Config::default(),
+            at(0),
+        );
         assert_eq!(
             standing == Standing::Open("open".into()),
             joins,
@@ -428,7 +460,7 @@ mod tests {
         });
         let now = now.with(Change::Run(Delta::Put(recorded(run))));
         let findings = findings(&now);
-        let standing = standing(&cause, &now.0, &findings, &config, at(0));
+        let standing = standing(&cause, &namespace(), &now.0, &findings, &config, at(0));
         assert_eq!(standing, expected);
     }
 

@@ -40,6 +40,7 @@ mod layouts;
 mod lives;
 mod manifests;
 mod monitors;
+mod neighbours;
 mod observe;
 mod panels;
 mod proxy;
