@@ -231,6 +231,9 @@ fn judge(
     let mounted = |claim: &Claim| running.contains(&(&claim.meta.namespace, &claim.meta.name));
     match (policy.when, held.claim) {
         (ResumeWhen::All, _) => Due::InTurn("its run resumes"),
+        (_, None) if !held.exists && !model.freshness.trusted(Kind::ReplicationSources) => {
+            Due::Waits("the ReplicationSources to be listed")
+        }
         (_, None) if !held.exists => Due::InTurn("the source no longer exists"),
         (_, None) => Due::Waits("its PersistentVolumeClaim to exist"),
         (ResumeWhen::Bound, Some(claim)) if claim.phase == ClaimPhase::Bound => {
@@ -266,6 +269,10 @@ fn all_may_resume(
     let Some(share) = policy.all_above else {
         return false;
     };
+    // A list that has not come yet shows too few apps, and too large a share of them running.
+    if !model.freshness.trusted(Kind::ReplicationSources) {
+        return false;
+    }
     let planned = status.plan.as_ref();
     let planned = planned.and_then(|plan| plan.step(StepName::SuspendSources));
     let apps: HashSet<_> = planned

@@ -305,6 +305,17 @@ fn classes_are_released_before_sources_whose_apps_do_not_run() {
     assert!(change.release_classes && change.remove.is_empty());
 }
 
+/// A process that has just started would release everything: no source is known to it yet.
+#[test]
+fn nothing_is_released_before_the_sources_are_listed() {
+    let world = World::rook()
+        .with(hold("r", at(60), &[&held()]))
+        .with(run_in("r", Phase::Succeeded));
+    assert_eq!(releases(&world.0, RUNNING, 9, at(0)).len(), 1);
+    let unlisted = world.reading(Kind::ReplicationSources, Reading::Never);
+    assert_eq!(releases(&unlisted.0, RUNNING, 9, at(0)), []);
+}
+
 /// `kubectl delete remediation --cascade=orphan` takes the owner away and leaves the hold.
 #[test]
 fn a_hold_whose_owner_was_removed_is_released() {
