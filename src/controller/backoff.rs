@@ -1,10 +1,9 @@
-//! When a run whose pass failed is driven again. Views change several times a second, and none of them is a reason to repeat
-//! what was refused a moment ago.
+//! When a pass or a write that failed is repeated. Views change several times a second, and none of them is a reason to repeat
+//! a refused request a moment later.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
-
-use super::memory::Key;
 
 /// After the first failure; it doubles with each further one.
 const FIRST: Duration = Duration::from_millis(250);
@@ -12,36 +11,42 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest: an API server that is back, or a CRD that was updated, is noticed within it.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Runs whose last pass failed.
-#[derive(Debug, Default)]
-pub struct Backoff(HashMap<Key, (u32, Instant)>);
+/// Objects whose last attempt failed, by their keys: how often in a row, and until when they wait.
+#[derive(Debug)]
+pub struct Backoff<K>(HashMap<K, (u32, Instant)>);
 
-impl Backoff {
-    /// How long the run still waits.
-    pub fn left(&self, run: &Key, now: Instant) -> Option<Duration> {
-        let (_, until) = self.0.get(run)?;
+impl<K> Default for Backoff<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Backoff<K> {
+    /// How long the object still waits.
+    pub fn left(&self, key: &K, now: Instant) -> Option<Duration> {
+        let (_, until) = self.0.get(key)?;
         until
             .checked_duration_since(now)
             .filter(|left| !left.is_zero())
     }
 
-    /// A pass failed; returns how long the run waits.
-    pub fn failed(&mut self, run: &Key, now: Instant) -> Duration {
-        let (failures, until) = self.0.entry(run.clone()).or_insert((0, now));
+    /// An attempt failed; returns how long the object waits.
+    pub fn failed(&mut self, key: &K, now: Instant) -> Duration {
+        let (failures, until) = self.0.entry(key.clone()).or_insert((0, now));
         let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
         *failures += 1;
         *until = now + wait;
         wait
     }
 
-    /// A pass was finished.
-    pub fn succeeded(&mut self, run: &Key) {
-        self.0.remove(run);
+    /// An attempt succeeded.
+    pub fn succeeded(&mut self, key: &K) {
+        self.0.remove(key);
     }
 
-    /// Forgets all runs but `open`: another leader, or none, begins without a wait.
-    pub fn retain(&mut self, open: &[Key]) {
-        self.0.retain(|run, _| open.contains(run));
+    /// Forgets all but `open`: another leader, or none, begins without a wait.
+    pub fn retain(&mut self, open: &[K]) {
+        self.0.retain(|key, _| open.contains(key));
     }
 }
 
@@ -49,8 +54,8 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn key() -> Key {
-        ("locksmith".to_owned(), "run".to_owned())
+    fn key() -> &'static str {
+        "run"
     }
 
     /// A status that an older CRD prunes was recorded again with every view: 250 writes a second.

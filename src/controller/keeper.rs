@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::backoff::Backoff;
 use super::leap::Leaps;
 use super::recent::Recent;
 use super::retention;
@@ -22,6 +23,7 @@ use crate::watch::Clocks;
 pub async fn keep(controller: Controller) {
     let mut views = controller.store.views();
     let mut recent = Recent::new(ECHO);
+    let (mut releases, mut removals) = (Backoff::default(), Backoff::default());
     let mut last_batch: Option<Instant> = None;
     let mut leaps = Leaps::new();
     let settings = &controller.config.steps.resume_sources;
@@ -35,33 +37,47 @@ pub async fn keep(controller: Controller) {
             continue;
         }
         let batch_due = last_batch.is_none_or(|at| at.elapsed() >= settings.every.0);
-        let due = due(&controller, &recent, batch_due);
+        let due = due(&controller, &recent, &mut releases, batch_due);
         if due.iter().any(|release| release.in_turn) {
             last_batch = Some(Instant::now());
         }
         for release in due {
-            carry_out(&controller, release, &mut recent).await;
+            carry_out(&controller, release, &mut recent, &mut releases).await;
         }
         // The Remediations are the memory of the gates.
         if !in_doubt && controller.clock_is_trusted() {
-            retire(&controller, &mut recent).await;
+            retire(&controller, &mut recent, &mut removals).await;
         }
     }
 }
 
-/// The releases that are due and were not written a moment ago.
-fn due(controller: &Controller, recent: &Recent, batch_due: bool) -> Vec<Release> {
+/// The releases that are due, were not written a moment ago, and do not wait after a failure.
+fn due(
+    controller: &Controller,
+    recent: &Recent,
+    backoff: &mut Backoff<ObjectKey>,
+    batch_due: bool,
+) -> Vec<Release> {
     let settings = &controller.config.steps.resume_sources;
     let (policy, batch) = (settings.policy(), settings.batch);
     let all = controller
         .store
         .read(|model| holds::releases(model, policy, batch, Timestamp::now()));
+    let holds: Vec<_> = all.iter().map(|release| release.hold.clone()).collect();
+    backoff.retain(&holds);
+    let now = Instant::now();
     all.into_iter()
         .filter(|release| (batch_due || !release.in_turn) && recent.is_news(&release.hold))
+        .filter(|release| backoff.left(&release.hold, now).is_none())
         .collect()
 }
 
-async fn carry_out(controller: &Controller, release: Release, recent: &mut Recent) {
+async fn carry_out(
+    controller: &Controller,
+    release: Release,
+    recent: &mut Recent,
+    backoff: &mut Backoff<ObjectKey>,
+) {
     let Release {
         hold, change, why, ..
     } = release;
@@ -99,7 +115,8 @@ async fn carry_out(controller: &Controller, release: Release, recent: &mut Recen
         }
         Ok(Tried::LeftAlone(_)) => "left_alone",
         Err(error) => {
-            tracing::warn!(%hold, %error, "not released; retried with the next view");
+            let wait = backoff.failed(&hold, Instant::now());
+            tracing::warn!(%hold, %error, retry_in = ?wait, "not released");
             error.kind()
         }
     };
@@ -107,6 +124,7 @@ async fn carry_out(controller: &Controller, release: Release, recent: &mut Recen
         .own
         .write("release", ObjectKind::SnapshotHold.as_str(), outcome);
     if tried.is_ok() {
+        backoff.succeeded(&hold);
         recent.note(hold);
     }
     // The right is there in mode `act` alone.
@@ -136,7 +154,7 @@ async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
 }
 
 /// Removes Remediations that need not be kept.
-async fn retire(controller: &Controller, recent: &mut Recent) {
+async fn retire(controller: &Controller, recent: &mut Recent, backoff: &mut Backoff<ObjectKey>) {
     if controller.writer.term().is_err() {
         return;
     }
@@ -148,14 +166,20 @@ async fn retire(controller: &Controller, recent: &mut Recent) {
             Timestamp::now(),
         )
     });
-    for run in surplus
-        .into_iter()
-        .filter(|run| recent.is_news(run))
-        .collect::<Vec<_>>()
-    {
+    backoff.retain(&surplus);
+    for run in surplus {
+        if !recent.is_news(&run) || backoff.left(&run, Instant::now()).is_some() {
+            continue;
+        }
         match controller.writer.remove_run(&run).await {
-            Ok(_) => recent.note(run),
-            Err(error) => tracing::warn!(%run, %error, "not removed; will be tried again"),
+            Ok(_) => {
+                backoff.succeeded(&run);
+                recent.note(run);
+            }
+            Err(error) => {
+                let wait = backoff.failed(&run, Instant::now());
+                tracing::warn!(%run, %error, retry_in = ?wait, "not removed");
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ struct Over<'m> {
     finished: Timestamp,
 }
 
-/// What is over in `namespace`; the latest first.
+/// The finished runs of `namespace`, the latest first.
 fn over<'m>(model: &'m Model, namespace: &Sym) -> Vec<Over<'m>> {
     let mut over: Vec<_> = model
         .runs

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 use locksmith::api::remediation::{Phase, Remediation, StepPhase, StepRecord};
 use locksmith::plan::StepName;
 use rstest::rstest;
+use tokio::sync::watch;
 
 use crate::daemon::{Daemon, notification};
 use crate::proxy::{Call, Proxy, script, status};
@@ -97,6 +99,42 @@ async fn a_run_that_an_api_server_never_lets_through_fails_and_is_undone() {
     assert!(stage.restarts().await.is_empty());
     assert!(stage.stuck_snapshots_stand().await);
     stage.released().await;
+}
+
+/// Views come several times a second. A release that is refused with each of them would be written hundreds of times in 10 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_refused_release_is_repeated_ever_less_often() {
+    const ATTEMPTS: usize = 6;
+    let stage = Stage::jammed().await;
+    let attempts = watch::Sender::new(Vec::new());
+    let seen = attempts.clone();
+    let refuse = script(move |call: Call| {
+        let of_hold = call.uri().path().contains("/snapshotholds/");
+        let refused = of_hold && call.is_write();
+        if refused {
+            seen.send_modify(|at: &mut Vec<Instant>| at.push(Instant::now()));
+        }
+        async move {
+            if refused {
+                return status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "no");
+            }
+            call.forward().await
+        }
+    });
+    let tomorrow = Timestamp::now() + SignedDuration::from_hours(24);
+    stage.left_behind(&stage.jam.sources[0], 0, tomorrow).await;
+    let proxy = Proxy::start(stage.user(), refuse);
+    let _daemon = Daemon::start(proxy.kubeconfig(), &Settings::default().yaml()).await;
+    let mut enough = attempts.subscribe();
+    let enough = enough.wait_for(|at| at.len() >= ATTEMPTS);
+    let at = tokio::time::timeout(PATIENCE, enough)
+        .await
+        .unwrap()
+        .unwrap();
+    // 250 ms, then twice as long after each: 7.75 s between the first and the sixth.
+    let took = at[ATTEMPTS - 1] - at[0];
+    assert!(took > Duration::from_secs(7), "{took:?}");
 }
 
 /// A create may be refused with 409 although nothing of that name is there, by a quota or a webhook.
