@@ -5,7 +5,7 @@ use std::process::Output;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
@@ -145,7 +145,7 @@ async fn helm_installs_changes_the_mode_and_releases_once_the_daemon_is_gone() {
         let args = spec.containers[0].args.as_ref().unwrap();
         let ours = format!("--namespace={NAMESPACE}");
         assert_eq!(*args, ["release", "--all", "--after-daemon", &ours]);
-        let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+        let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), NAMESPACE);
         bindings.get(RELEASE).await.unwrap();
         end_well(&client, pod).await;
     };

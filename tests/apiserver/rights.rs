@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, CustomResourceExt, ResourceExt};
 use locksmith::api::TOUCHED_ANNOTATION;
 use locksmith::api::ceph::CephCluster;
@@ -20,7 +23,9 @@ use serde_json::{Value, json};
 use crate::approval::{approve, locksmith, said, waiting_for_a_person};
 use crate::daemon::notification;
 use crate::render;
-use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage, lacks_right};
+use crate::stage::{
+    DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage, lacks_right, named,
+};
 use crate::testbed::{Event, Identity};
 
 /// One verb on one resource, in one namespace and of one name or, where they are empty, in all and of any.
@@ -389,4 +394,71 @@ async fn an_uninstall_releases_what_a_killed_daemon_held() {
     let lease = |event: &Event| event.resource == "leases";
     assert!(events[..first].iter().filter(|event| lease(event)).count() > 1);
     assert!(!events[first..].iter().any(lease));
+}
+
+/// Whether the API server let it through; refused by the policy `locksmith-restart` it was not.
+fn passes<T: std::fmt::Debug>(answer: kube::Result<T>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(kube::Error::Api(status)) if status.message.contains("'locksmith-restart'") => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// RBAC names no fields and no owners. With the rights of `restartProvisioner` alone a stolen token could rewrite the driver's
+/// operator, whose rights reach further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn restart_rights_end_at_annotations_and_provisioner_pods() {
+    const ROOK: &str = "rook-ceph";
+    let stage = stage("act", Layout::Classic).await;
+    let operator: Pod = named(
+        json!({"name": "rook-ceph-operator"}),
+        json!({"spec": {"containers": [{"name": "rook-ceph-operator", "image": "rook"}]}}),
+    );
+    let pods: Api<Pod> = stage.api(ROOK);
+    pods.create(&PostParams::default(), &operator)
+        .await
+        .unwrap();
+    let listed = pods.list(&Default::default()).await.unwrap();
+    let mut names = listed.iter().map(ResourceExt::name_any);
+    let provisioner = names.find(|name| name.starts_with("csi-rbdplugin-provisioner-"));
+    let provisioner = provisioner.expect("a provisioner's pod");
+
+    let daemon = stage.user().client();
+    let deployments: Api<Deployment> = Api::namespaced(daemon.clone(), ROOK);
+    let dry_run = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let patch = async |change: Value| {
+        let name = "csi-rbdplugin-provisioner";
+        passes(
+            deployments
+                .patch(name, &dry_run, &Patch::Merge(change))
+                .await,
+        )
+    };
+    let template = |change: Value| json!({"spec": {"template": change}});
+    let account = template(json!({"spec": {"serviceAccountName": "rook-ceph-system"}}));
+    let begun = Instant::now();
+    while patch(account.clone()).await {
+        assert!(begun.elapsed() < PATIENCE, "the policy is not enforced");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!patch(json!({"spec": {"replicas": 0}})).await);
+    assert!(patch(template(json!({"metadata": {"annotations": {"a": "b"}}}))).await);
+
+    let pods: Api<Pod> = Api::namespaced(daemon, ROOK);
+    let gone = DeleteParams::default().dry_run();
+    assert!(!passes(pods.delete("rook-ceph-operator", &gone).await));
+    assert!(passes(pods.delete(&provisioner, &gone).await));
+    // Nobody else is bound.
+    let administrator: Api<Deployment> = stage.api(ROOK);
+    let name = "csi-rbdplugin-provisioner";
+    assert!(passes(
+        administrator
+            .patch(name, &dry_run, &Patch::Merge(account))
+            .await
+    ));
 }

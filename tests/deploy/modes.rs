@@ -72,7 +72,7 @@ fn apart(objects: &mut Objects) -> [Value; 3] {
 #[rstest]
 #[case("observe", 12)]
 #[case("plan", 16)]
-#[case("act", 22)]
+#[case("act", 24)]
 #[ignore = "needs helm and kubectl: ./tests/run"]
 fn helm_and_kustomize_install_the_same(#[case] mode: &str, #[case] count: usize) {
     let mut kustomized = unhashed(&kustomize(&format!("deploy/overlays/{mode}")));
