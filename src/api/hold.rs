@@ -51,7 +51,7 @@ pub struct SnapshotHoldSpec {
     pub reason: Option<String>,
     /// The person who holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 256))]
     pub held_by: Option<String>,
     /// The held ReplicationSources: uid to `namespace/name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

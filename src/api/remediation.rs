@@ -40,6 +40,7 @@ pub const GROUP: &str = "locksmith.dev";
 pub struct RemediationSpec {
     /// Name of the playbook, as in the configuration.
     #[x_kube(validation = Rule::new("self == oldSelf").message("the playbook of a run cannot change"))]
+    #[schemars(length(max = 253))]
     pub playbook: String,
     /// CSI driver it is about.
     #[x_kube(validation = Rule::new("self == oldSelf").message("the driver of a run cannot change"))]
@@ -65,6 +66,7 @@ pub struct Trigger {
     pub alerts: Vec<AlertRef>,
     /// The person, when no alert asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub person: Option<String>,
 }
 
@@ -102,6 +104,7 @@ pub struct Approval {
     /// Approved or rejected.
     pub decision: Decision,
     /// Hash of the plan decided on; a decision on another plan counts for nothing.
+    #[schemars(length(max = 64))]
     pub plan: String,
     /// When; without it, an approval counts for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +112,7 @@ pub struct Approval {
     pub at: Option<Timestamp>,
     /// Who decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub by: Option<String>,
 }
 

@@ -27,9 +27,6 @@ const MAX_REASON: usize = 200;
 /// Within this, an API server has heard of a new hold; 30 to 80 ms were measured.
 const SETTLES: Duration = Duration::from_secs(5);
 
-/// Longest name of a person, in bytes; as in the CRD.
-const MAX_PERSON: usize = 100;
-
 /// Hold sources for a planned maintenance
 ///
 /// The API server refuses new snapshots and clones of the sources until the time is up or the hold is released. Movers that
@@ -75,9 +72,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             remediation: None,
             until,
             reason: args.reason.clone(),
-            held_by: person::name(&client)
-                .await
-                .map(|name| cut(name, MAX_PERSON)),
+            held_by: person::name(&client).await,
             sources,
             snapshot_classes: args.classes.clone(),
         },
@@ -137,13 +132,6 @@ fn checked(args: &Args, now: Timestamp) -> anyhow::Result<Timestamp> {
     }
     let duration = SignedDuration::try_from(args.duration).context("--for: too long")?;
     Ok(holds::deadline(now, duration))
-}
-
-fn cut(mut text: String, most: usize) -> String {
-    while text.len() > most {
-        text.pop();
-    }
-    text
 }
 
 /// The namespace whose SnapshotHolds the API server enforces.

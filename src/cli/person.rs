@@ -61,7 +61,10 @@ fn named(runs: Vec<Remediation>, name: &str) -> anyhow::Result<Remediation> {
     }
 }
 
-/// The user's name, as the API server knows it.
+/// Longest name of a person, in characters; as in the CRDs.
+const LONGEST: usize = 256;
+
+/// The user's name, as the API server knows it; of a very long one the beginning.
 pub async fn name(client: &Client) -> Option<String> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let answer = api
@@ -69,7 +72,8 @@ pub async fn name(client: &Client) -> Option<String> {
         .await
         .ok()?;
     let SelfSubjectReviewStatus { user_info } = answer.status?;
-    user_info?.username
+    let name = user_info?.username?;
+    Some(name.chars().take(LONGEST).collect())
 }
 
 /// Merges `patch` into `run`, however far it has come meanwhile: its controller writes to it all the time. Only another one of its
