@@ -32,6 +32,8 @@ pub struct Settings {
     pub gates: &'static str,
     /// How long a restart, then the restores, then the verification may take, each.
     pub within: &'static str,
+    /// Whether released sources are annotated.
+    pub nudge: bool,
 }
 
 impl Default for Settings {
@@ -49,6 +51,7 @@ impl Default for Settings {
             prometheus: "{}".to_owned(),
             gates: "",
             within: "5m",
+            nudge: false,
         }
     }
 }
@@ -69,6 +72,7 @@ impl Settings {
             prometheus,
             gates,
             within,
+            nudge,
         } = self;
         format!(
             "
@@ -81,7 +85,7 @@ steps:
   restartProvisioner: {{within: {within}}}
   verifyProvisioning: {{within: {within}}}
   verdict: {{within: {within}}}
-  resumeSources: {{batch: 20, every: 1s}}
+  resumeSources: {{batch: 20, every: 1s, nudge: {nudge}}}
 gates: {{cooldown: {cooldown}, minimumAge: 1s, progressWithin: 1s{gates}}}
 server: {{auth: {auth}}}
 playbooks:
