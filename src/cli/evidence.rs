@@ -80,7 +80,7 @@ fn creatable(run: &Remediation) -> Value {
 
 /// The object of one record as its owner would create it, or `None` where its spec was not kept.
 fn as_created(mut record: Value) -> Option<Value> {
-    /// What the API server sets, or refuses in a new object.
+    /// The metadata that the API server sets, or refuses in a new object.
     const SERVER_MADE: [&str; 8] = [
         "uid",
         "resourceVersion",

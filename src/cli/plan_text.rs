@@ -36,7 +36,7 @@ pub fn plan_text(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-/// What the SnapshotHold of the run covers, a line each namespace.
+/// The sources and classes in the SnapshotHold of the run, a line each namespace.
 fn holds(planned: &PlannedStep) -> Vec<String> {
     if !planned.holds() {
         return Vec::new();

@@ -82,7 +82,7 @@ struct Release {
     says: String,
 }
 
-/// What to write for the names given.
+/// The writes that release the given names.
 fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> {
     let named = |hold: &&SnapshotHold| args.all || args.names.contains(&hold.name_any());
     let whole = held.iter().filter(named).map(|hold| Release {

@@ -153,7 +153,7 @@ pub fn parse_place(place: &str) -> Option<(Sym, Sym)> {
     Some((namespace.into(), name.into()))
 }
 
-/// What a hold names a source by.
+/// The name of a source in a hold: `namespace/name`.
 pub fn place(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }

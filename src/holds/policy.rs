@@ -25,7 +25,7 @@ pub fn install(namespace: &str) -> String {
     format!("locksmith crd -n {namespace} | kubectl apply --server-side -f -")
 }
 
-/// What ships, read once. A test reads it, too, so that the fallback is never met.
+/// The shipped policy and binding, parsed once. A test parses them, too, so that the fallback is never used.
 struct Shipped {
     policy: Value,
     binding: Value,
@@ -202,7 +202,7 @@ pub fn not_as_shipped(model: &Model) -> Option<String> {
     ))
 }
 
-/// What is tried to prove a hold.
+/// The dry-run creates that prove a hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Probe {
     /// Where: the namespace of the hold.
@@ -222,7 +222,7 @@ pub enum Answer {
     Refused(String),
 }
 
-/// What came of a [`Probe`].
+/// The answers to a [`Probe`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proof {
     /// A VolumeSnapshot that the hold covers, once for each of what the probe names.
@@ -274,7 +274,7 @@ mod tests {
 
     fn served(change: impl FnOnce(&mut Value)) -> Option<Arc<str>> {
         let mut policy = policy();
-        // What the API server fills in.
+        // Defaults that the API server fills in.
         policy["spec"]["matchConstraints"]["namespaceSelector"] = json!({});
         policy["spec"]["matchConstraints"]["objectSelector"] = json!({});
         policy["metadata"]["generation"] = json!(1);

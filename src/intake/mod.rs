@@ -242,7 +242,7 @@ pub enum Standing {
     Free(Option<Uid>),
 }
 
-/// What there is already of `cause` among the runs of `namespace`.
+/// The runs of `namespace` that `cause` has started already.
 pub fn standing(
     cause: &Cause,
     namespace: &Sym,

@@ -26,7 +26,7 @@ fn posting(dry_run: bool) -> PostParams {
     }
 }
 
-/// Creates a SnapshotHold. One of that name that exists is left alone; the watch shows whose it is.
+/// Creates a SnapshotHold. An existing one of that name is not changed; the watch shows its owner.
 pub async fn create(client: &Client, hold: &SnapshotHold) -> Result<Tried, WriteError> {
     let namespace = hold.namespace().unwrap_or_default();
     let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &namespace);
@@ -175,7 +175,7 @@ async fn attempt(
     };
     match bounded("create", name, api.create(&params, &snapshot)).await {
         Ok(_) => Ok(Answer::Accepted),
-        // A refusal for want of a right says nothing of the hold, and is told as it is: it does not name the policy.
+        // A missing right is also a 403. Its message does not name the policy, so that the proof fails with it.
         Err(WriteError::Api { source, .. }) if refusal(&source).is_some() => {
             Ok(Answer::Refused(refusal(&source).unwrap_or_default()))
         }

@@ -49,7 +49,7 @@ struct Span {
     until: Timestamp,
 }
 
-/// What is held at `now` by its labels. Several planned holds of one source make one series: the first since, the last until.
+/// The holds at `now` by their labels. Several planned holds of one source make one series: the first since, the last until.
 fn spans(view: &View, now: Timestamp) -> BTreeMap<[&str; 4], Span> {
     let mut spans: BTreeMap<[&str; 4], Span> = BTreeMap::new();
     for hold in view.holds.iter().filter(|hold| now < hold.until) {

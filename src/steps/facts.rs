@@ -15,12 +15,12 @@ pub struct Facts {
     pub snapshots: Result<Vec<Snapshot>, String>,
     /// Lock errors in the log tails of every replica of the driver's provisioner; `None` where they were not asked for.
     pub refusals: Option<Result<Vec<TailRefusal>, String>>,
-    /// What came of trying a hold; `None` where that was not asked for.
+    /// The answers to a probe of a hold; `None` where there was none.
     pub proof: Option<Result<Proof, String>>,
 }
 
 impl Facts {
-    /// What came of trying a hold, and of nothing else.
+    /// Facts of a probe alone.
     pub fn of_proof(at: Timestamp, proof: Result<Proof, String>) -> Self {
         Self {
             at,

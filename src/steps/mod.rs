@@ -68,7 +68,7 @@ pub enum Intent {
         hold: ObjectKey,
         /// The run that owns it.
         run: RunRef,
-        /// What it holds, and until when.
+        /// Its sources, classes and deadline.
         spec: Box<SnapshotHoldSpec>,
     },
     /// Add and remove sources of a SnapshotHold.

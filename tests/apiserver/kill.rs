@@ -119,7 +119,7 @@ async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: De
     lives.until(stage.released_within(PATIENCE), true).await;
 
     match death {
-        // What is stuck is deleted in lives of their own.
+        // Each deletion of a stuck snapshot ends a life.
         Death::Unheard | Death::Heard => {
             assert_eq!(lives.died_of("/apis/volsync.backube"), 0);
             // The hold is created and patched in batches; the garbage collector deletes it with its run.

@@ -12,7 +12,7 @@ use serde_json::json;
 /// The namespace whose holds count.
 pub const NAMESPACE: &str = "contract-holds";
 
-/// What both servers need. A real one has VolumeSnapshots, as their project publishes them.
+/// The objects that both servers need. A real one has the VolumeSnapshot CRDs as their project publishes them.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     vec![SnapshotHold::crd()]
 }

@@ -52,7 +52,7 @@ fn the_kill_switch_of_another_namespace_is_nobodys_business() {
 
 #[test]
 fn any_watch_in_doubt_closes_freshness() {
-    // Of the policy, gate `holdPolicy` says that it cannot be read.
+    // Gate `holdPolicy` reports a policy that cannot be read.
     let seen = |kind: &Kind| !matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
     for kind in Kind::ALL.into_iter().filter(seen) {
         for reading in [Reading::Never, Reading::Failing("403".to_owned())] {

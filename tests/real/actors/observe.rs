@@ -30,7 +30,7 @@ const UNKNOWN: [&str; 4] = [
 /// End of the name of a mover's cache; the simulated movers have none.
 const CACHE: &str = "-cache";
 
-/// What differs from run to run, and what stands for it.
+/// Values that differ from run to run, each with its placeholder.
 static VARIABLE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let uid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
     [

@@ -1,4 +1,4 @@
-//! What a person does and waits for in one namespace, through the API.
+//! The steps of a person in one namespace, through the API, and the conditions each waits for.
 
 use std::sync::Arc;
 

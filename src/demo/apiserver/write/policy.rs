@@ -68,7 +68,7 @@ pub fn admit(
     Ok(())
 }
 
-/// What is asked for.
+/// A create request.
 struct Request<'a> {
     target: &'a Target,
     options: &'a WriteOptions,
