@@ -5,7 +5,8 @@
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
-use super::{FIELD_MANAGER, Tried, WriteError, bounded, merge};
+use super::writer::{merge, same};
+use super::{FIELD_MANAGER, Tried, WriteError, bounded};
 use crate::api::hold::SnapshotHold;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::api::volsync::{GROUP, ReplicationSource};
@@ -82,21 +83,6 @@ pub async fn delete(
     let call = api.delete(&object.name, &params);
     bounded("delete", || object.to_string(), call).await?;
     Ok(Tried::Written)
-}
-
-async fn same(
-    api: &Api<SnapshotHold>,
-    object: &ObjectKey,
-) -> Result<Result<SnapshotHold, Tried>, WriteError> {
-    let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-    let left = |why: &str| Err(Tried::LeftAlone(why.to_owned()));
-    Ok(match live {
-        None => left("is gone"),
-        Some(live) if live.uid().is_none_or(|uid| object.uid != *uid) => {
-            left("is another object of that name by now")
-        }
-        Some(live) => Ok(live),
-    })
 }
 
 /// Every SnapshotHold of `namespace`, or of all. Where the kind is not served there are none.

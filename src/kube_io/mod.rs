@@ -13,7 +13,6 @@ mod writer;
 pub use client::{CALL_TIMEOUT, bounded, writing};
 pub use events::Herald;
 pub use examine::examine;
-use writer::merge;
 pub use writer::{Tried, Writer};
 
 use crate::causes::causes;

@@ -272,11 +272,15 @@ impl Writer {
     where
         K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-        Ok(match live {
-            None => Err(Tried::LeftAlone("is gone".to_owned())),
-            Some(live) => ours(&live, object).map(drop).map(|()| live),
-        })
+        let live = match same(api, object).await? {
+            Ok(live) => live,
+            left => return Ok(left),
+        };
+        let labels = live.meta().labels.as_ref();
+        if labels.is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL)) {
+            return Ok(Err(Tried::LeftAlone("opted out by label".to_owned())));
+        }
+        Ok(Ok(live))
     }
 
     async fn patch<K>(
@@ -320,18 +324,27 @@ impl Writer {
     }
 }
 
-/// `live`, unless it is none of ours: another one than `object`, or opted out.
-fn ours<'l, K: Resource>(live: &'l K, object: &ObjectKey) -> Result<&'l K, Tried> {
+/// The object as it is now, unless it is gone or another one by now.
+pub(super) async fn same<K>(
+    api: &Api<K>,
+    object: &ObjectKey,
+) -> Result<Result<K, Tried>, WriteError>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
     let left = |why: &str| Err(Tried::LeftAlone(why.to_owned()));
-    let meta = live.meta();
-    if meta.uid.as_deref().is_none_or(|uid| object.uid != *uid) {
-        return left("is another object of that name by now");
-    }
-    let labels = meta.labels.as_ref();
-    if labels.is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL)) {
-        return left("opted out by label");
-    }
-    Ok(live)
+    let is_other = |live: &K| {
+        live.meta()
+            .uid
+            .as_deref()
+            .is_none_or(|uid| object.uid != *uid)
+    };
+    Ok(match live {
+        None => left("is gone"),
+        Some(live) if is_other(&live) => left("is another object of that name by now"),
+        Some(live) => Ok(live),
+    })
 }
 
 /// One merge patch that the API server holds to the schema: an unknown field would otherwise be dropped in silence.
