@@ -333,8 +333,12 @@ impl Engine<'_> {
 
     /// What this run still holds, for everybody to see.
     fn list_holds(&self, status: &mut RemediationStatus) {
-        // A list that has not come yet shows no hold at all.
+        // A list that has not come yet shows no hold at all; the recorded deadline ends what it ends all the same.
         if !self.model.freshness.trusted(Kind::SnapshotHolds) {
+            if status.holds.iter().all(|hold| hold.until <= self.now) {
+                status.holds.clear();
+                status.held = 0;
+            }
             return;
         }
         let policy = self.config.steps.resume_sources.policy();

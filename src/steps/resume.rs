@@ -1,9 +1,12 @@
 //! `resumeSources`: sees released what is due for release. The releasing itself is everybody's: see [`crate::holds`].
 
+use jiff::Timestamp;
+
 use super::{LISTED, Progress, Scene, Step, count};
 use crate::api::remediation::LeftRecord;
 use crate::holds::{self, Due};
 use crate::model::Kind;
+use crate::plan::StepName;
 
 pub(super) struct ResumeSources;
 
@@ -11,7 +14,14 @@ impl Step for ResumeSources {
     fn advance(&self, scene: &Scene<'_>) -> Progress {
         // A list that has not come yet shows no hold of this run.
         if !scene.model.freshness.trusted(Kind::SnapshotHolds) {
-            return Progress::Wait(None);
+            let ended = released_by(scene);
+            return if ended.is_some_and(|ended| scene.now < ended) {
+                Progress::Wait(ended)
+            } else {
+                let why =
+                    "SnapshotHolds cannot be read; the API server released all at the deadline";
+                Progress::Failed(why.to_owned())
+            };
         }
         let policy = scene.config.steps.resume_sources.policy();
         let (mut due, mut left, mut waiting) = (0, Vec::new(), 0);
@@ -48,4 +58,14 @@ impl Step for ResumeSources {
         };
         Progress::Done(message, left)
     }
+}
+
+/// When the API server has released everything this run held, whether or not anybody can see it.
+fn released_by(scene: &Scene<'_>) -> Option<Timestamp> {
+    let mut records = scene.status.steps.iter();
+    let held = records.rfind(|record| record.step == StepName::SuspendSources)?;
+    // A hold is created before it is seen, and nothing moves its deadline.
+    let seen = held.acted_at.or(held.finished_at)?;
+    let deadline = scene.config.steps.suspend_sources.deadline;
+    seen.checked_add(deadline.signed()).ok()
 }

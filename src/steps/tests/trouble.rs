@@ -258,6 +258,17 @@ fn a_watch_that_fails_makes_the_run_wait() {
     );
 }
 
+/// Holds end at their deadline, whether or not they can be seen; so does a run that waits for their release.
+#[test]
+fn a_run_that_can_no_longer_read_its_hold_ends_after_the_deadline() {
+    let sim = drive(&apps(), act(), |cluster| {
+        cluster.happens_after(1, Happening::WatchFails(Kind::SnapshotHolds));
+    });
+    let status = sim.status();
+    assert_eq!(status.phase, Phase::Failed, "{:#?}", sim.told);
+    assert_eq!((status.held, status.holds.len()), (0, 0));
+}
+
 /// A gate may keep a run from going on; what it holds is released at its deadline all the same, and the run ends.
 #[test]
 fn a_gate_that_stays_closed_keeps_nothing_held_and_no_run_alive() {
