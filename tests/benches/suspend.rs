@@ -21,11 +21,12 @@ const ROUNDS: usize = 7;
 /// Requests under way at once, as many as the program has.
 const CONCURRENCY: usize = 16;
 
+/// A run that would only hold has nothing to do: this one deletes one snapshot in the hold.
 const PLAYBOOK: &str = "
 playbooks:
   suspend:
     alerts: []
-    steps: [suspendSources, resumeSources]
+    steps: [suspendSources, deleteFailedSnapshots, resumeSources]
     attempts: 1
 ";
 
@@ -56,10 +57,10 @@ pub async fn bench() -> Vec<Row> {
     let ground = Ground::new().await;
     let jam = Jam {
         sources: SOURCES,
-        failed: 1,
+        failed: 0,
         pending: 0,
     };
-    ground.jam(jam).await;
+    let sources = ground.jam(jam).await;
     // Whoever logs in by a certificate pays for it with each request.
     let bare_user = ground.service_account("bare").await;
     let user = ground.service_account("locksmith-daemon").await;
@@ -73,6 +74,7 @@ pub async fn bench() -> Vec<Row> {
         let client = bare_user.client();
         let hold = write_all(&client, true).await;
         bare.0.push([hold, write_all(&client, false).await]);
+        ground.fail_snapshots(&sources[..1]).await;
         let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
         ours.0.push(run(&ground, &format!("round-{round}")).await);
         assert!(daemon.terminate().await.success());
@@ -83,9 +85,9 @@ pub async fn bench() -> Vec<Row> {
     ours.line("locksmith, effect seen");
     bare.line("as many bare writes");
     looped.line("kubectl and jq, in a loop");
-    let (fast, slow) = (looped.times(&ours), ours.times(&bare));
+    let (loops, bares) = (looped.times(&ours), bare.times(&ours));
     println!(
-        "{:>28}  {fast} times as fast as the loop; {slow} times the bare client, which is {} times as fast as the loop",
+        "{:>28}  {loops} times as fast as the loop, {bares} times as fast as the bare client, which is {} times as fast as the loop",
         "of each round",
         looped.times(&bare)
     );
@@ -98,13 +100,13 @@ pub async fn bench() -> Vec<Row> {
                 "kubectl and jq in a loop, sources alone: {} s",
                 median(&looped)
             ),
-            &format!("{:.0} times as fast", fast.median),
+            &format!("{:.0} times as fast", loops.median),
         ),
         Row::new(
             "the same",
             format!("{} s", median(&ours)),
             &format!("a client that only writes: {} s", median(&bare)),
-            &format!("{:.1} times its time", slow.median),
+            &format!("{:.1} times as fast", bares.median),
         ),
     ]
 }
@@ -113,7 +115,7 @@ pub async fn bench() -> Vec<Row> {
 async fn run(ground: &Ground, name: &str) -> [f64; 2] {
     ground.ask(name, "suspend").await;
     let status = ground.run_until(name, over).await;
-    assert_eq!(status.held, 0, "{status:?}");
+    assert_eq!((status.held, status.evidence.len()), (0, 1), "{status:?}");
     let plan = status.plan.as_ref().unwrap();
     let suspend = plan.step(StepName::SuspendSources).unwrap();
     assert_eq!(suspend.held_sources().count(), SOURCES);

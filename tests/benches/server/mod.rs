@@ -75,19 +75,26 @@ impl Ground {
         Self { kubelet, testbed }
     }
 
-    /// Lays the jam. Returns once all of it is there.
-    pub async fn jam(&self, jam: Jam) {
+    /// Lays the jam. Returns its sources once all of it is there.
+    pub async fn jam(&self, jam: Jam) -> Vec<Value> {
         let client = self.client();
         objects::create(&client, (0..jam.sources).map(objects::claim).collect()).await;
         let sources = (0..jam.sources).map(objects::source).collect();
         let sources = objects::create(&client, sources).await;
-        let failed = sources.iter().take(jam.failed).enumerate();
+        self.fail_snapshots(&sources[..jam.failed]).await;
+        let restores = (0..jam.pending).flat_map(objects::restore);
+        objects::create(&client, restores.collect()).await;
+        sources
+    }
+
+    /// Adds a snapshot that fails for each of these, which are the first sources of a jam.
+    pub async fn fail_snapshots(&self, sources: &[Value]) {
+        let client = self.client();
+        let failed = sources.iter().enumerate();
         let failed = failed.map(|(at, source)| objects::failed_snapshot(at, source));
         let snapshots = objects::create(&client, failed.collect()).await;
         let contents = snapshots.iter().map(objects::refused_content).collect();
         objects::create(&client, contents).await;
-        let restores = (0..jam.pending).flat_map(objects::restore);
-        objects::create(&client, restores.collect()).await;
     }
 
     /// A client of the administrator.
