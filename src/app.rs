@@ -169,6 +169,7 @@ fn act(
         let pulling = intake::pull(
             url,
             config.clone(),
+        heartbeat: own.heartbeats().add("controller"),
             desk.clone(),
             own.clone(),
             leadership.clone(),

@@ -22,6 +22,7 @@ pub mod findings;
 #[cfg(test)]
 mod fixture;
 pub mod gates;
+pub mod heartbeat;
 pub mod holds;
 pub mod intake;
 pub mod kube_io;

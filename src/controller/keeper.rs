@@ -13,6 +13,7 @@ use super::recent::Recent;
 use super::retention;
 use super::{Controller, ECHO};
 use crate::config::Mode;
+use crate::heartbeat::Heartbeat;
 use crate::holds::{self, Release};
 use crate::kube_io::Tried;
 use crate::model::{ObjectKey, ObjectKind};
@@ -27,8 +28,10 @@ pub async fn keep(controller: Controller) {
     let mut last_batch: Option<Instant> = None;
     let mut leaps = Leaps::new();
     let settings = &controller.config.steps.resume_sources;
+    let heartbeat = controller.own.heartbeats().add("keeper");
     // A view comes every second at least, so that a deadline is seen in time.
     while views.changed().await.is_ok() {
+        heartbeat.beat();
         let in_doubt = leaps.lately(Clocks::now());
         if in_doubt && controller.clock_is_trusted() {
             continue;
@@ -43,10 +46,11 @@ pub async fn keep(controller: Controller) {
         }
         for release in due {
             carry_out(&controller, release, &mut recent, &mut releases).await;
+            heartbeat.beat();
         }
         // The Remediations are the memory of the gates.
         if !in_doubt && controller.clock_is_trusted() {
-            retire(&controller, &mut recent, &mut removals).await;
+            retire(&controller, &mut recent, &mut removals, &heartbeat).await;
         }
     }
 }
@@ -154,10 +158,12 @@ async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
 }
 
 /// Removes Remediations that need not be kept.
-async fn retire(controller: &Controller, recent: &mut Recent, backoff: &mut Backoff<ObjectKey>) {
-    if controller.writer.term().is_err() {
-        return;
-    }
+async fn retire(
+    controller: &Controller,
+    recent: &mut Recent,
+    backoff: &mut Backoff<ObjectKey>,
+    heartbeat: &Heartbeat,
+) {
     let surplus = controller.store.read(|model| {
         retention::surplus(
             model,
@@ -171,6 +177,7 @@ async fn retire(controller: &Controller, recent: &mut Recent, backoff: &mut Back
         if !recent.is_news(&run) || backoff.left(&run, Instant::now()).is_some() {
             continue;
         }
+        heartbeat.beat();
         match controller.writer.remove_run(&run).await {
             Ok(_) => {
                 backoff.succeeded(&run);

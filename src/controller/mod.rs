@@ -25,6 +25,7 @@ use kube::{Api, ResourceExt};
 use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
 use crate::config::Config;
 use crate::gates;
+use crate::heartbeat::Heartbeat;
 use crate::kube_io::{self, FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
 use crate::metrics::{Own, StepOutcome};
 use crate::model::records::Run;
@@ -70,6 +71,8 @@ pub struct Controller {
     pub config: Arc<Config>,
     /// The program's own metrics.
     pub own: Own,
+    /// Shows that the runs are driven.
+    pub heartbeat: Heartbeat,
     /// Namespace whose Remediations it drives and deletes; those of others belong to other daemons.
     pub namespace: Sym,
 }
@@ -81,6 +84,7 @@ impl Controller {
         let (mut memory, mut leaps) = (Memory::new(), Leaps::new());
         let mut backoff = Backoff::default();
         loop {
+            self.heartbeat.beat();
             let mut again: Option<Duration> = None;
             // With each pass; whether to act is asked where it is acted.
             leaps.look(Clocks::now());
@@ -185,6 +189,7 @@ impl Controller {
         let mut facts: Option<Facts> = None;
         let mut examinations = 0;
         for _ in 0..MAX_MOVES {
+            self.heartbeat.beat();
             memory.met(key, &run, Instant::now());
             let clocks = Clocks::now();
             if leaps.lately(clocks) && self.clock_is_trusted() {
@@ -273,6 +278,7 @@ impl Controller {
         }
         let mut tries = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
         while let Some((intent, tried)) = tries.next().await {
+            self.heartbeat.beat();
             let object = intent.object();
             let verb = verb(&intent);
             match tried {
@@ -316,6 +322,7 @@ impl Controller {
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
         let mut failed = None;
         while let Some(evidence) = reads.next().await {
+            self.heartbeat.beat();
             match evidence {
                 Ok(evidence) => status.evidence.extend(evidence),
                 Err(error) => failed = Some(error),

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::families as f;
 use super::family::{Encoder, Labels};
 use crate::findings::What;
+use crate::heartbeat::Heartbeats;
 use crate::model::Kind;
 use crate::plan::StepName;
 
@@ -65,6 +66,7 @@ pub struct Own {
     log_lines: Counter,
     view_duration: Histogram,
     stuck_duration: Family<Labels<1>, Histogram>,
+    heartbeats: Heartbeats,
 }
 
 impl Default for Own {
@@ -82,6 +84,7 @@ impl Default for Own {
             log_lines: Counter::default(),
             view_duration: Histogram::new(VIEW_SECONDS),
             stuck_duration: Family::new_with_constructor(|| Histogram::new(STUCK_SECONDS)),
+            heartbeats: Heartbeats::default(),
         };
         for finding in What::vocabulary().map(|(finding, _)| finding) {
             if finding != What::HeldSource.kind() {
@@ -110,6 +113,11 @@ impl Default for Own {
 }
 
 impl Own {
+    /// The loops whose standstill fails the liveness probe.
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.heartbeats
+    }
+
     /// Whether this replica is the one that acts.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -184,6 +192,7 @@ impl Own {
             log_lines,
             view_duration,
             stuck_duration: _,
+            heartbeats: _,
         } = self;
         to.counted(&f::LEADER, leader)?;
         to.counted(&f::WEBHOOK_REQUESTS, webhook_requests)?;

@@ -1,4 +1,4 @@
-//! `/healthz`: whether the process answers. `/readyz`: whether what it shows can be believed.
+//! `/healthz`: whether the process answers, and its loops turn. `/readyz`: whether what it shows can be believed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,20 +6,31 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 
 use super::Context;
 use crate::model::Reading;
 use crate::view::View;
 
-pub(super) async fn healthz() -> &'static str {
-    "ok\n"
+/// Alive while every loop of the process turns: one that stands still is ended by no error, and cured by a restart.
+pub(super) async fn healthz<I>(State(context): State<Arc<Context<I>>>) -> Response {
+    match context.own.heartbeats().silent(Instant::now()) {
+        None => "ok\n".into_response(),
+        Some((name, silent)) => {
+            let silent = std::time::Duration::from_secs(silent.as_secs());
+            let silent = humantime::format_duration(silent);
+            unavailable(format!(
+                "the loop \"{name}\" has stood still for {silent}\n"
+            ))
+        }
+    }
 }
 
 /// Ready once the whole cluster has been seen. A watch that fails later does not unready it: every replica would go
 /// at the same time, and with them the metric that tells.
 pub(super) async fn readyz<I>(State(context): State<Arc<Context<I>>>) -> Response {
     if context.shutdown.is_cancelled() {
-        return not_ready("shutting down\n".to_owned());
+        return unavailable("shutting down\n".to_owned());
     }
     let view = context.views.borrow().clone();
     if view.complete() {
@@ -28,10 +39,10 @@ pub(super) async fn readyz<I>(State(context): State<Arc<Context<I>>>) -> Respons
     if context.was_complete.load(Ordering::Relaxed) {
         return "ready\n".into_response();
     }
-    not_ready(missing(&view))
+    unavailable(missing(&view))
 }
 
-fn not_ready(why: String) -> Response {
+fn unavailable(why: String) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 

@@ -127,7 +127,7 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         .route("/metrics", get(scrape::metrics::<I>))
         .merge(api::routes())
         .route("/webhook", post(webhook::post::<I>))
-        .route("/healthz", get(health::healthz))
+        .route("/healthz", get(health::healthz::<I>))
         .route("/readyz", get(health::readyz::<I>))
         .fallback(problem::nothing_here)
         .method_not_allowed_fallback(problem::no_such_method)

@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::config::Mode;
 use crate::fixture;
+use crate::heartbeat::SILENT_AFTER;
 use crate::metrics::Format;
 use crate::model::{Freshness, Kind};
 
@@ -51,6 +52,7 @@ impl Intake for Desk {
 struct Face {
     router: Router,
     publish: watch::Sender<Arc<View>>,
+    own: Own,
     shutdown: CancellationToken,
 }
 
@@ -68,7 +70,7 @@ fn face_of(view: View, desk: Desk, webhook_within: Duration, guard: Guard) -> Fa
     let site = Site {
         metrics: Metrics::new(views.clone(), own.clone()),
         views,
-        own,
+        own: own.clone(),
         intake: desk,
         guard,
         shutdown: shutdown.clone(),
@@ -77,6 +79,7 @@ fn face_of(view: View, desk: Desk, webhook_within: Duration, guard: Guard) -> Fa
     Face {
         router,
         publish,
+        own,
         shutdown,
     }
 }
@@ -219,6 +222,20 @@ async fn ready_once_everything_was_seen_until_the_end() {
 
     face.shutdown.cancel();
     assert_eq!(face.get("/readyz").await.status(), 503);
+    assert_eq!(face.get("/healthz").await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_stands_still_fails_the_liveness_probe() {
+    let face = face(fixture::healthy(), Desk::default());
+    let model = face.own.heartbeats().add("model");
+    assert_eq!(face.get("/healthz").await.status(), 200);
+    tokio::time::advance(SILENT_AFTER + Duration::from_secs(3)).await;
+    let answer = face.get("/healthz").await;
+    assert_eq!(answer.status(), 503);
+    let why = "the loop \"model\" has stood still for 5m 3s\n";
+    assert_eq!(text(answer).await, why);
+    model.beat();
     assert_eq!(face.get("/healthz").await.status(), 200);
 }
 

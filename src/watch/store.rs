@@ -136,7 +136,9 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
         let mut standing = Standing::default();
         let mut idle = TICK;
         let mut free = Instant::now();
+        let heartbeat = self.own.heartbeats().add("model");
         loop {
+            heartbeat.beat();
             let arriving = changes.recv_many(&mut batch, usize::MAX);
             let arrived = tokio::time::timeout(idle, arriving).await;
             if arrived == Ok(0) {
@@ -179,10 +181,23 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::heartbeat::SILENT_AFTER;
     use crate::model::fixture::{Told, World, at, claim};
 
     /// A keeper whose clock goes with the runtime's, which only goes on when all wait.
     fn kept(policy: Policy) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {
+        let (changes, views, _) = kept_with(policy, Own::default());
+        (changes, views)
+    }
+
+    fn kept_with(
+        policy: Policy,
+        own: Own,
+    ) -> (
+        mpsc::Sender<Change>,
+        watch::Receiver<Arc<View>>,
+        tokio::task::JoinHandle<()>,
+    ) {
         let config = Arc::new(Config::default());
         let first = view::take(&Model::default(), &config, &policy, at(0));
         let (publish, views) = watch::channel(Arc::new(first));
@@ -191,13 +206,25 @@ mod tests {
             model: Arc::new(RwLock::new(World::rook().0)),
             config,
             policy,
-            own: Own::default(),
+            own,
             publish,
             clock: move || at(0) + begun.elapsed(),
         };
         let (changes, received) = mpsc::channel(64);
-        tokio::spawn(keeper.keep(received));
-        (changes, views)
+        let task = tokio::spawn(keeper.keep(received));
+        (changes, views, task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_stands_still_is_found() {
+        let own = Own::default();
+        let (_changes, _views, task) = kept_with(ten_minutes(), own.clone());
+        tokio::time::sleep(SILENT_AFTER * 2).await;
+        assert_eq!(own.heartbeats().silent(Instant::now()), None);
+        task.abort();
+        tokio::time::sleep(SILENT_AFTER * 2).await;
+        let silent = own.heartbeats().silent(Instant::now());
+        assert_eq!(silent.map(|(name, _)| name), Some("model"));
     }
 
     fn ten_minutes() -> Policy {
