@@ -139,7 +139,13 @@ fn act(
     let namespace = config.remediation.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| Sym::from(cluster.default_namespace.as_str()));
     let writing = kube_io::writing(cluster).context("failed to reach the cluster")?;
-    let (leadership, standing) = leader::stand(writing.clone(), &namespace, identity, stop.clone());
+    let (leadership, standing) = leader::stand(
+        writing.clone(),
+        &namespace,
+        identity,
+        own.heartbeats().add("leadership"),
+        stop.clone(),
+    );
     let patterns = Arc::new(Patterns::new(config)?);
     let (herald, telling) = Herald::new(writing.clone(), own.clone());
     let writer = Writer::new(
@@ -163,13 +169,13 @@ fn act(
         patterns,
         config: config.clone(),
         own: own.clone(),
+        heartbeat: own.heartbeats().add("controller"),
         namespace,
     };
     if let Some(url) = &config.alertmanager.url {
         let pulling = intake::pull(
             url,
             config.clone(),
-        heartbeat: own.heartbeats().add("controller"),
             desk.clone(),
             own.clone(),
             leadership.clone(),

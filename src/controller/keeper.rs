@@ -36,7 +36,7 @@ pub async fn keep(controller: Controller) {
         if in_doubt && controller.clock_is_trusted() {
             continue;
         }
-        if controller.writer.term().is_err() {
+        if !controller.writer.leads() {
             continue;
         }
         let batch_due = last_batch.is_none_or(|at| at.elapsed() >= settings.every.0);

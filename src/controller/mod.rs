@@ -137,7 +137,7 @@ impl Controller {
     /// Runs that are not over, and those that are but still show holds; the oldest first.
     fn open_runs(&self) -> Vec<Key> {
         self.store.read(|model| {
-            if self.writer.term().is_err()
+            if !self.writer.leads()
                 || model.term.is_none()
                 || !model.freshness.trusted(Kind::Remediations)
             {
@@ -345,7 +345,7 @@ impl Controller {
         status: RemediationStatus,
     ) -> Result<Remediation, WriteError> {
         let name = run.name_any();
-        let term = self.writer.term()?;
+        let term = self.writer.confirm().await?;
         let before = run.status.take();
         run.status = Some(RemediationStatus {
             term: Some(term.number),

@@ -83,7 +83,7 @@ impl Desk {
         };
         let mut made = self.turn.lock().await;
         // It may have been a long wait.
-        self.writer.term()?;
+        self.writer.confirm().await?;
         for (cause, alerts) in causes {
             let ensured = self.ensure(&mut made, &cause, alerts).await;
             let outcome = match &ensured {

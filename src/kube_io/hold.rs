@@ -48,7 +48,7 @@ pub async fn patch(
     client: &Client,
     object: &ObjectKey,
     change: &HoldChange,
-    may: impl Fn() -> Result<(), WriteError>,
+    may: impl AsyncFnOnce() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
     let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &object.namespace);
     let live = match same(&api, object).await? {
@@ -56,7 +56,7 @@ pub async fn patch(
         Err(left) => return Ok(left),
     };
     let version = live.metadata.resource_version.as_deref();
-    may()?;
+    may().await?;
     merge(&api, "patch", object, &holds::patch(version, change)).await
 }
 
@@ -64,7 +64,7 @@ pub async fn patch(
 pub async fn delete(
     client: &Client,
     object: &ObjectKey,
-    may: impl Fn() -> Result<(), WriteError>,
+    may: impl AsyncFnOnce() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
     let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &object.namespace);
     let live = match same(&api, object).await? {
@@ -79,7 +79,7 @@ pub async fn delete(
         }),
         ..DeleteParams::default()
     };
-    may()?;
+    may().await?;
     let call = api.delete(&object.name, &params);
     bounded("delete", || object.to_string(), call).await?;
     Ok(Tried::Written)

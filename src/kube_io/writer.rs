@@ -65,10 +65,15 @@ impl Writer {
         }
     }
 
-    /// The term in which a write may be made now. It is asked for just before each one: a process that was
-    /// frozen between deciding and writing finds it over.
-    pub fn term(&self) -> Result<Term, WriteError> {
-        self.leadership.term().ok_or(WriteError::NotLeader)
+    /// Whether this replica leads, by its own clock: good for deciding, too little for writing.
+    pub fn leads(&self) -> bool {
+        self.leadership.term().is_some()
+    }
+
+    /// The term in which a write may be made now, as the API server has it. Each write is preceded by this: a process that
+    /// was frozen between deciding and writing learns that its term is over.
+    pub async fn confirm(&self) -> Result<Term, WriteError> {
+        self.leadership.confirm().await
     }
 
     /// The client it writes by.
@@ -78,10 +83,10 @@ impl Writer {
 
     /// Carries out one intent.
     pub async fn perform(&self, intent: &Intent) -> Result<Tried, WriteError> {
-        let may = || self.term().map(drop);
+        let may = async || self.confirm().await.map(drop);
         match intent {
             Intent::CreateHold { hold, run, spec } => {
-                may()?;
+                may().await?;
                 let object = holds::object(hold, run, (**spec).clone());
                 super::hold::create(&self.client, &object).await
             }
@@ -293,7 +298,7 @@ impl Writer {
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        self.term()?;
+        self.confirm().await?;
         merge(api, verb, object, patch).await
     }
 
@@ -313,7 +318,7 @@ impl Writer {
             }),
             ..DeleteParams::default()
         };
-        self.term()?;
+        self.confirm().await?;
         bounded(
             "delete",
             || object.to_string(),

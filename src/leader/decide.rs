@@ -54,6 +54,11 @@ pub fn decide(seen: Option<&Seen>, me: &str, now: Instant) -> Decision {
     }
 }
 
+/// Whether the Lease as read is that of `term` of `me`.
+pub fn confirms(read: &Seen, me: &str, term: Term) -> bool {
+    read.holder == me && read.transitions == term.number
+}
+
 /// Folds a reading in: the same version goes on being seen since it first was.
 pub fn observe(known: Option<Seen>, read: Seen) -> Seen {
     match known {
@@ -110,6 +115,24 @@ mod tests {
         let start = Instant::now();
         let now = start + Duration::from_secs(age);
         assert_eq!(decide(Some(&seen(holder, "1", start)), "me", now), expected);
+    }
+
+    #[rstest]
+    #[case::it_is_the_same("me", 3, true)]
+    #[case::another_leads("other", 4, false)]
+    #[case::another_led_meanwhile("me", 5, false)]
+    #[case::released("", 3, false)]
+    fn lease_confirms_a_term(
+        #[case] holder: &str,
+        #[case] transitions: i32,
+        #[case] expected: bool,
+    ) {
+        let now = Instant::now();
+        let read = Seen {
+            transitions,
+            ..seen(holder, "9", now)
+        };
+        assert_eq!(confirms(&read, "me", Term::from(now, 3)), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod decide;
 
-pub use decide::{Decision, Seen, Term, decide, observe};
+pub use decide::{Decision, Seen, Term, confirms, decide, observe};
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::kube_io::FIELD_MANAGER;
+use crate::heartbeat::Heartbeat;
+use crate::kube_io::{self, FIELD_MANAGER, WriteError};
 
 /// Name of the Lease.
 pub const LEASE_NAME: &str = "locksmith";
@@ -33,12 +34,30 @@ const A_COMMAND: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether this process leads, and until when. Cheap to clone.
 #[derive(Clone)]
-pub struct Leadership(watch::Receiver<Option<Term>>);
+pub struct Leadership {
+    term: watch::Receiver<Option<Term>>,
+    /// The Lease and the name it is held under; `None` where nobody else can lead.
+    lease: Option<(Api<Lease>, String)>,
+}
 
 impl Leadership {
-    /// The term, while it lasts.
+    /// The term, while it lasts by this process's clock.
     pub fn term(&self) -> Option<Term> {
-        self.0.borrow().filter(|term| term.holds(Instant::now()))
+        self.term.borrow().filter(|term| term.holds(Instant::now()))
+    }
+
+    /// The term, if the Lease still shows it. To be called before each write: the clock of a paused virtual machine stands
+    /// still, so that after the pause a term seems to last that another replica ended long ago.
+    pub async fn confirm(&self) -> Result<Term, WriteError> {
+        let term = self.term().ok_or(WriteError::NotLeader)?;
+        let Some((api, me)) = &self.lease else {
+            return Ok(term);
+        };
+        let name = || format!("Lease {LEASE_NAME}");
+        let lease = kube_io::bounded("get", name, api.get_opt(LEASE_NAME)).await?;
+        let shown = lease.as_ref().map(read);
+        let confirmed = shown.is_some_and(|shown| confirms(&shown, me, term));
+        confirmed.then_some(term).ok_or(WriteError::NotLeader)
     }
 
     /// Leadership for as long as the process lives: for a command a person runs by hand.
@@ -48,18 +67,18 @@ impl Leadership {
             valid_until: Instant::now() + A_COMMAND,
         };
         let (_, term) = watch::channel(Some(always));
-        Self(term)
+        Self { term, lease: None }
     }
 
     /// Waits until the term has begun, gone on or ended.
     pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
-        self.0.changed().await
+        self.term.changed().await
     }
 
     /// Waits until this process leads.
     pub async fn begun(&mut self) -> Option<Term> {
         let lead = self
-            .0
+            .term
             .wait_for(|term| term.is_some_and(|term| term.holds(Instant::now())));
         lead.await.ok().and_then(|term| *term)
     }
@@ -70,15 +89,22 @@ pub fn stand(
     client: Client,
     namespace: &str,
     identity: String,
+    heartbeat: Heartbeat,
     stop: CancellationToken,
 ) -> (Leadership, impl Future<Output = ()> + use<>) {
     let (publish, term) = watch::channel(None);
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    let leadership = Leadership {
+        term,
+        lease: Some((api.clone(), identity.clone())),
+    };
     let candidate = Candidate {
-        api: Api::namespaced(client, namespace),
+        api,
         me: identity,
         publish,
+        heartbeat,
     };
-    (Leadership(term), candidate.run(stop))
+    (leadership, candidate.run(stop))
 }
 
 /// Waits until nobody leads: the Lease is not there, released, or silent for so long that its holder has given up.
@@ -103,12 +129,14 @@ struct Candidate {
     api: Api<Lease>,
     me: String,
     publish: watch::Sender<Option<Term>>,
+    heartbeat: Heartbeat,
 }
 
 impl Candidate {
     async fn run(self, stop: CancellationToken) {
         let mut seen: Option<Seen> = None;
         loop {
+            self.heartbeat.beat();
             let pause = match self.once(&mut seen).await {
                 Ok(pause) => pause,
                 Err(error) => {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::{Method, Request};
 use futures::future::BoxFuture;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
@@ -13,9 +14,10 @@ use locksmith::api::hold::SnapshotHold;
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
 use locksmith::config::Config;
+use locksmith::heartbeat::Heartbeats;
 use locksmith::holds::HoldChange;
 use locksmith::kube_io::{Tried, Writer};
-use locksmith::leader::Leadership;
+use locksmith::leader::{self, LEASE_NAME, Leadership};
 use locksmith::metrics::Own;
 use locksmith::model::{ObjectKey, ObjectKind};
 use locksmith::steps::Intent;
@@ -23,6 +25,7 @@ use locksmith::tasks::Tasks;
 use locksmith::watch::{self, Patterns};
 use serde_json::json;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::stage::named;
 use crate::testbed::{Options, Testbed};
@@ -87,11 +90,11 @@ impl Ground {
     }
 
     async fn writer(&self, meanwhile: BoxFuture<'static, ()>) -> (Writer, Tasks) {
-        self.writer_by(interrupted(self.client.clone(), meanwhile))
-            .await
+        let client = interrupted(self.client.clone(), meanwhile);
+        self.writer_by(client, Leadership::of_a_person()).await
     }
 
-    async fn writer_by(&self, client: Client) -> (Writer, Tasks) {
+    async fn writer_by(&self, client: Client, leadership: Leadership) -> (Writer, Tasks) {
         let config = Arc::new(Config::default());
         let (store, looking) = watch::start(&self.client, &config, &Own::default()).unwrap();
         let mut views = store.views();
@@ -101,7 +104,7 @@ impl Ground {
             store,
             Arc::new(Patterns::new(&config).unwrap()),
             config,
-            Leadership::of_a_person(),
+            leadership,
         );
         (writer, looking)
     }
@@ -230,6 +233,38 @@ async fn a_snapshot_that_becomes_ready_before_its_deletion_is_written_survives()
     assert_eq!(tried, Ok(Tried::LeftAlone("is ready".to_owned())));
     let survivor = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
     assert_eq!(survivor.uid(), snapshot.uid());
+    assert_eq!(survivor.metadata.deletion_timestamp, None);
+}
+
+/// The clock of a paused virtual machine stands still meanwhile: its term seems to last although another replica leads.
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_replica_whose_clock_stood_still_writes_nothing_once_another_leads() {
+    let ground = Ground::new().await;
+    let snapshot = create(&ground.snapshots, &ground.snapshot()).await;
+    let doomed = Intent::Delete(ground.key(ObjectKind::VolumeSnapshot, &snapshot));
+    let (mut leadership, standing) = leader::stand(
+        ground.client.clone(),
+        &ground.namespace,
+        "paused".to_owned(),
+        Heartbeats::default().add("leadership"),
+        CancellationToken::new(),
+    );
+    let standing = tokio::spawn(standing);
+    let term = leadership.begun().await.unwrap();
+    let (writer, _looking) = ground.writer_by(ground.client.clone(), leadership).await;
+    // It sees nothing of what comes now.
+    standing.abort();
+    let leases: Api<Lease> = Api::namespaced(ground.client.clone(), &ground.namespace);
+    let taken = Patch::Merge(json!({ "spec": {
+        "holderIdentity": "other", "leaseTransitions": term.number + 1,
+    } }));
+    let params = PatchParams::default();
+    leases.patch(LEASE_NAME, &params, &taken).await.unwrap();
+    assert!(writer.leads(), "by its own clock");
+    let tried = writer.perform(&doomed).await;
+    assert_eq!(tried.map_err(|error| error.kind()), Err("not_leader"));
+    let survivor = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
     assert_eq!(survivor.metadata.deletion_timestamp, None);
 }
 
