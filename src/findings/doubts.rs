@@ -44,7 +44,7 @@ reasons! {
 /// Whether nothing can be found stuck where the cluster does not serve the collection. CephClusters are there where Rook is.
 fn is_needed(kind: Kind, mode: Mode) -> bool {
     match kind {
-        Kind::CephClusters | Kind::Clock => false,
+        Kind::CephClusters | Kind::Definitions | Kind::Clock => false,
         Kind::Remediations => mode != Mode::Observe,
         _ => true,
     }

@@ -1,4 +1,5 @@
-//! Gate `freshness`: everything that is watched has been listed, and is not failing now; and the clock is right.
+//! Gate `freshness`: everything that is watched has been listed, and is not failing now; the clock is right, and our CRDs know
+//! every field of this program.
 
 use super::{Gate, Situation, Verdict};
 use crate::model::{Kind, Reading};
@@ -20,7 +21,9 @@ impl Gate for Freshness {
             .freshness
             .doubts()
             .map(|(kind, reading)| match reading {
-                Reading::Failing(why) if kind == Kind::Clock => format!("clock: {why}"),
+                Reading::Failing(why) if matches!(kind, Kind::Clock | Kind::Definitions) => {
+                    format!("{}: {why}", kind.as_str())
+                }
                 Reading::Failing(why) => format!("{} cannot be read ({why})", kind.as_str()),
                 _ => format!("{} not listed yet", kind.as_str()),
             })

@@ -55,13 +55,16 @@ pub enum Kind {
     HoldBinding,
     /// Kubernetes Events on claims and contents.
     Events,
+    /// The CustomResourceDefinitions of Remediations and SnapshotHolds, beside those of this program: an older one drops what
+    /// a run records.
+    Definitions,
     /// The clock of this machine, beside the API server's: where they differ, no age can be told.
     Clock,
 }
 
 impl Kind {
     /// Every kind, in the order it is shown.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PersistentVolumeClaims,
         Self::PersistentVolumes,
         Self::VolumeSnapshots,
@@ -83,6 +86,7 @@ impl Kind {
         Self::HoldPolicy,
         Self::HoldBinding,
         Self::Events,
+        Self::Definitions,
         Self::Clock,
     ];
 
@@ -110,6 +114,7 @@ impl Kind {
             Self::HoldPolicy => "validatingadmissionpolicies",
             Self::HoldBinding => "validatingadmissionpolicybindings",
             Self::Events => "events",
+            Self::Definitions => "customresourcedefinitions",
             Self::Clock => "clock",
         }
     }

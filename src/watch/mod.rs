@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod convert;
+mod definitions;
 mod kinds;
 mod logs;
 mod look;
@@ -77,6 +78,9 @@ fn start_with(
     kinds.follow_all(&patterns);
     let comparing = clock::compare(client.clone(), changes.clone(), own.clone());
     tasks.spawn("clock", comparing);
+    let comparing =
+        definitions::compare(client.clone(), config.clone(), changes.clone(), own.clone());
+    tasks.spawn("definitions", comparing);
     if let Some(url) = &config.prometheus.url {
         let asking = prometheus::ask(url.clone(), config.clone(), changes.clone());
         tasks.spawn("prometheus", asking);

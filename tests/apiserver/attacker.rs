@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
@@ -127,7 +128,11 @@ fn status_of<T: std::fmt::Debug>(refused: kube::Result<T>) -> u16 {
 /// A cluster with Rook and VolSync in which nothing is wrong.
 async fn quiet() -> (Testbed, World) {
     let options = Options {
-        crds: vec![Remediation::crd(), ReplicationSource::crd()],
+        crds: vec![
+            Remediation::crd(),
+            SnapshotHold::crd(),
+            ReplicationSource::crd(),
+        ],
         ..Options::default()
     };
     let testbed = Box::pin(Testbed::start(options)).await;

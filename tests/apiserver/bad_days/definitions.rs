@@ -1,21 +1,21 @@
-//! CustomResourceDefinitions that are not there, or not any more.
+//! CustomResourceDefinitions that are not there, or not any more, or are older than the program.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::ObjectMeta;
+use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, CustomResourceExt, ResourceExt};
 use locksmith::api::hold::SnapshotHold;
-use locksmith::api::remediation::Remediation;
+use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::demo::scenario::App;
 use locksmith::demo::world::IMMEDIATE_CLASS;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
-use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Settings, Stage, named};
+use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage, named};
 use crate::testbed::{Options, Testbed};
 
 use super::ends_well_or_is_undone;
@@ -159,4 +159,83 @@ async fn a_definition_is_deleted_in_the_middle_of_a_run(#[case] name: &str) {
         .until("the kind to be seen again", |samples| absent(samples, &[]))
         .await;
     stage.released().await;
+}
+
+/// Serves `definition` in the place of the one that is served, and waits until its schema is published with or without the
+/// field.
+async fn serve(stage: &Stage, definition: &Value, field: &str, there: bool) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(stage.testbed.client());
+    let name = definition["metadata"]["name"].as_str().unwrap();
+    let patch = Patch::Merge(json!({"spec": {"versions": definition["spec"]["versions"]}}));
+    definitions
+        .patch(name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let published = async {
+        loop {
+            let schemas = "/openapi/v3/apis/locksmith.dev/v1alpha1";
+            let request = axum::http::Request::get(schemas).body(Vec::new()).unwrap();
+            let document = stage.testbed.client().request_text(request).await.unwrap();
+            if document.contains(&format!("\"{field}\"")) == there {
+                return;
+            }
+            tokio::time::sleep(crate::daemon::POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, published).await.unwrap();
+}
+
+/// The CRD of an earlier version lacks one field. With the rights that are installed, and no more:
+///
+/// 1. the daemon logs what is missing at its start;
+/// 2. a run does not begin: its message names the field and the command that helps, and nothing is written but its status;
+/// 3. once the CRD is upgraded, the run begins by itself, and heals.
+#[rstest]
+#[case::of_remediations(
+    json!(Remediation::crd()), "status/properties/steps/items/properties", "replacedAt",
+    "CRD of Remediation is older than this program and lacks status.steps[].replacedAt"
+)]
+#[case::of_holds(
+    json!(SnapshotHold::crd()), "spec/properties", "heldBy",
+    "CRD of SnapshotHold is older than this program and lacks spec.heldBy"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn older_definition_keeps_runs_from_beginning_until_upgraded(
+    #[case] current: Value,
+    #[case] fields: &str,
+    #[case] field: &str,
+    #[case] lacks: &str,
+) {
+    let stage = Stage::set(Setup {
+        rights: Rights::Installed("act"),
+        ..Setup::default()
+    })
+    .await;
+    let mut older = current.clone();
+    let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{fields}");
+    let fields = older.pointer_mut(&path).unwrap().as_object_mut().unwrap();
+    fields.remove(field).unwrap();
+    serve(&stage, &older, field, false).await;
+
+    let mut daemon = stage.daemon(&Settings::default()).await;
+    let names_it = |line: &Value| Some(line.pointer("/why")?.as_str()?.contains(lacks));
+    assert!(daemon.logged("no run begins", names_it).await);
+    stage.fire(&daemon).await;
+    let status = stage
+        .run_until("the run to say what is missing", |status| {
+            status.message.contains(lacks)
+        })
+        .await;
+    assert_eq!((status.phase, status.started_at), (Phase::Pending, None));
+    let command = "locksmith crd -n volsync-locksmith | kubectl apply --server-side -f -";
+    assert!(status.message.contains(command), "{}", status.message);
+    let mut writes = stage.writes().await;
+    writes.retain(|event| !matches!(&*event.resource, "remediations" | "leases" | "events"));
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert!(stage.stuck_snapshots_stand().await);
+
+    serve(&stage, &current, field, true).await;
+    let healed = stage.finished().await;
+    assert_eq!(healed.phase, Phase::Succeeded, "{healed:#?}");
 }

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ObjectMeta;
 use kube::{Api, CustomResourceExt, ResourceExt};
+use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::Remediation;
 use locksmith::demo::scenario::App;
 use locksmith::demo::world::IMMEDIATE_CLASS;
@@ -54,7 +55,7 @@ fn sum(samples: &BTreeMap<String, f64>, prefix: &str) -> f64 {
 async fn two_clusters_worth_of_events() {
     let testbed = Testbed::start(Options {
         controllers: false,
-        crds: vec![Remediation::crd()],
+        crds: vec![Remediation::crd(), SnapshotHold::crd()],
         ..Options::default()
     })
     .await;
