@@ -3,11 +3,12 @@
 //! The planner is written not to make such plans; this is read by itself, and the engine refuses a plan with
 //! any note.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Action, Plan, PlannedStep, StepName};
+use crate::api::OPT_OUT_LABEL;
 use crate::api::remediation::RECORD_BYTES;
-use crate::model::ObjectKind;
+use crate::model::{ObjectKind, Sym};
 
 /// Bytes that the evidence of one object takes at least.
 const LEAST_EVIDENCE: usize = 1_000;
@@ -67,18 +68,21 @@ pub fn lint(plan: &Plan) -> Vec<String> {
             }
         }
     }
+    let sources = || plan.steps.iter().flat_map(PlannedStep::held_sources);
     let (bytes, deletions) = size(plan);
     if bytes > RECORD_BYTES {
         let targets: usize = plan.steps.iter().map(|step| step.targets.len()).sum();
+        let (sources, fix) = (sources().count(), smaller(plan));
         notes.push(format!(
-            "{targets} targets, {deletions} of them deletions, are more than one Remediation can record"
+            "{sources} sources to hold and {targets} targets, {deletions} of them deletions, take {bytes} bytes, and a Remediation \
+             records {RECORD_BYTES}{fix}"
         ));
     }
-    if hold_size(plan) > RECORD_BYTES {
-        let sources = plan.steps.iter().flat_map(PlannedStep::held_sources);
+    let bytes = hold_size(plan);
+    if bytes > RECORD_BYTES {
+        let (sources, fix) = (sources().count(), smaller(plan));
         notes.push(format!(
-            "{} sources are more than one SnapshotHold can list",
-            sources.count()
+            "{sources} sources take {bytes} bytes, and a SnapshotHold lists {RECORD_BYTES}{fix}"
         ));
     }
     let position = |step| plan.steps.iter().position(|planned| planned.step == step);
@@ -88,6 +92,24 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         notes.push("what suspendSources holds, no later step releases".to_owned());
     }
     notes
+}
+
+/// How to make a plan smaller: the namespace with the most in it, and how to leave it out.
+fn smaller(plan: &Plan) -> String {
+    let mut counts: BTreeMap<&Sym, usize> = BTreeMap::new();
+    for step in &plan.steps {
+        for (namespace, names) in &step.sources {
+            *counts.entry(namespace).or_default() += names.len();
+        }
+        for target in &step.targets {
+            *counts.entry(&target.object.namespace).or_default() += 1;
+        }
+    }
+    counts.remove(&Sym::default());
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map_or_else(String::new, |(namespace, count)| {
+        format!(": label namespace {namespace}, which has {count} of them, {OPT_OUT_LABEL} to leave it out")
+    })
 }
 
 /// Bytes that a source takes in a SnapshotHold beside its names: its uid and what JSON puts around them.

@@ -9,6 +9,12 @@ use crate::config::{Config, Playbook};
 use crate::findings::{self, Finding, What};
 use crate::model::{LockKey, Model, ObjectKey, ObjectKind, ProvisionerNotFound, Sym};
 
+/// How many objects that are not acted on a step lists: anybody may have made any number of them.
+pub const LISTED: usize = 100;
+
+/// How many claims and hung deletions are followed one by one: whether anything still waits is asked at the end in any case.
+const FOLLOWED: usize = 1_000;
+
 /// Why there is nothing that could be planned.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotPlan {
@@ -68,7 +74,11 @@ pub fn make(
     let to_free = snapshots::deletions_to_free(model, deletions, driver, scope);
     let verify = |step: &&mut PlannedStep| step.step == StepName::VerifyProvisioning;
     if let Some(verify) = steps.iter_mut().find(verify) {
-        verify.targets.extend(to_free);
+        verify.targets.truncate(FOLLOWED);
+        verify.targets.extend(to_free.into_iter().take(FOLLOWED));
+    }
+    for step in &mut steps {
+        step.spared.truncate(LISTED);
     }
     let mut plan = Plan::new(driver.clone(), steps, now);
     plan.locks = locks(findings, driver);
@@ -94,7 +104,6 @@ pub fn make_checked(
 
 /// Keys of the first locks that were found for `driver`.
 fn locks(findings: &[Finding], driver: &Sym) -> Vec<LockKey> {
-    const LISTED: usize = 100;
     let of_driver = |finding: &&Finding| finding.driver.as_ref() == Some(driver);
     let keys = findings
         .iter()

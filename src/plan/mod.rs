@@ -12,9 +12,9 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 
-pub use make::{CannotPlan, make, make_checked};
+pub use make::{CannotPlan, LISTED, make, make_checked};
 pub use orphans::why_source_kept;
-pub use snapshots::{READY, why_kept};
+pub use snapshots::{READY, kept, why_kept};
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,7 @@ pub struct PlannedStep {
     /// What it acts on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
-    /// What it could have acted on, and does not.
+    /// What it could have acted on, and does not; of very many the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<Spared>,
     /// The ReplicationSources to hold: names by namespace, sorted. Compact, as a run may hold ten thousand; a hold destroys

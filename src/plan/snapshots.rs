@@ -4,7 +4,7 @@ use super::{Action, PlannedStep, Spared, StepName, Target};
 use crate::config::DeleteScope;
 use crate::findings::{Finding, SnapshotReason, What, snapshot_content, snapshot_source};
 use crate::model::records::{Protection, Snapshot};
-use crate::model::{Model, Nature, ObjectKind, Sym};
+use crate::model::{Model, Nature, ObjectKind, Sym, Uid};
 
 /// Deletions of the failed snapshots of `driver` that nothing protects.
 pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScope) -> PlannedStep {
@@ -42,6 +42,17 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
         spared,
         ..PlannedStep::new(StepName::DeleteFailedSnapshots)
     }
+}
+
+/// The failed snapshots of `driver` that a plan made now would not delete, all of them.
+pub fn kept(
+    model: &Model,
+    findings: &[Finding],
+    driver: &Sym,
+    scope: DeleteScope,
+) -> impl Iterator<Item = Uid> {
+    let spared = plan(model, findings, driver, scope).spared;
+    spared.into_iter().map(|spared| spared.object.uid)
 }
 
 /// Contents whose deletion may have to be freed after the restart: of what the run deletes, and of what is being deleted.

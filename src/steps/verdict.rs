@@ -13,7 +13,7 @@ use crate::findings::{
 };
 use crate::model::records::{Claim, ClaimPhase, Snapshot};
 use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
-use crate::plan::{Action, Plan, StepName, Target, why_kept};
+use crate::plan::{Action, LISTED, Plan, StepName, Target, kept, why_kept};
 
 /// A run whose steps are all done.
 pub struct Judged<'a> {
@@ -67,7 +67,7 @@ impl Judged<'_> {
     /// Every check, passed or not. What could not be read has not passed.
     pub fn checks(&self) -> Vec<CheckRecord> {
         let Self {
-            status,
+            status: _,
             plan,
             model,
             findings,
@@ -81,7 +81,7 @@ impl Judged<'_> {
         [
             has(StepName::RestartProvisioner).then(|| no_lock_errors(plan, model, findings, facts)),
             has(StepName::DeleteFailedSnapshots)
-                .then(|| no_failed_snapshots(status, plan, findings, facts)),
+                .then(|| no_failed_snapshots(&self.exempt(), plan, findings, facts)),
             has(StepName::VerifyProvisioning).then(|| self.nothing_waits()),
             has(StepName::ResumeSources).then(|| apps_running(plan, model, namespaces)),
             has(StepName::DeleteOrphanedSources).then(|| no_orphans(plan, model)),
@@ -170,7 +170,7 @@ impl Judged<'_> {
             Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
             Ok(live) => {
                 let claims = self.waiting_claims();
-                let exempt = exempt(self.status, self.plan);
+                let exempt = self.exempt();
                 let snapshots = live.iter().filter(|snapshot| {
                     !exempt.contains(&snapshot.meta.uid) && self.waits(snapshot)
                 });
@@ -186,6 +186,29 @@ impl Judged<'_> {
             }
         };
         check("nothing waits", result)
+    }
+
+    /// What the steps left alone, and the plan did before. A plan that lists only the first of very many is made once more.
+    fn exempt(&self) -> HashSet<Uid> {
+        let steps = self.status.steps.iter();
+        let left = steps
+            .flat_map(|step| &step.left)
+            .map(|left| &left.object.uid);
+        let deletions = self.plan.step(StepName::DeleteFailedSnapshots);
+        let spared = deletions.into_iter().flat_map(|step| &step.spared);
+        let spared: Vec<_> = spared.map(|spared| &spared.object.uid).collect();
+        let is_cut = spared.len() >= LISTED;
+        let mut exempt: HashSet<Uid> = left.chain(spared).cloned().collect();
+        if is_cut {
+            let scope = self.config.steps.delete_failed_snapshots.scope;
+            let targets: HashSet<_> = self
+                .targets(StepName::DeleteFailedSnapshots)
+                .map(|target| &target.object.uid)
+                .collect();
+            let kept = kept(self.model, self.findings, &self.plan.driver, scope);
+            exempt.extend(kept.filter(|uid| !targets.contains(uid)));
+        }
+        exempt
     }
 
     fn waiting_claims(&self) -> impl Iterator<Item = ObjectKey> {
@@ -206,21 +229,6 @@ impl Judged<'_> {
             && content.is_some()
             && why_kept(self.model, snapshot, scope).is_none()
     }
-}
-
-/// What the steps left alone, and the plan did before.
-fn exempt<'a>(status: &'a RemediationStatus, plan: &'a Plan) -> HashSet<&'a Uid> {
-    let left = status
-        .steps
-        .iter()
-        .flat_map(|step| &step.left)
-        .map(|left| &left.object.uid);
-    let spared = plan
-        .step(StepName::DeleteFailedSnapshots)
-        .into_iter()
-        .flat_map(|step| &step.spared)
-        .map(|spared| &spared.object.uid);
-    left.chain(spared).collect()
 }
 
 /// The orphaned sources of the plan, those left alone aside.
@@ -290,7 +298,7 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
 }
 
 fn no_failed_snapshots(
-    status: &RemediationStatus,
+    exempt: &HashSet<Uid>,
     plan: &Plan,
     findings: &[Finding],
     facts: &Facts,
@@ -298,7 +306,6 @@ fn no_failed_snapshots(
     let result = match &facts.snapshots {
         Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
         Ok(live) => {
-            let exempt = exempt(status, plan);
             let doomed: HashSet<&Uid> = plan
                 .step(StepName::DeleteFailedSnapshots)
                 .into_iter()

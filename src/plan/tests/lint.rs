@@ -207,6 +207,27 @@ fn what_one_remediation_cannot_record_is_not_begun(
     assert_eq!(notes.is_empty(), fits, "{notes:?}");
 }
 
+/// Ten thousand sources with names as long as they may be.
+#[test]
+fn plan_that_is_too_large_names_the_limit_and_the_namespace() {
+    let mut suspend = PlannedStep::new(StepName::SuspendSources);
+    for at in 0..10_000 {
+        let namespace = if at % 10 < 7 { "tenant" } else { "media" };
+        let names = suspend.sources.entry(namespace.into()).or_default();
+        names.push(format!("{at:0>241}").into());
+    }
+    let notes = notes(vec![suspend, step(StepName::ResumeSources, Vec::new())]);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    for (note, limit) in notes.iter().zip([
+        "a Remediation records 1250000",
+        "a SnapshotHold lists 1250000",
+    ]) {
+        let fix =
+            "label namespace tenant, which has 7000 of them, locksmith.dev/opt-out to leave it out";
+        assert!(note.contains(limit) && note.ends_with(fix), "{note}");
+    }
+}
+
 #[test]
 fn only_suspend_sources_holds() {
     let mut holds = holding(1);

@@ -4,9 +4,9 @@ use rstest::rstest;
 
 use super::targets;
 use crate::config::Config;
-use crate::model::Sym;
 use crate::model::fixture::*;
-use crate::plan::{CannotPlan, Plan, StepName, lint, make};
+use crate::model::{Nature, Sym};
+use crate::plan::{CannotPlan, LISTED, Plan, StepName, lint, make};
 
 fn plan_at(world: &World, minutes: i64) -> Result<Plan, CannotPlan> {
     let config = Config::default();
@@ -172,4 +172,26 @@ fn a_claim_is_awaited_when_it(#[case] world: World, #[case] names: &[&str]) {
         .map(|target| &*target.object.name)
         .collect();
     assert_eq!(awaited, names);
+}
+
+/// Attack: objects of one's own by the thousand that a plan does not act on: sources and failed snapshots that opt out, claims
+/// that are never provisioned. Defence: a plan lists the first of them, so that it can be recorded.
+#[test]
+fn any_number_of_objects_that_are_not_acted_on_can_be_planned() {
+    let (minutes, mut world) = (at, World::jam());
+    for number in 0..6_000 {
+        let name = format!("{number:0>60}");
+        let failed = snapshot("tenant", &name, &name).error(Nature::Timeout);
+        world = world
+            .with(source("tenant", &name).opted_out())
+            .with(failed.created(minutes(-60)).opted_out())
+            .with(claim("tenant", &name).pending());
+    }
+    let plan = plan_at(&world, 0).unwrap();
+    assert_eq!(lint::lint(&plan), Vec::<String>::new());
+    let listed = |step: StepName| plan.step(step).unwrap().spared.len();
+    assert_eq!(listed(StepName::SuspendSources), LISTED);
+    assert_eq!(listed(StepName::DeleteFailedSnapshots), LISTED);
+    let jam = plan_at(&World::jam(), 0).unwrap();
+    assert_eq!(plan.hash, jam.hash);
 }

@@ -374,3 +374,34 @@ fn app() -> Pod {
 fn apps(#[case] world: World, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &nothing()), expected);
 }
+
+/// A plan lists the first hundred of what it spares.
+#[test]
+fn snapshot_that_a_long_plan_does_not_list_is_spared_all_the_same() {
+    let kept = |number: usize| {
+        let name = format!("kept-{number:0>4}");
+        let failed = snapshot("media", &name, "prowlarr").error(Nature::Timeout);
+        failed.created(at(-60)).opted_out()
+    };
+    let (mut before, mut after, mut live) = (World::jam(), healed(), Vec::new());
+    for number in 0..300 {
+        before = before.with(kept(number));
+        after = after.with(kept(number));
+        live.push(kept(number));
+    }
+    let config = Config::default();
+    let playbook = &config.playbooks.0["csi-operation-locks"];
+    let findings = before.found(&config, at(-1));
+    let driver = DRIVER.into();
+    let plan = plan::make(&before.0, &findings, playbook, &driver, &config, at(-1)).unwrap();
+    assert_eq!(
+        plan.step(StepName::DeleteFailedSnapshots)
+            .unwrap()
+            .spared
+            .len(),
+        plan::LISTED
+    );
+    let checks = checks(&after, &with(live), &plan, Vec::new());
+    let failed: Vec<_> = checks.iter().filter(|check| !check.passed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
