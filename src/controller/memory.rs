@@ -1,5 +1,6 @@
 //! What is remembered between two passes, and may be forgotten.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,8 @@ pub type Key = (String, String);
 
 /// Of the runs that are driven.
 pub struct Memory {
-    /// What a run just wrote to, and is not seen yet.
-    recent: (Option<Key>, Recent),
+    /// What each run just wrote to, and is not seen yet.
+    recent: HashMap<Key, Recent>,
     /// The run that was last read or written, its version then, and when that was.
     ahead: Option<(Key, Option<u64>, Instant)>,
     /// The run whose status was last written, when that was done, and how long it took.
@@ -39,7 +40,7 @@ pub struct Memory {
 impl Memory {
     pub fn new() -> Self {
         Self {
-            recent: (None, Recent::new(ECHO)),
+            recent: HashMap::new(),
             ahead: None,
             recorded: None,
             examined: None,
@@ -48,17 +49,19 @@ impl Memory {
 
     /// What the run just wrote to. Another one has its own reasons to write to the same objects.
     pub fn recent(&mut self, key: &Key) -> &mut Recent {
-        let (of, recent) = &mut self.recent;
-        if of.as_ref() != Some(key) {
-            (*of, *recent) = (Some(key.clone()), Recent::new(ECHO));
-        }
-        recent
+        let recent = self.recent.entry(key.clone());
+        recent.or_insert_with(|| Recent::new(ECHO))
+    }
+
+    /// Forgets what runs other than `open` wrote to.
+    pub fn retain(&mut self, open: &[Key]) {
+        self.recent.retain(|key, _| open.contains(key));
     }
 
     /// Whether that run has not written to the object lately.
     pub fn is_news(&self, key: &Key, object: &ObjectKey) -> bool {
-        let (of, recent) = &self.recent;
-        of.as_ref() != Some(key) || recent.is_news(object)
+        let recent = self.recent.get(key);
+        recent.is_none_or(|recent| recent.is_news(object))
     }
 
     /// The run was read or written.

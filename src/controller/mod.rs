@@ -90,6 +90,7 @@ impl Controller {
             leaps.look(Clocks::now());
             let open = self.open_runs();
             backoff.retain(&open);
+            memory.retain(&open);
             for key in open {
                 if let Some(left) = backoff.left(&key, Instant::now()) {
                     again = [again, Some(left)].into_iter().flatten().min();
@@ -206,12 +207,13 @@ impl Controller {
                 )
             });
             match next {
-                Move::Record(status) => {
+                Move::Record(mut status) => {
                     let begun = Instant::now();
                     let known = run.status.as_ref();
                     if let Some(left) = memory.count_later(key, known, &status, begun) {
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
+                    memory.recent(key).explain(known, &mut status);
                     run = self.record(&api, run, *status).await?;
                     memory.recorded(key, begun.elapsed(), Instant::now());
                 }
@@ -253,10 +255,11 @@ impl Controller {
         Ok(Timestamp::now().checked_add(RETRY).ok())
     }
 
-    /// Does what was asked for, except what was just done and has not been seen yet. What fails is asked for again.
+    /// Does what was asked for, except what was just done and has not been seen yet. What is not done is asked for again, ever
+    /// less often.
     async fn act(&self, run: &Remediation, intents: Vec<Intent>, recent: &mut Recent) {
-        let step = run.status.as_ref().and_then(|status| status.step);
-        let step = step.map(StepName::as_str);
+        let of_step = run.status.as_ref().and_then(|status| status.step);
+        let step = of_step.map(StepName::as_str);
         let namespace = Sym::from(run.namespace().unwrap_or_default());
         let run = run.name_any();
         let due: Vec<_> = intents
@@ -293,12 +296,12 @@ impl Controller {
                 Ok(Tried::LeftAlone(why)) => {
                     self.own.write(verb, object.kind.as_str(), "left_alone");
                     tracing::info!(run, step, verb, %object, why, "left alone");
+                    recent.note_refused(object.clone(), of_step, format!("{object}: {why}"));
                 }
                 Err(error) => {
-                    // Refused, it is not tried again with the next view.
-                    recent.note(object.clone());
                     self.own.write(verb, object.kind.as_str(), error.kind());
                     tracing::warn!(run, step, verb, %object, %error, "not written");
+                    recent.note_refused(object.clone(), of_step, error.to_string());
                 }
             }
         }

@@ -1,14 +1,21 @@
-//! Objects written a moment ago, whose echo the watch has not shown yet.
+//! Objects written a moment ago, whose echo the watch has not shown yet, and objects whose write was refused.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
+use crate::api::remediation::{RemediationStatus, StepPhase};
 use crate::model::ObjectKey;
+use crate::plan::StepName;
 
 /// Forgets by itself. Losing it costs a read of each object, and nothing else.
 pub struct Recent {
     for_: Duration,
     at: HashMap<ObjectKey, Instant>,
+    /// Objects whose last write was not made: each is tried ever less often.
+    refused: Backoff<ObjectKey>,
+    /// The last of these, in which step, and why.
+    refusal: Option<(ObjectKey, Option<StepName>, String)>,
     /// When what is too old was last forgotten.
     swept: Instant,
 }
@@ -19,6 +26,8 @@ impl Recent {
         Self {
             for_,
             at: HashMap::new(),
+            refused: Backoff::default(),
+            refusal: None,
             swept: Instant::now(),
         }
     }
@@ -30,13 +39,102 @@ impl Recent {
             self.at.retain(|_, at| at.elapsed() < self.for_);
             self.swept = Instant::now();
         }
+        self.refused.succeeded(&object);
+        self.refusal.take_if(|(of, ..)| *of == object);
         self.at.insert(object, Instant::now());
     }
 
-    /// Whether it was not written lately.
+    /// The object was not written in `step`, and why.
+    pub fn note_refused(&mut self, object: ObjectKey, step: Option<StepName>, why: String) {
+        self.refused.failed(&object, Instant::now());
+        self.refusal = Some((object, step, why));
+    }
+
+    /// Adds to the step of `next` that has just failed why its last write was refused, if it was.
+    pub fn explain(&self, known: Option<&RemediationStatus>, next: &mut RemediationStatus) {
+        let Some((_, step, why)) = &self.refusal else {
+            return;
+        };
+        let known = known.map_or(&[][..], |known| &known.steps);
+        let failed = next.steps.iter_mut().enumerate().find(|(at, record)| {
+            let before = known.get(*at).and_then(|known| known.finished_at);
+            record.phase == StepPhase::Failed && Some(record.step) == *step && before.is_none()
+        });
+        if let Some((_, record)) = failed {
+            record.message = format!("{}; {why}", record.message);
+        }
+    }
+
+    /// Whether it was not written lately, and does not wait after a refusal.
     pub fn is_news(&self, object: &ObjectKey) -> bool {
-        self.at
-            .get(object)
-            .is_none_or(|at| at.elapsed() >= self.for_)
+        let written = self.at.get(object);
+        written.is_none_or(|at| at.elapsed() >= self.for_)
+            && self.refused.left(object, Instant::now()).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::remediation::StepRecord;
+    use crate::model::ObjectKind;
+    use crate::model::fixture::{at, source};
+
+    fn object() -> ObjectKey {
+        source("media", "sonarr")
+            .meta
+            .key(ObjectKind::ReplicationSource)
+    }
+
+    fn ended(phase: StepPhase) -> RemediationStatus {
+        let record = StepRecord {
+            step: StepName::RestartProvisioner,
+            attempt: 1,
+            phase,
+            started_at: at(0),
+            finished_at: (phase != StepPhase::Started).then(|| at(1)),
+            acted_at: None,
+            replaced_at: None,
+            message: "failed to restart".to_owned(),
+            left: Vec::new(),
+        };
+        RemediationStatus {
+            steps: vec![record],
+            ..RemediationStatus::default()
+        }
+    }
+
+    /// Refused once, it was tried again with every further pass.
+    #[test]
+    fn refused_object_waits_until_it_is_written() {
+        let mut recent = Recent::new(Duration::ZERO);
+        recent.note_refused(object(), None, "no".to_owned());
+        assert!(!recent.is_news(&object()));
+        recent.note(object());
+        assert!(recent.is_news(&object()));
+    }
+
+    #[test]
+    fn failed_step_names_the_refusal_of_its_last_write() {
+        let message = |recent: &Recent, phase| {
+            let mut next = ended(phase);
+            recent.explain(Some(&ended(StepPhase::Started)), &mut next);
+            next.steps.remove(0).message
+        };
+        let refuse = |recent: &mut Recent, step| {
+            recent.note_refused(object(), Some(step), "annotations: Too long".to_owned());
+        };
+        let mut recent = Recent::new(Duration::ZERO);
+        assert_eq!(message(&recent, StepPhase::Failed), "failed to restart");
+        refuse(&mut recent, StepName::RestartProvisioner);
+        assert_eq!(message(&recent, StepPhase::Started), "failed to restart");
+        assert_eq!(
+            message(&recent, StepPhase::Failed),
+            "failed to restart; annotations: Too long"
+        );
+        recent.note(object());
+        assert_eq!(message(&recent, StepPhase::Failed), "failed to restart");
+        refuse(&mut recent, StepName::SuspendSources);
+        assert_eq!(message(&recent, StepPhase::Failed), "failed to restart");
     }
 }

@@ -1,10 +1,16 @@
 //! `verifyProvisioning`: the claims that were Pending at the start become Bound, and deletions that do not end are freed.
 
+use jiff::SignedDuration;
+
 use super::{Intent, Progress, Scene, Step, count, gone, some};
 use crate::api::remediation::LeftRecord;
 use crate::model::ObjectKey;
 use crate::model::records::{ClaimPhase, Content};
 use crate::plan::Action;
+
+/// How long the step tries to annotate a content that is being deleted, once it waits for nothing else: where the annotations
+/// are full, the API server refuses it each time.
+const TOUCH_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
 pub(super) struct VerifyProvisioning;
 
@@ -13,14 +19,6 @@ impl Step for VerifyProvisioning {
         let within = scene.config.steps.verify_provisioning.within;
         let untouched = untouched(scene);
         let settled = scene.settled().unwrap_or(scene.record.started_at);
-        if !untouched.is_empty() && scene.now >= settled && !scene.overdue(within) {
-            let token = scene.token();
-            let touch = |object: &ObjectKey| Intent::Touch {
-                object: object.clone(),
-                token: token.clone(),
-            };
-            return Progress::Act(untouched.into_iter().map(touch).collect());
-        }
         let (mut bound, mut left, mut waiting) = (0, Vec::<LeftRecord>::new(), Vec::new());
         for object in targets(scene, Action::Await) {
             match scene.model.claims.get(&object.namespace, &object.name) {
@@ -36,6 +34,18 @@ impl Step for VerifyProvisioning {
                 Some(_) => waiting.push(object),
             }
         }
+        // A hung deletion is no reason to wait for once all claims are served.
+        let end = settled.max(scene.record.started_at);
+        let end = end.checked_add(TOUCH_WITHIN).unwrap_or(end);
+        let touching = scene.now >= settled && (scene.now < end || !waiting.is_empty());
+        if !untouched.is_empty() && touching && !scene.overdue(within) {
+            let token = scene.token();
+            let touch = |object: &ObjectKey| Intent::Touch {
+                object: object.clone(),
+                token: token.clone(),
+            };
+            return Progress::Act(untouched.into_iter().map(touch).collect());
+        }
         if scene.overdue(within) {
             if !waiting.is_empty() {
                 let names = some(waiting.iter().copied());
@@ -46,9 +56,13 @@ impl Step for VerifyProvisioning {
             }
         } else if !waiting.is_empty() {
             return Progress::Wait(scene.deadline(within));
-        } else if !untouched.is_empty() {
+        } else if !untouched.is_empty() && scene.now < settled {
             return Progress::Wait(Some(settled));
         }
+        left.extend(untouched.into_iter().map(|object| LeftRecord {
+            object: object.clone(),
+            why: "its deletion does not end, and it could not be annotated".to_owned(),
+        }));
         let message = if targets(scene, Action::Await).next().is_none() {
             "no claims to verify".to_owned()
         } else {

@@ -5,6 +5,7 @@ use rstest::rstest;
 use super::sim::{App, Chance, ClaimIs, Cluster, Happening, Sim, SnapshotIs, Verb};
 use crate::api::remediation::{Phase, StepPhase};
 use crate::config::{Config, Duration, Mode, ResumeWhen};
+use crate::model::ObjectKind;
 use crate::model::fixture::*;
 use crate::plan::StepName;
 use crate::steps::Intent;
@@ -114,6 +115,28 @@ fn a_deletion_that_the_snapshotter_loses_track_of_is_freed() {
         .collect();
     assert_eq!(touched.len(), 1, "{touched:?}");
     assert!(touched[0].starts_with("Touch snapcontent-"), "{touched:?}");
+}
+
+/// A content whose annotations are full takes no more of them. The run waited for it until `within` was over.
+#[test]
+fn deletion_that_cannot_be_freed_is_left_after_half_a_minute() {
+    let sim = drive(&apps(), literal(), |cluster| {
+        cluster.loses_track = true;
+        cluster.refuses = Some(Verb::Touch);
+    });
+    let status = sim.status();
+    let mut steps = status.steps.iter();
+    let verify = steps.rfind(|step| step.step == StepName::VerifyProvisioning);
+    let verify = verify.unwrap();
+    assert_eq!(verify.phase, StepPhase::Succeeded, "{:#?}", sim.told);
+    let took = verify
+        .finished_at
+        .unwrap()
+        .duration_since(verify.started_at);
+    let within = act().steps.verify_provisioning.within.signed();
+    assert!(took < within / 2, "{took:?}");
+    let left: Vec<_> = verify.left.iter().map(|left| left.object.kind).collect();
+    assert_eq!(left, [ObjectKind::VolumeSnapshotContent]);
 }
 
 /// The restart does not help a snapshot whose own creation fails.
