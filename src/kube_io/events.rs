@@ -167,7 +167,7 @@ fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool)
         .find(|at| *at >= MAX_MESSAGE);
     Event {
         metadata: ObjectMeta {
-            generate_name: regarding.name.as_ref().map(|name| format!("{name}.")),
+            generate_name: regarding.name.as_deref().map(generate_name),
             namespace: regarding.namespace.clone(),
             ..ObjectMeta::default()
         },
@@ -184,6 +184,13 @@ fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool)
         }),
         ..Event::default()
     }
+}
+
+/// What the API server makes the name of an Event from: a prefix longer than a name may be is refused, and of a long one it takes
+/// the first 58 characters (`apiserver/pkg/storage/names`).
+fn generate_name(object: &str) -> String {
+    let prefix: String = object.chars().take(57).collect();
+    format!("{}.", prefix.trim_end_matches(['.', '-']))
 }
 
 /// Writes it once; says what became of it.
@@ -244,6 +251,18 @@ mod tests {
             .meta
             .key(ObjectKind::ReplicationSource);
         herald.say(&object, "LocksmithHeld", "hold", false);
+    }
+
+    /// The API server refused the Events of objects with names of 253 characters.
+    #[test]
+    fn event_name_begins_with_the_object_name() {
+        assert_eq!(generate_name("sonarr"), "sonarr.");
+        assert_eq!(
+            generate_name(&"s".repeat(253)),
+            format!("{}.", "s".repeat(57))
+        );
+        let dashed = format!("{}-.b", "s".repeat(55));
+        assert_eq!(generate_name(&dashed), format!("{}.", "s".repeat(55)));
     }
 
     #[tokio::test(start_paused = true)]
