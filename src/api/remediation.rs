@@ -44,6 +44,7 @@ pub struct RemediationSpec {
     pub playbook: String,
     /// CSI driver it is about.
     #[x_kube(validation = Rule::new("self == oldSelf").message("the driver of a run cannot change"))]
+    #[schemars(length(max = 253))]
     pub driver: Sym,
     /// What asked for it.
     #[serde(default)]

@@ -7,7 +7,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::remediation::Remediation;
-use crate::kube_io::{CALL_TIMEOUT, FIELD_MANAGER};
+use crate::kube_io::{CALL_TIMEOUT, FIELD_MANAGER, is_too_large};
 
 /// Every Remediation, in `namespace` or all, newest first.
 pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Remediation>> {
@@ -76,8 +76,9 @@ pub async fn name(client: &Client) -> Option<String> {
     Some(name.chars().take(LONGEST).collect())
 }
 
-/// Merges `patch` into `run`, however far it has come meanwhile: its controller writes to it all the time. Only another one of its
-/// name is left alone.
+/// Merges `patch` into `run`, and takes its labels and annotations from it where it would be too large for etcd otherwise. It is
+/// changed however far it has come meanwhile: its controller writes to it all the time. Only another one of its name is left
+/// alone.
 pub async fn change(client: &Client, run: &Remediation, mut patch: Value) -> anyhow::Result<()> {
     patch["metadata"]["uid"] = Value::from(run.uid());
     let namespace = run.namespace().unwrap_or_default();
@@ -87,8 +88,16 @@ pub async fn change(client: &Client, run: &Remediation, mut patch: Value) -> any
         ..PatchParams::default()
     };
     let name = run.name_any();
-    let patch = Patch::Merge(patch);
-    let changed = tokio::time::timeout(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await;
+    let merge = async |patch: &Value| {
+        let patch = Patch::Merge(patch);
+        tokio::time::timeout(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await
+    };
+    let mut changed = merge(&patch).await;
+    if matches!(&changed, Ok(Err(error)) if is_too_large(error)) {
+        patch["metadata"]["labels"] = Value::Null;
+        patch["metadata"]["annotations"] = Value::Null;
+        changed = merge(&patch).await;
+    }
     match changed.with_context(|| format!("no answer to a change of Remediation {name}"))? {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             bail!("Remediation {name} is another one by now: look again, then decide again")

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
+use serde_json::json;
 
 use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
 use crate::config::Config;
@@ -359,13 +360,15 @@ impl Controller {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
+        let object = || format!("Remediation {name}");
         let call = api.replace_status(&name, &params, &run);
-        let written = bounded(
-            "record the status of",
-            || format!("Remediation {name}"),
-            call,
-        )
-        .await?;
+        let written = match bounded("record the status of", object, call).await {
+            Err(error) if error.kind() == "too_large" => {
+                make_room(api, &run).await?;
+                return Err(error);
+            }
+            written => written?,
+        };
         if let Some(field) = run
             .status
             .as_ref()
@@ -431,6 +434,26 @@ impl Controller {
             self.herald.say(run, "GateClosed", &closed, false);
         }
     }
+}
+
+/// Takes the labels and annotations from a run that is too large for etcd with its status: nothing else in it is unbounded, and
+/// one that cannot be recorded is neither done nor ended.
+async fn make_room(api: &Api<Remediation>, run: &Remediation) -> Result<(), WriteError> {
+    let name = run.name_any();
+    if run.labels().is_empty() && run.annotations().is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(
+        run = name,
+        "too large: its labels and annotations are removed"
+    );
+    let patch = json!({ "metadata": {
+        "resourceVersion": run.resource_version(), "labels": null, "annotations": null,
+    } });
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let call = api.patch(&name, &params, &patch);
+    let object = || format!("Remediation {name}");
+    bounded("make room in", object, call).await.map(drop)
 }
 
 /// The open runs of `namespace`, the oldest first.

@@ -238,6 +238,7 @@ async fn change_alerts(
         match try_to_change_alerts(api, name, &change).await {
             // The engine wrote at the same time.
             Err(error) if error.kind() == "conflict" => {}
+            Err(error) if error.kind() == "too_large" => break,
             other => return other,
         }
     }

@@ -17,6 +17,14 @@ pub fn writing(config: &Config) -> Result<Client, kube::Error> {
     Client::try_from(config)
 }
 
+/// Whether an object was refused for its size: etcd takes requests of 1.5 MiB (`--max-request-bytes`).
+pub fn is_too_large(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    status.code == 413 || status.message.contains("request is too large")
+}
+
 /// Ends a request that is not answered.
 pub async fn bounded<T>(
     verb: &'static str,

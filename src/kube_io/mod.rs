@@ -10,7 +10,7 @@ mod examine;
 pub mod hold;
 mod writer;
 
-pub use client::{CALL_TIMEOUT, bounded, writing};
+pub use client::{CALL_TIMEOUT, bounded, is_too_large, writing};
 pub use events::Herald;
 pub use examine::examine;
 pub use writer::{Tried, Writer};
@@ -76,6 +76,7 @@ impl WriteError {
                 kube::Error::Api(status) if status.code == 403 => "forbidden",
                 kube::Error::Api(status) if status.code == 404 => "not_found",
                 kube::Error::Api(status) if status.code == 422 => "invalid",
+                error if is_too_large(error) => "too_large",
                 kube::Error::Api(_) => "refused",
                 _ => "unreachable",
             },
