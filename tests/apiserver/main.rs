@@ -37,6 +37,7 @@ mod jam;
 mod kill;
 mod kubelet;
 mod layouts;
+mod limits;
 mod lives;
 mod manifests;
 mod monitors;
