@@ -19,6 +19,10 @@ use crate::model::{Change, Delta, Kind, Reading, Refusal, Sym, Witness};
 /// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
 const WATCH_SECONDS: u32 = 60;
 
+/// Objects in one page of a list. An object may have 256 KiB of annotations, and a page is in memory as text and as objects:
+/// 40 MB at a time for each kind that a tenant fills, of the 256 MiB that the container may use.
+const PAGE: u32 = 50;
+
 /// How often it is asked whether an API that was absent is there now.
 const ABSENT_RETRY: Duration = Duration::from_secs(15);
 
@@ -138,7 +142,9 @@ where
 }
 
 fn config(fields: &str) -> watcher::Config {
-    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let config = watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE);
     if fields.is_empty() {
         config
     } else {
