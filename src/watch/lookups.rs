@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
+use tokio::time::MissedTickBehavior;
 
 use super::{Changes, Store};
 use crate::api::is_object_name;
@@ -36,11 +37,15 @@ pub fn pause(config: &Config) -> Duration {
     (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Looks up suspects until the model's task ends.
-pub async fn claims(client: Client, pause: Duration, store: Store, changes: Changes) {
+/// Looks up suspects until the model's task ends, in a round every `period`.
+pub async fn claims(client: Client, period: Duration, store: Store, changes: Changes) {
+    let mut rounds = tokio::time::interval(period);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once, when nothing has been listed.
+    rounds.tick().await;
     while !changes.is_closed() {
-        tokio::time::sleep(pause).await;
-        let mut answers = pin!(look_up(&client, store.read(round)));
+        rounds.tick().await;
+        let mut answers = pin!(look_up(&client, store.read(round), period));
         while let Some(change) = answers.next().await {
             if changes.send(change).await.is_err() {
                 return;
@@ -49,8 +54,13 @@ pub async fn claims(client: Client, pause: Duration, store: Store, changes: Chan
     }
 }
 
-/// Looks up each of `suspects`, several side by side.
-fn look_up(client: &Client, suspects: Vec<(Sym, Sym)>) -> impl Stream<Item = Change> {
+/// Looks up each of `suspects`, several side by side, beginning with none after `period`: on a slow API server those of one
+/// namespace would keep the next round, which begins with everybody else's, waiting for minutes.
+fn look_up(
+    client: &Client,
+    suspects: Vec<(Sym, Sym)>,
+    period: Duration,
+) -> impl Stream<Item = Change> {
     let lookups = suspects
         .into_iter()
         .map(move |(namespace, name)| async move {
@@ -62,7 +72,9 @@ fn look_up(client: &Client, suspects: Vec<(Sym, Sym)>) -> impl Stream<Item = Cha
                 at: Timestamp::now(),
             }
         });
-    futures::stream::iter(lookups).buffer_unordered(CONCURRENCY)
+    futures::stream::iter(lookups)
+        .take_until(tokio::time::sleep(period))
+        .buffer_unordered(CONCURRENCY)
 }
 
 /// Whether the API server answers 404. Any other answer, or none, says nothing.
@@ -168,7 +180,7 @@ mod tests {
         assert_eq!(named(&round(&world.0)), ["b", "c", "a"]);
     }
 
-    /// An API server that has no claim and never answers about those called `hang`; with the paths it was asked for.
+    /// An API server that has no claim, never answers about those called `hang`, and takes a second for `slow-…`; with the paths it was asked for.
     fn without_claims() -> (Client, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
@@ -178,6 +190,9 @@ mod tests {
             async move {
                 if path.ends_with("/hang") {
                     std::future::pending::<()>().await;
+                }
+                if path.contains("/slow-") {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 let status =
                     r#"{"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}"#;
@@ -201,11 +216,24 @@ mod tests {
         assert_eq!(*asked.lock().unwrap(), [path]);
     }
 
+    /// Attack: thousands of sources of claims that do not exist, so that those of others are looked up after all of them.
+    /// Defence: a round ends in time, and each begins with the longest not looked up of every namespace.
+    #[tokio::test(start_paused = true)]
+    async fn round_ends_in_time_on_a_slow_api_server() {
+        let (client, _) = without_claims();
+        let names = (0..MAX_OF_NAMESPACE).map(|n| (Sym::from("a"), Sym::from(format!("slow-{n}"))));
+        let begun = tokio::time::Instant::now();
+        let period = Duration::from_secs(2);
+        let looked_up = look_up(&client, names.collect(), period).count().await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(2));
+        assert_eq!(looked_up, 2 * CONCURRENCY);
+    }
+
     #[tokio::test]
     async fn lookup_that_hangs_delays_no_other() {
         let (client, _) = without_claims();
         let names = ["hang", "a", "b", "c"].map(|name| (Sym::from("media"), Sym::from(name)));
-        let answers = look_up(&client, names.to_vec()).take(3);
+        let answers = look_up(&client, names.to_vec(), LONGEST_PAUSE).take(3);
         assert_eq!(answers.count().await, 3);
     }
 }
