@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
@@ -32,21 +33,26 @@ const OUR_POLICY: &str = "metadata.name=locksmith-snapshot-hold";
 /// Starts one task a watch.
 pub struct Kinds<'a> {
     client: &'a Client,
+    /// Where Remediations and SnapshotHolds are read; everywhere if `None`.
+    namespace: Option<&'a str>,
     changes: &'a Changes,
     own: &'a Own,
     tasks: &'a mut Tasks,
 }
 
 impl<'a> Kinds<'a> {
-    /// Watches by `client`, into `changes`.
+    /// Watches by `client`, into `changes`. Remediations and SnapshotHolds are those of `namespace` alone: a tenant with every
+    /// right in a namespace may write both there, with any status, and gates would count them.
     pub fn new(
         client: &'a Client,
+        namespace: Option<&'a str>,
         changes: &'a Changes,
         own: &'a Own,
         tasks: &'a mut Tasks,
     ) -> Self {
         Self {
             client,
+            namespace,
             changes,
             own,
             tasks,
@@ -122,9 +128,12 @@ impl<'a> Kinds<'a> {
             Change::CephCluster,
             |ceph: &CephCluster| convert::ceph_cluster(ceph),
         );
-        self.custom(Kind::Remediations, Change::Run, |run: &Remediation| {
-            convert::run(run)
-        });
+        self.custom_in(
+            self.ours(),
+            Kind::Remediations,
+            Change::Run,
+            |run: &Remediation| convert::run(run),
+        );
         self.follow_holds();
         let known = patterns.clone();
         self.custom(
@@ -152,7 +161,8 @@ impl<'a> Kinds<'a> {
 
     /// SnapshotHolds, and the policy and binding that enforce them.
     fn follow_holds(&mut self) {
-        self.custom(
+        self.custom_in(
+            self.ours(),
             Kind::SnapshotHolds,
             Change::SnapshotHold,
             |hold: &SnapshotHold| convert::hold(hold),
@@ -171,6 +181,17 @@ impl<'a> Kinds<'a> {
         );
     }
 
+    /// Where our own kinds are read.
+    fn ours<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
     /// A kind whose schema the API server itself guarantees.
     fn built_in<K, T>(
         &mut self,
@@ -182,13 +203,26 @@ impl<'a> Kinds<'a> {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         T: Send + 'static,
     {
-        let sink = Sink::new(kind, self.changes.clone(), self.own.clone(), wrap);
-        let following = follow(Api::all(self.client.clone()), fields, sink, convert);
-        self.tasks.spawn(kind.as_str(), following);
+        self.follow(Api::all(self.client.clone()), kind, wrap, fields, convert);
     }
 
-    /// A kind whose objects may be anything their CRD lets through: one that cannot be understood must not hide
-    /// the others.
+    fn follow<K, T>(
+        &mut self,
+        api: Api<K>,
+        kind: Kind,
+        wrap: fn(Delta<T>) -> Change,
+        fields: &'static str,
+        convert: impl Fn(&K) -> Option<T> + Send + Sync + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let sink = Sink::new(kind, self.changes.clone(), self.own.clone(), wrap);
+        self.tasks
+            .spawn(kind.as_str(), follow(api, fields, sink, convert));
+    }
+
+    /// A kind whose objects may be anything their CRD lets through.
     fn custom<K, T>(
         &mut self,
         kind: Kind,
@@ -198,7 +232,22 @@ impl<'a> Kinds<'a> {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.built_in(
+        self.custom_in(Api::all(self.client.clone()), kind, wrap, convert);
+    }
+
+    /// The same, of those that `api` reads: one that cannot be understood must not hide the others.
+    fn custom_in<K, T>(
+        &mut self,
+        api: Api<DeserializeGuard<K>>,
+        kind: Kind,
+        wrap: fn(Delta<T>) -> Change,
+        convert: impl Fn(&K) -> Option<T> + Send + Sync + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.follow(
+            api,
             kind,
             wrap,
             "",

@@ -74,7 +74,8 @@ fn start_with(
         own.clone(),
         &mut tasks,
     );
-    let mut kinds = kinds::Kinds::new(client, &changes, own, &mut tasks);
+    let namespace = config.remediation.namespace.as_deref();
+    let mut kinds = kinds::Kinds::new(client, namespace, &changes, own, &mut tasks);
     kinds.follow_all(&patterns);
     let comparing = clock::compare(client.clone(), changes.clone(), own.clone());
     tasks.spawn("clock", comparing);
