@@ -72,6 +72,13 @@ fn matcher() {
     replay("matcher");
 }
 
+/// Fuzz target: names. An accepted name is one segment of a path, and each name derived from another is one that the API
+/// server accepts.
+#[test]
+fn name() {
+    replay("name");
+}
+
 #[test]
 fn every_target_has_its_corpus_and_its_binary() {
     let list = |path: &str| {
@@ -98,6 +105,7 @@ fn the_corpus_stays_small() {
 #[rstest]
 #[case("webhook", |data: &[u8]| locksmith::server::parse(data).is_ok())]
 #[case("config", |data: &[u8]| locksmith::config::parse(&String::from_utf8_lossy(data)).is_ok_and(|it| it != locksmith::config::Config::default()))]
+#[case("name", |data: &[u8]| locksmith::api::is_object_name(&String::from_utf8_lossy(data)))]
 #[case("foreign", |data: &[u8]| serde_json::from_slice::<Vec<serde_json::Value>>(data).is_ok())]
 fn the_corpus_gets_past_the_door(#[case] target: &str, #[case] gets_past: fn(&[u8]) -> bool) {
     let files = corpus(target);

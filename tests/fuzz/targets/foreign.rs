@@ -45,6 +45,9 @@ pub fn run(data: &[u8]) {
     }
     let now = super::now();
     model.forget(now);
+    let missing = policy::not_as_shipped(&model);
+    let of_another = policy::not_in_force(&model, "locksmith");
+    assert!(missing.is_none() || of_another == missing);
     shows(&model);
     plans(&model, now);
 }
@@ -70,6 +73,9 @@ fn changes(object: Value) -> Vec<Change> {
         "StorageClass" => of(object, convert::storage_class, Change::StorageClass),
         "Pod" => of(object, convert::pod, Change::Pod),
         "Deployment" => of(object, convert::deployment, Change::Deployment),
+        "StatefulSet" => of(object, convert::stateful_set, Change::StatefulSet),
+        "DaemonSet" => of(object, convert::daemon_set, Change::DaemonSet),
+        "Node" => of(object, convert::node, Change::Node),
         "Lease" => of(object, convert::lease, Change::Lease),
         "Namespace" => of(object, convert::namespace, Change::Namespace),
         "VolumeSnapshot" => of(

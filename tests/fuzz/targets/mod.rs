@@ -6,19 +6,21 @@ mod duration;
 mod foreign;
 mod log_line;
 mod matcher;
+mod name;
 mod webhook;
 
 /// What a target is called, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its corpus and of its binary.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("webhook", webhook::run),
     ("config", config::run),
     ("log_line", log_line::run),
     ("foreign", foreign::run),
     ("duration", duration::run),
     ("matcher", matcher::run),
+    ("name", name::run),
 ];
 
 /// Runs the target of that name.
