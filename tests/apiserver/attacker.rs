@@ -93,7 +93,7 @@ impl Tenant {
 
 /// An Event that says that the provisioner of `driver` has been refused `key` for ten minutes, about the claim of this
 /// namespace, name and uid.
-fn refusal(driver: &str, key: &str, (namespace, name, uid): (&str, &str, &str)) -> Event {
+pub fn refusal(driver: &str, key: &str, (namespace, name, uid): (&str, &str, &str)) -> Event {
     let now = Timestamp::now();
     let message = format!(
         "rpc error: code = Aborted desc = an operation with the given Volume ID {key} already exists"

@@ -51,7 +51,10 @@ impl Daemon {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("locksmith.yaml");
         std::fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_locksmith"))
+        // tests/soak measures the release build, which takes a tenth of the time of this one.
+        let program = std::env::var_os("LOCKSMITH_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_locksmith").into());
+        let mut child = Command::new(program)
             .args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0"])
             .args(["--identity", identity])
             .arg("--kubeconfig")
@@ -136,6 +139,13 @@ impl Daemon {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&self) -> bool {
+        // One that has ended is a zombie until it is waited for.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
     }
 
     /// A size of its memory in KiB, as Linux keeps it: `VmRSS` now, `VmHWM` at most.

@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 1000;
 const GROWTH: u64 = 64 * 1024;
 
 /// Everything the server says until it closes, or `None` when it does not in time.
-async fn said(stream: &mut TcpStream) -> Option<String> {
+pub async fn said(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     // A reset is an end too: what was not read is dropped by it.
     let read = stream.read_to_end(&mut bytes);
@@ -32,7 +32,7 @@ async fn said(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The status of an answer; 0 for none.
-fn status(answer: &str) -> u16 {
+pub fn status(answer: &str) -> u16 {
     let status = answer
         .strip_prefix("HTTP/1.1 ")
         .and_then(|rest| rest.get(..3));
@@ -47,7 +47,7 @@ async fn answered(daemon: &Daemon, bytes: &[u8]) -> u16 {
     status(&said(&mut stream).await.expect("an end"))
 }
 
-fn post(headers: &str, body: &str) -> Vec<u8> {
+pub fn post(headers: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
@@ -181,7 +181,7 @@ async fn every_hostile_request_has_its_answer() {
 
 /// What a client that means harm does with its connection.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Harm {
+pub enum Harm {
     /// Sends nothing.
     Silent,
     /// Sends a byte of its headers now and then, and never all.
@@ -194,7 +194,7 @@ enum Harm {
     Resets,
 }
 
-const HARMS: [Harm; 5] = [
+pub const HARMS: [Harm; 5] = [
     Harm::Silent,
     Harm::SlowHeaders,
     Harm::SlowBody,
@@ -206,7 +206,7 @@ const HARMS: [Harm; 5] = [
 const SLOW: Duration = Duration::from_millis(500);
 
 /// Does harm until the server ends the connection; what it said before.
-async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm, Option<u16>) {
+pub async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm, Option<u16>) {
     let Ok(stream) = TcpStream::connect(address).await else {
         return (harm, None);
     };

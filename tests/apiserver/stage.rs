@@ -304,7 +304,7 @@ async fn anything_goes(testbed: &Testbed) -> (String, Identity) {
 }
 
 /// The account that is installed for `mode`, with its roles.
-async fn installed(testbed: &Testbed, mode: &str) -> (String, Identity) {
+pub async fn installed(testbed: &Testbed, mode: &str) -> (String, Identity) {
     let mut objects = render::objects(&render::kustomize(&format!("deploy/overlays/{mode}")));
     objects.retain(render::gives_rights);
     render::apply(testbed.kubeconfig(), &objects);

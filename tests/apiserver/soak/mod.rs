@@ -9,6 +9,7 @@
 //!
 //! `tests/soak --minutes N --seed S` runs a long one, tests/run a short one.
 
+mod attack;
 mod auditor;
 mod jams;
 mod replicas;
@@ -25,7 +26,7 @@ use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::demo::scenario;
 
 use crate::stage::{NAMESPACE, Settings, Stage, USER};
-use crate::testbed::Event;
+use crate::testbed::{Event, Testbed};
 use auditor::{Auditor, Report};
 use jams::Jams;
 use replicas::{Order, Replicas};
@@ -84,7 +85,7 @@ async fn a_soak_breaks_no_promise() {
     let stage = Stage::jammed().await;
     let observed = soak(&stage, seed, lasts).await;
     let held = held(&stage).await;
-    let report = audited(&stage, &observed, &held).await;
+    let report = audited(&stage.testbed, &[USER, OTHER], &observed, &held).await;
     println!("soak: {} runs, writes {:?}", report.runs, report.writes);
     let broken = report.violations.iter();
     let broken: Vec<_> = broken
@@ -175,13 +176,18 @@ async fn held(stage: &Stage) -> Vec<String> {
 }
 
 /// Reads the whole log, once it has everything that was asked until now.
-async fn audited(stage: &Stage, observed: &[(Timestamp, Timestamp)], held: &[String]) -> Report {
-    let last = stage.testbed.namespace("soak-end").await;
+async fn audited(
+    testbed: &Testbed,
+    users: &[&str],
+    observed: &[(Timestamp, Timestamp)],
+    held: &[String],
+) -> Report {
+    let last = testbed.namespace("soak-end").await;
     let deadline = Instant::now() + LOG;
     loop {
-        let mut auditor = Auditor::new(&[USER, OTHER], NAMESPACE, observed);
+        let mut auditor = Auditor::new(users, NAMESPACE, observed);
         let mut complete = false;
-        stage.testbed.audit().each(|event: Event| {
+        testbed.audit().each(|event: Event| {
             auditor.read(&event);
             complete |= event.resource == "namespaces" && made(&event, &last);
         });

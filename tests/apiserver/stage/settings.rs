@@ -10,6 +10,8 @@ use super::NAMESPACE;
 /// What tests vary of the program's configuration.
 pub struct Settings {
     pub mode: &'static str,
+    /// How long a claim has to be missing before its source is orphaned.
+    pub orphaned_after: &'static str,
     /// How long every API server may take to see a hold.
     pub settle: &'static str,
     pub deadline: &'static str,
@@ -40,6 +42,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: "act",
+            orphaned_after: "1s",
             settle: "2s",
             deadline: "10m",
             cooldown: "1m",
@@ -61,6 +64,7 @@ impl Settings {
     pub fn yaml(&self) -> String {
         let Self {
             mode,
+            orphaned_after,
             settle,
             deadline,
             cooldown,
@@ -78,7 +82,7 @@ impl Settings {
             "
 mode: {mode}
 remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
-detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
+detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: {orphaned_after}, lockedAfter: 1s}}
 steps:
   suspendSources: {{settle: {settle}, deadline: {deadline}}}
   deleteFailedSnapshots: {{settle: 1s, within: {delete_within}}}
