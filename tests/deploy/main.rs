@@ -11,6 +11,7 @@ mod image;
 mod modes;
 mod monitoring;
 mod pages;
+mod promises;
 mod reliability;
 mod supply;
 // The tests on an API server use the rest of it.

@@ -144,6 +144,18 @@ fn the_job_of_an_uninstall_takes_the_image_that_runs() {
     assert!(!replaced.replace(&job, "").contains("image:"));
 }
 
+/// Under a policy that denies all egress by default, the Job would reach no API server.
+#[test]
+fn network_policy_selects_the_pods_of_the_uninstall_job() {
+    let objects = objects(&read(&path("deploy/uninstall/job.yaml")));
+    let of = |kind: &str| objects.iter().find(|it| it["kind"] == kind).unwrap();
+    let policy = &of("NetworkPolicy")["spec"];
+    let labels = &of("Job")["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(policy["podSelector"]["matchLabels"], *labels);
+    let ports = policy["egress"][0]["ports"].as_array().unwrap();
+    assert!(ports.iter().any(|allowed| allowed["port"] == 443));
+}
+
 /// The objects of an example, each with its kind.
 fn example(name: &str) -> Vec<Value> {
     objects(&read(&path(&format!("deploy/examples/{name}.yaml"))))

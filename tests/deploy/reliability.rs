@@ -1,9 +1,9 @@
-//! `deploy/docs/reliability.md`: what is tried on the program, generated from the tests themselves.
+//! `deploy/docs/reliability.md`: what is promised and which tests hold it, generated from the tests themselves.
 //!
-//! How a test gets in: [`AREAS`] names files and folders, and every test in them is listed, by the first sentence of its doc
-//! comment or else by its name, with its number of cases. A file or folder that is not there is passed over, so that a test
-//! only has to be put into one that is named here. Wherever it stands, a test whose doc comment begins with `Attack: ` is
-//! listed among the attacks.
+//! First come the tables of [`promises`](crate::promises): a test that one of them names and that does not exist fails the
+//! build. Then each of [`AREAS`] lists every test of its files and folders, by the first sentence of its doc comment or else
+//! by its name, with its number of cases. A test whose doc comment begins with `Attack: ` is listed among the attacks,
+//! whichever file it is in.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::path;
+use crate::promises::{ATTACKS, INVARIANTS, Promise};
 
 const PAGE: &str = "deploy/docs/reliability.md";
 
@@ -21,23 +22,12 @@ struct Area {
     from: &'static [&'static str],
 }
 
-const AREAS: [Area; 8] = [
+const AREAS: [Area; 6] = [
     Area {
         title: "Fuzz targets",
         about: "Guided by coverage: `tests/fuzz/run` runs each for as long as it is told and says how often it was executed. \
                 A case here is a file of the corpus, which `cargo test` replays.",
         from: &["tests/fuzz/main.rs"],
-    },
-    Area {
-        title: "Hostile clients",
-        about: "Against the server, most of them against the program as a process.",
-        from: &[
-            "tests/apiserver/hostile.rs",
-            "tests/apiserver/flood.rs",
-            "src/server/connection.rs",
-            "src/server/tests.rs",
-            "src/server/tests",
-        ],
     },
     Area {
         title: "Attacks",
@@ -64,7 +54,7 @@ const AREAS: [Area; 8] = [
     },
     Area {
         title: "Soak",
-        about: "Random jams, faults and kills, and an auditor at the end.",
+        about: "Random jams, faults and kills, and an auditor at the end. With `--attack`, a tenant who attacks with everything.",
         from: &[
             "tests/apiserver/soak.rs",
             "tests/apiserver/soak",
@@ -78,17 +68,6 @@ const AREAS: [Area; 8] = [
             "tests/apiserver/kill.rs",
             "tests/apiserver/lives.rs",
             "tests/apiserver/replicas.rs",
-        ],
-    },
-    Area {
-        title: "Invariants and properties",
-        about: "What never happens, whatever the order of events; properties are tried with random inputs.",
-        from: &[
-            "src/steps/tests",
-            "src/holds/release/tests.rs",
-            "src/plan/tests/lint.rs",
-            "tests/purity.rs",
-            "tests/apiserver/observe.rs",
         ],
     },
 ];
@@ -144,7 +123,7 @@ fn tests(source: &str) -> Vec<Test> {
                 tests.push(test(&found[1], &doc.join(" "), cases.max(1)));
             }
             (doc, attributes) = (Vec::new(), Vec::new());
-        } else {
+        } else if !bare.starts_with("//") {
             (doc, attributes) = (Vec::new(), Vec::new());
         }
     }
@@ -212,12 +191,40 @@ fn cases(file: &str, test: &Test) -> usize {
     test.cases
 }
 
+/// A row for each promise, with its number, and every test that holds it.
+fn promised(promises: &[Promise], all: &[(String, Test)]) -> String {
+    let mut rows = String::new();
+    for (number, promise) in (1..).zip(promises) {
+        let tests = promise.tests.iter().map(|name| {
+            let found = all.iter().find(|(_, test)| test.name == *name);
+            let (file, _) = found
+                .unwrap_or_else(|| panic!("{:?} names {name}, which is no test", promise.about));
+            format!("`{name}` ({file})")
+        });
+        let tests: Vec<_> = tests.collect();
+        let about = promise.about;
+        writeln!(rows, "| {number} | {about} | {} |", tests.join("<br>")).unwrap();
+    }
+    rows
+}
+
 fn page() -> String {
     let all = all();
     let mut page = String::from(
-        "# Reliability\n\nGenerated from the tests: `UPDATE_DOCS=1 cargo test --test deploy reliability`.\n\n\
-         | what is tried | tests | cases |\n|---|--:|--:|\n",
+        "# Reliability\n\nGenerated from the tests: `UPDATE_DOCS=1 cargo test --test deploy reliability`.\n",
     );
+    for (title, column, promises) in [
+        ("Invariants", "never broken", &INVARIANTS[..]),
+        ("Reproduced attacks and faults", "found once", &ATTACKS[..]),
+    ] {
+        let rows = promised(promises, &all);
+        write!(
+            page,
+            "\n## {title}\n\n|  | {column} | held by |\n|--:|---|---|\n{rows}"
+        )
+        .unwrap();
+    }
+    page.push_str("\n## Tests by kind\n\n| kind | tests | cases |\n|---|--:|--:|\n");
     let mut tables = String::new();
     for area in &AREAS {
         let found: Vec<_> = all
@@ -253,7 +260,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_reliability_page_tells_of_the_tests_there_are() {
+fn reliability_page_matches_the_tests() {
     let wanted = page();
     let file = path(PAGE);
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -275,6 +282,7 @@ fn tests_are_found_with_their_cases_and_what_they_say() {
         /// One thing holds. And more is said.
         #[rstest]
         #[case::a(1)]
+        // Why the next one is there.
         #[case::b(
             2,
         )]
