@@ -1,12 +1,18 @@
 //! What each command ends with: one table, for the manual page and for `deploy/docs/cli.md`. Pure.
 
 /// Commands, and what 0, 1 and 2 mean of them; `-` where a code is not used.
-const CODES: [(&str, &str, &str, &str); 12] = [
+const CODES: [(&str, &str, &str, &str); 13] = [
     (
         "status",
         "nothing is stuck",
         "something is stuck",
         "nothing stuck was seen, but not everything",
+    ),
+    (
+        "explain",
+        "it is not stuck",
+        "it is stuck",
+        "there is no such object, or not everything could be looked at",
     ),
     (
         "plan",

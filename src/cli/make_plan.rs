@@ -17,11 +17,12 @@ use crate::api::remediation::{
     GateRecord, Remediation, RemediationSpec, RemediationStatus, Trigger,
 };
 use crate::config::{self, Config, Playbook};
+use crate::findings::Finding;
 use crate::gates::{self, Situation};
-use crate::model::{Reading, Sym};
+use crate::model::{Model, Reading, Sym};
 use crate::plan::{self, Plan};
 use crate::view::View;
-use crate::watch::{self, Seen};
+use crate::watch;
 use crate::words::plain;
 
 /// Namespace of the Remediations where the configuration names none: that of the deploy files.
@@ -123,7 +124,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What could not be looked at, and why.
-fn unseen(view: &View) -> String {
+pub fn unseen(view: &View) -> String {
     let doubts = view.freshness.doubts().map(|(kind, reading)| {
         let why = match reading {
             Reading::Failing(why) => plain(why),
@@ -171,29 +172,36 @@ impl What {
                 unseen(&seen.view)
             );
         }
-        let plans = drivers.into_iter();
-        Ok(plans
-            .map(|driver| self.planned(&seen, playbook, driver, &config))
-            .collect())
+        let (findings, now) = (&seen.view.findings, Timestamp::now());
+        Ok(seen.store.read(|model| {
+            let plans = drivers.into_iter();
+            plans
+                .map(|driver| self.planned(model, findings, playbook, driver, &config, now))
+                .collect()
+        }))
     }
 
-    fn planned(&self, seen: &Seen, playbook: &Playbook, driver: Sym, config: &Config) -> Planned {
-        let now = Timestamp::now();
+    /// The plan for `driver` and the gates before it, at `now`.
+    pub fn planned(
+        &self,
+        model: &Model,
+        findings: &[Finding],
+        playbook: &Playbook,
+        driver: Sym,
+        config: &Config,
+        now: Timestamp,
+    ) -> Planned {
         let run = self.run(driver.clone(), config, None);
         let status = RemediationStatus::default();
-        let findings = &seen.view.findings;
-        let (plan, mut gates) = seen.store.read(|model| {
-            let plan = plan::make_checked(model, findings, playbook, &driver, config, now);
-            let gates = gates::judge_all(&Situation {
-                run: &run,
-                status: &status,
-                plan: plan.as_ref().ok(),
-                model,
-                findings,
-                config,
-                now,
-            });
-            (plan, gates)
+        let plan = plan::make_checked(model, findings, playbook, &driver, config, now);
+        let mut gates = gates::judge_all(&Situation {
+            run: &run,
+            status: &status,
+            plan: plan.as_ref().ok(),
+            model,
+            findings,
+            config,
+            now,
         });
         // A question to a replica, not to a person.
         gates.retain(|gate| gate.gate != "leadership");

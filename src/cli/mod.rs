@@ -8,6 +8,7 @@ mod demo;
 mod describe;
 mod evidence;
 mod exit_codes;
+mod explain;
 mod hold;
 mod log;
 mod make_plan;
@@ -51,6 +52,7 @@ enum Command {
     Demo(demo::Args),
     Serve(serve::Args),
     Status(status::Args),
+    Explain(explain::Args),
     Plan(make_plan::Args),
     Run(run::Args),
     Runs(runs::Args),
@@ -77,6 +79,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Plan(args) => make_plan::run(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Describe(args) => describe::run(args).await,

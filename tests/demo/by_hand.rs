@@ -124,13 +124,14 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
             "status" => (1, "Stuck: 4 claims, 5 snapshots, 3 sources, 9 locks; "),
             "plan" => (0, "the API server refuses snapshots and clones of"),
             "run" => (0, "healed and verified"),
+            "explain" => (1, "└─ lock pvc-"),
             "runs" => (0, "Succeeded"),
             "describe" => (0, "verifyProvisioning, attempt 1: Succeeded"),
             "approve" => (0, "approved of plan"),
             "release" => (0, "released "),
             other => panic!("{other}?"),
         };
-        let looks = ["status", "plan"].contains(&verb);
+        let looks = ["status", "explain", "plan"].contains(&verb);
         let deadline = Instant::now() + PATIENCE;
         let said = loop {
             let (code, said) = terminal.say(&command);
@@ -153,7 +154,7 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
         done.push(verb.to_owned());
     }
     let all = [
-        "status", "plan", "run", "runs", "describe", "approve", "release",
+        "status", "explain", "plan", "run", "runs", "describe", "approve", "release",
     ];
     assert_eq!(done, all);
 

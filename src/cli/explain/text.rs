@@ -1,0 +1,129 @@
+//! An [`Explanation`] for a terminal. Pure.
+
+use jiff::Timestamp;
+
+use super::explanation::{Explanation, WouldDo};
+use crate::view::ProvisionerView;
+use crate::words::{self, plain};
+
+/// A tree from the object to the provisioner, what was seen, what a run would do, and the next command.
+pub fn render(explanation: &Explanation, now: Timestamp) -> String {
+    let mut lines = vec![head(explanation, now)];
+    if !explanation.findings.is_empty() {
+        lines.push(String::new());
+        for (depth, label) in tree(explanation).into_iter().enumerate() {
+            let indent = "   ".repeat(depth.saturating_sub(1));
+            let branch = if depth == 0 { "" } else { "└─ " };
+            lines.push(format!("  {indent}{branch}{label}"));
+        }
+    }
+    let mut seen: Vec<_> = explanation
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.evidence)
+        .map(|seen| format!("  {}", plain(seen)))
+        .collect();
+    seen.dedup();
+    section(&mut lines, "seen", seen);
+    if let Some(run) = &explanation.run {
+        let title = format!("a run of {} would", run.playbook);
+        section(&mut lines, &title, steps(run));
+        let closed = run.closed.iter().map(|gate| {
+            let (reason, opens) = (plain(&gate.reason), plain(&gate.opens));
+            format!("  {}: {reason}; opens {opens}", gate.gate)
+        });
+        section(&mut lines, "closed gates", closed.collect());
+    }
+    let next = explanation.next.iter();
+    section(
+        &mut lines,
+        "next",
+        next.map(|next| format!("  {next}")).collect(),
+    );
+    if explanation.uncertain {
+        section(
+            &mut lines,
+            "not everything could be looked at",
+            vec!["  locksmith status".to_owned()],
+        );
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn section(lines: &mut Vec<String>, title: &str, content: Vec<String>) {
+    if !content.is_empty() {
+        lines.extend([String::new(), title.to_owned()]);
+        lines.extend(content);
+    }
+}
+
+fn head(explanation: &Explanation, now: Timestamp) -> String {
+    let subject = match (&explanation.object, &explanation.lock) {
+        (Some(object), _) => words::place(object),
+        (None, Some(lock)) => format!("lock {}", plain(&lock.0)),
+        (None, None) => String::new(),
+    };
+    let Some(first) = explanation.findings.first() else {
+        return format!("{subject} {}", explanation.state);
+    };
+    let reason = first.what.reason().replace('_', " ");
+    let since = words::span(first.since, now);
+    let about = first.object.as_ref();
+    let whose = match about.filter(|about| Some(*about) != explanation.object.as_ref()) {
+        Some(about) => format!(" ({})", words::place(about)),
+        None => String::new(),
+    };
+    let size = match first.bytes {
+        0 => String::new(),
+        bytes => format!(", {}", words::size(bytes)),
+    };
+    format!("{subject} has been stuck for {since}: {reason}{whose}{size}")
+}
+
+/// From the object to the provisioner's pods, each below the one that waits for it.
+fn tree(explanation: &Explanation) -> Vec<String> {
+    let path = explanation.path().into_iter();
+    let mut labels: Vec<_> = path.map(words::object).collect();
+    if let Some(lock) = &explanation.lock {
+        labels.push(format!("lock {}", plain(&lock.0)));
+    }
+    labels.extend(explanation.provisioner.as_ref().map(provisioner));
+    labels
+}
+
+fn provisioner(view: &ProvisionerView) -> String {
+    let driver = plain(&view.driver);
+    let workload = match (&view.workload, &view.problem) {
+        (Some(workload), _) => words::place(workload),
+        (None, problem) => {
+            let why = problem.as_deref().unwrap_or("not found");
+            return format!("provisioner of {driver}: {}", plain(why));
+        }
+    };
+    let followed = words::count(view.followed, "log");
+    let unread = match view.unread.len() {
+        0 => String::new(),
+        unread => format!(", {unread} unread"),
+    };
+    format!("{workload}, provisioner of {driver}: {followed} followed{unread}")
+}
+
+fn steps(run: &WouldDo) -> Vec<String> {
+    if let Some(error) = &run.error {
+        return vec![format!("  not be planned: {}", plain(error))];
+    }
+    let width = run
+        .steps
+        .iter()
+        .map(|(step, _)| step.as_str().len())
+        .max()
+        .unwrap_or(0);
+    if run.steps.is_empty() {
+        return vec!["  change nothing about it".to_owned()];
+    }
+    run.steps
+        .iter()
+        .map(|(step, what)| format!("  {:<width$}  {}", step.as_str(), plain(what)))
+        .collect()
+}
