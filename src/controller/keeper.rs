@@ -142,10 +142,20 @@ async fn carry_out(
     }
 }
 
+/// How often a source is nudged that somebody else changes at the same time: VolSync does when it notices the release.
+const NUDGES: usize = 3;
+
 /// Touches each released source, so that VolSync retries at once. One that fails is retried by VolSync itself, later.
 async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
     for source in sources {
-        let outcome = match controller.writer.nudge(&source).await {
+        let mut nudged = controller.writer.nudge(&source).await;
+        for _ in 1..NUDGES {
+            if !matches!(&nudged, Err(error) if error.kind() == "conflict") {
+                break;
+            }
+            nudged = controller.writer.nudge(&source).await;
+        }
+        let outcome = match nudged {
             Ok(Tried::Written) => "ok",
             Ok(Tried::LeftAlone(_)) => "left_alone",
             Err(error) => {
