@@ -168,7 +168,7 @@ fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool)
     Event {
         metadata: ObjectMeta {
             generate_name: regarding.name.as_deref().map(generate_name),
-            namespace: regarding.namespace.clone(),
+            namespace: Some(namespace_of(&regarding)),
             ..ObjectMeta::default()
         },
         involved_object: regarding,
@@ -184,6 +184,17 @@ fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool)
         }),
         ..Event::default()
     }
+}
+
+/// The namespace of an Event: that of its object, or `default` where the object has none, as the API server demands.
+fn namespace_of(regarding: &ObjectReference) -> String {
+    let namespace = regarding.namespace.as_deref().unwrap_or_default();
+    let namespace = if namespace.is_empty() {
+        "default"
+    } else {
+        namespace
+    };
+    namespace.to_owned()
 }
 
 /// What the API server makes the name of an Event from: a prefix longer than a name may be is refused, and of a long one it takes
@@ -251,6 +262,22 @@ mod tests {
             .meta
             .key(ObjectKind::ReplicationSource);
         herald.say(&object, "LocksmithHeld", "hold", false);
+    }
+
+    /// The API server refused the Events of contents, which have no namespace.
+    #[test]
+    fn event_of_a_cluster_scoped_object_is_in_default() {
+        let mut content = source("", "snapcontent-1")
+            .meta
+            .key(ObjectKind::VolumeSnapshotContent);
+        let namespace = |object: &ObjectKey| {
+            event(object.reference(), "R", "m", false)
+                .metadata
+                .namespace
+        };
+        assert_eq!(namespace(&content).as_deref(), Some("default"));
+        content.namespace = "media".into();
+        assert_eq!(namespace(&content).as_deref(), Some("media"));
     }
 
     /// The API server refused the Events of objects with names of 253 characters.
