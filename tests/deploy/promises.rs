@@ -142,6 +142,7 @@ pub const ATTACKS: [Promise; 17] = [
         about: "Annotations of 256 KiB, names at their limits, 10,000 sources",
         tests: &[
             "run_heals_objects_that_are_full",
+            "long_names_cost_a_kilobyte",
             "largest_hold_and_largest_record_are_taken",
             "any_number_of_objects_that_are_not_acted_on_can_be_planned",
             "evidence_is_no_larger_than_it_may_be_and_always_names_the_object",
