@@ -222,7 +222,9 @@ impl<'a> Restart<'a> {
             .iter()
             .all(|pod| !self.old.contains(&pod.meta.uid) && pod.meta.deleting.is_none());
         if holders.is_empty() {
-            acquired && renewed
+            // The answer to the write may be long in coming, and `acted_at` with it: new pods may have the lease by then.
+            let started_at = self.scene.record.started_at;
+            lease.acquired.is_some_and(|at| at > started_at) && renewed
         } else {
             new && (acquired || renewed)
         }

@@ -120,6 +120,19 @@ fn a_lease_is_taken_over(#[case] lease: Lease, #[case] complete: bool) {
     assert_eq!(succeeded, complete, "{moved:?} {status:#?}");
 }
 
+/// The answer to the rollout may be 15 s late, and with it `acted_at`: a new process has the lease by then.
+#[test]
+fn a_made_up_identity_counts_that_took_the_lease_before_the_answer() {
+    let mut run = restarting(RANDOM);
+    run.status.as_mut().unwrap().steps[0].acted_at = Some(at(-1));
+    let world = after(RANDOM, Pod::ended)
+        .with(held(LEASE, OTHER_RANDOM, at(-2) + s(5), at(0)))
+        .with(held(SNAPSHOTTER_LEASE, NEW, at(-1), at(0)));
+    let (status, moved) = next(run, &world);
+    let phase = status.steps[0].phase;
+    assert_eq!(phase, StepPhase::Succeeded, "{moved:?} {status:#?}");
+}
+
 fn s(seconds: i64) -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs(seconds)
 }
