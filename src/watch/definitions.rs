@@ -5,7 +5,7 @@
 //! CustomResourceDefinitions would take a right.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Request;
 use jiff::Timestamp;
@@ -27,6 +27,10 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How soon they are compared again while they differ or cannot be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How long schemas that were complete count as such although they cannot be read: a run under way is not to wait for each
+/// request that fails.
+const PROVEN: Duration = Duration::from_secs(120);
+
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,6 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own: Own) {
     let namespace = config.remediation.namespace.as_deref().unwrap_or_default();
     let mut known = Reading::Never;
+    let mut complete: Option<Instant> = None;
     loop {
         let reading = match config.mode {
             Mode::Observe => Reading::Absent,
@@ -43,6 +48,11 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
                     let fix = policy::install(namespace);
                     Reading::Failing(format!("{lacks}: run {fix}"))
                 }),
+                Err(_) if complete.is_some_and(|at| at.elapsed() < PROVEN) => {
+                    own.watch_failed(Kind::Definitions);
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
                 Err(why) => {
                     own.watch_failed(Kind::Definitions);
                     Reading::Failing(format!("the schemas of {GROUP} cannot be read: {why}"))
@@ -58,6 +68,7 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
             }
             _ => EVERY,
         };
+        complete = (reading == Reading::Live).then(Instant::now);
         known = reading.clone();
         let change = Change::Read(Kind::Definitions, reading, Timestamp::now());
         if changes.send(change).await.is_err() {
