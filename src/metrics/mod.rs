@@ -24,6 +24,7 @@ pub use own::{AlertOutcome, Own, StepOutcome};
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -48,7 +49,35 @@ pub enum ScrapeError {
 /// Everything there is to scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    registry: Arc<Mutex<Registry>>,
+    writer: Arc<Mutex<Writer>>,
+}
+
+/// Writes expositions, one at a time.
+#[derive(Debug)]
+struct Writer {
+    registry: Registry,
+    /// The latest exposition of each format, and when it was begun.
+    latest: [Option<(Instant, Arc<str>)>; 2],
+}
+
+impl Writer {
+    /// The exposition, if it was begun after `asked`: then it shows all that whoever asked may expect.
+    fn latest(&self, format: Format, asked: Instant) -> Option<Arc<str>> {
+        let (begun, body) = self.latest[format as usize].as_ref()?;
+        (*begun >= asked).then(|| body.clone())
+    }
+
+    fn write(&mut self, format: Format) -> Result<Arc<str>, ScrapeError> {
+        let begun = Instant::now();
+        let mut body = String::new();
+        text::encode(&mut body, &self.registry)?;
+        let body: Arc<str> = match format {
+            Format::OpenMetrics => body.into(),
+            Format::Classic => format::classic(&body).into(),
+        };
+        self.latest[format as usize] = Some((begun, body.clone()));
+        Ok(body)
+    }
 }
 
 impl Metrics {
@@ -60,24 +89,24 @@ impl Metrics {
     fn with_clock(views: watch::Receiver<Arc<View>>, own: Own, clock: fn() -> Timestamp) -> Self {
         let mut registry = Registry::with_prefix(family::PREFIX);
         registry.register_collector(Box::new(Snapshot { views, own, clock }));
+        let writer = Writer {
+            registry,
+            latest: [None, None],
+        };
         Self {
-            registry: Arc::new(Mutex::new(registry)),
+            writer: Arc::new(Mutex::new(writer)),
         }
     }
 
-    /// The exposition. One is written at a time, beside the runtime: with everything stuck it
-    /// takes long enough for others to notice.
-    pub async fn scrape(&self, format: Format) -> Result<String, ScrapeError> {
-        let registry = self.registry.clone().lock_owned().await;
-        tokio::task::spawn_blocking(move || {
-            let mut body = String::new();
-            text::encode(&mut body, &registry)?;
-            Ok(match format {
-                Format::OpenMetrics => body,
-                Format::Classic => format::classic(&body),
-            })
-        })
-        .await?
+    /// The exposition. One is written at a time, beside the runtime: with everything stuck it takes long enough for others to
+    /// notice. All that wait for one are given the same, so that Prometheus waits for two at most, however many ask.
+    pub async fn scrape(&self, format: Format) -> Result<Arc<str>, ScrapeError> {
+        let asked = Instant::now();
+        let mut writer = self.writer.clone().lock_owned().await;
+        if let Some(body) = writer.latest(format, asked) {
+            return Ok(body);
+        }
+        tokio::task::spawn_blocking(move || writer.write(format)).await?
     }
 }
 

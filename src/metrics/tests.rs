@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -21,6 +22,31 @@ async fn scrape(view: View, own: Own) -> String {
         .scrape(Format::OpenMetrics)
         .await
         .unwrap()
+        .to_string()
+}
+
+/// Attack: scrapes without end, so that Prometheus waits behind them. Defence: those that wait together share one exposition.
+#[tokio::test]
+async fn many_scrapes_at_once_write_few_expositions() {
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    let counted = || {
+        // The clock is read once for each exposition.
+        WRITTEN.fetch_add(1, Ordering::Relaxed);
+        fixture::now()
+    };
+    let (_publish, views) = watch::channel(Arc::new(fixture::jammed()));
+    let metrics = Metrics::with_clock(views, Own::default(), counted);
+    let scrapes = (0..100).map(|_| metrics.scrape(Format::Classic));
+    let bodies = futures::future::try_join_all(scrapes).await.unwrap();
+    assert_eq!(bodies.len(), 100);
+    let written = WRITTEN.load(Ordering::Relaxed);
+    assert!((1..=3).contains(&written), "{written} expositions");
+    metrics.scrape(Format::Classic).await.unwrap();
+    assert_eq!(
+        WRITTEN.load(Ordering::Relaxed),
+        written + 1,
+        "a later one is fresh"
+    );
 }
 
 fn busy() -> Own {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -20,5 +21,6 @@ pub(super) async fn metrics<I>(
         .and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
     let body = context.metrics.scrape(format).await.map_err(internal)?;
+    let body = Bytes::from_owner(Arc::<[u8]>::from(body));
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }

@@ -89,7 +89,7 @@ impl Row {
     }
 }
 
-/// The table, as the README has it.
+/// Prints the table of deploy/docs/performance.md.
 pub fn table(rows: &[Row]) {
     println!("\n| measured | locksmith | beside | ratio |\n|---|---|---|---|");
     for Row {

@@ -101,7 +101,12 @@ fn scrape(
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let mut answer = agent.get(url).call().unwrap();
-        assert_eq!(answer.status(), 200);
+        if answer.status() != 200 {
+            // Whoever is refused sees nothing: the gap goes on until the next sample.
+            println!("attack: a scrape was answered with {}", answer.status());
+            std::thread::sleep(INTERVAL);
+            continue;
+        }
         let body = answer.body_mut().with_config().limit(u64::MAX);
         let body = body.read_to_string().unwrap();
         let at = Instant::now();
