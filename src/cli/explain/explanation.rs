@@ -1,4 +1,4 @@
-//! What is known of one object, from the view and the model. Pure.
+//! Explains one object from the view and the model. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -134,7 +134,6 @@ impl Explanation {
         let chained = chained.flat_map(|finding| finding.object.iter().chain(&finding.chain));
         let mut path: Vec<_> = self.object.iter().chain(chained).collect();
         path.sort_by_key(|object| rank(object.kind));
-        path.dedup();
         let mut seen = std::collections::BTreeSet::new();
         path.retain(|object| seen.insert(*object));
         path
@@ -274,10 +273,9 @@ fn of_lock(view: &View, key: &str) -> Vec<Finding> {
         .iter()
         .filter_map(|lock| lock.object.as_ref())
         .collect();
-    let waiting = others.into_iter().filter(|finding| {
-        let object = finding.object.iter().chain(&finding.chain);
-        object.into_iter().any(|object| waiters.contains(&object))
-    });
+    let waiting = others
+        .into_iter()
+        .filter(|finding| waiters.iter().any(|waiter| concerns(finding, waiter)));
     ours.iter().copied().chain(waiting).cloned().collect()
 }
 
