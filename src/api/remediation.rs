@@ -319,7 +319,7 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub acted_at: Option<Timestamp>,
-    /// When every pod that restartProvisioner replaces was seen gone.
+    /// When every pod that restartProvisioner replaces was seen to have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub replaced_at: Option<Timestamp>,

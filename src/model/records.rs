@@ -318,6 +318,15 @@ pub struct Pod {
     pub template_hash: Option<Sym>,
 }
 
+impl Pod {
+    /// Whether it was asked to go and its node reports it as ended for good: a terminal phase, with every container terminated.
+    /// Kubelets set that phase since Kubernetes 1.27, before they remove the object; those of earlier ones never do.
+    pub fn is_over(&self) -> bool {
+        let ended = |sidecars: &Box<Sidecars>| sidecars.ended;
+        self.finished && self.meta.deleting.is_some() && self.sidecars.as_ref().is_some_and(ended)
+    }
+}
+
 /// The part of a pod that decides which driver it serves and under which identity it holds a lease.
 #[derive(Clone, Debug, Default)]
 pub struct Sidecars {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Intent, Progress, Scene, Step, count, some};
 use crate::api::remediation::StepRecord;
-use crate::model::records::{Lease, Workload};
+use crate::model::records::{Lease, Pod, Workload};
 use crate::model::{ObjectKey, ObjectKind, Provisioner, Uid};
 use crate::plan::Action;
 
@@ -150,8 +150,9 @@ impl<'a> Restart<'a> {
     fn see_effect(&self) -> Progress {
         let (scene, planned) = (self.scene, self.planned);
         let within = scene.config.steps.restart_provisioner.within;
-        let missing = if !self.old_pods.is_empty() {
-            format!("{} did not go", some(self.old_pods.iter().copied()))
+        let mut running = self.still_running().peekable();
+        let missing = if running.peek().is_some() {
+            format!("{} did not end", some(running))
         } else if let Some(replaced_at) = scene.record.replaced_at {
             let Some(missing) = self.missing(replaced_at) else {
                 let pods = count(self.wanted(), "pod");
@@ -177,12 +178,25 @@ impl<'a> Restart<'a> {
         Progress::Wait(scene.deadline(within))
     }
 
+    /// The old pods whose processes may still run, as far as the API server shows: those that are there, unless their node has
+    /// reported them as ended for good. The kubelet does so before it removes the object, and has no more to start by then.
+    fn still_running(&self) -> impl Iterator<Item = &'a ObjectKey> {
+        let pods = self.old_pods.iter().copied();
+        pods.filter(|object| self.old_pod(&object.uid).is_some_and(|pod| !pod.is_over()))
+    }
+
+    /// The old pod of this uid, while its object is there.
+    fn old_pod(&self, uid: &Uid) -> Option<&'a Pod> {
+        let object = self.old_pods.iter().find(|object| object.uid == *uid)?;
+        self.scene.model.pods.get(&object.namespace, &object.name)
+    }
+
     /// How many pods the workload asks for.
     fn wanted(&self) -> usize {
         usize::try_from(self.workload.replicas).unwrap_or(0)
     }
 
-    /// What the cluster does not show yet, once every old pod was gone at `replaced_at`; `None` when the restart is
+    /// What the cluster does not show yet, once every old pod had ended at `replaced_at`; `None` when the restart is
     /// complete.
     fn missing(&self, replaced_at: Timestamp) -> Option<String> {
         let model = self.scene.model;
@@ -209,7 +223,7 @@ impl<'a> Restart<'a> {
     ///
     /// An identity that is a pod's own proves it by the pod's uid. One that the new pod shares with the old one (a node's
     /// host name, a name given by a StatefulSet), and one that is made up, prove it by time: client-go sets `acquireTime`
-    /// when the holder changes, and whoever renews a lease after every old pod was gone is none of them.
+    /// when the holder changes, and whoever renews a lease after every old pod had ended is none of them.
     fn taken_over(&self, of: &Provisioner<'_>, lease: &Lease, replaced_at: Timestamp) -> bool {
         if !lease.held(self.scene.now) {
             return false;

@@ -139,7 +139,8 @@ async fn a_restart_takes_over_rooks_leases_at_once() {
     took.sort_by(f64::total_cmp);
     let median = f64::midpoint(took[ROUNDS / 2 - 1], took[ROUNDS / 2]);
     figure(&format!(
-        "restartProvisioner with Rook's leases (137/107/26 s), from the new pods being Ready to its end: median {median:.2} s of {ROUNDS}, longest {:.2} s",
+        "restartProvisioner with Rook's leases (137/107/26 s), from the new pods being Ready to its end: median {median:.2} s of {ROUNDS}, {} within {LIMIT_SECONDS} s, longest {:.2} s",
+        took.iter().filter(|took| **took <= LIMIT_SECONDS).count(),
         took[ROUNDS - 1]
     ));
     assert!(median <= LIMIT_SECONDS, "{took:?}");

@@ -2,12 +2,13 @@
 //!
 //! Rook's sidecars do not release a lease on exit, and the next one waits 137 s and more for it to expire. Once no old
 //! process can run any more, the holder is removed from the lease instead, as client-go does where it releases one. That
-//! takes proof for every old pod: its node reported its containers as terminated before the object went (after a forced
-//! deletion it has not), and that node is Ready. In any doubt the lease expires by itself.
+//! takes proof for every old pod: its node reported its containers as terminated (after a forced deletion it has not), and
+//! that node is Ready. In any doubt the lease expires by itself.
 //!
 //! A new sidecar that asks just before the handover finds the lease held and asks again after its retry period, which
-//! client-go stretches by up to 1.2 of itself: 26 s to 57 s with Rook's timings. Strategy `Recreate` leaves that only to pods
-//! which start within the moment between the last old pod's end and the handover.
+//! client-go stretches by up to 1.2 of itself: 26 s to 57 s with Rook's timings. So the handover does not wait until the last
+//! old pod's object is gone, where the pod's phase proves its end before that: new pods of a Deployment with strategy
+//! `Recreate` are created at that moment.
 
 use jiff::Timestamp;
 
@@ -48,8 +49,9 @@ pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option
     let (mut intents, mut waits) = (Vec::new(), None);
     for lease in of.leases() {
         // A new pod that has the holder's identity takes the lease at once.
+        let mut holders = scene.model.holders(&of, lease).into_iter();
         if restart.taken_over(&of, lease, replaced_at)
-            || !scene.model.holders(&of, lease).is_empty()
+            || holders.any(|pod| restart.old_pod(&pod.meta.uid).is_none())
         {
             continue;
         }
@@ -94,7 +96,7 @@ fn doubt(
     let model = restart.scene.model;
     let key = lease.key();
     if lease.renewed.is_some_and(|renewed| renewed > replaced_at) {
-        return Some("somebody renewed it after every old pod was gone".to_owned());
+        return Some("somebody renewed it after every old pod had ended".to_owned());
     }
     if !leases(restart).any(|planned| *planned == key) {
         return Some("it is not in the plan".to_owned());
@@ -115,7 +117,10 @@ fn doubt(
         let rival = rival.meta.key(ObjectKind::Pod);
         return Some(format!("{rival} may hold it as well"));
     }
-    let going = |pod: &&Pod| pod.meta.deleting.is_some() && model.belongs(pod, restart.workload);
+    let going = |pod: &&Pod| {
+        let old_and_over = pod.is_over() && restart.old_pod(&pod.meta.uid).is_some();
+        pod.meta.deleting.is_some() && !old_and_over && model.belongs(pod, restart.workload)
+    };
     if let Some(pod) = model.pods.iter().find(going) {
         let pod = pod.meta.key(ObjectKind::Pod);
         return Some(format!("{pod} is still on its way out"));
@@ -125,13 +130,17 @@ fn doubt(
         .map(|target| &target.object)
         .filter(|object| object.kind == ObjectKind::Pod);
     pods.find_map(|pod| {
-        let Some(departure) = model.departures.of(&pod.uid) else {
-            return Some(format!("how {pod} went was not seen"));
+        let node = match restart.old_pod(&pod.uid) {
+            Some(old) => old.sidecars.as_ref().and_then(|it| it.node.as_ref()),
+            None => match model.departures.of(&pod.uid) {
+                None => return Some(format!("how {pod} went was not seen")),
+                Some(departure) if !departure.ended => {
+                    return Some(format!("{pod} went before its containers were seen to end"));
+                }
+                Some(departure) => departure.node.as_ref(),
+            },
         };
-        if !departure.ended {
-            return Some(format!("{pod} went before its containers were seen to end"));
-        }
-        let Some(node) = &departure.node else {
+        let Some(node) = node else {
             return Some(format!("the node of {pod} is not known"));
         };
         let ready = model.nodes.get_cluster(node).is_some_and(|node| node.ready);

@@ -1,7 +1,7 @@
 //! The end of a restart: when a lease counts as taken over, and when one that names a dead holder is handed over.
 //!
-//! In each case the restart was asked for two minutes ago, every old pod was seen gone a minute ago, and both new pods are
-//! Ready. The cases say
+//! In each case the restart was asked for two minutes ago, every old pod had ended a minute ago, and both new pods are Ready.
+//! The cases say
 //! 1. who holds the provisioner's lease, since when, renewed when, and whether that completes the restart;
 //! 2. how the old pods went, and whether their lease is handed over or waited for, and why.
 
@@ -180,6 +180,39 @@ fn going(mut pod: Pod) -> Pod {
     pod
 }
 
+/// The old pods' objects are still there, as `last` shows them.
+fn not_gone(holder: &str, last: fn(Pod) -> Pod) -> World {
+    old_pods()
+        .into_iter()
+        .fold(after(holder, Pod::ended), |world, pod| {
+            world.with(last(pod))
+        })
+}
+
+/// The kubelet reports the end of a pod before it removes the object, and new pods are created from then on: a handover that
+/// waited for the removal would come after their first look at the lease.
+#[rstest]
+#[case::ended_for_good(|pod: Pod| pod.ended().finished(), OLD, true)]
+#[case::ended_for_good_and_a_made_up_identity(|pod: Pod| pod.ended().finished(), RANDOM, true)]
+#[case::ended_in_a_phase_that_proves_nothing(Pod::ended, OLD, false)]
+#[case::on_their_way_out(going, OLD, false)]
+fn a_pods_end_is_believed_before_its_object_goes(
+    #[case] last: fn(Pod) -> Pod,
+    #[case] holder: &str,
+    #[case] believed: bool,
+) {
+    let world = not_gone(holder, last);
+    let mut run = restarting(holder);
+    run.status.as_mut().unwrap().steps[0].replaced_at = None;
+    let (status, moved) = next(run.clone(), &world);
+    assert_eq!(status.steps[0].replaced_at.is_some(), believed, "{moved:?}");
+    if believed {
+        run.status.as_mut().unwrap().steps[0].replaced_at = Some(at(-1));
+        let (_, moved) = next(run, &world);
+        assert_eq!(handed_over(&moved), [LEASE, SNAPSHOTTER_LEASE], "{moved:?}");
+    }
+}
+
 fn unscheduled(pod: Pod) -> Pod {
     let mut pod = pod.ended();
     pod.sidecars.as_mut().unwrap().node = None;
@@ -227,6 +260,11 @@ fn classic() -> World {
     as_it_is,
     "is still on its way out"
 )]
+#[case::pods_that_ended_on_a_node_that_is_not_ready(
+    not_gone(OLD, |pod| pod.ended().finished()).with(node(NODE).not_ready()),
+    as_it_is,
+    "node k8s-0 of"
+)]
 #[case::a_rival(
     classic().with(deployment("rival")).with(replica("rival", "x", "aaaaa")),
     as_it_is,
@@ -257,7 +295,7 @@ fn classic() -> World {
 #[case::a_renewal_after_all_were_gone(
     classic().with(held(LEASE, OLD, at(-30), at(0))),
     as_it_is,
-    "somebody renewed it after every old pod was gone"
+    "somebody renewed it after every old pod had ended"
 )]
 fn a_lease_in_doubt_is_waited_for(
     #[case] world: World,
