@@ -8,18 +8,18 @@ use anyhow::Context as _;
 use kube::{Client, Config as ClusterConfig};
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::{self, Accepted, AlertReceiver, Notification, ReceiveAlerts, Refused};
+use crate::api::Sym;
+use crate::cluster::leader::{self, Leadership};
+use crate::cluster::{self, Herald, Writer};
 use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
-use crate::intake::{self, Desk};
-use crate::kube_io::{self, Herald, Writer};
-use crate::leader::{self, Leadership};
 use crate::metrics::{Metrics, Own};
-use crate::model::{Change, Sym};
-use crate::server::{
-    self, Accepted, Certificate, Guard, Intake, Notification, Refused, ServeError, Server, Site,
-};
+use crate::model::Change;
+use crate::server::{self, Certificate, Guard, ServeError, Server, Site};
+use crate::state::Store;
 use crate::tasks::{TaskEnded, Tasks};
-use crate::watch::{self, Patterns, Store};
+use crate::watch::{self, Patterns};
 
 /// How long a daemon that ends goes on writing the Events of what it did.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let certificate = Certificate::load(&config.server.tls).await?;
     let (store, mut watches) = watch::start(&reading, &config, &own)?;
     let mut acting = Tasks::default();
-    let desk = if config.mode == Mode::Observe {
+    let receiver = if config.mode == Mode::Observe {
         None
     } else {
         Some(act(
@@ -93,7 +93,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         views: store.views(),
         metrics: Metrics::new(store.views(), own.clone()),
         own,
-        intake: Door(desk),
+        alerts: Acting(receiver),
         guard,
         shutdown: stop.clone(),
     };
@@ -135,10 +135,10 @@ fn act(
     identity: String,
     stop: &CancellationToken,
     acting: &mut Tasks,
-) -> anyhow::Result<Desk> {
+) -> anyhow::Result<AlertReceiver> {
     let namespace = config.remediation.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| Sym::from(cluster.default_namespace.as_str()));
-    let writing = kube_io::writing(cluster).context("failed to reach the cluster")?;
+    let writing = cluster::writing(cluster).context("failed to reach the cluster")?;
     let (leadership, standing) = leader::stand(
         writing.clone(),
         &namespace,
@@ -155,7 +155,7 @@ fn act(
         config.clone(),
         leadership.clone(),
     );
-    let desk = Desk::new(
+    let receiver = AlertReceiver::new(
         store.clone(),
         writer.clone(),
         config.clone(),
@@ -173,14 +173,14 @@ fn act(
         namespace,
     };
     if let Some(url) = &config.alertmanager.url {
-        let pulling = intake::pull(
+        let polling = alerts::poll(
             url,
             config.clone(),
-            desk.clone(),
+            receiver.clone(),
             own.clone(),
             leadership.clone(),
         );
-        acting.spawn("alertmanager", until(stop.clone(), pulling));
+        acting.spawn("alertmanager", until(stop.clone(), polling));
     }
     acting.spawn("leadership", standing);
     let telling_leadership = tell_leadership(leadership, store.clone(), own.clone());
@@ -188,7 +188,7 @@ fn act(
     acting.spawn("controller", until(stop.clone(), controller.clone().run()));
     acting.spawn("keeper", until(stop.clone(), controller::keep(controller)));
     acting.spawn("events", last_words(stop.clone(), telling));
-    Ok(desk)
+    Ok(receiver)
 }
 
 /// Runs `task` until `stop`. It ends at an await: a write under way is seen in the cluster by whoever comes next.
@@ -227,13 +227,13 @@ async fn tell_leadership(mut leadership: Leadership, store: Store, own: Own) {
     }
 }
 
-/// Where notifications go: nowhere in mode observe, which the server says before it asks.
-struct Door(Option<Desk>);
+/// Receives alerts where this daemon acts. In mode observe nothing does: the server answers before it hands anything on.
+struct Acting(Option<AlertReceiver>);
 
-impl Intake for Door {
-    async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
+impl ReceiveAlerts for Acting {
+    async fn receive(&self, notification: Notification) -> Result<Accepted, Refused> {
         match &self.0 {
-            Some(desk) => desk.submit(notification).await,
+            Some(receiver) => receiver.receive(notification).await,
             None => Err(Refused::NotLeader),
         }
     }

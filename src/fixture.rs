@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::StepName;
 use crate::api::remediation::{GateRecord, Phase, StepPhase};
+use crate::api::{LockKey, ObjectKey, ObjectKind};
 use crate::config::Mode;
 use crate::findings::{ClaimReason, Finding, SnapshotReason, SourceReason, What};
-use crate::model::{Freshness, Kind, LockKey, ObjectKey, ObjectKind, Reading};
-use crate::plan::StepName;
-use crate::view::{Breaker, HoldView, ProvisionerView, RunView, StepView, View};
+use crate::model::{Freshness, Kind, Reading};
+use crate::state::view::{Breaker, HoldView, ProvisionerView, RunView, StepView, View};
 
 const GI: u64 = 1 << 30;
 const RBD: &str = "rook-ceph.rbd.csi.ceph.com";

@@ -1,19 +1,20 @@
-//! volsync-locksmith: see what a jammed CSI driver holds up, and carry the unjamming out.
+//! volsync-locksmith: shows what a jammed CSI driver holds up, and carries out the repair.
 //!
 //! ```text
-//! watch ──► model ──► findings ──► plan ──► gates ──► steps ──► (cluster) ──► watch
-//!              └────► metrics, status, CLI: read-only views of the same findings
-//! Alertmanager ──► webhook ──► Remediation ──► controller: the only place that runs steps
+//! watch ──► model ──► findings ──► plan ──► gates ──► steps ──► cluster ──► (the cluster) ──► watch
+//!              └────► metrics, status page, CLI: read-only views of the same findings
+//! Alertmanager ──► alerts ──► Remediation ──► controller, which runs the steps
 //! ```
 //!
-//! Types flow left to right: [`model::Change`] → [`model::Model`] → [`findings::Finding`] → [`plan::Plan`] →
-//! [`gates::Verdict`] → [`steps::Intent`]; an outcome returns only as a fresh change. Everything from `model` to
-//! `steps` is plain functions of plain values with an explicit `now`.
+//! Types flow from left to right: [`model::Change`] → [`model::Model`] → [`findings::Finding`] → [`api::Plan`] →
+//! [`gates::Verdict`] → [`steps::Intent`]; an effect returns only as a new change. From `model` to `steps` everything is a pure
+//! function with an explicit `now`. Only `cluster` writes. `tests/purity.rs` has the layers, from the ground up.
 
+pub mod alerts;
 pub mod api;
 pub mod app;
-pub mod causes;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod csi;
@@ -22,20 +23,14 @@ pub mod findings;
 #[cfg(test)]
 mod fixture;
 pub mod gates;
-pub mod heartbeat;
 pub mod holds;
-pub mod intake;
-pub mod kube_io;
-pub mod leader;
 pub mod metrics;
 pub mod model;
-pub mod narrative;
-pub mod page;
 pub mod plan;
+pub mod run_progress;
 pub mod server;
+pub mod state;
 pub mod steps;
-pub mod storage;
 pub mod tasks;
-pub mod view;
+pub mod text;
 pub mod watch;
-pub mod words;

@@ -1,9 +1,12 @@
-//! The pure modules stay pure: no client, no runtime, no clock, no file, and nothing of the modules to their right.
+//! Modules are layers: each imports only those before it. The lower ones are pure, and only `cluster` writes to a cluster.
 //!
-//! Reads their source. What a reader would call an import is one here, however it is written: over several lines, in
-//! braces, renamed, or as a path in the middle of an expression. Comments and texts are not read.
+//! The tests read the source. An import is found however it is written: over several lines, in braces, renamed, or as a path in
+//! an expression. Comments and strings are not read.
 
-#![allow(clippy::unwrap_used, reason = "what cannot be read fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a source that cannot be read fails the test"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,20 +14,57 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Plain functions of plain values, with an explicit `now`.
-const PURE: [&str; 8] = [
-    "model", "findings", "plan", "gates", "holds", "steps", "csi", "view.rs",
+/// A module, or a part of one, and whether it is pure: plain functions of plain values, with an explicit `now`.
+struct Layer {
+    path: &'static str,
+    pure: bool,
+}
+
+const fn pure(path: &'static str) -> Layer {
+    Layer { path, pure: true }
+}
+
+const fn shell(path: &'static str) -> Layer {
+    Layer { path, pure: false }
+}
+
+/// From the ground up. A file belongs to the longest path that it begins with, and imports from its own layer and those before.
+const LAYERS: [Layer; 25] = [
+    pure("api"),
+    pure("text"),
+    pure("csi"),
+    // Reads its own file.
+    shell("config"),
+    pure("model"),
+    pure("holds"),
+    pure("findings"),
+    pure("plan"),
+    pure("gates"),
+    pure("steps"),
+    pure("run_progress"),
+    pure("state/view"),
+    shell("tasks"),
+    shell("metrics"),
+    shell("state"),
+    shell("watch"),
+    shell("cluster"),
+    shell("alerts"),
+    shell("controller"),
+    shell("server"),
+    shell("app"),
+    shell("demo"),
+    shell("cli"),
+    shell("lib"),
+    shell("main"),
 ];
 
-/// What of this crate they may use: each other, the types of the API, and the configuration.
-const OURS: [&str; 10] = [
-    "api", "config", "csi", "findings", "gates", "holds", "model", "plan", "steps", "view",
-];
+/// Used by tests alone: they show everything up to the view, and the findings of a made-up model.
+const FIXTURES: [&str; 2] = ["fixture", "model/fixture/"];
 
 /// A test of how long the detectors take: it needs a clock, and a small stack of its own.
 const MEASURES: &str = "findings/tests/hostile.rs";
 
-/// Paths they may not name, nor anything below them.
+/// Paths that pure modules may not name, nor anything below them.
 const FORBIDDEN: [&str; 20] = [
     "tokio",
     "tokio_util",
@@ -48,7 +88,7 @@ const FORBIDDEN: [&str; 20] = [
     "std::thread",
 ];
 
-/// Words that are a clock or a runtime wherever they stand, and crates that are not to be taken in whole.
+/// Words that are a clock or a runtime wherever they stand, and crates that must not be imported whole.
 const WORDS: [(&str, &str); 6] = [
     (r"\bInstant\b", "a clock: take `now` as an argument"),
     (r"\bSystemTime\b", "a clock: take `now` as an argument"),
@@ -61,28 +101,98 @@ const WORDS: [(&str, &str); 6] = [
     ),
 ];
 
+/// Calls and types that write to a cluster.
+const WRITES: [&str; 3] = [
+    r"\b(PostParams|PatchParams|DeleteParams)\b",
+    r"\.(create|replace|patch|delete)\w*\( ?&(?:mut )?(?:\w+::)*(?:\w*[pP]arams\b|Default\b)",
+    r"\.(create|replace|patch|delete|evict)(_\w+)?\( ?&?\w+(?:\.\w+)*, ?&(?:\w+::)*(?:\w*[pP]arams\b|Default\b)",
+];
+
 #[test]
-fn the_pure_modules_are_pure() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+fn modules_import_only_lower_layers() {
     let mut wrong = Vec::new();
-    for module in PURE {
-        let files = sources(&root.join(module));
-        assert!(!files.is_empty(), "{module} is not there: mend the list");
-        for file in files {
-            let name = file.strip_prefix(&root).unwrap();
-            if name == Path::new(MEASURES) {
+    for (name, code) in code_of_all() {
+        if FIXTURES.iter().any(|of| name.starts_with(of)) {
+            continue;
+        }
+        let Some(own) = layer_of(&name) else {
+            wrong.push(format!("{name}: belongs to no layer"));
+            continue;
+        };
+        for path in paths(&code) {
+            let Some(path) = path.strip_prefix("crate::") else {
                 continue;
+            };
+            match layer_of(&path.replace("::", "/")) {
+                Some(imported) if imported <= own => {}
+                None if path.starts_with(FIXTURES[0]) => {}
+                Some(_) => wrong.push(format!("{name}: imports {path}, which is above it")),
+                None => wrong.push(format!("{name}: imports {path}, which is in no layer")),
             }
-            let text = fs::read_to_string(&file).unwrap();
-            let name = name.display();
-            wrong.extend(
-                offences(&text)
-                    .into_iter()
-                    .map(|what| format!("{name}: {what}")),
-            );
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn pure_modules_are_pure() {
+    let mut wrong = Vec::new();
+    for (name, code) in code_of_all() {
+        let is_pure = layer_of(&name).is_some_and(|at| LAYERS[at].pure);
+        if is_pure && name != MEASURES {
+            let found = offences(&code).into_iter();
+            wrong.extend(found.map(|found| format!("{name}: {found}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The demo's actors are a cluster of their own.
+#[test]
+fn only_cluster_writes_to_a_cluster() {
+    let all = code_of_all().into_iter();
+    let others =
+        all.filter(|(name, _)| !["cluster/", "demo/"].iter().any(|of| name.starts_with(of)));
+    let wrong: Vec<_> = others
+        .flat_map(|(name, code)| {
+            let found = writes(&code).into_iter();
+            found.map(move |found| format!("{name}: {found}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The layer of a file or module, as an index of [`LAYERS`].
+fn layer_of(path: &str) -> Option<usize> {
+    let belongs = |layer: &Layer| {
+        path.strip_prefix(layer.path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']))
+    };
+    let layers = LAYERS.iter().enumerate();
+    let own = layers.filter(|(_, layer)| belongs(layer));
+    own.max_by_key(|(_, layer)| layer.path.len())
+        .map(|(at, _)| at)
+}
+
+/// Every file of the crate: its path below `src`, and its code.
+fn code_of_all() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&root);
+    assert!(files.len() > LAYERS.len(), "{files:?}");
+    files
+        .into_iter()
+        .map(|file| {
+            let name = file.strip_prefix(&root).unwrap().display().to_string();
+            (name, code_of(&fs::read_to_string(&file).unwrap()))
+        })
+        .collect()
+}
+
+/// The calls in this code that write to a cluster.
+fn writes(code: &str) -> Vec<String> {
+    static WRITES_RE: LazyLock<Vec<Regex>> = LazyLock::new(|| WRITES.map(regex).into());
+    let all = WRITES_RE.iter().flat_map(|pattern| pattern.find_iter(code));
+    all.map(|found| found.as_str().to_owned()).collect()
 }
 
 /// The Rust files at or below `path`.
@@ -101,29 +211,23 @@ fn sources(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What in this source a pure module may not have.
-fn offences(text: &str) -> Vec<String> {
+/// What a pure module may not have in this code.
+fn offences(code: &str) -> Vec<String> {
     static WRONG: LazyLock<Vec<(Regex, &str)>> =
         LazyLock::new(|| WORDS.map(|(word, why)| (regex(word), why)).into());
-    let code = code_of(text);
     let mut wrong = Vec::new();
-    for path in paths(&code) {
+    for path in paths(code) {
         let below = |forbidden: &str| {
             path.strip_prefix(forbidden)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        let ours = path
-            .strip_prefix("crate::")
-            .and_then(|path| path.split("::").next());
         if FORBIDDEN.into_iter().any(below) {
             wrong.push(path);
-        } else if ours.is_some_and(|module| !OURS.contains(&module)) {
-            wrong.push(format!("{path}: is not to the left of it"));
         }
     }
     for (word, why) in &*WRONG {
         wrong.extend(
-            word.find(&code)
+            word.find(code)
                 .map(|found| format!("{}: {why}", found.as_str())),
         );
     }
@@ -195,7 +299,7 @@ fn spread(prefix: &str, tree: &str, into: &mut Vec<String>) {
 }
 
 #[test]
-fn each_way_to_be_impure_is_caught() {
+fn impure_code_is_caught() {
     let impure = [
         "use tokio::sync::watch;",
         "use tokio;",
@@ -221,18 +325,15 @@ fn each_way_to_be_impure_is_caught() {
         "fn f() { g()\n        .await; }",
         "fn f() { std::fs::read(x); }",
         "use std::{env, fmt};",
-        "use crate::kube_io::Writer;",
-        "use crate::{model::Model, watch::Store};",
-        "fn f() { crate::metrics::tell(); }",
         "let text = \"// \"; let t = Timestamp::now();",
     ];
     for text in impure {
-        assert!(!offences(text).is_empty(), "not caught: {text}");
+        assert!(!offences(&code_of(text)).is_empty(), "not caught: {text}");
     }
 }
 
 #[test]
-fn what_only_looks_impure_is_let_through() {
+fn pure_code_is_accepted() {
     let pure = [
         "// use tokio::sync::watch; Timestamp::now()",
         "/* async\n fn */ fn f() {}",
@@ -246,6 +347,53 @@ fn what_only_looks_impure_is_let_through() {
         "fn f<'a>(x: &'a str, c: char) -> bool { c == '\"' || x == \"async\" }",
     ];
     for text in pure {
-        assert_eq!(offences(text), Vec::<String>::new(), "{text}");
+        assert_eq!(offences(&code_of(text)), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    let texts = [
+        "use crate::watch::Store;",
+        "use crate::{model::Model, watch::Store};",
+        "use crate::{\n    model::{Model, Table},\n    watch::{self, Store as S},\n};",
+        "fn f() { crate::watch::look(); }",
+    ];
+    for text in texts {
+        let watch = |path: &String| path.starts_with("crate::watch");
+        assert!(paths(&code_of(text)).iter().any(watch), "{text}");
+    }
+    let layers = [
+        "state/view.rs",
+        "state/store.rs",
+        "model/tests/x.rs",
+        "state",
+    ]
+    .map(layer_of);
+    assert!(layers[0] < layers[1] && layers[2] < layers[0] && layers[3] == layers[1]);
+}
+
+#[test]
+fn writes_are_found_however_they_are_written() {
+    let writing = [
+        "use kube::api::{ListParams, PostParams};",
+        "api.create(&Default::default(), &run)",
+        "api.delete(&name, &Default::default())",
+        "api\n    .patch_status(name, &params, &patch)",
+        "api.replace_status(&name, &params, &run)",
+        "api.delete_collection(&params, &list)",
+        "api.evict(&name, &EvictParams::default())",
+    ];
+    for text in writing {
+        assert!(!writes(&code_of(text)).is_empty(), "not found: {text}");
+    }
+    let reading = [
+        "text.replace(\"a\", &b)",
+        "text.replace(own, charts)",
+        "api.list(&ListParams::default())",
+        "table.create(&name)",
+    ];
+    for text in reading {
+        assert_eq!(writes(&code_of(text)), Vec::<String>::new(), "{text}");
     }
 }

@@ -6,12 +6,16 @@
 
 pub mod ceph;
 pub mod hold;
+mod key;
 mod names;
+mod plan;
 pub mod remediation;
 pub mod snapshot;
 pub mod volsync;
 
+pub use key::{LockKey, ObjectKey, ObjectKind, Sym, Uid};
 pub use names::is_object_name;
+pub use plan::{ACTING, Action, Plan, PlannedStep, Spared, StepName, Target, short_hash};
 
 /// Label of an object or namespace that is shown, and never touched; whatever its value.
 pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";
@@ -22,3 +26,6 @@ pub const RESTART_ANNOTATION: &str = "locksmith.dev/restarted-by";
 /// Annotation of a VolumeSnapshotContent that names the run that touched it last. Any change makes the csi-snapshotter look
 /// at a content again whose deletion it has lost track of.
 pub const TOUCHED_ANNOTATION: &str = "locksmith.dev/touched";
+
+/// Annotation of the Remediations' namespace that stops everything but releasing, whatever its value.
+pub const STOP_ANNOTATION: &str = "locksmith.dev/stop";

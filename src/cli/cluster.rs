@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::causes::causes;
+use crate::text::error_chain;
 use axum::http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -92,7 +92,7 @@ impl ClusterArgs {
         let client = Client::try_from(config).map_err(ClusterError::Client)?;
         let why = match tokio::time::timeout(within, client.apiserver_version()).await {
             Ok(Ok(_)) => return Ok(client),
-            Ok(Err(error)) => causes(&error),
+            Ok(Err(error)) => error_chain(&error),
             Err(_) => format!("no answer within {}", humantime::format_duration(within)),
         };
         Err(ClusterError::Unreachable { server, why })

@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::plan_text::plan_text;
 use super::{ClusterArgs, person};
+use crate::api::Plan;
 use crate::api::remediation::{Decision, GateRecord, Phase, Remediation};
+use crate::cluster::CALL_TIMEOUT;
 use crate::gates::APPROVAL;
-use crate::kube_io::CALL_TIMEOUT;
-use crate::plan::Plan;
-use crate::words::plain;
+use crate::text::humanize::plain;
 
 /// The run that is meant.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::log::{self, LogFormat};
 use super::progress::print;
 use crate::demo::show::{Options, Plot, Show};
-use crate::narrative::Line;
+use crate::run_progress::Line;
 
 /// Play the main job on an embedded cluster: no cluster and no network needed
 ///

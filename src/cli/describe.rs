@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use super::plan_text::{gates_text, plan_text};
 use super::{ClusterArgs, person};
 use crate::api::remediation::{Remediation, RemediationStatus};
-use crate::kube_io::CALL_TIMEOUT;
-use crate::words::{plain, span};
+use crate::cluster::CALL_TIMEOUT;
+use crate::text::humanize::{plain, span};
 
 /// Show one run: its plan, its steps, what each gate said, what it kept and what it holds
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{ClusterArgs, person};
+use crate::api::ObjectKind;
 use crate::api::remediation::{EvidenceRecord, Remediation};
-use crate::kube_io::CALL_TIMEOUT;
-use crate::model::ObjectKind;
+use crate::cluster::CALL_TIMEOUT;
 
 /// Print the objects that a run deleted, as they were, for `kubectl create -f -`
 #[derive(Debug, clap::Args)]
@@ -103,8 +103,8 @@ fn as_created(mut record: Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::ObjectKey;
     use crate::api::remediation::RemediationStatus;
-    use crate::model::ObjectKey;
     use crate::model::fixture::run;
 
     fn record(kind: ObjectKind, object: &Value) -> EvidenceRecord {

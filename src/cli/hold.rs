@@ -9,17 +9,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::{ClusterArgs, FAILED, person};
 use crate::api::hold::{POLICY_NAME, SnapshotHold, SnapshotHoldSpec};
 use crate::api::volsync::ReplicationSource;
+use crate::api::{ObjectKey, ObjectKind, Uid};
+use crate::cluster::{self, CALL_TIMEOUT, FIELD_MANAGER_CLI};
 use crate::holds::policy::{Probe, binding_record, install, policy_record};
 use crate::holds::{self, place};
-use crate::kube_io::{self, CALL_TIMEOUT, FIELD_MANAGER};
-use crate::model::Uid;
-use crate::words::{count, steers};
+use crate::text::humanize::{count, steers};
 
 /// Longest reason, in bytes; as in the CRD.
 const MAX_REASON: usize = 200;
@@ -81,13 +81,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         hold.metadata.name = None;
         hold.metadata.generate_name = Some("planned-".to_owned());
     }
-    let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &namespace);
-    let params = PostParams {
-        field_manager: Some(format!("{FIELD_MANAGER}-cli")),
-        ..PostParams::default()
-    };
-    let created = api.create(&params, &hold).await;
-    let created = created.context("failed to create the SnapshotHold")?;
+    hold.metadata.namespace = Some(namespace.clone());
+    let created = cluster::hold::create(&client, FIELD_MANAGER_CLI, &hold).await?;
     let name = created.name_any();
     let probe = Probe {
         namespace: namespace.as_str().into(),
@@ -96,7 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let begun = Instant::now();
     let refuted = loop {
-        let refuted = match kube_io::hold::prove(&client, &probe).await {
+        let refuted = match cluster::hold::prove(&client, &probe).await {
             Ok(proof) => proof.refuted(),
             Err(error) => Some(error.to_string()),
         };
@@ -106,7 +101,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     if let Some(why) = refuted {
-        let _ = api.delete(&name, &DeleteParams::default()).await;
+        let key = ObjectKey {
+            kind: ObjectKind::SnapshotHold,
+            namespace: namespace.as_str().into(),
+            name: name.as_str().into(),
+            uid: created.uid().unwrap_or_default().into(),
+        };
+        let _ = cluster::hold::delete(&client, &key, async || Ok(())).await;
         anstream::eprintln!("error: the hold is not in force, and was removed: {why}");
         return Ok(ExitCode::from(FAILED));
     }

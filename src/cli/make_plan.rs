@@ -13,17 +13,19 @@ use serde::Serialize;
 use super::ClusterArgs;
 use super::log::{self, LogFormat};
 use super::plan_text::{gates_text, plan_text};
+use crate::api::Plan;
+use crate::api::Sym;
 use crate::api::remediation::{
     GateRecord, Remediation, RemediationSpec, RemediationStatus, Trigger,
 };
 use crate::config::{self, Config, Playbook};
 use crate::findings::Finding;
 use crate::gates::{self, Situation};
-use crate::model::{Model, Reading, Sym};
-use crate::plan::{self, Plan};
-use crate::view::View;
+use crate::model::{Model, Reading};
+use crate::plan::{self};
+use crate::state::view::View;
+use crate::text::humanize::plain;
 use crate::watch;
-use crate::words::plain;
 
 /// Namespace of the Remediations where the configuration names none: that of the deploy files.
 pub const NAMESPACE: &str = "volsync-locksmith";

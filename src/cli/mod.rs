@@ -97,7 +97,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Man(args) => manual::man(&args),
     };
     done.unwrap_or_else(|error| {
-        anstream::eprintln!("error: {}", crate::causes::causes(&*error));
+        anstream::eprintln!("error: {}", crate::text::error_chain(&*error));
         ExitCode::from(FAILED)
     })
 }

@@ -1,13 +1,12 @@
 //! A person at the command line: which run they mean, and who the API server says they are.
 
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::authentication::v1::{SelfSubjectReview, SelfSubjectReviewStatus};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::remediation::Remediation;
-use crate::kube_io::{CALL_TIMEOUT, FIELD_MANAGER, is_too_large};
+use crate::cluster::{ErrorKind, remediations, reviews};
 
 /// Every Remediation, in `namespace` or all, newest first.
 pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Remediation>> {
@@ -66,45 +65,18 @@ const LONGEST: usize = 256;
 
 /// The user's name, as the API server knows it; of a very long one the beginning.
 pub async fn name(client: &Client) -> Option<String> {
-    let api: Api<SelfSubjectReview> = Api::all(client.clone());
-    let answer = api
-        .create(&PostParams::default(), &SelfSubjectReview::default())
-        .await
-        .ok()?;
-    let SelfSubjectReviewStatus { user_info } = answer.status?;
-    let name = user_info?.username?;
+    let name = reviews::own_name(client).await?;
     Some(name.chars().take(LONGEST).collect())
 }
 
-/// Merges `patch` into `run`, and takes its labels and annotations from it where it would be too large for etcd otherwise. It is
-/// changed however far it has come meanwhile: its controller writes to it all the time. Only another one of its name is left
-/// alone.
-pub async fn change(client: &Client, run: &Remediation, mut patch: Value) -> anyhow::Result<()> {
-    patch["metadata"]["uid"] = Value::from(run.uid());
-    let namespace = run.namespace().unwrap_or_default();
-    let api: Api<Remediation> = Api::namespaced(client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(format!("{FIELD_MANAGER}-cli")),
-        ..PatchParams::default()
-    };
-    let name = run.name_any();
-    let merge = async |patch: &Value| {
-        let patch = Patch::Merge(patch);
-        tokio::time::timeout(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await
-    };
-    let mut changed = merge(&patch).await;
-    if matches!(&changed, Ok(Err(error)) if is_too_large(error)) {
-        patch["metadata"]["labels"] = Value::Null;
-        patch["metadata"]["annotations"] = Value::Null;
-        changed = merge(&patch).await;
-    }
-    match changed.with_context(|| format!("no answer to a change of Remediation {name}"))? {
-        Err(kube::Error::Api(status)) if status.code == 409 => {
+/// Merges `patch` into `run`.
+pub async fn change(client: &Client, run: &Remediation, patch: Value) -> anyhow::Result<()> {
+    match remediations::change(client, run, patch).await {
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            let name = run.name_any();
             bail!("Remediation {name} is another one by now: look again, then decide again")
         }
-        other => other
-            .map(drop)
-            .with_context(|| format!("failed to change Remediation {name}")),
+        other => Ok(other?),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::api::RESTART_ANNOTATION;
 use crate::api::remediation::GateRecord;
-use crate::plan::{Action, Plan, PlannedStep};
-use crate::words::{count, plain};
+use crate::api::{Action, Plan, PlannedStep};
+use crate::text::humanize::{count, plain};
 
 /// Of each step what changes, field by field, and in which objects, pinned by uid. Marked as a diff is: `~` is changed, `+` is
 /// created, `-` is deleted, a blank is only looked at.

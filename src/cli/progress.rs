@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::narrative::{Line, Tone};
-use crate::words::plain;
+use crate::run_progress::{Line, Tone};
+use crate::text::humanize::plain;
 
 /// `  3.2s  label            text`, or the same without time and label where the line before goes on.
 pub fn print(at: Duration, line: &Line) {

@@ -8,12 +8,12 @@ use kube::{Client, ResourceExt};
 
 use super::{ClusterArgs, FAILED};
 use crate::api::hold::SnapshotHold;
+use crate::api::{ObjectKey, ObjectKind, Uid};
+use crate::cluster::hold as holds;
+use crate::cluster::leader;
+use crate::cluster::{CALL_TIMEOUT, Tried, WriteError};
 use crate::holds::HoldChange;
-use crate::kube_io::hold as holds;
-use crate::kube_io::{CALL_TIMEOUT, Tried, WriteError};
-use crate::leader;
-use crate::model::{ObjectKey, ObjectKind, Uid};
-use crate::words::count;
+use crate::text::humanize::count;
 
 /// How long a daemon that is ending may take: the grace period of Kubernetes, and the Lease of one that was killed.
 const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);

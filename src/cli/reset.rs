@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::{ClusterArgs, person};
+use crate::cluster::CALL_TIMEOUT;
 use crate::gates::RESET_ANNOTATION;
-use crate::kube_io::CALL_TIMEOUT;
 
 /// Let runs begin again after several have failed
 ///

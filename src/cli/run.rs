@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use kube::api::PostParams;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -18,9 +17,9 @@ use super::make_plan::{Planned, What};
 use super::progress::print;
 use super::{ClusterArgs, person};
 use crate::api::remediation::{Approval, Decision, Phase, Remediation, RemediationStatus};
-use crate::causes::causes;
-use crate::kube_io::FIELD_MANAGER;
-use crate::narrative::{self, Line, Tone};
+use crate::cluster::{FIELD_MANAGER_CLI, remediations};
+use crate::run_progress::{self, Line, Tone};
+use crate::text::error_chain;
 
 /// A daemon that runs takes a run up within a second or two.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
@@ -98,15 +97,7 @@ impl Args {
         if self.namespace.is_some() {
             run.metadata.namespace.clone_from(&self.namespace);
         }
-        let api: Api<Remediation> =
-            Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
-        let params = PostParams {
-            field_manager: Some(format!("{FIELD_MANAGER}-cli")),
-            ..PostParams::default()
-        };
-        api.create(&params, &run)
-            .await
-            .context("failed to make a Remediation")
+        Ok(remediations::create(client, FIELD_MANAGER_CLI, &run).await?)
     }
 }
 
@@ -171,7 +162,7 @@ async fn follow(
             // It is tried again; told once, and not each time.
             Some(Err(error)) => {
                 if !unseen {
-                    let text = format!("the run cannot be seen now: {}", causes(&error));
+                    let text = format!("the run cannot be seen now: {}", error_chain(&error));
                     tell(&Line::new("waiting", text, Tone::Ask));
                 }
                 unseen = true;
@@ -183,7 +174,7 @@ async fn follow(
         if run.status.is_none() {
             continue;
         }
-        for line in narrative::of_run(&run, known.as_ref()) {
+        for line in run_progress::of_run(&run, known.as_ref()) {
             tell(&line);
         }
         known = run.status;

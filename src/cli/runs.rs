@@ -7,8 +7,8 @@ use kube::ResourceExt;
 
 use super::table::{Column, lines};
 use super::{ClusterArgs, person};
-use crate::kube_io::CALL_TIMEOUT;
-use crate::words::{plain, span};
+use crate::cluster::CALL_TIMEOUT;
+use crate::text::humanize::{plain, span};
 
 /// List the runs, newest first
 #[derive(Debug, clap::Args)]

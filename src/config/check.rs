@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Playbook};
+use crate::api::StepName;
 use crate::csi::LockPatterns;
-use crate::plan::StepName;
 
 /// Every fault, as `path: what is wrong, and what to write instead`.
 pub fn faults(config: &Config) -> Vec<String> {

@@ -51,7 +51,11 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
     };
     let config: Config =
         serde_path_to_error::deserialize(value).map_err(|error| ConfigError::Field {
-            path: error.path().to_string(),
+            path: match error.path().to_string() {
+                // The path of a field without a name is empty, too.
+                path if path.is_empty() => "\"\"".to_owned(),
+                path => path,
+            },
             problem: error.inner().to_string(),
         })?;
     let faults = check::faults(&config);
@@ -201,6 +205,7 @@ mod tests {
         "gates: {promql: {ill: up}}",
         "gates.promql: needs prometheus.url to ask"
     )]
+    #[case("'': 1", "\"\": unknown field")]
     #[case(
         "prometheus: {interval: 0s}",
         "prometheus.interval: must be longer than 0s"

@@ -32,8 +32,8 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::{ObjectKind, Sym};
 use crate::csi;
-use crate::model::{ObjectKind, Sym};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]

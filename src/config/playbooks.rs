@@ -8,7 +8,7 @@ use regex::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::plan::StepName;
+use crate::api::StepName;
 
 /// Playbooks by name.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Duration, Percent};
-use crate::model::Sym;
+use crate::api::Sym;
 
 /// How each step goes about it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -170,16 +170,6 @@ impl Default for ResumeSources {
             batch: 10,
             every: Duration::from_secs(10),
             nudge: false,
-        }
-    }
-}
-
-impl ResumeSources {
-    /// When holds of a run that went well are released.
-    pub fn policy(&self) -> crate::holds::ReleasePolicy {
-        crate::holds::ReleasePolicy {
-            when: self.when,
-            all_above: self.resume_all_above,
         }
     }
 }

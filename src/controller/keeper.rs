@@ -12,12 +12,12 @@ use super::leap::Leaps;
 use super::recent::Recent;
 use super::retention;
 use super::{Controller, ECHO};
+use crate::api::{ObjectKey, ObjectKind};
+use crate::cluster::{ErrorKind, Tried};
 use crate::config::Mode;
-use crate::heartbeat::Heartbeat;
 use crate::holds::{self, Release};
-use crate::kube_io::Tried;
-use crate::model::{ObjectKey, ObjectKind};
 use crate::steps::Intent;
+use crate::tasks::heartbeat::Heartbeat;
 use crate::watch::Clocks;
 
 /// Releases what is due, for as long as the process lives.
@@ -63,7 +63,7 @@ fn due(
     batch_due: bool,
 ) -> Vec<Release> {
     let settings = &controller.config.steps.resume_sources;
-    let (policy, batch) = (settings.policy(), settings.batch);
+    let (policy, batch) = (settings.into(), settings.batch);
     let all = controller
         .store
         .read(|model| holds::releases(model, policy, batch, Timestamp::now()));
@@ -111,7 +111,10 @@ async fn carry_out(
         Ok(Tried::Written) => {
             let count = released.len();
             tracing::info!(%hold, sources = count, why, "released");
-            let message = format!("released {}: {why}", crate::words::count(count, "source"));
+            let message = format!(
+                "released {}: {why}",
+                crate::text::humanize::count(count, "source")
+            );
             controller
                 .herald
                 .say(&hold, "LocksmithReleased", &message, false);
@@ -121,7 +124,7 @@ async fn carry_out(
         Err(error) => {
             let wait = backoff.failed(&hold, Instant::now());
             tracing::warn!(%hold, %error, retry_in = ?wait, "not released");
-            error.kind()
+            error.kind().as_str()
         }
     };
     controller
@@ -150,7 +153,7 @@ async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
     for source in sources {
         let mut nudged = controller.writer.nudge(&source).await;
         for _ in 1..NUDGES {
-            if !matches!(&nudged, Err(error) if error.kind() == "conflict") {
+            if !matches!(&nudged, Err(error) if error.kind() == ErrorKind::Conflict) {
                 break;
             }
             nudged = controller.writer.nudge(&source).await;
@@ -160,7 +163,7 @@ async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
             Ok(Tried::LeftAlone(_)) => "left_alone",
             Err(error) => {
                 tracing::warn!(%source, %error, "not nudged; VolSync retries by itself");
-                error.kind()
+                error.kind().as_str()
             }
         };
         controller.own.write("nudge", source.kind.as_str(), outcome);

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::recent::Recent;
 use super::{ECHO, RETRY};
+use crate::api::ObjectKey;
 use crate::api::remediation::{Remediation, RemediationStatus};
-use crate::model::ObjectKey;
 use crate::steps::{Intent, Move};
 
 /// To write a run's status takes longer than this where it is about thousands of objects, and then that is hundreds of
@@ -170,8 +170,8 @@ fn version(run: &Remediation) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::ObjectKind;
     use crate::api::remediation::HoldRecord;
-    use crate::model::ObjectKind;
     use crate::model::fixture::{at, run, source};
 
     #[test]

@@ -19,21 +19,21 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 
+use crate::api::StepName;
 use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
+use crate::api::{ObjectKey, Sym};
+use crate::cluster::{self, Herald, Tried, WriteError, Writer, bounded, examine, remediations};
 use crate::config::Config;
 use crate::gates;
-use crate::heartbeat::Heartbeat;
-use crate::kube_io::{self, FIELD_MANAGER, Herald, Tried, WriteError, Writer, bounded, examine};
 use crate::metrics::{Own, StepOutcome};
 use crate::model::records::Run;
-use crate::model::{Kind, Model, ObjectKey, Sym};
-use crate::plan::StepName;
+use crate::model::{Kind, Model};
+use crate::state::Store;
 use crate::steps::{self, Facts, Intent, Move};
-use crate::watch::{Clocks, Patterns, Store};
+use crate::tasks::heartbeat::Heartbeat;
+use crate::watch::{Clocks, Patterns};
 use backoff::Backoff;
 use leap::Leaps;
 use memory::{Key, Memory};
@@ -215,10 +215,10 @@ impl Controller {
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
                     memory.recent(key).explain(known, &mut status);
-                    run = self.record(&api, run, *status).await?;
+                    run = self.record(run, *status).await?;
                     memory.recorded(key, begun.elapsed(), Instant::now());
                 }
-                Move::Gather(objects) => match self.gather(&api, &run, &objects).await? {
+                Move::Gather(objects) => match self.gather(&run, &objects).await? {
                     Some(recorded) => run = recorded,
                     // All are gone, which the watch is about to show.
                     None => return Ok(Timestamp::now().checked_add(RETRY).ok()),
@@ -233,7 +233,7 @@ impl Controller {
                 }
                 Move::Prove(probe) => {
                     let at = Timestamp::now();
-                    let proof = kube_io::hold::prove(self.writer.client(), &probe).await;
+                    let proof = cluster::hold::prove(self.writer.client(), &probe).await;
                     let proof = proof.map_err(|error| error.to_string());
                     facts = Some(Facts::of_proof(at, proof));
                 }
@@ -300,7 +300,8 @@ impl Controller {
                     recent.note_refused(object.clone(), of_step, format!("{object}: {why}"));
                 }
                 Err(error) => {
-                    self.own.write(verb, object.kind.as_str(), error.kind());
+                    self.own
+                        .write(verb, object.kind.as_str(), error.kind().as_str());
                     tracing::warn!(run, step, verb, %object, %error, "not written");
                     recent.note_refused(object.clone(), of_step, error.to_string());
                 }
@@ -311,7 +312,6 @@ impl Controller {
     /// Keeps what is to be deleted; `None` when nothing of it is there any more.
     async fn gather(
         &self,
-        api: &Api<Remediation>,
         run: &Remediation,
         objects: &[ObjectKey],
     ) -> Result<Option<Remediation>, WriteError> {
@@ -337,43 +337,24 @@ impl Controller {
         match failed {
             Some(error) if status.evidence.len() == known => Err(error),
             None if status.evidence.len() == known => Ok(None),
-            Some(_) | None => self.record(api, run.clone(), status).await.map(Some),
+            Some(_) | None => self.record(run.clone(), status).await.map(Some),
         }
     }
 
     /// Writes the status, if nobody has changed the object since it was read.
     async fn record(
         &self,
-        api: &Api<Remediation>,
         mut run: Remediation,
         status: RemediationStatus,
     ) -> Result<Remediation, WriteError> {
-        let name = run.name_any();
         let term = self.writer.confirm().await?;
         let before = run.status.take();
-        run.status = Some(RemediationStatus {
+        let status = RemediationStatus {
             term: Some(term.number),
             ..status
-        });
-        run.metadata.managed_fields = None;
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
         };
-        let object = || format!("Remediation {name}");
-        let call = api.replace_status(&name, &params, &run);
-        let written = match bounded("record the status of", object, call).await {
-            Err(error) if error.kind() == "too_large" => {
-                make_room(api, &run).await?;
-                return Err(error);
-            }
-            written => written?,
-        };
-        if let Some(field) = run
-            .status
-            .as_ref()
-            .and_then(|sent| pruned::pruned(sent, written.status.as_ref()))
-        {
+        let written = remediations::record(self.writer.client(), run, status.clone()).await?;
+        if let Some(field) = pruned::pruned(&status, written.status.as_ref()) {
             return Err(WriteError::OutdatedCrd { field });
         }
         self.tell(&written, before.as_ref());
@@ -434,26 +415,6 @@ impl Controller {
             self.herald.say(run, "GateClosed", &closed, false);
         }
     }
-}
-
-/// Takes the labels and annotations from a run that is too large for etcd with its status: nothing else in it is unbounded, and
-/// one that cannot be recorded is neither done nor ended.
-async fn make_room(api: &Api<Remediation>, run: &Remediation) -> Result<(), WriteError> {
-    let name = run.name_any();
-    if run.labels().is_empty() && run.annotations().is_empty() {
-        return Ok(());
-    }
-    tracing::warn!(
-        run = name,
-        "too large: its labels and annotations are removed"
-    );
-    let patch = json!({ "metadata": {
-        "resourceVersion": run.resource_version(), "labels": null, "annotations": null,
-    } });
-    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-    let call = api.patch(&name, &params, &patch);
-    let object = || format!("Remediation {name}");
-    bounded("make room in", object, call).await.map(drop)
 }
 
 /// The open runs of `namespace`, the oldest first.

@@ -32,8 +32,8 @@ fn first_missing(sent: &Value, kept: &Value, path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::StepName;
     use crate::api::remediation::{Phase, StepPhase, StepRecord};
-    use crate::plan::StepName;
 
     fn status() -> RemediationStatus {
         RemediationStatus {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use crate::api::ObjectKey;
+use crate::api::StepName;
 use crate::api::remediation::{RemediationStatus, StepPhase};
-use crate::model::ObjectKey;
-use crate::plan::StepName;
 
 /// Forgets by itself. Losing it costs a read of each object, and nothing else.
 pub struct Recent {
@@ -76,8 +76,8 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::ObjectKind;
     use crate::api::remediation::StepRecord;
-    use crate::model::ObjectKind;
     use crate::model::fixture::{at, source};
 
     fn object() -> ObjectKey {

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
+use crate::api::{ObjectKey, ObjectKind, Sym};
 use crate::config::{Config, Duration};
 use crate::gates::failed_in_a_row;
+use crate::model::Model;
 use crate::model::records::Run;
-use crate::model::{Model, ObjectKey, ObjectKind, Sym};
 
 /// Finished Remediations of `namespace` that hold nothing and are too old, or beyond the number kept; those that never began are
 /// counted by themselves, so that any number of them drives out none that did something.

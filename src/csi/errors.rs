@@ -3,7 +3,7 @@
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
 
-use crate::model::{LockKey, Nature};
+use crate::api::LockKey;
 
 /// What drivers write when another operation holds the lock, whatever their make.
 ///
@@ -33,6 +33,21 @@ const COMMON_WORDS: [&str; 5] = [
 
 /// Longest key taken: a CSI handle may have 128 bytes (CSI specification, size limits), some drivers use more.
 const MAX_KEY: usize = 512;
+
+/// What an error message means.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Nature {
+    /// Another operation holds the lock of this key.
+    Locked(LockKey),
+    /// The driver did not answer in time.
+    Timeout,
+    /// What it was to be taken from does not exist: the claim, or the storage volume behind it.
+    SourceMissing,
+    /// The claim it was to be taken from has no volume yet.
+    SourceUnbound,
+    /// Anything else.
+    Other,
+}
 
 /// The patterns of one driver, compiled.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{ClaimReason, Finding, Locks, Policy, What, snapshot_content};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::config::Drivers;
 use crate::model::records::{Claim, ClaimPhase, DataSource};
-use crate::model::{Kind, Model, ObjectKey, ObjectKind, Sym, Uid};
+use crate::model::{Kind, Model};
 
 /// VolSync's populator fills a claim by way of another one, called after its uid.
 const PRIME: &str = "vs-prime-";

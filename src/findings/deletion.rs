@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{DeletionReason, Finding, Locks, Policy, What, snapshot, snapshot_content};
+use crate::api::{ObjectKind, Sym};
 use crate::model::records::{ClaimPhase, Content, DataSource, Meta, Protection, Snapshot};
-use crate::model::{Model, ObjectKind, Second, Sym};
+use crate::model::{Model, Second};
 
 /// Until when each deletion may last.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {

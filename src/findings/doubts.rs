@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Sym;
 use crate::config::{Drivers, Mode};
 use crate::csi;
-use crate::model::{Kind, Model, Reading, Sym};
+use crate::model::{Kind, Model, Reading};
 
 /// One doubt.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]

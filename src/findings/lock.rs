@@ -6,9 +6,11 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Finding, Policy, What, snapshot_content};
+use crate::api::{LockKey, ObjectKey, ObjectKind, Sym, Uid};
 use crate::config::Driver;
+use crate::csi::Nature;
 use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot, Trouble};
-use crate::model::{LockKey, Model, Nature, ObjectKey, ObjectKind, Sym, Uid, Witness};
+use crate::model::{Model, Witness};
 
 /// A healthy cluster under load refuses for shorter than this (ceph-csi #6516).
 const SHORTEST: SignedDuration = SignedDuration::from_mins(5);

@@ -32,6 +32,7 @@ mod doubts;
 mod lock;
 mod snapshot;
 mod source;
+pub mod storage;
 
 pub use claim::awaited;
 pub use doubts::{Doubt, DoubtKind, doubts, in_use};
@@ -50,8 +51,9 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::{LockKey, ObjectKey, ObjectKind, Sym, Uid};
 use crate::config::{Detect, Drivers};
-use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym, Uid};
+use crate::model::Model;
 
 /// What decides whether something is stuck.
 #[derive(Clone, Debug, Default)]
@@ -106,16 +108,80 @@ pub enum What {
     HeldSource,
 }
 
-impl What {
-    /// Name of the kind of finding; a metric label.
-    pub fn kind(&self) -> &'static str {
+/// The kinds of finding, without their reasons.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum FindingKind {
+    /// [`FindingReason::PendingClaim`].
+    PendingClaim,
+    /// [`FindingReason::FailedSnapshot`].
+    FailedSnapshot,
+    /// [`FindingReason::DeletionStuck`].
+    DeletionStuck,
+    /// [`FindingReason::OrphanedSource`].
+    OrphanedSource,
+    /// [`FindingReason::OperationLock`].
+    OperationLock,
+    /// [`FindingReason::HeldSource`].
+    HeldSource,
+}
+
+impl FindingKind {
+    /// The kinds of which something is stuck: all but held sources.
+    pub const STUCK: [Self; 5] = [
+        Self::PendingClaim,
+        Self::FailedSnapshot,
+        Self::DeletionStuck,
+        Self::OrphanedSource,
+        Self::OperationLock,
+    ];
+
+    /// The kind as a metric label.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::PendingClaim(_) => "pending_claim",
-            Self::FailedSnapshot(_) => "failed_snapshot",
-            Self::DeletionStuck(_) => "deletion_stuck",
-            Self::OrphanedSource(_) => "orphaned_source",
-            Self::OperationLock(_) => "operation_lock",
+            Self::PendingClaim => "pending_claim",
+            Self::FailedSnapshot => "failed_snapshot",
+            Self::DeletionStuck => "deletion_stuck",
+            Self::OrphanedSource => "orphaned_source",
+            Self::OperationLock => "operation_lock",
             Self::HeldSource => "held_source",
+        }
+    }
+
+    /// Title of a table of such findings.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::PendingClaim => "Pending PersistentVolumeClaims",
+            Self::FailedSnapshot => "Failed VolumeSnapshots",
+            Self::DeletionStuck => "Snapshots whose deletion does not end",
+            Self::OrphanedSource => "ReplicationSources whose claim is gone",
+            Self::OperationLock => "Operation locks, by what waits for them",
+            Self::HeldSource => "Held ReplicationSources",
+        }
+    }
+
+    /// The noun by which such findings are counted.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::PendingClaim => "claim",
+            Self::FailedSnapshot => "snapshot",
+            Self::DeletionStuck => "deletion",
+            Self::OrphanedSource => "source",
+            Self::OperationLock => "lock",
+            Self::HeldSource => "held source",
+        }
+    }
+}
+
+impl What {
+    /// The kind without the reason.
+    pub fn kind(&self) -> FindingKind {
+        match self {
+            Self::PendingClaim(_) => FindingKind::PendingClaim,
+            Self::FailedSnapshot(_) => FindingKind::FailedSnapshot,
+            Self::DeletionStuck(_) => FindingKind::DeletionStuck,
+            Self::OrphanedSource(_) => FindingKind::OrphanedSource,
+            Self::OperationLock(_) => FindingKind::OperationLock,
+            Self::HeldSource => FindingKind::HeldSource,
         }
     }
 
@@ -132,7 +198,7 @@ impl What {
     }
 
     /// Every kind with each of its reasons.
-    pub fn vocabulary() -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         let claims = ClaimReason::ALL.iter().map(|r| Self::PendingClaim(*r));
         let snapshots = SnapshotReason::ALL.iter().map(|r| Self::FailedSnapshot(*r));
         let deletions = DeletionReason::ALL.iter().map(|r| Self::DeletionStuck(*r));
@@ -142,7 +208,7 @@ impl What {
             .chain(deletions)
             .chain(sources)
             .chain([Self::HeldSource])
-            .map(|what| (what.kind(), what.reason()))
+            .map(|what| (what.kind().as_str(), what.reason()))
             .chain(lock::OPERATIONS.map(|operation| ("operation_lock", operation)))
     }
 
@@ -243,7 +309,11 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     findings.extend(source::detect(model, policy, now));
     findings.extend(locks);
     findings.sort_by(|a, b| {
-        (a.what.kind(), &a.object, a.since).cmp(&(b.what.kind(), &b.object, b.since))
+        (a.what.kind().as_str(), &a.object, a.since).cmp(&(
+            b.what.kind().as_str(),
+            &b.object,
+            b.since,
+        ))
     });
     findings
 }

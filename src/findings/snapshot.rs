@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::{Finding, Locks, Policy, SnapshotReason, What};
+use crate::api::{ObjectKind, Sym};
+use crate::csi::Nature;
 use crate::model::records::{ClaimPhase, Content, Lease, Snapshot, Source};
-use crate::model::{Kind, Model, Nature, ObjectKind, Second, Sym};
+use crate::model::{Kind, Model, Second};
 
 /// Until when a snapshot may not be ready: one that the driver has accepted may take hours to be uploaded.
 fn due(snapshot: &Snapshot, content: Option<&Content>, policy: &Policy) -> Timestamp {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Finding, Policy, SourceReason, What};
+use crate::api::{ObjectKind, Sym};
 use crate::holds;
+use crate::model::Model;
 use crate::model::records::{Claim, Mover, Source};
-use crate::model::{Model, ObjectKind, Sym};
 
 /// Until when each source that may be orphaned may be so, and each hold holds. That its claim is missing is looked up, and
 /// each look-up is a change of its own.

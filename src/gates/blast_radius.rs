@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use super::{Gate, Situation, Verdict};
-use crate::model::ObjectKind;
-use crate::plan::StepName;
+use crate::api::ObjectKind;
+use crate::api::StepName;
 
 /// The steps that delete what no controller makes again.
 const DELETING: [StepName; 2] = [

@@ -1,8 +1,9 @@
 //! Gate `breaker`: the last runs have not all failed. Doing again what did not help, does not help.
 
 use super::{Gate, Situation, Verdict};
+use crate::api::Uid;
 use crate::api::remediation::Phase;
-use crate::model::{Model, Uid};
+use crate::model::Model;
 
 /// Annotation of a Remediation up to which, that one included, failures count no more. `locksmith reset` sets it.
 pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";

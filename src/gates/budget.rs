@@ -5,9 +5,9 @@
 use jiff::Timestamp;
 
 use super::{Gate, Situation, Verdict};
+use crate::api::Uid;
 use crate::api::remediation::Remediation;
-use crate::model::Uid;
-use crate::plan::{Plan, StepName};
+use crate::api::{Plan, StepName};
 
 pub(super) struct Budget;
 

@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 
 use super::{Gate, Situation, Verdict};
+use crate::api::LockKey;
+use crate::api::StepName;
 use crate::findings::{Finding, What, proven, snapshot_content};
-use crate::model::LockKey;
-use crate::plan::StepName;
 
 /// Name of the gate that is closed while nothing confirms the alert.
 pub const CONFIRMED: &str = "confirmed";

@@ -1,8 +1,8 @@
 //! Gate `holdPolicy`: the API server enforces SnapshotHolds, by the policy and binding that ship, unedited.
 
 use super::{Gate, Situation, Verdict};
+use crate::api::StepName;
 use crate::holds::policy::{install, not_in_force};
-use crate::plan::StepName;
 
 pub(super) struct HoldPolicy;
 
@@ -16,7 +16,7 @@ impl Gate for HoldPolicy {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let holds = |plan: &crate::plan::Plan| plan.step(StepName::SuspendSources).is_some();
+        let holds = |plan: &crate::api::Plan| plan.step(StepName::SuspendSources).is_some();
         if !situation.plan.is_none_or(holds) {
             return Verdict::Open;
         }

@@ -1,10 +1,8 @@
 //! Gate `killSwitch`: nobody has put the annotation on the namespace of the Remediations.
 
 use super::{Gate, Situation, Verdict};
-use crate::model::{Model, Sym};
-
-/// Annotation of the Remediations' namespace that stops everything but releasing, whatever its value.
-pub const STOP_ANNOTATION: &str = "locksmith.dev/stop";
+use crate::api::{STOP_ANNOTATION, Sym};
+use crate::model::Model;
 
 pub(super) struct KillSwitch;
 

@@ -27,15 +27,15 @@ mod window;
 pub use approval::APPROVAL;
 pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
 pub use confirmed::CONFIRMED;
-pub use kill_switch::{STOP_ANNOTATION, stopped};
+pub use kill_switch::stopped;
 
 use jiff::Timestamp;
 
 use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
+use crate::api::{Plan, StepName};
 use crate::config::Config;
 use crate::findings::{Finding, What};
 use crate::model::Model;
-use crate::plan::{Plan, StepName};
 
 /// Everything a gate may look at.
 #[derive(Clone, Copy)]

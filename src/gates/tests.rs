@@ -6,10 +6,11 @@ mod plan;
 mod standing;
 
 use super::{GATES, Situation, closed, judge_all, judge_standing, merge};
+use crate::api::Plan;
 use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
 use crate::config::{Config, Mode};
 use crate::model::fixture::*;
-use crate::plan::{Plan, make};
+use crate::plan::make;
 
 /// The jam, a run about it, and a configuration that lets it act.
 struct Case {

@@ -15,8 +15,9 @@ use jiff::Timestamp;
 
 use crate::api::hold::{POLICY_NAME, SnapshotHold as Object, SnapshotHoldSpec};
 use crate::api::remediation::{GROUP, Remediation};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::model::records::{Claim, RunRef, SnapshotHold};
-use crate::model::{Kind, Model, ObjectKey, ObjectKind, Sym, Uid};
+use crate::model::{Kind, Model};
 
 /// Uid that no object has: a snapshot owned by it must pass while a hold is in force.
 pub const NOBODY: &str = "00000000-0000-0000-0000-000000000000";

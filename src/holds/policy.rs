@@ -11,8 +11,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use serde_json::{Value, json};
 
 use crate::api::hold::{POLICY_NAME, POLICY_VERSION_ANNOTATION};
+use crate::api::{Sym, Uid};
 use crate::model::records::{HoldBinding, HoldPolicy};
-use crate::model::{Kind, Model, Reading, Sym, Uid};
+use crate::model::{Kind, Model, Reading};
 
 /// The policy and its binding, as `deploy/` has them.
 pub const MANIFEST: &str = include_str!("../../deploy/hold-policy.yaml");

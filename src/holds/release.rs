@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use super::{HeldSource, HoldChange, enforced, sources};
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
-use crate::config::{Percent, ResumeWhen};
+use crate::api::{ObjectKey, Sym, Uid};
+use crate::api::{PlannedStep, StepName};
+use crate::config::{Percent, ResumeSources, ResumeWhen};
 use crate::model::records::{Claim, ClaimPhase, SnapshotHold};
-use crate::model::{Kind, Model, ObjectKey, Sym, Uid};
-use crate::plan::{PlannedStep, StepName};
+use crate::model::{Kind, Model};
 
 /// When holds of a run that succeeded are released.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,15 @@ pub struct ReleasePolicy {
     pub when: ResumeWhen,
     /// Share of running apps above which all are.
     pub all_above: Option<Percent>,
+}
+
+impl From<&ResumeSources> for ReleasePolicy {
+    fn from(settings: &ResumeSources) -> Self {
+        Self {
+            when: settings.when,
+            all_above: settings.resume_all_above,
+        }
+    }
 }
 
 /// Whether a held source is due for release.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::{LockKey, ObjectKey};
 use crate::findings::{Finding, What};
-use crate::model::{LockKey, ObjectKey};
-use crate::view::View;
+use crate::state::view::View;
 
 /// Which finding it is, whatever its reason is by now.
 type Id = (&'static str, Option<ObjectKey>, Option<LockKey>);
@@ -43,7 +43,7 @@ fn id(finding: &Finding) -> Id {
         What::OperationLock(key) => Some(key.clone()),
         _ => None,
     };
-    (finding.what.kind(), finding.object.clone(), key)
+    (finding.what.kind().as_str(), finding.object.clone(), key)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::families as f;
 use super::family::Encoder;
 use super::stuck::{LISTED, at_most, volumes};
-use crate::view::View;
+use crate::state::view::View;
 
 /// The clock counts here, and not when the view was taken: a deadline passes also while nothing is looked at.
 pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::Result {

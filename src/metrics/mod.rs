@@ -32,7 +32,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, watch};
 
-use crate::view::View;
+use crate::state::view::View;
 use family::Encoder;
 
 /// Why there is no exposition.

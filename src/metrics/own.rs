@@ -10,10 +10,10 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::families as f;
 use super::family::{Encoder, Labels};
-use crate::findings::What;
-use crate::heartbeat::Heartbeats;
+use crate::api::StepName;
+use crate::findings::{FindingKind, What};
 use crate::model::Kind;
-use crate::plan::StepName;
+use crate::tasks::heartbeat::Heartbeats;
 
 /// Upper bounds for steps, in seconds: a patch takes one, a takeover of leases 165, a run's patience some hours.
 const STEP_SECONDS: [f64; 10] = [
@@ -86,8 +86,8 @@ impl Default for Own {
             stuck_duration: Family::new_with_constructor(|| Histogram::new(STUCK_SECONDS)),
             heartbeats: Heartbeats::default(),
         };
-        for finding in What::vocabulary().map(|(finding, _)| finding) {
-            if finding != What::HeldSource.kind() {
+        for finding in What::all().map(|(finding, _)| finding) {
+            if finding != FindingKind::HeldSource.as_str() {
                 own.stuck_durations(finding);
             }
         }

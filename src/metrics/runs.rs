@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::families as f;
 use super::family::Encoder;
+use crate::api::StepName;
 use crate::api::remediation::Phase;
-use crate::plan::StepName;
-use crate::view::{RunView, View};
+use crate::state::view::{RunView, View};
 
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::REMEDIATIONS, phases(view))?;

@@ -7,7 +7,7 @@ use super::family::Encoder;
 use crate::config::Mode;
 use crate::findings::DoubtKind;
 use crate::model::{Kind, Reading};
-use crate::view::View;
+use crate::state::view::View;
 
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     let freshness = &view.freshness;

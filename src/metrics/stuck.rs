@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::families as f;
 use super::family::Encoder;
+use crate::findings::storage;
 use crate::findings::{Finding, What};
-use crate::storage;
-use crate::view::View;
+use crate::state::view::View;
 
 /// Most objects of one namespace that have series of their own, those that are stuck for longest: a tenant who makes
 /// thousands of broken ones costs a scrape no more. The sums count them all.
@@ -49,10 +49,10 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
 fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
     let mut counts: BTreeMap<_, u64> = BTreeMap::new();
     if view.is_certain() {
-        counts.extend(What::vocabulary().map(|labels| (labels, 0)));
+        counts.extend(What::all().map(|labels| (labels, 0)));
     }
     for finding in &view.findings {
-        let labels = (finding.what.kind(), finding.what.reason());
+        let labels = (finding.what.kind().as_str(), finding.what.reason());
         *counts.entry(labels).or_default() += 1;
     }
     counts
@@ -81,7 +81,7 @@ fn of_object(finding: &Finding) -> Option<(OfObject<'_>, Stuck)> {
     let object = finding.object.as_ref()?;
     let [driver, class] = made_of(finding);
     let labels = [
-        finding.what.kind(),
+        finding.what.kind().as_str(),
         finding.what.reason(),
         &object.namespace,
         &object.name,

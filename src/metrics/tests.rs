@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 use super::family::PREFIX;
 use super::{AlertOutcome, Format, Metrics, Own, StepOutcome, families};
+use crate::api::StepName;
 use crate::fixture;
 use crate::model::{Kind, Reading};
-use crate::plan::StepName;
-use crate::view::View;
+use crate::state::view::View;
 
 async fn scrape(view: View, own: Own) -> String {
     let (_publish, views) = watch::channel(Arc::new(view));
@@ -154,7 +154,7 @@ fn findings(body: &str) -> Vec<&str> {
 async fn nothing_stuck_is_zero_for_every_finding() {
     let body = scrape(fixture::healthy(), Own::default()).await;
     let findings = findings(&body);
-    assert_eq!(findings.len(), crate::findings::What::vocabulary().count());
+    assert_eq!(findings.len(), crate::findings::What::all().count());
     assert!(findings.iter().all(|line| line.ends_with(" 0")), "{body}");
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ObjectKey, Sym};
+use crate::api::{ObjectKey, Sym};
 
 /// An uncached GET of a claim that ended in 404, this often in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

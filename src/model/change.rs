@@ -6,10 +6,8 @@ use super::records::{
     CephCluster, Claim, Content, Destination, HoldBinding, HoldPolicy, Lease, Namespace, Node, Pod,
     Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,
 };
-use super::{
-    Answer, Creation, Kind, Model, ObjectKey, ObjectKind, ProvisioningError, Reading, Refusal, Sym,
-    Uid,
-};
+use super::{Answer, Creation, Kind, Model, ProvisioningError, Reading, Refusal};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 
 /// One event of a watch.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{ObjectKind, Second, Sym};
+use super::Second;
+use crate::api::{ObjectKind, Sym};
 
 /// Drivers remembered. Only the controllers of a cluster write the objects that name one.
 const MAX_DRIVERS: usize = 1_000;

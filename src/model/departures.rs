@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::records::Pod;
-use super::{Sym, Uid};
+use crate::api::{Sym, Uid};
 
 /// Most pods remembered, the latest ones: a restart replaces a few.
 const MAX_PODS: usize = 256;

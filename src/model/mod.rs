@@ -19,7 +19,6 @@ mod departures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod freshness;
-mod key;
 mod provisioner;
 pub mod records;
 mod refusals;
@@ -31,17 +30,16 @@ pub use change::{Change, Delta};
 pub use creations::{Creation, Creations};
 pub use departures::{Departure, Departures};
 pub use freshness::{CLOCK_TOLERANCE, Freshness, Kind, Reading};
-pub use key::{ObjectKey, ObjectKind, Sym, Uid};
 pub use provisioner::{
     Discovery, Provisioner, ProvisionerNotFound, Replica, is_made_up, lease_names,
 };
-pub use records::Nature;
-pub use refusals::{LockKey, Refusal, Refusals, Sighting, Witness};
+pub use refusals::{Refusal, Refusals, Sighting, Witness};
 pub use second::Second;
 #[cfg(test)]
 pub use table::rows_read;
 pub use table::{Names, Record, Table};
 
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use records::{
     CephCluster, Claim, Content, Destination, HoldBinding, HoldPolicy, Lease, Namespace, Node, Pod,
     Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,

@@ -17,7 +17,8 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::records::{Lease, Pod, Sidecars, Workload};
-use super::{CLOCK_TOLERANCE, Model, ObjectKey, ObjectKind, Sym};
+use super::{CLOCK_TOLERANCE, Model};
+use crate::api::{ObjectKey, ObjectKind, Sym};
 use crate::config::{Config, Drivers, ProvisionerNamespaces, ProvisionerRef, WorkloadKind};
 
 /// Kubernetes cuts a host name at this length.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::table::NO_NAMESPACE;
-use super::{LockKey, Names, ObjectKey, ObjectKind, Record, Second, Sym, Uid};
+use super::{Names, Record, Second};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::config::WorkloadKind;
+use crate::csi::Nature;
 
 /// What every record has.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -167,21 +169,6 @@ pub struct Trouble {
     pub message: Arc<str>,
 }
 
-/// What an error message means.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Nature {
-    /// Another operation holds the lock of this key.
-    Locked(LockKey),
-    /// The driver did not answer in time.
-    Timeout,
-    /// What it was to be taken from does not exist: the claim, or the storage volume behind it.
-    SourceMissing,
-    /// The claim it was to be taken from has no volume yet.
-    SourceUnbound,
-    /// Anything else.
-    Other,
-}
-
 /// A VolumeSnapshotContent.
 #[derive(Clone, Debug)]
 pub struct Content {
@@ -322,8 +309,8 @@ impl Pod {
     /// Whether it was asked to go and its node reports it as ended for good: a terminal phase, with every container terminated.
     /// Kubelets set that phase since Kubernetes 1.27, before they remove the object; those of earlier ones never do.
     pub fn is_over(&self) -> bool {
-        let ended = |sidecars: &Box<Sidecars>| sidecars.ended;
-        self.finished && self.meta.deleting.is_some() && self.sidecars.as_ref().is_some_and(ended)
+        let ended = |sidecars: &Sidecars| sidecars.ended;
+        self.finished && self.meta.deleting.is_some() && self.sidecars.as_deref().is_some_and(ended)
     }
 }
 

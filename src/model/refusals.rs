@@ -1,54 +1,12 @@
 //! Refused operations: who said so, since when, and whether it goes on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectKey, Sym, Uid};
-
-/// What an operation lock is held on, as the driver names it.
-///
-/// External-provisioner and external-snapshotter derive request names from uids, so most keys lead straight
-/// to an object; the rest are CSI handles.
-#[derive(
-    Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
-)]
-#[serde(transparent)]
-pub struct LockKey(pub Sym);
-
-impl LockKey {
-    /// The uid, whole or abbreviated, of the claim whose volume is being created: of `pvc-<uid>`, also as a part of a path
-    /// (GCE PD: `projects/…/disks/pvc-<uid>`).
-    pub fn claim(&self) -> Option<&str> {
-        self.part("pvc-")
-    }
-
-    /// The same of the VolumeSnapshot being taken, of `snapshot-<uid>`.
-    pub fn snapshot(&self) -> Option<&str> {
-        self.part("snapshot-")
-    }
-
-    fn part(&self, prefix: &str) -> Option<&str> {
-        self.0
-            .rsplit('/')
-            .find_map(|part| part.strip_prefix(prefix))
-    }
-
-    /// Whether it is a path, and so may be a CSI handle too.
-    pub fn is_path(&self) -> bool {
-        self.0.contains('/')
-    }
-}
-
-impl fmt::Display for LockKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::api::{LockKey, ObjectKey, Sym, Uid};
 
 /// Who saw a refusal.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -219,7 +177,7 @@ fn may_tell(claim: &ObjectKey, key: &LockKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ObjectKind;
+    use crate::api::ObjectKind;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).unwrap()

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use hashbrown::HashTable;
 
-use super::{Delta, Sym};
+use super::Delta;
+use crate::api::Sym;
 
 /// The namespace of cluster-scoped kinds.
 pub(super) static NO_NAMESPACE: LazyLock<Sym> = LazyLock::new(|| Sym::from(""));

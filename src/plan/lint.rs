@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Action, Plan, PlannedStep, StepName};
 use crate::api::OPT_OUT_LABEL;
 use crate::api::remediation::RECORD_BYTES;
-use crate::model::{ObjectKind, Sym};
+use crate::api::{Action, Plan, PlannedStep, StepName};
+use crate::api::{ObjectKind, Sym};
 
 /// Bytes that the evidence of one object takes at least.
 const LEAST_EVIDENCE: usize = 1_000;

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Action, Plan, PlannedStep, StepName, Target, lint, orphans, restart, snapshots, suspend,
-};
+use super::{lint, orphans, restart, snapshots, suspend};
+use crate::api::{Action, Plan, PlannedStep, StepName, Target};
+use crate::api::{LockKey, ObjectKey, ObjectKind, Sym};
 use crate::config::{Config, Playbook};
 use crate::findings::{self, Finding, What};
-use crate::model::{LockKey, Model, ObjectKey, ObjectKind, ProvisionerNotFound, Sym};
+use crate::model::{Model, ProvisionerNotFound};
 
 /// How many objects that are not acted on a step lists: anybody may have made any number of them.
 pub const LISTED: usize = 100;

@@ -1,9 +1,10 @@
 //! Which orphaned sources are deleted.
 
-use super::{Action, PlannedStep, Spared, StepName, Target};
+use crate::api::Sym;
+use crate::api::{Action, PlannedStep, Spared, StepName, Target};
 use crate::findings::{Finding, What};
+use crate::model::Model;
 use crate::model::records::Source;
-use crate::model::{Model, Sym};
 
 /// Deletions of the orphaned sources that nobody would make again.
 pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {

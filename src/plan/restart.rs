@@ -1,8 +1,10 @@
 //! How the provisioner gets new pods.
 
-use super::{Action, CannotPlan, PlannedStep, StepName, Target};
+use super::CannotPlan;
+use crate::api::{Action, PlannedStep, StepName, Target};
+use crate::api::{ObjectKind, Sym};
 use crate::config::WorkloadKind;
-use crate::model::{Model, ObjectKind, Sym};
+use crate::model::Model;
 
 /// A rollout of the Deployment that serves `driver`, or the deletion of its pods where an operator owns it:
 /// ceph-csi-operator overwrites the pod template and so reverts a rollout (`driver_controller.go`). The pods of a

@@ -1,10 +1,12 @@
 //! Which failed snapshots are deleted.
 
-use super::{Action, PlannedStep, Spared, StepName, Target};
+use crate::api::{Action, PlannedStep, Spared, StepName, Target};
+use crate::api::{ObjectKind, Sym, Uid};
 use crate::config::DeleteScope;
+use crate::csi::Nature;
 use crate::findings::{Finding, SnapshotReason, What, snapshot_content, snapshot_source};
+use crate::model::Model;
 use crate::model::records::{Protection, Snapshot};
-use crate::model::{Model, Nature, ObjectKind, Sym, Uid};
 
 /// Deletions of the failed snapshots of `driver` that nothing protects.
 pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScope) -> PlannedStep {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{PlannedStep, Spared, StepName};
+use crate::api::{ObjectKind, Sym};
+use crate::api::{PlannedStep, Spared, StepName};
 use crate::config::HoldScope;
+use crate::model::Model;
 use crate::model::records::{Mover, Source};
-use crate::model::{Model, ObjectKind, Sym};
 
 /// A hold on every source that loads `driver`, or might; with `scope` classes, on the driver's VolumeSnapshotClasses, too.
 pub fn plan(model: &Model, driver: &Sym, scope: HoldScope) -> PlannedStep {

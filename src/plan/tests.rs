@@ -6,7 +6,7 @@ mod restart;
 mod suspend;
 mod whole;
 
-use super::PlannedStep;
+use crate::api::PlannedStep;
 
 /// Targets as `action kind name`, in order.
 fn targets(step: &PlannedStep) -> Vec<String> {

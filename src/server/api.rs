@@ -14,9 +14,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::Context;
 use super::problem::{Problem, internal};
-use super::{Context, Intake};
-use crate::view::View;
+use crate::alerts::ReceiveAlerts;
+use crate::state::view::View;
 
 const OPENAPI: &str = "/api/v1/openapi.json";
 
@@ -28,7 +29,7 @@ struct Endpoint<I> {
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-impl<I: Intake> Endpoint<I> {
+impl<I: ReceiveAlerts> Endpoint<I> {
     fn new<T>(path: &'static str, summary: &'static str, part: fn(&View) -> &T) -> Self
     where
         T: JsonSchema + Serialize + 'static,
@@ -50,7 +51,7 @@ impl<I: Intake> Endpoint<I> {
     }
 }
 
-fn endpoints<I: Intake>() -> [Endpoint<I>; 4] {
+fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 4] {
     [
         Endpoint::new("/api/v1/status", "Everything that was seen", |view| view),
         Endpoint::new(
@@ -68,7 +69,7 @@ fn endpoints<I: Intake>() -> [Endpoint<I>; 4] {
 }
 
 /// The routes, and that of their description.
-pub(super) fn routes<I: Intake>() -> Router<Arc<Context<I>>> {
+pub(super) fn routes<I: ReceiveAlerts>() -> Router<Arc<Context<I>>> {
     let described = get(
         async |State(context): State<Arc<Context<I>>>, headers: HeaderMap| {
             context.guard.admit_get(&headers, OPENAPI).await?;
@@ -88,7 +89,7 @@ fn sent(body: Vec<u8>) -> Response {
 }
 
 /// The description, by OpenAPI 3.1, whose schemas are those of JSON Schema.
-pub(super) fn description<I: Intake>() -> Value {
+pub(super) fn description<I: ReceiveAlerts>() -> Value {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     let mut generator = settings.into_generator();

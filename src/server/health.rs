@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::model::Reading;
-use crate::view::View;
+use crate::state::view::View;
 
 /// Alive while every loop of the process turns: one that stands still is ended by no error, and cured by a restart.
 pub(super) async fn healthz<I>(State(context): State<Arc<Context<I>>>) -> Response {

@@ -1,25 +1,23 @@
 //! The HTTP server: the latest [`View`] and metrics out, notifications of Alertmanager in.
 //!
-//! It decides nothing. What it reads it hands to an [`Intake`]; what it shows is the view everybody else has.
+//! It decides nothing: notifications go to [`ReceiveAlerts`], and answers come from the view.
 
 mod api;
 mod auth;
 mod body;
 mod connection;
 mod health;
-mod page;
-mod payload;
 mod problem;
 mod scrape;
+pub mod status_page;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod webhook;
 
 pub use auth::{AuthError, Guard};
-pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};
 pub use tls::{Certificate, TlsError};
-pub use webhook::{Accepted, Intake, MAX_AT_A_TIME, MAX_BODY, Refused};
+pub use webhook::{MAX_AT_A_TIME, MAX_BODY};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -37,11 +35,13 @@ use body::Bodies;
 use connection::Door;
 use futures::FutureExt as _;
 use problem::Problem;
+use status_page::live;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::ReceiveAlerts;
 use crate::metrics::{Metrics, Own};
-use crate::view::View;
+use crate::state::view::View;
 
 /// How long any answer may take. A scrape may wait for another one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -69,8 +69,8 @@ pub struct Site<I> {
     pub metrics: Metrics,
     /// Where requests are counted.
     pub own: Own,
-    /// Where notifications go.
-    pub intake: I,
+    /// Takes notifications.
+    pub alerts: I,
     /// Who is let in.
     pub guard: Guard,
     /// Cancelled when the process is to end.
@@ -82,7 +82,7 @@ struct Context<I> {
     views: watch::Receiver<Arc<View>>,
     metrics: Metrics,
     own: Own,
-    intake: I,
+    alerts: I,
     guard: Guard,
     shutdown: CancellationToken,
     was_complete: AtomicBool,
@@ -93,16 +93,16 @@ struct Context<I> {
 }
 
 /// All routes.
-pub fn router<I: Intake>(site: Site<I>) -> Router {
+pub fn router<I: ReceiveAlerts>(site: Site<I>) -> Router {
     routes(site, WEBHOOK_WITHIN)
 }
 
-fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
+fn routes<I: ReceiveAlerts>(site: Site<I>, webhook_within: Duration) -> Router {
     let Site {
         views,
         metrics,
         own,
-        intake,
+        alerts,
         guard,
         shutdown,
     } = site;
@@ -110,20 +110,20 @@ fn routes<I: Intake>(site: Site<I>, webhook_within: Duration) -> Router {
         views,
         metrics,
         own,
-        intake,
+        alerts,
         guard,
         shutdown,
         was_complete: AtomicBool::new(false),
         bodies: Bodies::new(),
         webhooks: Semaphore::new(MAX_AT_A_TIME),
-        followers: Arc::new(Semaphore::new(page::LIVE_AT_A_TIME)),
+        followers: Arc::new(Semaphore::new(live::LIVE_AT_A_TIME)),
         webhook_within,
     });
     Router::new()
-        .route("/", get(page::index::<I>))
-        .route("/page.css", get(page::style))
-        .route("/page.js", get(page::script))
-        .route("/events", get(page::events::<I>))
+        .route("/", get(live::index::<I>))
+        .route("/page.css", get(live::style))
+        .route("/page.js", get(live::script))
+        .route("/events", get(live::events::<I>))
         .route("/metrics", get(scrape::metrics::<I>))
         .merge(api::routes())
         .route("/webhook", post(webhook::post::<I>))

@@ -18,22 +18,23 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
+use crate::alerts::{Accepted, Notification, Refused, parse};
 use crate::config::Mode;
 use crate::fixture;
-use crate::heartbeat::SILENT_AFTER;
 use crate::metrics::Format;
 use crate::model::{Freshness, Kind};
+use crate::tasks::heartbeat::SILENT_AFTER;
 
 /// Takes everything, or answers as it is told.
 #[derive(Clone, Default)]
-struct Desk {
+struct Receiver {
     taken: Arc<Mutex<Vec<Notification>>>,
     refuses: Option<Refused>,
     holds_until: Option<Arc<Notify>>,
 }
 
-impl Intake for Desk {
-    async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
+impl ReceiveAlerts for Receiver {
+    async fn receive(&self, notification: Notification) -> Result<Accepted, Refused> {
         self.taken.lock().unwrap().push(notification);
         if let Some(until) = &self.holds_until {
             until.notified().await;
@@ -56,22 +57,22 @@ struct Face {
     shutdown: CancellationToken,
 }
 
-fn face(view: View, desk: Desk) -> Face {
-    face_within(view, desk, WEBHOOK_WITHIN)
+fn face(view: View, receiver: Receiver) -> Face {
+    face_within(view, receiver, WEBHOOK_WITHIN)
 }
 
-fn face_within(view: View, desk: Desk, webhook_within: Duration) -> Face {
-    face_of(view, desk, webhook_within, Guard::default())
+fn face_within(view: View, receiver: Receiver, webhook_within: Duration) -> Face {
+    face_of(view, receiver, webhook_within, Guard::default())
 }
 
-fn face_of(view: View, desk: Desk, webhook_within: Duration, guard: Guard) -> Face {
+fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Guard) -> Face {
     let (publish, views) = watch::channel(Arc::new(view));
     let (own, shutdown) = (Own::default(), CancellationToken::new());
     let site = Site {
         metrics: Metrics::new(views.clone(), own.clone()),
         views,
         own: own.clone(),
-        intake: desk,
+        alerts: receiver,
         guard,
         shutdown: shutdown.clone(),
     };
@@ -123,7 +124,7 @@ fn notification() -> String {
 
 #[tokio::test]
 async fn metrics_come_as_openmetrics_to_whoever_asks_for_it() {
-    let face = face(fixture::jammed(), Desk::default());
+    let face = face(fixture::jammed(), Receiver::default());
     let asks = Request::get("/metrics").header(
         header::ACCEPT,
         "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
@@ -142,7 +143,7 @@ async fn metrics_come_as_openmetrics_to_whoever_asks_for_it() {
 
 #[tokio::test]
 async fn each_answer_shows_the_latest_view() {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let before = json(face.get("/api/v1/status").await).await;
     face.publish.send(Arc::new(fixture::jammed())).unwrap();
     let after = json(face.get("/api/v1/status").await).await;
@@ -160,7 +161,7 @@ async fn each_answer_shows_the_latest_view() {
 #[case("/healthz", 200)]
 #[tokio::test]
 async fn paths(#[case] path: &str, #[case] status: u16) {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     assert_eq!(face.get(path).await.status(), status);
 }
 
@@ -176,7 +177,7 @@ async fn what_is_asked_for_wrongly_is_told_why(
     #[case] status: u16,
     #[case] allowed: Option<&str>,
 ) {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let request = Request::builder().method(method).uri(path);
     let request = request.body(Body::empty()).unwrap();
     let answer = face.router.oneshot(request).await.unwrap();
@@ -205,7 +206,7 @@ async fn ready_once_everything_was_seen_until_the_end() {
             freshness: Freshness::default(),
             ..fixture::healthy()
         },
-        Desk::default(),
+        Receiver::default(),
     );
     let early = face.get("/readyz").await;
     assert_eq!(early.status(), 503);
@@ -227,7 +228,7 @@ async fn ready_once_everything_was_seen_until_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_that_stands_still_fails_the_liveness_probe() {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let model = face.own.heartbeats().add("model");
     assert_eq!(face.get("/healthz").await.status(), 200);
     tokio::time::advance(SILENT_AFTER + Duration::from_secs(3)).await;
@@ -242,7 +243,7 @@ async fn a_loop_that_stands_still_fails_the_liveness_probe() {
 #[tokio::test]
 async fn what_cannot_be_read_is_named_with_why() {
     let page = text(
-        face(fixture::half_seen(), Desk::default())
+        face(fixture::half_seen(), Receiver::default())
             .get("/readyz")
             .await,
     )
@@ -255,8 +256,8 @@ async fn what_cannot_be_read_is_named_with_why() {
 
 #[tokio::test]
 async fn a_notification_is_handed_on_and_what_came_of_it_told() {
-    let desk = Desk::default();
-    let face = face(fixture::jammed(), desk.clone());
+    let receiver = Receiver::default();
+    let face = face(fixture::jammed(), receiver.clone());
     let response = face.post(notification()).await;
     assert_eq!(response.status(), 202);
     assert_eq!(
@@ -264,7 +265,7 @@ async fn a_notification_is_handed_on_and_what_came_of_it_told() {
         json!({"remediations": ["csi-operation-locks-7c1d"], "ignored": 1, "foreign": 2})
     );
     assert_eq!(
-        *desk.taken.lock().unwrap(),
+        *receiver.taken.lock().unwrap(),
         [parse(notification().as_bytes()).unwrap()]
     );
     let body = text(face.get("/metrics").await).await;
@@ -273,12 +274,12 @@ async fn a_notification_is_handed_on_and_what_came_of_it_told() {
 
 #[tokio::test]
 async fn mode_observe_starts_nothing_and_says_so() {
-    let desk = Desk::default();
+    let receiver = Receiver::default();
     let view = View {
         mode: Mode::Observe,
         ..fixture::jammed()
     };
-    let face = face(view, desk.clone());
+    let face = face(view, receiver.clone());
     let response = face.post(notification()).await;
     assert_eq!(response.status(), 200);
     assert!(
@@ -287,7 +288,7 @@ async fn mode_observe_starts_nothing_and_says_so() {
             .unwrap()
             .contains("observe")
     );
-    assert!(desk.taken.lock().unwrap().is_empty());
+    assert!(receiver.taken.lock().unwrap().is_empty());
     assert_eq!(face.post("{").await.status(), 400);
 }
 
@@ -303,11 +304,11 @@ async fn what_passes_is_a_503_that_says_when_to_come_again(
     #[case] by_another_connection: bool,
 ) {
     let says = refused.to_string();
-    let desk = Desk {
+    let receiver = Receiver {
         refuses: Some(refused),
-        ..Desk::default()
+        ..Receiver::default()
     };
-    let response = face(fixture::jammed(), desk).post(notification()).await;
+    let response = face(fixture::jammed(), receiver).post(notification()).await;
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()[header::RETRY_AFTER], after);
     let closes = response.headers().get(header::CONNECTION);
@@ -329,28 +330,28 @@ async fn what_no_repetition_cures_says_what_is_wrong(
     #[case] status: u16,
     #[case] says: &str,
 ) {
-    let desk = Desk::default();
-    let response = face(fixture::jammed(), desk.clone()).post(body).await;
+    let receiver = Receiver::default();
+    let response = face(fixture::jammed(), receiver.clone()).post(body).await;
     assert_eq!(response.status(), status);
     let error = json(response).await["error"].as_str().unwrap().to_owned();
     assert!(error.contains(says), "{error}");
-    assert!(desk.taken.lock().unwrap().is_empty());
+    assert!(receiver.taken.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn more_than_can_be_worked_on_are_sent_away_at_once() {
     let until = Arc::new(Notify::new());
-    let desk = Desk {
+    let receiver = Receiver {
         holds_until: Some(until.clone()),
-        ..Desk::default()
+        ..Receiver::default()
     };
-    let face = face(fixture::jammed(), desk.clone());
+    let face = face(fixture::jammed(), receiver.clone());
     let waiting = (0..MAX_AT_A_TIME).map(|_| face.post(notification()));
     let waiting = futures::future::join_all(waiting);
     tokio::pin!(waiting);
     // One look at it starts them all; none can end.
     assert!(futures::poll!(&mut waiting).is_pending());
-    assert_eq!(desk.taken.lock().unwrap().len(), MAX_AT_A_TIME);
+    assert_eq!(receiver.taken.lock().unwrap().len(), MAX_AT_A_TIME);
     assert_eq!(face.post(notification()).await.status(), 503);
     until.notify_waiters();
     assert!(
@@ -365,7 +366,7 @@ async fn more_than_can_be_worked_on_are_sent_away_at_once() {
 /// all of it is there, and has to be there in time.
 #[tokio::test(start_paused = true)]
 async fn slow_bodies_keep_nobody_out() {
-    let face = face(fixture::jammed(), Desk::default());
+    let face = face(fixture::jammed(), Receiver::default());
     let slow = || {
         let byte = futures::stream::once(async { Ok::<_, std::io::Error>("{") });
         Body::from_stream(futures::StreamExt::chain(byte, futures::stream::pending()))
@@ -382,7 +383,7 @@ async fn slow_bodies_keep_nobody_out() {
 /// Attack: large bodies that stop before their end, to fill memory. Defence: together they have so much of it.
 #[tokio::test(start_paused = true)]
 async fn bodies_share_bounded_memory() {
-    let face = face(fixture::jammed(), Desk::default());
+    let face = face(fixture::jammed(), Receiver::default());
     let stops = || {
         let most = futures::stream::once(async { Ok::<_, std::io::Error>(vec![b' '; MAX_BODY]) });
         Body::from_stream(futures::StreamExt::chain(most, futures::stream::pending()))
@@ -404,18 +405,18 @@ async fn bodies_share_bounded_memory() {
 #[case("text/plain; application/json", 415)]
 #[tokio::test]
 async fn webhook_takes_json_only(#[case] content_type: &str, #[case] status: u16) {
-    let face = face(fixture::jammed(), Desk::default());
+    let face = face(fixture::jammed(), Receiver::default());
     let response = face.post_as(content_type, notification()).await;
     assert_eq!(response.status(), status);
 }
 
 #[tokio::test]
 async fn an_intake_that_does_not_answer_ends_in_a_503() {
-    let desk = Desk {
+    let receiver = Receiver {
         holds_until: Some(Arc::new(Notify::new())),
-        ..Desk::default()
+        ..Receiver::default()
     };
-    let face = face_within(fixture::jammed(), desk, Duration::from_millis(10));
+    let face = face_within(fixture::jammed(), receiver, Duration::from_millis(10));
     assert_eq!(face.post(notification()).await.status(), 503);
 }
 
@@ -434,7 +435,7 @@ async fn ask(address: SocketAddr) -> String {
 async fn listens_answers_and_ends_when_told() {
     let Face {
         router, shutdown, ..
-    } = face(fixture::healthy(), Desk::default());
+    } = face(fixture::healthy(), Receiver::default());
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = server.address();
     let serving = tokio::spawn(server.serve(router, None, shutdown.clone()));

@@ -1,4 +1,4 @@
-//! `POST /webhook`: hands what Alertmanager says to an [`Intake`], and answers once it is kept.
+//! `POST /webhook`: hands a notification to [`ReceiveAlerts`], and answers once it is persisted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Context;
-use super::payload::{self, Notification};
 use super::problem::Problem;
+use crate::alerts::{self, Accepted, ReceiveAlerts, Refused};
 use crate::config::Mode;
 
 /// Largest body read. An alert of ours takes about 1 KiB.
@@ -24,44 +24,7 @@ pub const MAX_AT_A_TIME: usize = 16;
 pub(super) const SOON: Duration = Duration::from_secs(5);
 pub(super) const LATER: Duration = Duration::from_secs(15);
 
-/// Where notifications go.
-pub trait Intake: Send + Sync + 'static {
-    /// Takes a notification; `Ok` once nothing that follows can lose it.
-    fn submit(
-        &self,
-        notification: Notification,
-    ) -> impl Future<Output = Result<Accepted, Refused>> + Send;
-}
-
-/// What a notification led to.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Accepted {
-    /// Names of the Remediations made for it, or joined by it.
-    pub remediations: Vec<String>,
-    /// How many of its alerts ask for nothing.
-    pub ignored: usize,
-    /// How many of its alerts are about another cluster.
-    pub foreign: usize,
-}
-
-/// Why a notification is not taken now; all of it passes.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// Another replica acts.
-    #[error("this replica is not the leader")]
-    NotLeader,
-    /// What the alerts are about cannot be told yet.
-    #[error("the cluster's StorageClasses and VolumeSnapshotClasses have not been seen yet")]
-    NotSeen,
-    /// The Remediation could not be written.
-    #[error("failed to record the Remediation: {0}")]
-    CannotPersist(String),
-    /// Too many wait already.
-    #[error("too many notifications are waiting")]
-    Full,
-}
-
-pub(super) async fn post<I: Intake>(
+pub(super) async fn post<I: ReceiveAlerts>(
     State(context): State<Arc<Context<I>>>,
     request: Request,
 ) -> Response {
@@ -70,7 +33,10 @@ pub(super) async fn post<I: Intake>(
     response
 }
 
-async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Response, Problem> {
+async fn answer<I: ReceiveAlerts>(
+    context: &Context<I>,
+    request: Request,
+) -> Result<Response, Problem> {
     let admitted = context.guard.admit_post(request.headers()).await;
     admitted.map_err(Problem::unread)?;
     if !is_json(request.headers()) {
@@ -78,7 +44,7 @@ async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Res
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted).unread());
     }
     let (body, _memory) = context.bodies.read(request.into_body()).await?;
-    let notification = payload::parse(&body)
+    let notification = alerts::parse(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     if context.views.borrow().mode == Mode::Observe {
         let answer = json!({
@@ -90,7 +56,7 @@ async fn answer<I: Intake>(context: &Context<I>, request: Request) -> Result<Res
     }
     // A place is taken only now: how fast a body comes is the client's choice.
     let _place = context.webhooks.try_acquire().map_err(|_| Refused::Full)?;
-    let submitted = context.intake.submit(notification);
+    let submitted = context.alerts.receive(notification);
     let Accepted {
         remediations,
         ignored,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Intent, Progress, Scene, Step, count, some};
 use crate::api::remediation::LeftRecord;
-use crate::model::{ObjectKey, Uid};
+use crate::api::{ObjectKey, Uid};
 use crate::plan::why_source_kept;
 
 pub(super) struct DeleteOrphanedSources;

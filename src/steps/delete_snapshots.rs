@@ -6,12 +6,13 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::{Intent, Progress, Scene, Step, count, some};
+use crate::api::StepName;
 use crate::api::remediation::{LeftRecord, StepRecord};
+use crate::api::{ObjectKey, Uid};
 use crate::findings::snapshot_source;
 use crate::holds;
 use crate::model::records::Snapshot;
-use crate::model::{ObjectKey, Uid};
-use crate::plan::{READY, StepName, why_kept};
+use crate::plan::{READY, why_kept};
 
 pub(super) struct DeleteFailedSnapshots;
 

@@ -17,13 +17,13 @@ use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, suspend, ver
 use crate::api::remediation::{
     HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
+use crate::api::{Plan, StepName};
 use crate::config::Config;
 use crate::findings::Finding;
 use crate::gates::{self, Situation};
 use crate::holds::{self, Due};
 use crate::model::records::RunRef;
 use crate::model::{Kind, Model};
-use crate::plan::{Plan, StepName};
 
 /// What is to be done next about `run`.
 pub fn next(
@@ -341,7 +341,7 @@ impl Engine<'_> {
             }
             return;
         }
-        let policy = self.config.steps.resume_sources.policy();
+        let policy = (&self.config.steps.resume_sources).into();
         let mut held = holds::due(self.model, policy, self.now);
         held.retain(|(held, _)| held.hold.run.as_ref() == Some(&self.id));
         status.held = u32::try_from(held.len()).unwrap_or(u32::MAX);

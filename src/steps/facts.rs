@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
+use crate::api::{LockKey, Sym};
 use crate::holds::policy::Proof;
 use crate::model::records::Snapshot;
-use crate::model::{LockKey, Sym};
 
 /// One uncached look at the cluster. Where a part could not be read, it says why, and proves nothing.
 #[derive(Clone, Debug)]

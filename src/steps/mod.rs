@@ -26,12 +26,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::hold::SnapshotHoldSpec;
 use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
+use crate::api::{ObjectKey, Sym, Uid};
+use crate::api::{PlannedStep, StepName};
 use crate::config::Config;
 use crate::holds::HoldChange;
 use crate::holds::policy::Probe;
+use crate::model::Model;
 use crate::model::records::{RunRef, Snapshot};
-use crate::model::{Model, ObjectKey, Sym, Uid};
-use crate::plan::{PlannedStep, StepName};
 
 /// Pause before a list that failed is asked for again.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(5);

@@ -7,10 +7,11 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{Intent, Progress, Scene, Step, count, some};
+use crate::api::Action;
 use crate::api::remediation::StepRecord;
+use crate::api::{ObjectKey, ObjectKind, Uid};
+use crate::model::Provisioner;
 use crate::model::records::{Lease, Pod, Workload};
-use crate::model::{ObjectKey, ObjectKind, Provisioner, Uid};
-use crate::plan::Action;
 
 pub(super) struct RestartProvisioner;
 

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::{LISTED, Progress, Scene, Step, count};
+use crate::api::StepName;
 use crate::api::remediation::LeftRecord;
 use crate::holds::{self, Due};
 use crate::model::Kind;
-use crate::plan::StepName;
 
 pub(super) struct ResumeSources;
 
@@ -23,7 +23,7 @@ impl Step for ResumeSources {
                 Progress::Failed(why.to_owned())
             };
         }
-        let policy = scene.config.steps.resume_sources.policy();
+        let policy = (&scene.config.steps.resume_sources).into();
         let (mut due, mut left, mut waiting) = (0, Vec::new(), 0);
         for (held, when) in holds::due(scene.model, policy, scene.now) {
             if held.hold.run.as_ref() != Some(scene.run) {

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Intent, LIST_AGAIN, LISTED, Progress, Scene, Step, count, gone, some};
+use crate::api::StepName;
 use crate::api::hold::SnapshotHoldSpec;
 use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
 use crate::api::volsync::temporary_name;
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::holds::policy::Probe;
 use crate::holds::{self, HoldChange, place};
+use crate::model::Model;
 use crate::model::records::{DataSource, Meta, SnapshotHold};
-use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
-use crate::plan::StepName;
 
 pub(super) struct SuspendSources;
 

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 
 use super::{Facts, some};
 use crate::api::remediation::{CheckRecord, Phase, RemediationStatus};
+use crate::api::{Action, Plan, StepName, Target};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::config::Config;
 use crate::findings::{
     self, Finding, SnapshotReason, Waiters, What, proven, snapshot_content, snapshot_driver,
 };
+use crate::model::Model;
 use crate::model::records::{Claim, ClaimPhase, Snapshot};
-use crate::model::{Model, ObjectKey, ObjectKind, Sym, Uid};
-use crate::plan::{Action, LISTED, Plan, StepName, Target, kept, why_kept};
+use crate::plan::{LISTED, kept, why_kept};
 
 /// A run whose steps are all done.
 pub struct Judged<'a> {

@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 
 use super::{Intent, Progress, Scene, Step, count, gone, some};
+use crate::api::Action;
+use crate::api::ObjectKey;
 use crate::api::remediation::LeftRecord;
-use crate::model::ObjectKey;
 use crate::model::records::{ClaimPhase, Content};
-use crate::plan::Action;
 
 /// How long the step tries to annotate a content that is being deleted, once it waits for nothing else: where the annotations
 /// are full, the API server refuses it each time.

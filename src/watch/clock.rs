@@ -13,9 +13,9 @@ use kube::Client;
 use kube::client::Body;
 
 use super::Changes;
-use crate::causes::causes;
 use crate::metrics::Own;
 use crate::model::{CLOCK_TOLERANCE, Change, Kind, Reading};
+use crate::text::error_chain;
 
 /// How often the API server is asked.
 const EVERY: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub async fn compare(client: Client, changes: Changes, own: Own) {
             Ok(Ok(Some(ahead))) => agrees(ahead),
             // The API server of this crate, asked without HTTP, is of this very process.
             Ok(Ok(None)) => Reading::Absent,
-            Ok(Err(error)) => Reading::Failing(causes(&error)),
+            Ok(Err(error)) => Reading::Failing(error_chain(&error)),
             Err(_) => Reading::Failing("no answer".to_owned()),
         };
         let pause = if matches!(reading, Reading::Failing(_)) {

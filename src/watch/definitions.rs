@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use super::Changes;
 use crate::api::hold::SnapshotHold;
 use crate::api::remediation::{GROUP, Remediation};
-use crate::causes::causes;
 use crate::config::{Config, Mode};
 use crate::holds::policy;
 use crate::metrics::Own;
 use crate::model::{Change, Kind, Reading};
+use crate::text::error_chain;
 
 /// How often they are compared.
 const EVERY: Duration = Duration::from_secs(30);
@@ -98,7 +98,7 @@ async fn get(client: &Client, path: &str) -> Result<Option<Value>, String> {
     match tokio::time::timeout(TIMEOUT, client.request(request)).await {
         Ok(Ok(document)) => Ok(Some(document)),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(None),
-        Ok(Err(error)) => Err(causes(&error)),
+        Ok(Err(error)) => Err(error_chain(&error)),
         Err(_) => Err("no answer".to_owned()),
     }
 }

@@ -12,12 +12,14 @@ use kube::{Api, Client};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::convert::cut;
-use super::{Changes, Patterns, Store};
-use crate::causes::causes;
+use super::{Changes, Patterns};
+use crate::api::{Sym, Uid};
 use crate::config::Config;
 use crate::metrics::Own;
-use crate::model::{Change, Model, Refusal, Sym, Uid, Witness};
+use crate::model::{Change, Model, Refusal, Witness};
+use crate::state::Store;
 use crate::tasks::reap;
+use crate::text::error_chain;
 
 /// Pause before a log that ended, or could not be opened, is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -111,7 +113,7 @@ async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, c
         let reading = opened
             .as_ref()
             .map(drop)
-            .map_err(|error| cut(&causes(error)));
+            .map_err(|error| cut(&error_chain(error)));
         let is_news = known.as_ref() != Some(&reading);
         if is_news {
             known = Some(reading.clone());

@@ -6,14 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
-use super::{Store, lookups};
+use super::lookups;
 use crate::config::Config;
 use crate::csi::PatternError;
 use crate::findings::Policy;
 use crate::metrics::Own;
 use crate::model::{Kind, Model, Reading};
+use crate::state::Store;
+use crate::state::view::{self, View};
 use crate::tasks::Tasks;
-use crate::view::{self, View};
 
 /// What one look saw. Watching ends when it is dropped.
 pub struct Seen {

@@ -11,10 +11,12 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use tokio::time::MissedTickBehavior;
 
-use super::{Changes, Store};
+use super::Changes;
+use crate::api::Sym;
 use crate::api::is_object_name;
 use crate::config::Config;
-use crate::model::{Change, Kind, Model, Reading, Sym};
+use crate::model::{Change, Kind, Model, Reading};
+use crate::state::Store;
 
 /// Shortest pause between two rounds.
 pub const SHORTEST_PAUSE: Duration = Duration::from_millis(200);

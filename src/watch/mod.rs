@@ -12,7 +12,6 @@ mod look;
 mod lookups;
 mod prometheus;
 mod source;
-mod store;
 
 pub use clock::Clocks;
 pub use convert::{
@@ -21,7 +20,6 @@ pub use convert::{
 };
 pub use logs::stamped;
 pub use look::{Seen, look};
-pub use store::Store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +32,7 @@ use crate::csi::{LockPatterns, PatternError};
 use crate::findings::Policy;
 use crate::metrics::Own;
 use crate::model::Change;
+use crate::state::{self, Store};
 use crate::tasks::Tasks;
 
 /// How many observations may wait for the model's task.
@@ -67,7 +66,7 @@ fn start_with(
     let patterns = Arc::new(Patterns::new(config)?);
     let (changes, received) = mpsc::channel(QUEUE);
     let mut tasks = Tasks::default();
-    let store = store::start(
+    let store = state::start(
         (&changes, received),
         config.clone(),
         policy,

@@ -12,9 +12,10 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Changes, Patterns, convert};
-use crate::causes::causes;
+use crate::api::Sym;
 use crate::metrics::Own;
-use crate::model::{Change, Delta, Kind, Reading, Refusal, Sym, Witness};
+use crate::model::{Change, Delta, Kind, Reading, Refusal, Witness};
+use crate::text::error_chain;
 
 /// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
 const WATCH_SECONDS: u32 = 60;
@@ -84,7 +85,7 @@ pub async fn follow<K, T>(
         let reading = if absent {
             Reading::Absent
         } else {
-            Reading::Failing(causes(&error))
+            Reading::Failing(error_chain(&error))
         };
         if !absent {
             sink.own.watch_failed(sink.kind);

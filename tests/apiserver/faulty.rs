@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
+use locksmith::api::StepName;
 use locksmith::api::remediation::{Phase, Remediation, StepPhase, StepRecord};
-use locksmith::plan::StepName;
 use rstest::rstest;
 use tokio::sync::watch;
 

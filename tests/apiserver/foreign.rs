@@ -2,8 +2,8 @@
 
 use axum::routing::get;
 use axum::{Json, Router};
+use locksmith::api::StepName;
 use locksmith::api::remediation::Remediation;
-use locksmith::plan::StepName;
 use serde_json::json;
 
 use crate::stage::{DRIVER, Settings, Stage};

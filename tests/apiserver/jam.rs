@@ -8,10 +8,10 @@ use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
+use locksmith::api::ObjectKind;
 use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
-use locksmith::model::ObjectKind;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;

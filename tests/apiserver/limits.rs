@@ -13,13 +13,13 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, CustomResourceExt, Resource, ResourceExt};
 use locksmith::api::RESTART_ANNOTATION;
+use locksmith::api::StepName;
 use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
 use locksmith::api::snapshot::{BEING_CREATED, VolumeSnapshot, VolumeSnapshotContent};
 use locksmith::api::volsync::{ReplicationSource, temporary_name};
 use locksmith::demo::scenario::App;
 use locksmith::demo::world::{SNAPSHOT_CLASS, Scope};
-use locksmith::plan::StepName;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

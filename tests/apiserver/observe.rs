@@ -1,7 +1,7 @@
 //! Modes that do not act, under a user that may do everything.
 
+use locksmith::api::StepName;
 use locksmith::api::remediation::{Phase, Remediation};
-use locksmith::plan::StepName;
 
 use crate::stage::{DRIVER, Settings, Stage};
 

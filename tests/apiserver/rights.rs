@@ -15,9 +15,9 @@ use locksmith::api::TOUCHED_ANNOTATION;
 use locksmith::api::ceph::CephCluster;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
 use locksmith::api::snapshot::VolumeSnapshotContent;
+use locksmith::cluster::leader;
 use locksmith::demo::scenario;
 use locksmith::demo::world::{Layout, Timings, WorldConfig};
-use locksmith::leader;
 use serde_json::{Value, json};
 
 use crate::approval::{approve, locksmith, said, waiting_for_a_person};

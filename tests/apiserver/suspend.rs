@@ -24,8 +24,8 @@ use locksmith::api::hold::{
 use locksmith::api::remediation::{Phase, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::{ReplicationSource, temporary_name};
+use locksmith::cluster::hold::prove;
 use locksmith::holds::policy::Probe;
-use locksmith::kube_io::hold::prove;
 use rstest::rstest;
 use serde_json::{Value, json};
 

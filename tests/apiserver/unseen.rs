@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
+use locksmith::api::STOP_ANNOTATION;
 use locksmith::api::hold::SnapshotHold;
-use locksmith::gates::STOP_ANNOTATION;
 use serde_json::json;
 
 use crate::daemon::Daemon;

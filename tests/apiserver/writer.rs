@@ -13,15 +13,15 @@ use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use locksmith::api::hold::SnapshotHold;
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
+use locksmith::api::{ObjectKey, ObjectKind};
+use locksmith::cluster::leader::{self, LEASE_NAME, Leadership};
+use locksmith::cluster::{ErrorKind, Tried, Writer};
 use locksmith::config::Config;
-use locksmith::heartbeat::Heartbeats;
 use locksmith::holds::HoldChange;
-use locksmith::kube_io::{Tried, Writer};
-use locksmith::leader::{self, LEASE_NAME, Leadership};
 use locksmith::metrics::Own;
-use locksmith::model::{ObjectKey, ObjectKind};
 use locksmith::steps::Intent;
 use locksmith::tasks::Tasks;
+use locksmith::tasks::heartbeat::Heartbeats;
 use locksmith::watch::{self, Patterns};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -84,7 +84,7 @@ impl Ground {
         &self,
         intent: &Intent,
         meanwhile: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Tried, &'static str> {
+    ) -> Result<Tried, ErrorKind> {
         let (writer, _looking) = self.writer(Box::pin(meanwhile)).await;
         writer.perform(intent).await.map_err(|error| error.kind())
     }
@@ -189,7 +189,10 @@ async fn a_hold_that_somebody_patches_meanwhile_is_patched_as_it_is_by_then() {
             .await
             .unwrap();
     };
-    assert_eq!(ground.perform(&release, meanwhile).await, Err("conflict"));
+    assert_eq!(
+        ground.perform(&release, meanwhile).await,
+        Err(ErrorKind::Conflict)
+    );
     assert_eq!(ground.perform(&release, async {}).await, Ok(Tried::Written));
     let left = holds.get("run").await.unwrap().spec.sources;
     assert_eq!(left.into_values().collect::<Vec<_>>(), ["media/c"]);
@@ -208,7 +211,10 @@ async fn a_hold_made_again_under_its_name_is_another_one() {
         create(&theirs, &hold).await;
     };
     let release = Intent::DeleteHold(hold);
-    assert_eq!(ground.perform(&release, again).await, Err("conflict"));
+    assert_eq!(
+        ground.perform(&release, again).await,
+        Err(ErrorKind::Conflict)
+    );
     let tried = ground.perform(&release, async {}).await;
     assert!(matches!(tried, Ok(Tried::LeftAlone(_))), "{tried:?}");
     assert!(holds.get_opt("run").await.unwrap().is_some());
@@ -228,7 +234,7 @@ async fn a_snapshot_that_becomes_ready_before_its_deletion_is_written_survives()
         patched.unwrap();
     };
     let tried = ground.perform(&doomed, becomes_ready).await;
-    assert_eq!(tried, Err("conflict"));
+    assert_eq!(tried, Err(ErrorKind::Conflict));
     let tried = ground.perform(&doomed, async {}).await;
     assert_eq!(tried, Ok(Tried::LeftAlone("is ready".to_owned())));
     let survivor = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
@@ -263,7 +269,10 @@ async fn a_replica_whose_clock_stood_still_writes_nothing_once_another_leads() {
     leases.patch(LEASE_NAME, &params, &taken).await.unwrap();
     assert!(writer.leads(), "by its own clock");
     let tried = writer.perform(&doomed).await;
-    assert_eq!(tried.map_err(|error| error.kind()), Err("not_leader"));
+    assert_eq!(
+        tried.map_err(|error| error.kind()),
+        Err(ErrorKind::NotLeader)
+    );
     let survivor = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
     assert_eq!(survivor.metadata.deletion_timestamp, None);
 }
@@ -280,7 +289,7 @@ async fn only_the_snapshot_that_was_decided_on_is_deleted() {
         create(&snapshots, &again).await;
     };
     let tried = ground.perform(&doomed, replaced).await;
-    assert_eq!(tried, Err("conflict"));
+    assert_eq!(tried, Err(ErrorKind::Conflict));
     let other = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
     assert_ne!(other.uid(), snapshot.uid());
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use locksmith::config::Config;
 use locksmith::findings::Policy;
 use locksmith::model::{Change, Delta, Model};
-use locksmith::view;
+use locksmith::state::view;
 use locksmith::watch::Patterns;
 
 use crate::cluster::Cluster;

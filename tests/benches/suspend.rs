@@ -4,8 +4,8 @@
 use axum::http::Method;
 use futures::StreamExt;
 use kube::Client;
+use locksmith::api::StepName;
 use locksmith::api::remediation::{RemediationStatus, StepRecord};
-use locksmith::plan::StepName;
 use serde_json::json;
 
 use crate::by_hand;

@@ -103,7 +103,7 @@ fn the_corpus_stays_small() {
 
 /// What a target takes apart says something of the corpus: one that is refused at the door tests nothing behind it.
 #[rstest]
-#[case("webhook", |data: &[u8]| locksmith::server::parse(data).is_ok())]
+#[case("webhook", |data: &[u8]| locksmith::alerts::parse(data).is_ok())]
 #[case("config", |data: &[u8]| locksmith::config::parse(&String::from_utf8_lossy(data)).is_ok_and(|it| it != locksmith::config::Config::default()))]
 #[case("name", |data: &[u8]| locksmith::api::is_object_name(&String::from_utf8_lossy(data)))]
 #[case("foreign", |data: &[u8]| serde_json::from_slice::<Vec<serde_json::Value>>(data).is_ok())]

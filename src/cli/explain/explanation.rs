@@ -6,12 +6,13 @@ use serde::Serialize;
 use super::super::make_plan::Planned;
 use super::subject::Subject;
 use crate::api::remediation::{GateRecord, Phase};
+use crate::api::{Action, Plan, PlannedStep, StepName};
+use crate::api::{LockKey, ObjectKey, ObjectKind, Sym};
 use crate::config::{Config, Playbook};
 use crate::findings::{Finding, What};
-use crate::model::{LockKey, Model, ObjectKey, ObjectKind, Sym};
-use crate::plan::{Action, Plan, PlannedStep, StepName};
-use crate::view::{ProvisionerView, View};
-use crate::words;
+use crate::model::Model;
+use crate::state::view::{ProvisionerView, View};
+use crate::text::humanize;
 
 /// One object explained.
 #[derive(Debug, Serialize)]
@@ -187,7 +188,7 @@ fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
         if object.kind == ObjectKind::ReplicationSource
             && names.is_some_and(|names| names.contains(&object.name))
         {
-            lines.push(format!("holds {}", words::place(object)));
+            lines.push(format!("holds {}", humanize::place(object)));
         }
     }
     for target in &step.targets {
@@ -195,12 +196,12 @@ fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
         // Of a restart everybody is concerned; its old pods are only watched.
         let restarts = step.step == StepName::RestartProvisioner && target.action != Action::Await;
         if on_path || restarts {
-            lines.push(act(target.action, &words::place(&target.object)));
+            lines.push(act(target.action, &humanize::place(&target.object)));
         }
     }
     for spared in &step.spared {
         if path.iter().any(|object| **object == spared.object) {
-            let place = words::place(&spared.object);
+            let place = humanize::place(&spared.object);
             lines.push(format!("skips {place}: {}", spared.why));
         }
     }
@@ -312,7 +313,7 @@ fn state(
         ObjectKind::ReplicationSource => {
             let source = model.sources.get(namespace, name);
             match source.and_then(|source| source.syncing) {
-                Some(since) => format!("has been synchronising for {}", words::span(since, now)),
+                Some(since) => format!("has been synchronising for {}", humanize::span(since, now)),
                 None => "is not synchronising".to_owned(),
             }
         }
@@ -327,6 +328,6 @@ fn state(
 
 fn not_yet(state: &str, since: Timestamp, after: SignedDuration, now: Timestamp) -> String {
     let due = since.checked_add(after).unwrap_or(now);
-    let (so_long, after) = (words::span(since, now), words::span(since, due));
+    let (so_long, after) = (humanize::span(since, now), humanize::span(since, due));
     format!("is {state} for {so_long}, and counts as stuck after {after} if the driver is watched")
 }

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::model::{Model, ObjectKey, ObjectKind};
+use crate::api::{ObjectKey, ObjectKind};
+use crate::model::Model;
 
 /// An object by kind and name, or a lock by its key.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -2,10 +2,10 @@ use rstest::rstest;
 
 use super::super::make_plan::What;
 use super::*;
+use crate::api::ObjectKind;
 use crate::findings::Policy;
-use crate::model::ObjectKind;
 use crate::model::fixture::*;
-use crate::view;
+use crate::state::view;
 
 fn policy(config: &Config) -> Policy {
     Policy {

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::explanation::{Explanation, WouldDo};
-use crate::view::ProvisionerView;
-use crate::words::{self, plain};
+use crate::state::view::ProvisionerView;
+use crate::text::humanize::{self, plain};
 
 /// A tree from the object to the provisioner, what was seen, what a run would do, and the next command.
 pub fn render(explanation: &Explanation, now: Timestamp) -> String {
@@ -60,7 +60,7 @@ fn section(lines: &mut Vec<String>, title: &str, content: Vec<String>) {
 
 fn head(explanation: &Explanation, now: Timestamp) -> String {
     let subject = match (&explanation.object, &explanation.lock) {
-        (Some(object), _) => words::place(object),
+        (Some(object), _) => humanize::place(object),
         (None, Some(lock)) => format!("lock {}", plain(&lock.0)),
         (None, None) => String::new(),
     };
@@ -68,15 +68,15 @@ fn head(explanation: &Explanation, now: Timestamp) -> String {
         return format!("{subject} {}", explanation.state);
     };
     let reason = first.what.reason().replace('_', " ");
-    let since = words::span(first.since, now);
+    let since = humanize::span(first.since, now);
     let about = first.object.as_ref();
     let whose = match about.filter(|about| Some(*about) != explanation.object.as_ref()) {
-        Some(about) => format!(" ({})", words::place(about)),
+        Some(about) => format!(" ({})", humanize::place(about)),
         None => String::new(),
     };
     let size = match first.bytes {
         0 => String::new(),
-        bytes => format!(", {}", words::size(bytes)),
+        bytes => format!(", {}", humanize::size(bytes)),
     };
     format!("{subject} has been stuck for {since}: {reason}{whose}{size}")
 }
@@ -84,7 +84,7 @@ fn head(explanation: &Explanation, now: Timestamp) -> String {
 /// From the object to the provisioner's pods, each below the one that waits for it.
 fn tree(explanation: &Explanation) -> Vec<String> {
     let path = explanation.path().into_iter();
-    let mut labels: Vec<_> = path.map(words::object).collect();
+    let mut labels: Vec<_> = path.map(humanize::object).collect();
     if let Some(lock) = &explanation.lock {
         labels.push(format!("lock {}", plain(&lock.0)));
     }
@@ -95,13 +95,13 @@ fn tree(explanation: &Explanation) -> Vec<String> {
 fn provisioner(view: &ProvisionerView) -> String {
     let driver = plain(&view.driver);
     let workload = match (&view.workload, &view.problem) {
-        (Some(workload), _) => words::place(workload),
+        (Some(workload), _) => humanize::place(workload),
         (None, problem) => {
             let why = problem.as_deref().unwrap_or("not found");
             return format!("provisioner of {driver}: {}", plain(why));
         }
     };
-    let followed = words::count(view.followed, "log");
+    let followed = humanize::count(view.followed, "log");
     let unread = match view.unread.len() {
         0 => String::new(),
         unread => format!(", {unread} unread"),

@@ -18,7 +18,7 @@ use kube::{Api, Client};
 use super::log::{self, LogFormat};
 use super::{ClusterArgs, FAILED};
 use crate::config::{self, Config};
-use crate::view::View;
+use crate::state::view::View;
 use crate::watch;
 
 /// Show what is stuck, why, since when and how much
@@ -105,7 +105,7 @@ async fn exists(client: &Client, namespace: &str) -> anyhow::Result<()> {
 /// What is in `namespace`. Remediations stay: they are about a driver, wherever they live.
 fn only(mut view: View, namespace: Option<&str>) -> View {
     if let Some(namespace) = namespace {
-        let there = |object: &crate::model::ObjectKey| *object.namespace == *namespace;
+        let there = |object: &crate::api::ObjectKey| *object.namespace == *namespace;
         view.findings
             .retain(|finding| finding.object.as_ref().is_some_and(there));
         view.holds.retain(|hold| there(&hold.object));

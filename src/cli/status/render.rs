@@ -6,11 +6,11 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::super::table::{self, COLUMNS, Column};
-use crate::findings::{Finding, What};
+use crate::findings::storage;
+use crate::findings::{Finding, FindingKind, What};
 use crate::model::{Kind, Reading};
-use crate::storage;
-use crate::view::View;
-use crate::words;
+use crate::state::view::View;
+use crate::text::humanize;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,13 +34,13 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
         colour,
         wide: look == Look::Wide,
     };
-    for (kind, title, _) in words::KINDS {
+    for kind in FindingKind::STUCK {
         let rows = view
             .stuck_of(kind)
             .into_iter()
             .map(|finding| stuck(finding, now, look))
             .collect();
-        page.section(title, stuck_columns(look), rows);
+        page.section(kind.title(), stuck_columns(look), rows);
     }
     page.section("Held: no snapshots", &HELD, held(view, now));
     page.section("Remediations under way", &RUNS, runs(view, now));
@@ -74,15 +74,15 @@ fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let object = finding.object.as_ref();
     let cause = match &finding.what {
-        What::OperationLock(key) => Some(words::plain(&key.0)),
-        _ => finding.chain.last().map(words::object),
+        What::OperationLock(key) => Some(humanize::plain(&key.0)),
+        _ => finding.chain.last().map(humanize::object),
     };
     let mut cells = vec![
         or_dash(object.map(|object| &*object.namespace)),
-        object.map_or_else(|| "-".to_owned(), words::object),
+        object.map_or_else(|| "-".to_owned(), humanize::object),
         finding.what.reason().replace('_', " "),
-        words::span(finding.since, now),
-        words::size(finding.bytes),
+        humanize::span(finding.since, now),
+        humanize::size(finding.bytes),
     ];
     if look == Look::Wide {
         cells.extend([
@@ -93,7 +93,7 @@ fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
                 finding
                     .evidence
                     .first()
-                    .map(|seen| words::plain(seen))
+                    .map(|seen| humanize::plain(seen))
                     .as_deref(),
             ),
         ]);
@@ -114,7 +114,7 @@ fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
         let ends = if hold.until < now {
             "ended".to_owned()
         } else {
-            format!("in {}", words::span(now, hold.until))
+            format!("in {}", humanize::span(now, hold.until))
         };
         let reason = hold.reason.as_ref();
         let by = reason.map_or_else(
@@ -123,10 +123,10 @@ fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
         );
         vec![
             hold.object.namespace.to_string(),
-            words::object(&hold.object),
-            words::span(hold.since, now),
+            humanize::object(&hold.object),
+            humanize::span(hold.since, now),
             ends,
-            words::plain(&by),
+            humanize::plain(&by),
         ]
     });
     rows.collect()
@@ -148,8 +148,8 @@ fn runs(view: &View, now: Timestamp) -> Vec<Vec<String>> {
                 run.step
                     .map_or(run.phase.as_str(), |step| step.as_str())
                     .to_owned(),
-                words::span(run.created, now),
-                words::plain(&run.message),
+                humanize::span(run.created, now),
+                humanize::plain(&run.message),
             ]
         })
         .collect()
@@ -166,20 +166,20 @@ fn doubts(view: &View, page: &mut Page) {
     );
     for (kind, reading) in doubts {
         let why = match reading {
-            Reading::Failing(why) => words::plain(why),
+            Reading::Failing(why) => humanize::plain(why),
             _ => "no answer yet".to_owned(),
         };
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
     }
     if let Some(why) = view.hold_problem() {
         let text = format!("these holds may not be in force: {why}");
-        for line in wrapped(&words::plain(&text)) {
+        for line in wrapped(&humanize::plain(&text)) {
             page.line(Style::new(), &line);
         }
     }
     for doubt in &view.doubts {
         let text = format!("{}: {}", doubt.subject, doubt.message);
-        for line in wrapped(&words::plain(&text)) {
+        for line in wrapped(&humanize::plain(&text)) {
             page.line(Style::new(), &line);
         }
     }
@@ -187,16 +187,16 @@ fn doubts(view: &View, page: &mut Page) {
 }
 
 fn total(view: &View, now: Timestamp, page: &mut Page) {
-    let counts: Vec<_> = words::KINDS
+    let counts: Vec<_> = FindingKind::STUCK
         .into_iter()
-        .map(|(kind, _, noun)| (view.stuck_of(kind).len(), noun))
+        .map(|kind| (view.stuck_of(kind).len(), kind.noun()))
         .filter(|(count, _)| *count > 0)
-        .map(|(count, noun)| words::count(count, noun))
+        .map(|(count, noun)| humanize::count(count, noun))
         .collect();
     match view.stuck().map(|finding| finding.since).min() {
         Some(oldest) => {
-            let bytes = words::size(storage::bytes(&view.findings));
-            let (counts, age) = (counts.join(", "), words::span(oldest, now));
+            let bytes = humanize::size(storage::bytes(&view.findings));
+            let (counts, age) = (counts.join(", "), humanize::span(oldest, now));
             page.line(
                 BAD,
                 &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
@@ -219,13 +219,13 @@ const COUNTED: [(Kind, &str); 4] = [
 /// How much was looked at, in the whole cluster, and which drivers.
 fn looked_at(view: &View, page: &mut Page) {
     let counts = COUNTED.map(|(kind, noun)| {
-        words::count(view.objects.get(&kind).copied().unwrap_or_default(), noun)
+        humanize::count(view.objects.get(&kind).copied().unwrap_or_default(), noun)
     });
     page.line(HEADER, &format!("Looked at: {}", counts.join(", ")));
     let none = if view.drivers.is_empty() { " none" } else { "" };
     page.line(HEADER, &format!("CSI drivers:{none}"));
     for driver in &view.drivers {
-        page.line(HEADER, &format!("  {}", words::plain(driver)));
+        page.line(HEADER, &format!("  {}", humanize::plain(driver)));
     }
 }
 

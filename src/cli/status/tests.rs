@@ -3,10 +3,10 @@
 use rstest::rstest;
 
 use super::*;
+use crate::api::ObjectKind;
 use crate::findings::Policy;
 use crate::fixture;
 use crate::model::Change;
-use crate::model::ObjectKind;
 use crate::model::fixture::{DRIVER, LEADER, LEADER_UID, OTHER_DRIVER, World, at};
 
 fn table(view: &View) -> String {
@@ -108,7 +108,7 @@ fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
         Some(Err("forbidden".into())),
     );
     let world = World::rook().with(forbidden);
-    let view = crate::view::take(&world.0, &Config::default(), &Policy::default(), at(0));
+    let view = crate::state::view::take(&world.0, &Config::default(), &Policy::default(), at(0));
     let text = table(&view)
         .split_whitespace()
         .collect::<Vec<_>>()

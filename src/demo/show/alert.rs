@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::plot::Plot;
 use super::story;
-use crate::narrative::Line;
+use crate::run_progress::Line;
 
 /// Prometheus' scrapes and evaluations, in little.
 const EVERY: Duration = Duration::from_millis(500);

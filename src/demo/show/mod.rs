@@ -29,7 +29,7 @@ use super::scenario::{self, playbook_jam};
 use super::world::{Timings, WorldConfig};
 use crate::api::remediation::Remediation;
 use crate::app::{App, AppOptions};
-use crate::narrative::{self, Line};
+use crate::run_progress::{self, Line};
 
 pub use plot::Plot;
 
@@ -196,7 +196,7 @@ impl Show {
 fn why(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> String {
     match ended {
         Ok(Ok(())) => "nobody asked it to".to_owned(),
-        Ok(Err(error)) => crate::causes::causes(&*error),
+        Ok(Err(error)) => crate::text::error_chain(&*error),
         Err(error) => error.to_string(),
     }
 }
@@ -217,7 +217,7 @@ async fn tell(
         let Ok(run) = change else { continue };
         let known = runs.iter().position(|known| known.uid() == run.uid());
         let before = known.and_then(|at| runs[at].status.as_ref());
-        for line in narrative::of_run(&run, before) {
+        for line in run_progress::of_run(&run, before) {
             drop(lines.send(line).await);
         }
         match known {

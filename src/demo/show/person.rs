@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::plot::Plot;
 use super::story;
 use crate::api::remediation::{Decision, Remediation};
-use crate::narrative::Line;
+use crate::run_progress::Line;
 
 /// How long a real person has.
 const THINKS: Duration = Duration::from_secs(6);

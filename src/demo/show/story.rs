@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::plot::Plot;
 use crate::demo::scenario::Jam;
-use crate::narrative::{Line, Tone};
+use crate::run_progress::{Line, Tone};
 
 pub(super) fn cluster(api: SocketAddr) -> Line {
     let text = format!("an API server in this process, http://{api}: 3 nodes, Rook-Ceph, VolSync");

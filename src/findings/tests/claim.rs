@@ -2,9 +2,11 @@
 
 use rstest::rstest;
 
+use crate::api::ObjectKind;
+use crate::findings::FindingKind;
 use crate::model::fixture::*;
 use crate::model::records::{Claim, DataSource};
-use crate::model::{Kind, ObjectKind, Reading};
+use crate::model::{Kind, Reading};
 
 /// Pending since a quarter to two.
 fn stuck() -> Claim {
@@ -197,7 +199,9 @@ fn a_restore_leads_over_its_snapshot_and_content_to_the_lock() {
         .with(content(&image()).handle("csi-snap-9"))
         .refused("csi-snap-9", event_on("media", "sonarr"), at(-15), at(-1));
     let found = world.found(&crate::config::Config::default(), at(0));
-    let claim = found.iter().find(|it| it.what.kind() == "pending_claim");
+    let claim = found
+        .iter()
+        .find(|it| it.what.kind() == FindingKind::PendingClaim);
     let kinds: Vec<_> = claim.unwrap().chain.iter().map(|it| it.kind).collect();
     let way = [
         ObjectKind::VolumeSnapshot,

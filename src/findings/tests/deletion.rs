@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use crate::config::Config;
+use crate::findings::FindingKind;
 use crate::model::fixture::*;
 use crate::model::records::{Protection, Snapshot};
 
@@ -51,7 +52,7 @@ fn a_deletion_that_does_not_end_has_a_reason(#[case] world: World, #[case] reaso
     let found = world.found(&Config::default(), at(0));
     let found: Vec<_> = found
         .iter()
-        .filter(|finding| finding.what.kind() == "deletion_stuck")
+        .filter(|finding| finding.what.kind() == FindingKind::DeletionStuck)
         .collect();
     assert_eq!(found.len(), 1, "{:?}", world.stuck());
     assert_eq!(found[0].what.reason(), reason);

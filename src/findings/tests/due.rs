@@ -4,16 +4,17 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 
 use crate::config::Config;
+use crate::csi::Nature;
 use crate::findings::{Policy, detect, next_due};
+use crate::model::Model;
 use crate::model::fixture::*;
-use crate::model::{Model, Nature};
 
 /// What is stuck, without its reasons: a lease that goes stale changes those.
 fn stuck(model: &Model, policy: &Policy, now: Timestamp) -> Vec<String> {
     let found = detect(model, policy, now).into_iter();
     let found = found.filter(|finding| finding.what.is_stuck());
     found
-        .map(|finding| format!("{} {:?}", finding.what.kind(), finding.object))
+        .map(|finding| format!("{} {:?}", finding.what.kind().as_str(), finding.object))
         .collect()
 }
 

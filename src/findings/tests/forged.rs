@@ -2,11 +2,12 @@
 
 use rstest::rstest;
 
+use crate::api::{LockKey, ObjectKind};
 use crate::config::Config;
-use crate::findings::{What, has_snapshotter, proven};
+use crate::findings::{FindingKind, What, has_snapshotter, proven};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Lease, Pod};
-use crate::model::{Change, LockKey, Model, ObjectKind, ProvisioningError, Refusal, Witness};
+use crate::model::{Change, Model, ProvisioningError, Refusal, Witness};
 
 /// Somebody else's, Pending since a quarter to two.
 fn victim() -> Claim {
@@ -164,13 +165,13 @@ fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
 fn a_class_that_is_not_there_is_no_label() {
     let hostile = snapshot("tenant", "s", "mine")
         .class("made\"up")
-        .error(crate::model::Nature::Other)
+        .error(crate::csi::Nature::Other)
         .created(at(-15));
     let world = world().with(hostile);
     let found = world.found(&Config::default(), at(0));
     let failed = found
         .iter()
-        .find(|finding| finding.what.kind() == "failed_snapshot")
+        .find(|finding| finding.what.kind() == FindingKind::FailedSnapshot)
         .unwrap();
     assert_eq!(failed.class, None);
 }

@@ -4,12 +4,13 @@
 
 use jiff::Timestamp;
 
+use crate::api::Uid;
 use crate::config::Config;
 use crate::findings::{self, Finding, Policy};
 use crate::fixture::on_stack_of;
 use crate::model::fixture::*;
 use crate::model::records::Claim;
-use crate::model::{Model, Uid, rows_read};
+use crate::model::{Model, rows_read};
 
 const CLAIMS: usize = 100_000;
 

@@ -3,9 +3,10 @@
 use rstest::rstest;
 
 use crate::config::{Config, Duration, parse};
+use crate::csi::Nature;
+use crate::model::Witness;
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Content, Snapshot};
-use crate::model::{Nature, Witness};
 
 const UID: &str = "15ca3371-4909-4727-9a3c-0d1f6c6a2b11";
 const KEY: &str = "pvc-uid-claim-media-sonarr";

@@ -5,9 +5,10 @@ use std::num::NonZeroU64;
 use rstest::rstest;
 
 use crate::config::Config;
+use crate::csi::Nature;
 use crate::model::fixture::*;
 use crate::model::records::{Lease, Snapshot};
-use crate::model::{Kind, Nature, Reading};
+use crate::model::{Kind, Reading};
 
 /// Unready since a quarter to two.
 fn stuck() -> Snapshot {

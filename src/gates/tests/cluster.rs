@@ -239,7 +239,7 @@ fn one_expression_of_two_is_enough_to_close() {
 )]
 #[case::and_a_snapshot_no_driver_was_asked_for(
     World::rook().with(claim("tenant", "mine").pending()).with(source("tenant", "mine"))
-        .with(snapshot("tenant", "volsync-mine-src", "gone").error(crate::model::Nature::SourceMissing).created(at(-30))),
+        .with(snapshot("tenant", "volsync-mine-src", "gone").error(crate::csi::Nature::SourceMissing).created(at(-30))),
     &["confirmed"]
 )]
 #[case::and_the_leaders_log(
@@ -272,7 +272,7 @@ fn binding(namespace: &str, difference: Option<&str>) -> Change {
     binding.into()
 }
 
-fn removed(name: &str) -> (crate::model::Sym, crate::model::Sym) {
+fn removed(name: &str) -> (crate::api::Sym, crate::api::Sym) {
     ("".into(), name.into())
 }
 
@@ -344,7 +344,7 @@ fn the_hold_policy_does_not_matter_to_a_plan_that_holds_nothing() {
         .with(Change::HoldPolicy(Delta::Remove { namespace, name }));
     let mut plan = case.plan.clone().unwrap();
     plan.steps
-        .retain(|step| step.step != crate::plan::StepName::SuspendSources);
+        .retain(|step| step.step != crate::api::StepName::SuspendSources);
     case.plan = Some(plan);
     assert!(
         !case.closed().contains(&"holdPolicy".to_owned()),

@@ -5,11 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 
 use super::Case;
+use crate::api::Plan;
 use crate::api::remediation::{Phase, Remediation};
 use crate::config::{Config, Duration};
 use crate::gates::{RESET_ANNOTATION, failures_in_a_row};
 use crate::model::fixture::*;
-use crate::plan::Plan;
 
 /// A run of the same cause that ended then.
 fn ended(name: &str, minutes: i64) -> Remediation {

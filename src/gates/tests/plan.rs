@@ -4,12 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 
 use super::Case;
+use crate::api::ObjectKind;
+use crate::api::Plan;
 use crate::api::remediation::{Approval, Decision, EvidenceRecord};
 use crate::api::volsync::temporary_name;
 use crate::config::{DeleteScope, Percent};
-use crate::model::ObjectKind;
 use crate::model::fixture::*;
-use crate::plan::Plan;
 
 /// So many failed snapshots, of as many sources as given.
 fn failures(snapshots: usize, sources: usize) -> Case {

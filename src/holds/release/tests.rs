@@ -3,13 +3,14 @@
 use rstest::rstest;
 
 use super::{Due, Release, ReleasePolicy, due, releases};
+use crate::api::Uid;
 use crate::api::remediation::{Phase, Remediation, StepPhase, StepRecord};
+use crate::api::{Plan, PlannedStep, StepName};
 use crate::config::{Percent, ResumeWhen};
 use crate::holds::{self, HoldChange};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Pod, Source};
-use crate::model::{Change, Delta, Kind, Reading, Table, Uid};
-use crate::plan::{Plan, PlannedStep, StepName};
+use crate::model::{Change, Delta, Kind, Reading, Table};
 
 const RUNNING: ReleasePolicy = policy(ResumeWhen::Running);
 

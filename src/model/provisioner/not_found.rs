@@ -1,9 +1,10 @@
 //! Why a driver's provisioner is not found, as people read it.
 
 use super::lease_names;
+use crate::api::{ObjectKind, Sym};
 use crate::config::ProvisionerRef;
+use crate::model::Model;
 use crate::model::records::{Lease, Pod, Workload};
-use crate::model::{Model, ObjectKind, Sym};
 
 /// Names shown of a list that may be of any length.
 const SHOWN: usize = 3;

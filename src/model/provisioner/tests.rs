@@ -281,10 +281,7 @@ fn a_driver_that_elects_nobody_is_found_by_its_sidecars_and_all_its_logs_count()
     let world = world.with(set);
     assert_eq!(found(&world), "DaemonSet node");
     assert_eq!(leaders(&world), ["node-a", "node-b"]);
-    assert_eq!(
-        crate::findings::has_snapshotter(&world.0, DRIVER, at(0)),
-        Some(true)
-    );
+    assert_eq!(world.has_snapshotter(), Some(true));
 }
 
 fn overridden(kind: WorkloadKind, namespace: &str, name: &str) -> World {

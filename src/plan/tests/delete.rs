@@ -3,11 +3,12 @@
 use rstest::rstest;
 
 use super::{spared, targets};
+use crate::api::PlannedStep;
 use crate::config::{Config, DeleteScope};
-use crate::model::Nature;
+use crate::csi::Nature;
 use crate::model::fixture::*;
 use crate::model::records::{Protection, Snapshot};
-use crate::plan::{PlannedStep, snapshots, why_kept};
+use crate::plan::{snapshots, why_kept};
 
 /// As VolSync calls it.
 const NAME: &str = "volsync-a-src";

@@ -2,9 +2,10 @@
 
 use rstest::rstest;
 
+use crate::api::{Action, Plan, PlannedStep, Spared, StepName, Target};
+use crate::api::{ObjectKey, ObjectKind};
 use crate::model::fixture::*;
-use crate::model::{ObjectKey, ObjectKind};
-use crate::plan::{Action, Plan, PlannedStep, Spared, StepName, Target, lint};
+use crate::plan::lint;
 
 fn object(kind: ObjectKind, name: &str) -> ObjectKey {
     ObjectKey {

@@ -3,10 +3,11 @@
 use rstest::rstest;
 
 use super::spared;
+use crate::api::PlannedStep;
 use crate::config::HoldScope;
 use crate::model::fixture::*;
 use crate::model::records::Mover;
-use crate::plan::{PlannedStep, suspend};
+use crate::plan::suspend;
 
 fn plan(world: &World) -> PlannedStep {
     suspend::plan(&world.0, &DRIVER.into(), HoldScope::Sources)

@@ -3,10 +3,12 @@
 use rstest::rstest;
 
 use super::targets;
+use crate::api::Sym;
+use crate::api::{Plan, StepName};
 use crate::config::Config;
+use crate::csi::Nature;
 use crate::model::fixture::*;
-use crate::model::{Nature, Sym};
-use crate::plan::{CannotPlan, LISTED, Plan, StepName, lint, make};
+use crate::plan::{CannotPlan, LISTED, lint, make};
 
 fn plan_at(world: &World, minutes: i64) -> Result<Plan, CannotPlan> {
     let config = Config::default();

@@ -16,7 +16,7 @@ fn nobody() -> Client {
 
 struct Guarded {
     directory: tempfile::TempDir,
-    desk: Desk,
+    receiver: Receiver,
     face: Face,
 }
 
@@ -31,11 +31,11 @@ impl Guarded {
             ..Auth::default()
         };
         let guard = Guard::new(&auth, &nobody()).await.unwrap();
-        let desk = Desk::default();
-        let face = face_of(fixture::jammed(), desk.clone(), WEBHOOK_WITHIN, guard);
+        let receiver = Receiver::default();
+        let face = face_of(fixture::jammed(), receiver.clone(), WEBHOOK_WITHIN, guard);
         Self {
             directory,
-            desk,
+            receiver,
             face,
         }
     }
@@ -63,7 +63,7 @@ impl Guarded {
 #[tokio::test]
 async fn a_refusal_is_as_the_api_describes_it() {
     let guarded = Guarded::by("secret", true).await;
-    let description = description::<Desk>();
+    let description = description::<Receiver>();
     let problem = "/components/responses/Problem/content/application~1json/schema";
     let schema = description.pointer(problem).unwrap();
     let validator = jsonschema::draft202012::new(schema).unwrap();
@@ -93,7 +93,7 @@ async fn only_a_token_of_the_file_is_let_in(
 ) {
     let guarded = Guarded::by("secret\n\n  other \n", false).await;
     assert_eq!(guarded.post(authorization).await, status);
-    let taken = guarded.desk.taken.lock().unwrap().len();
+    let taken = guarded.receiver.taken.lock().unwrap().len();
     assert_eq!(taken, usize::from(status == 202));
     let metrics = text(guarded.face.get("/metrics").await).await;
     let counted = format!("\nlocksmith_webhook_requests_total{{code=\"{status}\"}} 1\n");
@@ -152,14 +152,14 @@ async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
         ..Auth::default()
     };
     let guard = Guard::new(&auth, &nobody()).await.unwrap();
-    let desk = Desk::default();
-    let face = face_of(fixture::jammed(), desk.clone(), WEBHOOK_WITHIN, guard);
+    let receiver = Receiver::default();
+    let face = face_of(fixture::jammed(), receiver.clone(), WEBHOOK_WITHIN, guard);
     assert_eq!(face.post(notification()).await.status(), 401);
     let request = Request::post("/webhook").header(header::AUTHORIZATION, "Bearer x");
     let request = request.body(Body::from(notification())).unwrap();
     let response = face.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 503);
-    assert!(desk.taken.lock().unwrap().is_empty());
+    assert!(receiver.taken.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

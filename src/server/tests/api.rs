@@ -4,12 +4,12 @@ use super::*;
 use crate::server::api::description;
 
 fn described() -> Value {
-    description::<Desk>()
+    description::<Receiver>()
 }
 
 #[tokio::test]
 async fn the_description_is_served_and_kept() {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let served = json(face.get("/api/v1/openapi.json").await).await;
     assert_eq!(served, described());
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/docs/openapi.json");
@@ -30,7 +30,7 @@ async fn the_description_is_served_and_kept() {
 #[case(fixture::half_seen())]
 #[tokio::test]
 async fn each_answer_is_as_described(#[case] view: View) {
-    let face = face(view, Desk::default());
+    let face = face(view, Receiver::default());
     let description = described();
     let paths = description["paths"].as_object().unwrap();
     assert_eq!(paths.len(), 4);

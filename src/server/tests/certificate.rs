@@ -72,7 +72,7 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     let certificate = certificate.unwrap().unwrap();
     let Face {
         router, shutdown, ..
-    } = face(fixture::healthy(), Desk::default());
+    } = face(fixture::healthy(), Receiver::default());
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = server.address();
     let serving = tokio::spawn(server.serve(router, Some(certificate), shutdown.clone()));

@@ -26,7 +26,7 @@ async fn next(events: &mut Events) -> Option<Value> {
 
 #[tokio::test]
 async fn nothing_but_its_own_style_and_script_is_let_in() {
-    let face = face(fixture::jammed(), Desk::default());
+    let face = face(fixture::jammed(), Receiver::default());
     let page = face.get("/").await;
     let policy = page.headers()[header::CONTENT_SECURITY_POLICY]
         .to_str()
@@ -46,7 +46,7 @@ async fn nothing_but_its_own_style_and_script_is_let_in() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_tells_each_change_until_the_end() {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let mut events = events(&face).await;
     assert_eq!(
         next(&mut events).await.unwrap()["title"],
@@ -66,7 +66,7 @@ async fn an_event_tells_each_change_until_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_view_in_which_nothing_is_new_leaves_the_page_alone_until_ages_are_due() {
-    let face = face(fixture::jammed(), Desk::default());
+    let face = face(fixture::jammed(), Receiver::default());
     let mut events = events(&face).await;
     next(&mut events).await.unwrap();
     let begun = tokio::time::Instant::now();
@@ -85,9 +85,9 @@ async fn a_view_in_which_nothing_is_new_leaves_the_page_alone_until_ages_are_due
 
 #[tokio::test(start_paused = true)]
 async fn who_reads_no_more_makes_room() {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let mut all = Vec::new();
-    for _ in 0..crate::server::page::LIVE_AT_A_TIME {
+    for _ in 0..crate::server::status_page::live::LIVE_AT_A_TIME {
         all.push(events(&face).await);
     }
     assert_eq!(face.get("/events").await.status(), 503);
@@ -99,7 +99,7 @@ async fn who_reads_no_more_makes_room() {
 async fn what_is_not_looked_at_any_more_is_not_live() {
     let Face {
         router, publish, ..
-    } = face(fixture::healthy(), Desk::default());
+    } = face(fixture::healthy(), Receiver::default());
     drop(publish);
     let request = Request::get("/events").body(Body::empty()).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), 503);
@@ -107,9 +107,9 @@ async fn what_is_not_looked_at_any_more_is_not_live() {
 
 #[tokio::test(start_paused = true)]
 async fn so_many_may_follow_and_one_more_when_one_has_gone() {
-    let face = face(fixture::healthy(), Desk::default());
+    let face = face(fixture::healthy(), Receiver::default());
     let mut all = Vec::new();
-    for _ in 0..crate::server::page::LIVE_AT_A_TIME {
+    for _ in 0..crate::server::status_page::live::LIVE_AT_A_TIME {
         all.push(events(&face).await);
     }
     let refused = face.get("/events").await;

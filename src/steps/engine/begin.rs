@@ -1,11 +1,12 @@
 //! From a Remediation somebody asked for to a plan, and to the first step once every gate is open.
 
 use super::{Effect, Engine};
+use crate::api::Sym;
 use crate::api::remediation::{Decision, Phase, RemediationStatus};
+use crate::api::{ACTING, Plan};
 use crate::config::{Mode, Playbook};
 use crate::gates;
-use crate::model::Sym;
-use crate::plan::{self, ACTING, Plan};
+use crate::plan::{self};
 use crate::steps::count;
 
 impl Engine<'_> {

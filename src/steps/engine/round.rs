@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use super::{Effect, Engine};
 use crate::api::remediation::{RemediationStatus, StepPhase};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{Plan, PlannedStep, Spared, StepName};
 use crate::findings::What;
 use crate::gates::{self, waits_for_a_person};
 use crate::holds;
 use crate::model::records::SnapshotHold;
-use crate::model::{ObjectKey, ObjectKind, Sym, Uid};
-use crate::plan::{Plan, PlannedStep, Spared, StepName};
 
 /// Why what was held, and is not, is not held again.
 const LET_GO: &str = "released by somebody else during the run";

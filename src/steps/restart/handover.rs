@@ -13,10 +13,11 @@
 use jiff::Timestamp;
 
 use super::Restart;
+use crate::api::Action;
 use crate::api::remediation::StepRecord;
+use crate::api::{ObjectKey, ObjectKind};
 use crate::model::records::{Lease, Pod};
-use crate::model::{ObjectKey, ObjectKind, Provisioner, is_made_up};
-use crate::plan::Action;
+use crate::model::{Provisioner, is_made_up};
 use crate::steps::{Intent, Progress};
 
 /// The leases of which evidence is to be kept before anything is written: who held them. One is kept only where its holder is

@@ -10,11 +10,12 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::moments::{ask, at_step, served};
+use crate::api::StepName;
 use crate::api::remediation::{EvidenceRecord, Remediation, RemediationStatus, StepPhase};
+use crate::api::{ObjectKey, ObjectKind};
 use crate::model::fixture::*;
 use crate::model::records::{Lease, Pod};
-use crate::model::{Change, Delta, Departures, ObjectKey, ObjectKind};
-use crate::plan::StepName;
+use crate::model::{Change, Delta, Departures};
 use crate::steps::{Intent, Move};
 
 const RANDOM: &str = "1704123456789-6806-rook-ceph-rbd-csi-ceph-com";

@@ -3,14 +3,16 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 
+use crate::api::StepName;
 use crate::api::remediation::{
     AlertRef, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
 use crate::config::{Config, Mode};
+use crate::csi::Nature;
+use crate::model::Change;
 use crate::model::fixture::*;
 use crate::model::records::{DataSource, Lease};
-use crate::model::{Change, Nature};
-use crate::plan::{self, StepName};
+use crate::plan::{self};
 use crate::steps::{Move, next};
 
 fn act() -> Config {

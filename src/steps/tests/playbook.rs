@@ -3,11 +3,11 @@
 use rstest::rstest;
 
 use super::sim::{App, Chance, ClaimIs, Cluster, Happening, Sim, SnapshotIs, Verb};
+use crate::api::ObjectKind;
+use crate::api::StepName;
 use crate::api::remediation::{Phase, StepPhase};
 use crate::config::{Config, Duration, Mode, ResumeWhen};
-use crate::model::ObjectKind;
 use crate::model::fixture::*;
-use crate::plan::StepName;
 use crate::steps::Intent;
 
 /// A configuration that acts, and takes its time over the hold so that something can happen meanwhile.

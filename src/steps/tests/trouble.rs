@@ -4,12 +4,12 @@ use rstest::rstest;
 
 use super::playbook::{act, apps, deeds, drive};
 use super::sim::{Chance, Cluster, Happening, Sim, Verb, place, seconds};
+use crate::api::StepName;
 use crate::api::remediation::{Phase, StepPhase};
 use crate::config::{Config, Duration};
 use crate::model::Kind;
 use crate::model::fixture::*;
 use crate::model::records::Protection;
-use crate::plan::StepName;
 use crate::steps::Intent;
 
 /// Verifies once.

@@ -3,11 +3,14 @@
 use rstest::rstest;
 
 use crate::api::remediation::{CheckRecord, LeftRecord, RemediationStatus, StepPhase, StepRecord};
+use crate::api::{ObjectKind, Sym};
+use crate::api::{Plan, Spared, StepName};
 use crate::config::Config;
+use crate::csi::Nature;
 use crate::model::fixture::*;
 use crate::model::records::{Pod, Snapshot};
-use crate::model::{Nature, ObjectKind, Sym, rows_read};
-use crate::plan::{self, Plan, Spared, StepName};
+use crate::model::rows_read;
+use crate::plan::{self};
 use crate::steps::verdict::{Judged, Outcome};
 use crate::steps::{Facts, TailRefusal};
 

@@ -3,9 +3,9 @@
 use super::{meta, some_sym};
 use crate::api::hold::SnapshotHold as Object;
 use crate::api::remediation::GROUP;
+use crate::api::{ObjectKind, Uid};
 use crate::holds::parse_place;
 use crate::model::records::{RunRef, SnapshotHold};
-use crate::model::{ObjectKind, Uid};
 
 /// A SnapshotHold. Its run is the Remediation that owns it. One that only names a run has lost its owner, as `kubectl delete
 /// --cascade=orphan` does: its run has no uid, so that no run is taken for it. Without either it is a planned hold.

@@ -19,8 +19,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::OPT_OUT_LABEL;
+use crate::api::{Sym, Uid};
 use crate::model::records::Meta;
-use crate::model::{Sym, Uid};
 
 /// Longest message kept as evidence.
 const MAX_MESSAGE: usize = 512;

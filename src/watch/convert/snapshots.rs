@@ -7,13 +7,14 @@ use kube::ResourceExt as _;
 
 use super::{annotation, bytes, controller, cut, has, meta, some_sym, sym};
 use crate::api::TOUCHED_ANNOTATION;
+use crate::api::Uid;
 use crate::api::snapshot::{
     BEING_CREATED, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
 };
 use crate::api::volsync;
 use crate::csi::LockPatterns;
+use crate::model::Second;
 use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, Trouble};
-use crate::model::{Second, Uid};
 use crate::watch::Patterns;
 
 /// A VolumeSnapshot.

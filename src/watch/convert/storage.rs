@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1 as storage;
 
 use super::{annotation, bytes, cut, has, meta, some_sym, sym};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::api::{snapshot, volsync};
+use crate::model::ProvisioningError;
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
-use crate::model::{ObjectKey, ObjectKind, ProvisioningError, Sym, Uid};
 
 /// Set by the scheduler on a claim that waits for its first consumer.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";

@@ -10,11 +10,11 @@ use kube::Resource;
 use serde::{Deserialize, Serialize};
 
 use super::{controller, has, meta, some_sym, sym};
+use crate::api::STOP_ANNOTATION;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
+use crate::api::{Sym, Uid};
 use crate::config::WorkloadKind;
-use crate::gates::STOP_ANNOTATION;
 use crate::model::records::{Lease, Namespace, Node, Pod, Sidecars, Workload};
-use crate::model::{Sym, Uid};
 
 /// A Pod, of which only this is read: there are many, and most of one is never asked about.
 #[derive(Resource, Clone, Debug, Default, Deserialize, Serialize)]

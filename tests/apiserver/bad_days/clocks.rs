@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use locksmith::api::remediation::{Phase, Remediation};
-use locksmith::leader::LEASE_NAME;
+use locksmith::cluster::leader::LEASE_NAME;
 use rstest::rstest;
 use serde_json::json;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use locksmith::api::StepName;
 use locksmith::api::remediation::{Phase, Remediation, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::demo::world::{Layout, Timings, WorldConfig};
-use locksmith::plan::StepName;
 use rstest::rstest;
 use serde_json::json;
 

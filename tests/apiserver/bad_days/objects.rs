@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
+use locksmith::api::StepName;
 use locksmith::api::remediation::Phase;
 use locksmith::demo::scenario::{App, Restore};
-use locksmith::plan::StepName;
 
 use crate::stage::{Settings, Stage};
 

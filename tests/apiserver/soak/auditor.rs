@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use locksmith::api::remediation::{Phase, RemediationStatus};
+use locksmith::api::{PlannedStep, StepName};
 use locksmith::api::{RESTART_ANNOTATION, TOUCHED_ANNOTATION};
-use locksmith::leader::LEASE_NAME;
-use locksmith::plan::{PlannedStep, StepName};
+use locksmith::cluster::leader::LEASE_NAME;
 use serde_json::Value;
 
 use crate::testbed::Event;

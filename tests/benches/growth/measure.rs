@@ -8,7 +8,7 @@ use locksmith::config::Config;
 use locksmith::findings::{self, Policy};
 use locksmith::metrics::{Format, Metrics, Own};
 use locksmith::model::Model;
-use locksmith::view;
+use locksmith::state::view;
 use locksmith::watch::Patterns;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;

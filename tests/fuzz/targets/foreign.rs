@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use locksmith::api::ceph::CephCluster;
 use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::Remediation;
+use locksmith::api::{Action, Plan};
+use locksmith::api::{ObjectKey, ObjectKind};
 use locksmith::config::{Config, Mode};
 use locksmith::findings::Policy;
 use locksmith::holds::{self, policy};
-use locksmith::model::{
-    Change, Delta, Kind, Model, ObjectKey, ObjectKind, Reading, Refusal, Witness,
-};
-use locksmith::plan::{self, Action, Plan};
+use locksmith::model::{Change, Delta, Kind, Model, Reading, Refusal, Witness};
+use locksmith::plan::{self};
+use locksmith::server::status_page;
+use locksmith::state::view;
 use locksmith::steps::{self, Intent, Move};
 use locksmith::watch::{Patterns, convert};
-use locksmith::{page, view};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -143,7 +144,7 @@ fn view_of(model: &Model) -> view::View {
 
 /// How many scripts and their like the status page has.
 fn scripts(model: &Model) -> usize {
-    let page = page::document(&view_of(model), super::now()).into_string();
+    let page = status_page::document(&view_of(model), super::now()).into_string();
     ["<script", "<img", "<svg", "<iframe"]
         .map(|it| page.matches(it).count())
         .iter()
@@ -165,7 +166,7 @@ fn plans(model: &Model, now: Timestamp) {
             }
         }
     }
-    let held = holds::due(model, CONFIG.steps.resume_sources.policy(), now);
+    let held = holds::due(model, (&CONFIG.steps.resume_sources).into(), now);
     let named: usize = model.holds.iter().map(|hold| hold.sources.len()).sum();
     assert!(held.len() <= named);
     for run in model.runs.iter() {
@@ -244,7 +245,7 @@ fn does_what_is_planned(plan: &Plan, intents: &[Intent]) {
     let held: HashSet<String> = plan
         .steps
         .iter()
-        .flat_map(plan::PlannedStep::held_sources)
+        .flat_map(locksmith::api::PlannedStep::held_sources)
         .map(|(namespace, name)| holds::place(namespace, name))
         .collect();
     for intent in intents {

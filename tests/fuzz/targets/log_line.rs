@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use locksmith::csi::LockPatterns;
-use locksmith::model::Nature;
+use locksmith::csi::Nature;
 use locksmith::watch::{convert, stamped};
 
 static PATTERNS: LazyLock<LockPatterns> =

@@ -4,7 +4,8 @@ use locksmith::api::hold::POLICY_NAME;
 use locksmith::api::is_object_name;
 use locksmith::holds::policy::{Answer, Proof};
 use locksmith::model::{is_made_up, lease_names};
-use locksmith::{csi, holds, words};
+use locksmith::text::humanize;
+use locksmith::{csi, holds};
 
 pub fn run(data: &[u8]) {
     let text = super::text(data);
@@ -59,7 +60,7 @@ fn becomes_the_names_of_two_leases(driver: &str, identity: &str) {
 }
 
 fn steers_no_terminal(text: &str) {
-    let shown = words::plain(text);
-    assert!(!shown.contains(words::steers), "{shown:?}");
+    let shown = humanize::plain(text);
+    assert!(!shown.contains(humanize::steers), "{shown:?}");
     assert_eq!(shown.chars().count(), text.chars().count());
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use locksmith::alerts::{self, AlertStatus, Notification, cause};
+use locksmith::api::Sym;
 use locksmith::config::Config;
-use locksmith::model::Sym;
-use locksmith::server::{self, AlertStatus, MAX_BODY};
-use locksmith::{intake, server::Notification};
+use locksmith::server::MAX_BODY;
 
 const SERVED: &str = "rook-ceph.rbd.csi.ceph.com";
 
@@ -15,7 +15,7 @@ static DRIVERS: LazyLock<BTreeSet<Sym>> = LazyLock::new(|| BTreeSet::from([SERVE
 
 pub fn run(data: &[u8]) {
     let data = data.get(..MAX_BODY).unwrap_or(data);
-    match server::parse(data) {
+    match alerts::parse(data) {
         Ok(notification) => means_what_it_says(data, &notification),
         // An answer tells what is wrong, and is no way to make one of a small request.
         Err(refused) => assert!(
@@ -30,7 +30,7 @@ fn means_what_it_says(data: &[u8], notification: &Notification) {
     assert!(value["version"] == "4" || value["version"] == "1");
     let sent = value["alerts"].as_array().expect("alerts are a list");
     assert_eq!(sent.len(), notification.alerts.len());
-    let (causes, ignored) = intake::causes(&notification.alerts, &CONFIG, &[], &DRIVERS);
+    let (causes, ignored) = cause::causes(&notification.alerts, &CONFIG, &[], &DRIVERS);
     let firing = notification.alerts.iter();
     let firing = firing.filter(|alert| alert.status == AlertStatus::Firing);
     let firing: Vec<_> = firing.collect();
@@ -47,7 +47,7 @@ fn means_what_it_says(data: &[u8], notification: &Notification) {
         );
         assert!(!alerts.is_empty() && alerts.len() <= firing.len().min(50));
         assert!(serde_json::to_string(alerts).expect("plain values").len() < 64 << 10);
-        let name = intake::next_name(cause, None);
+        let name = cause::next_name(cause, None);
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         assert!(name.len() <= 63 && name.chars().all(plain), "{name}");
     }

@@ -4,9 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{EXPRESSION, Sim};
+use crate::api::StepName;
 use crate::api::remediation::{Decision, Phase, Remediation, RemediationStatus};
 use crate::config::Window;
-use crate::plan::StepName;
 
 impl Sim {
     /// Judges what is about to be recorded of `run`.

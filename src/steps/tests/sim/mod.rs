@@ -17,12 +17,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::remediation::Remediation;
 use crate::api::volsync::temporary_name;
+use crate::api::{LockKey, Sym, Uid};
+use crate::csi::Nature;
 use crate::model::fixture::*;
 use crate::model::records::{
     CephCluster, Claim, Content, Lease, Mover, Namespace, Node, Pod, Protection, Snapshot,
     SnapshotHold, Source, Workload,
 };
-use crate::model::{Change, Delta, LockKey, Nature, Sym, Uid};
+use crate::model::{Change, Delta};
 use react::Event;
 
 pub type Place = (Sym, Sym);

@@ -2,9 +2,11 @@
 
 use super::{Cluster, Happening, Place, seconds};
 use crate::api::volsync::temporary_name;
+use crate::api::{LockKey, ObjectKey, Sym, Uid};
+use crate::csi::Nature;
 use crate::model::fixture::*;
 use crate::model::records::{ClaimPhase, DataSource, Mover, Snapshot};
-use crate::model::{Change, Delta, LockKey, Nature, ObjectKey, Refusal, Sym, Uid, Witness};
+use crate::model::{Change, Delta, Refusal, Witness};
 use jiff::{SignedDuration, Timestamp};
 
 #[derive(Clone, Debug)]

@@ -5,13 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Cluster, seconds};
+use crate::api::Uid;
 use crate::api::remediation::{Phase, RemediationStatus, StepPhase};
+use crate::api::{PlannedStep, StepName};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
 use crate::holds;
 use crate::model::fixture::*;
-use crate::model::{Change, Kind, Model, Reading, Uid};
-use crate::plan::{PlannedStep, StepName};
+use crate::model::{Change, Kind, Model, Reading};
 use crate::steps::{Facts, Intent, Move, next};
 
 /// How badly things go. All zero: watches show everything at once, nothing fails.
@@ -164,7 +165,7 @@ impl Sim {
         let every = resume.every.signed();
         let ready = self.batch.is_none_or(|at| now.duration_since(at) >= every);
         let mut wakes: Vec<_> = self.cluster.holds.values().map(|hold| hold.until).collect();
-        for release in holds::releases(&self.model, resume.policy(), resume.batch, now) {
+        for release in holds::releases(&self.model, resume.into(), resume.batch, now) {
             if release.in_turn && !ready {
                 wakes.push(now + every);
                 continue;

@@ -4,11 +4,12 @@ use super::react::Event;
 use super::{Cluster, Place, Verb, seconds};
 use crate::api::hold::POLICY_NAME;
 use crate::api::remediation::{EvidenceRecord, Remediation};
+use crate::api::{ObjectKey, Sym};
 use crate::config::DeleteScope;
 use crate::holds::parse_place;
 use crate::holds::policy::{Answer, Probe, Proof};
 use crate::model::records::{Snapshot, SnapshotHold};
-use crate::model::{Change, Delta, Model, ObjectKey, Sym, fixture};
+use crate::model::{Change, Delta, Model, fixture};
 use crate::plan::why_kept;
 use crate::steps::{Facts, Intent, TailRefusal};
 

@@ -1,6 +1,6 @@
 //! A log of a run as it should be, and each way to break it.
 
-use locksmith::plan::Action;
+use locksmith::api::Action;
 use rstest::rstest;
 use serde_json::json;
 

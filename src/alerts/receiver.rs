@@ -1,34 +1,31 @@
-//! The desk where alerts are turned into Remediations, one notification after the other.
+//! Turns notifications into Remediations, one after the other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{
+use super::cause::{
     Cause, Standing, causes, next_name, ours, resolved, served, standing, with_firing,
     with_resolved,
 };
+use super::{Accepted, Notification, ReceiveAlerts, Refused};
+use crate::api::Sym;
 use crate::api::remediation::{AlertRef, Phase, Remediation, RemediationSpec, Trigger};
+use crate::cluster::remediations::{self, change_alerts};
+use crate::cluster::{ErrorKind, FIELD_MANAGER, WriteError, Writer, bounded};
 use crate::config::Config;
-use crate::kube_io::{FIELD_MANAGER, WriteError, Writer, bounded};
 use crate::metrics::{AlertOutcome, Own};
+use crate::model::Model;
 use crate::model::records::Run;
-use crate::model::{Model, Sym};
-use crate::server::{Accepted, Intake, Notification, Refused};
-use crate::watch::Store;
-
-/// How often a change of alerts is retried where the engine writes the same run: in its first moments it writes several times.
-const TRIES: usize = 5;
+use crate::state::Store;
 
 /// Turns notifications into Remediations.
 #[derive(Clone)]
-pub struct Desk {
+pub struct AlertReceiver {
     store: Store,
     writer: Writer,
     config: Arc<Config>,
@@ -47,8 +44,8 @@ struct Made {
 /// How long the watch may take to show what was made; after that it is gone again.
 const ECHO: Duration = Duration::from_secs(10);
 
-impl Desk {
-    /// A desk that writes to `namespace`.
+impl AlertReceiver {
+    /// A receiver that creates Remediations in `namespace`.
     pub fn new(
         store: Store,
         writer: Writer,
@@ -114,10 +111,9 @@ impl Desk {
             let runs = runs.filter(is_pending).filter(concerned);
             runs.map(|run| run.meta.name.clone()).collect()
         });
-        let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
         for name in waiting {
             let mark = |known: &[AlertRef]| with_resolved(known, resolved, now);
-            change_alerts(&api, &name, mark).await?;
+            self.change_alerts(&name, mark).await?;
         }
         Ok(())
     }
@@ -129,7 +125,6 @@ impl Desk {
         cause: &Cause,
         alerts: Vec<AlertRef>,
     ) -> Result<(String, AlertOutcome), WriteError> {
-        let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), &self.namespace);
         let standing = self.store.judge(|model, view| {
             made.retain(|Made { run, at }| {
                 let name = Sym::from(run.name_any());
@@ -157,7 +152,10 @@ impl Desk {
                 return Ok((name, AlertOutcome::Joined));
             };
             *known = all;
-            if change_alerts(&api, &name, |known| with_firing(known, &alerts)).await? {
+            if self
+                .change_alerts(&name, |known| with_firing(known, &alerts))
+                .await?
+            {
                 return Ok((name, AlertOutcome::Joined));
             }
             // Somebody has deleted it meanwhile.
@@ -169,7 +167,7 @@ impl Desk {
                     .store
                     .read(|model| self.has_news(model, &name, &alerts));
                 let add = |known: &[AlertRef]| with_firing(known, &alerts);
-                if news && !change_alerts(&api, &name, add).await? {
+                if news && !self.change_alerts(&name, add).await? {
                     // Asked again, the watch shows it, too.
                     let object = format!("Remediation {name}");
                     return Err(WriteError::Gone { object });
@@ -191,13 +189,10 @@ impl Desk {
                     approval: None,
                     abort: false,
                 };
-                let run = Remediation::new(&name, spec);
-                let params = PostParams {
-                    field_manager: Some(FIELD_MANAGER.to_owned()),
-                    ..PostParams::default()
-                };
-                let call = api.create(&params, &run);
-                match bounded("create", || format!("Remediation {name}"), call).await {
+                let mut run = Remediation::new(&name, spec);
+                run.metadata.namespace = Some(self.namespace.to_string());
+                let client = self.writer.client();
+                match remediations::create(client, FIELD_MANAGER, &run).await {
                     Ok(created) => {
                         tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "asked for");
                         made.push(Made {
@@ -207,7 +202,9 @@ impl Desk {
                         Ok((name, AlertOutcome::Started))
                     }
                     // Somebody who saw the same runs may have made the same name first; or nobody made anything.
-                    Err(error) if error.kind() == "conflict" => {
+                    Err(error) if error.kind() == ErrorKind::Conflict => {
+                        let api: Api<Remediation> =
+                            Api::namespaced(client.clone(), &self.namespace);
                         let call = api.get_metadata_opt(&name);
                         let there = bounded("get", || format!("Remediation {name}"), call).await?;
                         there.map(|_| (name, AlertOutcome::Joined)).ok_or(error)
@@ -216,6 +213,14 @@ impl Desk {
                 }
             }
         }
+    }
+
+    async fn change_alerts(
+        &self,
+        name: &str,
+        change: impl Fn(&[AlertRef]) -> Option<Vec<AlertRef>>,
+    ) -> Result<bool, WriteError> {
+        change_alerts(self.writer.client(), &self.namespace, name, change).await
     }
 
     /// The same of the run as it was last seen.
@@ -227,53 +232,8 @@ impl Desk {
     }
 }
 
-/// Changes the alerts that a run lists by `change`, which returns `None` where nothing is to be changed; returns whether there
-/// is such a run.
-async fn change_alerts(
-    api: &Api<Remediation>,
-    name: &str,
-    change: impl Fn(&[AlertRef]) -> Option<Vec<AlertRef>>,
-) -> Result<bool, WriteError> {
-    for _ in 0..TRIES {
-        match try_to_change_alerts(api, name, &change).await {
-            // The engine wrote at the same time.
-            Err(error) if error.kind() == "conflict" => {}
-            Err(error) if error.kind() == "too_large" => break,
-            other => return other,
-        }
-    }
-    // The run is there, which is all that has to be kept.
-    Ok(true)
-}
-
-async fn try_to_change_alerts(
-    api: &Api<Remediation>,
-    name: &str,
-    change: impl Fn(&[AlertRef]) -> Option<Vec<AlertRef>>,
-) -> Result<bool, WriteError> {
-    let object = || format!("Remediation {name}");
-    let Some(run) = bounded("get", object, api.get_opt(name)).await? else {
-        return Ok(false);
-    };
-    let Some(alerts) = change(&run.spec.trigger.alerts) else {
-        return Ok(true);
-    };
-    let patch = json!({
-        "metadata": { "resourceVersion": run.metadata.resource_version },
-        "spec": { "trigger": { "alerts": alerts } }
-    });
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::Merge(patch);
-    let call = api.patch(name, &params, &patch);
-    bounded("change the alerts of", object, call).await?;
-    Ok(true)
-}
-
-impl Intake for Desk {
-    async fn submit(&self, notification: Notification) -> Result<Accepted, Refused> {
+impl ReceiveAlerts for AlertReceiver {
+    async fn receive(&self, notification: Notification) -> Result<Accepted, Refused> {
         let served = self.store.read(served).ok_or(Refused::NotSeen)?;
         let taken = self.take(&notification, &served).await;
         taken.map_err(|error| match error {

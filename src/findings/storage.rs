@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::api::Uid;
 use crate::findings::{Finding, What};
-use crate::model::Uid;
 
 /// The stuck ones among `findings`, less those about storage another one counts already.
 ///
@@ -57,15 +57,16 @@ fn rank(what: &What) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{LockKey, ObjectKey, ObjectKind};
     use crate::findings::{ClaimReason, SnapshotReason};
     use crate::fixture;
-    use crate::model::{LockKey, ObjectKey, ObjectKind};
+    use crate::model::fixture::at;
 
     fn about(what: What, object: &ObjectKey, bytes: u64, chain: &[&ObjectKey]) -> Finding {
         Finding {
             what,
             object: Some(object.clone()),
-            since: fixture::now(),
+            since: at(0),
             driver: None,
             class: None,
             bytes,

@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::findings::{self, Policy};
 use crate::metrics::{Own, Standing};
 use crate::model::{Change, Discovery, Model};
+use crate::state::view::{self, View};
 use crate::tasks::Tasks;
-use crate::view::{self, View};
 
 /// Shortest pause between two views. What arrives in a quiet cluster is shown at once; a list of thousands comes in many
 /// pieces, and a view of each would cost more than it tells.
@@ -181,8 +181,8 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::heartbeat::SILENT_AFTER;
     use crate::model::fixture::{Told, World, at, claim};
+    use crate::tasks::heartbeat::SILENT_AFTER;
 
     /// A keeper whose clock goes with the runtime's, which only goes on when all wait.
     fn kept(policy: Policy) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// An error and what caused it. What a TLS handshake fails on is the last of five.
-pub fn causes(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
+use crate::api::{ObjectKey, ObjectKind};
 use crate::metrics::Own;
-use crate::model::{ObjectKey, ObjectKind};
 
 /// Longest message the API server takes is 1024 bytes.
 const MAX_MESSAGE: usize = 1000;
@@ -222,7 +222,7 @@ async fn write(client: &Client, event: &Event) -> &'static str {
         Ok(_) => "ok",
         Err(error) => {
             tracing::debug!(%error, "Event not written");
-            error.kind()
+            error.kind().as_str()
         }
     }
 }

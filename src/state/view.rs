@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::StepName;
 use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
+use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
 use crate::config::{Config, Mode};
-use crate::findings::{self, Doubt, DoubtKind, Finding, Policy};
+use crate::findings::{self, Doubt, DoubtKind, Finding, FindingKind, Policy};
 use crate::gates;
 use crate::holds;
-use crate::model::{Freshness, Kind, Model, ObjectKey, ObjectKind, Sym, Uid, records};
-use crate::plan::StepName;
+use crate::model::{Freshness, Kind, Model, records};
 
 /// The cluster as last seen.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
@@ -347,7 +348,7 @@ impl View {
     }
 
     /// The stuck ones of one kind, those that have been for longest first.
-    pub fn stuck_of(&self, kind: &str) -> Vec<&Finding> {
+    pub fn stuck_of(&self, kind: FindingKind) -> Vec<&Finding> {
         let mut findings: Vec<_> = self
             .stuck()
             .filter(|finding| finding.what.kind() == kind)

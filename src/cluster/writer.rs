@@ -17,13 +17,14 @@ use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, TOUCHED_ANNOTATION, is_object_name};
+use crate::api::{ObjectKey, ObjectKind, Sym};
+use crate::cluster::leader::{Leadership, Term};
 use crate::config::Config;
 use crate::holds;
-use crate::leader::{Leadership, Term};
-use crate::model::{ObjectKey, ObjectKind, Sym};
 use crate::plan::{why_kept, why_source_kept};
+use crate::state::Store;
 use crate::steps::Intent;
-use crate::watch::{Patterns, Store, snapshot_record, source_record};
+use crate::watch::{Patterns, snapshot_record, source_record};
 
 /// Annotation that `kubectl rollout restart` sets; set too, so that people see what they know.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
@@ -88,7 +89,7 @@ impl Writer {
             Intent::CreateHold { hold, run, spec } => {
                 may().await?;
                 let object = holds::object(hold, run, (**spec).clone());
-                super::hold::create(&self.client, &object).await
+                super::hold::create_for_run(&self.client, &object).await
             }
             Intent::PatchHold { hold, change } => {
                 super::hold::patch(&self.client, hold, change, may).await

@@ -2,6 +2,7 @@
 //!
 //! Everything a cluster says is escaped by the template, so that no name or message can become markup.
 
+pub(super) mod live;
 mod runs;
 mod stuck;
 #[cfg(test)]
@@ -10,10 +11,10 @@ mod tests;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
+use crate::findings::{FindingKind, storage};
 use crate::model::Reading;
-use crate::storage;
-use crate::view::{HoldView, View};
-use crate::words;
+use crate::state::view::{HoldView, View};
+use crate::text::humanize;
 
 /// Its style sheet.
 pub const STYLE: &str = include_str!("page.css");
@@ -91,18 +92,18 @@ fn summary(view: &View, now: Timestamp) -> Markup {
         section aria-labelledby="verdict" {
             h2 #verdict.(tone) { (verdict) }
             dl.tiles {
-                @for (kind, _, noun) in words::KINDS {
-                    div { dt { (noun) "s" } dd { (view.stuck_of(kind).len()) } }
+                @for kind in FindingKind::STUCK {
+                    div { dt { (kind.noun()) "s" } dd { (view.stuck_of(kind).len()) } }
                 }
-                div { dt { "storage" } dd { (words::size(storage::bytes(&view.findings))) } }
-                div { dt { "oldest" } dd { (oldest.map_or_else(|| "-".to_owned(), |since| words::span(since, now))) } }
+                div { dt { "storage" } dd { (humanize::size(storage::bytes(&view.findings))) } }
+                div { dt { "oldest" } dd { (oldest.map_or_else(|| "-".to_owned(), |since| humanize::span(since, now))) } }
                 div { dt { "mode" } dd { (view.mode.as_str()) } }
                 @if let Some(breaker) = view.breaker().filter(|breaker| breaker.failures > 0) {
                     div {
                         dt { "breaker" }
                         dd.bad[breaker.open] {
                             @if breaker.open { "open: " }
-                            (words::count(breaker.failures as usize, "failure"))
+                            (humanize::count(breaker.failures as usize, "failure"))
                         }
                     }
                 }
@@ -165,15 +166,15 @@ fn holds(view: &View, now: Timestamp) -> Markup {
 fn held(hold: &HoldView, now: Timestamp) -> Markup {
     html! {
         tr role="row" {
-            th role="rowheader" scope="row" { (words::place(&hold.object)) }
-            td role="cell" data-label="for" { (words::span(hold.since, now)) }
+            th role="rowheader" scope="row" { (humanize::place(&hold.object)) }
+            td role="cell" data-label="for" { (humanize::span(hold.since, now)) }
             td role="cell" data-label="ends" {
                 @if hold.until < now { "ended" }
-                @else { "in " (words::span(now, hold.until)) " at the latest" }
+                @else { "in " (humanize::span(now, hold.until)) " at the latest" }
             }
             td role="cell" data-label="by" {
                 (hold.by)
-                @if let Some(reason) = &hold.reason { ": " (words::plain(reason)) }
+                @if let Some(reason) = &hold.reason { ": " (humanize::plain(reason)) }
             }
         }
     }

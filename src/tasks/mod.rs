@@ -1,6 +1,8 @@
 //! Tasks that last as long as the process. One that ends, or panics, is an error that ends the process: a daemon without it
 //! would look healthy, and see or do nothing.
 
+pub mod heartbeat;
+
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 

@@ -14,13 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
-use super::problem::Problem;
-use crate::page;
-use crate::view::View;
+use super::super::Context;
+use super::super::problem::Problem;
+use crate::state::view::View;
 
 /// How many may follow the page at the same time; each costs a rendering a second at most.
-pub(super) const LIVE_AT_A_TIME: usize = 32;
+pub(in crate::server) const LIVE_AT_A_TIME: usize = 32;
 
 /// Between two events: a person reads no faster.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -48,26 +47,26 @@ const POLICY: [(HeaderName, &str); 3] = [
 /// Where the events of one follower go.
 type Events = mpsc::Sender<Result<Event, axum::Error>>;
 
-pub(super) async fn index<I>(
+pub(in crate::server) async fn index<I>(
     State(context): State<Arc<Context<I>>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     context.guard.admit_get(&headers, "/").await?;
     let view = context.views.borrow().clone();
-    let document = page::document(&view, Timestamp::now());
+    let document = super::document(&view, Timestamp::now());
     Ok((POLICY, Html(document.into_string())))
 }
 
-pub(super) async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css")], page::STYLE)
+pub(in crate::server) async fn style() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css")], super::STYLE)
 }
 
-pub(super) async fn script() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript")], page::SCRIPT)
+pub(in crate::server) async fn script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript")], super::SCRIPT)
 }
 
 /// An event whenever the page changes, until the client goes or the process ends.
-pub(super) async fn events<I>(
+pub(in crate::server) async fn events<I>(
     State(context): State<Arc<Context<I>>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
@@ -127,17 +126,17 @@ impl Follower {
             // Ended.
             change.ok()?;
             let view = self.views.borrow_and_update().clone();
-            let news = page::content(&view, *at).into_string() != *shown;
+            let news = super::content(&view, *at).into_string() != *shown;
             if news || Instant::now() >= beat {
                 break;
             }
         }
         let view = self.views.borrow_and_update().clone();
         let now = Timestamp::now();
-        let content = page::content(&view, now).into_string();
+        let content = super::content(&view, now).into_string();
         let data = json!({
-            "title": page::title(&view),
-            "at": page::clock(view.at),
+            "title": super::title(&view),
+            "at": super::clock(view.at),
             "content": content,
         });
         self.shown = Some((content, now));

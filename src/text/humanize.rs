@@ -2,28 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{ObjectKey, ObjectKind};
-
-/// The kinds of stuck finding: name, title of their table, and the noun they are counted by.
-pub const KINDS: [(&str, &str, &str); 5] = [
-    ("pending_claim", "Pending PersistentVolumeClaims", "claim"),
-    ("failed_snapshot", "Failed VolumeSnapshots", "snapshot"),
-    (
-        "deletion_stuck",
-        "Snapshots whose deletion does not end",
-        "deletion",
-    ),
-    (
-        "orphaned_source",
-        "ReplicationSources whose claim is gone",
-        "source",
-    ),
-    (
-        "operation_lock",
-        "Operation locks, by what waits for them",
-        "lock",
-    ),
-];
+use crate::api::{ObjectKey, ObjectKind};
 
 /// How long from `from` until `to`, in at most two units: `45s`, `42m`, `1h35m`, `3d4h`.
 pub fn span(from: Timestamp, to: Timestamp) -> String {

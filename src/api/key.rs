@@ -191,6 +191,46 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// What an operation lock is held on, as the driver names it.
+///
+/// External-provisioner and external-snapshotter derive request names from uids, so most keys lead straight
+/// to an object; the rest are CSI handles.
+#[derive(
+    Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(transparent)]
+pub struct LockKey(pub Sym);
+
+impl LockKey {
+    /// The uid, whole or abbreviated, of the claim whose volume is being created: of `pvc-<uid>`, also as a part of a path
+    /// (GCE PD: `projects/…/disks/pvc-<uid>`).
+    pub fn claim(&self) -> Option<&str> {
+        self.part("pvc-")
+    }
+
+    /// The same of the VolumeSnapshot being taken, of `snapshot-<uid>`.
+    pub fn snapshot(&self) -> Option<&str> {
+        self.part("snapshot-")
+    }
+
+    fn part(&self, prefix: &str) -> Option<&str> {
+        self.0
+            .rsplit('/')
+            .find_map(|part| part.strip_prefix(prefix))
+    }
+
+    /// Whether it is a path, and so may be a CSI handle too.
+    pub fn is_path(&self) -> bool {
+        self.0.contains('/')
+    }
+}
+
+impl fmt::Display for LockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

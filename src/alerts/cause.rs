@@ -1,12 +1,7 @@
-//! Alerts in, Remediations out. An alert is a hint: what is really stuck, the gates look at.
+//! Which runs a notification asks for: alerts in, a [`Cause`] each out, and the run that serves it already. Pure.
 //!
-//! One cause is one run, whatever the alert is called, however often and from however many Alertmanagers it comes.
-
-mod desk;
-mod pull;
-
-pub use desk::Desk;
-pub use pull::pull;
+//! One cause is one run, whatever the alert is called, however often and from however many Alertmanagers it comes. An alert is
+//! a hint only: the gates compare it with the findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +9,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::payload::{Alert, AlertStatus};
 use crate::api::remediation::{AlertRef, Decision, Phase, RemediationSpec, RemediationStatus};
+use crate::api::short_hash;
+use crate::api::{Sym, Uid};
 use crate::config::{Alertmanager, Config, Mode, Playbooks};
 use crate::findings::Finding;
 use crate::model::records::Run;
-use crate::model::{Kind, Model, Sym, Uid};
-use crate::plan::{self, short_hash};
-use crate::server::{Alert, AlertStatus};
+use crate::model::{Kind, Model};
+use crate::plan::{self};
 
 /// What is asked for: one playbook about one driver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -33,7 +30,7 @@ pub struct Cause {
 
 impl Cause {
     /// Whether a run of this spec does all that is asked for.
-    fn is_served_by(&self, run: &RemediationSpec, playbooks: &Playbooks) -> bool {
+    pub(super) fn is_served_by(&self, run: &RemediationSpec, playbooks: &Playbooks) -> bool {
         run.driver == self.driver && playbooks.covers(&run.playbook, &self.playbook)
     }
 }
@@ -51,7 +48,7 @@ const MAX_FINGERPRINT: usize = 64;
 const MAX_NAME: usize = 63;
 
 /// The alerts about this cluster, and how many are about another.
-pub fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
+pub(super) fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
     let ours = alerts.iter().filter(|alert| from.is_ours(&alert.labels));
     let ours: Vec<_> = ours.cloned().collect();
     let foreign = alerts.len() - ours.len();
@@ -124,7 +121,7 @@ pub fn causes(
 }
 
 /// The drivers that have a class of either kind, or `None` while that has not been seen.
-pub fn served(model: &Model) -> Option<BTreeSet<Sym>> {
+pub(super) fn served(model: &Model) -> Option<BTreeSet<Sym>> {
     let seen = |kind| model.freshness.trusted(kind);
     if !seen(Kind::StorageClasses) || !seen(Kind::VolumeSnapshotClasses) {
         return None;
@@ -135,7 +132,7 @@ pub fn served(model: &Model) -> Option<BTreeSet<Sym>> {
 }
 
 /// The alert as a Remediation records it: so much and no more, whatever it is called.
-fn reference(alert: &Alert) -> AlertRef {
+pub(super) fn reference(alert: &Alert) -> AlertRef {
     let name = alert.labels.get("alertname").map_or("", String::as_str);
     let sent = alert.fingerprint.as_deref().filter(|sent| {
         (1..=MAX_FINGERPRINT).contains(&sent.len()) && sent.bytes().all(|c| c.is_ascii_graphic())
@@ -149,14 +146,14 @@ fn reference(alert: &Alert) -> AlertRef {
 }
 
 /// The alerts of `alerts` that no longer ask for anything.
-fn resolved(alerts: &[Alert]) -> Vec<AlertRef> {
+pub(super) fn resolved(alerts: &[Alert]) -> Vec<AlertRef> {
     let resolved = |alert: &&Alert| alert.status == AlertStatus::Resolved;
     alerts.iter().filter(resolved).map(reference).collect()
 }
 
 /// The alerts of a run once `firing` are added to `known`, or `None` where that changes nothing: one is added while there is
 /// room, and one that was silenced fires again.
-fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec<AlertRef>> {
+pub(super) fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec<AlertRef>> {
     let mut all = known.to_vec();
     let mut changed = false;
     for alert in firing {
@@ -171,7 +168,7 @@ fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec<AlertRef>>
 }
 
 /// The alerts of a run once those of `known` that are among `resolved` are marked, or `None` where that changes nothing.
-fn with_resolved(
+pub(super) fn with_resolved(
     known: &[AlertRef],
     resolved: &[AlertRef],
     now: Timestamp,
@@ -231,7 +228,7 @@ pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
 
 /// What there is already of a cause.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// A run that is not over: repeats add themselves to it.
     Open(Sym),
     /// A run that is over, too lately for another.
@@ -243,7 +240,7 @@ pub enum Standing {
 }
 
 /// The runs of `namespace` that `cause` has started already.
-pub fn standing(
+pub(super) fn standing(
     cause: &Cause,
     namespace: &Sym,
     model: &Model,

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::time;
 use crate::api::remediation::{GateRecord, Phase, StepPhase};
-use crate::view::{RunView, StepView, View};
-use crate::words;
+use crate::state::view::{RunView, StepView, View};
+use crate::text::humanize;
 
 /// Finished runs that are shown.
 const FINISHED: usize = 10;
@@ -57,9 +57,9 @@ fn article(run: &RunView, now: Timestamp) -> Markup {
         article aria-labelledby=(id) {
             h3 #(id) { (run.name) " " span.badge.(tone) { (run.phase.as_str()) } }
             p {
-                (run.playbook) " for " (run.driver) ", asked for " (words::span(run.created, now)) " ago"
+                (run.playbook) " for " (run.driver) ", asked for " (humanize::span(run.created, now)) " ago"
                 @if let Some(finished) = run.finished { ", ended " (time(finished)) }
-                @if run.held > 0 { ", holds " (words::count(run.held as usize, "source")) }
+                @if run.held > 0 { ", holds " (humanize::count(run.held as usize, "source")) }
             }
             @if !run.message.is_empty() { p { (run.message) } }
             (gates(run))
@@ -104,7 +104,7 @@ fn steps(steps: &[StepView], now: Timestamp) -> Markup {
                 };
                 li {
                     span.badge.(tone) { (word) } " " (step.step.as_str()) ", "
-                    (words::span(step.started, step.finished.unwrap_or(now)))
+                    (humanize::span(step.started, step.finished.unwrap_or(now)))
                     @if !step.message.is_empty() { ": " (step.message) }
                 }
             }

@@ -4,20 +4,20 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{MOST, head, more};
-use crate::findings::{Finding, What};
-use crate::model::{LockKey, ObjectKey, ObjectKind};
-use crate::view::View;
-use crate::words;
+use crate::api::{LockKey, ObjectKey, ObjectKind};
+use crate::findings::{Finding, FindingKind, What};
+use crate::state::view::View;
+use crate::text::humanize;
 
 /// A table for each kind that something is stuck of.
 pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
     html! {
-        @for (kind, title, _) in words::KINDS {
+        @for kind in FindingKind::STUCK {
             @let findings = view.stuck_of(kind);
             @if !findings.is_empty() {
-                section aria-labelledby=(kind) {
-                    h2 #(kind) { (title) }
-                    div.wide tabindex="0" role="region" aria-labelledby=(kind) {
+                section aria-labelledby=(kind.as_str()) {
+                    h2 #(kind.as_str()) { (kind.title()) }
+                    div.wide tabindex="0" role="region" aria-labelledby=(kind.as_str()) {
                         table role="table" {
                             (head(&["Object", "Why", "For", "Size", "How it hangs together"]))
                             tbody role="rowgroup" { @for finding in findings.iter().take(MOST) { (row(view, finding, now)) } }
@@ -35,14 +35,14 @@ fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
         tr role="row" data-about=(about(finding)) {
             th role="rowheader" scope="row" {
                 @match &finding.object {
-                    Some(object) => { (object.namespace) "/" (words::object(object)) }
+                    Some(object) => { (object.namespace) "/" (humanize::object(object)) }
                     None => "unknown",
                 }
                 @if let Some(driver) = &finding.driver { small { (driver) } }
             }
             td role="cell" { (finding.what.reason().replace('_', " ")) }
-            td role="cell" data-label="for" { (words::span(finding.since, now)) }
-            td role="cell" data-label="size" { (words::size(finding.bytes)) }
+            td role="cell" data-label="for" { (humanize::span(finding.since, now)) }
+            td role="cell" data-label="size" { (humanize::size(finding.bytes)) }
             td role="cell" { (chain(view, finding)) (evidence(finding)) }
         }
     }
@@ -56,7 +56,7 @@ fn about(finding: &Finding) -> String {
         What::OperationLock(key) => &*key.0,
         _ => "",
     };
-    format!("{} {uid} {lock}", finding.what.kind())
+    format!("{} {uid} {lock}", finding.what.kind().as_str())
 }
 
 /// From who asks, over what was asked for, to the lock and the claim that is in its way or waits for it.
@@ -69,7 +69,7 @@ fn chain(view: &View, finding: &Finding) -> Markup {
         .partition(|object| object.kind != ObjectKind::PersistentVolumeClaim);
     let link = |object: &ObjectKey| {
         let itself = finding.object.as_ref() == Some(object);
-        html! { li { @if itself { strong { (words::object(object)) } } @else { (words::object(object)) } } }
+        html! { li { @if itself { strong { (humanize::object(object)) } } @else { (humanize::object(object)) } } }
     };
     html! {
         ol.chain {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Desk, reference};
-use crate::causes::causes;
+use super::cause::reference;
+use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _};
+use crate::cluster::leader::Leadership;
 use crate::config::Config;
-use crate::leader::Leadership;
 use crate::metrics::Own;
-use crate::server::{Alert, AlertStatus, Intake, Notification};
+use crate::text::error_chain;
 
 /// How long Alertmanager may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,8 +25,8 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// Why the alerts could not be read.
 #[derive(Debug, thiserror::Error)]
-enum PullError {
-    #[error("{}", causes(.0))]
+enum PollError {
+    #[error("{}", error_chain(.0))]
     Http(#[from] reqwest::Error),
     #[error("the answer is not a list of alerts: {0}")]
     Json(#[from] serde_json::Error),
@@ -57,11 +57,11 @@ struct GettableStatus {
 /// The alerts that were listed last and not silenced, by fingerprint and start.
 type Listed = BTreeMap<(String, Timestamp), Alert>;
 
-/// Hands what fires to the desk, when leadership begins and every so often after.
-pub fn pull(
+/// Hands the firing alerts to `receiver`, when leadership begins and every `alertmanager.interval` after.
+pub fn poll(
     url: &str,
     config: Arc<Config>,
-    desk: Desk,
+    receiver: AlertReceiver,
     own: Own,
     mut leadership: Leadership,
 ) -> impl Future<Output = ()> + use<> {
@@ -74,11 +74,11 @@ pub fn pull(
         let mut listed = Listed::new();
         while leadership.begun().await.is_some() {
             let taken = match read(&http, &url).await {
-                Ok(alerts) => desk
-                    .submit(notification(alerts, &mut listed))
+                Ok(alerts) => receiver
+                    .receive(notification(alerts, &mut listed))
                     .await
                     .inspect_err(|error| {
-                        tracing::warn!(%error, "alerts that were pulled are not taken; asked again");
+                        tracing::warn!(%error, "polled alerts are not accepted; polling again");
                     })
                     .is_ok(),
                 Err(error) => {
@@ -94,7 +94,7 @@ pub fn pull(
     }
 }
 
-async fn read(http: &reqwest::Client, url: &str) -> Result<Vec<GettableAlert>, PullError> {
+async fn read(http: &reqwest::Client, url: &str) -> Result<Vec<GettableAlert>, PollError> {
     let mut answer = http
         .get(url)
         .timeout(TIMEOUT)
@@ -104,7 +104,7 @@ async fn read(http: &reqwest::Client, url: &str) -> Result<Vec<GettableAlert>, P
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await? {
         if body.len() + part.len() > MAX_ANSWER {
-            return Err(PullError::TooLarge);
+            return Err(PollError::TooLarge);
         }
         body.extend_from_slice(&part);
     }

@@ -7,12 +7,14 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
 use super::bounded;
+use crate::api::Sym;
 use crate::api::snapshot::VolumeSnapshot;
 use crate::config::Config;
+use crate::model::Model;
 use crate::model::records::Snapshot;
-use crate::model::{Model, Sym};
+use crate::state::Store;
 use crate::steps::{Facts, TailRefusal};
-use crate::watch::{Patterns, Store, snapshot_record};
+use crate::watch::{Patterns, snapshot_record};
 
 /// Longest part of a log tail that is read, in bytes: lines may be of any length.
 const TAIL_BYTES: i64 = 1 << 20;

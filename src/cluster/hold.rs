@@ -6,13 +6,13 @@ use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
 use super::writer::{merge, same};
-use super::{FIELD_MANAGER, Tried, WriteError, bounded};
+use super::{ErrorKind, FIELD_MANAGER, Tried, WriteError, bounded};
 use crate::api::hold::SnapshotHold;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::api::volsync::{GROUP, ReplicationSource};
+use crate::api::{ObjectKey, ObjectKind, Uid};
 use crate::holds::policy::{Answer, Probe, Proof};
 use crate::holds::{self, HoldChange, NOBODY};
-use crate::model::{ObjectKey, ObjectKind, Uid};
 
 /// SnapshotHolds read at a time: each may be a megabyte.
 const PAGE: u32 = 20;
@@ -20,23 +20,35 @@ const PAGE: u32 = 20;
 /// Longest message of the API server that is kept.
 const LONGEST: usize = 500;
 
-fn posting(dry_run: bool) -> PostParams {
+fn posting(manager: &str, dry_run: bool) -> PostParams {
     PostParams {
         dry_run,
-        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_manager: Some(manager.to_owned()),
     }
 }
 
-/// Creates a SnapshotHold. An existing one of that name is not changed; the watch shows its owner.
-pub async fn create(client: &Client, hold: &SnapshotHold) -> Result<Tried, WriteError> {
+/// Creates a SnapshotHold in its namespace, and returns it as the API server has it.
+pub async fn create(
+    client: &Client,
+    manager: &str,
+    hold: &SnapshotHold,
+) -> Result<SnapshotHold, WriteError> {
     let namespace = hold.namespace().unwrap_or_default();
     let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &namespace);
-    let params = posting(false);
+    let params = posting(manager, false);
     let call = api.create(&params, hold);
     let name = || format!("SnapshotHold {namespace}/{}", hold.name_any());
-    match bounded("create", name, call).await {
+    bounded("create", name, call).await
+}
+
+/// Creates the hold of a run. An existing one of that name is not changed; the watch shows its owner.
+pub(super) async fn create_for_run(
+    client: &Client,
+    hold: &SnapshotHold,
+) -> Result<Tried, WriteError> {
+    match create(client, FIELD_MANAGER, hold).await {
         Ok(_) => Ok(Tried::Written),
-        Err(error) if error.kind() == "conflict" => {
+        Err(error) if error.kind() == ErrorKind::Conflict => {
             Ok(Tried::LeftAlone("exists already".to_owned()))
         }
         Err(error) => Err(error),
@@ -99,7 +111,7 @@ pub async fn list(
     loop {
         let page = bounded("list", || "SnapshotHolds".to_owned(), api.list(&params)).await;
         let page = match page {
-            Err(error) if error.kind() == "not_found" => return Ok(all),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(all),
             other => other?,
         };
         all.extend(page.items);
@@ -154,7 +166,7 @@ async fn attempt(
             ..Default::default()
         },
     ]);
-    let params = posting(true);
+    let params = posting(FIELD_MANAGER, true);
     let name = || {
         let kind = ObjectKind::VolumeSnapshot.as_str();
         format!("a dry-run {kind} in {}", probe.namespace)

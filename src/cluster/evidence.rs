@@ -13,7 +13,7 @@ use crate::api::is_object_name;
 use crate::api::remediation::EvidenceRecord;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
-use crate::model::{ObjectKey, ObjectKind};
+use crate::api::{ObjectKey, ObjectKind};
 
 /// Events kept of each object, the latest ones.
 const EVENTS: usize = 10;

@@ -1,9 +1,9 @@
 //! What the page says, and what nobody can make it say.
 
 use super::*;
-use crate::findings::{Finding, What};
+use crate::api::{LockKey, ObjectKind};
+use crate::findings::{Finding, FindingKind, What};
 use crate::fixture;
-use crate::model::{LockKey, ObjectKind};
 
 fn page(view: &View) -> String {
     document(view, fixture::now()).into_string()
@@ -130,7 +130,7 @@ fn what_a_cluster_says_is_never_markup() {
 #[test]
 fn a_page_is_bounded_and_says_what_it_leaves_out() {
     let mut view = fixture::jammed();
-    let claim = view.stuck_of("pending_claim")[0].clone();
+    let claim = view.stuck_of(FindingKind::PendingClaim)[0].clone();
     view.findings.extend(std::iter::repeat_n(claim, 5_000));
     let page = page(&view);
     assert!(page.contains("and 4901 more: "), "{page}");

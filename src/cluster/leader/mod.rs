@@ -17,8 +17,8 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::heartbeat::Heartbeat;
-use crate::kube_io::{self, FIELD_MANAGER, WriteError};
+use crate::cluster::{self, FIELD_MANAGER, WriteError};
+use crate::tasks::heartbeat::Heartbeat;
 
 /// Name of the Lease.
 pub const LEASE_NAME: &str = "locksmith";
@@ -54,7 +54,7 @@ impl Leadership {
             return Ok(term);
         };
         let name = || format!("Lease {LEASE_NAME}");
-        let lease = kube_io::bounded("get", name, api.get_opt(LEASE_NAME)).await?;
+        let lease = cluster::bounded("get", name, api.get_opt(LEASE_NAME)).await?;
         let shown = lease.as_ref().map(read);
         let confirmed = shown.is_some_and(|shown| confirms(&shown, me, term));
         confirmed.then_some(term).ok_or(WriteError::NotLeader)

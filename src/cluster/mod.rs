@@ -1,0 +1,149 @@
+//! All writes to a cluster.
+//!
+//! An object is read again, uncached, before each write. It is skipped unless it is still the one that was decided on, and the
+//! write names the uid or resourceVersion just read, so that the API server refuses it where something came between. The effect
+//! is observed through the watch.
+
+mod client;
+mod events;
+mod evidence;
+mod examine;
+pub mod hold;
+pub mod leader;
+pub mod remediations;
+pub mod reviews;
+mod writer;
+
+use client::is_too_large;
+pub use client::{CALL_TIMEOUT, bounded, writing};
+pub use events::Herald;
+pub use examine::examine;
+pub use writer::{Tried, Writer};
+
+use crate::text::error_chain;
+
+/// Name under which this program's fields are kept (`metadata.managedFields`) and its requests logged.
+pub const FIELD_MANAGER: &str = "locksmith";
+
+/// The same of what a person does at the command line.
+pub const FIELD_MANAGER_CLI: &str = "locksmith-cli";
+
+/// Why a write was not made, other than that it was no longer wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server refused it, or could not be reached.
+    #[error("failed to {verb} {object}: {}", brief(.source))]
+    Api {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+        /// What came back.
+        source: Box<kube::Error>,
+    },
+    /// Another replica leads by now.
+    #[error("not written: this replica does not lead")]
+    NotLeader,
+    /// The API server dropped a field of a record: what is done next would be decided on less than was recorded.
+    #[error(
+        "the cluster's CRD of Remediations is older than this program, and has no {field}: apply the output of `locksmith crd`"
+    )]
+    OutdatedCrd {
+        /// Path of the field.
+        field: String,
+    },
+    /// There is no such object any more.
+    #[error("{object} was deleted meanwhile")]
+    Gone {
+        /// What was to be written to.
+        object: String,
+    },
+    /// It was not answered; whether it was done is seen by looking.
+    #[error(
+        "failed to {verb} {object}: no answer within {}",
+        humantime::format_duration(CALL_TIMEOUT)
+    )]
+    NoAnswer {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+    },
+}
+
+impl WriteError {
+    /// Its class.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotLeader => ErrorKind::NotLeader,
+            Self::Gone { .. } => ErrorKind::Gone,
+            Self::OutdatedCrd { .. } => ErrorKind::OutdatedCrd,
+            Self::NoAnswer { .. } => ErrorKind::NoAnswer,
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) if status.code == 409 => ErrorKind::Conflict,
+                kube::Error::Api(status) if status.code == 403 => ErrorKind::Forbidden,
+                kube::Error::Api(status) if status.code == 404 => ErrorKind::NotFound,
+                kube::Error::Api(status) if status.code == 422 => ErrorKind::Invalid,
+                error if is_too_large(error) => ErrorKind::TooLarge,
+                kube::Error::Api(_) => ErrorKind::Refused,
+                _ => ErrorKind::Unreachable,
+            },
+        }
+    }
+}
+
+/// Classes of [`WriteError`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ErrorKind {
+    /// Another replica leads.
+    NotLeader,
+    /// The object was deleted meanwhile.
+    Gone,
+    /// The served CRD drops a field.
+    OutdatedCrd,
+    /// No answer in time.
+    NoAnswer,
+    /// 409: the object was changed since it was read, or exists already.
+    Conflict,
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+    /// 422.
+    Invalid,
+    /// The object is larger than etcd accepts.
+    TooLarge,
+    /// Any other answer.
+    Refused,
+    /// The API server could not be reached.
+    Unreachable,
+}
+
+impl ErrorKind {
+    /// The class as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotLeader => "not_leader",
+            Self::Gone => "gone",
+            Self::OutdatedCrd => "outdated_crd",
+            Self::NoAnswer => "no_answer",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// An error in one short line: the API server's 422 embeds the whole object, which is nobody's business.
+fn brief(error: &kube::Error) -> String {
+    const LONGEST: usize = 200;
+    let text = error_chain(error);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,58 @@
+//! Questions to the API server that are asked by a create and persist nothing: who somebody is, and what they may do.
+
+use k8s_openapi::api::authentication::v1::{
+    SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewSpec, UserInfo,
+};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+/// The owner of `token`; `None` where the API server does not accept it.
+pub async fn owner_of_token(client: &Client, token: &str) -> kube::Result<Option<UserInfo>> {
+    let review = TokenReview {
+        spec: TokenReviewSpec {
+            token: Some(token.to_owned()),
+            audiences: None,
+        },
+        ..TokenReview::default()
+    };
+    let api: Api<TokenReview> = Api::all(client.clone());
+    let status = api.create(&PostParams::default(), &review).await?.status;
+    Ok(status
+        .filter(|status| status.authenticated == Some(true))
+        .and_then(|status| status.user))
+}
+
+/// Whether `user` may `verb` on the non-resource URL `path`.
+pub async fn may(client: &Client, user: UserInfo, verb: &str, path: &str) -> kube::Result<bool> {
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: user.username,
+            uid: user.uid,
+            groups: user.groups,
+            extra: user.extra,
+            non_resource_attributes: Some(NonResourceAttributes {
+                path: Some(path.to_owned()),
+                verb: Some(verb.to_owned()),
+            }),
+            resource_attributes: None,
+        },
+        ..SubjectAccessReview::default()
+    };
+    let api: Api<SubjectAccessReview> = Api::all(client.clone());
+    let status = api.create(&PostParams::default(), &review).await?.status;
+    Ok(status.is_some_and(|status| status.allowed))
+}
+
+/// The name of the client's own user; `None` where the API server does not answer.
+pub async fn own_name(client: &Client) -> Option<String> {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let answer = api
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .ok()?;
+    let SelfSubjectReviewStatus { user_info } = answer.status?;
+    user_info?.username
+}
