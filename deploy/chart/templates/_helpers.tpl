@@ -1,4 +1,4 @@
-{{/* What selects the pods: it can never change, as a Deployment's selector cannot. */}}
+{{/* Labels that select the pods. They can never change, because a Deployment's selector cannot. */}}
 {{- define "locksmith.selectorLabels" -}}
 app.kubernetes.io/name: locksmith
 {{- end }}
@@ -39,7 +39,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- mustMergeOverwrite (deepCopy .Values.config) $own | toYaml }}
 {{- end }}
 
-{{/* The steps that any playbook has: those of the configuration, or else of the defaults. */}}
+{{/* The steps of all playbooks: those of the configuration, or else of the defaults. */}}
 {{- define "locksmith.steps" -}}
 {{- $defaults := .Files.Get "files/locksmith.yaml" | fromYaml }}
 {{- $steps := list }}
@@ -47,7 +47,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- $steps | uniq | toJson }}
 {{- end }}
 
-{{/* What any release of a hold takes, in the namespace of the SnapshotHolds. */}}
+{{/* Rights for releasing a hold, in the namespace of the SnapshotHolds. */}}
 {{- define "locksmith.releaseRules" -}}
 - apiGroups: [locksmith.dev]
   resources: [snapshotholds]

@@ -1,13 +1,13 @@
 {{/*
-What `locksmith check-config` refuses and no schema can express: fields that contradict each other. Its words are used, so that one
-search finds both. Values alone are checked by values.schema.json, which is generated from the program.
+Faults that `locksmith check-config` refuses and no schema can express: fields that contradict each other. The messages are the same,
+so that one search finds both. values.schema.json, which is generated from the program, checks single values.
 */}}
 {{- define "locksmith.validate" -}}
 {{- $given := .Values.config }}
 {{- $defaults := .Files.Get "files/locksmith.yaml" | fromYaml }}
 {{- $config := mustMergeOverwrite (deepCopy $defaults) (deepCopy $given) }}
 {{- $playbooks := default $defaults.playbooks $given.playbooks }}
-{{/* A merge takes a given 0 for nothing given. */}}
+{{/* A merge treats a given 0 as not given. */}}
 {{- $maxDeletions := dig "gates" "maxDeletions" $defaults.gates.maxDeletions $given }}
 {{- $faults := list }}
 
