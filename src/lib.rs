@@ -11,13 +11,13 @@
 //! function with an explicit `now`. Only `cluster` writes. `tests/purity.rs` has the layers, from the ground up.
 
 pub mod alerts;
-pub mod api;
 pub mod app;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod csi;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod findings;
 #[cfg(test)]
@@ -34,3 +34,5 @@ pub mod steps;
 pub mod tasks;
 pub mod text;
 pub mod watch;
+
+pub use locksmith_api as api;

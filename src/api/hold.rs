@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::api::Uid;
+use crate::Uid;
 
 /// Name of the ValidatingAdmissionPolicy and of its binding.
 pub const POLICY_NAME: &str = "locksmith-snapshot-hold";

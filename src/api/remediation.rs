@@ -9,8 +9,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ObjectKey, Sym};
-use crate::api::{Plan, StepName};
+use crate::{ObjectKey, Sym};
+use crate::{Plan, StepName};
 
 /// API group of this project's kind and annotations.
 pub const GROUP: &str = "locksmith.dev";

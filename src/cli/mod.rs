@@ -4,6 +4,7 @@ mod check_config;
 mod cluster;
 mod crd;
 mod decide;
+#[cfg(feature = "demo")]
 mod demo;
 mod describe;
 mod evidence;
@@ -49,6 +50,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "demo")]
     Demo(demo::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -76,6 +78,7 @@ enum Command {
 /// Does what was asked for.
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,

@@ -79,6 +79,13 @@ mod tests {
     use crate::demo::scenario::{Outage, playbook_jam};
     use crate::demo::world::Timings;
 
+    #[test]
+    fn made_up_identity_names_no_pod() {
+        let driver = "rook-ceph.rbd.csi.ceph.com";
+        let identity = world::made_up_identity(driver);
+        assert!(crate::model::is_made_up(&identity, driver), "{identity}");
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_playbooks_jam_comes_about_without_any_cluster() {
         let config = WorldConfig::new(Timings::fast());

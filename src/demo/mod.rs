@@ -4,10 +4,10 @@
 //! manager and the snapshot controller. [`scenario`] builds known states through it. [`apiserver`] is an API server
 //! in this process, held to a real one by a contract that tests run on both.
 
-pub mod apiserver;
 mod cluster;
 pub mod scenario;
 pub mod show;
-pub mod world;
 
 pub use cluster::Cluster;
+pub use locksmith_demo_apiserver as apiserver;
+pub use locksmith_demo_world as world;

@@ -64,8 +64,9 @@ fn the_build_has_every_file_that_it_needs_and_no_others() {
         .unwrap();
     assert!(metadata.status.success(), "{metadata:?}");
     let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let targets = metadata["packages"][0]["targets"].as_array().unwrap();
-    let bin = targets.iter().find(|target| target["kind"][0] == "bin");
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let mut targets = packages.flat_map(|package| package["targets"].as_array().unwrap());
+    let bin = targets.find(|target| target["kind"][0] == "bin");
     assert_eq!(bin.unwrap()["name"], "locksmith");
     assert!(!copied.contains(&"build.rs".to_owned()) && !path("build.rs").exists());
 }

@@ -12,7 +12,35 @@ fn read(file: &str) -> String {
 fn unsafe_code_is_forbidden_and_nothing_runs_at_build() {
     let manifest: Vec<_> = read("Cargo.toml").lines().map(str::to_owned).collect();
     assert!(manifest.contains(&r#"unsafe_code = "forbid""#.to_owned()));
-    assert!(!path("build.rs").exists());
+    for member in [".", "src/api", "src/demo/apiserver", "src/demo/world"] {
+        assert!(!path(member).join("build.rs").exists());
+        let lints = read(&format!("{member}/Cargo.toml"));
+        assert!(lints.contains("[lints]\nworkspace = true"), "{member}");
+    }
+}
+
+/// The image holds no cluster of its own: the embedded API server and its world are not built into it.
+#[test]
+fn image_is_built_without_the_demo() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--no-default-features",
+            "-e",
+            "normal",
+        ])
+        .current_dir(path("."))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(tree.contains("locksmith-api"), "{tree}");
+    assert!(
+        !tree.contains("locksmith-demo") && !tree.contains("cel v"),
+        "{tree}"
+    );
 }
 
 #[test]
@@ -22,6 +50,14 @@ fn no_advisory_is_ignored() {
     let (advisories, _) = advisories.split_once("\n[").unwrap();
     assert!(!advisories.contains("ignore"), "{advisories}");
 }
+
+/// The packages of this repository.
+const OURS: [&str; 4] = [
+    "volsync-locksmith",
+    "locksmith-api",
+    "locksmith-demo-apiserver",
+    "locksmith-demo-world",
+];
 
 /// Each dependency is a version of the public registry, pinned by its checksum.
 #[test]
@@ -35,7 +71,7 @@ fn every_dependency_is_pinned_by_its_checksum() {
     for found in package.captures_iter(&lock) {
         count += 1;
         assert!(
-            found.get(2).is_some() || &found[1] == "volsync-locksmith",
+            found.get(2).is_some() || OURS.contains(&&found[1]),
             "{}",
             &found[1]
         );
@@ -49,7 +85,7 @@ fn the_image_is_built_as_the_reproducible_build_is() {
     for file in ["deploy/Dockerfile", ".ci/reproducible"] {
         let text = read(file);
         for part in [
-            "--release --locked",
+            "--release --locked --no-default-features",
             "--remap-path-prefix",
             "-ffile-prefix-map",
             "SOURCE_DATE_EPOCH",

@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::config::{Layout, WorldConfig};
 use super::operator::{Driver, DriverSpec};
 use super::{Error, workloads};
-use crate::api::snapshot::{VolumeSnapshotClass, VolumeSnapshotClassBody};
+use locksmith_api::snapshot::{VolumeSnapshotClass, VolumeSnapshotClassBody};
 
 /// StorageClass that binds at once.
 pub const IMMEDIATE_CLASS: &str = "ceph-block";

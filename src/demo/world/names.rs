@@ -37,7 +37,7 @@ pub fn provisioner_deployment(config: &WorldConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::world::Timings;
+    use crate::Timings;
 
     #[test]
     fn leases_are_named_as_rook_has_them() {

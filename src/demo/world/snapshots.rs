@@ -21,7 +21,7 @@ use super::control::{control, watching};
 use super::events::{Recorder, Severity};
 use super::names::CONTENT_FINALIZER;
 use super::quantity;
-use crate::api::snapshot::{
+use locksmith_api::snapshot::{
     BEING_DELETED, PVC_AS_SOURCE_FINALIZER, SnapshotRef, VolumeSnapshot, VolumeSnapshotClass,
     VolumeSnapshotContent, VolumeSnapshotContentSource, VolumeSnapshotContentSpec,
 };

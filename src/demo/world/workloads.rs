@@ -164,7 +164,7 @@ fn app(name: &str) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::world::Timings;
+    use crate::Timings;
 
     fn containers(config: &WorldConfig) -> Vec<String> {
         let pod = provisioner(config).spec.unwrap().template.spec.unwrap();

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Snapshot;
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::write::{FOREGROUND, ORPHAN, Target};
+use crate::cluster::Cluster;
+use crate::json::{Json as _, Meta as _};
+use crate::write::{FOREGROUND, ORPHAN, Target};
 
 type Uids<'a> = BTreeSet<&'a str>;
 

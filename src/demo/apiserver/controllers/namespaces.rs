@@ -3,10 +3,10 @@
 //! Upstream: `pkg/controller/namespace` of Kubernetes.
 
 use super::Snapshot;
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::resources::Subresource;
-use crate::demo::apiserver::write::Target;
+use crate::cluster::Cluster;
+use crate::json::{Json as _, Meta as _};
+use crate::resources::Subresource;
+use crate::write::Target;
 
 /// Holds a namespace until it is empty; others may hold it by finalizers of their own.
 const FINALIZER: &str = "kubernetes";

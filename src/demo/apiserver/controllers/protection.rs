@@ -5,8 +5,8 @@
 use serde_json::Value;
 
 use super::Snapshot;
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
+use crate::cluster::Cluster;
+use crate::json::{Json as _, Meta as _};
 
 /// Holds a claim while a pod uses it.
 pub const CLAIM: &str = "kubernetes.io/pvc-protection";

@@ -27,8 +27,8 @@ use serde_json::Value;
 
 use super::merging::OVERLAY;
 use super::{Definition, Resource, Subresource, Trait};
-use crate::demo::apiserver::schema::{Definitions, Schema};
-use crate::demo::apiserver::table::{Column, columns};
+use crate::schema::{Definitions, Schema};
+use crate::table::{Column, columns};
 
 /// The built-in kinds, read once for the process.
 pub struct BuiltIn {

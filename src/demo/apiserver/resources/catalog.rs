@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Resource, Trait, builtin, crd};
-use crate::demo::apiserver::schema::Schema;
+use crate::schema::Schema;
 
 /// Built-in resources and those of the CustomResourceDefinitions that exist now.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Definition, Resource, Subresource, Trait};
-use crate::demo::apiserver::failure::Cause;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::schema::Schema;
-use crate::demo::apiserver::table::Column;
+use crate::failure::Cause;
+use crate::json::{Json as _, Meta as _};
+use crate::schema::Schema;
+use crate::table::Column;
 
 /// The kind itself, in its bucket.
 pub const BUCKET: &str = "apiextensions.k8s.io/customresourcedefinitions";

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::demo::apiserver::json::Json as _;
+use crate::json::Json as _;
 
 /// Fills in the defaults of a kind.
 pub fn fill(kind: &str, object: &mut Value) {

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::demo::apiserver::schema::{Merge, Overlay};
+use crate::schema::{Merge, Overlay};
 
 /// What the decoders' definitions leave out.
 pub const OVERLAY: Overlay = Overlay { merge, required };

@@ -10,11 +10,11 @@ use axum::response::Response;
 use kube::client::Body as ClientBody;
 use serde_json::Value;
 
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::request::Query;
-use crate::demo::apiserver::write::Target;
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::request::Query;
+use crate::write::Target;
 
 /// Options of the request that the kubelet gets as they are.
 const PASSED_ON: [&str; 8] = [

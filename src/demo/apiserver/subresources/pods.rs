@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::write::{Change, DeleteOptions, Target, WriteOptions};
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::write::{Change, DeleteOptions, Target, WriteOptions};
 
 /// What a write that answers no object answers.
 pub fn success() -> Value {

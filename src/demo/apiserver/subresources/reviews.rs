@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::Result;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::write::Target;
+use crate::cluster::Cluster;
+use crate::failure::Result;
+use crate::json::{Json as _, Meta as _};
+use crate::write::Target;
 
 /// Who a request without credentials is.
 const USER: &str = "kubernetes-admin";
@@ -52,10 +52,7 @@ impl Cluster {
             .saturating_add(jiff::SignedDuration::from_secs(seconds))
             .unwrap_or_else(|_| self.now());
         request.put("/status/token", token);
-        request.put(
-            "/status/expirationTimestamp",
-            crate::demo::apiserver::cluster::stamp(end),
-        );
+        request.put("/status/expirationTimestamp", crate::cluster::stamp(end));
         Ok(request)
     }
 }

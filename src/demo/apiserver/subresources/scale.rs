@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::patch;
-use crate::demo::apiserver::selector::printed;
-use crate::demo::apiserver::write::{Change, Target, WriteOptions};
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::patch;
+use crate::selector::printed;
+use crate::write::{Change, Target, WriteOptions};
 
 // Every kind with a scale keeps its part of it in the same places.
 const REPLICAS: &str = "/spec/replicas";

@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 
 use super::Target;
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::controllers::{CLAIM_PROTECTION, VOLUME_PROTECTION};
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
+use crate::cluster::Cluster;
+use crate::controllers::{CLAIM_PROTECTION, VOLUME_PROTECTION};
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
 
 const NAMESPACES: &str = "/namespaces";
 const CLASSES: &str = "storage.k8s.io/storageclasses";

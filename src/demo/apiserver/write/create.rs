@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::decode::{Source, decode};
 use super::{Target, WriteOptions, Written, admission, kinds, metadata, policy};
-use crate::demo::apiserver::apply::{Identity, Operation, Writer};
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::resources::{Resource, Subresource, Trait, crd};
+use crate::apply::{Identity, Operation, Writer};
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::resources::{Resource, Subresource, Trait, crd};
 
 /// A name generated so often that it is always taken says the prefix is full.
 const NAME_ATTEMPTS: usize = 8;

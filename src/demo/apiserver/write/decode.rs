@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{FieldValidation, WriteOptions};
-use crate::demo::apiserver::failure::{Cause, Failure, Result};
-use crate::demo::apiserver::json::Json as _;
-use crate::demo::apiserver::resources::{Resource, Trait};
-use crate::demo::apiserver::schema::tidy;
+use crate::failure::{Cause, Failure, Result};
+use crate::json::Json as _;
+use crate::resources::{Resource, Trait};
+use crate::schema::tidy;
 
 /// Where an object comes from: refusals are worded after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

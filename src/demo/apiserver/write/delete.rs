@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Target, admission};
-use crate::demo::apiserver::cluster::{Cluster, stamp};
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::resources::{Resource, Trait};
+use crate::cluster::{Cluster, stamp};
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::resources::{Resource, Trait};
 
 /// Holds the owner until its dependents are gone.
 pub const FOREGROUND: &str = "foregroundDeletion";

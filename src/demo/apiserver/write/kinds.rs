@@ -5,9 +5,9 @@
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-use crate::demo::apiserver::failure::Cause;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::resources::{Resource, Trait, crd};
+use crate::failure::Cause;
+use crate::json::{Json as _, Meta as _};
+use crate::resources::{Resource, Trait, crd};
 
 /// Fills in what only the server decides.
 pub fn prepare_create(resource: &Resource, object: &mut Value, revision: u64) {
@@ -55,7 +55,7 @@ pub fn prepare_update(resource: &Resource, object: &mut Value) {
     for (key, text) in texts {
         let bytes = text.as_str().unwrap_or_default().as_bytes().to_vec();
         let encoded = serde_json::to_value(ByteString(bytes)).unwrap_or_default();
-        let pointer = format!("/data/{}", crate::demo::apiserver::json::escape(&key));
+        let pointer = format!("/data/{}", crate::json::escape(&key));
         object.put(&pointer, encoded);
     }
 }

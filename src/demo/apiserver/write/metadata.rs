@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::demo::apiserver::failure::Cause;
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::resources::Resource;
+use crate::failure::Cause;
+use crate::json::{Json as _, Meta as _};
+use crate::resources::Resource;
 
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Target, WriteOptions};
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::{Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::selector::Selector;
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::selector::Selector;
 
 const POLICIES: &str = "admissionregistration.k8s.io/validatingadmissionpolicies";
 const BINDINGS: &str = "admissionregistration.k8s.io/validatingadmissionpolicybindings";

@@ -8,12 +8,12 @@ use super::create::{place, reset};
 use super::decode::{Source, decode};
 use super::delete::is_held;
 use super::{Change, Target, WriteOptions, Written, kinds, metadata};
-use crate::demo::apiserver::apply::{Identity, Operation, Writer};
-use crate::demo::apiserver::cluster::Cluster;
-use crate::demo::apiserver::failure::{Cause, Failure, Result};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::patch;
-use crate::demo::apiserver::resources::{Resource, Subresource, Trait, crd};
+use crate::apply::{Identity, Operation, Writer};
+use crate::cluster::Cluster;
+use crate::failure::{Cause, Failure, Result};
+use crate::json::{Json as _, Meta as _};
+use crate::patch;
+use crate::resources::{Resource, Subresource, Trait, crd};
 
 /// Set by the server alone; an update carries them over.
 const CARRIED: [&str; 4] = [

@@ -14,9 +14,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::locks::{Held, Locks};
 use super::rpc::Status;
 use super::{Ceph, DriverConfig, HeldLock, Image, Snapshot};
-use crate::demo::world::klog;
-use crate::demo::world::logs::Logs;
-use crate::demo::world::names::DRIVER_CONTAINER;
+use crate::klog;
+use crate::logs::Logs;
+use crate::names::DRIVER_CONTAINER;
 
 /// Source lines that log a refusal, of ceph-csi 3.12.
 const CREATE_VOLUME: &str = "controllerserver.go:362";
@@ -29,7 +29,7 @@ const FAILED: &str = "utils.go:271";
 
 /// A running process. Dropping it ends all calls and releases all locks.
 #[derive(Debug)]
-pub(in crate::demo::world) struct Driver {
+pub(crate) struct Driver {
     process: Arc<Process>,
     alive: CancellationToken,
     _ends: DropGuard,
@@ -47,12 +47,12 @@ pub(super) struct Process {
 
 /// What to create a volume from.
 #[derive(Clone, Debug)]
-pub(in crate::demo::world) struct CreateVolume {
+pub(crate) struct CreateVolume {
     /// `pvc-<uid of the claim>`.
-    pub(in crate::demo::world) name: String,
-    pub(in crate::demo::world) bytes: i64,
+    pub(crate) name: String,
+    pub(crate) bytes: i64,
     /// Handle of the snapshot to restore.
-    pub(in crate::demo::world) snapshot: Option<String>,
+    pub(crate) snapshot: Option<String>,
 }
 
 /// One call, as its log lines name it.
@@ -64,7 +64,7 @@ struct Call {
 
 impl Driver {
     /// Starts a process.
-    pub(in crate::demo::world) fn start(config: DriverConfig, ceph: &Ceph, logs: Logs) -> Self {
+    pub(crate) fn start(config: DriverConfig, ceph: &Ceph, logs: Logs) -> Self {
         let process = Arc::new(Process {
             config,
             ceph: ceph.clone(),
@@ -83,10 +83,7 @@ impl Driver {
     }
 
     /// CreateVolume: locks the name, and to restore also the snapshot's handle.
-    pub(in crate::demo::world) async fn create_volume(
-        &self,
-        request: CreateVolume,
-    ) -> Result<Image, Status> {
+    pub(crate) async fn create_volume(&self, request: CreateVolume) -> Result<Image, Status> {
         let call = self.process.number(&request.name);
         let process = Arc::clone(&self.process);
         self.call(call.clone(), async move {
@@ -108,7 +105,7 @@ impl Driver {
     }
 
     /// DeleteVolume: locks the handle.
-    pub(in crate::demo::world) async fn delete_volume(&self, handle: String) -> Result<(), Status> {
+    pub(crate) async fn delete_volume(&self, handle: String) -> Result<(), Status> {
         let call = self.process.number(&handle);
         let process = Arc::clone(&self.process);
         self.call(call.clone(), async move {
@@ -124,7 +121,7 @@ impl Driver {
     }
 
     /// CreateSnapshot called `snapshot-<uid of the VolumeSnapshot>` of the volume `source`: locks the name.
-    pub(in crate::demo::world) async fn create_snapshot(
+    pub(crate) async fn create_snapshot(
         &self,
         name: String,
         source: String,
@@ -146,10 +143,7 @@ impl Driver {
     }
 
     /// DeleteSnapshot: locks the handle.
-    pub(in crate::demo::world) async fn delete_snapshot(
-        &self,
-        handle: String,
-    ) -> Result<(), Status> {
+    pub(crate) async fn delete_snapshot(&self, handle: String) -> Result<(), Status> {
         let call = self.process.number(&handle);
         let process = Arc::clone(&self.process);
         self.call(call.clone(), async move {
@@ -241,9 +235,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::demo::world::ceph::Scope;
-    use crate::demo::world::ceph::rpc::Code;
-    use crate::demo::world::logs::PodRef;
+    use crate::ceph::Scope;
+    use crate::ceph::rpc::Code;
+    use crate::logs::PodRef;
 
     fn driver(ceph: &Ceph, logs: &Logs) -> Driver {
         let pod = PodRef {

@@ -2,7 +2,7 @@
 
 /// gRPC codes that come up here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::demo::world) enum Code {
+pub(crate) enum Code {
     Aborted,
     DeadlineExceeded,
     NotFound,
@@ -11,9 +11,9 @@ pub(in crate::demo::world) enum Code {
 /// A failed call.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 #[error("rpc error: code = {code:?} desc = {message}")]
-pub(in crate::demo::world) struct Status {
-    pub(in crate::demo::world) code: Code,
-    pub(in crate::demo::world) message: String,
+pub(crate) struct Status {
+    pub(crate) code: Code,
+    pub(crate) message: String,
 }
 
 impl Status {
@@ -42,7 +42,7 @@ impl Status {
     }
 
     /// Whether the operation is certainly no longer under way (external-snapshotter's `isCSIFinalError`).
-    pub(in crate::demo::world) fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         match self.code {
             Code::Aborted | Code::DeadlineExceeded => false,
             Code::NotFound => true,

@@ -11,6 +11,8 @@ mod snapshotter;
 mod source;
 mod volume;
 
+pub use lease::made_up_identity;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::demo::world::ceph::Status;
-use crate::demo::world::config::ProvisionerMessages;
+use crate::ceph::Status;
+use crate::config::ProvisionerMessages;
 
 /// Why a volume was not provisioned this time.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::world::ceph::Code;
+    use crate::ceph::Code;
 
     fn refused() -> Failure {
         let message = "an operation with the given Volume ID pvc-1 already exists".to_owned();

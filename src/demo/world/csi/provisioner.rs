@@ -20,12 +20,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::outcome::Failure;
 use super::source::{self, Source};
 use super::volume;
-use crate::demo::world::actor::Actor;
-use crate::demo::world::ceph::{CreateVolume, Driver, Status};
-use crate::demo::world::config::WorldConfig;
-use crate::demo::world::control::{control, is_absent, watching};
-use crate::demo::world::events::{Recorder, Severity};
-use crate::demo::world::names::{PROVISIONER_CONTAINER, SELECTED_NODE, STORAGE_PROVISIONER};
+use crate::actor::Actor;
+use crate::ceph::{CreateVolume, Driver, Status};
+use crate::config::WorldConfig;
+use crate::control::{control, is_absent, watching};
+use crate::events::{Recorder, Severity};
+use crate::names::{PROVISIONER_CONTAINER, SELECTED_NODE, STORAGE_PROVISIONER};
 
 /// One leading sidecar.
 #[derive(Clone, Debug)]

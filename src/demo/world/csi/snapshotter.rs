@@ -19,14 +19,14 @@ use kube::runtime::controller::Action;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::api::snapshot::{BEING_CREATED, BEING_DELETED, VolumeSnapshotContent};
-use crate::demo::world::actor::Actor;
-use crate::demo::world::ceph::{Driver, Status};
-use crate::demo::world::config::WorldConfig;
-use crate::demo::world::control::{control, watching};
-use crate::demo::world::events::{Recorder, Severity};
-use crate::demo::world::names::{CONTENT_FINALIZER, SNAPSHOTTER_CONTAINER};
-use crate::demo::world::timings::Retry;
+use crate::actor::Actor;
+use crate::ceph::{Driver, Status};
+use crate::config::WorldConfig;
+use crate::control::{control, watching};
+use crate::events::{Recorder, Severity};
+use crate::names::{CONTENT_FINALIZER, SNAPSHOTTER_CONTAINER};
+use crate::timings::Retry;
+use locksmith_api::snapshot::{BEING_CREATED, BEING_DELETED, VolumeSnapshotContent};
 
 /// One leading sidecar.
 #[derive(Clone, Debug)]
@@ -321,8 +321,8 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::api::snapshot::{VolumeSnapshotContentSpec, VolumeSnapshotContentStatus};
-    use crate::demo::world::ceph::Code;
+    use crate::ceph::Code;
+    use locksmith_api::snapshot::{VolumeSnapshotContentSpec, VolumeSnapshotContentStatus};
 
     fn content(annotations: &[&str], deleted: bool, ready: Option<bool>) -> VolumeSnapshotContent {
         let mut content =

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
 
 use super::outcome::{Failure, SourceProblem};
-use crate::api::snapshot::{self, VolumeSnapshot, VolumeSnapshotContent};
-use crate::demo::world::actor::Actor;
+use crate::actor::Actor;
+use locksmith_api::snapshot::{self, VolumeSnapshot, VolumeSnapshotContent};
 
 /// What a claim is to be filled from.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::snapshot::VolumeSnapshotStatus;
+    use locksmith_api::snapshot::VolumeSnapshotStatus;
 
     fn snapshot(bound: bool, ready: Option<bool>) -> VolumeSnapshot {
         let mut snapshot = VolumeSnapshot::new("a", snapshot::VolumeSnapshotSpec::default());

@@ -10,8 +10,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use crate::demo::world::ceph::Image;
-use crate::demo::world::quantity;
+use crate::ceph::Image;
+use crate::quantity;
 
 /// Names the provisioner on a volume.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt};
 
-use crate::demo::world::actor::Actor;
+use crate::actor::Actor;
 
 /// The claims of a Pod, all together: the first thing that keeps it waiting.
 #[derive(Debug)]

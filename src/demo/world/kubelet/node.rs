@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::demo::world::actor::Actor;
-use crate::demo::world::config::WorldConfig;
+use crate::actor::Actor;
+use crate::config::WorldConfig;
 
 /// Registers every Node and keeps its status fresh. All of them serve logs on the same `port`.
 pub(super) async fn report(actor: Actor, config: WorldConfig, port: u16) {

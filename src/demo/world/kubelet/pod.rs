@@ -8,9 +8,9 @@ use kube::{Api, ResourceExt};
 
 use super::claims::{self, Claims};
 use super::{Kubelet, status};
-use crate::demo::world::actor::Actor;
-use crate::demo::world::control::{is_absent, watching};
-use crate::demo::world::logs::{Logs, PodRef};
+use crate::actor::Actor;
+use crate::control::{is_absent, watching};
+use crate::logs::{Logs, PodRef};
 
 /// Starts the containers of a Pod on one of our Nodes, unless a claim of it has no volume yet.
 pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error> {

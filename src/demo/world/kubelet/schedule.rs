@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::claims::{self, Claims};
 use super::status;
-use crate::demo::world::actor::Actor;
-use crate::demo::world::names::SELECTED_NODE;
+use crate::actor::Actor;
+use crate::names::SELECTED_NODE;
 
 /// One try to place `pod` on one of `nodes`.
 pub(super) async fn schedule(

@@ -15,8 +15,8 @@ use futures::stream;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::demo::world::Error;
-use crate::demo::world::logs::{Line, Logs, Reader};
+use crate::Error;
+use crate::logs::{Line, Logs, Reader};
 
 /// A bound port with a certificate of its own; the API server does not verify kubelets unless told to.
 #[derive(Debug)]

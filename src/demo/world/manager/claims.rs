@@ -13,9 +13,9 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::Manager;
-use crate::demo::world::control::{control, watching};
-use crate::demo::world::events::Severity;
-use crate::demo::world::names::{SELECTED_NODE, STORAGE_PROVISIONER};
+use crate::control::{control, watching};
+use crate::events::Severity;
+use crate::names::{SELECTED_NODE, STORAGE_PROVISIONER};
 
 /// On a claim and a volume that have found each other.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Manager, pods};
-use crate::api::short_hash;
-use crate::demo::world::control::{control, watching};
+use crate::control::{control, watching};
+use locksmith_api::short_hash;
 
 /// Label of everything made from one template.
 const TEMPLATE_HASH: &str = "pod-template-hash";

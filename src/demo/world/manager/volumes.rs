@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::Manager;
-use crate::demo::world::control::{control, watching};
+use crate::control::{control, watching};
 
 pub(super) async fn run(manager: Manager) {
     let volumes = Controller::new(manager.actor.all::<PersistentVolume>(), watching());

@@ -9,13 +9,13 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{VolSync, metadata};
-use crate::api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
-use crate::api::volsync::{
+use crate::events::Severity;
+use crate::names::SELECTED_NODE;
+use locksmith_api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
+use locksmith_api::volsync::{
     COPY_TRIGGER, LATEST_COPY_STATUS, LATEST_COPY_TRIGGER, MoverOptions, ReplicationSource,
     USE_COPY_TRIGGER, WAITING_FOR_TRIGGER,
 };
-use crate::demo::world::events::Severity;
-use crate::demo::world::names::SELECTED_NODE;
 
 /// Since when VolSync has been waiting for a copy trigger.
 const WAITING_SINCE: &str = "volsync.backube/latest-copy-trigger-waiting-since";

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::machine::{Machine, Next, State};
 use super::source::is_bound;
 use super::{Failure, Progress, VolSync, metadata};
-use crate::api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
-use crate::api::volsync::{MoverOptions, ReplicationDestination};
+use locksmith_api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
+use locksmith_api::volsync::{MoverOptions, ReplicationDestination};
 
 /// On the destination's claim: the snapshot being made of it.
 const SNAPSHOT_NAME: &str = "volsync.backube/snapname";

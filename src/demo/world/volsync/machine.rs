@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::schedule;
-use crate::api::volsync::{ReplicationDestination, ReplicationSource, SYNCHRONIZING, Trigger};
+use locksmith_api::volsync::{ReplicationDestination, ReplicationSource, SYNCHRONIZING, Trigger};
 
 /// What the two kinds have in common.
 #[derive(Clone, Debug, Default)]

@@ -27,8 +27,8 @@ use super::config::WorldConfig;
 use super::control::{control, watching};
 use super::events::Recorder;
 use super::timings::Timings;
-use crate::api::snapshot::VolumeSnapshot;
-use crate::api::volsync::{
+use locksmith_api::snapshot::VolumeSnapshot;
+use locksmith_api::volsync::{
     CLEANUP_LABEL, CREATED_BY_LABEL, CREATED_BY_VOLSYNC, ReplicationDestination, ReplicationSource,
     USE_COPY_TRIGGER,
 };

@@ -17,13 +17,13 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::VolSync;
-use crate::api::snapshot::VolumeSnapshot;
-use crate::api::volsync::{
+use crate::control::{control, watching};
+use crate::events::Severity::{self, Normal, Warning};
+use crate::names::SELECTED_NODE;
+use locksmith_api::snapshot::VolumeSnapshot;
+use locksmith_api::volsync::{
     CREATED_BY_LABEL, CREATED_BY_VOLSYNC, GROUP, POPULATOR_LABEL_PREFIX, ReplicationDestination,
 };
-use crate::demo::world::control::{control, watching};
-use crate::demo::world::events::Severity::{self, Normal, Warning};
-use crate::demo::world::names::SELECTED_NODE;
 
 /// On the restored claim: the claim it was made for.
 const PRIME_LABEL: &str = "volsync.backube/populator-pvc-for";

@@ -10,9 +10,11 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::machine::{Machine, Next, State};
 use super::{Failure, Namespaced, Progress, VolSync, copy};
-use crate::api::snapshot::VolumeSnapshot;
-use crate::api::volsync::{CLEANUP_LABEL, DO_NOT_DELETE_LABEL, ReplicationSource, temporary_name};
-use crate::demo::world::actor::Kind;
+use crate::actor::Kind;
+use locksmith_api::snapshot::VolumeSnapshot;
+use locksmith_api::volsync::{
+    CLEANUP_LABEL, DO_NOT_DELETE_LABEL, ReplicationSource, temporary_name,
+};
 
 pub(super) async fn reconcile(
     source: Arc<ReplicationSource>,

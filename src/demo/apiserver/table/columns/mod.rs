@@ -16,7 +16,7 @@ pub use storage::{claim, csi_driver, storage_class, volume};
 pub use workloads::{daemon_set, deployment, job, replica_set, stateful_set};
 
 use super::Column;
-use crate::demo::apiserver::json::Json as _;
+use crate::json::Json as _;
 
 /// A text column that works its text out.
 fn text(name: &str, cell: fn(&Value, Timestamp) -> Value) -> Column {

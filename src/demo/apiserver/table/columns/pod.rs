@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Column, condition, or, text};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::table::ago;
+use crate::json::{Json as _, Meta as _};
+use crate::table::ago;
 
 /// The columns of pods.
 pub fn pod() -> Vec<Column> {

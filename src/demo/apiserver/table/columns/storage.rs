@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Column, or, text};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
+use crate::json::{Json as _, Meta as _};
 
 /// The columns of PersistentVolumeClaims.
 pub fn claim() -> Vec<Column> {

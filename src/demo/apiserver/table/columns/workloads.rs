@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Column, condition, labels, or, text};
-use crate::demo::apiserver::json::{Json as _, Meta as _};
-use crate::demo::apiserver::selector::printed;
-use crate::demo::apiserver::table::time::human;
+use crate::json::{Json as _, Meta as _};
+use crate::selector::printed;
+use crate::table::time::human;
 
 /// The columns of Deployments.
 pub fn deployment() -> Vec<Column> {

@@ -41,6 +41,7 @@ use tokio::task::JoinSet;
 pub use actor::Actor;
 pub use ceph::{Ceph, HeldLock, Scope};
 pub use config::{Layout, ProvisionerMessages, WorldConfig};
+pub use csi::made_up_identity;
 pub use install::{IMMEDIATE_CLASS, SNAPSHOT_CLASS, WAITING_CLASS};
 pub use logs::{Logs, PodRef};
 pub use names::{lease_names, provisioner_deployment};
