@@ -9,14 +9,14 @@ use kube::{Client, Config as ClusterConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{self, Accepted, AlertReceiver, Notification, ReceiveAlerts, Refused};
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::cluster::leader::{self, Leadership};
-use crate::cluster::{self, Herald, Writer};
+use crate::cluster::{self, EventRecorder, Writer};
 use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
-use crate::metrics::{Metrics, Own};
+use crate::metrics::{Metrics, SelfMetrics};
 use crate::model::Change;
-use crate::server::{self, Certificate, Guard, ServeError, Server, Site};
+use crate::server::{self, Authenticator, Certificate, ServeError, Server, Services};
 use crate::state::Store;
 use crate::tasks::{TaskEnded, Tasks};
 use crate::watch::{self, Patterns};
@@ -67,11 +67,11 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     config
         .remediation
         .namespace
-        .get_or_insert_with(|| Sym::from(cluster.default_namespace.as_str()));
+        .get_or_insert_with(|| SharedStr::from(cluster.default_namespace.as_str()));
     let config = Arc::new(config);
-    let own = Own::default();
+    let own = SelfMetrics::default();
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
-    let guard = Guard::new(&config.server.auth, &reading).await?;
+    let guard = Authenticator::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
     let (store, mut watches) = watch::start(&reading, &config, &own)?;
     let mut acting = Tasks::default();
@@ -89,7 +89,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         )?)
     };
     tracing::info!(address = %server.address(), mode = config.mode.as_str(), "listening");
-    let site = Site {
+    let site = Services {
         views: store.views(),
         metrics: Metrics::new(store.views(), own.clone()),
         own,
@@ -109,7 +109,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         failed = unless_stopped(&mut watches, &stop) => failed,
         failed = unless_stopped(&mut acting, &stop) => failed,
     };
-    tracing::error!(error = %failed, "ending");
+    tracing::error!(error = %failed, "a task failed; shutting down");
     stop.cancel();
     // How the server ends is of no interest beside why.
     let _ = serving.await;
@@ -131,13 +131,14 @@ fn act(
     cluster: &ClusterConfig,
     store: &Store,
     config: &Arc<Config>,
-    own: &Own,
+    own: &SelfMetrics,
     identity: String,
     stop: &CancellationToken,
     acting: &mut Tasks,
 ) -> anyhow::Result<AlertReceiver> {
     let namespace = config.remediation.namespace.clone();
-    let namespace = namespace.unwrap_or_else(|| Sym::from(cluster.default_namespace.as_str()));
+    let namespace =
+        namespace.unwrap_or_else(|| SharedStr::from(cluster.default_namespace.as_str()));
     let writing = cluster::writing(cluster).context("failed to reach the cluster")?;
     let (leadership, standing) = leader::stand(
         writing.clone(),
@@ -147,7 +148,7 @@ fn act(
         stop.clone(),
     );
     let patterns = Arc::new(Patterns::new(config)?);
-    let (herald, telling) = Herald::new(writing.clone(), own.clone());
+    let (herald, telling) = EventRecorder::new(writing.clone(), own.clone());
     let writer = Writer::new(
         writing,
         store.clone(),
@@ -186,7 +187,10 @@ fn act(
     let telling_leadership = tell_leadership(leadership, store.clone(), own.clone());
     acting.spawn("term", until(stop.clone(), telling_leadership));
     acting.spawn("controller", until(stop.clone(), controller.clone().run()));
-    acting.spawn("keeper", until(stop.clone(), controller::keep(controller)));
+    acting.spawn(
+        "sweeper",
+        until(stop.clone(), controller::sweep(controller)),
+    );
     acting.spawn("events", last_words(stop.clone(), telling));
     Ok(receiver)
 }
@@ -211,7 +215,7 @@ async fn last_words(stop: CancellationToken, telling: impl Future<Output = ()>) 
     }
 }
 
-async fn tell_leadership(mut leadership: Leadership, store: Store, own: Own) {
+async fn tell_leadership(mut leadership: Leadership, store: Store, own: SelfMetrics) {
     let mut told = None;
     loop {
         let term = leadership.term().map(|term| term.number);

@@ -8,8 +8,8 @@ use crate::api::StepName;
 use crate::api::remediation::{GateRecord, Phase, StepPhase};
 use crate::api::{LockKey, ObjectKey, ObjectKind};
 use crate::config::Mode;
-use crate::findings::{ClaimReason, Finding, SnapshotReason, SourceReason, What};
-use crate::model::{Freshness, Kind, Reading};
+use crate::findings::{ClaimReason, Finding, FindingReason, SnapshotReason, SourceReason};
+use crate::model::{Freshness, Kind, WatchState};
 use crate::state::view::{Breaker, HoldView, ProvisionerView, RunView, StepView, View};
 
 const GI: u64 = 1 << 30;
@@ -46,7 +46,7 @@ pub fn object(kind: ObjectKind, namespace: &str, name: &str) -> ObjectKey {
     }
 }
 
-fn finding(what: What, object: ObjectKey, minutes: i64, gi: u64) -> Finding {
+fn finding(what: FindingReason, object: ObjectKey, minutes: i64, gi: u64) -> Finding {
     Finding {
         what,
         object: Some(object),
@@ -63,9 +63,9 @@ fn finding(what: What, object: ObjectKey, minutes: i64, gi: u64) -> Finding {
 pub fn all_seen() -> Freshness {
     let mut freshness = Freshness::default();
     for kind in Kind::ALL {
-        freshness.note(kind, Reading::Live, ago(1));
+        freshness.note(kind, WatchState::Synced, ago(1));
     }
-    freshness.note(Kind::Remediations, Reading::Absent, ago(1));
+    freshness.note(Kind::Remediations, WatchState::NotServed, ago(1));
     freshness
 }
 
@@ -87,7 +87,7 @@ pub fn healthy() -> View {
             )),
             problem: None,
             followed: 2,
-            unread: Vec::new(),
+            unreadable: Vec::new(),
             unopened: 0,
         }],
         objects: [
@@ -128,7 +128,7 @@ fn source() -> ObjectKey {
 fn findings() -> Vec<Finding> {
     let snapshot = object(ObjectKind::VolumeSnapshot, "media", "volsync-sonarr-src");
     let lock = |key: &str, object: &ObjectKey, minutes, gi| {
-        let what = What::OperationLock(LockKey(key.into()));
+        let what = FindingReason::OperationLock(LockKey(key.into()));
         finding(what, object.clone(), minutes, gi)
     };
     vec![
@@ -136,7 +136,7 @@ fn findings() -> Vec<Finding> {
             bytes: GI / 2,
             driver: None,
             ..finding(
-                What::FailedSnapshot(SnapshotReason::Other),
+                FindingReason::FailedSnapshot(SnapshotReason::Other),
                 object(ObjectKind::VolumeSnapshot, "ai", "volsync-litellm-src"),
                 12,
                 0,
@@ -149,13 +149,13 @@ fn findings() -> Vec<Finding> {
                 "rpc error: code = DeadlineExceeded desc = context deadline exceeded".into(),
             ],
             ..finding(
-                What::FailedSnapshot(SnapshotReason::Timeout),
+                FindingReason::FailedSnapshot(SnapshotReason::Timeout),
                 snapshot.clone(),
                 95,
                 20,
             )
         },
-        finding(What::HeldSource, source(), 15, 5),
+        finding(FindingReason::HeldSource, source(), 15, 5),
         // Two keys, one object.
         lock(
             "0001-0009-rook-ceph-0000000000000002-7f1e",
@@ -175,7 +175,7 @@ fn findings() -> Vec<Finding> {
             class: None,
             evidence: vec!["PersistentVolumeClaim litellm not found, asked 9 times".into()],
             ..finding(
-                What::OrphanedSource(SourceReason::ClaimMissing),
+                FindingReason::OrphanedSource(SourceReason::ClaimMissing),
                 object(ObjectKind::ReplicationSource, "ai", "litellm"),
                 3 * 24 * 60,
                 0,
@@ -184,7 +184,7 @@ fn findings() -> Vec<Finding> {
         Finding {
             evidence: vec!["an operation with the given Volume ID pvc-4e1c already exists".into()],
             ..finding(
-                What::PendingClaim(ClaimReason::OperationLock),
+                FindingReason::PendingClaim(ClaimReason::OperationLock),
                 claim("prowlarr"),
                 42,
                 5,
@@ -229,7 +229,7 @@ pub fn gate(gate: &str, open: bool) -> GateRecord {
         gate: gate.to_owned(),
         open,
         reason: unless_open("41 of 50 objects > 30%"),
-        opens: unless_open("when fewer objects are affected"),
+        opens_when: unless_open("when fewer objects are affected"),
     }
 }
 
@@ -289,7 +289,7 @@ pub fn half_seen() -> View {
     let mut view = jammed();
     view.freshness.note(
         Kind::VolumeSnapshots,
-        Reading::Failing("volumesnapshots.snapshot.storage.k8s.io is forbidden".into()),
+        WatchState::Failing("volumesnapshots.snapshot.storage.k8s.io is forbidden".into()),
         ago(2),
     );
     view

@@ -92,7 +92,7 @@ fn gates_of(after: &RemediationStatus, before: Option<&RemediationStatus>) -> Ve
     }
     let mut lines = Vec::new();
     for gate in after.gates.iter().filter(|gate| !gate.open) {
-        let text = format!("{}: {}; opens {}", gate.gate, gate.reason, gate.opens);
+        let text = format!("{}: {}; opens {}", gate.gate, gate.reason, gate.opens_when);
         lines.push(Line::new("gate closed", text, Tone::Ask));
     }
     lines

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::payload::{Alert, AlertStatus};
 use crate::api::remediation::{AlertRef, Decision, Phase, RemediationSpec, RemediationStatus};
 use crate::api::short_hash;
-use crate::api::{Sym, Uid};
+use crate::api::{SharedStr, Uid};
 use crate::config::{Alertmanager, Config, Mode, Playbooks};
 use crate::findings::Finding;
 use crate::model::records::Run;
@@ -25,7 +25,7 @@ pub struct Cause {
     /// Playbook.
     pub playbook: String,
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
 }
 
 impl Cause {
@@ -63,14 +63,14 @@ pub fn causes(
     alerts: &[Alert],
     config: &Config,
     findings: &[Finding],
-    served: &BTreeSet<Sym>,
+    served: &BTreeSet<SharedStr>,
 ) -> (BTreeMap<Cause, Vec<AlertRef>>, usize) {
     let watched = || {
         served
             .iter()
             .filter(|driver| config.drivers.find(driver).is_some())
     };
-    let stuck: BTreeSet<&Sym> = findings
+    let stuck: BTreeSet<&SharedStr> = findings
         .iter()
         .filter(|finding| finding.what.is_stuck())
         .filter_map(|finding| finding.driver.as_ref().or_else(|| watched().next()))
@@ -88,7 +88,7 @@ pub fn causes(
             .map(|(name, _)| name)
             .collect();
         let named = alert.labels.get("driver").filter(|name| !name.is_empty());
-        let drivers: Vec<Sym> = match named {
+        let drivers: Vec<SharedStr> = match named {
             // A made-up one would make a run of its own.
             Some(name) => watched()
                 .filter(|driver| ***driver == **name)
@@ -121,7 +121,7 @@ pub fn causes(
 }
 
 /// The drivers that have a class of either kind, or `None` while that has not been seen.
-pub(super) fn served(model: &Model) -> Option<BTreeSet<Sym>> {
+pub(super) fn served(model: &Model) -> Option<BTreeSet<SharedStr>> {
     let seen = |kind| model.freshness.trusted(kind);
     if !seen(Kind::StorageClasses) || !seen(Kind::VolumeSnapshotClasses) {
         return None;
@@ -230,11 +230,11 @@ pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
     /// A run that is not over: repeats add themselves to it.
-    Open(Sym),
+    Open(SharedStr),
     /// A run that is over, too lately for another.
-    Cooling(Sym),
+    Cooling(SharedStr),
     /// A person rejected the plan of this run, and the next run's would be the same.
-    Rejected(Sym),
+    Rejected(SharedStr),
     /// None that counts; this was the last.
     Free(Option<Uid>),
 }
@@ -242,7 +242,7 @@ pub(super) enum Standing {
 /// The runs of `namespace` that `cause` has started already.
 pub(super) fn standing(
     cause: &Cause,
-    namespace: &Sym,
+    namespace: &SharedStr,
     model: &Model,
     findings: &[Finding],
     config: &Config,
@@ -327,7 +327,7 @@ mod tests {
     use crate::model::{Change, Delta};
 
     /// That of the runs of the fixture.
-    fn namespace() -> Sym {
+    fn namespace() -> SharedStr {
         run_in("r", Phase::Pending)
             .metadata
             .namespace
@@ -339,12 +339,12 @@ mod tests {
     #[test]
     fn run_of_another_daemon_is_not_joined() {
         let run = run_in("theirs", Phase::Running);
-        let world = World::empty().with(Change::Run(Delta::Put(recorded(run))));
+        let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
         let cause = Cause {
             playbook: "csi-operation-locks".to_owned(),
             driver: DRIVER.into(),
         };
-        let elsewhere = Sym::from("another-locksmith");
+        let elsewhere = SharedStr::from("another-locksmith");
         let standing = standing(&cause, &elsewhere, &world.0, &[], &Config::default(), at(0));
         assert_eq!(standing, Standing::Free(None));
     }
@@ -370,7 +370,7 @@ mod tests {
         let status = run.status.as_mut().unwrap();
         status.started_at = started.map(at);
         status.finished_at = Some(at(finished));
-        let world = World::empty().with(Change::Run(Delta::Put(recorded(run))));
+        let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
         let cause = Cause {
             playbook: "csi-operation-locks".to_owned(),
             driver: DRIVER.into(),
@@ -396,7 +396,7 @@ mod tests {
     fn an_alert_joins_a_run(#[case] open: &str, #[case] asked: &str, #[case] joins: bool) {
         let mut run = run_in("open", Phase::Running);
         run.spec.playbook = open.to_owned();
-        let world = World::empty().with(Change::Run(Delta::Put(recorded(run))));
+        let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
         let cause = Cause {
             playbook: asked.to_owned(),
             driver: DRIVER.into(),
@@ -455,7 +455,7 @@ mod tests {
             at: Some(at(-61)),
             by: Some("ada".to_owned()),
         });
-        let now = now.with(Change::Run(Delta::Put(recorded(run))));
+        let now = now.with(Change::Run(Delta::Apply(recorded(run))));
         let findings = findings(&now);
         let standing = standing(&cause, &namespace(), &now.0, &findings, &config, at(0));
         assert_eq!(standing, expected);
@@ -483,7 +483,7 @@ mod tests {
     fn an_alert_is_about_a_driver(#[case] driver: Option<&str>, #[case] about: &[&str]) {
         // Nothing tells the driver of an orphan on default classes.
         let orphan = Finding {
-            what: crate::findings::What::OrphanedSource(
+            what: crate::findings::FindingReason::OrphanedSource(
                 crate::findings::SourceReason::ClaimMissing,
             ),
             object: None,

@@ -11,7 +11,7 @@ use super::cause::reference;
 use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _};
 use crate::cluster::leader::Leadership;
 use crate::config::Config;
-use crate::metrics::Own;
+use crate::metrics::SelfMetrics;
 use crate::text::error_chain;
 
 /// How long Alertmanager may take.
@@ -62,7 +62,7 @@ pub fn poll(
     url: &str,
     config: Arc<Config>,
     receiver: AlertReceiver,
-    own: Own,
+    own: SelfMetrics,
     mut leadership: Leadership,
 ) -> impl Future<Output = ()> + use<> {
     let url = format!(

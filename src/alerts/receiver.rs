@@ -13,12 +13,12 @@ use super::cause::{
     with_resolved,
 };
 use super::{Accepted, Notification, ReceiveAlerts, Refused};
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::api::remediation::{AlertRef, Phase, Remediation, RemediationSpec, Trigger};
 use crate::cluster::remediations::{self, change_alerts};
 use crate::cluster::{ErrorKind, FIELD_MANAGER, WriteError, Writer, bounded};
 use crate::config::Config;
-use crate::metrics::{AlertOutcome, Own};
+use crate::metrics::{AlertOutcome, SelfMetrics};
 use crate::model::Model;
 use crate::model::records::Run;
 use crate::state::Store;
@@ -29,8 +29,8 @@ pub struct AlertReceiver {
     store: Store,
     writer: Writer,
     config: Arc<Config>,
-    namespace: Sym,
-    own: Own,
+    namespace: SharedStr,
+    own: SelfMetrics,
     /// One at a time: the next one sees what the one before has made.
     turn: Arc<Mutex<Vec<Made>>>,
 }
@@ -42,7 +42,7 @@ struct Made {
 }
 
 /// How long the watch may take to show what was made; after that it is gone again.
-const ECHO: Duration = Duration::from_secs(10);
+const WATCH_LAG: Duration = Duration::from_secs(10);
 
 impl AlertReceiver {
     /// A receiver that creates Remediations in `namespace`.
@@ -50,8 +50,8 @@ impl AlertReceiver {
         store: Store,
         writer: Writer,
         config: Arc<Config>,
-        namespace: Sym,
-        own: Own,
+        namespace: SharedStr,
+        own: SelfMetrics,
     ) -> Self {
         Self {
             store,
@@ -67,7 +67,7 @@ impl AlertReceiver {
     async fn take(
         &self,
         notification: &Notification,
-        served: &BTreeSet<Sym>,
+        served: &BTreeSet<SharedStr>,
     ) -> Result<Accepted, WriteError> {
         let (ours, foreign) = ours(&notification.alerts, &self.config.alertmanager);
         let (causes, ignored) = causes(&ours, &self.config, &self.store.view().findings, served);
@@ -127,8 +127,8 @@ impl AlertReceiver {
     ) -> Result<(String, AlertOutcome), WriteError> {
         let standing = self.store.judge(|model, view| {
             made.retain(|Made { run, at }| {
-                let name = Sym::from(run.name_any());
-                at.elapsed() < ECHO && model.runs.get(&self.namespace, &name).is_none()
+                let name = SharedStr::from(run.name_any());
+                at.elapsed() < WATCH_LAG && model.runs.get(&self.namespace, &name).is_none()
             });
             let now = Timestamp::now();
             standing(
@@ -194,7 +194,7 @@ impl AlertReceiver {
                 let client = self.writer.client();
                 match remediations::create(client, FIELD_MANAGER, &run).await {
                     Ok(created) => {
-                        tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "asked for");
+                        tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "remediation created");
                         made.push(Made {
                             run: created,
                             at: Instant::now(),
@@ -224,7 +224,7 @@ impl AlertReceiver {
     }
 
     /// The same of the run as it was last seen.
-    fn has_news(&self, model: &Model, name: &Sym, alerts: &[AlertRef]) -> bool {
+    fn has_news(&self, model: &Model, name: &SharedStr, alerts: &[AlertRef]) -> bool {
         model
             .runs
             .get(&self.namespace, name)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A name that repeats, such as a namespace or a driver: shared, not copied.
-pub type Sym = Arc<str>;
+pub type SharedStr = Arc<str>;
 
 /// The uid of an object: the one identity that survives deletion and re-creation under the same name.
 ///
@@ -21,7 +21,7 @@ pub struct Uid(Written);
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Written {
     Uuid(Uuid),
-    Otherwise(Sym),
+    Otherwise(SharedStr),
 }
 
 impl Uid {
@@ -174,9 +174,9 @@ pub struct ObjectKey {
     pub kind: ObjectKind,
     /// Namespace; empty for cluster-scoped kinds.
     #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Uid.
     pub uid: Uid,
 }
@@ -199,7 +199,7 @@ impl fmt::Display for ObjectKey {
     Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(transparent)]
-pub struct LockKey(pub Sym);
+pub struct LockKey(pub SharedStr);
 
 impl LockKey {
     /// The uid, whole or abbreviated, of the claim whose volume is being created: of `pvc-<uid>`, also as a part of a path

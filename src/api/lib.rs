@@ -13,9 +13,9 @@ pub mod remediation;
 pub mod snapshot;
 pub mod volsync;
 
-pub use key::{LockKey, ObjectKey, ObjectKind, Sym, Uid};
+pub use key::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 pub use names::is_object_name;
-pub use plan::{ACTING, Action, Plan, PlannedStep, Spared, StepName, Target, short_hash};
+pub use plan::{ACTING, Action, Plan, PlannedStep, Skipped, StepName, Target, short_hash};
 
 /// Label of an object or namespace that is shown, and never touched; whatever its value.
 pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{LockKey, ObjectKey, Sym};
+use super::{LockKey, ObjectKey, SharedStr};
 
 /// The steps a playbook is made of.
 #[derive(
@@ -66,7 +66,7 @@ pub const ACTING: [StepName; 3] = [
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// CSI driver it is about.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// When it was made.
     #[schemars(with = "String")]
     pub made_at: Timestamp,
@@ -89,16 +89,16 @@ pub struct PlannedStep {
     /// What it acts on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
-    /// What it could have acted on, and does not; of very many the first hundred.
+    /// Candidates that it skips; at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub spared: Vec<Spared>,
+    pub skipped: Vec<Skipped>,
     /// The ReplicationSources to hold: names by namespace, sorted. Compact, as a run may hold ten thousand; a hold destroys
     /// nothing, so that a source of the same name made meanwhile may be held as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sources: BTreeMap<Sym, Vec<Sym>>,
+    pub sources: BTreeMap<SharedStr, Vec<SharedStr>>,
     /// VolumeSnapshotClasses to hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub snapshot_classes: Vec<Sym>,
+    pub snapshot_classes: Vec<SharedStr>,
     /// How many pods the Deployment among the targets asks for: another number is somebody's who scales it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -181,13 +181,13 @@ impl JsonSchema for Action {
     }
 }
 
-/// One object that is left alone.
+/// An object that is not acted on.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Spared {
+pub struct Skipped {
     /// The object.
     pub object: ObjectKey,
-    /// Why.
-    pub why: String,
+    /// The reason, for people.
+    pub reason: String,
 }
 
 impl PlannedStep {
@@ -196,7 +196,7 @@ impl PlannedStep {
         Self {
             step,
             targets: Vec::new(),
-            spared: Vec::new(),
+            skipped: Vec::new(),
             sources: BTreeMap::new(),
             snapshot_classes: Vec::new(),
             replicas: None,
@@ -204,7 +204,7 @@ impl PlannedStep {
     }
 
     /// The sources to hold, as namespace and name.
-    pub fn held_sources(&self) -> impl Iterator<Item = (&Sym, &Sym)> {
+    pub fn held_sources(&self) -> impl Iterator<Item = (&SharedStr, &SharedStr)> {
         let sources = self.sources.iter();
         sources.flat_map(|(namespace, names)| names.iter().map(move |name| (namespace, name)))
     }
@@ -217,7 +217,7 @@ impl PlannedStep {
 
 impl Plan {
     /// A plan of these steps; its hash does not depend on when it is made.
-    pub fn new(driver: Sym, steps: Vec<PlannedStep>, now: Timestamp) -> Self {
+    pub fn new(driver: SharedStr, steps: Vec<PlannedStep>, now: Timestamp) -> Self {
         let mut digest = Sha256::new();
         digest.update(&*driver);
         for step in &steps {

@@ -9,8 +9,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectKey, Sym};
-use crate::{Plan, StepName};
+use crate::{ObjectKey, SharedStr};
+use crate::{Plan, Skipped, StepName};
 
 /// API group of this project's kind and annotations.
 pub const GROUP: &str = "locksmith.dev";
@@ -45,7 +45,7 @@ pub struct RemediationSpec {
     /// CSI driver it is about.
     #[x_kube(validation = Rule::new("self == oldSelf").message("the driver of a run cannot change"))]
     #[schemars(length(max = 253))]
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// What asked for it.
     #[serde(default)]
     pub trigger: Trigger,
@@ -326,21 +326,12 @@ pub struct StepRecord {
     /// One line for people: what was done, or why not.
     #[serde(default)]
     pub message: String,
-    /// Targets that were left alone, each with why.
+    /// Targets that were skipped, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left: Vec<LeftRecord>,
+    pub skipped: Vec<Skipped>,
 }
 
-/// A target that was left alone.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct LeftRecord {
-    /// The object.
-    pub object: ObjectKey,
-    /// Why.
-    pub why: String,
-}
-
-/// What one gate said.
+/// The answer of one gate.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GateRecord {
@@ -351,9 +342,9 @@ pub struct GateRecord {
     /// Why not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// What would open it.
+    /// The condition that opens it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub opens: String,
+    pub opens_when: String,
 }
 
 /// An object as it was before it was deleted or replaced.
@@ -366,19 +357,20 @@ pub struct EvidenceRecord {
     pub resource_version: String,
     /// The object as the API server gave it, without `managedFields`, and what belongs to it, as JSON; `locksmith evidence`
     /// prints it. What is too large is cut: status first, then metadata, then spec.
-    pub kept: String,
+    pub content: String,
 }
 
 /// Something still held back.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HoldRecord {
     /// The object.
     pub object: ObjectKey,
     /// When it is released in any case.
     #[schemars(with = "String")]
     pub until: Timestamp,
-    /// What it waits for.
-    pub waits: String,
+    /// The condition it waits for.
+    pub waiting_for: String,
 }
 
 /// One check of the final verification.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::plan_text::plan_text;
-use super::{ClusterArgs, person};
+use super::render_plan::plan_text;
+use super::{ClusterArgs, remediations};
 use crate::api::Plan;
 use crate::api::remediation::{Decision, GateRecord, Phase, Remediation};
 use crate::cluster::CALL_TIMEOUT;
@@ -43,7 +43,7 @@ pub async fn reject(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let plan = undecided(&run, decision)?;
     anstream::println!("{}", plan_text(plan));
     let verb = match decision {
@@ -54,7 +54,8 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
         bail!("nothing was decided");
     }
     // A person takes their time.
-    let live = person::run_named(&client, run.namespace().as_deref(), &run.name_any()).await?;
+    let live =
+        remediations::run_named(&client, run.namespace().as_deref(), &run.name_any()).await?;
     if undecided(&live, decision)?.hash != plan.hash {
         bail!(
             "{} has another plan by now: look again, then decide again",
@@ -64,10 +65,10 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     let approval = json!({
         "decision": decision,
         "plan": plan.hash,
-        "by": person::name(&client).await,
+        "by": remediations::name(&client).await,
         "at": Timestamp::now(),
     });
-    person::change(&client, &run, json!({ "spec": { "approval": approval } })).await?;
+    remediations::change(&client, &run, json!({ "spec": { "approval": approval } })).await?;
     let done = match decision {
         Decision::Approved => "approved of",
         Decision::Rejected => "rejected",
@@ -79,7 +80,7 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
 /// Ends a run: what it holds is released, nothing else is done.
 pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let status = run.status.as_ref();
     if status.is_some_and(|status| status.phase.finished()) {
         bail!("{} is over already", run.name_any());
@@ -87,7 +88,7 @@ pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
     if !args.yes && !confirmed(&format!("abort {}?", run.name_any()))? {
         bail!("nothing was aborted");
     }
-    person::abort(&client, &run).await?;
+    remediations::abort(&client, &run).await?;
     anstream::println!("{} ends; what it holds is released", run.name_any());
     Ok(ExitCode::SUCCESS)
 }
@@ -176,7 +177,7 @@ mod tests {
             gate: APPROVAL.to_owned(),
             open,
             reason: String::new(),
-            opens: String::new(),
+            opens_when: String::new(),
         }];
         let said = undecided(&run, decision).err().map(|why| why.to_string());
         match refused {

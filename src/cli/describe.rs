@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::plan_text::{gates_text, plan_text};
-use super::{ClusterArgs, person};
+use super::render_plan::{gates_text, plan_text};
+use super::{ClusterArgs, remediations};
 use crate::api::remediation::{Remediation, RemediationStatus};
 use crate::cluster::CALL_TIMEOUT;
 use crate::text::humanize::{plain, span};
@@ -39,7 +39,7 @@ enum Output {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     match args.output {
         Output::Text => anstream::println!("{}", text(&run, Timestamp::now())),
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&run)?),
@@ -86,7 +86,7 @@ fn text(run: &Remediation, now: Timestamp) -> String {
         format!(
             "{}, released in {left} at the latest: {}",
             hold.object,
-            plain(&hold.waits)
+            plain(&hold.waiting_for)
         )
     }));
     lines.join("\n")

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{ClusterArgs, person};
+use super::{ClusterArgs, remediations};
 use crate::api::ObjectKind;
 use crate::api::remediation::{EvidenceRecord, Remediation};
 use crate::cluster::CALL_TIMEOUT;
@@ -38,7 +38,7 @@ enum Output {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = person::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let list = if args.all { all(&run) } else { creatable(&run) };
     match args.output {
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&list)?),
@@ -53,7 +53,7 @@ fn evidence(run: &Remediation) -> impl Iterator<Item = &EvidenceRecord> {
 
 /// Every record as it was kept.
 fn all(run: &Remediation) -> Value {
-    let kept = evidence(run).map(|record| serde_json::from_str(&record.kept));
+    let kept = evidence(run).map(|record| serde_json::from_str(&record.content));
     Value::Array(kept.map(Result::unwrap_or_default).collect())
 }
 
@@ -66,7 +66,9 @@ fn creatable(run: &Remediation) -> Value {
         )
     });
     let items = deleted.filter_map(|record| {
-        let item = serde_json::from_str(&record.kept).ok().and_then(as_created);
+        let item = serde_json::from_str(&record.content)
+            .ok()
+            .and_then(as_created);
         if item.is_none() {
             anstream::eprintln!(
                 "warning: {} was too large to be kept; only its name is known",
@@ -116,7 +118,7 @@ mod tests {
                 uid: "u".into(),
             },
             resource_version: "7".to_owned(),
-            kept: json!({ "object": object, "content": null, "events": [] }).to_string(),
+            content: json!({ "object": object, "content": null, "events": [] }).to_string(),
         }
     }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::{ClusterArgs, FAILED, person};
+use super::{ClusterArgs, FAILED, remediations};
 use crate::api::hold::{POLICY_NAME, SnapshotHold, SnapshotHoldSpec};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{ObjectKey, ObjectKind, Uid};
@@ -72,7 +72,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             remediation: None,
             until,
             reason: args.reason.clone(),
-            held_by: person::name(&client).await,
+            held_by: remediations::name(&client).await,
             sources,
             snapshot_classes: args.classes.clone(),
         },

@@ -12,12 +12,12 @@ mod exit_codes;
 mod explain;
 mod hold;
 mod log;
-mod make_plan;
 mod manual;
-mod person;
-mod plan_text;
+mod plan;
 mod progress;
 mod release;
+mod remediations;
+mod render_plan;
 mod reset;
 mod run;
 mod runs;
@@ -55,7 +55,7 @@ enum Command {
     Serve(serve::Args),
     Status(status::Args),
     Explain(explain::Args),
-    Plan(make_plan::Args),
+    Plan(plan::Args),
     Run(run::Args),
     Runs(runs::Args),
     Describe(describe::Args),
@@ -83,7 +83,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Explain(args) => explain::run(args).await,
-        Command::Plan(args) => make_plan::run(args).await,
+        Command::Plan(args) => plan::run(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Describe(args) => describe::run(args).await,
         Command::Evidence(args) => evidence::run(args).await,

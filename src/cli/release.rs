@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     for release in releases {
         match carry_out(&client, &release).await {
             Ok(Tried::Written) => anstream::println!("released {}", release.says),
-            Ok(Tried::LeftAlone(why)) => anstream::println!("skipped {}: {why}", release.says),
+            Ok(Tried::Skipped(why)) => anstream::println!("skipped {}: {why}", release.says),
             Err(error) => {
                 failed = true;
                 anstream::eprintln!("error: {error}");

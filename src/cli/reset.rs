@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{ClusterArgs, person};
+use super::{ClusterArgs, remediations};
 use crate::cluster::CALL_TIMEOUT;
 use crate::gates::RESET_ANNOTATION;
 
@@ -24,7 +24,7 @@ pub struct Args {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let runs = person::runs(&client, args.namespace.as_deref()).await?;
+    let runs = remediations::runs(&client, args.namespace.as_deref()).await?;
     let finished = |run: &crate::api::remediation::Remediation| {
         let status = run.status.as_ref()?;
         status.started_at.and(status.finished_at)
@@ -37,10 +37,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         anstream::println!("no run has ended");
         return Ok(ExitCode::SUCCESS);
     };
-    let by = person::name(&client).await.unwrap_or_default();
+    let by = remediations::name(&client).await.unwrap_or_default();
     let mark = format!("{} {by}", Timestamp::now());
     let patch = json!({ "metadata": { "annotations": { RESET_ANNOTATION: mark.trim() } } });
-    person::change(&client, last, patch).await?;
+    remediations::change(&client, last, patch).await?;
     anstream::println!("reset: failures up to {} count no more", last.name_any());
     Ok(ExitCode::SUCCESS)
 }

@@ -13,11 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::decide::confirmed;
 use super::log::{self, LogFormat};
-use super::make_plan::{Planned, What};
+use super::plan::{PlanArgs, Planned};
 use super::progress::print;
-use super::{ClusterArgs, person};
+use super::{ClusterArgs, remediations};
 use crate::api::remediation::{Approval, Decision, Phase, Remediation, RemediationStatus};
-use crate::cluster::{FIELD_MANAGER_CLI, remediations};
+use crate::cluster::{self, FIELD_MANAGER_CLI};
 use crate::run_progress::{self, Line, Tone};
 use crate::text::error_chain;
 
@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
-    what: What,
+    what: PlanArgs,
     /// Namespace of the Remediation, as the daemon has it
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
@@ -81,10 +81,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 impl Args {
     /// Makes the Remediation. Whoever asks for a run approves of the plan they were shown, and of no other.
     async fn ask(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
-        let name = person::name(client).await;
+        let name = remediations::name(client).await;
         let config = self.what.config()?;
         let mut run = self.what.run(planned.driver, &config, name.clone());
-        if let Some(why) = in_the_way(&person::runs(client, None).await?, &run) {
+        if let Some(why) = in_the_way(&remediations::runs(client, None).await?, &run) {
             let driver = &run.spec.driver;
             bail!("{why} on {driver} already: locksmith describe tells how far it is");
         }
@@ -97,7 +97,7 @@ impl Args {
         if self.namespace.is_some() {
             run.metadata.namespace.clone_from(&self.namespace);
         }
-        Ok(remediations::create(client, FIELD_MANAGER_CLI, &run).await?)
+        Ok(cluster::remediations::create(client, FIELD_MANAGER_CLI, &run).await?)
     }
 }
 
@@ -142,7 +142,7 @@ async fn follow(
                     return Ok(ExitCode::FAILURE);
                 }
                 aborted = true;
-                person::abort(client, &run).await.with_context(|| {
+                remediations::abort(client, &run).await.with_context(|| {
                     format!("{name} goes on: say locksmith abort {name}, or locksmith release --all")
                 })?;
                 let text = format!("{name} ends; what it holds is released");

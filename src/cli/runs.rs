@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::table::{Column, lines};
-use super::{ClusterArgs, person};
+use super::{ClusterArgs, remediations};
 use crate::cluster::CALL_TIMEOUT;
 use crate::text::humanize::{plain, span};
 
@@ -41,7 +41,7 @@ enum Output {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let runs = person::runs(&client, args.namespace.as_deref()).await?;
+    let runs = remediations::runs(&client, args.namespace.as_deref()).await?;
     if matches!(args.output, Output::Json) {
         anstream::println!("{}", serde_json::to_string_pretty(&runs)?);
         return Ok(ExitCode::SUCCESS);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
 use crate::api::{ObjectKey, ObjectKind};
-use crate::metrics::Own;
+use crate::metrics::SelfMetrics;
 
 /// Longest message the API server takes is 1024 bytes.
 const MAX_MESSAGE: usize = 1000;
@@ -81,20 +81,20 @@ impl Regarding for ObjectKey {
 
 /// Takes Events, and has them written when there is time. Clones share the queues.
 #[derive(Clone)]
-pub struct Herald {
+pub struct EventRecorder {
     /// What is told of a run is little, and tells most: it waits for nothing but its like.
     of_runs: mpsc::Sender<Waiting>,
     of_objects: mpsc::Sender<Waiting>,
-    own: Own,
+    own: SelfMetrics,
 }
 
 /// An Event that is to be written, and what it is counted by.
 type Waiting = (ObjectKind, Event);
 
-impl Herald {
+impl EventRecorder {
     /// A herald, and what writes by `client`, one at a time and with rests, until the last clone is dropped and nothing waits any
     /// more.
-    pub fn new(client: Client, own: Own) -> (Self, impl Future<Output = ()>) {
+    pub fn new(client: Client, own: SelfMetrics) -> (Self, impl Future<Output = ()>) {
         let (of_runs, runs) = mpsc::channel(QUEUE_OF_RUNS);
         let (of_objects, objects) = mpsc::channel(QUEUE);
         let delivery = deliver(client, own.clone(), runs, objects);
@@ -122,7 +122,7 @@ impl Herald {
 
 async fn deliver(
     client: Client,
-    own: Own,
+    own: SelfMetrics,
     mut runs: mpsc::Receiver<Waiting>,
     mut objects: mpsc::Receiver<Waiting>,
 ) {
@@ -238,7 +238,7 @@ mod tests {
     use crate::model::fixture::{run, source};
 
     /// A herald, and what each of its Events is about and when it arrives, by a clock that only goes on when all wait.
-    fn herald() -> (Herald, mpsc::UnboundedReceiver<(String, Duration)>) {
+    fn herald() -> (EventRecorder, mpsc::UnboundedReceiver<(String, Duration)>) {
         let (written, arrivals) = mpsc::unbounded_channel();
         let begun = tokio::time::Instant::now();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -252,12 +252,12 @@ mod tests {
             }
         });
         let client = Client::new(service, "default");
-        let (herald, delivery) = Herald::new(client, Own::default());
+        let (herald, delivery) = EventRecorder::new(client, SelfMetrics::default());
         tokio::spawn(delivery);
         (herald, arrivals)
     }
 
-    fn say_of_an_object(herald: &Herald) {
+    fn say_of_an_object(herald: &EventRecorder) {
         let object = source("media", "sonarr")
             .meta
             .key(ObjectKind::ReplicationSource);

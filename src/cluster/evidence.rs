@@ -72,7 +72,7 @@ impl Writer {
         Ok(Some(EvidenceRecord {
             object: object.clone(),
             resource_version: version,
-            kept: fit(
+            content: fit(
                 &plain(itself),
                 content.map(plain).as_ref(),
                 latest(events),

@@ -7,13 +7,13 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
 use super::bounded;
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::api::snapshot::VolumeSnapshot;
 use crate::config::Config;
 use crate::model::Model;
 use crate::model::records::Snapshot;
 use crate::state::Store;
-use crate::steps::{Facts, TailRefusal};
+use crate::steps::{LiveState, TailRefusal};
 use crate::watch::{Patterns, snapshot_record};
 
 /// Longest part of a log tail that is read, in bytes: lines may be of any length.
@@ -28,8 +28,8 @@ pub async fn examine(
     store: &Store,
     patterns: &Patterns,
     config: &Config,
-    logs_of: Option<&Sym>,
-) -> Facts {
+    logs_of: Option<&SharedStr>,
+) -> LiveState {
     let at = Timestamp::now();
     let refusals = async {
         let driver = logs_of?;
@@ -37,7 +37,7 @@ pub async fn examine(
         Some(refusals(client, patterns, config, driver, replicas).await)
     };
     let (snapshots, refusals) = tokio::join!(snapshots(client, patterns), refusals);
-    Facts {
+    LiveState {
         at,
         snapshots,
         refusals,
@@ -65,9 +65,9 @@ async fn snapshots(client: &Client, patterns: &Patterns) -> Result<Vec<Snapshot>
 }
 
 /// A pod to read, and in which of its containers.
-type Replica = (Sym, Sym, Sym);
+type Replica = (SharedStr, SharedStr, SharedStr);
 
-fn replicas(model: &Model, config: &Config, driver: &Sym) -> Option<Vec<Replica>> {
+fn replicas(model: &Model, config: &Config, driver: &SharedStr) -> Option<Vec<Replica>> {
     let container = config.drivers.find(driver)?.log_container(driver)?;
     let provisioner = model.provisioner(driver)?;
     let pods = model
@@ -83,7 +83,7 @@ async fn refusals(
     client: &Client,
     patterns: &Patterns,
     config: &Config,
-    driver: &Sym,
+    driver: &SharedStr,
     replicas: Option<Vec<Replica>>,
 ) -> Result<Vec<TailRefusal>, String> {
     let replicas = replicas.filter(|replicas| !replicas.is_empty());

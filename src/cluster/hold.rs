@@ -49,7 +49,7 @@ pub(super) async fn create_for_run(
     match create(client, FIELD_MANAGER, hold).await {
         Ok(_) => Ok(Tried::Written),
         Err(error) if error.kind() == ErrorKind::Conflict => {
-            Ok(Tried::LeftAlone("exists already".to_owned()))
+            Ok(Tried::Skipped("exists already".to_owned()))
         }
         Err(error) => Err(error),
     }

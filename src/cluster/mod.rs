@@ -16,7 +16,7 @@ mod writer;
 
 use client::is_too_large;
 pub use client::{CALL_TIMEOUT, bounded, writing};
-pub use events::Herald;
+pub use events::EventRecorder;
 pub use examine::examine;
 pub use writer::{Tried, Writer};
 

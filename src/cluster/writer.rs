@@ -17,7 +17,7 @@ use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION, TOUCHED_ANNOTATION, is_object_name};
-use crate::api::{ObjectKey, ObjectKind, Sym};
+use crate::api::{ObjectKey, ObjectKind, SharedStr};
 use crate::cluster::leader::{Leadership, Term};
 use crate::config::Config;
 use crate::holds;
@@ -35,7 +35,7 @@ pub enum Tried {
     /// The API server took the write. Whether it has its effect is seen in the model.
     Written,
     /// The object is no longer as it was when this was decided; it was left alone.
-    LeftAlone(String),
+    Skipped(String),
 }
 
 /// Writes to one cluster.
@@ -131,11 +131,11 @@ impl Writer {
             Err(left) => return Ok(left),
         };
         let Some(record) = snapshot_record(&live, &self.patterns) else {
-            return Ok(Tried::LeftAlone("cannot be understood".to_owned()));
+            return Ok(Tried::Skipped("cannot be understood".to_owned()));
         };
         let scope = self.config.steps.delete_failed_snapshots.scope;
         if let Some(why) = self.store.read(|model| why_kept(model, &record, scope)) {
-            return Ok(Tried::LeftAlone(why.to_owned()));
+            return Ok(Tried::Skipped(why.to_owned()));
         }
         self.delete(&api, object, &live.metadata).await
     }
@@ -148,15 +148,13 @@ impl Writer {
             Err(left) => return Ok(left),
         };
         let Some(record) = source_record(&live) else {
-            return Ok(Tried::LeftAlone("cannot be understood".to_owned()));
+            return Ok(Tried::Skipped("cannot be understood".to_owned()));
         };
         if let Some(why) = self.store.read(|model| why_source_kept(model, &record)) {
-            return Ok(Tried::LeftAlone(why));
+            return Ok(Tried::Skipped(why));
         }
         let Some(claim) = record.claim else {
-            return Ok(Tried::LeftAlone(
-                "names no PersistentVolumeClaim".to_owned(),
-            ));
+            return Ok(Tried::Skipped("names no PersistentVolumeClaim".to_owned()));
         };
         let claims: Api<PersistentVolumeClaim> =
             Api::namespaced(self.client.clone(), &object.namespace);
@@ -168,7 +166,7 @@ impl Writer {
             None
         };
         if claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()) {
-            return Ok(Tried::LeftAlone(
+            return Ok(Tried::Skipped(
                 "its PersistentVolumeClaim is back".to_owned(),
             ));
         }
@@ -188,7 +186,7 @@ impl Writer {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &object.namespace);
         match self.same(&api, object).await? {
             Ok(live) if live.metadata.deletion_timestamp.is_some() => {
-                Ok(Tried::LeftAlone("is being deleted already".to_owned()))
+                Ok(Tried::Skipped("is being deleted already".to_owned()))
             }
             Ok(live) => self.delete(&api, object, &live.metadata).await,
             Err(left) => Ok(left),
@@ -210,9 +208,7 @@ impl Writer {
             .and_then(|all| all.get(RESTART_ANNOTATION))
             .is_some_and(|known| known == token)
         {
-            return Ok(Tried::LeftAlone(
-                "was restarted for this already".to_owned(),
-            ));
+            return Ok(Tried::Skipped("was restarted for this already".to_owned()));
         }
         let patch = json!({
             "metadata": { "resourceVersion": live.metadata.resource_version },
@@ -232,7 +228,7 @@ impl Writer {
             Err(left) => return Ok(left),
         };
         if live.metadata.deletion_timestamp.is_none() {
-            return Ok(Tried::LeftAlone("is not being deleted".to_owned()));
+            return Ok(Tried::Skipped("is not being deleted".to_owned()));
         }
         let patch = json!({
             "metadata": {
@@ -247,7 +243,7 @@ impl Writer {
     async fn hand_over(
         &self,
         object: &ObjectKey,
-        holder: &Sym,
+        holder: &SharedStr,
         renewed: Option<Timestamp>,
     ) -> Result<Tried, WriteError> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &object.namespace);
@@ -257,10 +253,10 @@ impl Writer {
         };
         let spec = live.spec.unwrap_or_default();
         if spec.holder_identity.as_deref() != Some(&**holder) {
-            return Ok(Tried::LeftAlone("has another holder by now".to_owned()));
+            return Ok(Tried::Skipped("has another holder by now".to_owned()));
         }
         if spec.renew_time.map(|time| time.0) != renewed {
-            return Ok(Tried::LeftAlone("was renewed meanwhile".to_owned()));
+            return Ok(Tried::Skipped("was renewed meanwhile".to_owned()));
         }
         let patch = json!({
             "metadata": { "resourceVersion": live.metadata.resource_version },
@@ -284,7 +280,7 @@ impl Writer {
         };
         let labels = live.meta().labels.as_ref();
         if labels.is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL)) {
-            return Ok(Err(Tried::LeftAlone("opted out by label".to_owned())));
+            return Ok(Err(Tried::Skipped("opted out by label".to_owned())));
         }
         Ok(Ok(live))
     }
@@ -339,7 +335,7 @@ where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     let live = bounded("get", || object.to_string(), api.get_opt(&object.name)).await?;
-    let left = |why: &str| Err(Tried::LeftAlone(why.to_owned()));
+    let left = |why: &str| Err(Tried::Skipped(why.to_owned()));
     let is_other = |live: &K| {
         live.meta()
             .uid

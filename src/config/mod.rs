@@ -32,7 +32,7 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ObjectKind, Sym};
+use crate::api::{ObjectKind, SharedStr};
 use crate::csi;
 
 /// Everything that can be set.
@@ -132,10 +132,10 @@ pub struct Drivers(pub Vec<Driver>);
 pub struct Driver {
     /// The driver's name; a leading `*` stands for anything, as Rook puts its namespace in front.
     #[schemars(extend("pattern" = r"^\*?[^*]+$"))]
-    pub name: Sym,
+    pub name: SharedStr,
     /// The container of the provisioner's pods whose log tells of locks; where unset, that of the driver's preset.
     #[serde(default)]
-    pub container: Option<Sym>,
+    pub container: Option<SharedStr>,
     /// `--timeout` of its sidecars.
     #[serde(default = "Driver::default_grpc_timeout")]
     pub grpc_timeout: Duration,
@@ -153,11 +153,11 @@ pub struct Driver {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProvisionerRef {
     /// Namespace. It need not be among `provisionerNamespaces`.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Kind.
     pub kind: WorkloadKind,
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
 }
 
 /// What a provisioner's pods are of.
@@ -193,7 +193,7 @@ impl fmt::Display for ProvisionerRef {
 /// namespace of their own: elsewhere none counts.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct ProvisionerNamespaces(pub Vec<Sym>);
+pub struct ProvisionerNamespaces(pub Vec<SharedStr>);
 
 impl Default for ProvisionerNamespaces {
     fn default() -> Self {
@@ -223,8 +223,8 @@ impl Driver {
     }
 
     /// The container whose log tells of locks of the driver called `name`, if one is known.
-    pub fn log_container(&self, name: &str) -> Option<Sym> {
-        let preset = || csi::preset(name)?.container.map(Sym::from);
+    pub fn log_container(&self, name: &str) -> Option<SharedStr> {
+        let preset = || csi::preset(name)?.container.map(SharedStr::from);
         self.container.clone().or_else(preset)
     }
 }
@@ -244,7 +244,7 @@ impl Drivers {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Remediation {
     /// Namespace the Remediation objects live in; where unset, the program's own.
-    pub namespace: Option<Sym>,
+    pub namespace: Option<SharedStr>,
     /// How many finished Remediations are kept.
     #[schemars(range(min = 1))]
     pub keep: u32,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Duration, Percent};
-use crate::api::Sym;
+use crate::api::SharedStr;
 
 /// How each step goes about it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -194,7 +194,7 @@ pub struct Verdict {
     /// How many lines of each replica's log are searched for lock errors.
     pub log_lines: u32,
     /// Namespaces whose apps must be Running; where empty, those of the sources that were held.
-    pub namespaces: Vec<Sym>,
+    pub namespaces: Vec<SharedStr>,
     /// How long all checks may take to pass.
     pub within: Duration,
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::recent::Recent;
-use super::{ECHO, RETRY};
+use super::pending_writes::PendingWrites;
+use super::{RETRY, WATCH_LAG};
 use crate::api::ObjectKey;
 use crate::api::remediation::{Remediation, RemediationStatus};
-use crate::steps::{Intent, Move};
+use crate::steps::{Intent, NextAction};
 
 /// To write a run's status takes longer than this where it is about thousands of objects, and then that is hundreds of
 /// kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
@@ -28,7 +28,7 @@ pub type Key = (String, String);
 /// Of the runs that are driven.
 pub struct Memory {
     /// What each run just wrote to, and is not seen yet.
-    recent: HashMap<Key, Recent>,
+    recent: HashMap<Key, PendingWrites>,
     /// The run that was last read or written, its version then, and when that was.
     ahead: Option<(Key, Option<u64>, Instant)>,
     /// The run whose status was last written, when that was done, and how long it took.
@@ -48,9 +48,9 @@ impl Memory {
     }
 
     /// What the run just wrote to. Another one has its own reasons to write to the same objects.
-    pub fn recent(&mut self, key: &Key) -> &mut Recent {
+    pub fn recent(&mut self, key: &Key) -> &mut PendingWrites {
         let recent = self.recent.entry(key.clone());
-        recent.or_insert_with(|| Recent::new(ECHO))
+        recent.or_insert_with(|| PendingWrites::new(WATCH_LAG))
     }
 
     /// Forgets what runs other than `open` wrote to.
@@ -94,7 +94,7 @@ impl Memory {
         &self,
         key: &Key,
         shown: &Remediation,
-        next: impl FnOnce() -> Move,
+        next: impl FnOnce() -> NextAction,
         now: Timestamp,
         at: Instant,
     ) -> ControlFlow<Option<Timestamp>> {
@@ -103,21 +103,21 @@ impl Memory {
             && let Some((_, _, met)) = self.ahead.as_ref().filter(|(run, ..)| run == key)
         {
             // The watch is about to show it; or it lags, and nothing it shows of the run is to be gone by.
-            return if at.duration_since(*met) < ECHO {
+            return if at.duration_since(*met) < WATCH_LAG {
                 after(RETRY)
             } else {
                 ControlFlow::Continue(())
             };
         }
         match next() {
-            Move::Wait(until) => ControlFlow::Break(until),
-            Move::Record(status) => {
+            NextAction::Wait(until) => ControlFlow::Break(until),
+            NextAction::Record(status) => {
                 match self.count_later(key, shown.status.as_ref(), &status, at) {
                     Some(left) => after(left),
                     None => ControlFlow::Continue(()),
                 }
             }
-            Move::Act(intents) => {
+            NextAction::Act(intents) => {
                 let mut objects = intents.iter().map(Intent::object);
                 if objects.any(|object| self.is_news(key, object)) {
                     ControlFlow::Continue(())
@@ -125,7 +125,7 @@ impl Memory {
                     after(RETRY)
                 }
             }
-            Move::Examine { .. } | Move::Prove(_) => {
+            NextAction::ReadLive { .. } | NextAction::Prove(_) => {
                 let lately = self.examined.as_ref().filter(|(run, examined, until)| {
                     (run, *examined) == (key, version(shown)) && now < *until
                 });
@@ -133,7 +133,7 @@ impl Memory {
                     ControlFlow::Break(Some(*until))
                 })
             }
-            Move::Gather(_) => ControlFlow::Continue(()),
+            NextAction::CollectEvidence(_) => ControlFlow::Continue(()),
         }
     }
 
@@ -186,7 +186,12 @@ mod tests {
     }
 
     /// What came of a run in version 10 is asked for so long after it was met in `met`.
-    fn of_version_ten(memory: &mut Memory, met: Option<u64>, next: &Move, millis: u64) -> bool {
+    fn of_version_ten(
+        memory: &mut Memory,
+        met: Option<u64>,
+        next: &NextAction,
+        millis: u64,
+    ) -> bool {
         let key = (String::new(), "run".to_owned());
         let (begun, after) = (Instant::now(), Duration::from_millis(millis));
         if let Some(met) = met {
@@ -206,9 +211,9 @@ mod tests {
     #[test]
     fn what_the_watch_shows_is_gone_by_until_it_is_known_to_lag() {
         let waits =
-            |met, millis| of_version_ten(&mut Memory::new(), met, &Move::Wait(None), millis);
+            |met, millis| of_version_ten(&mut Memory::new(), met, &NextAction::Wait(None), millis);
         let acts = |met, millis| {
-            let act = Move::Act(vec![Intent::Delete(key_of("sonarr"))]);
+            let act = NextAction::Act(vec![Intent::Delete(key_of("sonarr"))]);
             of_version_ten(&mut Memory::new(), met, &act, millis)
         };
         assert!(waits(None, 0) && waits(Some(10), 0) && waits(Some(10), 60_000));
@@ -225,14 +230,14 @@ mod tests {
             let mut memory = Memory::new();
             memory.recent(&key).note(key_of("sonarr"));
             let intents = names.iter().map(|name| Intent::Delete(key_of(name)));
-            of_version_ten(&mut memory, None, &Move::Act(intents.collect()), 0)
+            of_version_ten(&mut memory, None, &NextAction::Act(intents.collect()), 0)
         };
         assert!(act(&["sonarr"]));
         assert!(!act(&["sonarr", "lidarr"]));
         assert!(!of_version_ten(
             &mut Memory::new(),
             None,
-            &Move::Gather(Vec::new()),
+            &NextAction::CollectEvidence(Vec::new()),
             0
         ));
     }
@@ -244,7 +249,12 @@ mod tests {
             let until = at(0) + Duration::from_secs(2);
             let key = (String::new(), name.to_owned());
             memory.examined(&key, &of_version(version), Some(until));
-            of_version_ten(&mut memory, None, &Move::Examine { logs: true }, millis)
+            of_version_ten(
+                &mut memory,
+                None,
+                &NextAction::ReadLive { logs: true },
+                millis,
+            )
         };
         assert!(after(10, "run", 1_999));
         assert!(!after(10, "run", 2_000));
@@ -262,7 +272,7 @@ mod tests {
         let hold = |name: &&str| HoldRecord {
             object: key_of(name),
             until: at(60),
-            waits: "its turn".to_owned(),
+            waiting_for: "its turn".to_owned(),
         };
         RemediationStatus {
             holds: names.iter().map(hold).collect(),

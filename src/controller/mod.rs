@@ -4,14 +4,14 @@
 //! and after. Between two passes nothing is remembered that would have to be.
 
 mod backoff;
-mod keeper;
-mod leap;
+mod clock_jumps;
 mod memory;
+mod pending_writes;
 mod pruned;
-mod recent;
 mod retention;
+mod sweeper;
 
-pub use keeper::keep;
+pub use sweeper::sweep;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -23,21 +23,23 @@ use kube::{Api, ResourceExt};
 
 use crate::api::StepName;
 use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
-use crate::api::{ObjectKey, Sym};
-use crate::cluster::{self, Herald, Tried, WriteError, Writer, bounded, examine, remediations};
+use crate::api::{ObjectKey, SharedStr};
+use crate::cluster::{
+    self, EventRecorder, Tried, WriteError, Writer, bounded, examine, remediations,
+};
 use crate::config::Config;
 use crate::gates;
-use crate::metrics::{Own, StepOutcome};
+use crate::metrics::{SelfMetrics, StepOutcome};
 use crate::model::records::Run;
 use crate::model::{Kind, Model};
 use crate::state::Store;
-use crate::steps::{self, Facts, Intent, Move};
+use crate::steps::{self, Intent, LiveState, NextAction};
 use crate::tasks::heartbeat::Heartbeat;
 use crate::watch::{Clocks, Patterns};
 use backoff::Backoff;
-use leap::Leaps;
+use clock_jumps::ClockJumps;
 use memory::{Key, Memory};
-use recent::Recent;
+use pending_writes::PendingWrites;
 
 /// Writes under way at once. The API server's own fairness starts to queue above this.
 const CONCURRENCY: usize = 16;
@@ -46,7 +48,7 @@ const CONCURRENCY: usize = 16;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the watch may take to show a write, of an object or of a run's own record, before that is read again.
-const ECHO: Duration = Duration::from_secs(3);
+const WATCH_LAG: Duration = Duration::from_secs(3);
 
 /// Most moves of one run in one pass, and how many of them may examine the cluster. A record or an examination leads on at once;
 /// where it leads nowhere, because the API server keeps another record than was sent or another clock made the last one, the
@@ -65,24 +67,24 @@ pub struct Controller {
     /// The way to write to it.
     pub writer: Writer,
     /// Tells of each write on the object itself.
-    pub herald: Herald,
+    pub herald: EventRecorder,
     /// Lock patterns.
     pub patterns: Arc<Patterns>,
     /// The configuration.
     pub config: Arc<Config>,
     /// The program's own metrics.
-    pub own: Own,
+    pub own: SelfMetrics,
     /// Shows that the runs are driven.
     pub heartbeat: Heartbeat,
     /// Namespace whose Remediations it drives and deletes; those of others belong to other daemons.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
 }
 
 impl Controller {
     /// Drives every run there is, one at a time, for as long as the process lives.
     pub async fn run(self) {
         let mut views = self.store.views();
-        let (mut memory, mut leaps) = (Memory::new(), Leaps::new());
+        let (mut memory, mut leaps) = (Memory::new(), ClockJumps::new());
         let mut backoff = Backoff::default();
         loop {
             self.heartbeat.beat();
@@ -107,7 +109,7 @@ impl Controller {
                         until.map(from_now)
                     }
                     Err(error) => {
-                        tracing::warn!(run = %key.1, %error, "pass not finished");
+                        tracing::warn!(run = %key.1, %error, "reconcile failed; retrying");
                         Some(backoff.failed(&key, Instant::now()))
                     }
                 };
@@ -154,7 +156,7 @@ impl Controller {
     fn is_behind(&self, memory: &Memory, key: &Key) -> bool {
         memory.other_than(key).is_some_and(|(namespace, name)| {
             self.store.read(|model| {
-                let (namespace, name) = (Sym::from(&**namespace), Sym::from(&**name));
+                let (namespace, name) = (SharedStr::from(&**namespace), SharedStr::from(&**name));
                 let shown = model.runs.get(&namespace, &name);
                 shown.is_some_and(|run| memory.is_newer_than(&run.object))
             })
@@ -164,7 +166,7 @@ impl Controller {
     /// Breaks, until when at the latest, where nothing is to be done about a run as far as the watch shows it: to read it with
     /// each view would take from the API server what its writes need. Whatever is to be done is decided on what is read.
     fn nothing_to_do(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
-        let (namespace, name) = (Sym::from(&*key.0), Sym::from(&*key.1));
+        let (namespace, name) = (SharedStr::from(&*key.0), SharedStr::from(&*key.1));
         let (now, at) = (Timestamp::now(), Instant::now());
         let shown = self.store.judge(|model, view| {
             let run = &model.runs.get(&namespace, &name)?.object;
@@ -179,7 +181,7 @@ impl Controller {
         &self,
         key: &Key,
         memory: &mut Memory,
-        leaps: &mut Leaps,
+        leaps: &mut ClockJumps,
     ) -> Result<Option<Timestamp>, WriteError> {
         if let ControlFlow::Break(until) = self.nothing_to_do(key, memory) {
             return Ok(until);
@@ -188,13 +190,13 @@ impl Controller {
         let api: Api<Remediation> = Api::namespaced(self.writer.client().clone(), namespace);
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
         let Some(mut run) = read else { return Ok(None) };
-        let mut facts: Option<Facts> = None;
+        let mut facts: Option<LiveState> = None;
         let mut examinations = 0;
         for _ in 0..MAX_MOVES {
             self.heartbeat.beat();
             memory.met(key, &run, Instant::now());
             let clocks = Clocks::now();
-            if leaps.lately(clocks) && self.clock_is_trusted() {
+            if leaps.jumped_recently(clocks) && self.clock_is_trusted() {
                 return Ok(clocks.wall.checked_add(RETRY).ok());
             }
             let next = self.store.judge(|model, view| {
@@ -208,7 +210,7 @@ impl Controller {
                 )
             });
             match next {
-                Move::Record(mut status) => {
+                NextAction::Record(mut status) => {
                     let begun = Instant::now();
                     let known = run.status.as_ref();
                     if let Some(left) = memory.count_later(key, known, &status, begun) {
@@ -218,30 +220,30 @@ impl Controller {
                     run = self.record(run, *status).await?;
                     memory.recorded(key, begun.elapsed(), Instant::now());
                 }
-                Move::Gather(objects) => match self.gather(&run, &objects).await? {
+                NextAction::CollectEvidence(objects) => match self.gather(&run, &objects).await? {
                     Some(recorded) => run = recorded,
                     // All are gone, which the watch is about to show.
                     None => return Ok(Timestamp::now().checked_add(RETRY).ok()),
                 },
-                Move::Examine { .. } if examinations == MAX_EXAMINATIONS => break,
-                Move::Examine { logs } => {
+                NextAction::ReadLive { .. } if examinations == MAX_EXAMINATIONS => break,
+                NextAction::ReadLive { logs } => {
                     examinations += 1;
                     let client = self.writer.client();
                     let logs_of = logs.then_some(&run.spec.driver);
                     let look = examine(client, &self.store, &self.patterns, &self.config, logs_of);
                     facts = Some(look.await);
                 }
-                Move::Prove(probe) => {
+                NextAction::Prove(probe) => {
                     let at = Timestamp::now();
                     let proof = cluster::hold::prove(self.writer.client(), &probe).await;
                     let proof = proof.map_err(|error| error.to_string());
-                    facts = Some(Facts::of_proof(at, proof));
+                    facts = Some(LiveState::of_proof(at, proof));
                 }
-                Move::Act(intents) => {
+                NextAction::Act(intents) => {
                     self.act(&run, intents, memory.recent(key)).await;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
-                Move::Wait(until) => {
+                NextAction::Wait(until) => {
                     if facts.is_some() {
                         memory.examined(key, &run, until);
                     }
@@ -249,19 +251,16 @@ impl Controller {
                 }
             }
         }
-        tracing::warn!(
-            run = name,
-            "the run does not come to wait; is the clock right?"
-        );
+        tracing::warn!(run = name, "the run makes no progress; check the clock");
         Ok(Timestamp::now().checked_add(RETRY).ok())
     }
 
     /// Does what was asked for, except what was just done and has not been seen yet. What is not done is asked for again, ever
     /// less often.
-    async fn act(&self, run: &Remediation, intents: Vec<Intent>, recent: &mut Recent) {
+    async fn act(&self, run: &Remediation, intents: Vec<Intent>, recent: &mut PendingWrites) {
         let of_step = run.status.as_ref().and_then(|status| status.step);
         let step = of_step.map(StepName::as_str);
-        let namespace = Sym::from(run.namespace().unwrap_or_default());
+        let namespace = SharedStr::from(run.namespace().unwrap_or_default());
         let run = run.name_any();
         let due: Vec<_> = intents
             .into_iter()
@@ -274,7 +273,7 @@ impl Controller {
                 // A batch may be long, and the switch is pulled in a hurry.
                 let stopped = self.store.read(|model| gates::stopped(model, namespace));
                 let tried = match stopped {
-                    Some(why) => Ok(Tried::LeftAlone(why)),
+                    Some(why) => Ok(Tried::Skipped(why)),
                     None => self.writer.perform(&intent).await,
                 };
                 (intent, tried)
@@ -289,20 +288,20 @@ impl Controller {
                 Ok(Tried::Written) => {
                     recent.note(object.clone());
                     self.own.write(verb, object.kind.as_str(), "ok");
-                    tracing::info!(run, step, verb, %object, "written");
+                    tracing::info!(run, step, verb, %object, "write succeeded");
                     let message = format!("{verb} by Remediation {run}");
                     let reason = event_reason(&intent);
                     self.herald.say(object, reason, &message, false);
                 }
-                Ok(Tried::LeftAlone(why)) => {
-                    self.own.write(verb, object.kind.as_str(), "left_alone");
-                    tracing::info!(run, step, verb, %object, why, "left alone");
+                Ok(Tried::Skipped(why)) => {
+                    self.own.write(verb, object.kind.as_str(), "skipped");
+                    tracing::info!(run, step, verb, %object, reason = why, "write skipped");
                     recent.note_refused(object.clone(), of_step, format!("{object}: {why}"));
                 }
                 Err(error) => {
                     self.own
                         .write(verb, object.kind.as_str(), error.kind().as_str());
-                    tracing::warn!(run, step, verb, %object, %error, "not written");
+                    tracing::warn!(run, step, verb, %object, %error, "write failed");
                     recent.note_refused(object.clone(), of_step, error.to_string());
                 }
             }
@@ -404,21 +403,21 @@ impl Controller {
         let phase = before.map_or(Phase::Pending, |before| before.phase);
         if phase != after.phase {
             let (from, to, detail) = (phase, after.phase, &after.message);
-            tracing::info!(run = name, ?from, ?to, detail, "run");
+            tracing::info!(run = name, ?from, ?to, detail, "phase changed");
             let failed = matches!(to, Phase::Failed | Phase::Aborted);
             self.herald.say(run, to.as_str(), detail, failed);
         }
         let closed = gates::closed(&after.gates);
         let known = before.and_then(|before| gates::closed(&before.gates));
         if let Some(closed) = closed.filter(|closed| known.as_ref() != Some(closed)) {
-            tracing::info!(run = name, closed, "gates");
+            tracing::info!(run = name, closed, "gates changed");
             self.herald.say(run, "GateClosed", &closed, false);
         }
     }
 }
 
 /// The open runs of `namespace`, the oldest first.
-fn open_runs(model: &Model, namespace: &Sym) -> Vec<Key> {
+fn open_runs(model: &Model, namespace: &SharedStr) -> Vec<Key> {
     let mut open: Vec<_> = model
         .runs
         .iter()
@@ -477,16 +476,16 @@ mod tests {
             if let Some(namespace) = namespace {
                 run.metadata.namespace = Some(namespace.to_owned());
             }
-            Change::Run(Delta::Put(recorded(run)))
+            Change::Run(Delta::Apply(recorded(run)))
         };
         let over = recorded(run_in("over", Phase::Succeeded));
         let own = over.meta.namespace.clone();
         let world = World::empty()
-            .with(Change::Run(Delta::Put(over)))
+            .with(Change::Run(Delta::Apply(over)))
             .with(made("second", None, -10))
             .with(made("first", None, -20))
             .with(made("theirs", Some("elsewhere"), -30));
-        let names = |namespace: &Sym| -> Vec<String> {
+        let names = |namespace: &SharedStr| -> Vec<String> {
             let open = open_runs(&world.0, namespace);
             open.into_iter().map(|(_, name)| name).collect()
         };

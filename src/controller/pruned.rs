@@ -48,7 +48,7 @@ mod tests {
                 acted_at: Some("2026-11-01T02:00:01Z".parse().unwrap()),
                 replaced_at: None,
                 message: String::new(),
-                left: Vec::new(),
+                skipped: Vec::new(),
             }],
             ..RemediationStatus::default()
         }

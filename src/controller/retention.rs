@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
-use crate::api::{ObjectKey, ObjectKind, Sym};
+use crate::api::{ObjectKey, ObjectKind, SharedStr};
 use crate::config::{Config, Duration};
 use crate::gates::failed_in_a_row;
 use crate::model::Model;
@@ -12,23 +12,28 @@ use crate::model::records::Run;
 
 /// Finished Remediations of `namespace` that hold nothing and are too old, or beyond the number kept; those that never began are
 /// counted by themselves, so that any number of them drives out none that did something.
-pub fn surplus(model: &Model, namespace: &Sym, config: &Config, now: Timestamp) -> Vec<ObjectKey> {
+pub fn surplus(
+    model: &Model,
+    namespace: &SharedStr,
+    config: &Config,
+    now: Timestamp,
+) -> Vec<ObjectKey> {
     let (acted, waited): (Vec<_>, Vec<_>) = over(model, namespace)
         .into_iter()
         .partition(|over| over.began.is_some());
     let failures = failed_in_a_row(model);
-    let lately = |at: Timestamp, span: Duration| now.duration_since(at) <= span.signed();
+    let is_within = |at: Timestamp, span: Duration| now.duration_since(at) <= span.signed();
     let remembered = |over: &Over<'_>| {
         failures.contains(&&over.run.meta.uid)
-            || lately(over.finished, config.gates.cooldown)
+            || is_within(over.finished, config.gates.cooldown)
             || over
                 .began
-                .is_some_and(|at| lately(at, config.gates.budgets.within))
+                .is_some_and(|at| is_within(at, config.gates.budgets.within))
     };
     let old = |(place, over): &(usize, Over<'_>)| {
         let settings = &config.remediation;
         *place >= usize::try_from(settings.keep).unwrap_or(usize::MAX)
-            || !lately(over.finished, settings.keep_for)
+            || !is_within(over.finished, settings.keep_for)
     };
     let acted = acted.into_iter().enumerate().filter(old);
     let waited = waited.into_iter().enumerate().filter(old);
@@ -48,7 +53,7 @@ struct Over<'m> {
 }
 
 /// The finished runs of `namespace`, the latest first.
-fn over<'m>(model: &'m Model, namespace: &Sym) -> Vec<Over<'m>> {
+fn over<'m>(model: &'m Model, namespace: &SharedStr) -> Vec<Over<'m>> {
     let mut over: Vec<_> = model
         .runs
         .iter()
@@ -81,7 +86,7 @@ mod tests {
         let status = run.status.as_mut().unwrap();
         status.started_at = worked.then(|| at(-ago - 10));
         status.finished_at = Some(at(-ago));
-        Change::Run(Delta::Put(recorded(run)))
+        Change::Run(Delta::Apply(recorded(run)))
     }
 
     fn removed(world: &World, config: &Config) -> Vec<String> {
@@ -124,13 +129,13 @@ mod tests {
 
     #[test]
     fn what_budgets_and_cooldown_count_is_kept_beyond_the_number() {
-        let lately = |name: &str, ago| ended(name, Phase::Succeeded, ago, true);
+        let is_within = |name: &str, ago| ended(name, Phase::Succeeded, ago, true);
         let budget = Config::default().gates.budgets.within.0.as_secs() / 60;
         let budget = i64::try_from(budget).unwrap();
         let world = World::empty()
-            .with(lately("a", 30))
-            .with(lately("b", budget - 60))
-            .with(lately("c", budget + 60));
+            .with(is_within("a", 30))
+            .with(is_within("b", budget - 60))
+            .with(is_within("c", budget + 60));
         assert_eq!(removed(&world, &keeping(1)), ["c"]);
     }
 }

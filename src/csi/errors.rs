@@ -36,7 +36,7 @@ const MAX_KEY: usize = 512;
 
 /// What an error message means.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Nature {
+pub enum ErrorClass {
     /// Another operation holds the lock of this key.
     Locked(LockKey),
     /// The driver did not answer in time.
@@ -119,19 +119,19 @@ impl LockPatterns {
     }
 
     /// What an error message of a snapshot means.
-    pub fn nature(&self, message: &str) -> Nature {
+    pub fn nature(&self, message: &str) -> ErrorClass {
         if let Some(key) = self.find(message) {
-            return Nature::Locked(key);
+            return ErrorClass::Locked(key);
         }
         if message.contains("DeadlineExceeded") || message.contains("context deadline exceeded") {
-            return Nature::Timeout;
+            return ErrorClass::Timeout;
         }
         if is_source_missing(message) {
-            Nature::SourceMissing
+            ErrorClass::SourceMissing
         } else if message.contains("is not yet bound to a PV") {
-            Nature::SourceUnbound
+            ErrorClass::SourceUnbound
         } else {
-            Nature::Other
+            ErrorClass::Other
         }
     }
 }
@@ -226,25 +226,25 @@ mod tests {
     #[rstest]
     #[case::no_claim(
         r#"Failed to create snapshot content with error snapshot controller failed to update s on API server: cannot get claim from snapshot: persistentvolumeclaim "prowlarr" not found"#,
-        Nature::SourceMissing
+        ErrorClass::SourceMissing
     )]
     #[case::no_storage_volume(
         r#"Failed to check and update snapshot content: failed to take snapshot of the volume 0001-0009-rook-ceph: "rpc error: code = NotFound desc = source Volume ID 0001-0009-rook-ceph not found""#,
-        Nature::SourceMissing
+        ErrorClass::SourceMissing
     )]
     #[case::no_pool(
         r#"failed to take snapshot of the volume 0001-0009-rook-ceph: "rpc error: code = NotFound desc = pool not found: pool (replicapool) not found in Ceph osdmap""#,
-        Nature::Other
+        ErrorClass::Other
     )]
     #[case::unbound(
         "Failed to create snapshot content with error the PVC esphome is not yet bound to a PV, will not attempt to take a snapshot",
-        Nature::SourceUnbound
+        ErrorClass::SourceUnbound
     )]
     #[case::timeout(
         r#"failed to take snapshot of the volume 0001: "rpc error: code = DeadlineExceeded desc = context deadline exceeded""#,
-        Nature::Timeout
+        ErrorClass::Timeout
     )]
-    fn classifies_the_errors_of_snapshots(#[case] message: &str, #[case] nature: Nature) {
+    fn classifies_the_errors_of_snapshots(#[case] message: &str, #[case] nature: ErrorClass) {
         assert_eq!(LockPatterns::new(&[]).unwrap().nature(message), nature);
     }
 

@@ -3,5 +3,5 @@
 mod errors;
 mod presets;
 
-pub use errors::{LockPatterns, Nature, PatternError};
+pub use errors::{ErrorClass, LockPatterns, PatternError};
 pub use presets::{Preset, is_csi, preset};

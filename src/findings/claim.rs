@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{ClaimReason, Finding, Locks, Policy, What, snapshot_content};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use super::{ClaimReason, Finding, FindingReason, Locks, Policy, snapshot_content};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::Drivers;
 use crate::model::records::{Claim, ClaimPhase, DataSource};
 use crate::model::{Kind, Model};
@@ -20,7 +20,7 @@ fn due(claim: &Claim, policy: &Policy) -> Timestamp {
 
 /// Until when each claim that waits may be Pending.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
-    let waiting = model.claims.unsettled().filter(|claim| waits(claim));
+    let waiting = model.claims.needs_attention().filter(|claim| waits(claim));
     waiting.map(|claim| due(claim, policy))
 }
 
@@ -38,7 +38,7 @@ pub fn detect<'a>(
     let filled = filled_by_volsync(model);
     model
         .claims
-        .unsettled()
+        .needs_attention()
         .filter(move |claim| {
             let late = now > due(claim, policy);
             waits(claim) && (late || !locks.is_empty())
@@ -52,7 +52,7 @@ pub fn detect<'a>(
                 return None;
             }
             Some(Finding {
-                what: What::PendingClaim(reason),
+                what: FindingReason::PendingClaim(reason),
                 object: Some(claim.meta.key(ObjectKind::PersistentVolumeClaim)),
                 since: claim.meta.created.at(),
                 driver: Some(driver),
@@ -69,11 +69,11 @@ pub fn detect<'a>(
 pub fn awaited<'a>(
     model: &'a Model,
     drivers: &'a Drivers,
-    driver: &'a Sym,
+    driver: &'a SharedStr,
 ) -> impl Iterator<Item = &'a Claim> + use<'a> {
     let none = Locks::of(&[]);
     let filled = filled_by_volsync(model);
-    let pending = model.claims.unsettled().filter(|claim| waits(claim));
+    let pending = model.claims.needs_attention().filter(|claim| waits(claim));
     pending
         .filter(move |claim| !claim.names_volume && !is_prime(&filled, claim))
         .filter(|claim| watched_driver(model, drivers, claim).as_ref() == Some(driver))
@@ -99,7 +99,7 @@ fn is_processed(model: &Model, chain: &[ObjectKey]) -> bool {
 }
 
 /// The watched driver that is to provision the claim, or `None` when nobody was asked yet.
-fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<Sym> {
+fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<SharedStr> {
     let class = model.storage_classes.get_cluster(claim.class.as_ref()?)?;
     if class.waits_for_consumer && !claim.node_selected {
         return None;
@@ -114,10 +114,10 @@ fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<Sym
 }
 
 /// Namespace and uid of every claim that VolSync's populator is to fill and that is not Bound yet.
-fn filled_by_volsync(model: &Model) -> HashSet<(&Sym, &Uid)> {
+fn filled_by_volsync(model: &Model) -> HashSet<(&SharedStr, &Uid)> {
     let filled = model
         .claims
-        .unsettled()
+        .needs_attention()
         .filter(|claim| matches!(claim.data_source, Some(DataSource::Destination(_))));
     filled
         .map(|claim| (&claim.meta.namespace, &claim.meta.uid))
@@ -125,7 +125,7 @@ fn filled_by_volsync(model: &Model) -> HashSet<(&Sym, &Uid)> {
 }
 
 /// Whether it is the claim by which the populator fills one of `filled`, which is the one to report.
-fn is_prime(filled: &HashSet<(&Sym, &Uid)>, claim: &Claim) -> bool {
+fn is_prime(filled: &HashSet<(&SharedStr, &Uid)>, claim: &Claim) -> bool {
     let uid = claim.meta.name.strip_prefix(PRIME).map(Uid::from);
     uid.is_some_and(|uid| filled.contains(&(&claim.meta.namespace, &uid)))
 }
@@ -212,7 +212,7 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
 }
 
 /// The snapshot to restore from, where it is missing or not ready.
-fn unready_source(model: &Model, namespace: &Sym, name: &Sym) -> Option<Reasoned> {
+fn unready_source(model: &Model, namespace: &SharedStr, name: &SharedStr) -> Option<Reasoned> {
     let Some(snapshot) = model.snapshots.get(namespace, name) else {
         let evidence = format!("VolumeSnapshot {namespace}/{name} does not exist");
         let missing = (ClaimReason::SnapshotMissing, Vec::new(), vec![evidence]);
@@ -231,8 +231,8 @@ fn unready_source(model: &Model, namespace: &Sym, name: &Sym) -> Option<Reasoned
 }
 
 /// A claim VolSync's populator fills: its trouble is that of `vs-prime-<uid>`, once there is one.
-fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &Sym) -> Reasoned {
-    let prime = Sym::from(format!("{PRIME}{}", claim.meta.uid));
+fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &SharedStr) -> Reasoned {
+    let prime = SharedStr::from(format!("{PRIME}{}", claim.meta.uid));
     if let Some(prime) = model.claims.get(&claim.meta.namespace, &prime) {
         let key = prime.meta.key(ObjectKind::PersistentVolumeClaim);
         if prime.phase == ClaimPhase::Bound {

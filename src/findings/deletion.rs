@@ -4,15 +4,21 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{DeletionReason, Finding, Locks, Policy, What, snapshot, snapshot_content};
-use crate::api::{ObjectKind, Sym};
+use super::{DeletionReason, Finding, FindingReason, Locks, Policy, snapshot, snapshot_content};
+use crate::api::{ObjectKind, SharedStr};
 use crate::model::records::{ClaimPhase, Content, DataSource, Meta, Protection, Snapshot};
-use crate::model::{Model, Second};
+use crate::model::{Model, UnixSeconds};
 
 /// Until when each deletion may last.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
-    let snapshots = model.snapshots.unsettled().map(|snapshot| &snapshot.meta);
-    let contents = model.contents.unsettled().map(|content| &content.meta);
+    let snapshots = model
+        .snapshots
+        .needs_attention()
+        .map(|snapshot| &snapshot.meta);
+    let contents = model
+        .contents
+        .needs_attention()
+        .map(|content| &content.meta);
     snapshots
         .chain(contents)
         .filter_map(|meta| due(meta, policy))
@@ -30,17 +36,17 @@ pub fn detect<'a>(
     now: Timestamp,
 ) -> Vec<Finding> {
     let late = |meta: &Meta| due(meta, policy).is_some_and(|due| now > due);
-    let is_watched = |driver: &Sym| policy.drivers.find(driver).is_some();
+    let is_watched = |driver: &SharedStr| policy.drivers.find(driver).is_some();
     let snapshots = model
         .snapshots
-        .unsettled()
+        .needs_attention()
         .map(|snapshot| (snapshot, snapshot_content(model, snapshot)))
         .filter(|(snapshot, content)| {
             late(&snapshot.meta) || content.is_some_and(|content| late(&content.meta))
         });
     let mut in_use = None;
     let mut findings = Vec::new();
-    let mut told: HashSet<&Sym> = HashSet::new();
+    let mut told: HashSet<&SharedStr> = HashSet::new();
     for (snapshot, content) in snapshots {
         told.extend(content.map(|content| &content.meta.name));
         let driver = snapshot::driver(model, snapshot, content);
@@ -51,7 +57,7 @@ pub fn detect<'a>(
         let reason = reason(locks, in_use, Some(snapshot), content);
         findings.push(of_snapshot(model, snapshot, content, driver, reason));
     }
-    let alone = model.contents.unsettled().filter(|content| {
+    let alone = model.contents.needs_attention().filter(|content| {
         late(&content.meta) && !told.contains(&content.meta.name) && is_watched(&content.driver)
     });
     findings.extend(alone.map(|content| {
@@ -65,17 +71,17 @@ fn of_snapshot(
     model: &Model,
     snapshot: &Snapshot,
     content: Option<&Content>,
-    driver: Option<Sym>,
+    driver: Option<SharedStr>,
     reason: DeletionReason,
 ) -> Finding {
-    let none = Sym::from("");
+    let none = SharedStr::from("");
     let claim = snapshot.source_claim.as_ref().unwrap_or(&none);
     let begun = [Some(&snapshot.meta), content.map(|content| &content.meta)];
     let begun = begun.into_iter().flatten().filter_map(|meta| meta.deleting);
     let about = snapshot::about(model, snapshot, content, driver, claim);
     Finding {
-        what: What::DeletionStuck(reason),
-        since: begun.min().map_or(about.since, Second::at),
+        what: FindingReason::DeletionStuck(reason),
+        since: begun.min().map_or(about.since, UnixSeconds::at),
         ..about
     }
 }
@@ -84,7 +90,7 @@ fn of_snapshot(
 fn of_content(content: &Content, reason: DeletionReason) -> Finding {
     let begun = content.meta.deleting.unwrap_or(content.meta.created);
     Finding {
-        what: What::DeletionStuck(reason),
+        what: FindingReason::DeletionStuck(reason),
         object: Some(content.meta.key(ObjectKind::VolumeSnapshotContent)),
         since: begun.at(),
         driver: Some(content.driver.clone()),
@@ -97,8 +103,8 @@ fn of_content(content: &Content, reason: DeletionReason) -> Finding {
 
 /// Snapshots that a Pending claim is restored from: their deletion waits for it (external-snapshotter,
 /// `SnapshotDeletePending`).
-fn restored_from(model: &Model) -> HashSet<(&Sym, &Sym)> {
-    let restoring = model.claims.unsettled().filter_map(|claim| {
+fn restored_from(model: &Model) -> HashSet<(&SharedStr, &SharedStr)> {
+    let restoring = model.claims.needs_attention().filter_map(|claim| {
         let from = match &claim.data_source {
             Some(DataSource::Snapshot(name)) => (&claim.meta.namespace, name),
             Some(DataSource::ForeignSnapshot { namespace, name }) => (namespace, name),
@@ -112,7 +118,7 @@ fn restored_from(model: &Model) -> HashSet<(&Sym, &Sym)> {
 /// Why the deletion does not end. That the driver fails to delete is told by Events alone.
 fn reason(
     locks: &Locks<'_>,
-    in_use: &HashSet<(&Sym, &Sym)>,
+    in_use: &HashSet<(&SharedStr, &SharedStr)>,
     snapshot: Option<&Snapshot>,
     content: Option<&Content>,
 ) -> DeletionReason {

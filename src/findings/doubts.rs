@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::config::{Drivers, Mode};
 use crate::csi;
-use crate::model::{Kind, Model, Reading};
+use crate::model::{Kind, Model, WatchState};
 
 /// One doubt.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Doubt {
     /// Its kind.
     pub kind: DoubtKind,
     /// The collection, the driver or the entry of the configuration it is about.
-    pub subject: Sym,
+    pub subject: SharedStr,
     /// What is not looked at, and what to change.
     pub message: String,
 }
@@ -53,7 +53,7 @@ fn is_needed(kind: Kind, mode: Mode) -> bool {
 
 /// The CSI drivers that a StorageClass or VolumeSnapshotClass of the cluster names, watched or not. Sources use a driver by a
 /// class.
-pub fn in_use(model: &Model) -> BTreeSet<&Sym> {
+pub fn in_use(model: &Model) -> BTreeSet<&SharedStr> {
     let provisioners = model.storage_classes.iter().map(|it| &it.provisioner);
     let snapshotters = model.snapshot_classes.iter().map(|it| &it.driver);
     provisioners
@@ -66,7 +66,7 @@ pub fn in_use(model: &Model) -> BTreeSet<&Sym> {
 pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
     let mut doubts = Vec::new();
     for kind in Kind::ALL {
-        if is_needed(kind, mode) && *model.freshness.of(kind) == Reading::Absent {
+        if is_needed(kind, mode) && *model.freshness.of(kind) == WatchState::NotServed {
             doubts.push(Doubt {
                 kind: DoubtKind::NotServed,
                 subject: kind.as_str().into(),
@@ -77,7 +77,7 @@ pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
             });
         }
     }
-    let seen = |kind| *model.freshness.of(kind) == Reading::Live;
+    let seen = |kind| *model.freshness.of(kind) == WatchState::Synced;
     // Which drivers are in use is not known before.
     if seen(Kind::StorageClasses) && model.freshness.trusted(Kind::VolumeSnapshotClasses) {
         of_drivers(model, drivers, &mut doubts);
@@ -87,7 +87,7 @@ pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
 
 fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
     let in_use = in_use(model);
-    let excluded: BTreeSet<&Sym> = in_use
+    let excluded: BTreeSet<&SharedStr> = in_use
         .iter()
         .copied()
         .filter(|driver| drivers.find(driver).is_none())
@@ -128,7 +128,10 @@ fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
     }
 }
 
-fn claims_of<'m>(model: &'m Model, drivers: &BTreeSet<&'m Sym>) -> BTreeMap<&'m Sym, usize> {
+fn claims_of<'m>(
+    model: &'m Model,
+    drivers: &BTreeSet<&'m SharedStr>,
+) -> BTreeMap<&'m SharedStr, usize> {
     let mut claims = BTreeMap::new();
     for claim in model.claims.iter() {
         let class = claim.class.as_ref();

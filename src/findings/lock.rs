@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Finding, Policy, What, snapshot_content};
-use crate::api::{LockKey, ObjectKey, ObjectKind, Sym, Uid};
+use super::{Finding, FindingReason, Policy, snapshot_content};
+use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::Driver;
-use crate::csi::Nature;
-use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot, Trouble};
+use crate::csi::ErrorClass;
+use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot, StatusError};
 use crate::model::{Model, Witness};
 
 /// A healthy cluster under load refuses for shorter than this (ceph-csi #6516).
@@ -17,7 +17,7 @@ const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
 /// Findings on locks.
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
-    let mut series: HashMap<(&Sym, LockKey), Series> = HashMap::new();
+    let mut series: HashMap<(&SharedStr, LockKey), Series> = HashMap::new();
     for (driver, key, span, words) in
         witnessed(model, now, &HEARD_OF_ANYBODY).chain(standing(model, now))
     {
@@ -39,7 +39,7 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
             }
             let waiting = waiting(model, &key, &waiters)?;
             Some(Finding {
-                what: What::OperationLock(key),
+                what: FindingReason::OperationLock(key),
                 object: Some(waiting.object),
                 since: first,
                 driver: Some(driver.clone()),
@@ -56,10 +56,13 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
 /// count. What Events and logs tell is as long as what they told last.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let mut acquired = Acquired::default();
-    let refused = model.contents.unsettled().filter(|it| it.handle.is_none());
+    let refused = model
+        .contents
+        .needs_attention()
+        .filter(|it| it.handle.is_none());
     refused.filter_map(move |content| {
         let trouble = content.error.as_deref()?;
-        let Nature::Locked(_) = trouble.nature else {
+        let ErrorClass::Locked(_) = trouble.nature else {
             return None;
         };
         let after = locked_after(policy, policy.drivers.find(&content.driver)?);
@@ -71,10 +74,10 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
 
 /// When the present leaders of each driver took over, looked up once a driver: there are thousands of keys.
 #[derive(Default)]
-struct Acquired<'m>(HashMap<&'m Sym, Option<Timestamp>>);
+struct Acquired<'m>(HashMap<&'m SharedStr, Option<Timestamp>>);
 
 impl<'m> Acquired<'m> {
-    fn by(&mut self, model: &Model, driver: &'m Sym) -> Option<Timestamp> {
+    fn by(&mut self, model: &Model, driver: &'m SharedStr) -> Option<Timestamp> {
         *self
             .0
             .entry(driver)
@@ -144,7 +147,7 @@ impl Series {
 }
 
 /// The keys that `driver` itself refuses, or a sidecar of its in a status. An Event proves nothing.
-pub fn proven(model: &Model, driver: &Sym, now: Timestamp) -> HashSet<LockKey> {
+pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<LockKey> {
     witnessed(model, now, &HEARD_OF_THE_DRIVER)
         .chain(standing(model, now))
         .filter(|(of, ..)| *of == driver)
@@ -162,7 +165,7 @@ const HEARD_OF_THE_DRIVER: Heard = Heard { events: false };
 /// Whether an Event can be what the provisioner said: it is on a claim that is there, and about a driver that a class of
 /// the cluster names. The API server lets nobody write an Event on an object of another namespace, but checks neither
 /// its uid nor who is said to report it.
-fn is_credible(model: &Model, driver: &Sym, claim: &ObjectKey, key: &LockKey) -> bool {
+fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockKey) -> bool {
     let Some(known) = model.claims.get(&claim.namespace, &claim.name) else {
         return false;
     };
@@ -179,8 +182,8 @@ fn witnessed<'m>(
     model: &'m Model,
     now: Timestamp,
     heard: &'m Heard,
-) -> impl Iterator<Item = (&'m Sym, LockKey, Span, String)> {
-    let mut leaders: HashMap<&Sym, Vec<&Uid>> = HashMap::new();
+) -> impl Iterator<Item = (&'m SharedStr, LockKey, Span, String)> {
+    let mut leaders: HashMap<&SharedStr, Vec<&Uid>> = HashMap::new();
     for (driver, _, sightings) in model.refusals.iter() {
         // Of drivers that only Events name there may be thousands.
         if !sightings.keys().any(|it| matches!(it, Witness::Log(_))) {
@@ -221,12 +224,18 @@ fn witnessed<'m>(
 
 /// Refusals that stand in a status. The sidecar writes an identical message only once, so that one still
 /// standing goes on until now. Beside a handle it is over: the driver has accepted the snapshot since.
-fn standing(model: &Model, now: Timestamp) -> impl Iterator<Item = (&Sym, LockKey, Span, String)> {
-    let refused = model.contents.unsettled().filter(|it| it.handle.is_none());
+fn standing(
+    model: &Model,
+    now: Timestamp,
+) -> impl Iterator<Item = (&SharedStr, LockKey, Span, String)> {
+    let refused = model
+        .contents
+        .needs_attention()
+        .filter(|it| it.handle.is_none());
     refused.filter_map(move |content| {
-        let Trouble {
+        let StatusError {
             since,
-            nature: Nature::Locked(key),
+            nature: ErrorClass::Locked(key),
             message,
         } = content.error.as_deref()?
         else {
@@ -305,13 +314,13 @@ impl<'m> Waiters<'m> {
             snapshots: ByUid::default(),
             handles: HashMap::new(),
         };
-        for content in model.contents.unsettled() {
+        for content in model.contents.needs_attention() {
             if content.meta.deleting.is_some() {
                 let object = content.meta.key(ObjectKind::VolumeSnapshotContent);
                 waiters.add_handles(content, &object);
             }
         }
-        for snapshot in model.snapshots.unsettled() {
+        for snapshot in model.snapshots.needs_attention() {
             waiters.snapshots.insert(&snapshot.meta.uid, snapshot);
             if let Some(content) = snapshot_content(model, snapshot)
                 && (snapshot.ready != Some(true) || content.meta.deleting.is_some())
@@ -320,7 +329,7 @@ impl<'m> Waiters<'m> {
                 waiters.add_handles(content, &object);
             }
         }
-        for claim in model.claims.unsettled() {
+        for claim in model.claims.needs_attention() {
             if claim.phase != ClaimPhase::Pending && claim.meta.deleting.is_none() {
                 continue;
             }
@@ -365,7 +374,7 @@ fn restored_from<'m>(model: &'m Model, claim: &Claim) -> Option<&'m str> {
 /// The object that waits for a key.
 struct Waiting {
     object: ObjectKey,
-    class: Option<Sym>,
+    class: Option<SharedStr>,
     bytes: u64,
 }
 

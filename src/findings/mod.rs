@@ -51,7 +51,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{LockKey, ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::{Detect, Drivers};
 use crate::model::Model;
 
@@ -63,7 +63,7 @@ pub struct Policy {
     /// Watched drivers.
     pub drivers: Drivers,
     /// Whether the cluster is looked at once, so that nobody can have seen for how long a claim has been missing.
-    pub glance: bool,
+    pub one_shot: bool,
 }
 
 /// Something stuck.
@@ -72,16 +72,16 @@ pub struct Policy {
 pub struct Finding {
     /// What it is, and why.
     #[serde(flatten)]
-    pub what: What,
+    pub what: FindingReason,
     /// The object it is about; of a lock, the object that waits for it, where the key leads to one.
     pub object: Option<ObjectKey>,
     /// Since when.
     #[schemars(with = "String")]
     pub since: Timestamp,
     /// CSI driver, where known.
-    pub driver: Option<Sym>,
+    pub driver: Option<SharedStr>,
     /// Storage class, or class of the snapshot, where known.
-    pub class: Option<Sym>,
+    pub class: Option<SharedStr>,
     /// Bytes of storage that are stuck with it.
     pub bytes: u64,
     /// The objects that lead to the cause, nearest first.
@@ -93,7 +93,7 @@ pub struct Finding {
 /// The kinds of finding, each with its reasons.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "finding", content = "reason", rename_all = "snake_case")]
-pub enum What {
+pub enum FindingReason {
     /// A PersistentVolumeClaim is Pending for too long.
     PendingClaim(ClaimReason),
     /// A VolumeSnapshot is not ready for too long.
@@ -172,7 +172,7 @@ impl FindingKind {
     }
 }
 
-impl What {
+impl FindingReason {
     /// The kind without the reason.
     pub fn kind(&self) -> FindingKind {
         match self {
@@ -356,7 +356,7 @@ impl<'f> Locks<'f> {
             making: HashMap::new(),
         };
         for lock in findings {
-            let What::OperationLock(key) = &lock.what else {
+            let FindingReason::OperationLock(key) = &lock.what else {
                 continue;
             };
             locks.by_key.insert(&key.0, lock);

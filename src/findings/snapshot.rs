@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{Finding, Locks, Policy, SnapshotReason, What};
-use crate::api::{ObjectKind, Sym};
-use crate::csi::Nature;
+use super::{Finding, FindingReason, Locks, Policy, SnapshotReason};
+use crate::api::{ObjectKind, SharedStr};
+use crate::csi::ErrorClass;
 use crate::model::records::{ClaimPhase, Content, Lease, Snapshot, Source};
-use crate::model::{Kind, Model, Second};
+use crate::model::{Kind, Model, UnixSeconds};
 
 /// Until when a snapshot may not be ready: one that the driver has accepted may take hours to be uploaded.
 fn due(snapshot: &Snapshot, content: Option<&Content>, policy: &Policy) -> Timestamp {
@@ -29,7 +29,10 @@ fn is_accepted(content: Option<&Content>) -> bool {
 
 /// Until when each snapshot that is not ready may be so.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
-    let unready = model.snapshots.unsettled().filter(|it| is_unready(it));
+    let unready = model
+        .snapshots
+        .needs_attention()
+        .filter(|it| is_unready(it));
     unready.map(|snapshot| due(snapshot, content(model, snapshot), policy))
 }
 
@@ -48,7 +51,7 @@ pub fn detect<'a>(
     let snapshotters = Snapshotters::of(model, policy, now);
     model
         .snapshots
-        .unsettled()
+        .needs_attention()
         .filter(|snapshot| is_unready(snapshot))
         .filter_map(move |snapshot| {
             let claim = snapshot.source_claim.as_ref()?;
@@ -67,7 +70,7 @@ pub fn detect<'a>(
             let reason = reason(model, locks, &snapshotters, snapshot, content)?;
             let said = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
             Some(Finding {
-                what: What::FailedSnapshot(reason),
+                what: FindingReason::FailedSnapshot(reason),
                 evidence: said
                     .map(|trouble| trouble.message.to_string())
                     .into_iter()
@@ -87,12 +90,12 @@ pub(super) fn about(
     model: &Model,
     snapshot: &Snapshot,
     content: Option<&Content>,
-    driver: Option<Sym>,
-    claim: &Sym,
+    driver: Option<SharedStr>,
+    claim: &SharedStr,
 ) -> Finding {
     let claim = model.claims.get(&snapshot.meta.namespace, claim);
     Finding {
-        what: What::FailedSnapshot(SnapshotReason::Other),
+        what: FindingReason::FailedSnapshot(SnapshotReason::Other),
         object: Some(snapshot.meta.key(ObjectKind::VolumeSnapshot)),
         since: snapshot.meta.created.at(),
         driver,
@@ -111,7 +114,7 @@ pub(super) fn about(
 }
 
 /// Its class, if there is one of that name: what somebody asked for may be any text, and is to be a metric label.
-fn class(model: &Model, snapshot: &Snapshot) -> Option<Sym> {
+fn class(model: &Model, snapshot: &Snapshot) -> Option<SharedStr> {
     let name = snapshot.class.as_ref()?;
     let class = model.snapshot_classes.get_cluster(name)?;
     Some(class.name.clone())
@@ -136,7 +139,7 @@ pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content>
 }
 
 /// The driver that is to take the snapshot, where anything tells.
-pub fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<Sym> {
+pub fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<SharedStr> {
     if let Some(content) = content {
         return Some(content.driver.clone());
     }
@@ -169,11 +172,11 @@ fn reason(
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
     if let Some(error) = error {
         return Some(match error.nature {
-            Nature::Locked(_) => SnapshotReason::OperationLock,
-            Nature::Timeout => SnapshotReason::Timeout,
-            Nature::SourceMissing => SnapshotReason::SourceMissing,
-            Nature::SourceUnbound => SnapshotReason::SourceUnbound,
-            Nature::Other => SnapshotReason::Other,
+            ErrorClass::Locked(_) => SnapshotReason::OperationLock,
+            ErrorClass::Timeout => SnapshotReason::Timeout,
+            ErrorClass::SourceMissing => SnapshotReason::SourceMissing,
+            ErrorClass::SourceUnbound => SnapshotReason::SourceUnbound,
+            ErrorClass::Other => SnapshotReason::Other,
         });
     }
     let Some(content) = content else {
@@ -191,7 +194,7 @@ fn reason(
 }
 
 /// What the snapshotters do of which some content has seen nothing for too long.
-struct Snapshotters<'m>(HashMap<&'m Sym, Snapshotter>);
+struct Snapshotters<'m>(HashMap<&'m SharedStr, Snapshotter>);
 
 /// What one snapshotter does.
 #[derive(Default)]
@@ -201,7 +204,7 @@ struct Snapshotter {
     /// Whether a sidecar has held the lease for longer than a snapshot may take to fail.
     leads: bool,
     /// When the youngest content was created of which a sidecar has written any status.
-    latest_seen: Option<Second>,
+    latest_seen: Option<UnixSeconds>,
     /// Whether a sidecar is at work on a content: the next one waits for a free worker.
     at_work: bool,
 }
@@ -212,14 +215,14 @@ impl<'m> Snapshotters<'m> {
         let late = |content: &&Content| {
             !content.was_seen() && now > failed_after.after(content.meta.created.at())
         };
-        let mut all: HashMap<&Sym, Snapshotter> = HashMap::new();
-        for content in model.contents.unsettled().filter(late) {
+        let mut all: HashMap<&SharedStr, Snapshotter> = HashMap::new();
+        for content in model.contents.needs_attention().filter(late) {
             all.entry(&content.driver).or_default();
         }
         if all.is_empty() {
             return Self(all);
         }
-        let acquired: HashMap<&Sym, Timestamp> = all
+        let acquired: HashMap<&SharedStr, Timestamp> = all
             .iter_mut()
             .filter_map(|(driver, snapshotter)| {
                 snapshotter.absent = has_snapshotter(model, driver, now) == Some(false);
@@ -278,7 +281,7 @@ impl Content {
 /// cannot be told: its provisioner is not found, or has no pods.
 pub fn has_snapshotter(model: &Model, driver: &str, now: Timestamp) -> Option<bool> {
     let (_, name) = crate::model::lease_names(driver);
-    let name = Sym::from(name);
+    let name = SharedStr::from(name);
     let held = |namespace| {
         model
             .leases
@@ -295,7 +298,7 @@ pub fn has_snapshotter(model: &Model, driver: &str, now: Timestamp) -> Option<bo
     let workload = provisioner.workload;
     model
         .pods
-        .unsettled_in(&workload.meta.namespace)
+        .needs_attention_in(&workload.meta.namespace)
         .filter(|pod| model.belongs(pod, workload))
         .filter_map(|pod| Some(pod.sidecars.as_ref()?.snapshots()))
         .reduce(|any, snapshots| any || snapshots)

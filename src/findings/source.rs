@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Finding, Policy, SourceReason, What};
-use crate::api::{ObjectKind, Sym};
+use super::{Finding, FindingReason, Policy, SourceReason};
+use crate::api::{ObjectKind, SharedStr};
 use crate::holds;
 use crate::model::Model;
 use crate::model::records::{Claim, Mover, Source};
@@ -50,7 +50,7 @@ pub fn detect<'a>(
 
 /// Sources whose claim is gone, going or pending.
 fn suspects(model: &Model) -> Vec<&Source> {
-    let claims = model.claims.unsettled();
+    let claims = model.claims.needs_attention();
     let claims = claims.map(|claim| (&claim.meta.namespace, &claim.meta.name));
     let of_claims = claims
         .chain(model.absences.iter())
@@ -88,7 +88,7 @@ fn orphaned(
         let absence = model.absences.of(&source.meta.namespace, name)?;
         // Both ends are looks that were taken: that nobody looks any more proves nothing.
         let span = absence.last.duration_since(absence.first);
-        if !absence.counts() || (span <= after.signed() && !policy.glance) {
+        if !absence.counts() || (span <= after.signed() && !policy.one_shot) {
             return None;
         }
         let times = absence.count;
@@ -97,11 +97,11 @@ fn orphaned(
     };
     let young = now <= after.after(source.meta.created.at());
     let lately = now <= after.after(since);
-    if young || (lately && !(policy.glance && reason == SourceReason::ClaimMissing)) {
+    if young || (lately && !(policy.one_shot && reason == SourceReason::ClaimMissing)) {
         return None;
     }
     Some(Finding {
-        what: What::OrphanedSource(reason),
+        what: FindingReason::OrphanedSource(reason),
         evidence: vec![evidence],
         chain: claim
             .map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim))
@@ -129,12 +129,12 @@ fn finding(model: &Model, of_source: &[holds::HeldSource<'_>]) -> Option<Finding
 }
 
 /// Who serves the claim; of one that is gone, who would serve what the source makes of it.
-fn driver(model: &Model, source: &Source, class: Option<&Sym>) -> Option<Sym> {
-    let provisioner = |class: &Sym| {
+fn driver(model: &Model, source: &Source, class: Option<&SharedStr>) -> Option<SharedStr> {
+    let provisioner = |class: &SharedStr| {
         let class = model.storage_classes.get_cluster(class)?;
         Some(class.provisioner.clone())
     };
-    let snapshotter = |class: &Sym| {
+    let snapshotter = |class: &SharedStr| {
         let class = model.snapshot_classes.get_cluster(class)?;
         Some(class.driver.clone())
     };
@@ -147,7 +147,7 @@ fn driver(model: &Model, source: &Source, class: Option<&Sym>) -> Option<Sym> {
 fn about(model: &Model, source: &Source, claim: Option<&Claim>, since: Timestamp) -> Finding {
     let class = claim.and_then(|claim| claim.class.clone());
     Finding {
-        what: What::HeldSource,
+        what: FindingReason::HeldSource,
         object: Some(source.meta.key(ObjectKind::ReplicationSource)),
         since,
         driver: driver(model, source, class.as_ref()),

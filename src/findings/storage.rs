@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::api::Uid;
-use crate::findings::{Finding, What};
+use crate::findings::{Finding, FindingReason};
 
 /// The stuck ones among `findings`, less those about storage another one counts already.
 ///
@@ -43,14 +43,14 @@ fn objects(finding: &Finding) -> impl Iterator<Item = &Uid> {
 }
 
 /// Nearest to the user's claim first; `None` for what is not stuck.
-fn rank(what: &What) -> Option<u8> {
+fn rank(what: &FindingReason) -> Option<u8> {
     match what {
-        What::PendingClaim(_) => Some(0),
-        What::FailedSnapshot(_) => Some(1),
-        What::DeletionStuck(_) => Some(2),
-        What::OrphanedSource(_) => Some(3),
-        What::OperationLock(_) => Some(4),
-        What::HeldSource => None,
+        FindingReason::PendingClaim(_) => Some(0),
+        FindingReason::FailedSnapshot(_) => Some(1),
+        FindingReason::DeletionStuck(_) => Some(2),
+        FindingReason::OrphanedSource(_) => Some(3),
+        FindingReason::OperationLock(_) => Some(4),
+        FindingReason::HeldSource => None,
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use crate::fixture;
     use crate::model::fixture::at;
 
-    fn about(what: What, object: &ObjectKey, bytes: u64, chain: &[&ObjectKey]) -> Finding {
+    fn about(what: FindingReason, object: &ObjectKey, bytes: u64, chain: &[&ObjectKey]) -> Finding {
         Finding {
             what,
             object: Some(object.clone()),
@@ -75,12 +75,12 @@ mod tests {
         }
     }
 
-    fn lock() -> What {
-        What::OperationLock(LockKey("x".into()))
+    fn lock() -> FindingReason {
+        FindingReason::OperationLock(LockKey("x".into()))
     }
 
-    fn failed() -> What {
-        What::FailedSnapshot(SnapshotReason::OperationLock)
+    fn failed() -> FindingReason {
+        FindingReason::FailedSnapshot(SnapshotReason::OperationLock)
     }
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
         let claim = fixture::object(ObjectKind::PersistentVolumeClaim, "media", "app");
         let prime = fixture::object(ObjectKind::PersistentVolumeClaim, "media", "vs-prime-1");
         let snapshot = fixture::object(ObjectKind::VolumeSnapshot, "media", "app-dst");
-        let pending = What::PendingClaim(ClaimReason::SnapshotNotReady);
+        let pending = FindingReason::PendingClaim(ClaimReason::SnapshotNotReady);
         let findings = [
             about(lock(), &snapshot, 7, &[]),
             about(lock(), &prime, 7, &[]),
@@ -112,6 +112,9 @@ mod tests {
     #[test]
     fn what_is_only_held_is_not_stuck() {
         let source = fixture::object(ObjectKind::ReplicationSource, "media", "app");
-        assert_eq!(bytes(&[about(What::HeldSource, &source, 5, &[])]), 0);
+        assert_eq!(
+            bytes(&[about(FindingReason::HeldSource, &source, 5, &[])]),
+            0
+        );
     }
 }

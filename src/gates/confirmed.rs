@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::{Gate, Situation, Verdict};
 use crate::api::LockKey;
 use crate::api::StepName;
-use crate::findings::{Finding, What, proven, snapshot_content};
+use crate::findings::{Finding, FindingReason, proven, snapshot_content};
 
 /// Name of the gate that is closed while nothing confirms the alert.
 pub const CONFIRMED: &str = "confirmed";
@@ -57,8 +57,10 @@ impl Gate for Confirmed {
 fn driver_says(situation: &Situation<'_>, proven: &HashSet<LockKey>, finding: &Finding) -> bool {
     let model = situation.model;
     match (&finding.what, &finding.object) {
-        (What::OperationLock(key), _) => proven.contains(key),
-        (What::FailedSnapshot(reason), Some(object)) if reason.why_beyond_repair().is_none() => {
+        (FindingReason::OperationLock(key), _) => proven.contains(key),
+        (FindingReason::FailedSnapshot(reason), Some(object))
+            if reason.why_beyond_repair().is_none() =>
+        {
             let snapshot = model.snapshots.get(&object.namespace, &object.name);
             snapshot.is_some_and(|snapshot| snapshot_content(model, snapshot).is_some())
         }

@@ -2,7 +2,7 @@
 //! every field of this program.
 
 use super::{Gate, Situation, Verdict};
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 
 pub(super) struct Freshness;
 
@@ -19,12 +19,12 @@ impl Gate for Freshness {
         let doubts: Vec<_> = situation
             .model
             .freshness
-            .doubts()
+            .unsynced()
             .map(|(kind, reading)| match reading {
-                Reading::Failing(why) if matches!(kind, Kind::Clock | Kind::Definitions) => {
+                WatchState::Failing(why) if matches!(kind, Kind::Clock | Kind::Definitions) => {
                     format!("{}: {why}", kind.as_str())
                 }
-                Reading::Failing(why) => format!("{} cannot be read ({why})", kind.as_str()),
+                WatchState::Failing(why) => format!("{} cannot be read ({why})", kind.as_str()),
                 _ => format!("{} not listed yet", kind.as_str()),
             })
             .collect();

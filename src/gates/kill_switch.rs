@@ -1,7 +1,7 @@
 //! Gate `killSwitch`: nobody has put the annotation on the namespace of the Remediations.
 
 use super::{Gate, Situation, Verdict};
-use crate::api::{STOP_ANNOTATION, Sym};
+use crate::api::{STOP_ANNOTATION, SharedStr};
 use crate::model::Model;
 
 pub(super) struct KillSwitch;
@@ -17,7 +17,7 @@ impl Gate for KillSwitch {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let namespace = situation.run.metadata.namespace.as_deref();
-        let name = Sym::from(namespace.unwrap_or_default());
+        let name = SharedStr::from(namespace.unwrap_or_default());
         match stopped(situation.model, &name) {
             None => Verdict::Open,
             Some(reason) => Verdict::Closed {
@@ -31,7 +31,7 @@ impl Gate for KillSwitch {
 }
 
 /// Why nothing may be done but releasing, for runs in this namespace.
-pub fn stopped(model: &Model, name: &Sym) -> Option<String> {
+pub fn stopped(model: &Model, name: &SharedStr) -> Option<String> {
     match model.namespaces.get_cluster(name) {
         Some(namespace) if namespace.stopped => Some("the kill switch is on".to_owned()),
         Some(_) => None,

@@ -34,7 +34,7 @@ use jiff::Timestamp;
 use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
 use crate::api::{Plan, StepName};
 use crate::config::Config;
-use crate::findings::{Finding, What};
+use crate::findings::{Finding, FindingReason};
 use crate::model::Model;
 
 /// Everything a gate may look at.
@@ -68,7 +68,9 @@ impl<'a> Situation<'a> {
             finding.what.is_stuck()
                 && match &finding.driver {
                     Some(of) => of == driver,
-                    None => deletes_orphans && matches!(finding.what, What::OrphanedSource(_)),
+                    None => {
+                        deletes_orphans && matches!(finding.what, FindingReason::OrphanedSource(_))
+                    }
                 }
         })
     }
@@ -156,13 +158,13 @@ fn record(gate: &dyn Gate, situation: &Situation<'_>) -> GateRecord {
             gate: name,
             open: true,
             reason: String::new(),
-            opens: String::new(),
+            opens_when: String::new(),
         },
         Verdict::Closed { reason, opens } => GateRecord {
             gate: name,
             open: false,
             reason,
-            opens,
+            opens_when: opens,
         },
     }
 }
@@ -175,7 +177,7 @@ pub fn closed(gates: &[GateRecord]) -> Option<String> {
         .map(|gate| {
             format!(
                 "closed: {}, {}; opens {}",
-                gate.gate, gate.reason, gate.opens
+                gate.gate, gate.reason, gate.opens_when
             )
         })
         .collect();

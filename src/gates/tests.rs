@@ -108,7 +108,7 @@ fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
     assert_eq!(names, GATES.map(super::Gate::name));
     for gate in answers.iter().filter(|gate| !gate.open) {
         assert!(
-            !gate.reason.is_empty() && !gate.opens.is_empty(),
+            !gate.reason.is_empty() && !gate.opens_when.is_empty(),
             "{gate:?}"
         );
     }
@@ -164,7 +164,7 @@ fn record(gate: &str, open: bool) -> GateRecord {
         gate: gate.to_owned(),
         open,
         reason: text("reason"),
-        opens: text("cure"),
+        opens_when: text("cure"),
     }
 }
 

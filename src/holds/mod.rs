@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::api::hold::{POLICY_NAME, SnapshotHold as Object, SnapshotHoldSpec};
 use crate::api::remediation::{GROUP, Remediation};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::model::records::{Claim, RunRef, SnapshotHold};
 use crate::model::{Kind, Model};
 
@@ -95,7 +95,9 @@ pub struct HeldSource<'m> {
 /// The holds that the API server enforces: those of the namespace that the binding names. While the binding cannot be read,
 /// any hold may be enforced, and all are returned.
 pub fn enforced(model: &Model) -> impl Iterator<Item = &SnapshotHold> {
-    let binding = model.hold_bindings.get_cluster(&Sym::from(POLICY_NAME));
+    let binding = model
+        .hold_bindings
+        .get_cluster(&SharedStr::from(POLICY_NAME));
     let namespace = binding.map(|binding| &binding.namespace);
     let unknown = namespace.is_none() && !model.freshness.trusted(Kind::HoldBinding);
     let all = model.holds.iter();
@@ -149,7 +151,7 @@ pub fn deadline(now: Timestamp, after: jiff::SignedDuration) -> Timestamp {
 }
 
 /// `namespace/name` in, both out.
-pub fn parse_place(place: &str) -> Option<(Sym, Sym)> {
+pub fn parse_place(place: &str) -> Option<(SharedStr, SharedStr)> {
     let (namespace, name) = place.split_once('/')?;
     Some((namespace.into(), name.into()))
 }

@@ -11,9 +11,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use serde_json::{Value, json};
 
 use crate::api::hold::{POLICY_NAME, POLICY_VERSION_ANNOTATION};
-use crate::api::{Sym, Uid};
+use crate::api::{SharedStr, Uid};
 use crate::model::records::{HoldBinding, HoldPolicy};
-use crate::model::{Kind, Model, Reading};
+use crate::model::{Kind, Model, WatchState};
 
 /// The policy and its binding, as `deploy/` has them.
 pub const MANIFEST: &str = include_str!("../../deploy/hold-policy.yaml");
@@ -88,7 +88,7 @@ pub fn binding_record(object: &ValidatingAdmissionPolicyBinding) -> Option<HoldB
     let namespace = served
         .pointer_mut("/spec/paramRef/namespace")
         .map(Value::take);
-    let namespace = Sym::from(
+    let namespace = SharedStr::from(
         namespace
             .as_ref()
             .and_then(Value::as_str)
@@ -162,7 +162,9 @@ pub fn not_in_force(model: &Model, namespace: &str) -> Option<String> {
     if let Some(why) = not_as_shipped(model) {
         return Some(why);
     }
-    let binding = model.hold_bindings.get_cluster(&Sym::from(POLICY_NAME))?;
+    let binding = model
+        .hold_bindings
+        .get_cluster(&SharedStr::from(POLICY_NAME))?;
     (*binding.namespace != *namespace).then(|| {
         let theirs = &binding.namespace;
         format!("the binding reads SnapshotHolds of namespace {theirs}, and those of this run are in {namespace}")
@@ -177,15 +179,15 @@ pub fn not_as_shipped(model: &Model) -> Option<String> {
         (Kind::SnapshotHolds, "SnapshotHold"),
     ] {
         match model.freshness.of(kind) {
-            Reading::Live => {}
-            Reading::Absent => {
+            WatchState::Synced => {}
+            WatchState::NotServed => {
                 return Some(format!("the API server serves no {what}"));
             }
-            Reading::Never => return Some(format!("{what} not listed yet")),
-            Reading::Failing(why) => return Some(format!("{what} cannot be read ({why})")),
+            WatchState::Never => return Some(format!("{what} not listed yet")),
+            WatchState::Failing(why) => return Some(format!("{what} cannot be read ({why})")),
         }
     }
-    let name = Sym::from(POLICY_NAME);
+    let name = SharedStr::from(POLICY_NAME);
     let Some(policy) = model.hold_policies.get_cluster(&name) else {
         return Some(format!("there is no ValidatingAdmissionPolicy {name}"));
     };
@@ -207,11 +209,11 @@ pub fn not_as_shipped(model: &Model) -> Option<String> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Probe {
     /// Where: the namespace of the hold.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// A held source, where there is any.
     pub source: Option<Uid>,
     /// A held VolumeSnapshotClass, where there is any.
-    pub class: Option<Sym>,
+    pub class: Option<SharedStr>,
 }
 
 /// The API server's answer to one dry-run create.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{HeldSource, HoldChange, enforced, sources};
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
-use crate::api::{ObjectKey, Sym, Uid};
+use crate::api::{ObjectKey, SharedStr, Uid};
 use crate::api::{PlannedStep, StepName};
 use crate::config::{Percent, ResumeSources, ResumeWhen};
 use crate::model::records::{Claim, ClaimPhase, SnapshotHold};
@@ -184,7 +184,7 @@ impl Stage {
     fn of(
         run: &Remediation,
         model: &Model,
-        running: &HashSet<(&Sym, &Sym)>,
+        running: &HashSet<(&SharedStr, &SharedStr)>,
         policy: ReleasePolicy,
     ) -> Self {
         let none_yet = RemediationStatus::default();
@@ -213,7 +213,7 @@ impl Stage {
 fn stage(
     model: &Model,
     hold: &SnapshotHold,
-    running: &HashSet<(&Sym, &Sym)>,
+    running: &HashSet<(&SharedStr, &SharedStr)>,
     policy: ReleasePolicy,
 ) -> Option<Stage> {
     let run = hold.run.as_ref()?;
@@ -226,7 +226,7 @@ fn judge(
     model: &Model,
     held: &HeldSource<'_>,
     run: Option<Stage>,
-    running: &HashSet<(&Sym, &Sym)>,
+    running: &HashSet<(&SharedStr, &SharedStr)>,
     policy: ReleasePolicy,
 ) -> Due {
     match run {
@@ -256,7 +256,7 @@ fn judge(
 }
 
 /// Claims some running pod mounts.
-fn running_claims(model: &Model) -> HashSet<(&Sym, &Sym)> {
+fn running_claims(model: &Model) -> HashSet<(&SharedStr, &SharedStr)> {
     model
         .pods
         .iter()
@@ -273,7 +273,7 @@ fn running_claims(model: &Model) -> HashSet<(&Sym, &Sym)> {
 fn all_may_resume(
     model: &Model,
     status: &RemediationStatus,
-    running: &HashSet<(&Sym, &Sym)>,
+    running: &HashSet<(&SharedStr, &SharedStr)>,
     policy: ReleasePolicy,
 ) -> bool {
     let Some(share) = policy.all_above else {

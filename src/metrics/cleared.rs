@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{LockKey, ObjectKey};
-use crate::findings::{Finding, What};
+use crate::findings::{Finding, FindingReason};
 use crate::state::view::View;
 
 /// Which finding it is, whatever its reason is by now.
@@ -40,7 +40,7 @@ impl Standing {
 
 fn id(finding: &Finding) -> Id {
     let key = match &finding.what {
-        What::OperationLock(key) => Some(key.clone()),
+        FindingReason::OperationLock(key) => Some(key.clone()),
         _ => None,
     };
     (finding.what.kind().as_str(), finding.object.clone(), key)
@@ -77,7 +77,7 @@ mod tests {
         standing.cleared(&fixture::jammed());
         let mut view = fixture::jammed();
         for finding in &mut view.findings {
-            if let What::PendingClaim(reason) = &mut finding.what {
+            if let FindingReason::PendingClaim(reason) = &mut finding.what {
                 *reason = crate::findings::ClaimReason::Unknown;
                 finding.since = view.at;
             }

@@ -76,7 +76,7 @@ families! {
         PROVISIONER_FOUND: Gauge "provisioner_found" { driver }
             "1 while the provisioner of this driver, which a class names, is found; 0 while it is not, so that none of its logs is read and it cannot be restarted: `locksmith status` says why.";
         PROVISIONER_LOGS: Gauge "provisioner_logs" { driver, state }
-            "Provisioner replicas by whether their log is followed: `followed`, or `unread` where it could not be opened the last time, so that locks only it tells of are not found. Both are 0 while the provisioner is not found.";
+            "Provisioner replicas by whether their log is followed: `followed`, or `unreadable` where it could not be opened the last time, so that locks only it tells of are not found. Both are 0 while the provisioner is not found.";
         OBSERVATION: Gauge "observation_timestamp" [Seconds] {}
             "When all of the above was last looked at.";
     }
@@ -91,19 +91,19 @@ families! {
             "Requests to the webhook, by HTTP status.";
         WEBHOOK_ALERTS: Counter "webhook_alerts" { playbook, outcome }
             "Alerts received, by the playbook they ask for, empty where none, and what became of them.";
-        PULLS: Counter "pulls" { outcome }
+        ALERTMANAGER_POLLS: Counter "alertmanager_polls" { outcome }
             "Times the firing alerts were read from Alertmanager: `ok`, or `failed`, also where they could not be taken.";
         STEPS: Counter "steps" { step, outcome }
             "Steps ended.";
         STEP_DURATION: Histogram "step_duration" [Seconds] { step }
             "How long steps took, from start to outcome.";
         WRITES: Counter "writes" { verb, kind, outcome }
-            "Writes tried: `ok`, `left_alone` where the object was no longer as it was decided on, or the class of the error.";
+            "Writes tried: `ok`, `skipped` where the object was no longer as it was decided on, or the class of the error.";
         WATCH_ERRORS: Counter "watch_errors" { kind }
             "Failures of a watch; it is taken up again.";
         LOG_LINES: Counter "log_lines" {}
             "Lines read from provisioner logs.";
-        VIEW_DURATION: Histogram "view_duration" [Seconds] {}
+        DETECTION_DURATION: Histogram "detection_duration" [Seconds] {}
             "How long finding everything stuck took, each time.";
     }
 }

@@ -9,18 +9,18 @@ pub mod families;
 pub mod family;
 mod format;
 mod holds;
-mod own;
 #[cfg(test)]
 mod reference;
 mod runs;
 mod seen;
+mod self_metrics;
 mod stuck;
 #[cfg(test)]
 mod tests;
 
 pub use cleared::Standing;
 pub use format::Format;
-pub use own::{AlertOutcome, Own, StepOutcome};
+pub use self_metrics::{AlertOutcome, SelfMetrics, StepOutcome};
 
 use std::fmt;
 use std::sync::Arc;
@@ -82,11 +82,15 @@ impl Writer {
 
 impl Metrics {
     /// Metrics of the latest of `views`, and of `own`.
-    pub fn new(views: watch::Receiver<Arc<View>>, own: Own) -> Self {
+    pub fn new(views: watch::Receiver<Arc<View>>, own: SelfMetrics) -> Self {
         Self::with_clock(views, own, Timestamp::now)
     }
 
-    fn with_clock(views: watch::Receiver<Arc<View>>, own: Own, clock: fn() -> Timestamp) -> Self {
+    fn with_clock(
+        views: watch::Receiver<Arc<View>>,
+        own: SelfMetrics,
+        clock: fn() -> Timestamp,
+    ) -> Self {
         let mut registry = Registry::with_prefix(family::PREFIX);
         registry.register_collector(Box::new(Snapshot { views, own, clock }));
         let writer = Writer {
@@ -114,7 +118,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Snapshot {
     views: watch::Receiver<Arc<View>>,
-    own: Own,
+    own: SelfMetrics,
     clock: fn() -> Timestamp,
 }
 

@@ -6,7 +6,7 @@ use super::families as f;
 use super::family::Encoder;
 use crate::config::Mode;
 use crate::findings::DoubtKind;
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 use crate::state::view::View;
 
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
@@ -15,7 +15,7 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
         &f::WATCH_SYNCED,
         kinds(|kind| Some(i64::from(freshness.trusted(kind)))),
     )?;
-    let absent = |kind| i64::from(*freshness.of(kind) == Reading::Absent);
+    let absent = |kind| i64::from(*freshness.of(kind) == WatchState::NotServed);
     to.gauges(&f::WATCH_API_ABSENT, kinds(|kind| Some(absent(kind))))?;
     let confirmed = |kind| freshness.at(kind).map(jiff::Timestamp::as_second);
     to.gauges(&f::WATCH_CONFIRMED, kinds(confirmed))?;
@@ -39,8 +39,8 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     let found = provisioners().map(|it| ([&*it.driver], u32::from(it.workload.is_some())));
     to.gauges(&f::PROVISIONER_FOUND, found)?;
     let logs = provisioners().flat_map(|it| {
-        let unread = it.unread.len();
-        [("followed", it.followed), ("unread", unread)]
+        let unreadable = it.unreadable.len();
+        [("followed", it.followed), ("unreadable", unreadable)]
             .map(|(state, count)| ([&*it.driver, state], count))
     });
     to.gauges(&f::PROVISIONER_LOGS, logs)?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::families as f;
 use super::family::Encoder;
 use crate::findings::storage;
-use crate::findings::{Finding, What};
+use crate::findings::{Finding, FindingReason};
 use crate::state::view::View;
 
 /// Most objects of one namespace that have series of their own, those that are stuck for longest: a tenant who makes
@@ -49,7 +49,7 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
 fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
     let mut counts: BTreeMap<_, u64> = BTreeMap::new();
     if view.is_certain() {
-        counts.extend(What::all().map(|labels| (labels, 0)));
+        counts.extend(FindingReason::all().map(|labels| (labels, 0)));
     }
     for finding in &view.findings {
         let labels = (finding.what.kind().as_str(), finding.what.reason());

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::family::PREFIX;
-use super::{AlertOutcome, Format, Metrics, Own, StepOutcome, families};
+use super::{AlertOutcome, Format, Metrics, SelfMetrics, StepOutcome, families};
 use crate::api::StepName;
 use crate::fixture;
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 use crate::state::view::View;
 
-async fn scrape(view: View, own: Own) -> String {
+async fn scrape(view: View, own: SelfMetrics) -> String {
     let (_publish, views) = watch::channel(Arc::new(view));
     Metrics::with_clock(views, own, fixture::now)
         .scrape(Format::OpenMetrics)
@@ -35,7 +35,7 @@ async fn many_scrapes_at_once_write_few_expositions() {
         fixture::now()
     };
     let (_publish, views) = watch::channel(Arc::new(fixture::jammed()));
-    let metrics = Metrics::with_clock(views, Own::default(), counted);
+    let metrics = Metrics::with_clock(views, SelfMetrics::default(), counted);
     let scrapes = (0..100).map(|_| metrics.scrape(Format::Classic));
     let bodies = futures::future::try_join_all(scrapes).await.unwrap();
     assert_eq!(bodies.len(), 100);
@@ -49,8 +49,8 @@ async fn many_scrapes_at_once_write_few_expositions() {
     );
 }
 
-fn busy() -> Own {
-    let own = Own::default();
+fn busy() -> SelfMetrics {
+    let own = SelfMetrics::default();
     own.leads(true);
     own.webhook_request(202);
     own.alert(Some("csi-operation-locks"), AlertOutcome::Started);
@@ -152,15 +152,18 @@ fn findings(body: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn nothing_stuck_is_zero_for_every_finding() {
-    let body = scrape(fixture::healthy(), Own::default()).await;
+    let body = scrape(fixture::healthy(), SelfMetrics::default()).await;
     let findings = findings(&body);
-    assert_eq!(findings.len(), crate::findings::What::all().count());
+    assert_eq!(
+        findings.len(),
+        crate::findings::FindingReason::all().count()
+    );
     assert!(findings.iter().all(|line| line.ends_with(" 0")), "{body}");
 }
 
 #[tokio::test]
 async fn what_is_not_seen_is_never_zero() {
-    let body = scrape(fixture::half_seen(), Own::default()).await;
+    let body = scrape(fixture::half_seen(), SelfMetrics::default()).await;
     let findings = findings(&body);
     assert!(!findings.is_empty());
     assert!(findings.iter().all(|line| !line.ends_with(" 0")), "{body}");
@@ -171,11 +174,15 @@ async fn what_is_not_seen_is_never_zero() {
 async fn a_breaker_that_counts_runs_nobody_sees_is_not_closed_but_unknown() {
     let mut view = fixture::jammed();
     let line = "\nlocksmith_breaker_open ";
-    assert!(scrape(view.clone(), Own::default()).await.contains(line));
-    let unseen = Reading::Failing("remediations.locksmith.dev is forbidden".into());
+    assert!(
+        scrape(view.clone(), SelfMetrics::default())
+            .await
+            .contains(line)
+    );
+    let unseen = WatchState::Failing("remediations.locksmith.dev is forbidden".into());
     view.freshness
         .note(Kind::Remediations, unseen, fixture::now());
-    assert!(!scrape(view, Own::default()).await.contains(line));
+    assert!(!scrape(view, SelfMetrics::default()).await.contains(line));
 }
 
 #[tokio::test]
@@ -186,7 +193,7 @@ async fn a_run_waits_for_a_person_when_it_waits_for_nothing_else() {
             let gates = gates.iter().map(|(gate, open)| fixture::gate(gate, *open));
             run.gates = gates.collect();
         }
-        let body = scrape(view, Own::default()).await;
+        let body = scrape(view, SelfMetrics::default()).await;
         let mut lines = body.lines();
         let line = lines.find(|line| line.starts_with("locksmith_remediation_waits_for_approval{"));
         line.unwrap().ends_with(" 1")
@@ -200,7 +207,7 @@ async fn a_run_waits_for_a_person_when_it_waits_for_nothing_else() {
 
 #[tokio::test]
 async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
-    let body = scrape(fixture::jammed(), Own::default()).await;
+    let body = scrape(fixture::jammed(), SelfMetrics::default()).await;
     let of = |name: &str| -> u64 {
         let start = format!("{PREFIX}_{name}{{");
         let lines = body.lines().filter(|line| line.starts_with(&start));
@@ -218,7 +225,10 @@ async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
 #[tokio::test]
 async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
     let mut view = fixture::jammed();
-    let before = scrape(view.clone(), Own::default()).await.lines().count();
+    let before = scrape(view.clone(), SelfMetrics::default())
+        .await
+        .lines()
+        .count();
     let finding = view.stuck().find(|it| it.object.is_some()).unwrap().clone();
     let hold = view.holds[0].clone();
     for number in 0..10_000 {
@@ -231,7 +241,7 @@ async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
         view.findings.push(finding);
         view.holds.push(hold);
     }
-    let body = scrape(view, Own::default()).await;
+    let body = scrape(view, SelfMetrics::default()).await;
     let added = body.lines().count() - before;
     assert!(added <= 4 * super::stuck::LISTED + 20, "{added}");
     let sum = body
@@ -248,7 +258,7 @@ async fn a_hostile_name_stays_inside_its_label() {
     for run in &mut view.runs {
         run.playbook = "x\"} 1\nlocksmith_mode{mode=\"act".into();
     }
-    let body = scrape(view, Own::default()).await;
+    let body = scrape(view, SelfMetrics::default()).await;
     assert!(body.contains(r#"playbook="x\"} 1\nlocksmith_mode{mode=\"act""#));
 }
 

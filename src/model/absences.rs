@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ObjectKey, Sym};
+use crate::api::{ObjectKey, SharedStr};
 
 /// An uncached GET of a claim that ended in 404, this often in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,11 +32,11 @@ impl Absence {
 
 /// Absences by namespace and claim name.
 #[derive(Debug, Default)]
-pub struct Absences(HashMap<(Sym, Sym), Absence>);
+pub struct Absences(HashMap<(SharedStr, SharedStr), Absence>);
 
 impl Absences {
     /// Adds one more answer of 404.
-    pub fn missing(&mut self, namespace: Sym, name: Sym, at: Timestamp) {
+    pub fn missing(&mut self, namespace: SharedStr, name: SharedStr, at: Timestamp) {
         let begun = Absence {
             first: at,
             last: at,
@@ -51,22 +51,22 @@ impl Absences {
     }
 
     /// Any other answer ends the row: it was found, or could not be looked for.
-    pub fn not_missing(&mut self, namespace: Sym, name: Sym) {
+    pub fn not_missing(&mut self, namespace: SharedStr, name: SharedStr) {
         self.0.remove(&(namespace, name));
     }
 
     /// Forgets claims for which `keep`, given namespace and name, says no.
-    pub fn retain(&mut self, keep: impl Fn(&Sym, &Sym) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&SharedStr, &SharedStr) -> bool) {
         self.0.retain(|(namespace, name), _| keep(namespace, name));
     }
 
     /// Every claim that was not found, with what is known of it.
-    pub fn iter(&self) -> impl Iterator<Item = (&Sym, &Sym)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&SharedStr, &SharedStr)> {
         self.0.keys().map(|(namespace, name)| (namespace, name))
     }
 
     /// What is known of one claim.
-    pub fn of(&self, namespace: &Sym, name: &Sym) -> Option<Absence> {
+    pub fn of(&self, namespace: &SharedStr, name: &SharedStr) -> Option<Absence> {
         self.0.get(&(namespace.clone(), name.clone())).copied()
     }
 }
@@ -91,7 +91,7 @@ const MAX_ERRORS_OF_NAMESPACE: usize = 2_000;
 pub struct ProvisioningErrors {
     of_claims: HashMap<ObjectKey, ProvisioningError>,
     /// How many there are of each namespace.
-    of_namespaces: HashMap<Sym, usize>,
+    of_namespaces: HashMap<SharedStr, usize>,
 }
 
 impl ProvisioningErrors {

@@ -6,25 +6,25 @@ use super::records::{
     CephCluster, Claim, Content, Destination, HoldBinding, HoldPolicy, Lease, Namespace, Node, Pod,
     Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,
 };
-use super::{Answer, Creation, Kind, Model, ProvisioningError, Reading, Refusal};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use super::{Answer, Creation, Kind, Model, ProvisioningError, Refusal, WatchState};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 
-/// One event of a watch.
+/// One event of a watch, in the words of kube's `watcher::Event`.
 #[derive(Debug)]
 pub enum Delta<T> {
-    /// A list begins; what it does not mention before [`Delta::Complete`] is gone.
-    Restart,
+    /// A list begins; an object that it lacks when [`Delta::InitDone`] comes is gone.
+    Init,
     /// An object as it is now.
-    Put(T),
+    Apply(T),
     /// An object is gone.
-    Remove {
+    Delete {
         /// Namespace, empty for cluster-scoped kinds.
-        namespace: Sym,
+        namespace: SharedStr,
         /// Name.
-        name: Sym,
+        name: SharedStr,
     },
-    /// The list that began with [`Delta::Restart`] is complete.
-    Complete,
+    /// The list that began with [`Delta::Init`] is complete.
+    InitDone,
 }
 
 /// One observation.
@@ -73,15 +73,15 @@ pub enum Change {
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
     /// The log of a provisioner's pod was opened for this driver, or could not be; `None` once it is no longer followed.
-    LogRead(Uid, Sym, Option<Result<(), Sym>>),
+    LogRead(Uid, SharedStr, Option<Result<(), SharedStr>>),
     /// An Event said that a claim could not be provisioned.
     ProvisioningFailed(ObjectKey, ProvisioningError),
     /// An uncached GET of a claim: whether it answered 404.
     ClaimLookedUp {
         /// Namespace.
-        namespace: Sym,
+        namespace: SharedStr,
         /// Name.
-        name: Sym,
+        name: SharedStr,
         /// Whether there is no such claim.
         missing: bool,
         /// When.
@@ -94,7 +94,7 @@ pub enum Change {
     /// Nothing that is kept.
     Nothing,
     /// How a kind is being read has changed.
-    Read(Kind, Reading, Timestamp),
+    Read(Kind, WatchState, Timestamp),
 }
 
 impl Model {
@@ -103,7 +103,7 @@ impl Model {
         match change {
             Change::Claim(delta) => {
                 // Seen, it is not missing; if it goes again, the look-ups of before do not count.
-                if let Delta::Put(claim) = &delta {
+                if let Delta::Apply(claim) = &delta {
                     let meta = &claim.meta;
                     self.absences
                         .not_missing(meta.namespace.clone(), meta.name.clone());
@@ -111,14 +111,14 @@ impl Model {
                 self.claims.apply(delta);
             }
             Change::Volume(delta) => {
-                if let Delta::Put(volume) = &delta {
+                if let Delta::Apply(volume) = &delta {
                     self.note_volume(volume);
                 }
                 self.volumes.apply(delta);
             }
             Change::Snapshot(delta) => self.snapshots.apply(delta),
             Change::Content(delta) => {
-                if let Delta::Put(content) = &delta {
+                if let Delta::Apply(content) = &delta {
                     self.note_snapshot(content);
                 }
                 self.contents.apply(delta);
@@ -129,11 +129,11 @@ impl Model {
             Change::Destination(delta) => self.destinations.apply(delta),
             Change::Pod(delta) => {
                 let going: Vec<&Pod> = match &delta {
-                    Delta::Remove { namespace, name } => {
+                    Delta::Delete { namespace, name } => {
                         self.pods.get(namespace, name).into_iter().collect()
                     }
-                    Delta::Complete => self.pods.unmentioned().collect(),
-                    Delta::Restart | Delta::Put(_) => Vec::new(),
+                    Delta::InitDone => self.pods.unmentioned().collect(),
+                    Delta::Init | Delta::Apply(_) => Vec::new(),
                 };
                 for pod in going {
                     if self.discovery.covers(&pod.meta.namespace) {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Second;
-use crate::api::{ObjectKind, Sym};
+use super::UnixSeconds;
+use crate::api::{ObjectKind, SharedStr};
 
 /// Drivers remembered. Only the controllers of a cluster write the objects that name one.
 const MAX_DRIVERS: usize = 1_000;
@@ -12,20 +12,20 @@ const MAX_DRIVERS: usize = 1_000;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Creation {
     /// When, by the object.
-    pub at: Second,
+    pub at: UnixSeconds,
     /// PersistentVolume or VolumeSnapshotContent.
     pub kind: ObjectKind,
     /// Name of the object.
-    pub name: Sym,
+    pub name: SharedStr,
 }
 
 /// The latest creation of each driver. One that was deleted since still shows that the driver works.
 #[derive(Debug, Default)]
-pub struct Creations(HashMap<Sym, Creation>);
+pub struct Creations(HashMap<SharedStr, Creation>);
 
 impl Creations {
     /// Notes what `driver` created, unless a later creation is known: a relist shows old objects again.
-    pub fn note(&mut self, driver: &Sym, creation: Creation) {
+    pub fn note(&mut self, driver: &SharedStr, creation: Creation) {
         let full = self.0.len() >= MAX_DRIVERS;
         match self.0.get_mut(driver) {
             Some(known) if known.at >= creation.at => {}
@@ -38,7 +38,7 @@ impl Creations {
     }
 
     /// The latest creation of `driver`.
-    pub fn latest(&self, driver: &Sym) -> Option<&Creation> {
+    pub fn latest(&self, driver: &SharedStr) -> Option<&Creation> {
         self.0.get(driver)
     }
 }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn an_older_creation_does_not_replace_a_later_one() {
-        let (mut creations, driver) = (Creations::default(), Sym::from("a"));
+        let (mut creations, driver) = (Creations::default(), SharedStr::from("a"));
         creations.note(&driver, creation("first", 1));
         creations.note(&driver, creation("latest", 3));
         creations.note(&driver, creation("late news", 2));

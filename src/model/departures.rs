@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::records::Pod;
-use crate::api::{Sym, Uid};
+use crate::api::{SharedStr, Uid};
 
 /// Most pods remembered, the latest ones: a restart replaces a few.
 const MAX_PODS: usize = 256;
@@ -13,9 +13,9 @@ const MAX_PODS: usize = 256;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Departure {
     /// Its namespace.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// The node it ran on.
-    pub node: Option<Sym>,
+    pub node: Option<SharedStr>,
     /// Whether its node had reported every container as terminated before the object went. After a forced deletion it has
     /// not, and they may still run.
     pub ended: bool,
@@ -69,7 +69,7 @@ mod tests {
 
     fn gone(pod: &Pod) -> Change {
         let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
-        Change::Pod(Delta::Remove { namespace, name })
+        Change::Pod(Delta::Delete { namespace, name })
     }
 
     #[test]
@@ -86,10 +86,10 @@ mod tests {
 
     #[test]
     fn departures_during_a_gap_of_the_watch_are_noted() {
-        let world = World::rook().with(Change::Pod(Delta::Restart));
+        let world = World::rook().with(Change::Pod(Delta::Init));
         let world = world
             .with(replica(PROVISIONER, "7d9f8b6c5d", "stdby"))
-            .with(Change::Pod(Delta::Complete));
+            .with(Change::Pod(Delta::InitDone));
         let gone = replica(PROVISIONER, "7d9f8b6c5d", "leadr").meta.uid;
         let not_ended: Vec<_> = world.0.departures.not_ended().collect();
         assert!(

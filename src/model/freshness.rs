@@ -123,34 +123,34 @@ impl Kind {
 /// State of one watch.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reading {
+pub enum WatchState {
     /// Nothing has been listed yet.
     Never,
     /// Listed whole, and followed since.
-    Live,
+    Synced,
     /// The last attempt failed; what is known may be old.
     Failing(String),
     /// The cluster does not serve this API; that there is none of it is known.
-    Absent,
+    NotServed,
 }
 
 /// State of every watch.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[serde(transparent)]
-#[schemars(with = "BTreeMap<Kind, (Reading, Option<String>)>")]
-pub struct Freshness(BTreeMap<Kind, (Reading, Option<Timestamp>)>);
+#[schemars(with = "BTreeMap<Kind, (WatchState, Option<String>)>")]
+pub struct Freshness(BTreeMap<Kind, (WatchState, Option<Timestamp>)>);
 
 impl Freshness {
     /// Records a new state.
-    pub fn note(&mut self, kind: Kind, reading: Reading, at: Timestamp) {
-        self.0.insert(kind, (reading, Some(at)));
+    pub fn note(&mut self, kind: Kind, state: WatchState, at: Timestamp) {
+        self.0.insert(kind, (state, Some(at)));
     }
 
     /// State of one watch.
-    pub fn of(&self, kind: Kind) -> &Reading {
+    pub fn of(&self, kind: Kind) -> &WatchState {
         self.0
             .get(&kind)
-            .map_or(&Reading::Never, |(reading, _)| reading)
+            .map_or(&WatchState::Never, |(state, _)| state)
     }
 
     /// When the state was last confirmed or changed.
@@ -160,18 +160,18 @@ impl Freshness {
 
     /// Whether what is known of the kind can be acted on: live, or known not to be served.
     pub fn trusted(&self, kind: Kind) -> bool {
-        matches!(self.of(kind), Reading::Live | Reading::Absent)
+        matches!(self.of(kind), WatchState::Synced | WatchState::NotServed)
     }
 
     /// The kinds that cannot be acted on, each with why.
-    pub fn doubts(&self) -> impl Iterator<Item = (Kind, &Reading)> {
+    pub fn unsynced(&self) -> impl Iterator<Item = (Kind, &WatchState)> {
         Kind::ALL
             .into_iter()
             .map(|kind| (kind, self.of(kind)))
-            .filter(|(kind, reading)| {
+            .filter(|(kind, state)| {
                 // Who may not read the policy still sees all that is stuck; gate `holdPolicy` judges it by itself.
                 let of_policy = matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
-                let bears = !of_policy || !matches!(reading, Reading::Failing(_));
+                let bears = !of_policy || !matches!(state, WatchState::Failing(_));
                 bears && !self.trusted(*kind)
             })
     }

@@ -29,17 +29,17 @@ pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
 pub use change::{Change, Delta};
 pub use creations::{Creation, Creations};
 pub use departures::{Departure, Departures};
-pub use freshness::{CLOCK_TOLERANCE, Freshness, Kind, Reading};
+pub use freshness::{CLOCK_TOLERANCE, Freshness, Kind, WatchState};
 pub use provisioner::{
     Discovery, Provisioner, ProvisionerNotFound, Replica, is_made_up, lease_names,
 };
 pub use refusals::{Refusal, Refusals, Sighting, Witness};
-pub use second::Second;
+pub use second::UnixSeconds;
 #[cfg(test)]
 pub use table::rows_read;
-pub use table::{Names, Record, Table};
+pub use table::{Interner, Record, Table};
 
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use records::{
     CephCluster, Claim, Content, Destination, HoldBinding, HoldPolicy, Lease, Namespace, Node, Pod,
     Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,
@@ -97,7 +97,7 @@ pub struct Model {
     /// What drivers were seen to create.
     pub creations: Creations,
     /// Whether the log of each followed pod could be opened for a driver, or why not: pods may serve several.
-    pub logs: std::collections::HashMap<(Uid, Sym), Result<(), Sym>>,
+    pub logs: std::collections::HashMap<(Uid, SharedStr), Result<(), SharedStr>>,
     /// Refused operations, by driver and key.
     pub refusals: Refusals,
     /// Claims that do not exist.
@@ -130,7 +130,7 @@ impl Model {
         if !self.provisioning_errors.is_empty() {
             let claims: std::collections::HashSet<ObjectKey> = self
                 .claims
-                .unsettled()
+                .needs_attention()
                 .map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim))
                 .collect();
             self.provisioning_errors
@@ -146,7 +146,7 @@ impl Model {
     }
 
     /// How many objects of each kind are known.
-    pub fn census(&self) -> std::collections::BTreeMap<Kind, usize> {
+    pub fn object_counts(&self) -> std::collections::BTreeMap<Kind, usize> {
         [
             (Kind::PersistentVolumeClaims, self.claims.len()),
             (Kind::PersistentVolumes, self.volumes.len()),

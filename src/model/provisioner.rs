@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::records::{Lease, Pod, Sidecars, Workload};
 use super::{CLOCK_TOLERANCE, Model};
-use crate::api::{ObjectKey, ObjectKind, Sym};
+use crate::api::{ObjectKey, ObjectKind, SharedStr};
 use crate::config::{Config, Drivers, ProvisionerNamespaces, ProvisionerRef, WorkloadKind};
 
 /// Kubernetes cuts a host name at this length.
@@ -43,7 +43,7 @@ impl Discovery {
     }
 
     /// Whether a provisioner may be in this namespace.
-    pub fn covers(&self, namespace: &Sym) -> bool {
+    pub fn covers(&self, namespace: &SharedStr) -> bool {
         let named = self
             .drivers
             .0
@@ -179,7 +179,7 @@ impl<'m> Provisioner<'m> {
 
 impl Model {
     /// The configured drivers that a class of the cluster names.
-    pub fn drivers_in_use(&self) -> BTreeSet<&Sym> {
+    pub fn drivers_in_use(&self) -> BTreeSet<&SharedStr> {
         let provisions = self.storage_classes.iter().map(|class| &class.provisioner);
         let snapshots = self.snapshot_classes.iter().map(|class| &class.driver);
         provisions
@@ -207,7 +207,7 @@ impl Model {
             return Ok(self.provisioner_of(workload, driver));
         }
         let namespaces = &self.discovery.namespaces.0;
-        let mut elected: Vec<(&Sym, Leases<'m>)> = namespaces
+        let mut elected: Vec<(&SharedStr, Leases<'m>)> = namespaces
             .iter()
             .map(|namespace| (namespace, self.leases_in(namespace, driver)))
             .filter(|(_, (provisioner, snapshotter))| provisioner.or(*snapshotter).is_some())
@@ -258,7 +258,12 @@ impl Model {
     }
 
     /// The workload of that kind and name.
-    pub fn workload(&self, kind: WorkloadKind, namespace: &Sym, name: &Sym) -> Option<&Workload> {
+    pub fn workload(
+        &self,
+        kind: WorkloadKind,
+        namespace: &SharedStr,
+        name: &SharedStr,
+    ) -> Option<&Workload> {
         let table = match kind {
             WorkloadKind::Deployment => &self.deployments,
             WorkloadKind::StatefulSet => &self.stateful_sets,
@@ -267,7 +272,7 @@ impl Model {
         table.get(namespace, name)
     }
 
-    fn leases_in(&self, namespace: &Sym, driver: &str) -> Leases<'_> {
+    fn leases_in(&self, namespace: &SharedStr, driver: &str) -> Leases<'_> {
         let (provisioner, snapshotter) = lease_names(driver);
         let lease = |name: String| self.leases.get(namespace, &name.into());
         (lease(provisioner), lease(snapshotter))
@@ -277,7 +282,7 @@ impl Model {
     /// holder may be made up.
     fn elected_workload<'m>(
         &'m self,
-        namespace: &Sym,
+        namespace: &SharedStr,
         (provisioner, snapshotter): Leases<'m>,
         driver: &'m str,
     ) -> Result<&'m Workload, ProvisionerNotFound> {
@@ -311,10 +316,10 @@ impl Model {
     }
 
     /// Workloads of `namespace` whose pods run the sidecars of `driver`, by name: those with both, unless there is none.
-    fn running_sidecars(&self, namespace: &Sym, driver: &str) -> Vec<&Workload> {
+    fn running_sidecars(&self, namespace: &SharedStr, driver: &str) -> Vec<&Workload> {
         let candidates = self
             .pods
-            .unsettled_in(namespace)
+            .needs_attention_in(namespace)
             .filter(|pod| !pod.finished)
             .filter_map(|pod| {
                 let sidecars = pod.sidecars.as_ref()?;
@@ -357,7 +362,7 @@ impl Model {
         }
         let candidates: Vec<(Match, &Pod)> = self
             .pods
-            .unsettled_in(&lease.namespace)
+            .needs_attention_in(&lease.namespace)
             .filter_map(|pod| {
                 let sidecars = pod.sidecars.as_ref().filter(|sidecars| runs(sidecars))?;
                 let by = Match::of(pod, sidecars, holder)?;
@@ -378,7 +383,7 @@ impl Model {
     pub fn rivals(&self, of: &Provisioner<'_>, lease: &Lease) -> impl Iterator<Item = &Pod> {
         let (runs, driver, workload) = (of.runs(lease), of.driver, of.workload);
         self.pods
-            .unsettled_in(&lease.namespace)
+            .needs_attention_in(&lease.namespace)
             .filter(move |pod| !pod.finished && !self.belongs(pod, workload))
             .filter(move |pod| {
                 let sidecars = pod.sidecars.as_deref().filter(|sidecars| runs(sidecars));
@@ -420,7 +425,11 @@ impl Model {
         };
         let (workload, namespace) = (of.workload, &of.workload.meta.namespace);
         let belongs = |pod: &&Pod| self.belongs(pod, workload);
-        let mut pods: Vec<&Pod> = self.pods.unsettled_in(namespace).filter(belongs).collect();
+        let mut pods: Vec<&Pod> = self
+            .pods
+            .needs_attention_in(namespace)
+            .filter(belongs)
+            .collect();
         if pods.is_empty() {
             // One that the configuration names may call its sidecars what it likes.
             pods = self.pods.iter().filter(belongs).collect();

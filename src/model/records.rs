@@ -7,24 +7,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::table::NO_NAMESPACE;
-use super::{Names, Record, Second};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use super::{Interner, Record, UnixSeconds};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::WorkloadKind;
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 
 /// What every record has.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meta {
     /// Namespace, empty for cluster-scoped kinds.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Uid.
     pub uid: Uid,
     /// When it was created.
-    pub created: Second,
+    pub created: UnixSeconds,
     /// When its deletion was asked for.
-    pub deleting: Option<Second>,
+    pub deleting: Option<UnixSeconds>,
     /// Whether it carries the opt-out label: it is shown, and never touched.
     pub opted_out: bool,
 }
@@ -49,7 +49,7 @@ pub struct Claim {
     /// `status.phase`.
     pub phase: ClaimPhase,
     /// `spec.storageClassName`.
-    pub class: Option<Sym>,
+    pub class: Option<SharedStr>,
     /// Whether `spec.volumeName` is set.
     pub names_volume: bool,
     /// `spec.resources.requests.storage`, in bytes.
@@ -57,7 +57,7 @@ pub struct Claim {
     /// Whether the scheduler has chosen a node (annotation `volume.kubernetes.io/selected-node`).
     pub node_selected: bool,
     /// Driver asked to provision (annotation `volume.kubernetes.io/storage-provisioner`).
-    pub provisioner: Option<Sym>,
+    pub provisioner: Option<SharedStr>,
     /// `spec.dataSourceRef`, else `spec.dataSource`.
     pub data_source: Option<DataSource>,
 }
@@ -77,18 +77,18 @@ pub enum ClaimPhase {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DataSource {
     /// A VolumeSnapshot of the same namespace.
-    Snapshot(Sym),
+    Snapshot(SharedStr),
     /// A VolumeSnapshot of another namespace (`dataSourceRef.namespace`, KEP-3294).
     ForeignSnapshot {
         /// Namespace of the snapshot.
-        namespace: Sym,
+        namespace: SharedStr,
         /// Its name.
-        name: Sym,
+        name: SharedStr,
     },
     /// Another claim of the same namespace.
-    Claim(Sym),
+    Claim(SharedStr),
     /// A ReplicationDestination: VolSync's populator fills it by way of a claim `vs-prime-<uid>`.
-    Destination(Sym),
+    Destination(SharedStr),
     /// A populator this program knows nothing about.
     Other,
 }
@@ -97,11 +97,11 @@ pub enum DataSource {
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// When it was made.
-    pub created: Second,
+    pub created: UnixSeconds,
 }
 
 /// A VolumeSnapshot.
@@ -110,17 +110,17 @@ pub struct Snapshot {
     /// Identity.
     pub meta: Meta,
     /// The claim it is of; `None` for a pre-provisioned one.
-    pub source_claim: Option<Sym>,
+    pub source_claim: Option<SharedStr>,
     /// `spec.volumeSnapshotClassName`.
-    pub class: Option<Sym>,
+    pub class: Option<SharedStr>,
     /// `status.readyToUse`.
     pub ready: Option<bool>,
     /// `status.boundVolumeSnapshotContentName`, where it is not the one it is given.
-    pub content: Option<Sym>,
+    pub content: Option<SharedStr>,
     /// `status.restoreSize`, in bytes; a driver that does not know it says 0 or nothing.
     pub restore_size: Option<NonZeroU64>,
     /// `status.error`.
-    pub error: Option<Box<Trouble>>,
+    pub error: Option<Box<StatusError>>,
     /// Uid of the ReplicationSource that controls it.
     pub source: Option<Uid>,
     /// Whether VolSync's label says that it made it.
@@ -160,11 +160,11 @@ pub enum Protection {
 
 /// An error as a status tells it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Trouble {
+pub struct StatusError {
     /// First occurrence of this very message.
     pub since: Timestamp,
     /// What the message says, as far as it is understood.
-    pub nature: Nature,
+    pub nature: ErrorClass,
     /// The message, cut short; evidence, never a label.
     pub message: Arc<str>,
 }
@@ -175,44 +175,44 @@ pub struct Content {
     /// Identity.
     pub meta: Meta,
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// Uid of the VolumeSnapshot it belongs to.
     pub snapshot: Option<Uid>,
     /// Whether the storage snapshot goes with it (`deletionPolicy: Delete`).
     pub deletes: bool,
     /// CSI handle of the volume it is taken of.
-    pub volume_handle: Option<Sym>,
+    pub volume_handle: Option<SharedStr>,
     /// CSI handle of the snapshot, once the driver accepted it.
-    pub handle: Option<Sym>,
+    pub handle: Option<SharedStr>,
     /// When the driver took the snapshot.
-    pub taken: Option<Second>,
+    pub taken: Option<UnixSeconds>,
     /// The run that touched it last for its deletion to go on (annotation [`crate::api::TOUCHED_ANNOTATION`]).
-    pub touched_by: Option<Sym>,
+    pub touched_by: Option<SharedStr>,
     /// Whether a sidecar has written any status.
     pub seen_by_sidecar: bool,
     /// Whether a sidecar may still be creating the snapshot (annotation `volumesnapshot-being-created`): it refuses to
     /// delete the snapshot until then.
     pub being_created: bool,
     /// `status.error`.
-    pub error: Option<Box<Trouble>>,
+    pub error: Option<Box<StatusError>>,
 }
 
 /// A VolumeSnapshotClass.
 #[derive(Clone, Debug)]
 pub struct SnapshotClass {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
 }
 
 /// A StorageClass.
 #[derive(Clone, Debug)]
 pub struct StorageClass {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// CSI driver.
-    pub provisioner: Sym,
+    pub provisioner: SharedStr,
     /// Whether it waits for the first consumer.
     pub waits_for_consumer: bool,
 }
@@ -223,15 +223,15 @@ pub struct Source {
     /// Identity.
     pub meta: Meta,
     /// `spec.sourcePVC`, when not empty.
-    pub claim: Option<Sym>,
+    pub claim: Option<SharedStr>,
     /// Mover.
     pub mover: Mover,
     /// Whether a synchronisation makes a snapshot or clone of the claim.
     pub copies: bool,
     /// StorageClass of the mover's temporary claim, where the source names one.
-    pub storage_class: Option<Sym>,
+    pub storage_class: Option<SharedStr>,
     /// VolumeSnapshotClass of its snapshots, where the source names one.
-    pub snapshot_class: Option<Sym>,
+    pub snapshot_class: Option<SharedStr>,
     /// When the synchronisation now running began.
     pub syncing: Option<Timestamp>,
     /// The tool whose labels say that it re-creates this object from Git.
@@ -281,7 +281,7 @@ pub struct Destination {
     /// Identity.
     pub meta: Meta,
     /// Name of the VolumeSnapshot in `status.latestImage`.
-    pub latest_image: Option<Sym>,
+    pub latest_image: Option<SharedStr>,
 }
 
 /// A Pod.
@@ -296,13 +296,13 @@ pub struct Pod {
     /// Its phase is Succeeded or Failed: it will not run again.
     pub finished: bool,
     /// Names of the claims it mounts.
-    pub claims: Box<[Sym]>,
+    pub claims: Box<[SharedStr]>,
     /// What finding a provisioner asks about; `None` for a pod without a provisioner's or snapshotter's sidecar.
     pub sidecars: Option<Box<Sidecars>>,
     /// Its controller: kind and name.
-    pub controller: Option<(Sym, Sym)>,
+    pub controller: Option<(SharedStr, SharedStr)>,
     /// Label `pod-template-hash`.
-    pub template_hash: Option<Sym>,
+    pub template_hash: Option<SharedStr>,
 }
 
 impl Pod {
@@ -318,13 +318,13 @@ impl Pod {
 #[derive(Clone, Debug, Default)]
 pub struct Sidecars {
     /// Names of all its containers.
-    pub containers: Box<[Sym]>,
+    pub containers: Box<[SharedStr]>,
     /// The driver that an argument of one of its containers names, such as `--drivername=…`.
-    pub driver: Option<Sym>,
+    pub driver: Option<SharedStr>,
     /// `spec.hostname`; where unset, the pod's name is its host name.
-    pub hostname: Option<Sym>,
+    pub hostname: Option<SharedStr>,
     /// `spec.nodeName`.
-    pub node: Option<Sym>,
+    pub node: Option<SharedStr>,
     /// `spec.hostNetwork`: its host name is the node's.
     pub host_network: bool,
     /// Whether it was asked to go, and its node has reported every container as terminated since.
@@ -360,9 +360,9 @@ pub struct Workload {
     /// `spec.replicas`; of a DaemonSet, `status.desiredNumberScheduled`.
     pub replicas: i32,
     /// Kind and API group of its controller, when it has one.
-    pub controller: Option<(Sym, Sym)>,
+    pub controller: Option<(SharedStr, SharedStr)>,
     /// The restart it was last asked for by us (annotation on the pod template).
-    pub restarted_by: Option<Sym>,
+    pub restarted_by: Option<SharedStr>,
 }
 
 impl Workload {
@@ -376,13 +376,13 @@ impl Workload {
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// Namespace.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Uid.
     pub uid: Uid,
     /// `spec.holderIdentity`.
-    pub holder: Option<Sym>,
+    pub holder: Option<SharedStr>,
     /// `spec.acquireTime`.
     pub acquired: Option<Timestamp>,
     /// `spec.renewTime`.
@@ -395,7 +395,7 @@ pub struct Lease {
 #[derive(Clone, Debug)]
 pub struct Node {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Condition Ready is True.
     pub ready: bool,
 }
@@ -404,7 +404,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Namespace {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Whether it carries the opt-out label.
@@ -417,11 +417,11 @@ pub struct Namespace {
 #[derive(Clone, Debug)]
 pub struct CephCluster {
     /// Namespace.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// `status.ceph.health`, such as `HEALTH_OK`; `None` while Rook has not said.
-    pub health: Option<Sym>,
+    pub health: Option<SharedStr>,
 }
 
 /// A Remediation: its status is read whole where it matters, from the object itself.
@@ -441,24 +441,24 @@ pub struct SnapshotHold {
     /// The run that owns it; `None` for a planned hold, which a person ends.
     pub run: Option<RunRef>,
     /// The person who made it.
-    pub held_by: Option<Sym>,
+    pub held_by: Option<SharedStr>,
     /// Why it was made.
-    pub reason: Option<Sym>,
+    pub reason: Option<SharedStr>,
     /// When the API server stops refusing.
     pub until: Timestamp,
     /// The held ReplicationSources by uid: namespace and name.
-    pub sources: BTreeMap<Uid, (Sym, Sym)>,
+    pub sources: BTreeMap<Uid, (SharedStr, SharedStr)>,
     /// VolumeSnapshotClasses of which no snapshot may be taken.
-    pub snapshot_classes: Box<[Sym]>,
+    pub snapshot_classes: Box<[SharedStr]>,
 }
 
 /// The run that owns a hold.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct RunRef {
     /// Namespace of the Remediation.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Name of the Remediation.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Uid of the Remediation.
     pub uid: Uid,
 }
@@ -467,7 +467,7 @@ pub struct RunRef {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HoldPolicy {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// How it differs from the one that ships; `None` where it does not.
     pub difference: Option<Arc<str>>,
 }
@@ -476,9 +476,9 @@ pub struct HoldPolicy {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HoldBinding {
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// The namespace whose SnapshotHolds count (`spec.paramRef.namespace`).
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// How it differs, other than in that namespace, from the one that ships; `None` where it does not.
     pub difference: Option<Arc<str>>,
 }
@@ -487,7 +487,7 @@ pub struct HoldBinding {
 macro_rules! filed_under_meta {
     ($($record:ty { $($part:item)* })+) => {$(
         impl Record for $record {
-            fn name(&self) -> (&Sym, &Sym) {
+            fn name(&self) -> (&SharedStr, &SharedStr) {
                 (&self.meta.namespace, &self.meta.name)
             }
             $($part)*
@@ -496,38 +496,38 @@ macro_rules! filed_under_meta {
 }
 filed_under_meta!(
     Claim {
-        fn unsettled(&self) -> bool {
+        fn needs_attention(&self) -> bool {
             self.phase != ClaimPhase::Bound || self.meta.deleting.is_some()
         }
-        fn share(&mut self, names: &mut Names) {
+        fn share(&mut self, names: &mut Interner) {
             names.share(&mut self.meta.namespace);
             names.share_some(&mut self.class);
             names.share_some(&mut self.provisioner);
         }
     }
     Snapshot {
-        fn unsettled(&self) -> bool {
+        fn needs_attention(&self) -> bool {
             self.ready != Some(true) || self.meta.deleting.is_some()
         }
-        fn share(&mut self, names: &mut Names) {
+        fn share(&mut self, names: &mut Interner) {
             names.share(&mut self.meta.namespace);
             names.share_some(&mut self.class);
         }
     }
     Content {
-        fn unsettled(&self) -> bool {
+        fn needs_attention(&self) -> bool {
             self.handle.is_none() || self.error.is_some() || self.meta.deleting.is_some()
         }
-        fn share(&mut self, names: &mut Names) {
+        fn share(&mut self, names: &mut Interner) {
             names.share(&mut self.meta.namespace);
             names.share(&mut self.driver);
         }
     }
     Source {
-        fn claim(&self) -> Option<&Sym> {
+        fn claim(&self) -> Option<&SharedStr> {
             self.claim.as_ref()
         }
-        fn share(&mut self, names: &mut Names) {
+        fn share(&mut self, names: &mut Interner) {
             names.share(&mut self.meta.namespace);
             names.share_some(&mut self.storage_class);
             names.share_some(&mut self.snapshot_class);
@@ -536,7 +536,7 @@ filed_under_meta!(
     Destination {}
     Pod {
         /// Those of a provisioner, maybe: there are few, and every question about provisioners is about them.
-        fn unsettled(&self) -> bool {
+        fn needs_attention(&self) -> bool {
             self.sidecars.is_some()
         }
     }
@@ -549,7 +549,7 @@ macro_rules! filed_under_name {
     ($($record:ty { $($part:item)* })+) => {$(
         impl Record for $record {
             $($part)*
-            fn name(&self) -> (&Sym, &Sym) {
+            fn name(&self) -> (&SharedStr, &SharedStr) {
                 (&NO_NAMESPACE, &self.name)
             }
         }
@@ -557,7 +557,7 @@ macro_rules! filed_under_name {
 }
 filed_under_name!(
     Volume {
-        fn share(&mut self, names: &mut Names) {
+        fn share(&mut self, names: &mut Interner) {
             names.share(&mut self.driver);
         }
     }
@@ -570,13 +570,13 @@ filed_under_name!(
 );
 
 impl Record for CephCluster {
-    fn name(&self) -> (&Sym, &Sym) {
+    fn name(&self) -> (&SharedStr, &SharedStr) {
         (&self.namespace, &self.name)
     }
 }
 
 impl Record for Lease {
-    fn name(&self) -> (&Sym, &Sym) {
+    fn name(&self) -> (&SharedStr, &SharedStr) {
         (&self.namespace, &self.name)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{LockKey, ObjectKey, Sym, Uid};
+use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
 
 /// Who saw a refusal.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum Witness {
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// The key that is locked.
     pub key: LockKey,
     /// Who saw it.
@@ -73,9 +73,9 @@ const MAX_SERIES_OF_NAMESPACE: usize = 500;
 /// Refusals by driver and key, then by witness.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    by_key: HashMap<(Sym, LockKey), BTreeMap<Witness, Sighting>>,
+    by_key: HashMap<(SharedStr, LockKey), BTreeMap<Witness, Sighting>>,
     /// How many of these series Events tell of, by namespace.
-    of_events: HashMap<Sym, usize>,
+    of_events: HashMap<SharedStr, usize>,
 }
 
 impl Refusals {
@@ -134,14 +134,16 @@ impl Refusals {
     }
 
     /// All series, by driver and key.
-    pub fn iter(&self) -> impl Iterator<Item = (&Sym, &LockKey, &BTreeMap<Witness, Sighting>)> {
+    pub fn iter(
+        &self,
+    ) -> impl Iterator<Item = (&SharedStr, &LockKey, &BTreeMap<Witness, Sighting>)> {
         self.by_key
             .iter()
             .map(|((driver, key), sightings)| (driver, key, sightings))
     }
 
     /// The series of one key.
-    pub fn of(&self, driver: &Sym, key: &LockKey) -> Option<&BTreeMap<Witness, Sighting>> {
+    pub fn of(&self, driver: &SharedStr, key: &LockKey) -> Option<&BTreeMap<Witness, Sighting>> {
         self.by_key.get(&(driver.clone(), key.clone()))
     }
 

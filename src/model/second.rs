@@ -8,16 +8,16 @@ use jiff::Timestamp;
 ///
 /// From 1970 to 2106; what is before or after is taken for the first or the last.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Second(NonZeroU32);
+pub struct UnixSeconds(NonZeroU32);
 
-impl Second {
+impl UnixSeconds {
     /// The time itself.
     pub fn at(self) -> Timestamp {
         Timestamp::constant(i64::from(self.0.get()), 0)
     }
 }
 
-impl From<Timestamp> for Second {
+impl From<Timestamp> for UnixSeconds {
     fn from(at: Timestamp) -> Self {
         let since_1970 = at.as_second().clamp(1, i64::from(u32::MAX));
         let seconds = u32::try_from(since_1970).ok().and_then(NonZeroU32::new);
@@ -38,11 +38,11 @@ mod tests {
     #[case::the_last("2106-02-07T06:28:15Z", "2106-02-07T06:28:15Z")]
     #[case::too_late("9999-01-01T00:00:00Z", "2106-02-07T06:28:15Z")]
     fn keeps_whole_seconds(#[case] of: Timestamp, #[case] kept: Timestamp) {
-        assert_eq!(Second::from(of).at(), kept);
+        assert_eq!(UnixSeconds::from(of).at(), kept);
     }
 
     #[test]
     fn costs_four_bytes_there_or_not() {
-        assert_eq!(size_of::<Option<Second>>(), 4);
+        assert_eq!(size_of::<Option<UnixSeconds>>(), 4);
     }
 }

@@ -8,37 +8,37 @@ use std::sync::LazyLock;
 use hashbrown::HashTable;
 
 use super::Delta;
-use crate::api::Sym;
+use crate::api::SharedStr;
 
 /// The namespace of cluster-scoped kinds.
-pub(super) static NO_NAMESPACE: LazyLock<Sym> = LazyLock::new(|| Sym::from(""));
+pub(super) static NO_NAMESPACE: LazyLock<SharedStr> = LazyLock::new(|| SharedStr::from(""));
 
 /// What a table asks of its records.
 pub trait Record {
     /// Namespace, empty for cluster-scoped kinds, and name: what it is filed under.
-    fn name(&self) -> (&Sym, &Sym);
+    fn name(&self) -> (&SharedStr, &SharedStr);
 
     /// Whether a detector has to look at it. Most of a healthy cluster is settled, so that looking costs what is not.
-    fn unsettled(&self) -> bool {
+    fn needs_attention(&self) -> bool {
         false
     }
 
     /// Shares what other records say in the same words.
-    fn share(&mut self, _names: &mut Names) {}
+    fn share(&mut self, _names: &mut Interner) {}
 
     /// Name of the claim it is about, in its own namespace, for kinds that are found by it.
-    fn claim(&self) -> Option<&Sym> {
+    fn claim(&self) -> Option<&SharedStr> {
         None
     }
 }
 
 /// Words that repeat: namespaces, classes, drivers.
 #[derive(Debug, Default)]
-pub struct Names(HashSet<Sym>);
+pub struct Interner(HashSet<SharedStr>);
 
-impl Names {
+impl Interner {
     /// Makes `name` the one that all share.
-    pub fn share(&mut self, name: &mut Sym) {
+    pub fn share(&mut self, name: &mut SharedStr) {
         match self.0.get(name) {
             Some(known) => name.clone_from(known),
             None => drop(self.0.insert(name.clone())),
@@ -46,7 +46,7 @@ impl Names {
     }
 
     /// The same where there is one.
-    pub fn share_some(&mut self, name: &mut Option<Sym>) {
+    pub fn share_some(&mut self, name: &mut Option<SharedStr>) {
         if let Some(name) = name {
             self.share(name);
         }
@@ -54,12 +54,12 @@ impl Names {
 
     /// Forgets those that nobody says any more.
     fn forget_unused(&mut self) {
-        self.0.retain(|name| Sym::strong_count(name) > 1);
+        self.0.retain(|name| SharedStr::strong_count(name) > 1);
     }
 }
 
 /// Namespace and name.
-type Name = (Sym, Sym);
+type Name = (SharedStr, SharedStr);
 
 /// Records of one kind.
 ///
@@ -70,9 +70,9 @@ pub struct Table<T> {
     /// Filed under the name in the record itself, which so is kept once; boxed, as a table is never full.
     rows: HashTable<Box<T>>,
     hasher: RandomState,
-    names: Names,
-    unsettled: BTreeSet<Name>,
-    by_claim: HashMap<Name, BTreeSet<Sym>>,
+    names: Interner,
+    needs_attention: BTreeSet<Name>,
+    by_claim: HashMap<Name, BTreeSet<SharedStr>>,
     /// What the relist under way has not mentioned yet.
     unmentioned: HashSet<Name>,
 }
@@ -82,8 +82,8 @@ impl<T> Default for Table<T> {
         Self {
             rows: HashTable::new(),
             hasher: RandomState::new(),
-            names: Names::default(),
-            unsettled: BTreeSet::new(),
+            names: Interner::default(),
+            needs_attention: BTreeSet::new(),
             by_claim: HashMap::new(),
             unmentioned: HashSet::new(),
         }
@@ -94,13 +94,13 @@ impl<T: Record> Table<T> {
     /// Folds one event in.
     pub fn apply(&mut self, delta: Delta<T>) {
         match delta {
-            Delta::Restart => {
+            Delta::Init => {
                 let names = self.rows.iter().map(|record| owned(record.name()));
                 self.unmentioned = names.collect();
             }
-            Delta::Put(record) => self.put(record),
-            Delta::Remove { namespace, name } => self.remove(&(namespace, name)),
-            Delta::Complete => {
+            Delta::Apply(record) => self.put(record),
+            Delta::Delete { namespace, name } => self.remove(&(namespace, name)),
+            Delta::InitDone => {
                 for name in std::mem::take(&mut self.unmentioned) {
                     self.remove(&name);
                 }
@@ -112,10 +112,10 @@ impl<T: Record> Table<T> {
     fn put(&mut self, mut record: T) {
         record.share(&mut self.names);
         let name = owned(record.name());
-        if record.unsettled() {
-            self.unsettled.insert(name.clone());
+        if record.needs_attention() {
+            self.needs_attention.insert(name.clone());
         } else {
-            self.unsettled.remove(&name);
+            self.needs_attention.remove(&name);
         }
         let before = self.get(&name.0, &name.1);
         if before.and_then(Record::claim) != record.claim() {
@@ -146,11 +146,11 @@ impl<T: Record> Table<T> {
         if let Ok(row) = self.rows.find_entry(hash, |row| is(&**row, name)) {
             let (row, _) = row.remove();
             self.unfile(row.claim().cloned(), name);
-            self.unsettled.remove(name);
+            self.needs_attention.remove(name);
         }
     }
 
-    fn unfile(&mut self, claim: Option<Sym>, name: &Name) {
+    fn unfile(&mut self, claim: Option<SharedStr>, name: &Name) {
         let Some(claim) = claim else { return };
         let place = (name.0.clone(), claim);
         if let Some(names) = self.by_claim.get_mut(&place) {
@@ -162,7 +162,7 @@ impl<T: Record> Table<T> {
     }
 
     /// The record of that name.
-    pub fn get(&self, namespace: &Sym, name: &Sym) -> Option<&T> {
+    pub fn get(&self, namespace: &SharedStr, name: &SharedStr) -> Option<&T> {
         let hash = self.hasher.hash_one((&**namespace, &**name));
         #[cfg(test)]
         rows_read::one_more();
@@ -173,7 +173,7 @@ impl<T: Record> Table<T> {
     }
 
     /// The cluster-scoped record of that name.
-    pub fn get_cluster(&self, name: &Sym) -> Option<&T> {
+    pub fn get_cluster(&self, name: &SharedStr) -> Option<&T> {
         self.get(&NO_NAMESPACE, name)
     }
 
@@ -187,17 +187,20 @@ impl<T: Record> Table<T> {
     }
 
     /// Those a detector has to look at, by namespace and name.
-    pub fn unsettled(&self) -> impl Iterator<Item = &T> {
-        self.unsettled
+    pub fn needs_attention(&self) -> impl Iterator<Item = &T> {
+        self.needs_attention
             .iter()
             .filter_map(|(namespace, name)| self.get(namespace, name))
     }
 
     /// The same, of one namespace.
-    pub fn unsettled_in(&self, namespace: &Sym) -> impl Iterator<Item = &T> + use<'_, T> {
+    pub fn needs_attention_in(
+        &self,
+        namespace: &SharedStr,
+    ) -> impl Iterator<Item = &T> + use<'_, T> {
         let of = namespace.clone();
-        self.unsettled
-            .range((namespace.clone(), Sym::from(""))..)
+        self.needs_attention
+            .range((namespace.clone(), SharedStr::from(""))..)
             .take_while(move |(namespace, _)| *namespace == of)
             .filter_map(|(namespace, name)| self.get(namespace, name))
     }
@@ -210,7 +213,7 @@ impl<T: Record> Table<T> {
     }
 
     /// Those about that claim, by name.
-    pub fn of_claim(&self, namespace: &Sym, claim: &Sym) -> impl Iterator<Item = &T> {
+    pub fn of_claim(&self, namespace: &SharedStr, claim: &SharedStr) -> impl Iterator<Item = &T> {
         let names = self.by_claim.get(&(namespace.clone(), claim.clone()));
         let records = names.into_iter().flatten();
         records.filter_map(move |name| self.get(namespace, name))
@@ -231,7 +234,7 @@ fn is<T: Record>(record: &T, name: &Name) -> bool {
     record.name() == (&name.0, &name.1)
 }
 
-fn owned((namespace, name): (&Sym, &Sym)) -> Name {
+fn owned((namespace, name): (&SharedStr, &SharedStr)) -> Name {
     (namespace.clone(), name.clone())
 }
 
@@ -268,23 +271,23 @@ mod tests {
 
     #[derive(Clone, Debug, PartialEq)]
     struct Thing {
-        namespace: Sym,
-        name: Sym,
-        unsettled: bool,
-        claim: Option<Sym>,
+        namespace: SharedStr,
+        name: SharedStr,
+        needs_attention: bool,
+        claim: Option<SharedStr>,
     }
 
     impl Record for Thing {
-        fn name(&self) -> (&Sym, &Sym) {
+        fn name(&self) -> (&SharedStr, &SharedStr) {
             (&self.namespace, &self.name)
         }
-        fn unsettled(&self) -> bool {
-            self.unsettled
+        fn needs_attention(&self) -> bool {
+            self.needs_attention
         }
-        fn claim(&self) -> Option<&Sym> {
+        fn claim(&self) -> Option<&SharedStr> {
             self.claim.as_ref()
         }
-        fn share(&mut self, names: &mut Names) {
+        fn share(&mut self, names: &mut Interner) {
             names.share(&mut self.namespace);
         }
     }
@@ -293,13 +296,13 @@ mod tests {
         Thing {
             namespace: "media".into(),
             name: name.into(),
-            unsettled: false,
+            needs_attention: false,
             claim: None,
         }
     }
 
     fn put(name: &str) -> Delta<Thing> {
-        Delta::Put(thing(name))
+        Delta::Apply(thing(name))
     }
 
     #[test]
@@ -307,14 +310,14 @@ mod tests {
         let mut table = Table::default();
         table.apply(put("kept"));
         table.apply(put("gone"));
-        table.apply(Delta::Restart);
+        table.apply(Delta::Init);
         table.apply(put("kept"));
         assert_eq!(
             table.len(),
             2,
             "an unfinished relist must not lose anything"
         );
-        table.apply(Delta::Complete);
+        table.apply(Delta::InitDone);
         assert_eq!(table.len(), 1);
         assert!(table.get(&"media".into(), &"kept".into()).is_some());
     }
@@ -322,11 +325,11 @@ mod tests {
     #[test]
     fn a_relist_that_starts_again_counts_only_its_last_attempt() {
         let mut table = Table::default();
-        table.apply(Delta::Restart);
+        table.apply(Delta::Init);
         table.apply(put("old"));
-        table.apply(Delta::Restart);
+        table.apply(Delta::Init);
         table.apply(put("new"));
-        table.apply(Delta::Complete);
+        table.apply(Delta::InitDone);
         assert_eq!(table.len(), 1);
         assert!(table.get(&"media".into(), &"new".into()).is_some());
     }
@@ -337,36 +340,33 @@ mod tests {
         table.apply(put("a"));
         table.apply(put("b"));
         let namespaces: Vec<_> = table.iter().map(|thing| thing.namespace.clone()).collect();
-        assert!(Sym::ptr_eq(&namespaces[0], &namespaces[1]));
+        assert!(SharedStr::ptr_eq(&namespaces[0], &namespaces[1]));
         drop(namespaces);
-        table.apply(Delta::Restart);
-        table.apply(Delta::Complete);
+        table.apply(Delta::Init);
+        table.apply(Delta::InitDone);
         assert!(table.names.0.is_empty());
     }
 
     fn deltas() -> impl Strategy<Value = Vec<Delta<Thing>>> {
         let name = || (0..2, 0..4).prop_map(|(ns, name)| (format!("ns{ns}"), format!("n{name}")));
-        let claim = proptest::option::of((0..3).prop_map(|claim| Sym::from(format!("c{claim}"))));
-        let put =
-            (name(), any::<bool>(), claim).prop_map(|((namespace, name), unsettled, claim)| {
-                Delta::Put(Thing {
+        let claim =
+            proptest::option::of((0..3).prop_map(|claim| SharedStr::from(format!("c{claim}"))));
+        let put = (name(), any::<bool>(), claim).prop_map(
+            |((namespace, name), needs_attention, claim)| {
+                Delta::Apply(Thing {
                     namespace: namespace.into(),
                     name: name.into(),
-                    unsettled,
+                    needs_attention,
                     claim,
                 })
-            });
-        let remove = name().prop_map(|(namespace, name)| Delta::Remove {
+            },
+        );
+        let remove = name().prop_map(|(namespace, name)| Delta::Delete {
             namespace: namespace.into(),
             name: name.into(),
         });
-        let list = prop_oneof![Just(false), Just(true)].prop_map(|begins| {
-            if begins {
-                Delta::Restart
-            } else {
-                Delta::Complete
-            }
-        });
+        let list = prop_oneof![Just(false), Just(true)]
+            .prop_map(|begins| if begins { Delta::Init } else { Delta::InitDone });
         vec(prop_oneof![6 => put, 2 => remove, 1 => list], 0..60)
     }
 
@@ -377,11 +377,11 @@ mod tests {
             let mut table = Table::default();
             for delta in deltas {
                 table.apply(delta);
-                let mut unsettled: Vec<_> = table.iter().filter(|thing| thing.unsettled).collect();
-                unsettled.sort_by_key(|thing| owned(thing.name()));
-                prop_assert_eq!(table.unsettled().collect::<Vec<_>>(), unsettled);
+                let mut needs_attention: Vec<_> = table.iter().filter(|thing| thing.needs_attention).collect();
+                needs_attention.sort_by_key(|thing| owned(thing.name()));
+                prop_assert_eq!(table.needs_attention().collect::<Vec<_>>(), needs_attention);
                 for (namespace, claim) in [("ns0", "c0"), ("ns0", "c1"), ("ns1", "c2")] {
-                    let (namespace, claim) = (Sym::from(namespace), Sym::from(claim));
+                    let (namespace, claim) = (SharedStr::from(namespace), SharedStr::from(claim));
                     let about = |thing: &&Thing| {
                         thing.namespace == namespace && thing.claim.as_ref() == Some(&claim)
                     };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::api::OPT_OUT_LABEL;
 use crate::api::remediation::RECORD_BYTES;
 use crate::api::{Action, Plan, PlannedStep, StepName};
-use crate::api::{ObjectKind, Sym};
+use crate::api::{ObjectKind, SharedStr};
 
 /// Bytes that the evidence of one object takes at least.
 const LEAST_EVIDENCE: usize = 1_000;
@@ -58,13 +58,16 @@ pub fn lint(plan: &Plan) -> Vec<String> {
                 ));
             }
         }
-        for spared in &planned.spared {
+        for skipped in &planned.skipped {
             let targeted = planned
                 .targets
                 .iter()
-                .any(|target| target.object == spared.object);
+                .any(|target| target.object == skipped.object);
             if targeted {
-                notes.push(format!("{step}: {} is spared and a target", spared.object));
+                notes.push(format!(
+                    "{step}: {} is skipped and a target",
+                    skipped.object
+                ));
             }
         }
     }
@@ -96,7 +99,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
 
 /// How to make a plan smaller: the namespace with the most in it, and how to leave it out.
 fn smaller(plan: &Plan) -> String {
-    let mut counts: BTreeMap<&Sym, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<&SharedStr, usize> = BTreeMap::new();
     for step in &plan.steps {
         for (namespace, names) in &step.sources {
             *counts.entry(namespace).or_default() += names.len();
@@ -105,7 +108,7 @@ fn smaller(plan: &Plan) -> String {
             *counts.entry(&target.object.namespace).or_default() += 1;
         }
     }
-    counts.remove(&Sym::default());
+    counts.remove(&SharedStr::default());
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
     most.map_or_else(String::new, |(namespace, count)| {
         format!(": label namespace {namespace}, which has {count} of them, {OPT_OUT_LABEL} to leave it out")

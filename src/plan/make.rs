@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::{lint, orphans, restart, snapshots, suspend};
 use crate::api::{Action, Plan, PlannedStep, StepName, Target};
-use crate::api::{LockKey, ObjectKey, ObjectKind, Sym};
+use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr};
 use crate::config::{Config, Playbook};
-use crate::findings::{self, Finding, What};
+use crate::findings::{self, Finding, FindingReason};
 use crate::model::{Model, ProvisionerNotFound};
 
 /// How many objects that are not acted on a step lists: anybody may have made any number of them.
@@ -20,18 +20,18 @@ const FOLLOWED: usize = 1_000;
 pub enum CannotPlan {
     /// No workload is known to serve the driver.
     #[error("found no provisioner of {0}: {1}; if it runs, name it in drivers[].provisioner")]
-    NoProvisioner(Sym, ProvisionerNotFound),
+    NoProvisioner(SharedStr, ProvisionerNotFound),
     /// The sidecars run on every node, beside what mounts volumes there.
     #[error(
         "{1} serves {0} on each node without electing a leader: its pods mount volumes, too, and are not restarted"
     )]
-    NodeDeployment(Sym, ObjectKey),
+    NodeDeployment(SharedStr, ObjectKey),
     /// The provisioner may not be touched.
     #[error("{0} opted out by label, so that the provisioner cannot be restarted")]
     OptedOut(ObjectKey),
     /// It was asked for something the driver is not in the configuration for.
     #[error("{0} is not a watched driver: add it to drivers in the configuration")]
-    UnwatchedDriver(Sym),
+    UnwatchedDriver(SharedStr),
 }
 
 /// What `playbook` would do about `driver` now.
@@ -39,7 +39,7 @@ pub fn make(
     model: &Model,
     findings: &[Finding],
     playbook: &Playbook,
-    driver: &Sym,
+    driver: &SharedStr,
     config: &Config,
     now: Timestamp,
 ) -> Result<Plan, CannotPlan> {
@@ -78,7 +78,7 @@ pub fn make(
         verify.targets.extend(to_free.into_iter().take(FOLLOWED));
     }
     for step in &mut steps {
-        step.spared.truncate(LISTED);
+        step.skipped.truncate(LISTED);
     }
     let mut plan = Plan::new(driver.clone(), steps, now);
     plan.locks = locks(findings, driver);
@@ -90,7 +90,7 @@ pub fn make_checked(
     model: &Model,
     findings: &[Finding],
     playbook: &Playbook,
-    driver: &Sym,
+    driver: &SharedStr,
     config: &Config,
     now: Timestamp,
 ) -> Result<Plan, String> {
@@ -103,20 +103,20 @@ pub fn make_checked(
 }
 
 /// Keys of the first locks that were found for `driver`.
-fn locks(findings: &[Finding], driver: &Sym) -> Vec<LockKey> {
+fn locks(findings: &[Finding], driver: &SharedStr) -> Vec<LockKey> {
     let of_driver = |finding: &&Finding| finding.driver.as_ref() == Some(driver);
     let keys = findings
         .iter()
         .filter(of_driver)
         .filter_map(|finding| match &finding.what {
-            What::OperationLock(key) => Some(key.clone()),
+            FindingReason::OperationLock(key) => Some(key.clone()),
             _ => None,
         });
     keys.take(LISTED).collect()
 }
 
 /// Every Pending claim of the driver that it can serve, however young: any of them may wait for its locks.
-fn await_claims(model: &Model, driver: &Sym, config: &Config) -> PlannedStep {
+fn await_claims(model: &Model, driver: &SharedStr, config: &Config) -> PlannedStep {
     let targets = findings::awaited(model, &config.drivers, driver)
         .map(|claim| Target {
             object: claim.meta.key(ObjectKind::PersistentVolumeClaim),

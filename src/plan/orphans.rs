@@ -1,17 +1,17 @@
 //! Which orphaned sources are deleted.
 
-use crate::api::Sym;
-use crate::api::{Action, PlannedStep, Spared, StepName, Target};
-use crate::findings::{Finding, What};
+use crate::api::SharedStr;
+use crate::api::{Action, PlannedStep, Skipped, StepName, Target};
+use crate::findings::{Finding, FindingReason};
 use crate::model::Model;
 use crate::model::records::Source;
 
 /// Deletions of the orphaned sources that nobody would make again.
-pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
-    let (mut targets, mut spared) = (Vec::new(), Vec::new());
+pub fn plan(model: &Model, findings: &[Finding], driver: &SharedStr) -> PlannedStep {
+    let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     let orphaned = findings
         .iter()
-        .filter(|finding| matches!(finding.what, What::OrphanedSource(_)))
+        .filter(|finding| matches!(finding.what, FindingReason::OrphanedSource(_)))
         // A claim that is gone tells no driver.
         .filter(|finding| finding.driver.as_ref().is_none_or(|of| of == driver))
         .filter_map(|finding| finding.object.clone());
@@ -20,7 +20,10 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
             continue;
         };
         match why_source_kept(model, source) {
-            Some(why) => spared.push(Spared { object, why }),
+            Some(why) => skipped.push(Skipped {
+                object,
+                reason: why,
+            }),
             None => targets.push(Target {
                 object,
                 action: Action::Delete,
@@ -29,7 +32,7 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym) -> PlannedStep {
     }
     PlannedStep {
         targets,
-        spared,
+        skipped,
         ..PlannedStep::new(StepName::DeleteOrphanedSources)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::CannotPlan;
 use crate::api::{Action, PlannedStep, StepName, Target};
-use crate::api::{ObjectKind, Sym};
+use crate::api::{ObjectKind, SharedStr};
 use crate::config::WorkloadKind;
 use crate::model::Model;
 
@@ -10,7 +10,7 @@ use crate::model::Model;
 /// ceph-csi-operator overwrites the pod template and so reverts a rollout (`driver_controller.go`). The pods of a
 /// StatefulSet or DaemonSet are deleted, too: its update strategy may be OnDelete. Those of a DaemonSet that elects nobody
 /// also mount volumes on their node, and are not restarted.
-pub fn plan(model: &Model, driver: &Sym) -> Result<PlannedStep, CannotPlan> {
+pub fn plan(model: &Model, driver: &SharedStr) -> Result<PlannedStep, CannotPlan> {
     let provisioner = model
         .find_provisioner(driver)
         .map_err(|reason| CannotPlan::NoProvisioner(driver.clone(), reason))?;

@@ -1,19 +1,25 @@
 //! Which failed snapshots are deleted.
 
-use crate::api::{Action, PlannedStep, Spared, StepName, Target};
-use crate::api::{ObjectKind, Sym, Uid};
+use crate::api::{Action, PlannedStep, Skipped, StepName, Target};
+use crate::api::{ObjectKind, SharedStr, Uid};
 use crate::config::DeleteScope;
-use crate::csi::Nature;
-use crate::findings::{Finding, SnapshotReason, What, snapshot_content, snapshot_source};
+use crate::csi::ErrorClass;
+use crate::findings::{Finding, FindingReason, SnapshotReason, snapshot_content, snapshot_source};
 use crate::model::Model;
 use crate::model::records::{Protection, Snapshot};
 
 /// Deletions of the failed snapshots of `driver` that nothing protects.
-pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScope) -> PlannedStep {
-    let (mut targets, mut spared) = (Vec::new(), Vec::new());
+pub fn plan(
+    model: &Model,
+    findings: &[Finding],
+    driver: &SharedStr,
+    scope: DeleteScope,
+) -> PlannedStep {
+    let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     let of_driver = |finding: &&Finding| finding.driver.as_ref().is_none_or(|of| of == driver);
     for finding in findings.iter().filter(of_driver) {
-        let (What::FailedSnapshot(reason), Some(object)) = (&finding.what, finding.object.clone())
+        let (FindingReason::FailedSnapshot(reason), Some(object)) =
+            (&finding.what, finding.object.clone())
         else {
             continue;
         };
@@ -29,9 +35,9 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
             .or_else(|| why_kept(model, snapshot, scope))
             .or(unknown);
         match why {
-            Some(why) => spared.push(Spared {
+            Some(why) => skipped.push(Skipped {
                 object,
-                why: why.to_owned(),
+                reason: why.to_owned(),
             }),
             None => targets.push(Target {
                 object,
@@ -41,7 +47,7 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
     }
     PlannedStep {
         targets,
-        spared,
+        skipped,
         ..PlannedStep::new(StepName::DeleteFailedSnapshots)
     }
 }
@@ -50,11 +56,11 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &Sym, scope: DeleteScop
 pub fn kept(
     model: &Model,
     findings: &[Finding],
-    driver: &Sym,
+    driver: &SharedStr,
     scope: DeleteScope,
 ) -> impl Iterator<Item = Uid> {
-    let spared = plan(model, findings, driver, scope).spared;
-    spared.into_iter().map(|spared| spared.object.uid)
+    let skipped = plan(model, findings, driver, scope).skipped;
+    skipped.into_iter().map(|skipped| skipped.object.uid)
 }
 
 /// Contents whose deletion may have to be freed after the restart: of what the run deletes, and of what is being deleted.
@@ -64,7 +70,7 @@ pub fn kept(
 pub fn deletions_to_free(
     model: &Model,
     deletions: Option<&PlannedStep>,
-    driver: &Sym,
+    driver: &SharedStr,
     scope: DeleteScope,
 ) -> Vec<Target> {
     let targets = deletions.into_iter().flat_map(|step| &step.targets);
@@ -72,7 +78,7 @@ pub fn deletions_to_free(
         let object = &target.object;
         model.snapshots.get(&object.namespace, &object.name)
     });
-    let going = model.snapshots.unsettled().filter(|snapshot| {
+    let going = model.snapshots.needs_attention().filter(|snapshot| {
         let of_source = || snapshot.by_volsync && snapshot_source(model, snapshot).is_some();
         snapshot.meta.deleting.is_some()
             && !model.opted_out(&snapshot.meta)
@@ -131,9 +137,9 @@ pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Optio
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
     match error?.nature {
-        Nature::SourceMissing => SnapshotReason::SourceMissing.why_beyond_repair(),
-        Nature::SourceUnbound => SnapshotReason::SourceUnbound.why_beyond_repair(),
-        Nature::Locked(_) | Nature::Timeout | Nature::Other => None,
+        ErrorClass::SourceMissing => SnapshotReason::SourceMissing.why_beyond_repair(),
+        ErrorClass::SourceUnbound => SnapshotReason::SourceUnbound.why_beyond_repair(),
+        ErrorClass::Locked(_) | ErrorClass::Timeout | ErrorClass::Other => None,
     }
 }
 

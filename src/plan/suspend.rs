@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ObjectKind, Sym};
-use crate::api::{PlannedStep, Spared, StepName};
+use crate::api::{ObjectKind, SharedStr};
+use crate::api::{PlannedStep, Skipped, StepName};
 use crate::config::HoldScope;
 use crate::model::Model;
 use crate::model::records::{Mover, Source};
 
 /// A hold on every source that loads `driver`, or might; with `scope` classes, on the driver's VolumeSnapshotClasses, too.
-pub fn plan(model: &Model, driver: &Sym, scope: HoldScope) -> PlannedStep {
-    let mut sources: BTreeMap<Sym, Vec<Sym>> = BTreeMap::new();
-    let mut spared = Vec::new();
+pub fn plan(model: &Model, driver: &SharedStr, scope: HoldScope) -> PlannedStep {
+    let mut sources: BTreeMap<SharedStr, Vec<SharedStr>> = BTreeMap::new();
+    let mut skipped = Vec::new();
     for source in sorted(model, driver) {
         if let Some(why) = why_spared(model, source) {
-            spared.push(Spared {
+            skipped.push(Skipped {
                 object: source.meta.key(ObjectKind::ReplicationSource),
-                why: why.to_owned(),
+                reason: why.to_owned(),
             });
         } else {
             let meta = &source.meta;
@@ -31,7 +31,7 @@ pub fn plan(model: &Model, driver: &Sym, scope: HoldScope) -> PlannedStep {
     let mut snapshot_classes: Vec<_> = of_driver.map(|class| class.name.clone()).collect();
     snapshot_classes.sort();
     PlannedStep {
-        spared,
+        skipped,
         sources,
         snapshot_classes,
         ..PlannedStep::new(StepName::SuspendSources)
@@ -39,7 +39,7 @@ pub fn plan(model: &Model, driver: &Sym, scope: HoldScope) -> PlannedStep {
 }
 
 /// Sources whose claim is of `driver`, or of an unknown one: a missing claim names no driver.
-fn sorted<'m>(model: &'m Model, driver: &Sym) -> Vec<&'m Source> {
+fn sorted<'m>(model: &'m Model, driver: &SharedStr) -> Vec<&'m Source> {
     let mut sources: Vec<_> = model
         .sources
         .iter()

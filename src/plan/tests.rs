@@ -22,11 +22,11 @@ fn targets(step: &PlannedStep) -> Vec<String> {
     told.collect()
 }
 
-/// What is spared, as `name: why`.
-fn spared(step: &PlannedStep) -> Vec<String> {
+/// What is skipped, as `name: why`.
+fn skipped(step: &PlannedStep) -> Vec<String> {
     let told = step
-        .spared
+        .skipped
         .iter()
-        .map(|spared| format!("{}: {}", spared.object.name, spared.why));
+        .map(|skipped| format!("{}: {}", skipped.object.name, skipped.reason));
     told.collect()
 }

@@ -14,7 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Context;
+use super::AppState;
 use super::problem::{Problem, internal};
 use crate::alerts::ReceiveAlerts;
 use crate::state::view::View;
@@ -25,7 +25,7 @@ const OPENAPI: &str = "/api/v1/openapi.json";
 struct Endpoint<I> {
     path: &'static str,
     summary: &'static str,
-    handler: MethodRouter<Arc<Context<I>>>,
+    handler: MethodRouter<Arc<AppState<I>>>,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
@@ -34,8 +34,8 @@ impl<I: ReceiveAlerts> Endpoint<I> {
     where
         T: JsonSchema + Serialize + 'static,
     {
-        let read = async move |State(context): State<Arc<Context<I>>>, headers: HeaderMap| {
-            context.guard.admit_get(&headers, path).await?;
+        let read = async move |State(context): State<Arc<AppState<I>>>, headers: HeaderMap| {
+            context.guard.authorize_get(&headers, path).await?;
             let view = context.views.borrow().clone();
             // Written beside the runtime, as the metrics are.
             let body = tokio::task::spawn_blocking(move || serde_json::to_vec(part(&view)));
@@ -69,10 +69,10 @@ fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 4] {
 }
 
 /// The routes, and that of their description.
-pub(super) fn routes<I: ReceiveAlerts>() -> Router<Arc<Context<I>>> {
+pub(super) fn routes<I: ReceiveAlerts>() -> Router<Arc<AppState<I>>> {
     let described = get(
-        async |State(context): State<Arc<Context<I>>>, headers: HeaderMap| {
-            context.guard.admit_get(&headers, OPENAPI).await?;
+        async |State(context): State<Arc<AppState<I>>>, headers: HeaderMap| {
+            context.guard.authorize_get(&headers, OPENAPI).await?;
             Ok::<_, Problem>(sent(description::<I>().to_string().into()))
         },
     );

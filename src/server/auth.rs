@@ -32,7 +32,7 @@ pub enum AuthError {
 
 /// Lets requests in. By default all of them.
 #[derive(Default)]
-pub struct Guard {
+pub struct Authenticator {
     check: Check,
     /// Whether reading asks for the same as posting.
     reads: bool,
@@ -46,7 +46,7 @@ enum Check {
     Reviews(Reviews),
 }
 
-impl Guard {
+impl Authenticator {
     /// The guard that `auth` asks for; `client` is for asking the API server.
     pub async fn new(auth: &Auth, client: &Client) -> Result<Self, AuthError> {
         let check = match &auth.token_file {
@@ -64,24 +64,24 @@ impl Guard {
     }
 
     /// Lets a post to /webhook in, or says why not.
-    pub(super) async fn admit_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        self.admit(headers, "post", "/webhook").await
+    pub(super) async fn authorize_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.authorize(headers, "post", "/webhook").await
     }
 
     /// Lets a reader of `path` in, or says why not.
-    pub(super) async fn admit_get(
+    pub(super) async fn authorize_get(
         &self,
         headers: &HeaderMap,
         path: &'static str,
     ) -> Result<(), Problem> {
         if self.reads {
-            self.admit(headers, "get", path).await
+            self.authorize(headers, "get", path).await
         } else {
             Ok(())
         }
     }
 
-    async fn admit(
+    async fn authorize(
         &self,
         headers: &HeaderMap,
         verb: &'static str,
@@ -96,12 +96,12 @@ impl Guard {
                     Ok(tokens) if tokens.contain(token) => Ok(()),
                     Ok(_) => Err(unauthorized("the bearer token is not one of those let in")),
                     Err(error) => {
-                        tracing::error!(%error, "nobody can be let in");
-                        Err(Problem::passing("the tokens cannot be read", LATER))
+                        tracing::error!(%error, "failed to read the tokens; every request is refused");
+                        Err(Problem::retryable("the tokens cannot be read", LATER))
                     }
                 }
             }
-            Check::Reviews(reviews) => reviews.admit(token()?, verb, path).await,
+            Check::Reviews(reviews) => reviews.authorize(token()?, verb, path).await,
         }
     }
 }

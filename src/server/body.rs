@@ -31,8 +31,8 @@ impl Bodies {
     pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
         tokio::time::timeout(BODY_WITHIN, self.receive(body))
             .await
-            .unwrap_or_else(|_| Err(Problem::passing("the body took too long", SOON)))
-            .map_err(Problem::unread)
+            .unwrap_or_else(|_| Err(Problem::retryable("the body took too long", SOON)))
+            .map_err(Problem::close)
     }
 
     async fn receive(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
@@ -62,6 +62,6 @@ impl Bodies {
         u32::try_from(bytes)
             .ok()
             .and_then(|bytes| self.0.try_acquire_many(bytes).ok())
-            .ok_or_else(|| Problem::passing("too many bodies are being received", SOON))
+            .ok_or_else(|| Problem::retryable("too many bodies are being received", SOON))
     }
 }

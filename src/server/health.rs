@@ -8,12 +8,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
-use super::Context;
-use crate::model::Reading;
+use super::AppState;
+use crate::model::WatchState;
 use crate::state::view::View;
 
 /// Alive while every loop of the process turns: one that stands still is ended by no error, and cured by a restart.
-pub(super) async fn healthz<I>(State(context): State<Arc<Context<I>>>) -> Response {
+pub(super) async fn healthz<I>(State(context): State<Arc<AppState<I>>>) -> Response {
     match context.own.heartbeats().silent(Instant::now()) {
         None => "ok\n".into_response(),
         Some((name, silent)) => {
@@ -28,7 +28,7 @@ pub(super) async fn healthz<I>(State(context): State<Arc<Context<I>>>) -> Respon
 
 /// Ready once the whole cluster has been seen. A watch that fails later does not unready it: every replica would go
 /// at the same time, and with them the metric that tells.
-pub(super) async fn readyz<I>(State(context): State<Arc<Context<I>>>) -> Response {
+pub(super) async fn readyz<I>(State(context): State<Arc<AppState<I>>>) -> Response {
     if context.shutdown.is_cancelled() {
         return unavailable("shutting down\n".to_owned());
     }
@@ -48,10 +48,10 @@ fn unavailable(why: String) -> Response {
 
 /// One line a kind that has not been seen.
 fn missing(view: &View) -> String {
-    let doubts = view.freshness.doubts();
+    let doubts = view.freshness.unsynced();
     doubts
         .map(|(kind, reading)| match reading {
-            Reading::Failing(why) => format!("{}: cannot be read: {why}\n", kind.as_str()),
+            WatchState::Failing(why) => format!("{}: cannot be read: {why}\n", kind.as_str()),
             _ => format!("{}: not listed yet\n", kind.as_str()),
         })
         .collect()

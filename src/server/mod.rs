@@ -15,7 +15,7 @@ mod tests;
 mod tls;
 mod webhook;
 
-pub use auth::{AuthError, Guard};
+pub use auth::{AuthError, Authenticator};
 pub use tls::{Certificate, TlsError};
 pub use webhook::{MAX_AT_A_TIME, MAX_BODY};
 
@@ -40,7 +40,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::ReceiveAlerts;
-use crate::metrics::{Metrics, Own};
+use crate::metrics::{Metrics, SelfMetrics};
 use crate::state::view::View;
 
 /// How long any answer may take. A scrape may wait for another one.
@@ -62,28 +62,28 @@ const MAX_BUFFER: usize = 64 * 1024;
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the server shows, and where it hands things to.
-pub struct Site<I> {
+pub struct Services<I> {
     /// The latest view.
     pub views: watch::Receiver<Arc<View>>,
     /// What `/metrics` answers.
     pub metrics: Metrics,
     /// Where requests are counted.
-    pub own: Own,
+    pub own: SelfMetrics,
     /// Takes notifications.
     pub alerts: I,
     /// Who is let in.
-    pub guard: Guard,
+    pub guard: Authenticator,
     /// Cancelled when the process is to end.
     pub shutdown: CancellationToken,
 }
 
 /// What every handler sees.
-struct Context<I> {
+struct AppState<I> {
     views: watch::Receiver<Arc<View>>,
     metrics: Metrics,
-    own: Own,
+    own: SelfMetrics,
     alerts: I,
-    guard: Guard,
+    guard: Authenticator,
     shutdown: CancellationToken,
     was_complete: AtomicBool,
     bodies: Bodies,
@@ -93,12 +93,12 @@ struct Context<I> {
 }
 
 /// All routes.
-pub fn router<I: ReceiveAlerts>(site: Site<I>) -> Router {
+pub fn router<I: ReceiveAlerts>(site: Services<I>) -> Router {
     routes(site, WEBHOOK_WITHIN)
 }
 
-fn routes<I: ReceiveAlerts>(site: Site<I>, webhook_within: Duration) -> Router {
-    let Site {
+fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Router {
+    let Services {
         views,
         metrics,
         own,
@@ -106,7 +106,7 @@ fn routes<I: ReceiveAlerts>(site: Site<I>, webhook_within: Duration) -> Router {
         guard,
         shutdown,
     } = site;
-    let context = Arc::new(Context {
+    let context = Arc::new(AppState {
         views,
         metrics,
         own,
@@ -139,7 +139,7 @@ fn routes<I: ReceiveAlerts>(site: Site<I>, webhook_within: Duration) -> Router {
 async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
     tokio::time::timeout(ANSWER_WITHIN, next.run(request))
         .await
-        .map_err(|_| Problem::passing("this took too long", webhook::LATER))
+        .map_err(|_| Problem::retryable("this took too long", webhook::LATER))
 }
 
 /// Why there is no server, or no longer.

@@ -29,7 +29,7 @@ impl Problem {
 
     /// The same of a request whose body nobody has read: the connection cannot be used again, and whoever keeps
     /// connections has to know, or loses the next request.
-    pub(super) fn unread(self) -> Self {
+    pub(super) fn close(self) -> Self {
         Self {
             closes: true,
             ..self
@@ -38,7 +38,7 @@ impl Problem {
 
     /// The same where another replica would do better: a Service chooses one for each connection, so that whoever
     /// keeps this one would come here for ever.
-    pub(super) fn elsewhere(self) -> Self {
+    pub(super) fn on_new_connection(self) -> Self {
         Self {
             closes: true,
             ..self
@@ -46,7 +46,7 @@ impl Problem {
     }
 
     /// What may go well later: Alertmanager repeats what is answered with a 5xx, and with nothing else.
-    pub(super) fn passing(error: impl Into<String>, retry_after: Duration) -> Self {
+    pub(super) fn retryable(error: impl Into<String>, retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error)

@@ -7,15 +7,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Context;
+use super::AppState;
 use super::problem::{Problem, internal};
 use crate::metrics::Format;
 
 pub(super) async fn metrics<I>(
-    State(context): State<Arc<Context<I>>>,
+    State(context): State<Arc<AppState<I>>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    context.guard.admit_get(&headers, "/metrics").await?;
+    context.guard.authorize_get(&headers, "/metrics").await?;
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());

@@ -53,7 +53,7 @@ impl ReceiveAlerts for Receiver {
 struct Face {
     router: Router,
     publish: watch::Sender<Arc<View>>,
-    own: Own,
+    own: SelfMetrics,
     shutdown: CancellationToken,
 }
 
@@ -62,13 +62,13 @@ fn face(view: View, receiver: Receiver) -> Face {
 }
 
 fn face_within(view: View, receiver: Receiver, webhook_within: Duration) -> Face {
-    face_of(view, receiver, webhook_within, Guard::default())
+    face_of(view, receiver, webhook_within, Authenticator::default())
 }
 
-fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Guard) -> Face {
+fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Authenticator) -> Face {
     let (publish, views) = watch::channel(Arc::new(view));
-    let (own, shutdown) = (Own::default(), CancellationToken::new());
-    let site = Site {
+    let (own, shutdown) = (SelfMetrics::default(), CancellationToken::new());
+    let site = Services {
         metrics: Metrics::new(views.clone(), own.clone()),
         views,
         own: own.clone(),

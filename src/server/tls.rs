@@ -88,7 +88,7 @@ impl Certificate {
         *tried = digest;
         let config = pair.config().map_err(TlsError::Pair)?;
         self.config.reload_from_config(Arc::new(config));
-        tracing::info!(file = %self.chain.display(), "certificate read again");
+        tracing::info!(file = %self.chain.display(), "certificate reloaded");
         Ok(())
     }
 }
@@ -139,7 +139,7 @@ pub(super) async fn keep_fresh(certificate: Option<&Certificate>) {
     loop {
         tokio::time::sleep(certificate.every).await;
         if let Err(error) = certificate.refresh().await {
-            tracing::warn!(%error, "the last good certificate stays");
+            tracing::warn!(%error, "failed to reload the certificate; keeping the last one");
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::Context;
+use super::AppState;
 use super::problem::Problem;
 use crate::alerts::{self, Accepted, ReceiveAlerts, Refused};
 use crate::config::Mode;
@@ -25,7 +25,7 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 pub(super) const LATER: Duration = Duration::from_secs(15);
 
 pub(super) async fn post<I: ReceiveAlerts>(
-    State(context): State<Arc<Context<I>>>,
+    State(context): State<Arc<AppState<I>>>,
     request: Request,
 ) -> Response {
     let response = answer(&context, request).await.into_response();
@@ -34,14 +34,14 @@ pub(super) async fn post<I: ReceiveAlerts>(
 }
 
 async fn answer<I: ReceiveAlerts>(
-    context: &Context<I>,
+    context: &AppState<I>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let admitted = context.guard.admit_post(request.headers()).await;
-    admitted.map_err(Problem::unread)?;
+    let admitted = context.guard.authorize_post(request.headers()).await;
+    admitted.map_err(Problem::close)?;
     if !is_json(request.headers()) {
         let wanted = "the body must be sent as Content-Type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted).unread());
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted).close());
     }
     let (body, _memory) = context.bodies.read(request.into_body()).await?;
     let notification = alerts::parse(&body)
@@ -63,7 +63,7 @@ async fn answer<I: ReceiveAlerts>(
         foreign,
     } = tokio::time::timeout(context.webhook_within, submitted)
         .await
-        .map_err(|_| Problem::passing("this took too long", SOON))??;
+        .map_err(|_| Problem::retryable("this took too long", SOON))??;
     let answer = json!({ "remediations": remediations, "ignored": ignored, "foreign": foreign });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -82,9 +82,9 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let says = refused.to_string();
         match refused {
-            Refused::Full | Refused::NotSeen => Self::passing(says, SOON),
-            Refused::NotLeader => Self::passing(says, LATER).elsewhere(),
-            Refused::CannotPersist(_) => Self::passing(says, LATER),
+            Refused::Full | Refused::NotSeen => Self::retryable(says, SOON),
+            Refused::NotLeader => Self::retryable(says, LATER).on_new_connection(),
+            Refused::CannotPersist(_) => Self::retryable(says, LATER),
         }
     }
 }

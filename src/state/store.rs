@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::findings::{self, Policy};
-use crate::metrics::{Own, Standing};
+use crate::metrics::{SelfMetrics, Standing};
 use crate::model::{Change, Discovery, Model};
 use crate::state::view::{self, View};
 use crate::tasks::Tasks;
@@ -93,7 +93,7 @@ pub fn start(
     (changes, received): (&mpsc::Sender<Change>, mpsc::Receiver<Change>),
     config: Arc<Config>,
     policy: Policy,
-    own: Own,
+    own: SelfMetrics,
     tasks: &mut Tasks,
 ) -> Store {
     let nothing = Model {
@@ -124,7 +124,7 @@ struct Keeper<C> {
     model: Arc<RwLock<Model>>,
     config: Arc<Config>,
     policy: Policy,
-    own: Own,
+    own: SelfMetrics,
     publish: watch::Sender<Arc<View>>,
     clock: C,
 }
@@ -186,13 +186,13 @@ mod tests {
 
     /// A keeper whose clock goes with the runtime's, which only goes on when all wait.
     fn kept(policy: Policy) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {
-        let (changes, views, _) = kept_with(policy, Own::default());
+        let (changes, views, _) = kept_with(policy, SelfMetrics::default());
         (changes, views)
     }
 
     fn kept_with(
         policy: Policy,
-        own: Own,
+        own: SelfMetrics,
     ) -> (
         mpsc::Sender<Change>,
         watch::Receiver<Arc<View>>,
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_model_that_stands_still_is_found() {
-        let own = Own::default();
+        let own = SelfMetrics::default();
         let (_changes, _views, task) = kept_with(ten_minutes(), own.clone());
         tokio::time::sleep(SILENT_AFTER * 2).await;
         assert_eq!(own.heartbeats().silent(Instant::now()), None);
@@ -232,7 +232,7 @@ mod tests {
         Policy {
             detect: config.detect,
             drivers: config.drivers,
-            glance: false,
+            one_shot: false,
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::api::StepName;
 use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Doubt, DoubtKind, Finding, FindingKind, Policy};
 use crate::gates;
@@ -34,7 +34,7 @@ pub struct View {
     /// Why something may be stuck that is not found. While there is any, nobody says that nothing is.
     pub doubts: Vec<Doubt>,
     /// The CSI drivers in use that are watched.
-    pub drivers: Vec<Sym>,
+    pub drivers: Vec<SharedStr>,
     /// The provisioners of the drivers in use, by driver.
     pub provisioners: Vec<ProvisionerView>,
     /// How many objects of each kind are known.
@@ -63,7 +63,7 @@ pub struct Breaker {
 #[serde(rename_all = "camelCase")]
 pub struct ProvisionerView {
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// The workload that serves it; `None` while none is found.
     pub workload: Option<ObjectKey>,
     /// Why none is found.
@@ -71,7 +71,7 @@ pub struct ProvisionerView {
     /// Running pods whose log is followed.
     pub followed: usize,
     /// Running pods whose log cannot be read.
-    pub unread: Vec<UnreadLog>,
+    pub unreadable: Vec<UnreadLog>,
     /// Running pods whose log has not been opened yet.
     pub unopened: usize,
 }
@@ -83,7 +83,7 @@ pub struct UnreadLog {
     /// The pod.
     pub pod: ObjectKey,
     /// Why not.
-    pub problem: Sym,
+    pub problem: SharedStr,
 }
 
 /// One hold.
@@ -92,13 +92,13 @@ pub struct HoldView {
     /// The held ReplicationSource or VolumeSnapshotClass.
     pub object: ObjectKey,
     /// The SnapshotHold.
-    pub hold: Sym,
+    pub hold: SharedStr,
     /// The run that holds it; none for a planned hold.
-    pub run: Option<Sym>,
+    pub run: Option<SharedStr>,
     /// Who holds it: the run, or the person.
-    pub by: Sym,
+    pub by: SharedStr,
     /// Why, as the person said.
-    pub reason: Option<Sym>,
+    pub reason: Option<SharedStr>,
     /// Since when.
     #[schemars(with = "String")]
     pub since: Timestamp,
@@ -112,13 +112,13 @@ pub struct HoldView {
 #[serde(rename_all = "camelCase")]
 pub struct RunView {
     /// Namespace.
-    pub namespace: Sym,
+    pub namespace: SharedStr,
     /// Name.
-    pub name: Sym,
+    pub name: SharedStr,
     /// Playbook.
     pub playbook: String,
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// How far it has come.
     pub phase: Phase,
     /// The step under way.
@@ -179,7 +179,7 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
         doubts,
         drivers: watched(model, policy),
         provisioners,
-        objects: model.census(),
+        objects: model.object_counts(),
         holds: held(model, now),
         hold_policy: match &config.remediation.namespace {
             Some(namespace) => holds::policy::not_in_force(model, namespace),
@@ -190,7 +190,7 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
     }
 }
 
-fn watched(model: &Model, policy: &Policy) -> Vec<Sym> {
+fn watched(model: &Model, policy: &Policy) -> Vec<SharedStr> {
     findings::in_use(model)
         .into_iter()
         .filter(|driver| policy.drivers.find(driver).is_some())
@@ -199,13 +199,13 @@ fn watched(model: &Model, policy: &Policy) -> Vec<Sym> {
 }
 
 impl ProvisionerView {
-    fn of(model: &Model, driver: &Sym) -> Self {
+    fn of(model: &Model, driver: &SharedStr) -> Self {
         let mut view = Self {
             driver: driver.clone(),
             workload: None,
             problem: None,
             followed: 0,
-            unread: Vec::new(),
+            unreadable: Vec::new(),
             unopened: 0,
         };
         let provisioner = match model.find_provisioner(driver) {
@@ -226,7 +226,7 @@ impl ProvisionerView {
             match model.logs.get(&(pod.meta.uid.clone(), driver.clone())) {
                 _ if !pod.running => {}
                 Some(Ok(())) => view.followed += 1,
-                Some(Err(problem)) => view.unread.push(UnreadLog {
+                Some(Err(problem)) => view.unreadable.push(UnreadLog {
                     pod: pod.meta.key(ObjectKind::Pod),
                     problem: problem.clone(),
                 }),
@@ -248,16 +248,16 @@ impl ProvisionerView {
                 format!("its provisioner is not found: {why}; name it in drivers[].provisioner");
             doubt(DoubtKind::ProvisionerNotFound, message)
         });
-        let logs = self.unread.len() + self.unopened;
-        let why = match self.unread.first() {
+        let logs = self.unreadable.len() + self.unopened;
+        let why = match self.unreadable.first() {
             Some(UnreadLog { pod, problem }) => format!("{pod}: {problem}"),
             None => "no answer yet".to_owned(),
         };
-        let unread = (logs > 0).then(|| {
+        let unreadable = (logs > 0).then(|| {
             let message = format!("{logs} logs of its provisioner are not read: {why}");
             doubt(DoubtKind::LogUnread, message)
         });
-        not_found.into_iter().chain(unread)
+        not_found.into_iter().chain(unreadable)
     }
 }
 
@@ -280,7 +280,7 @@ fn held(model: &Model, now: Timestamp) -> Vec<HoldView> {
         classes.map(move |class| {
             let object = ObjectKey {
                 kind: ObjectKind::VolumeSnapshotClass,
-                namespace: Sym::default(),
+                namespace: SharedStr::default(),
                 name: class.clone(),
                 uid: Uid::default(),
             };
@@ -377,6 +377,6 @@ impl View {
 
     /// Whether everything that is watched has been seen.
     pub fn complete(&self) -> bool {
-        self.freshness.doubts().next().is_none()
+        self.freshness.unsynced().next().is_none()
     }
 }

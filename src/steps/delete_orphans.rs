@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Intent, Progress, Scene, Step, count, some};
-use crate::api::remediation::LeftRecord;
+use crate::api::Skipped;
 use crate::api::{ObjectKey, Uid};
 use crate::plan::why_source_kept;
 
@@ -30,9 +30,9 @@ impl Step for DeleteOrphanedSources {
                 why_source_kept(scene.model, source)
             };
             match why {
-                Some(why) => left.push(LeftRecord {
+                Some(why) => left.push(Skipped {
                     object: object.clone(),
-                    why,
+                    reason: why,
                 }),
                 None => open.push(object),
             }
@@ -63,7 +63,7 @@ impl Step for DeleteOrphanedSources {
             .map(|object| (*object).clone())
             .collect();
         if !unkept.is_empty() {
-            return Progress::Gather(unkept);
+            return Progress::CollectEvidence(unkept);
         }
         Progress::Act(
             open.into_iter()

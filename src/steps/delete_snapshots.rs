@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::{Intent, Progress, Scene, Step, count, some};
+use crate::api::Skipped;
 use crate::api::StepName;
-use crate::api::remediation::{LeftRecord, StepRecord};
+use crate::api::remediation::StepRecord;
 use crate::api::{ObjectKey, Uid};
 use crate::findings::snapshot_source;
 use crate::holds;
@@ -31,9 +32,9 @@ impl Step for DeleteFailedSnapshots {
                 Some(snapshot) => match why_kept(scene.model, snapshot, settings.scope)
                     .or_else(|| let_go(scene, snapshot))
                 {
-                    Some(why) => left.push(LeftRecord {
+                    Some(why) => left.push(Skipped {
                         object: object.clone(),
-                        why: why.to_owned(),
+                        reason: why.to_owned(),
                     }),
                     None => open.push((object, snapshot.source_claim.clone())),
                 },
@@ -64,7 +65,7 @@ impl Step for DeleteFailedSnapshots {
             .map(|(o, _)| (*o).clone())
             .collect();
         if !unkept.is_empty() {
-            return Progress::Gather(unkept);
+            return Progress::CollectEvidence(unkept);
         }
         // One at a time of each claim: snapshots of one claim deleted at once can leave its finalizer behind
         // (external-snapshotter #764).
@@ -90,7 +91,7 @@ fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
 }
 
 /// A snapshot that comes back under its name was made again by a source that should be held.
-fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -> Progress {
+fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<Skipped>) -> Progress {
     let Some(acted_at) = scene.record.acted_at else {
         return Progress::Note(StepRecord {
             acted_at: Some(scene.now),
@@ -124,7 +125,7 @@ fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<LeftRecord>) -
         let names = some(again.into_iter());
         return Progress::Failed(format!("{names} was made again as soon as it was deleted"));
     }
-    let ready = left.iter().filter(|left| left.why == READY).count();
+    let ready = left.iter().filter(|left| left.reason == READY).count();
     let message = format!(
         "{} deleted, {ready} became ready, {} left alone",
         count(going, "snapshot"),

@@ -9,11 +9,11 @@
 //! ```
 
 mod begin;
-mod round;
+mod retry;
 
 use jiff::Timestamp;
 
-use super::{Facts, LISTED, Move, Progress, Scene, conditions, step, suspend, verdict};
+use super::{LISTED, LiveState, NextAction, Progress, Scene, conditions, step, suspend, verdict};
 use crate::api::remediation::{
     HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
@@ -31,9 +31,9 @@ pub fn next(
     model: &Model,
     findings: &[Finding],
     config: &Config,
-    facts: Option<&Facts>,
+    facts: Option<&LiveState>,
     now: Timestamp,
-) -> Move {
+) -> NextAction {
     let mut status = run.status.clone().unwrap_or_default();
     let engine = Engine {
         run,
@@ -57,21 +57,21 @@ pub fn next(
     // Nothing is done while a gate on record is closed: that it has opened is written first.
     let told = run.status.as_ref().map(|known| &known.gates) == Some(&status.gates);
     let until = match moved {
-        Some(Effect::Do(moved)) if told || !matches!(moved, Move::Act(_)) => return moved,
+        Some(Effect::Do(moved)) if told || !matches!(moved, NextAction::Act(_)) => return moved,
         Some(Effect::Wait(until)) => until,
         Some(Effect::Do(_)) | None => None,
     };
     engine.list_holds(&mut status);
     conditions::set(&mut status, now);
     if run.status.as_ref() != Some(&status) {
-        return Move::Record(Box::new(status));
+        return NextAction::Record(Box::new(status));
     }
-    Move::Wait(until)
+    NextAction::Wait(until)
 }
 
 /// What a transition asks for, beside what it wrote into the status.
 enum Effect {
-    Do(Move),
+    Do(NextAction),
     Wait(Option<Timestamp>),
 }
 
@@ -81,7 +81,7 @@ struct Engine<'a> {
     model: &'a Model,
     findings: &'a [Finding],
     config: &'a Config,
-    facts: Option<&'a Facts>,
+    facts: Option<&'a LiveState>,
     now: Timestamp,
 }
 
@@ -168,10 +168,12 @@ impl Engine<'_> {
             now: self.now,
         };
         match step(name).advance(&scene) {
-            Progress::Act(intents) => Some(Effect::Do(Move::Act(intents))),
-            Progress::Gather(objects) => Some(Effect::Do(Move::Gather(objects))),
-            Progress::Examine => Some(Effect::Do(Move::Examine { logs: false })),
-            Progress::Prove(probe) => Some(Effect::Do(Move::Prove(probe))),
+            Progress::Act(intents) => Some(Effect::Do(NextAction::Act(intents))),
+            Progress::CollectEvidence(objects) => {
+                Some(Effect::Do(NextAction::CollectEvidence(objects)))
+            }
+            Progress::ReadLive => Some(Effect::Do(NextAction::ReadLive { logs: false })),
+            Progress::Prove(probe) => Some(Effect::Do(NextAction::Prove(probe))),
             Progress::Wait(until) => Some(Effect::Wait(until)),
             Progress::Note(record) => {
                 status.steps[at] = record;
@@ -179,18 +181,18 @@ impl Engine<'_> {
             }
             Progress::Done(message, left) => {
                 let record = &mut status.steps[at];
-                record.left = left;
+                record.skipped = left;
                 // Of deletions the verdict needs each, and the plan's lint has left room for them.
                 if !deletes(name) {
-                    record.left.truncate(LISTED);
+                    record.skipped.truncate(LISTED);
                 }
                 self.end(record, StepPhase::Succeeded, message);
                 self.start_next(status);
                 None
             }
             Progress::Failed(message) => {
-                if name == StepName::VerifyProvisioning && self.goes_round(status) {
-                    return self.go_round(status, at, &message);
+                if name == StepName::VerifyProvisioning && self.should_retry(status) {
+                    return self.retry(status, at, &message);
                 }
                 self.fail_step(status, at, message);
                 None
@@ -223,9 +225,9 @@ impl Engine<'_> {
             .last()
             .and_then(|record| record.finished_at)
             .unwrap_or(self.now);
-        let with_logs = |facts: &&Facts| facts.at >= ended && facts.refusals.is_some();
+        let with_logs = |facts: &&LiveState| facts.at >= ended && facts.refusals.is_some();
         let Some(facts) = self.facts.filter(with_logs) else {
-            return Some(Effect::Do(Move::Examine { logs: true }));
+            return Some(Effect::Do(NextAction::ReadLive { logs: true }));
         };
         let judged = verdict::Judged {
             status,
@@ -312,7 +314,7 @@ impl Engine<'_> {
                 } else {
                     String::new()
                 },
-                left: Vec::new(),
+                skipped: Vec::new(),
             });
             if !skip {
                 status.step = Some(planned.step);
@@ -351,7 +353,7 @@ impl Engine<'_> {
             .map(|(held, due)| HoldRecord {
                 object: held.source,
                 until: held.hold.until,
-                waits: match due {
+                waiting_for: match due {
                     Due::Now(_) | Due::InTurn(_) => "its turn".to_owned(),
                     Due::Waits(what) => what.to_owned(),
                     Due::AtWork => "its run to resume it".to_owned(),

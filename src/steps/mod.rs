@@ -1,4 +1,4 @@
-//! What comes next in a run: the recorded status and the model in, one [`Move`] out. Pure.
+//! What comes next in a run: the recorded status and the model in, one [`NextAction`] out. Pure.
 //!
 //! Nothing is remembered between two calls but the Remediation's status and what the cluster shows. A process
 //! that is killed anywhere leaves exactly that behind, and the next one goes on from it. An outcome is never
@@ -8,7 +8,7 @@ mod conditions;
 mod delete_orphans;
 mod delete_snapshots;
 mod engine;
-mod facts;
+mod live_state;
 mod restart;
 mod resume;
 mod suspend;
@@ -18,15 +18,16 @@ mod verdict;
 mod verify;
 
 pub use engine::next;
-pub use facts::{Facts, TailRefusal};
+pub use live_state::{LiveState, TailRefusal};
 
 use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::Skipped;
 use crate::api::hold::SnapshotHoldSpec;
-use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
-use crate::api::{ObjectKey, Sym, Uid};
+use crate::api::remediation::{RemediationStatus, StepPhase, StepRecord};
+use crate::api::{ObjectKey, SharedStr, Uid};
 use crate::api::{PlannedStep, StepName};
 use crate::config::Config;
 use crate::holds::HoldChange;
@@ -42,15 +43,15 @@ const LISTED: usize = 100;
 
 /// What the engine asks the shell to do next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Move {
+pub enum NextAction {
     /// Write this status, then ask again.
     Record(Box<RemediationStatus>),
     /// Do these, each guarded by uid and resourceVersion, then ask again.
     Act(Vec<Intent>),
     /// Keep these objects as evidence in the status, then ask again.
-    Gather(Vec<ObjectKey>),
+    CollectEvidence(Vec<ObjectKey>),
     /// Read uncached what only its absence proves, then ask again with it.
-    Examine {
+    ReadLive {
         /// Whether the provisioner's logs are read, too, and not the VolumeSnapshots alone.
         logs: bool,
     },
@@ -104,7 +105,7 @@ pub enum Intent {
         /// The Lease.
         object: ObjectKey,
         /// `spec.holderIdentity` as it was decided on.
-        holder: Sym,
+        holder: SharedStr,
         /// `spec.renewTime` as it was decided on.
         renewed: Option<Timestamp>,
     },
@@ -134,7 +135,7 @@ struct Scene<'a> {
     planned: &'a PlannedStep,
     model: &'a Model,
     config: &'a Config,
-    facts: Option<&'a Facts>,
+    facts: Option<&'a LiveState>,
     now: Timestamp,
 }
 
@@ -143,9 +144,9 @@ enum Progress {
     /// To be done now.
     Act(Vec<Intent>),
     /// To be kept first.
-    Gather(Vec<ObjectKey>),
+    CollectEvidence(Vec<ObjectKey>),
     /// VolumeSnapshots are to be read uncached first.
-    Examine,
+    ReadLive,
     /// A hold is to be tried first.
     Prove(Probe),
     /// Something to remember across a restart.
@@ -153,7 +154,7 @@ enum Progress {
     /// The effect is not there yet; look again then at the latest.
     Wait(Option<Timestamp>),
     /// The cluster shows the effect.
-    Done(String, Vec<LeftRecord>),
+    Done(String, Vec<Skipped>),
     /// It will not be.
     Failed(String),
 }
@@ -186,7 +187,7 @@ impl Scene<'_> {
     ) -> ControlFlow<Progress, &[Snapshot]> {
         let facts = self.facts.filter(|facts| facts.at >= since);
         match facts.map(|facts| &facts.snapshots) {
-            None => ControlFlow::Break(Progress::Examine),
+            None => ControlFlow::Break(Progress::ReadLive),
             Some(Ok(snapshots)) => ControlFlow::Continue(snapshots),
             Some(Err(_)) if self.now.duration_since(since) <= within.signed() => {
                 ControlFlow::Break(Progress::Wait(self.now.checked_add(LIST_AGAIN).ok()))
@@ -246,13 +247,13 @@ fn some<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> String {
 }
 
 /// A target that is left alone because the object is no longer the one that was planned for.
-fn gone(object: &ObjectKey, found: Option<&Uid>) -> LeftRecord {
+fn gone(object: &ObjectKey, found: Option<&Uid>) -> Skipped {
     let why = match found {
         None => "is gone".to_owned(),
         Some(_) => "is another object of that name by now".to_owned(),
     };
-    LeftRecord {
+    Skipped {
         object: object.clone(),
-        why,
+        reason: why,
     }
 }

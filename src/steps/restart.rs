@@ -80,7 +80,7 @@ impl<'a> Restart<'a> {
         let targets = || scene.planned.targets.iter();
         let unkept = [handover::unkept_leases(self), self.unkept_pods()].concat();
         if !unkept.is_empty() {
-            return Some(Progress::Gather(unkept));
+            return Some(Progress::CollectEvidence(unkept));
         }
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let token = scene.token();

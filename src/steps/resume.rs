@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{LISTED, Progress, Scene, Step, count};
+use crate::api::Skipped;
 use crate::api::StepName;
-use crate::api::remediation::LeftRecord;
 use crate::holds::{self, Due};
 use crate::model::Kind;
 
@@ -35,9 +35,9 @@ impl Step for ResumeSources {
                 Due::Waits(what) => {
                     waiting += 1;
                     if left.len() < LISTED {
-                        left.push(LeftRecord {
+                        left.push(Skipped {
                             object: held.source,
-                            why: format!("waits for {what}"),
+                            reason: format!("waits for {what}"),
                         });
                     }
                 }

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Intent, LIST_AGAIN, LISTED, Progress, Scene, Step, count, gone, some};
+use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::hold::SnapshotHoldSpec;
-use crate::api::remediation::{LeftRecord, RemediationStatus, StepPhase, StepRecord};
+use crate::api::remediation::{RemediationStatus, StepPhase, StepRecord};
 use crate::api::volsync::temporary_name;
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::holds::policy::Probe;
 use crate::holds::{self, HoldChange, place};
 use crate::model::Model;
@@ -73,9 +74,9 @@ impl Step for SuspendSources {
                 },
             }]);
         };
-        left.extend(missing.into_iter().map(|(uid, place)| LeftRecord {
+        left.extend(missing.into_iter().map(|(uid, place)| Skipped {
             object: source(uid, &place),
-            why: "released by somebody else during the run".to_owned(),
+            reason: "released by somebody else during the run".to_owned(),
         }));
         left.truncate(LISTED);
         prove(scene, hold, acted_at, left)
@@ -87,7 +88,7 @@ fn prove(
     scene: &Scene<'_>,
     hold: &SnapshotHold,
     acted_at: Timestamp,
-    left: Vec<LeftRecord>,
+    left: Vec<Skipped>,
 ) -> Progress {
     let settings = &scene.config.steps.suspend_sources;
     let settled = acted_at
@@ -158,14 +159,14 @@ fn create(scene: &Scene<'_>, hold: ObjectKey, sources: BTreeMap<Uid, String>) ->
 }
 
 /// The planned sources that exist, by uid, and those that are left out.
-fn resolve(scene: &Scene<'_>) -> (BTreeMap<Uid, String>, Vec<LeftRecord>) {
+fn resolve(scene: &Scene<'_>) -> (BTreeMap<Uid, String>, Vec<Skipped>) {
     let (mut wanted, mut left) = (BTreeMap::new(), Vec::new());
     for (namespace, name) in scene.planned.held_sources() {
         match scene.model.sources.get(namespace, name) {
             None => left.push(gone(&source(Uid::default(), &place(namespace, name)), None)),
-            Some(found) if scene.model.opted_out(&found.meta) => left.push(LeftRecord {
+            Some(found) if scene.model.opted_out(&found.meta) => left.push(Skipped {
                 object: found.meta.key(ObjectKind::ReplicationSource),
-                why: "opted out by label".to_owned(),
+                reason: "opted out by label".to_owned(),
             }),
             Some(found) => {
                 wanted.insert(found.meta.uid.clone(), place(namespace, name));
@@ -210,7 +211,7 @@ pub(super) fn tripwire(
     let created = hold.meta.created.at();
     let proven = proven.checked_add(created.duration_since(seen)).ok()?;
     let source = |uid: Option<&Uid>| hold.sources.get(uid?);
-    let is_temporary = |meta: &Meta, (namespace, name): &(Sym, Sym)| {
+    let is_temporary = |meta: &Meta, (namespace, name): &(SharedStr, SharedStr)| {
         meta.namespace == *namespace && *meta.name == *temporary_name(name)
     };
     let snapshots = model.snapshots.iter().filter_map(|snapshot| {

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{Facts, some};
+use super::{LiveState, some};
 use crate::api::remediation::{CheckRecord, Phase, RemediationStatus};
 use crate::api::{Action, Plan, StepName, Target};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::Config;
 use crate::findings::{
-    self, Finding, SnapshotReason, Waiters, What, proven, snapshot_content, snapshot_driver,
+    self, Finding, FindingReason, SnapshotReason, Waiters, proven, snapshot_content,
+    snapshot_driver,
 };
 use crate::model::Model;
 use crate::model::records::{Claim, ClaimPhase, Snapshot};
@@ -28,7 +29,7 @@ pub struct Judged<'a> {
     /// What is stuck in it.
     pub findings: &'a [Finding],
     /// What was read uncached, after the last step.
-    pub facts: &'a Facts,
+    pub facts: &'a LiveState,
     /// The configuration.
     pub config: &'a Config,
     /// When the last step ended.
@@ -144,17 +145,17 @@ impl Judged<'_> {
             found.is_none_or(|source| source.meta.uid != object.uid)
         };
         let processing = SnapshotReason::Processing.why_beyond_repair();
-        let spared = self
+        let skipped = self
             .plan
             .step(StepName::DeleteFailedSnapshots)
             .into_iter()
-            .flat_map(|step| &step.spared)
-            .filter(|spared| Some(spared.why.as_str()) != processing);
+            .flat_map(|step| &step.skipped)
+            .filter(|skipped| Some(skipped.reason.as_str()) != processing);
         self.targets(StepName::DeleteFailedSnapshots)
             .any(|target| goes_on(&target.object).unwrap_or(true))
-            || spared
+            || skipped
                 .into_iter()
-                .any(|spared| goes_on(&spared.object) == Some(true))
+                .any(|skipped| goes_on(&skipped.object) == Some(true))
             || self
                 .targets(StepName::DeleteOrphanedSources)
                 .any(|target| gone(&target.object))
@@ -194,13 +195,13 @@ impl Judged<'_> {
     fn exempt(&self) -> HashSet<Uid> {
         let steps = self.status.steps.iter();
         let left = steps
-            .flat_map(|step| &step.left)
+            .flat_map(|step| &step.skipped)
             .map(|left| &left.object.uid);
         let deletions = self.plan.step(StepName::DeleteFailedSnapshots);
-        let spared = deletions.into_iter().flat_map(|step| &step.spared);
-        let spared: Vec<_> = spared.map(|spared| &spared.object.uid).collect();
-        let is_cut = spared.len() >= LISTED;
-        let mut exempt: HashSet<Uid> = left.chain(spared).cloned().collect();
+        let skipped = deletions.into_iter().flat_map(|step| &step.skipped);
+        let skipped: Vec<_> = skipped.map(|skipped| &skipped.object.uid).collect();
+        let is_cut = skipped.len() >= LISTED;
+        let mut exempt: HashSet<Uid> = left.chain(skipped).cloned().collect();
         if is_cut {
             let scope = self.config.steps.delete_failed_snapshots.scope;
             let targets: HashSet<_> = self
@@ -272,7 +273,12 @@ fn check(name: &str, result: Result<String, String>) -> CheckRecord {
     }
 }
 
-fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Facts) -> CheckRecord {
+fn no_lock_errors(
+    plan: &Plan,
+    model: &Model,
+    findings: &[Finding],
+    facts: &LiveState,
+) -> CheckRecord {
     let result = match &facts.refusals {
         None => Err("the provisioner's logs were not read".to_owned()),
         Some(Err(error)) => Err(format!("failed to read the provisioner's logs: {error}")),
@@ -287,7 +293,7 @@ fn no_lock_errors(plan: &Plan, model: &Model, findings: &[Finding], facts: &Fact
             let proven = proven(model, &plan.driver, facts.at);
             let locked = findings.iter().any(|finding| {
                 finding.driver.as_ref() == Some(&plan.driver)
-                    && matches!(&finding.what, What::OperationLock(key) if proven.contains(key))
+                    && matches!(&finding.what, FindingReason::OperationLock(key) if proven.contains(key))
             });
             match still {
                 Some(refusal) => Err(format!("{} still refuses {}", refusal.pod, refusal.key)),
@@ -303,7 +309,7 @@ fn no_failed_snapshots(
     exempt: &HashSet<Uid>,
     plan: &Plan,
     findings: &[Finding],
-    facts: &Facts,
+    facts: &LiveState,
 ) -> CheckRecord {
     let result = match &facts.snapshots {
         Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
@@ -345,20 +351,20 @@ fn no_failed_snapshots(
 }
 
 /// Apps are the pods that mount a claim some source backs up; one scaled to nothing has none, and is no fault.
-fn apps_running(plan: &Plan, model: &Model, namespaces: &[Sym]) -> CheckRecord {
-    let held: HashSet<&Sym> = plan
+fn apps_running(plan: &Plan, model: &Model, namespaces: &[SharedStr]) -> CheckRecord {
+    let held: HashSet<&SharedStr> = plan
         .step(StepName::SuspendSources)
         .into_iter()
         .flat_map(|step| step.sources.keys())
         .collect();
-    let counted = |namespace: &Sym| {
+    let counted = |namespace: &SharedStr| {
         if namespaces.is_empty() {
             held.contains(namespace)
         } else {
             namespaces.contains(namespace)
         }
     };
-    let backed_up: HashSet<(&Sym, &Sym)> = model
+    let backed_up: HashSet<(&SharedStr, &SharedStr)> = model
         .sources
         .iter()
         .filter(|source| counted(&source.meta.namespace))

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{Intent, Progress, Scene, Step, count, gone, some};
 use crate::api::Action;
 use crate::api::ObjectKey;
-use crate::api::remediation::LeftRecord;
+use crate::api::Skipped;
 use crate::model::records::{ClaimPhase, Content};
 
 /// How long the step tries to annotate a content that is being deleted, once it waits for nothing else: where the annotations
@@ -19,7 +19,7 @@ impl Step for VerifyProvisioning {
         let within = scene.config.steps.verify_provisioning.within;
         let untouched = untouched(scene);
         let settled = scene.settled().unwrap_or(scene.record.started_at);
-        let (mut bound, mut left, mut waiting) = (0, Vec::<LeftRecord>::new(), Vec::new());
+        let (mut bound, mut left, mut waiting) = (0, Vec::<Skipped>::new(), Vec::new());
         for object in targets(scene, Action::Await) {
             match scene.model.claims.get(&object.namespace, &object.name) {
                 None => left.push(gone(object, None)),
@@ -27,9 +27,9 @@ impl Step for VerifyProvisioning {
                     left.push(gone(object, Some(&claim.meta.uid)));
                 }
                 Some(claim) if claim.phase == ClaimPhase::Bound => bound += 1,
-                Some(claim) if claim.meta.deleting.is_some() => left.push(LeftRecord {
+                Some(claim) if claim.meta.deleting.is_some() => left.push(Skipped {
                     object: object.clone(),
-                    why: "is being deleted".to_owned(),
+                    reason: "is being deleted".to_owned(),
                 }),
                 Some(_) => waiting.push(object),
             }
@@ -59,9 +59,9 @@ impl Step for VerifyProvisioning {
         } else if !untouched.is_empty() && scene.now < settled {
             return Progress::Wait(Some(settled));
         }
-        left.extend(untouched.into_iter().map(|object| LeftRecord {
+        left.extend(untouched.into_iter().map(|object| Skipped {
             object: object.clone(),
-            why: "its deletion does not end, and it could not be annotated".to_owned(),
+            reason: "its deletion does not end, and it could not be annotated".to_owned(),
         }));
         let message = if targets(scene, Action::Await).next().is_none() {
             "no claims to verify".to_owned()

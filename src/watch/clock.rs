@@ -13,8 +13,8 @@ use kube::Client;
 use kube::client::Body;
 
 use super::Changes;
-use crate::metrics::Own;
-use crate::model::{CLOCK_TOLERANCE, Change, Kind, Reading};
+use crate::metrics::SelfMetrics;
+use crate::model::{CLOCK_TOLERANCE, Change, Kind, WatchState};
 use crate::text::error_chain;
 
 /// How often the API server is asked.
@@ -30,16 +30,16 @@ const GLANCE: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares clocks until the model's task ends.
-pub async fn compare(client: Client, changes: Changes, own: Own) {
+pub async fn compare(client: Client, changes: Changes, own: SelfMetrics) {
     loop {
         let reading = match tokio::time::timeout(TIMEOUT, ahead(&client)).await {
             Ok(Ok(Some(ahead))) => agrees(ahead),
             // The API server of this crate, asked without HTTP, is of this very process.
-            Ok(Ok(None)) => Reading::Absent,
-            Ok(Err(error)) => Reading::Failing(error_chain(&error)),
-            Err(_) => Reading::Failing("no answer".to_owned()),
+            Ok(Ok(None)) => WatchState::NotServed,
+            Ok(Err(error)) => WatchState::Failing(error_chain(&error)),
+            Err(_) => WatchState::Failing("no answer".to_owned()),
         };
-        let pause = if matches!(reading, Reading::Failing(_)) {
+        let pause = if matches!(reading, WatchState::Failing(_)) {
             own.watch_failed(Kind::Clock);
             AGAIN
         } else {
@@ -49,8 +49,8 @@ pub async fn compare(client: Client, changes: Changes, own: Own) {
             return;
         }
         if let Some(by) = leap(pause).await {
-            tracing::warn!(%by, "the clock here leapt");
-            let reading = Reading::Failing(format!("leapt by {by:#}"));
+            tracing::warn!(%by, "the clock jumped");
+            let reading = WatchState::Failing(format!("leapt by {by:#}"));
             if tell(&changes, reading).await.is_err() {
                 return;
             }
@@ -58,7 +58,7 @@ pub async fn compare(client: Client, changes: Changes, own: Own) {
     }
 }
 
-async fn tell(changes: &Changes, reading: Reading) -> Result<(), ()> {
+async fn tell(changes: &Changes, reading: WatchState) -> Result<(), ()> {
     let change = Change::Read(Kind::Clock, reading, Timestamp::now());
     changes.send(change).await.map_err(drop)
 }
@@ -78,9 +78,9 @@ async fn ahead(client: &Client) -> Result<Option<SignedDuration>, kube::Error> {
 }
 
 /// What a difference means.
-fn agrees(ahead: SignedDuration) -> Reading {
+fn agrees(ahead: SignedDuration) -> WatchState {
     if ahead.abs() <= CLOCK_TOLERANCE {
-        return Reading::Live;
+        return WatchState::Synced;
     }
     let by = SignedDuration::from_secs(ahead.abs().as_secs());
     let way = if ahead.is_positive() {
@@ -88,7 +88,7 @@ fn agrees(ahead: SignedDuration) -> Reading {
     } else {
         "behind"
     };
-    Reading::Failing(format!("{by:#} {way} the API server's"))
+    WatchState::Failing(format!("{by:#} {way} the API server's"))
 }
 
 /// Waits for as long, or until the wall clock has leapt: says by how much.
@@ -109,7 +109,7 @@ pub struct Clocks {
     /// The time of day.
     pub wall: Timestamp,
     /// What only ever goes on.
-    pub steady: Instant,
+    pub monotonic: Instant,
 }
 
 impl Clocks {
@@ -117,13 +117,13 @@ impl Clocks {
     pub fn now() -> Self {
         Self {
             wall: Timestamp::now(),
-            steady: Instant::now(),
+            monotonic: Instant::now(),
         }
     }
 
     /// By how much more the wall clock has gone on until `later` than the steady one did, if that is too much.
     pub fn leap(self, later: Self) -> Option<SignedDuration> {
-        let passed = later.steady.duration_since(self.steady);
+        let passed = later.monotonic.duration_since(self.monotonic);
         let passed = SignedDuration::try_from(passed).unwrap_or_default();
         let by = later.wall.duration_since(self.wall) - passed;
         (by.abs() > CLOCK_TOLERANCE).then_some(by)
@@ -144,7 +144,7 @@ mod tests {
         let begun = Clocks::now();
         let later = Clocks {
             wall: begun.wall + SignedDuration::from_secs(wall),
-            steady: begun.steady + Duration::from_mins(1),
+            monotonic: begun.monotonic + Duration::from_mins(1),
         };
         assert_eq!(begun.leap(later), by.map(SignedDuration::from_secs));
     }
@@ -156,7 +156,9 @@ mod tests {
     #[case(3600, Some("1h ahead of the API server's"))]
     #[case(-5400, Some("1h 30m behind the API server's"))]
     fn clocks_may_differ_a_little(#[case] seconds: i64, #[case] why: Option<&str>) {
-        let expected = why.map_or(Reading::Live, |why| Reading::Failing(why.to_owned()));
+        let expected = why.map_or(WatchState::Synced, |why| {
+            WatchState::Failing(why.to_owned())
+        });
         assert_eq!(agrees(SignedDuration::from_secs(seconds)), expected);
     }
 }

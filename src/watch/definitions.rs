@@ -17,8 +17,8 @@ use crate::api::hold::SnapshotHold;
 use crate::api::remediation::{GROUP, Remediation};
 use crate::config::{Config, Mode};
 use crate::holds::policy;
-use crate::metrics::Own;
-use crate::model::{Change, Kind, Reading};
+use crate::metrics::SelfMetrics;
+use crate::model::{Change, Kind, WatchState};
 use crate::text::error_chain;
 
 /// How often they are compared.
@@ -35,18 +35,18 @@ const PROVEN: Duration = Duration::from_secs(120);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares them until the model's task ends. In mode observe nothing is written, and they are not compared.
-pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own: Own) {
+pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own: SelfMetrics) {
     let namespace = config.remediation.namespace.as_deref().unwrap_or_default();
-    let mut known = Reading::Never;
+    let mut known = WatchState::Never;
     let mut complete: Option<Instant> = None;
     loop {
         let reading = match config.mode {
-            Mode::Observe => Reading::Absent,
+            Mode::Observe => WatchState::NotServed,
             Mode::Plan | Mode::Act => match read(&client).await {
-                Ok(None) => Reading::Absent,
-                Ok(Some(document)) => outdated(&document).map_or(Reading::Live, |lacks| {
+                Ok(None) => WatchState::NotServed,
+                Ok(Some(document)) => outdated(&document).map_or(WatchState::Synced, |lacks| {
                     let fix = policy::install(namespace);
-                    Reading::Failing(format!("{lacks}: run {fix}"))
+                    WatchState::Failing(format!("{lacks}: run {fix}"))
                 }),
                 Err(_) if complete.is_some_and(|at| at.elapsed() < PROVEN) => {
                     own.watch_failed(Kind::Definitions);
@@ -55,20 +55,20 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
                 }
                 Err(why) => {
                     own.watch_failed(Kind::Definitions);
-                    Reading::Failing(format!("the schemas of {GROUP} cannot be read: {why}"))
+                    WatchState::Failing(format!("the schemas of {GROUP} cannot be read: {why}"))
                 }
             },
         };
         let pause = match &reading {
-            Reading::Failing(why) => {
+            WatchState::Failing(why) => {
                 if known != reading {
-                    tracing::warn!(why, "no run begins");
+                    tracing::warn!(reason = why, "the CRDs are outdated; no run begins");
                 }
                 AGAIN
             }
             _ => EVERY,
         };
-        complete = (reading == Reading::Live).then(Instant::now);
+        complete = (reading == WatchState::Synced).then(Instant::now);
         known = reading.clone();
         let change = Change::Read(Kind::Definitions, reading, Timestamp::now());
         if changes.send(change).await.is_err() {
@@ -233,10 +233,10 @@ mod tests {
         assert_eq!(outdated(&served(keeps)), None);
         let prunes = |schemas: &mut Value| {
             keeps(schemas);
-            remove(schemas, STEP, "left");
+            remove(schemas, STEP, "skipped");
         };
         let lacks = outdated(&served(prunes)).unwrap();
-        assert!(lacks.ends_with("lacks status.steps[].left"), "{lacks}");
+        assert!(lacks.ends_with("lacks status.steps[].skipped"), "{lacks}");
     }
 
     #[test]

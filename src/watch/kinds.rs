@@ -20,7 +20,7 @@ use crate::api::remediation::Remediation;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::holds::policy;
-use crate::metrics::Own;
+use crate::metrics::SelfMetrics;
 use crate::model::{Change, Delta, Kind};
 use crate::tasks::Tasks;
 
@@ -36,7 +36,7 @@ pub struct Kinds<'a> {
     /// Where Remediations and SnapshotHolds are read; everywhere if `None`.
     namespace: Option<&'a str>,
     changes: &'a Changes,
-    own: &'a Own,
+    own: &'a SelfMetrics,
     tasks: &'a mut Tasks,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Kinds<'a> {
         client: &'a Client,
         namespace: Option<&'a str>,
         changes: &'a Changes,
-        own: &'a Own,
+        own: &'a SelfMetrics,
         tasks: &'a mut Tasks,
     ) -> Self {
         Self {

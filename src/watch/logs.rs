@@ -13,9 +13,9 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::convert::cut;
 use super::{Changes, Patterns};
-use crate::api::{Sym, Uid};
+use crate::api::{SharedStr, Uid};
 use crate::config::Config;
-use crate::metrics::Own;
+use crate::metrics::SelfMetrics;
 use crate::model::{Change, Model, Refusal, Witness};
 use crate::state::Store;
 use crate::tasks::reap;
@@ -33,11 +33,11 @@ const MAX_LINE: usize = 64 * 1024;
 /// One container whose log is followed for one driver.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Tail {
-    driver: Sym,
-    namespace: Sym,
-    pod: Sym,
+    driver: SharedStr,
+    namespace: SharedStr,
+    pod: SharedStr,
     uid: Uid,
-    container: Sym,
+    container: SharedStr,
 }
 
 /// Follows what there is to follow as it comes and goes, until the model's task ends.
@@ -46,7 +46,7 @@ pub async fn follow_provisioners(
     config: Arc<Config>,
     patterns: Arc<Patterns>,
     store: Store,
-    own: Own,
+    own: SelfMetrics,
     changes: Changes,
 ) {
     let mut views = store.views();
@@ -104,7 +104,13 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
     tails
 }
 
-async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, changes: Changes) {
+async fn follow(
+    client: Client,
+    tail: Tail,
+    patterns: Arc<Patterns>,
+    own: SelfMetrics,
+    changes: Changes,
+) {
     let api: Api<Pod> = Api::namespaced(client, &tail.namespace);
     let mut read_to: Option<Timestamp> = None;
     let mut known = None;
@@ -130,7 +136,7 @@ async fn follow(client: Client, tail: Tail, patterns: Arc<Patterns>, own: Own, c
                 }
             }
             Err(error) if is_news => {
-                tracing::warn!(pod = %tail.pod, container = %tail.container, %error, "log cannot be read");
+                tracing::warn!(pod = %tail.pod, container = %tail.container, %error, "failed to open the log");
             }
             Err(_) => {}
         }
@@ -161,7 +167,7 @@ async fn read(
     mut log: impl AsyncBufRead + Unpin,
     tail: &Tail,
     patterns: &Patterns,
-    own: &Own,
+    own: &SelfMetrics,
     changes: &Changes,
     read_to: &mut Option<Timestamp>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -248,7 +254,7 @@ mod tests {
             Arc::default(),
             Arc::new(Patterns::new(&Config::default()).unwrap()),
             store,
-            Own::default(),
+            SelfMetrics::default(),
             changes,
         ));
         views.send_modify(|_| {});

@@ -12,10 +12,10 @@ use kube::{Api, Client};
 use tokio::time::MissedTickBehavior;
 
 use super::Changes;
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::api::is_object_name;
 use crate::config::Config;
-use crate::model::{Change, Kind, Model, Reading};
+use crate::model::{Change, Kind, Model, WatchState};
 use crate::state::Store;
 
 /// Shortest pause between two rounds.
@@ -60,7 +60,7 @@ pub async fn claims(client: Client, period: Duration, store: Store, changes: Cha
 /// namespace would keep the next round, which begins with everybody else's, waiting for minutes.
 fn look_up(
     client: &Client,
-    suspects: Vec<(Sym, Sym)>,
+    suspects: Vec<(SharedStr, SharedStr)>,
     period: Duration,
 ) -> impl Stream<Item = Change> {
     let lookups = suspects
@@ -92,7 +92,7 @@ async fn is_missing(client: Client, namespace: &str, name: &str) -> bool {
 
 /// The suspects to look up next: the longest not looked up first, of each namespace so many, and no namespace after
 /// all of another.
-fn round(model: &Model) -> Vec<(Sym, Sym)> {
+fn round(model: &Model) -> Vec<(SharedStr, SharedStr)> {
     let mut suspects = suspects(model);
     suspects.sort_by_cached_key(|(namespace, name)| {
         model
@@ -100,7 +100,7 @@ fn round(model: &Model) -> Vec<(Sym, Sym)> {
             .of(namespace, name)
             .map(|absence| absence.last)
     });
-    let mut of_namespaces: HashMap<Sym, usize> = HashMap::new();
+    let mut of_namespaces: HashMap<SharedStr, usize> = HashMap::new();
     let mut ranked: Vec<_> = suspects
         .into_iter()
         .map(|(namespace, name)| {
@@ -115,7 +115,7 @@ fn round(model: &Model) -> Vec<(Sym, Sym)> {
 }
 
 /// Claims of which it is not known yet whether they are missing.
-pub fn open(model: &Model) -> Vec<(Sym, Sym)> {
+pub fn open(model: &Model) -> Vec<(SharedStr, SharedStr)> {
     let mut open = suspects(model);
     open.retain(|(namespace, name)| {
         let absence = model.absences.of(namespace, name);
@@ -125,8 +125,8 @@ pub fn open(model: &Model) -> Vec<(Sym, Sym)> {
 }
 
 /// Claims that sources name and the watch does not show.
-fn suspects(model: &Model) -> Vec<(Sym, Sym)> {
-    if *model.freshness.of(Kind::PersistentVolumeClaims) != Reading::Live {
+fn suspects(model: &Model) -> Vec<(SharedStr, SharedStr)> {
+    if *model.freshness.of(Kind::PersistentVolumeClaims) != WatchState::Synced {
         return Vec::new();
     }
     let named = model.sources.iter().filter_map(|source| {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::model::fixture::{World, at, claim, source};
 
-    fn named(suspects: &[(Sym, Sym)]) -> Vec<&str> {
+    fn named(suspects: &[(SharedStr, SharedStr)]) -> Vec<&str> {
         suspects.iter().map(|(_, name)| &**name).collect()
     }
 
@@ -223,7 +223,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn round_ends_in_time_on_a_slow_api_server() {
         let (client, _) = without_claims();
-        let names = (0..MAX_OF_NAMESPACE).map(|n| (Sym::from("a"), Sym::from(format!("slow-{n}"))));
+        let names = (0..MAX_OF_NAMESPACE)
+            .map(|n| (SharedStr::from("a"), SharedStr::from(format!("slow-{n}"))));
         let begun = tokio::time::Instant::now();
         let period = Duration::from_secs(2);
         let looked_up = look_up(&client, names.collect(), period).count().await;
@@ -234,7 +235,8 @@ mod tests {
     #[tokio::test]
     async fn lookup_that_hangs_delays_no_other() {
         let (client, _) = without_claims();
-        let names = ["hang", "a", "b", "c"].map(|name| (Sym::from("media"), Sym::from(name)));
+        let names =
+            ["hang", "a", "b", "c"].map(|name| (SharedStr::from("media"), SharedStr::from(name)));
         let answers = look_up(&client, names.to_vec(), LONGEST_PAUSE).take(3);
         assert_eq!(answers.count().await, 3);
     }

@@ -8,8 +8,8 @@ pub mod convert;
 mod definitions;
 mod kinds;
 mod logs;
-mod look;
 mod lookups;
+mod one_shot;
 mod prometheus;
 mod source;
 
@@ -19,7 +19,7 @@ pub use convert::{
     source as source_record, volume as volume_record,
 };
 pub use logs::stamped;
-pub use look::{Seen, look};
+pub use one_shot::{Seen, look};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::csi::{LockPatterns, PatternError};
 use crate::findings::Policy;
-use crate::metrics::Own;
+use crate::metrics::SelfMetrics;
 use crate::model::Change;
 use crate::state::{self, Store};
 use crate::tasks::Tasks;
@@ -45,12 +45,12 @@ pub type Changes = mpsc::Sender<Change>;
 pub fn start(
     client: &Client,
     config: &Arc<Config>,
-    own: &Own,
+    own: &SelfMetrics,
 ) -> Result<(Store, Tasks), PatternError> {
     let policy = Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
-        glance: false,
+        one_shot: false,
     };
     start_with(client, config, policy, lookups::pause(config), own)
 }
@@ -61,7 +61,7 @@ fn start_with(
     config: &Arc<Config>,
     policy: Policy,
     pause: Duration,
-    own: &Own,
+    own: &SelfMetrics,
 ) -> Result<(Store, Tasks), PatternError> {
     let patterns = Arc::new(Patterns::new(config)?);
     let (changes, received) = mpsc::channel(QUEUE);

@@ -12,9 +12,9 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Changes, Patterns, convert};
-use crate::api::Sym;
-use crate::metrics::Own;
-use crate::model::{Change, Delta, Kind, Reading, Refusal, Witness};
+use crate::api::SharedStr;
+use crate::metrics::SelfMetrics;
+use crate::model::{Change, Delta, Kind, Refusal, WatchState, Witness};
 use crate::text::error_chain;
 
 /// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
@@ -34,7 +34,7 @@ const ABSENT_RETRY: Duration = Duration::from_secs(15);
 pub struct Sink<T> {
     kind: Kind,
     changes: Changes,
-    own: Own,
+    own: SelfMetrics,
     wrap: fn(Delta<T>) -> Change,
 }
 
@@ -43,7 +43,12 @@ struct Closed;
 
 impl<T> Sink<T> {
     /// A sink for records of `kind`.
-    pub fn new(kind: Kind, changes: Changes, own: Own, wrap: fn(Delta<T>) -> Change) -> Self {
+    pub fn new(
+        kind: Kind,
+        changes: Changes,
+        own: SelfMetrics,
+        wrap: fn(Delta<T>) -> Change,
+    ) -> Self {
         Self {
             kind,
             changes,
@@ -59,7 +64,7 @@ impl<T> Sink<T> {
             .map_err(|_| Closed)
     }
 
-    async fn reading(&self, reading: Reading) -> Result<(), Closed> {
+    async fn reading(&self, reading: WatchState) -> Result<(), Closed> {
         let change = Change::Read(self.kind, reading, Timestamp::now());
         self.changes.send(change).await.map_err(|_| Closed)
     }
@@ -83,17 +88,17 @@ pub async fn follow<K, T>(
         };
         let absent = is_absent(&error);
         let reading = if absent {
-            Reading::Absent
+            WatchState::NotServed
         } else {
-            Reading::Failing(error_chain(&error))
+            WatchState::Failing(error_chain(&error))
         };
         if !absent {
             sink.own.watch_failed(sink.kind);
             tracing::warn!(kind = sink.kind.as_str(), %error, "watch failed");
         } else if sink
-            .put(Delta::Restart)
+            .put(Delta::Init)
             .await
-            .and(sink.put(Delta::Complete).await)
+            .and(sink.put(Delta::InitDone).await)
             .is_err()
         {
             return;
@@ -124,16 +129,16 @@ where
     let mut events = watcher(api.clone(), config(sink.kind, fields)).boxed();
     while let Some(event) = events.try_next().await? {
         let sent = match event {
-            Event::Init => sink.put(Delta::Restart).await,
+            Event::Init => sink.put(Delta::Init).await,
             Event::InitApply(object) | Event::Apply(object) => match convert(&object) {
-                Some(record) => sink.put(Delta::Put(record)).await,
+                Some(record) => sink.put(Delta::Apply(record)).await,
                 None => sink.put(removal(&object)).await,
             },
             Event::Delete(object) => sink.put(removal(&object)).await,
             Event::InitDone => {
                 kube::runtime::utils::Backoff::reset(backoff);
-                match sink.put(Delta::Complete).await {
-                    Ok(()) => sink.reading(Reading::Live).await,
+                match sink.put(Delta::InitDone).await {
+                    Ok(()) => sink.reading(WatchState::Synced).await,
                     closed => closed,
                 }
             }
@@ -174,9 +179,9 @@ fn is_of_controllers(kind: Kind) -> bool {
 }
 
 fn removal<K: Resource, T>(object: &K) -> Delta<T> {
-    Delta::Remove {
-        namespace: Sym::from(object.meta().namespace.as_deref().unwrap_or_default()),
-        name: Sym::from(object.meta().name.as_deref().unwrap_or_default()),
+    Delta::Delete {
+        namespace: SharedStr::from(object.meta().namespace.as_deref().unwrap_or_default()),
+        name: SharedStr::from(object.meta().name.as_deref().unwrap_or_default()),
     }
 }
 
@@ -193,7 +198,7 @@ fn is_absent(error: &watcher::Error) -> bool {
 pub async fn follow_events(
     api: Api<KubeEvent>,
     changes: Changes,
-    own: Own,
+    own: SelfMetrics,
     patterns: Arc<Patterns>,
 ) {
     const FIELDS: &str = "reason=ProvisioningFailed,involvedObject.kind=PersistentVolumeClaim";
@@ -202,8 +207,8 @@ pub async fn follow_events(
         changes,
         own,
         |delta: Delta<convert::Failure>| match delta {
-            Delta::Put(failure) => Change::ProvisioningFailed(failure.claim, failure.error),
-            Delta::Restart | Delta::Remove { .. } | Delta::Complete => Change::Nothing,
+            Delta::Apply(failure) => Change::ProvisioningFailed(failure.claim, failure.error),
+            Delta::Init | Delta::Delete { .. } | Delta::InitDone => Change::Nothing,
         },
     );
     let refused = sink.changes.clone();

@@ -173,7 +173,7 @@ async fn lost_webhooks_lose_nothing_and_a_silence_is_honoured() {
             ASKING.iter().all(of)
         })
         .await;
-    let pulls = r#"locksmith_pulls_total{outcome="ok"}"#;
+    let pulls = r#"locksmith_alertmanager_polls_total{outcome="ok"}"#;
     let before = daemon.metrics().await[pulls];
     daemon
         .until("three more pulls", |metrics| metrics[pulls] >= before + 3.0)

@@ -77,7 +77,9 @@ async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
     let log = daemon.log_text();
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
     let decided: Vec<Value> = lines
-        .filter(|line: &Value| ["written", "released"].contains(&line["message"].as_str().unwrap()))
+        .filter(|line: &Value| {
+            ["write succeeded", "hold released"].contains(&line["message"].as_str().unwrap())
+        })
         .collect();
     for line in decided.iter().filter(|line| line["hold"].is_null()) {
         assert!(
@@ -88,7 +90,7 @@ async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
             "{line}"
         );
         assert!(
-            line["step"].is_string() || line["why"].is_string(),
+            line["step"].is_string() || line["reason"].is_string(),
             "{line}"
         );
     }
@@ -143,7 +145,7 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
         let begun = status.started_at.unwrap() - SignedDuration::from_secs(1);
         let run = begun..=status.finished_at.unwrap();
         assert!(run.contains(&taken), "{hold:?} in {run:?}");
-        assert!(hold.waits.starts_with("its "), "{hold:?}");
+        assert!(hold.waiting_for.starts_with("its "), "{hold:?}");
     }
     let row = kubectl(
         stage.testbed.kubeconfig(),

@@ -172,7 +172,7 @@ async fn run_heals_objects_that_are_full() {
     assert!(deleted.contains(&long.uid().unwrap()), "{deleted:?}");
     for uid in &deleted {
         let kept = status.evidence.iter().find(|kept| kept.object.uid == **uid);
-        assert!(kept.unwrap().kept.len() <= 32 * 1024);
+        assert!(kept.unwrap().content.len() <= 32 * 1024);
     }
     stage.hasten(Timestamp::now()).await;
     stage.released().await;
@@ -256,7 +256,10 @@ async fn hung_deletion_that_cannot_be_annotated_holds_nothing_up() {
     let verify = step(&status, StepName::VerifyProvisioning).unwrap();
     assert_eq!(verify.phase, StepPhase::Succeeded, "{verify:#?}");
     assert!(
-        verify.left.iter().any(|left| *left.object.name == *content),
+        verify
+            .skipped
+            .iter()
+            .any(|left| *left.object.name == *content),
         "{verify:#?}"
     );
     let took = verify
@@ -435,7 +438,7 @@ async fn largest_hold_and_largest_record_are_taken() {
     let mut run = runs.get("run").await.unwrap();
     let evidence = json!({
         "object": {"kind": "Pod", "namespace": "n", "name": "p", "uid": "u"},
-        "resourceVersion": "1", "kept": "x".repeat(RECORD_BYTES),
+        "resourceVersion": "1", "content": "x".repeat(RECORD_BYTES),
     });
     run.status = serde_json::from_value(json!({"evidence": [evidence]})).unwrap();
     let size = serde_json::to_vec(&run).unwrap().len();

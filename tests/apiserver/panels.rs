@@ -151,7 +151,7 @@ async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_promethe
     for fault in prometheus.series(&asked(faults.unwrap())).await {
         let outcome = fault["metric"]["outcome"].as_str().unwrap();
         assert!(
-            !["ok", "written", "left_alone"].contains(&outcome),
+            !["ok", "written", "skipped"].contains(&outcome),
             "{fault:#}"
         );
     }

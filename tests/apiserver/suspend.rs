@@ -430,9 +430,9 @@ async fn a_source_that_a_person_takes_out_of_the_hold_is_theirs() {
         .unwrap();
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
-    let mut left = status.steps[0].left.iter();
-    let released = |left: &locksmith::api::remediation::LeftRecord| {
-        *left.object.name == *APP.1 && left.why.contains("released by somebody else")
+    let mut left = status.steps[0].skipped.iter();
+    let released = |left: &locksmith::api::Skipped| {
+        *left.object.name == *APP.1 && left.reason.contains("released by somebody else")
     };
     assert!(left.any(released), "{:#?}", status.steps[0]);
 }

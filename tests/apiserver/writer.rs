@@ -18,7 +18,7 @@ use locksmith::cluster::leader::{self, LEASE_NAME, Leadership};
 use locksmith::cluster::{ErrorKind, Tried, Writer};
 use locksmith::config::Config;
 use locksmith::holds::HoldChange;
-use locksmith::metrics::Own;
+use locksmith::metrics::SelfMetrics;
 use locksmith::steps::Intent;
 use locksmith::tasks::Tasks;
 use locksmith::tasks::heartbeat::Heartbeats;
@@ -96,7 +96,8 @@ impl Ground {
 
     async fn writer_by(&self, client: Client, leadership: Leadership) -> (Writer, Tasks) {
         let config = Arc::new(Config::default());
-        let (store, looking) = watch::start(&self.client, &config, &Own::default()).unwrap();
+        let (store, looking) =
+            watch::start(&self.client, &config, &SelfMetrics::default()).unwrap();
         let mut views = store.views();
         views.wait_for(|view| view.complete()).await.unwrap();
         let writer = Writer::new(
@@ -216,7 +217,7 @@ async fn a_hold_made_again_under_its_name_is_another_one() {
         Err(ErrorKind::Conflict)
     );
     let tried = ground.perform(&release, async {}).await;
-    assert!(matches!(tried, Ok(Tried::LeftAlone(_))), "{tried:?}");
+    assert!(matches!(tried, Ok(Tried::Skipped(_))), "{tried:?}");
     assert!(holds.get_opt("run").await.unwrap().is_some());
 }
 
@@ -236,7 +237,7 @@ async fn a_snapshot_that_becomes_ready_before_its_deletion_is_written_survives()
     let tried = ground.perform(&doomed, becomes_ready).await;
     assert_eq!(tried, Err(ErrorKind::Conflict));
     let tried = ground.perform(&doomed, async {}).await;
-    assert_eq!(tried, Ok(Tried::LeftAlone("is ready".to_owned())));
+    assert_eq!(tried, Ok(Tried::Skipped("is ready".to_owned())));
     let survivor = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
     assert_eq!(survivor.uid(), snapshot.uid());
     assert_eq!(survivor.metadata.deletion_timestamp, None);

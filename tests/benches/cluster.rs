@@ -66,7 +66,7 @@ impl Cluster {
             },
             "status": {"phase": if bound { "Bound" } else { "Pending" }},
         }));
-        Change::Claim(Delta::Put(claim_record(&claim).unwrap()))
+        Change::Claim(Delta::Apply(claim_record(&claim).unwrap()))
     }
 
     fn volume(&self, at: usize) -> Change {
@@ -78,7 +78,7 @@ impl Cluster {
                 "csi": {"driver": DRIVER, "volumeHandle": format!("0001-0009-rook-ceph-0000000000000002-{}", uid(1, at))},
             },
         }));
-        Change::Volume(Delta::Put(volume_record(&volume).unwrap()))
+        Change::Volume(Delta::Apply(volume_record(&volume).unwrap()))
     }
 
     /// Where the objects of a number are.
@@ -109,7 +109,7 @@ impl Cluster {
                 })),
             },
         }));
-        Change::Snapshot(Delta::Put(
+        Change::Snapshot(Delta::Apply(
             snapshot_record(&snapshot, &self.patterns).unwrap(),
         ))
     }
@@ -131,7 +131,7 @@ impl Cluster {
             },
             "status": {"readyToUse": true, "snapshotHandle": format!("0001-0009-rook-ceph-0000000000000002-{}", uid(4, at))},
         }));
-        Change::Content(Delta::Put(
+        Change::Content(Delta::Apply(
             content_record(&content, &self.patterns).unwrap(),
         ))
     }
@@ -145,7 +145,7 @@ impl Cluster {
                 "restic": {"copyMethod": "Snapshot", "volumeSnapshotClassName": "csi-ceph-block"},
             },
         }));
-        Change::Source(Delta::Put(source_record(&source).unwrap()))
+        Change::Source(Delta::Apply(source_record(&source).unwrap()))
     }
 
     /// Every object, as an initial list brings it.
@@ -168,12 +168,12 @@ impl Cluster {
     pub fn classes() -> [Change; 2] {
         use locksmith::model::records::{SnapshotClass, StorageClass};
         [
-            Change::StorageClass(Delta::Put(StorageClass {
+            Change::StorageClass(Delta::Apply(StorageClass {
                 name: "ceph-block".into(),
                 provisioner: DRIVER.into(),
                 waits_for_consumer: false,
             })),
-            Change::SnapshotClass(Delta::Put(SnapshotClass {
+            Change::SnapshotClass(Delta::Apply(SnapshotClass {
                 name: "csi-ceph-block".into(),
                 driver: DRIVER.into(),
             })),

@@ -58,7 +58,7 @@ pub fn one() {
     let policy = Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
-        glance: false,
+        one_shot: false,
     };
     let now = Timestamp::now();
     let cluster = Cluster {
@@ -94,7 +94,7 @@ pub fn one() {
 }
 
 fn gone(at: usize) -> Change {
-    Change::Snapshot(Delta::Remove {
+    Change::Snapshot(Delta::Delete {
         namespace: Cluster::namespace(at).into(),
         name: Cluster::snapshot_name(at).into(),
     })
@@ -102,9 +102,9 @@ fn gone(at: usize) -> Change {
 
 /// The list is read again whole, as after a watch that failed.
 fn relist(cluster: &Cluster, model: &mut Model) {
-    model.apply(Change::Claim(Delta::Restart));
+    model.apply(Change::Claim(Delta::Init));
     for at in 0..CLAIMS {
         model.apply(cluster.claim(at, at % cluster.one_in != 0));
     }
-    model.apply(Change::Claim(Delta::Complete));
+    model.apply(Change::Claim(Delta::InitDone));
 }

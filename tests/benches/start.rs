@@ -36,7 +36,7 @@ pub async fn bench() -> Vec<Row> {
     }
     let ready = begun.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (most, steady) = (memory(daemon.pid(), "VmHWM"), memory(daemon.pid(), "VmRSS"));
+    let (most, monotonic) = (memory(daemon.pid(), "VmHWM"), memory(daemon.pid(), "VmRSS"));
     let before = cpu(daemon.pid());
     tokio::time::sleep(IDLE).await;
     let idle = (cpu(daemon.pid()) - before) / IDLE.as_secs_f64() * 100.0;
@@ -46,7 +46,7 @@ pub async fn bench() -> Vec<Row> {
     println!(
         "ready after {} s; resident {:.1} MiB, at most {:.1} MiB; idle {idle:.2}% of a core; binary {size:.1} MiB",
         short(ready),
-        mib(steady),
+        mib(monotonic),
         mib(most)
     );
     vec![
@@ -59,8 +59,8 @@ pub async fn bench() -> Vec<Row> {
         Row::new(
             "most memory while it lists them",
             format!("{:.1} MiB", mib(most)),
-            &format!("steady: {:.1} MiB", mib(steady)),
-            &format!("{:.2}", most / steady),
+            &format!("steady: {:.1} MiB", mib(monotonic)),
+            &format!("{:.2}", most / monotonic),
         ),
         Row::new(
             "binary; CPU when idle",

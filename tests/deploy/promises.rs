@@ -197,7 +197,7 @@ pub const ATTACKS: [Promise; 17] = [
             "what_becomes_of_a_run_about_failed_snapshots",
             "what_becomes_of_a_run_about_locks",
             "a_content_without_its_snapshot_is_found_by_itself",
-            "protected_snapshots_and_those_the_driver_has_are_left_alone",
+            "protected_snapshots_and_those_the_driver_has_are_skipped",
         ],
     },
     Promise {

@@ -51,8 +51,9 @@ fn a_dashboard_says_all_clear_only_where_the_whole_cluster_is_seen() {
     let complete = "locksmith_observation_complete{instance=\"a\"} 1";
     let in_part = "locksmith_observation_complete{instance=\"a\"} 0";
     let none = "locksmith_findings{finding=\"pending_claim\",reason=\"unknown\",instance=\"a\"} 0";
-    let unread = "locksmith_provisioner_logs{driver=\"d\",state=\"unread\",instance=\"a\"} 2";
-    let followed = "locksmith_provisioner_logs{driver=\"d\",state=\"unread\",instance=\"a\"} 0";
+    let unreadable =
+        "locksmith_provisioner_logs{driver=\"d\",state=\"unreadable\",instance=\"a\"} 2";
+    let followed = "locksmith_provisioner_logs{driver=\"d\",state=\"unreadable\",instance=\"a\"} 0";
     let lost = "locksmith_provisioner_found{driver=\"d\",instance=\"a\"} 0";
     let (first, sees) = (&FIRST_READ[..], &SEES[..]);
     let tests = [
@@ -65,7 +66,12 @@ fn a_dashboard_says_all_clear_only_where_the_whole_cluster_is_seen() {
             sees,
             Some(1),
         ),
-        quarter("a log cannot be read", &[complete, unread], sees, Some(0)),
+        quarter(
+            "a log cannot be read",
+            &[complete, unreadable],
+            sees,
+            Some(0),
+        ),
         quarter(
             "a provisioner is not found",
             &[complete, lost],

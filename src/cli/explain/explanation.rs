@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::super::make_plan::Planned;
+use super::super::plan::Planned;
 use super::subject::Subject;
 use crate::api::remediation::{GateRecord, Phase};
 use crate::api::{Action, Plan, PlannedStep, StepName};
-use crate::api::{LockKey, ObjectKey, ObjectKind, Sym};
+use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr};
 use crate::config::{Config, Playbook};
-use crate::findings::{Finding, What};
+use crate::findings::{Finding, FindingReason};
 use crate::model::Model;
 use crate::state::view::{ProvisionerView, View};
 use crate::text::humanize;
@@ -43,7 +43,7 @@ pub struct WouldDo {
     /// Playbook.
     pub playbook: String,
     /// CSI driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// Step by step, what concerns the object or the provisioner.
     pub steps: Vec<(StepName, String)>,
     /// Why there is no plan.
@@ -156,15 +156,17 @@ impl Explanation {
 pub fn playbook_for<'c>(
     explanation: &Explanation,
     config: &'c Config,
-) -> Option<(&'c String, &'c Playbook, Sym)> {
+) -> Option<(&'c String, &'c Playbook, SharedStr)> {
     let first = explanation.findings.first()?;
     let driver = explanation
         .findings
         .iter()
         .find_map(|it| it.driver.clone())?;
     let wanted = match &first.what {
-        What::OrphanedSource(_) => StepName::DeleteOrphanedSources,
-        What::FailedSnapshot(_) if explanation.lock.is_none() => StepName::DeleteFailedSnapshots,
+        FindingReason::OrphanedSource(_) => StepName::DeleteOrphanedSources,
+        FindingReason::FailedSnapshot(_) if explanation.lock.is_none() => {
+            StepName::DeleteFailedSnapshots
+        }
         _ => StepName::RestartProvisioner,
     };
     let playbooks = config.playbooks.0.iter();
@@ -199,10 +201,10 @@ fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
             lines.push(act(target.action, &humanize::place(&target.object)));
         }
     }
-    for spared in &step.spared {
-        if path.iter().any(|object| **object == spared.object) {
-            let place = humanize::place(&spared.object);
-            lines.push(format!("skips {place}: {}", spared.why));
+    for skipped in &step.skipped {
+        if path.iter().any(|object| **object == skipped.object) {
+            let place = humanize::place(&skipped.object);
+            lines.push(format!("skips {place}: {}", skipped.reason));
         }
     }
     lines
@@ -232,7 +234,7 @@ fn rank(kind: ObjectKind) -> u8 {
 
 fn lock_of(finding: &Finding) -> Option<LockKey> {
     match &finding.what {
-        What::OperationLock(key) => Some(key.clone()),
+        FindingReason::OperationLock(key) => Some(key.clone()),
         _ => None,
     }
 }
@@ -243,7 +245,7 @@ fn concerns(finding: &Finding, object: &ObjectKey) -> bool {
 
 /// The findings about `object`, its own first, and the locks behind them.
 fn of_object(view: &View, object: &ObjectKey) -> Vec<Finding> {
-    let is_lock = |finding: &&Finding| matches!(finding.what, What::OperationLock(_));
+    let is_lock = |finding: &&Finding| matches!(finding.what, FindingReason::OperationLock(_));
     let mut found: Vec<&Finding> = view
         .stuck()
         .filter(|finding| !is_lock(finding) && concerns(finding, object))
@@ -265,7 +267,7 @@ fn of_object(view: &View, object: &ObjectKey) -> Vec<Finding> {
 fn of_lock(view: &View, key: &str) -> Vec<Finding> {
     let (locks, others): (Vec<&Finding>, Vec<_>) = view
         .stuck()
-        .partition(|finding| matches!(finding.what, What::OperationLock(_)));
+        .partition(|finding| matches!(finding.what, FindingReason::OperationLock(_)));
     let ours: Vec<_> = locks
         .into_iter()
         .filter(|finding| lock_of(finding).is_some_and(|it| *it.0 == *key))

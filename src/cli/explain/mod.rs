@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::bail;
 use jiff::Timestamp;
 
-use super::make_plan::{What, unseen};
+use super::plan::{PlanArgs, unseen};
 use super::{ClusterArgs, log};
 use crate::config::{self, Config};
 use crate::watch;
@@ -80,7 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("{subject} was not seen, and not everything could be looked at: {unseen}");
     };
     if let Some((name, playbook, driver)) = playbook_for(&explanation, &config) {
-        let what = What {
+        let what = PlanArgs {
             playbook: name.clone(),
             driver: None,
             config: args.config,

@@ -1,6 +1,6 @@
 use rstest::rstest;
 
-use super::super::make_plan::What;
+use super::super::plan::PlanArgs;
 use super::*;
 use crate::api::ObjectKind;
 use crate::findings::Policy;
@@ -11,7 +11,7 @@ fn policy(config: &Config) -> Policy {
     Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
-        glance: false,
+        one_shot: false,
     }
 }
 
@@ -23,7 +23,7 @@ fn explained(world: &World, subject: &str, namespace: &str) -> Option<Explanatio
     let subject = subject.parse().unwrap();
     let mut explanation = Explanation::of(&world.0, &view, &subject, namespace, &config, at(0))?;
     if let Some((name, playbook, driver)) = playbook_for(&explanation, &config) {
-        let what = What {
+        let what = PlanArgs {
             playbook: name.clone(),
             driver: None,
             config: None,

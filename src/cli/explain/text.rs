@@ -29,7 +29,7 @@ pub fn render(explanation: &Explanation, now: Timestamp) -> String {
         let title = format!("a run of {} would", run.playbook);
         section(&mut lines, &title, steps(run));
         let closed = run.closed.iter().map(|gate| {
-            let (reason, opens) = (plain(&gate.reason), plain(&gate.opens));
+            let (reason, opens) = (plain(&gate.reason), plain(&gate.opens_when));
             format!("  {}: {reason}; opens {opens}", gate.gate)
         });
         section(&mut lines, "closed gates", closed.collect());
@@ -102,11 +102,11 @@ fn provisioner(view: &ProvisionerView) -> String {
         }
     };
     let followed = humanize::count(view.followed, "log");
-    let unread = match view.unread.len() {
+    let unreadable = match view.unreadable.len() {
         0 => String::new(),
-        unread => format!(", {unread} unread"),
+        unreadable => format!(", {unreadable} unreadable"),
     };
-    format!("{workload}, provisioner of {driver}: {followed} followed{unread}")
+    format!("{workload}, provisioner of {driver}: {followed} followed{unreadable}")
 }
 
 fn steps(run: &WouldDo) -> Vec<String> {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::super::table::{self, COLUMNS, Column};
 use crate::findings::storage;
-use crate::findings::{Finding, FindingKind, What};
-use crate::model::{Kind, Reading};
+use crate::findings::{Finding, FindingKind, FindingReason};
+use crate::model::{Kind, WatchState};
 use crate::state::view::View;
 use crate::text::humanize;
 
@@ -74,7 +74,7 @@ fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let object = finding.object.as_ref();
     let cause = match &finding.what {
-        What::OperationLock(key) => Some(humanize::plain(&key.0)),
+        FindingReason::OperationLock(key) => Some(humanize::plain(&key.0)),
         _ => finding.chain.last().map(humanize::object),
     };
     let mut cells = vec![
@@ -156,7 +156,7 @@ fn runs(view: &View, now: Timestamp) -> Vec<Vec<String>> {
 }
 
 fn doubts(view: &View, page: &mut Page) {
-    let doubts: Vec<_> = view.freshness.doubts().collect();
+    let doubts: Vec<_> = view.freshness.unsynced().collect();
     if doubts.is_empty() && view.doubts.is_empty() && view.hold_problem().is_none() {
         return;
     }
@@ -166,7 +166,7 @@ fn doubts(view: &View, page: &mut Page) {
     );
     for (kind, reading) in doubts {
         let why = match reading {
-            Reading::Failing(why) => humanize::plain(why),
+            WatchState::Failing(why) => humanize::plain(why),
             _ => "no answer yet".to_owned(),
         };
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));

@@ -113,11 +113,11 @@ fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
-    let unread = format!(
+    let unreadable = format!(
         "{DRIVER}: 2 logs of its provisioner are not read: Pod rook-ceph/{LEADER}: forbidden"
     );
     let lost = format!("{OTHER_DRIVER}: its provisioner is not found: neither its leases");
-    assert!(text.contains(&unread) && text.contains(&lost), "{text}");
+    assert!(text.contains(&unreadable) && text.contains(&lost), "{text}");
     assert!(text.contains("name it in drivers[].provisioner"), "{text}");
     assert_eq!(exit_code(&view), 2);
 }

@@ -6,7 +6,7 @@ use crate::api::ObjectKind;
 use crate::findings::FindingKind;
 use crate::model::fixture::*;
 use crate::model::records::{Claim, DataSource};
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 
 /// Pending since a quarter to two.
 fn stuck() -> Claim {
@@ -169,7 +169,7 @@ fn a_claim_called_like_the_populators_that_fills_nobody_is_a_claim_like_any() {
 fn what_cannot_be_seen_is_not_missing() {
     let world = World::rook()
         .with(stuck().from_snapshot("image"))
-        .reading(Kind::VolumeSnapshots, Reading::Never);
+        .reading(Kind::VolumeSnapshots, WatchState::Never);
     assert_eq!(world.stuck(), ["pending_claim unknown sonarr"]);
 }
 

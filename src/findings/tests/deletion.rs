@@ -85,7 +85,7 @@ fn a_content_without_its_snapshot_is_found_by_itself() {
 }
 
 #[rstest]
-#[case::lately(world().with(going().deleting(at(-10))))]
+#[case::jumped_recently(world().with(going().deleting(at(-10))))]
 #[case::of_a_content_lately(world().with(content(&going()).handle("csi-1").deleting(at(-10))))]
 #[case::of_an_unwatched_driver(
     world().with(going()).with(content(&going()).handle("csi-1").driver(UNWATCHED).deleting(at(-15)))

@@ -5,7 +5,7 @@ use rstest::rstest;
 use crate::config::{Config, Mode, parse};
 use crate::findings::doubts;
 use crate::model::fixture::*;
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 
 fn found(world: &World, config: &Config) -> Vec<String> {
     doubts(&world.0, &config.drivers, config.mode)
@@ -28,19 +28,19 @@ fn cluster_seen_whole_leaves_no_doubt() {
 #[case::no_snapshots(Kind::VolumeSnapshots, "not_served volumesnapshots")]
 #[case::no_core_kinds(Kind::PersistentVolumeClaims, "not_served persistentvolumeclaims")]
 fn collection_that_is_not_served_is_a_doubt(#[case] kind: Kind, #[case] doubt: &str) {
-    let world = World::rook().reading(kind, Reading::Absent);
+    let world = World::rook().reading(kind, WatchState::NotServed);
     assert_eq!(found(&world, &Config::default()), [doubt]);
 }
 
 #[test]
 fn cephclusters_are_there_only_with_rook() {
-    let world = World::rook().reading(Kind::CephClusters, Reading::Absent);
+    let world = World::rook().reading(Kind::CephClusters, WatchState::NotServed);
     assert_eq!(found(&world, &Config::default()), [""; 0]);
 }
 
 #[test]
 fn remediations_are_needed_to_act_only() {
-    let world = World::rook().reading(Kind::Remediations, Reading::Absent);
+    let world = World::rook().reading(Kind::Remediations, WatchState::NotServed);
     let act = Config {
         mode: Mode::Act,
         ..Config::default()
@@ -85,7 +85,7 @@ fn cluster_without_a_csi_driver_is_a_doubt() {
 
 #[test]
 fn drivers_are_doubted_only_once_classes_are_seen() {
-    let world = World::empty().reading(Kind::StorageClasses, Reading::Never);
+    let world = World::empty().reading(Kind::StorageClasses, WatchState::Never);
     assert_eq!(found(&world, &Config::default()), [""; 0]);
 }
 

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 
 use crate::config::Config;
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::findings::{Policy, detect, next_due};
 use crate::model::Model;
 use crate::model::fixture::*;
@@ -21,7 +21,7 @@ fn stuck(model: &Model, policy: &Policy, now: Timestamp) -> Vec<String> {
 fn locked() -> World {
     let hangs = snapshot("media", "volsync-prowlarr-src", "prowlarr").unready();
     let key = key(&format!("snapshot-{}", hangs.meta.uid));
-    let mut refused = content(&hangs).error(Nature::Locked(key));
+    let mut refused = content(&hangs).error(ErrorClass::Locked(key));
     refused.error.as_mut().unwrap().since = at(-1);
     World::rook().with(refused).with(hangs.created(at(-1)))
 }
@@ -62,7 +62,7 @@ fn a_finding_comes_when_it_is_due_and_not_before(#[case] world: World, #[case] n
     let policy = Policy {
         detect: config.detect,
         drivers: config.drivers,
-        glance: false,
+        one_shot: false,
     };
     let (model, mut now) = (world.0, at(0));
     let mut seen = stuck(&model, &policy, now);

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::api::{LockKey, ObjectKind};
 use crate::config::Config;
-use crate::findings::{FindingKind, What, has_snapshotter, proven};
+use crate::findings::{FindingKind, FindingReason, has_snapshotter, proven};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Lease, Pod};
 use crate::model::{Change, Model, ProvisioningError, Refusal, Witness};
@@ -47,7 +47,7 @@ const MINE: &str = "uid-claim-tenant-mine";
 fn locked(model: &World) -> Vec<String> {
     let found = model.found(&Config::default(), at(0));
     let locks = found.into_iter().filter_map(|finding| match finding.what {
-        What::OperationLock(key) => Some(key.to_string()),
+        FindingReason::OperationLock(key) => Some(key.to_string()),
         _ => None,
     });
     locks.collect()
@@ -165,7 +165,7 @@ fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
 fn a_class_that_is_not_there_is_no_label() {
     let hostile = snapshot("tenant", "s", "mine")
         .class("made\"up")
-        .error(crate::csi::Nature::Other)
+        .error(crate::csi::ErrorClass::Other)
         .created(at(-15));
     let world = world().with(hostile);
     let found = world.found(&Config::default(), at(0));

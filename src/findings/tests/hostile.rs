@@ -87,7 +87,7 @@ fn pass(model: Model) -> (u64, std::time::Duration, Vec<Finding>) {
     let policy = Policy {
         detect: config.detect,
         drivers: config.drivers,
-        glance: false,
+        one_shot: false,
     };
     let now: Timestamp = at(0);
     let work = move || rows_read::during(|| findings::detect(&model, &policy, now));

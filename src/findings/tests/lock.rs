@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use crate::config::{Config, Duration, parse};
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::model::Witness;
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Content, Snapshot};
@@ -36,7 +36,7 @@ fn only(drivers: &str) -> Config {
 fn locks(world: &World, config: &Config) -> Vec<(String, String, i64)> {
     let found = world.found(config, at(0));
     let locks = found.iter().filter_map(|finding| {
-        let crate::findings::What::OperationLock(key) = &finding.what else {
+        let crate::findings::FindingReason::OperationLock(key) = &finding.what else {
             return None;
         };
         let object = finding.object.as_ref().map(ToString::to_string);
@@ -101,7 +101,7 @@ fn a_lock_is_told_by(#[case] world: World, #[case] since: i64) {
 #[case::of_a_handle_that_leads_nowhere(world().refused("0001-0009", log_of(LEADER_UID), at(-9), at(-1)))]
 #[case::that_the_driver_has_accepted_since(
     World::rook().with(hangs().created(at(-30)))
-        .with(content(&hangs()).handle("csi-1").error(Nature::Locked(key("volume-of-s"))))
+        .with(content(&hangs()).handle("csi-1").error(ErrorClass::Locked(key("volume-of-s"))))
 )]
 #[case::of_the_handle_of_a_snapshot_nobody_waits_for(
     World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
@@ -134,7 +134,7 @@ fn refusals_are_no_lock(#[case] world: World) {
     "VolumeSnapshot media/s"
 )]
 #[case::a_snapshot_by_its_handle(
-    World::rook().with(hangs()).with(content(&hangs()).handle("csi-1").error(Nature::Timeout)),
+    World::rook().with(hangs()).with(content(&hangs()).handle("csi-1").error(ErrorClass::Timeout)),
     "csi-1",
     "VolumeSnapshot media/s"
 )]
@@ -184,7 +184,7 @@ fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str)
 fn an_error_that_stands_is_a_lock(#[case] said: &str, #[case] found: &str) {
     let world = World::rook()
         .with(hangs())
-        .with(content(&hangs()).error(Nature::Locked(key(said))));
+        .with(content(&hangs()).error(ErrorClass::Locked(key(said))));
     let expected = (found.to_owned(), "VolumeSnapshot media/s".to_owned(), -15);
     assert_eq!(locks(&world, &Config::default()), [expected]);
 }
@@ -193,7 +193,7 @@ fn an_error_that_stands_is_a_lock(#[case] said: &str, #[case] found: &str) {
 fn an_error_that_stands_from_before_the_restart_counts_from_the_takeover() {
     let world = World::rook()
         .with(hangs())
-        .with(content(&hangs()).error(Nature::Locked(key("volume-of-s"))))
+        .with(content(&hangs()).error(ErrorClass::Locked(key("volume-of-s"))))
         .with(lease(SNAPSHOTTER_LEASE, LEADER, at(-4)));
     assert_eq!(locks(&world, &Config::default()), []);
 }

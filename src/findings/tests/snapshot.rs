@@ -5,10 +5,10 @@ use std::num::NonZeroU64;
 use rstest::rstest;
 
 use crate::config::Config;
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::model::records::{Lease, Snapshot};
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 
 /// Unready since a quarter to two.
 fn stuck() -> Snapshot {
@@ -56,8 +56,8 @@ fn older() -> Snapshot {
     snapshot("media", "older", "prowlarr")
 }
 
-fn locked(key_text: &str) -> Nature {
-    Nature::Locked(key(key_text))
+fn locked(key_text: &str) -> ErrorClass {
+    ErrorClass::Locked(key(key_text))
 }
 
 #[rstest]
@@ -71,15 +71,15 @@ fn locked(key_text: &str) -> Nature {
         .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-12), at(-1)),
     "operation_lock"
 )]
-#[case::timeout(world().with(stuck().error(Nature::Timeout)), "timeout")]
-#[case::timeout_says_the_content(world().with(stuck()).with(content(&stuck()).error(Nature::Timeout)), "timeout")]
-#[case::claim_missing_says_the_snapshot(world().with(stuck().error(Nature::SourceMissing)), "source_missing")]
+#[case::timeout(world().with(stuck().error(ErrorClass::Timeout)), "timeout")]
+#[case::timeout_says_the_content(world().with(stuck()).with(content(&stuck()).error(ErrorClass::Timeout)), "timeout")]
+#[case::claim_missing_says_the_snapshot(world().with(stuck().error(ErrorClass::SourceMissing)), "source_missing")]
 #[case::claim_missing(World::rook().with(stuck().without_status()), "source_missing")]
-#[case::another_error(world().with(stuck().error(Nature::Other)), "other")]
+#[case::another_error(world().with(stuck().error(ErrorClass::Other)), "other")]
 #[case::storage_volume_missing_says_the_content(
-    world().with(stuck()).with(content(&stuck()).error(Nature::SourceMissing)), "source_missing"
+    world().with(stuck()).with(content(&stuck()).error(ErrorClass::SourceMissing)), "source_missing"
 )]
-#[case::claim_unbound_says_the_snapshot(world().with(stuck().error(Nature::SourceUnbound)), "source_unbound")]
+#[case::claim_unbound_says_the_snapshot(world().with(stuck().error(ErrorClass::SourceUnbound)), "source_unbound")]
 #[case::claim_unbound(
     World::rook().with(claim("media", "prowlarr").pending().created(at(-5))).with(stuck().without_status()),
     "source_unbound"
@@ -164,7 +164,7 @@ fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) 
 
 #[rstest]
 #[case::ready(world().with(snapshot("media", "s", "prowlarr").created(at(-15))))]
-#[case::young(world().with(stuck().created(at(-10)).error(Nature::Other)))]
+#[case::young(world().with(stuck().created(at(-10)).error(ErrorClass::Other)))]
 #[case::accepted_and_still_processed(
     world().with(stuck().created(at(-359))).with(content(&stuck()).handle("csi-1"))
 )]
@@ -172,8 +172,8 @@ fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) 
     world().with(stuck().created(at(-359)).error(locked("snapshot-uid-x")))
         .with(content(&stuck()).handle("csi-1").error(locked("volume-of-s")))
 )]
-#[case::going(world().with(stuck().error(Nature::Other).deleting(at(-9))))]
-#[case::pre_provisioned(world().with(stuck().pre_provisioned().error(Nature::Other)))]
+#[case::going(world().with(stuck().error(ErrorClass::Other).deleting(at(-9))))]
+#[case::pre_provisioned(world().with(stuck().pre_provisioned().error(ErrorClass::Other)))]
 #[case::of_an_unwatched_driver(world().with(stuck()).with(content(&stuck()).driver(UNWATCHED)))]
 #[case::of_an_unwatched_class(
     world().with(snapshot_class("zfs", UNWATCHED)).with(stuck().class("zfs").without_status())
@@ -219,14 +219,14 @@ fn its_driver_is_found(#[case] world: World, #[case] driver: Option<&str>) {
 fn a_claim_that_cannot_be_seen_is_not_missing() {
     let world = World::rook().with(stuck().without_status()).reading(
         Kind::PersistentVolumeClaims,
-        Reading::Failing("403".to_owned()),
+        WatchState::Failing("403".to_owned()),
     );
     assert_eq!(world.stuck(), ["failed_snapshot other s"]);
 }
 
 #[test]
 fn a_finding_tells_what_it_is_made_of_and_what_was_said() {
-    let mut sized = stuck().error(Nature::Timeout);
+    let mut sized = stuck().error(ErrorClass::Timeout);
     sized.restore_size = NonZeroU64::new(7 << 30);
     let found = world()
         .with(sized)

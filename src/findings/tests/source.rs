@@ -121,7 +121,7 @@ fn source_made_again_is_not_shown_as_held() {
 }
 
 fn deleted(namespace: &str, name: &str) -> Change {
-    Change::Claim(Delta::Remove {
+    Change::Claim(Delta::Delete {
         namespace: namespace.into(),
         name: name.into(),
     })

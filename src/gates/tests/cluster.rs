@@ -7,7 +7,7 @@ use super::Case;
 use crate::config::{Duration, Percent};
 use crate::model::fixture::*;
 use crate::model::records::{CephCluster, Volume};
-use crate::model::{Answer, Change, Delta, Kind, Reading};
+use crate::model::{Answer, Change, Delta, Kind, WatchState};
 use crate::plan::make;
 
 #[rstest]
@@ -93,7 +93,10 @@ fn what_is_stuck_has_been_for_long_enough(#[case] case: Case, #[case] closed: &[
 fn it_is_told_when_what_is_stuck_has_been_for_long_enough() {
     let case = stood(35, -1, 35);
     let opens = case.now + SignedDuration::from_secs(1);
-    assert_eq!(case.answer("minimumAge").opens, format!("at {opens:.0}"));
+    assert_eq!(
+        case.answer("minimumAge").opens_when,
+        format!("at {opens:.0}")
+    );
 }
 
 fn volume(name: &str, driver: &str, created: Timestamp) -> Volume {
@@ -118,7 +121,7 @@ fn ago(seconds: i64) -> Timestamp {
     &[volume("a", DRIVER, ago(900)), volume("b", DRIVER, ago(3)), volume("c", DRIVER, ago(700))],
     &["progress"]
 )]
-fn a_driver_that_makes_volumes_is_left_alone(#[case] made: &[Volume], #[case] closed: &[&str]) {
+fn a_driver_that_makes_volumes_is_skipped(#[case] made: &[Volume], #[case] closed: &[&str]) {
     let jam = Case::jam();
     let case = made.iter().cloned().fold(jam, Case::with);
     assert_eq!(case.closed(), closed);
@@ -127,7 +130,7 @@ fn a_driver_that_makes_volumes_is_left_alone(#[case] made: &[Volume], #[case] cl
 /// The temporary volume of a VolSync mover lives for seconds.
 #[test]
 fn a_volume_that_was_deleted_since_shows_progress() {
-    let gone = Delta::Remove {
+    let gone = Delta::Delete {
         namespace: "".into(),
         name: "pv".into(),
     };
@@ -140,7 +143,7 @@ fn a_volume_that_was_deleted_since_shows_progress() {
 #[rstest]
 #[case::just_now(ago(59), &["progress"])]
 #[case::a_minute_ago(ago(60), &[])]
-fn a_driver_that_takes_snapshots_is_left_alone(#[case] taken: Timestamp, #[case] closed: &[&str]) {
+fn a_driver_that_takes_snapshots_is_skipped(#[case] taken: Timestamp, #[case] closed: &[&str]) {
     let backup = snapshot("selfhosted", "volsync-wiki-src", "wiki");
     let case = Case::jam().with(content(&backup).handle("csi-wiki").taken(taken));
     assert_eq!(case.closed(), closed);
@@ -152,11 +155,11 @@ fn what_the_driver_makes_is_named_and_how_long_it_counts() {
     let answer = case.answer("progress");
     assert!(answer.reason.contains("PersistentVolume pv"), "{answer:?}");
     let opens = "at 2026-11-01T02:00:01Z, if no other is created";
-    assert_eq!(answer.opens, opens);
+    assert_eq!(answer.opens_when, opens);
 }
 
 fn ceph(name: &str, health: Option<&str>) -> Change {
-    Change::CephCluster(Delta::Put(CephCluster {
+    Change::CephCluster(Delta::Apply(CephCluster {
         namespace: "rook-ceph".into(),
         name: name.into(),
         health: health.map(Into::into),
@@ -239,7 +242,7 @@ fn one_expression_of_two_is_enough_to_close() {
 )]
 #[case::and_a_snapshot_no_driver_was_asked_for(
     World::rook().with(claim("tenant", "mine").pending()).with(source("tenant", "mine"))
-        .with(snapshot("tenant", "volsync-mine-src", "gone").error(crate::csi::Nature::SourceMissing).created(at(-30))),
+        .with(snapshot("tenant", "volsync-mine-src", "gone").error(crate::csi::ErrorClass::SourceMissing).created(at(-30))),
     &["confirmed"]
 )]
 #[case::and_the_leaders_log(
@@ -272,7 +275,7 @@ fn binding(namespace: &str, difference: Option<&str>) -> Change {
     binding.into()
 }
 
-fn removed(name: &str) -> (crate::api::Sym, crate::api::Sym) {
+fn removed(name: &str) -> (crate::api::SharedStr, crate::api::SharedStr) {
     ("".into(), name.into())
 }
 
@@ -296,20 +299,20 @@ fn removed(name: &str) -> (crate::api::Sym, crate::api::Sym) {
 )]
 #[case::bound_elsewhere(binding("elsewhere", None), Some("namespace elsewhere"))]
 #[case::policy_missing(
-    { let (namespace, name) = removed("locksmith-snapshot-hold"); Change::HoldPolicy(Delta::Remove { namespace, name }) },
+    { let (namespace, name) = removed("locksmith-snapshot-hold"); Change::HoldPolicy(Delta::Delete { namespace, name }) },
     Some("there is no ValidatingAdmissionPolicy ")
 )]
 #[case::binding_missing(
-    { let (namespace, name) = removed("locksmith-snapshot-hold"); Change::HoldBinding(Delta::Remove { namespace, name }) },
+    { let (namespace, name) = removed("locksmith-snapshot-hold"); Change::HoldBinding(Delta::Delete { namespace, name }) },
     Some("there is no ValidatingAdmissionPolicyBinding ")
 )]
 #[case::not_served(
-    Change::Read(Kind::HoldPolicy, Reading::Absent, at(0)),
+    Change::Read(Kind::HoldPolicy, WatchState::NotServed, at(0)),
     Some("the API server serves no ValidatingAdmissionPolicy")
 )]
-#[case::unreadable(Change::Read(Kind::HoldBinding, Reading::Failing("403".to_owned()), at(0)), Some("cannot be read (403)"))]
+#[case::unreadable(Change::Read(Kind::HoldBinding, WatchState::Failing("403".to_owned()), at(0)), Some("cannot be read (403)"))]
 #[case::without_the_crd(
-    Change::Read(Kind::SnapshotHolds, Reading::Absent, at(0)),
+    Change::Read(Kind::SnapshotHolds, WatchState::NotServed, at(0)),
     Some("the API server serves no SnapshotHold")
 )]
 fn the_hold_policy_must_be_in_force(#[case] change: Change, #[case] expected: Option<&str>) {
@@ -326,7 +329,7 @@ fn the_hold_policy_must_be_in_force(#[case] change: Change, #[case] expected: Op
             assert!(answer.reason.contains(reason), "{answer:?}");
             assert!(
                 answer
-                    .opens
+                    .opens_when
                     .contains("locksmith crd -n locksmith | kubectl apply"),
                 "{answer:?}"
             );
@@ -341,7 +344,7 @@ fn the_hold_policy_does_not_matter_to_a_plan_that_holds_nothing() {
     let (namespace, name) = removed("locksmith-snapshot-hold");
     case.world = case
         .world
-        .with(Change::HoldPolicy(Delta::Remove { namespace, name }));
+        .with(Change::HoldPolicy(Delta::Delete { namespace, name }));
     let mut plan = case.plan.clone().unwrap();
     plan.steps
         .retain(|step| step.step != crate::api::StepName::SuspendSources);

@@ -76,7 +76,7 @@ fn the_latest_run_of_the_cause_counts() {
         .into_iter()
         .find(|gate| gate.gate == "cooldown")
         .unwrap();
-    assert_eq!(answer.opens, "at 2026-11-01T02:20:00Z");
+    assert_eq!(answer.opens_when, "at 2026-11-01T02:20:00Z");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn it_is_told_when_the_budget_has_room_again() {
     let answer = cluster(3, 2).answer("budget");
     let reason = "3 runs in the cluster within 1day, and 2 are allowed";
     assert_eq!(answer.reason, reason);
-    assert_eq!(answer.opens, "at 2026-11-02T00:00:00Z");
+    assert_eq!(answer.opens_when, "at 2026-11-02T00:00:00Z");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn what_the_run_has_deleted_before_counts() {
             .meta
             .key(ObjectKind::VolumeSnapshot),
         resource_version: "7".to_owned(),
-        kept: "{}".to_owned(),
+        content: "{}".to_owned(),
     };
     case.status.evidence = vec![kept("volsync-a0-src"), kept("earlier")];
     case.config.gates.max_deletions_share = Percent::new(100);
@@ -123,7 +123,7 @@ fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] r
     assert_eq!(case.closed(), ["approval"]);
     let answer = case.answer("approval");
     assert!(answer.reason.starts_with(reason), "{answer:?}");
-    assert_eq!(answer.opens, "with locksmith approve mine");
+    assert_eq!(answer.opens_when, "with locksmith approve mine");
 }
 
 #[rstest]

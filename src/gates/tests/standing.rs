@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::Case;
 use crate::config::Mode;
 use crate::model::fixture::*;
-use crate::model::{Kind, Reading};
+use crate::model::{Kind, WatchState};
 
 #[rstest]
 #[case(Mode::Observe, &["mode"])]
@@ -27,7 +27,7 @@ fn a_replica_that_does_not_lead_does_nothing() {
 #[rstest]
 #[case::on(Case::jam().with(namespace("locksmith").stopped()))]
 #[case::namespace_not_seen(Case::of(World::jam().with(crate::model::Change::Namespace(
-    crate::model::Delta::Remove { namespace: "".into(), name: "locksmith".into() }
+    crate::model::Delta::Delete { namespace: "".into(), name: "locksmith".into() }
 ))))]
 fn the_kill_switch_closes(#[case] case: Case) {
     assert_eq!(case.closed(), ["killSwitch"]);
@@ -55,7 +55,7 @@ fn any_watch_in_doubt_closes_freshness() {
     // Gate `holdPolicy` reports a policy that cannot be read.
     let seen = |kind: &Kind| !matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
     for kind in Kind::ALL.into_iter().filter(seen) {
-        for reading in [Reading::Never, Reading::Failing("403".to_owned())] {
+        for reading in [WatchState::Never, WatchState::Failing("403".to_owned())] {
             let case = Case::jam().set(|case| {
                 case.world.0.freshness.note(kind, reading.clone(), at(0));
             });
@@ -78,7 +78,7 @@ fn a_kind_that_is_not_served_is_no_doubt() {
         case.world
             .0
             .freshness
-            .note(Kind::ReplicationDestinations, Reading::Absent, at(0));
+            .note(Kind::ReplicationDestinations, WatchState::NotServed, at(0));
     });
     assert!(case.closed().is_empty());
 }

@@ -10,7 +10,7 @@ use crate::config::{Percent, ResumeWhen};
 use crate::holds::{self, HoldChange};
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Pod, Source};
-use crate::model::{Change, Delta, Kind, Reading, Table};
+use crate::model::{Change, Delta, Kind, Table, WatchState};
 
 const RUNNING: ReleasePolicy = policy(ResumeWhen::Running);
 
@@ -62,7 +62,7 @@ fn failed_at(attempt: u32, now_at: u32) -> Remediation {
         acted_at: None,
         replaced_at: None,
         message: String::new(),
-        left: Vec::new(),
+        skipped: Vec::new(),
     });
     run
 }
@@ -85,7 +85,7 @@ fn only(world: &World, policy: ReleasePolicy, minutes: i64) -> Due {
 #[case::its_run_is_at_work(world().with(run_in("r", Phase::Running)))]
 #[case::its_run_has_not_begun(world().with(run("r")))]
 #[case::its_run_succeeded_and_its_app_does_not_run(world().with(run_in("r", Phase::Succeeded)))]
-#[case::remediations_are_not_listed(world().reading(Kind::Remediations, Reading::Never))]
+#[case::remediations_are_not_listed(world().reading(Kind::Remediations, WatchState::Never))]
 #[case::the_kill_switch_is_on(world().with(run_in("r", Phase::Running)).with(namespace("locksmith").stopped()))]
 #[case::a_person_planned_it(World::rook().with(hold("p", at(60), &[&held()]).planned("ada")))]
 fn the_deadline_removes_the_hold_whatever_else_is(#[case] world: World) {
@@ -102,9 +102,9 @@ fn the_deadline_removes_the_hold_whatever_else_is(#[case] world: World) {
 
 #[rstest]
 #[case::gone(world(), Due::Now("its run is gone"))]
-#[case::gone_with_its_kind(world().reading(Kind::Remediations, Reading::Absent), Due::Now("its run is gone"))]
+#[case::gone_with_its_kind(world().reading(Kind::Remediations, WatchState::NotServed), Due::Now("its run is gone"))]
 #[case::made_anew_under_its_name(
-    world().with(Change::Run(Delta::Put({
+    world().with(Change::Run(Delta::Apply({
         let mut anew = recorded(run_in("r", Phase::Running));
         anew.meta.uid = "uid-new".into();
         anew
@@ -112,11 +112,11 @@ fn the_deadline_removes_the_hold_whatever_else_is(#[case] world: World) {
     Due::Now("its run is gone")
 )]
 #[case::not_listed_yet(
-    world().reading(Kind::Remediations, Reading::Never),
+    world().reading(Kind::Remediations, WatchState::Never),
     Due::Waits("the Remediations to be listed")
 )]
 #[case::in_doubt(
-    world().reading(Kind::Remediations, Reading::Failing("403".to_owned())),
+    world().reading(Kind::Remediations, WatchState::Failing("403".to_owned())),
     Due::Waits("the Remediations to be listed")
 )]
 #[case::waiting(world().with(run("r")), Due::AtWork)]
@@ -139,7 +139,7 @@ fn a_hold_whose_run_is(#[case] world: World, #[case] expected: Due) {
 /// A release is never kept back by what keeps a run from going on.
 #[rstest]
 #[case::the_kill_switch(namespace("locksmith").stopped().into())]
-#[case::a_watch_that_fails(Change::Read(Kind::PersistentVolumeClaims, Reading::Failing("x".to_owned()), at(0)))]
+#[case::a_watch_that_fails(Change::Read(Kind::PersistentVolumeClaims, WatchState::Failing("x".to_owned()), at(0)))]
 #[case::another_run_at_work(run_in("other", Phase::Running).into())]
 #[case::an_opt_out(held().opted_out().into())]
 fn what_closes_a_gate_keeps_no_hold(#[case] change: Change) {
@@ -313,7 +313,7 @@ fn nothing_is_released_before_the_sources_are_listed() {
         .with(hold("r", at(60), &[&held()]))
         .with(run_in("r", Phase::Succeeded));
     assert_eq!(releases(&world.0, RUNNING, 9, at(0)).len(), 1);
-    let unlisted = world.reading(Kind::ReplicationSources, Reading::Never);
+    let unlisted = world.reading(Kind::ReplicationSources, WatchState::Never);
     assert_eq!(releases(&unlisted.0, RUNNING, 9, at(0)), []);
 }
 
@@ -343,8 +343,8 @@ fn every_hold_is_shown_while_the_binding_cannot_be_read() {
         world.0.freshness.note(Kind::HoldBinding, reading, at(0));
         holds::held(&world.0, at(0)).len()
     };
-    assert_eq!(known(Reading::Live), 0);
-    assert_eq!(known(Reading::Failing("forbidden".into())), 1);
+    assert_eq!(known(WatchState::Synced), 0);
+    assert_eq!(known(WatchState::Failing("forbidden".into())), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Why a driver's provisioner is not found, as people read it.
 
 use super::lease_names;
-use crate::api::{ObjectKind, Sym};
+use crate::api::{ObjectKind, SharedStr};
 use crate::config::ProvisionerRef;
 use crate::model::Model;
 use crate::model::records::{Lease, Pod, Workload};
@@ -24,7 +24,7 @@ pub enum ProvisionerNotFound {
         /// Namespace and name.
         lease: String,
         /// Its holder.
-        holder: Sym,
+        holder: SharedStr,
     },
     /// The lease is there, and nobody holds it.
     #[error("nobody holds lease {0}, and no workload there runs its sidecars")]
@@ -42,7 +42,7 @@ impl ProvisionerNotFound {
         let (provisioner, snapshotter) = lease_names(driver);
         let namespaces = &model.discovery.namespaces.0;
         let is_its = |lease: &&Lease| [&*provisioner, &*snapshotter].contains(&&*lease.name);
-        let mut elsewhere: Vec<&Sym> = model
+        let mut elsewhere: Vec<&SharedStr> = model
             .leases
             .iter()
             .filter(is_its)
@@ -62,7 +62,7 @@ impl ProvisionerNotFound {
         ))
     }
 
-    pub(super) fn holder(namespace: &Sym, lease: Option<&Lease>) -> Self {
+    pub(super) fn holder(namespace: &SharedStr, lease: Option<&Lease>) -> Self {
         let name = lease.map_or("", |lease| &lease.name);
         let lease_name = format!("{namespace}/{name}");
         match lease.and_then(|lease| lease.holder.clone()) {

@@ -19,7 +19,7 @@ const RANDOM: &str = "1704123456789-6806-rook-ceph-rbd-csi-ceph-com";
 fn without_leases() -> World {
     let gone = |world: World, name: &str| {
         let (namespace, name) = ("rook-ceph".into(), name.into());
-        world.with(Change::Lease(Delta::Remove { namespace, name }))
+        world.with(Change::Lease(Delta::Delete { namespace, name }))
     };
     let mut world = [LEASE, SNAPSHOTTER_LEASE]
         .into_iter()
@@ -34,7 +34,7 @@ fn without_provisioner() -> World {
     let gone = |world: World, suffix: &str| {
         let pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
         let (namespace, name) = (pod.meta.namespace, pod.meta.name);
-        world.with(Change::Pod(Delta::Remove { namespace, name }))
+        world.with(Change::Pod(Delta::Delete { namespace, name }))
     };
     ["leadr", "stdby"].into_iter().fold(without_leases(), gone)
 }

@@ -2,10 +2,10 @@
 
 use rstest::rstest;
 
-use super::{spared, targets};
+use super::{skipped, targets};
 use crate::api::PlannedStep;
 use crate::config::{Config, DeleteScope};
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::model::records::{Protection, Snapshot};
 use crate::plan::{snapshots, why_kept};
@@ -17,7 +17,7 @@ const NAME: &str = "volsync-a-src";
 fn failed() -> Snapshot {
     snapshot("media", NAME, "a")
         .created(at(-15))
-        .error(Nature::Timeout)
+        .error(ErrorClass::Timeout)
 }
 
 fn world() -> World {
@@ -42,7 +42,7 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
         step.targets[0].object.uid.to_string(),
         "uid-snapshot-media-volsync-a-src"
     );
-    assert_eq!(spared(&step), Vec::<String>::new());
+    assert_eq!(skipped(&step), Vec::<String>::new());
 }
 
 #[rstest]
@@ -86,7 +86,7 @@ fn what_protects_a_snapshot(
 ) {
     let step = plan(&world, scope);
     assert_eq!(targets(&step), Vec::<String>::new());
-    assert_eq!(spared(&step), [format!("{NAME}: {why}")]);
+    assert_eq!(skipped(&step), [format!("{NAME}: {why}")]);
 }
 
 #[rstest]
@@ -97,7 +97,7 @@ fn what_is_not_volsyncs_own_takes_scope_all(#[case] snapshot: Snapshot) {
     let step = plan(&world, DeleteScope::Volsync);
     assert_eq!(targets(&step), Vec::<String>::new());
     assert_eq!(
-        spared(&step),
+        skipped(&step),
         ["volsync-a-src: was not made by VolSync for a ReplicationSource that is there"]
     );
     assert_eq!(
@@ -111,13 +111,13 @@ fn what_is_not_volsyncs_own_takes_scope_all(#[case] snapshot: Snapshot) {
 #[rstest]
 #[case::of_a_source_that_is_not_there(failed().owner(Some("uid-made-up")))]
 #[case::of_the_source_of_another_namespace(failed().owner(Some("uid-source-ai-a")))]
-#[case::of_a_name_the_source_does_not_make(snapshot("media", "volsync-b-src", "a").created(at(-15)).error(Nature::Timeout))]
+#[case::of_a_name_the_source_does_not_make(snapshot("media", "volsync-b-src", "a").created(at(-15)).error(ErrorClass::Timeout))]
 fn a_forged_snapshot_is_not_volsyncs(#[case] snapshot: Snapshot) {
     let name = snapshot.meta.name.clone();
     let world = world().with(source("ai", "a")).with(snapshot);
     let step = plan(&world, DeleteScope::Volsync);
     assert_eq!(targets(&step), Vec::<String>::new());
-    assert!(spared(&step)[0].starts_with(&*name));
+    assert!(skipped(&step)[0].starts_with(&*name));
 }
 
 #[rstest]
@@ -129,19 +129,19 @@ fn a_forged_snapshot_is_not_volsyncs(#[case] snapshot: Snapshot) {
 )]
 fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
     let step = plan(&world, DeleteScope::All);
-    assert_eq!((targets(&step).len(), spared(&step).len()), (0, 0));
+    assert_eq!((targets(&step).len(), skipped(&step).len()), (0, 0));
 }
 
 /// What is deleted would come back, or would not be taken either.
 #[rstest]
 #[case::of_a_storage_volume_that_is_gone(
-    world().with(failed().error(Nature::SourceMissing)), "what it is to be taken of does not exist"
+    world().with(failed().error(ErrorClass::SourceMissing)), "what it is to be taken of does not exist"
 )]
 #[case::of_an_unbound_claim(
-    world().with(failed().error(Nature::SourceUnbound)), "its PersistentVolumeClaim has no volume yet"
+    world().with(failed().error(ErrorClass::SourceUnbound)), "its PersistentVolumeClaim has no volume yet"
 )]
 #[case::accepted_long_ago(
-    world().with(failed().created(at(-400))).with(content(&failed()).handle("csi-1").error(Nature::Other)),
+    world().with(failed().created(at(-400))).with(content(&failed()).handle("csi-1").error(ErrorClass::Other)),
     "is still being processed by the driver"
 )]
 #[case::that_an_idle_snapshotter_never_saw(
@@ -152,7 +152,7 @@ fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
 fn a_snapshot_that_a_deletion_cannot_help_is_not_deleted(#[case] world: World, #[case] why: &str) {
     let step = plan(&world, DeleteScope::All);
     assert_eq!(targets(&step), Vec::<String>::new());
-    assert_eq!(spared(&step), [format!("{NAME}: {why}")]);
+    assert_eq!(skipped(&step), [format!("{NAME}: {why}")]);
 }
 
 /// Asked again, on the object as it is then, before each deletion.

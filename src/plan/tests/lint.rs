@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::api::{Action, Plan, PlannedStep, Spared, StepName, Target};
+use crate::api::{Action, Plan, PlannedStep, Skipped, StepName, Target};
 use crate::api::{ObjectKey, ObjectKind};
 use crate::model::fixture::*;
 use crate::plan::lint;
@@ -148,13 +148,13 @@ fn a_target_stands_once() {
 #[test]
 fn what_is_spared_is_no_target() {
     let mut step = deletion(snapshot_key());
-    step.spared.push(Spared {
+    step.skipped.push(Skipped {
         object: snapshot_key(),
-        why: "is ready".to_owned(),
+        reason: "is ready".to_owned(),
     });
     assert_eq!(
         notes(vec![step]),
-        ["deleteFailedSnapshots: VolumeSnapshot media/s is spared and a target"]
+        ["deleteFailedSnapshots: VolumeSnapshot media/s is skipped and a target"]
     );
 }
 

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::spared;
+use super::skipped;
 use crate::api::PlannedStep;
 use crate::config::HoldScope;
 use crate::model::fixture::*;
@@ -39,7 +39,7 @@ fn world() -> World {
 fn source_is_held(#[case] world: World) {
     let step = plan(&world);
     assert_eq!(held(&step), ["media/a"]);
-    assert_eq!(spared(&step), Vec::<String>::new());
+    assert_eq!(skipped(&step), Vec::<String>::new());
     assert!(step.targets.is_empty() && step.snapshot_classes.is_empty());
 }
 
@@ -60,7 +60,7 @@ fn source_is_held(#[case] world: World) {
 fn source_is_left_out(#[case] world: World, #[case] why: &str) {
     let step = plan(&world);
     assert_eq!(held(&step), Vec::<String>::new());
-    assert_eq!(spared(&step), [why]);
+    assert_eq!(skipped(&step), [why]);
 }
 
 #[rstest]
@@ -69,7 +69,7 @@ fn source_is_left_out(#[case] world: World, #[case] why: &str) {
 fn a_source_whose_claim_is(#[case] class: &str, #[case] expected: &[&str]) {
     let step = plan(&world().with(claim("media", "a").class(class)));
     assert_eq!(held(&step), expected);
-    assert_eq!(spared(&step), Vec::<String>::new());
+    assert_eq!(skipped(&step), Vec::<String>::new());
 }
 
 #[test]

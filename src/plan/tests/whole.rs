@@ -3,10 +3,10 @@
 use rstest::rstest;
 
 use super::targets;
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::api::{Plan, StepName};
 use crate::config::Config;
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::plan::{CannotPlan, LISTED, lint, make};
 
@@ -46,7 +46,7 @@ fn the_playbook_is_planned_step_by_step() {
 fn nobody_plans_for_a_driver_that_is_not_watched() {
     let config = Config::default();
     let playbook = &config.playbooks.0["csi-operation-locks"];
-    let driver = Sym::from(UNWATCHED);
+    let driver = SharedStr::from(UNWATCHED);
     let plan = make(&World::jam().0, &[], playbook, &driver, &config, at(0));
     assert_eq!(plan, Err(CannotPlan::UnwatchedDriver(driver)));
 }
@@ -183,7 +183,7 @@ fn any_number_of_objects_that_are_not_acted_on_can_be_planned() {
     let (minutes, mut world) = (at, World::jam());
     for number in 0..6_000 {
         let name = format!("{number:0>60}");
-        let failed = snapshot("tenant", &name, &name).error(Nature::Timeout);
+        let failed = snapshot("tenant", &name, &name).error(ErrorClass::Timeout);
         world = world
             .with(source("tenant", &name).opted_out())
             .with(failed.created(minutes(-60)).opted_out())
@@ -191,7 +191,7 @@ fn any_number_of_objects_that_are_not_acted_on_can_be_planned() {
     }
     let plan = plan_at(&world, 0).unwrap();
     assert_eq!(lint::lint(&plan), Vec::<String>::new());
-    let listed = |step: StepName| plan.step(step).unwrap().spared.len();
+    let listed = |step: StepName| plan.step(step).unwrap().skipped.len();
     assert_eq!(listed(StepName::SuspendSources), LISTED);
     assert_eq!(listed(StepName::DeleteFailedSnapshots), LISTED);
     let jam = plan_at(&World::jam(), 0).unwrap();

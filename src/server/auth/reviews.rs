@@ -32,14 +32,17 @@ impl Reviews {
     }
 
     /// Lets the owner of `token` in if they may `verb` on `path`.
-    pub(super) async fn admit(
+    pub(super) async fn authorize(
         &self,
         token: &str,
         verb: &'static str,
         path: &'static str,
     ) -> Result<(), Problem> {
         let Ok(_place) = self.places.try_acquire() else {
-            return Err(Problem::passing("too many tokens are being reviewed", SOON));
+            return Err(Problem::retryable(
+                "too many tokens are being reviewed",
+                SOON,
+            ));
         };
         let asked = async {
             let Some(user) = reviews::owner_of_token(&self.client, token).await? else {
@@ -57,10 +60,10 @@ impl Reviews {
         match tokio::time::timeout(ANSWERED_WITHIN, asked).await {
             Ok(Ok(judged)) => judged,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a token cannot be reviewed");
-                Err(Problem::passing("the API server cannot be asked", LATER))
+                tracing::warn!(%error, "failed to review a token");
+                Err(Problem::retryable("the API server cannot be asked", LATER))
             }
-            Err(_) => Err(Problem::passing("the API server does not answer", LATER)),
+            Err(_) => Err(Problem::retryable("the API server does not answer", LATER)),
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::Context;
+use super::super::AppState;
 use super::super::problem::Problem;
 use crate::state::view::View;
 
@@ -48,10 +48,10 @@ const POLICY: [(HeaderName, &str); 3] = [
 type Events = mpsc::Sender<Result<Event, axum::Error>>;
 
 pub(in crate::server) async fn index<I>(
-    State(context): State<Arc<Context<I>>>,
+    State(context): State<Arc<AppState<I>>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    context.guard.admit_get(&headers, "/").await?;
+    context.guard.authorize_get(&headers, "/").await?;
     let view = context.views.borrow().clone();
     let document = super::document(&view, Timestamp::now());
     Ok((POLICY, Html(document.into_string())))
@@ -67,14 +67,14 @@ pub(in crate::server) async fn script() -> impl IntoResponse {
 
 /// An event whenever the page changes, until the client goes or the process ends.
 pub(in crate::server) async fn events<I>(
-    State(context): State<Arc<Context<I>>>,
+    State(context): State<Arc<AppState<I>>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    context.guard.admit_get(&headers, "/events").await?;
+    context.guard.authorize_get(&headers, "/events").await?;
     let permit = context.followers.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Problem::passing("too many follow the page", LATER))?;
+    let permit = permit.map_err(|_| Problem::retryable("too many follow the page", LATER))?;
     if context.views.has_changed().is_err() {
-        return Err(Problem::passing("nothing is looked at any more", LATER));
+        return Err(Problem::retryable("nothing is looked at any more", LATER));
     }
     let follower = Follower {
         views: context.views.clone(),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::findings::{FindingKind, storage};
-use crate::model::Reading;
+use crate::model::WatchState;
 use crate::state::view::{HoldView, View};
 use crate::text::humanize;
 
@@ -114,7 +114,7 @@ fn summary(view: &View, now: Timestamp) -> Markup {
 
 /// What could not be seen: it makes everything else a lower bound.
 fn doubts(view: &View) -> Markup {
-    let doubts: Vec<_> = view.freshness.doubts().collect();
+    let doubts: Vec<_> = view.freshness.unsynced().collect();
     html! {
         @if !doubts.is_empty() || !view.doubts.is_empty() {
             section aria-labelledby="unseen" {
@@ -125,7 +125,7 @@ fn doubts(view: &View) -> Markup {
                         li {
                             (kind.as_str()) ": "
                             @match reading {
-                                Reading::Failing(why) => (why),
+                                WatchState::Failing(why) => (why),
                                 _ => "no answer yet",
                             }
                         }

@@ -77,7 +77,7 @@ fn gates(run: &RunView) -> Markup {
                 @for gate in closed {
                     li {
                         span.badge.ask { "closed" } " " (gate.gate) ": " (gate.reason)
-                        @if !gate.opens.is_empty() { "; opens " (gate.opens) }
+                        @if !gate.opens_when.is_empty() { "; opens " (gate.opens_when) }
                     }
                 }
                 @if !open.is_empty() {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::{MOST, head, more};
 use crate::api::{LockKey, ObjectKey, ObjectKind};
-use crate::findings::{Finding, FindingKind, What};
+use crate::findings::{Finding, FindingKind, FindingReason};
 use crate::state::view::View;
 use crate::text::humanize;
 
@@ -53,7 +53,7 @@ fn about(finding: &Finding) -> String {
     let object = finding.object.as_ref();
     let uid = object.map_or_else(String::new, |object| object.uid.to_string());
     let lock = match &finding.what {
-        What::OperationLock(key) => &*key.0,
+        FindingReason::OperationLock(key) => &*key.0,
         _ => "",
     };
     format!("{} {uid} {lock}", finding.what.kind().as_str())
@@ -92,7 +92,7 @@ fn place(kind: ObjectKind) -> u8 {
 
 /// The locks that a finding is about, or that one of these objects waits for.
 fn locks<'v>(view: &'v View, finding: &'v Finding, objects: &[&ObjectKey]) -> Vec<&'v LockKey> {
-    if let What::OperationLock(key) = &finding.what {
+    if let FindingReason::OperationLock(key) = &finding.what {
         return vec![key];
     }
     let waiting =
@@ -100,7 +100,7 @@ fn locks<'v>(view: &'v View, finding: &'v Finding, objects: &[&ObjectKey]) -> Ve
     let locks = view.stuck().filter(|other| waiting(&other.object));
     locks
         .filter_map(|other| match &other.what {
-            What::OperationLock(key) => Some(key),
+            FindingReason::OperationLock(key) => Some(key),
             _ => None,
         })
         .collect()

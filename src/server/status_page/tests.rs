@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::{LockKey, ObjectKind};
-use crate::findings::{Finding, FindingKind, What};
+use crate::findings::{Finding, FindingKind, FindingReason};
 use crate::fixture;
 
 fn page(view: &View) -> String {
@@ -63,7 +63,7 @@ fn a_chain_leads_from_who_asks_over_the_lock_to_the_claim() {
     let mut view = fixture::jammed();
     let key = |kind, name| fixture::object(kind, "media", name);
     for finding in &mut view.findings {
-        if matches!(finding.what, What::FailedSnapshot(_)) {
+        if matches!(finding.what, FindingReason::FailedSnapshot(_)) {
             finding.chain.extend([
                 key(ObjectKind::ReplicationSource, "sonarr"),
                 key(ObjectKind::VolumeSnapshotContent, "snapcontent-7f1e"),
@@ -93,7 +93,7 @@ fn what_a_cluster_says_is_never_markup() {
         finding.evidence = vec![ATTACK.to_owned()];
     }
     view.findings.push(Finding {
-        what: What::OperationLock(LockKey(ATTACK.into())),
+        what: FindingReason::OperationLock(LockKey(ATTACK.into())),
         ..view.findings[0].clone()
     });
     for hold in &mut view.holds {
@@ -109,7 +109,7 @@ fn what_a_cluster_says_is_never_markup() {
             gate: ATTACK.to_owned(),
             open: false,
             reason: ATTACK.to_owned(),
-            opens: ATTACK.to_owned(),
+            opens_when: ATTACK.to_owned(),
         }];
         for step in &mut run.steps {
             step.message = ATTACK.to_owned();

@@ -30,7 +30,7 @@ impl Guarded {
             metrics,
             ..Auth::default()
         };
-        let guard = Guard::new(&auth, &nobody()).await.unwrap();
+        let guard = Authenticator::new(&auth, &nobody()).await.unwrap();
         let receiver = Receiver::default();
         let face = face_of(fixture::jammed(), receiver.clone(), WEBHOOK_WITHIN, guard);
         Self {
@@ -151,7 +151,7 @@ async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
         kubernetes: true,
         ..Auth::default()
     };
-    let guard = Guard::new(&auth, &nobody()).await.unwrap();
+    let guard = Authenticator::new(&auth, &nobody()).await.unwrap();
     let receiver = Receiver::default();
     let face = face_of(fixture::jammed(), receiver.clone(), WEBHOOK_WITHIN, guard);
     assert_eq!(face.post(notification()).await.status(), 401);
@@ -170,10 +170,10 @@ async fn a_file_without_tokens_is_named_at_the_start() {
         token_file: Some(file.clone()),
         ..Auth::default()
     };
-    let missing = Guard::new(&auth, &nobody()).await.err().unwrap();
+    let missing = Authenticator::new(&auth, &nobody()).await.err().unwrap();
     assert!(matches!(missing, AuthError::Read { .. }), "{missing}");
     std::fs::write(&file, " \n").unwrap();
-    let empty = Guard::new(&auth, &nobody()).await.err().unwrap();
+    let empty = Authenticator::new(&auth, &nobody()).await.err().unwrap();
     assert_eq!(
         empty.to_string(),
         format!(

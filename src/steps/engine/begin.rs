@@ -1,7 +1,7 @@
 //! From a Remediation somebody asked for to a plan, and to the first step once every gate is open.
 
 use super::{Effect, Engine};
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::api::remediation::{Decision, Phase, RemediationStatus};
 use crate::api::{ACTING, Plan};
 use crate::config::{Mode, Playbook};
@@ -40,7 +40,7 @@ impl Engine<'_> {
                 return self.give_up_late(status);
             }
         };
-        // What is spared is no part of the hash, and the verdict asks for it.
+        // What is skipped is no part of the hash, and the verdict asks for it.
         let known = status.plan.as_ref();
         let news = |known: &Plan| {
             // Which locks there are changes all the time; the outcome asks whether there were any.
@@ -89,7 +89,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn plan(&self, playbook: &Playbook) -> Result<Plan, String> {
-        let driver: &Sym = &self.run.spec.driver;
+        let driver: &SharedStr = &self.run.spec.driver;
         plan::make_checked(
             self.model,
             self.findings,
@@ -119,7 +119,7 @@ impl Engine<'_> {
 
     /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
     fn observed(&self) -> bool {
-        self.model.freshness.doubts().next().is_none()
+        self.model.freshness.unsynced().next().is_none()
     }
 
     /// A run that has waited for its gates for too long is about something that is over.
@@ -163,14 +163,14 @@ fn nothing_to_do(plan: &Plan, gates_open: bool) -> Option<String> {
     let skipped = ACTING
         .iter()
         .filter_map(|step| plan.step(*step))
-        .flat_map(|step| &step.spared);
+        .flat_map(|step| &step.skipped);
     let skipped: Vec<_> = skipped.collect();
     match skipped.first() {
         Some(first) => Some(format!(
             "nothing to do: of {} none is deleted; {} {}",
             count(skipped.len(), "object"),
             first.object,
-            first.why
+            first.reason
         )),
         None => gates_open.then(|| "nothing to do: nothing is deleted or restarted".to_owned()),
     }

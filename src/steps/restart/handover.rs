@@ -177,7 +177,7 @@ fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
 fn kept_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
     let mut evidence = restart.scene.status.evidence.iter();
     let kept = evidence.find(|kept| kept.object == *object)?;
-    let kept: serde_json::Value = serde_json::from_str(&kept.kept).ok()?;
+    let kept: serde_json::Value = serde_json::from_str(&kept.content).ok()?;
     let holder = kept.pointer("/object/spec/holderIdentity")?;
     holder.as_str().map(str::to_owned)
 }

@@ -16,7 +16,7 @@ use crate::api::{ObjectKey, ObjectKind};
 use crate::model::fixture::*;
 use crate::model::records::{Lease, Pod};
 use crate::model::{Change, Delta, Departures};
-use crate::steps::{Intent, Move};
+use crate::steps::{Intent, NextAction};
 
 const RANDOM: &str = "1704123456789-6806-rook-ceph-rbd-csi-ceph-com";
 const OTHER_RANDOM: &str = "1793498400000-17-rook-ceph-rbd-csi-ceph-com";
@@ -36,7 +36,7 @@ fn held(name: &str, holder: &str, acquired: Timestamp, renewed: Timestamp) -> Le
 
 fn gone(pod: &Pod) -> Change {
     let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
-    Change::Pod(Delta::Remove { namespace, name })
+    Change::Pod(Delta::Delete { namespace, name })
 }
 
 /// Before the restart; `holder` holds the provisioner's lease.
@@ -65,7 +65,7 @@ fn kept(object: ObjectKey, holder: &str) -> EvidenceRecord {
     EvidenceRecord {
         object,
         resource_version: "1".to_owned(),
-        kept: json!({"object": {"spec": {"holderIdentity": holder}}}).to_string(),
+        content: json!({"object": {"spec": {"holderIdentity": holder}}}).to_string(),
     }
 }
 
@@ -83,20 +83,20 @@ fn restarting(holder: &str) -> Remediation {
 }
 
 /// What comes next once what the gates say is on record.
-fn next(mut run: Remediation, world: &World) -> (RemediationStatus, Move) {
-    if let Move::Record(status) = ask(&run, world) {
+fn next(mut run: Remediation, world: &World) -> (RemediationStatus, NextAction) {
+    if let NextAction::Record(status) = ask(&run, world) {
         run.status = Some(*status);
     }
     let moved = ask(&run, world);
-    if let Move::Record(status) = &moved {
+    if let NextAction::Record(status) = &moved {
         run.status = Some((**status).clone());
     }
     (run.status.unwrap(), moved)
 }
 
 /// Leases that are handed over.
-fn handed_over(moved: &Move) -> Vec<&str> {
-    let Move::Act(intents) = moved else {
+fn handed_over(moved: &NextAction) -> Vec<&str> {
+    let NextAction::Act(intents) = moved else {
         return Vec::new();
     };
     let names = intents.iter().filter_map(|intent| match intent {
@@ -166,7 +166,7 @@ fn the_same_identity_counts_once_it_is_renewed(#[case] renewed: Timestamp, #[cas
 fn leases_of_pods_that_ended_are_handed_over(#[case] holder: &str) {
     let (_, moved) = next(restarting(holder), &after(holder, Pod::ended));
     assert_eq!(handed_over(&moved), [LEASE, SNAPSHOTTER_LEASE], "{moved:?}");
-    let Move::Act(intents) = &moved else {
+    let NextAction::Act(intents) = &moved else {
         unreachable!()
     };
     assert!(
@@ -329,7 +329,7 @@ fn a_lease_in_doubt_is_waited_for(
 fn leases_and_pods_are_kept_before_the_restart(#[case] world: World, #[case] expected: &[&str]) {
     let run = at_step(StepName::RestartProvisioner, &world);
     let (_, moved) = next(run, &world);
-    let Move::Gather(objects) = &moved else {
+    let NextAction::CollectEvidence(objects) = &moved else {
         panic!("{moved:?}")
     };
     let (pods, leases): (Vec<_>, Vec<_>) = objects

@@ -8,12 +8,12 @@ use crate::api::remediation::{
     AlertRef, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
 use crate::config::{Config, Mode};
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::model::Change;
 use crate::model::fixture::*;
 use crate::model::records::{DataSource, Lease};
 use crate::plan::{self};
-use crate::steps::{Move, next};
+use crate::steps::{NextAction, next};
 
 fn act() -> Config {
     Config {
@@ -23,15 +23,15 @@ fn act() -> Config {
 }
 
 /// What comes next at 02:00.
-pub fn ask(run: &Remediation, world: &World) -> Move {
+pub fn ask(run: &Remediation, world: &World) -> NextAction {
     let config = act();
     let findings = world.found(&config, at(0));
     next(run, &world.0, &findings, &config, None, at(0))
 }
 
-fn recorded_status(moved: Move) -> RemediationStatus {
+fn recorded_status(moved: NextAction) -> RemediationStatus {
     match moved {
-        Move::Record(status) => *status,
+        NextAction::Record(status) => *status,
         other => panic!("{other:?}"),
     }
 }
@@ -59,7 +59,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
         acted_at: None,
         replaced_at: None,
         message: String::new(),
-        left: Vec::new(),
+        skipped: Vec::new(),
     };
     let mut run = run("r");
     run.status = Some(RemediationStatus {
@@ -164,7 +164,7 @@ pub fn served(name: &str, hash: &str, holder: &str) -> World {
     let gone = ["leadr", "stdby"].map(|suffix| replica(PROVISIONER, "7d9f8b6c5d", suffix));
     let world = gone.into_iter().fold(others, |world, pod| {
         let (namespace, name) = (pod.meta.namespace, pod.meta.name);
-        world.with(Change::Pod(crate::model::Delta::Remove { namespace, name }))
+        world.with(Change::Pod(crate::model::Delta::Delete { namespace, name }))
     });
     world
         .with(deployment(name).owned())
@@ -230,15 +230,15 @@ fn a_lease_left_behind_in_another_namespace_is_nobodys_business() {
 #[test]
 fn a_run_about_what_no_deletion_helps_ends_before_it_holds_anything() {
     let gone = snapshot("media", "volsync-a-src", "a")
-        .error(Nature::SourceMissing)
+        .error(ErrorClass::SourceMissing)
         .created(at(-30));
     let unbound = snapshot("media", "volsync-b-src", "b")
-        .error(Nature::SourceUnbound)
+        .error(ErrorClass::SourceUnbound)
         .created(at(-30));
     let world = World::rook()
         .with(source("media", "a"))
         .with(claim("media", "a"))
-        .with(content(&gone).error(Nature::SourceMissing))
+        .with(content(&gone).error(ErrorClass::SourceMissing))
         .with(gone)
         .with(source("media", "b"))
         .with(claim("media", "b").pending().created(at(-30)))

@@ -135,7 +135,7 @@ fn deletion_that_cannot_be_freed_is_left_after_half_a_minute() {
         .duration_since(verify.started_at);
     let within = act().steps.verify_provisioning.within.signed();
     assert!(took < within / 2, "{took:?}");
-    let left: Vec<_> = verify.left.iter().map(|left| left.object.kind).collect();
+    let left: Vec<_> = verify.skipped.iter().map(|left| left.object.kind).collect();
     assert_eq!(left, [ObjectKind::VolumeSnapshotContent]);
 }
 
@@ -261,12 +261,12 @@ fn a_snapshot_that_becomes_ready_is_not_deleted() {
         deeds(&sim)
     );
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
-    let left = &sim.status().steps[2].left;
-    assert_eq!((left.len(), left[0].why.as_str()), (1, "is ready"));
+    let left = &sim.status().steps[2].skipped;
+    assert_eq!((left.len(), left[0].reason.as_str()), (1, "is ready"));
 }
 
 #[test]
-fn protected_snapshots_and_those_the_driver_has_are_left_alone() {
+fn protected_snapshots_and_those_the_driver_has_are_skipped() {
     let apps = vec![
         App {
             snapshot: SnapshotIs::StuckAndProtected,
@@ -297,7 +297,10 @@ fn a_claim_made_anew_is_gone_and_no_success() {
     let status = sim.status();
     let verify = &status.steps[3];
     assert_eq!(verify.message, "0 claims Bound");
-    assert_eq!(verify.left[0].why, "is another object of that name by now");
+    assert_eq!(
+        verify.skipped[0].reason,
+        "is another object of that name by now"
+    );
 }
 
 #[rstest]
@@ -310,7 +313,7 @@ fn a_claim_somebody_deletes_is_not_waited_for(#[case] how: Happening, #[case] wh
     });
     let verify = &sim.status().steps[3];
     assert_eq!(
-        (verify.phase, verify.left[0].why.as_str()),
+        (verify.phase, verify.skipped[0].reason.as_str()),
         (StepPhase::Succeeded, why)
     );
 }
@@ -326,7 +329,12 @@ fn what_waits_for_its_app_is_released_at_the_deadline() {
     let sim = drive(&apps, act(), |_| {});
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     let resumed = &sim.status().steps[4];
-    assert!(resumed.left.iter().any(|left| *left.object.name == *"a4"));
+    assert!(
+        resumed
+            .skipped
+            .iter()
+            .any(|left| *left.object.name == *"a4")
+    );
     assert!(resumed.finished_at.unwrap() < at(30));
     let deadline = act().steps.suspend_sources.deadline.signed();
     let over = sim.cluster.now;

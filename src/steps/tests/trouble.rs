@@ -340,7 +340,7 @@ fn a_hold_that_a_person_deletes_ends_the_run(#[case] minute: i64, #[case] says: 
 }
 
 #[test]
-fn what_opts_out_before_it_is_held_is_left_alone() {
+fn what_opts_out_before_it_is_held_is_skipped() {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.refuses = Some(Verb::Hold);
         cluster.happens_after(1, Happening::OptsOut(0));
@@ -348,9 +348,9 @@ fn what_opts_out_before_it_is_held_is_left_alone() {
     });
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     assert_eq!(holds_of(&sim, 0), 0);
-    let left = &sim.status().steps[0].left;
+    let left = &sim.status().steps[0].skipped;
     assert!(
-        left.iter().any(|left| left.why == "opted out by label"),
+        left.iter().any(|left| left.reason == "opted out by label"),
         "{left:#?}"
     );
 }
@@ -383,11 +383,11 @@ fn the_second_time_round_every_gate_is_asked_again() {
 #[test]
 fn what_is_spared_while_the_run_waits_is_spared_by_its_verdict() {
     let sim = drive(&apps(), act(), |cluster| {
-        let spared = snapshot("media", "by-hand", "a0")
+        let skipped = snapshot("media", "by-hand", "a0")
             .unready()
             .protected(Protection::DoNotDelete);
         let at_place = ("media".into(), "by-hand".into());
-        cluster.snapshots.insert(at_place, spared.created(at(-5)));
+        cluster.snapshots.insert(at_place, skipped.created(at(-5)));
         cluster.happen(&Happening::KillSwitch(true));
         cluster.happens_after(8, Happening::KillSwitch(false));
     });

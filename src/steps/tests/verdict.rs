@@ -2,17 +2,17 @@
 
 use rstest::rstest;
 
-use crate::api::remediation::{CheckRecord, LeftRecord, RemediationStatus, StepPhase, StepRecord};
-use crate::api::{ObjectKind, Sym};
-use crate::api::{Plan, Spared, StepName};
+use crate::api::remediation::{CheckRecord, RemediationStatus, StepPhase, StepRecord};
+use crate::api::{ObjectKind, SharedStr};
+use crate::api::{Plan, Skipped, StepName};
 use crate::config::Config;
-use crate::csi::Nature;
+use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::model::records::{Pod, Snapshot};
 use crate::model::rows_read;
 use crate::plan::{self};
 use crate::steps::verdict::{Judged, Outcome};
-use crate::steps::{Facts, TailRefusal};
+use crate::steps::{LiveState, TailRefusal};
 
 fn planned() -> Plan {
     let config = Config::default();
@@ -38,8 +38,8 @@ fn healed() -> World {
         .with(pod("media", "prowlarr-0", &["prowlarr"]))
 }
 
-fn nothing() -> Facts {
-    Facts {
+fn nothing() -> LiveState {
+    LiveState {
         at: at(0),
         snapshots: Ok(Vec::new()),
         refusals: Some(Ok(Vec::new())),
@@ -47,34 +47,34 @@ fn nothing() -> Facts {
     }
 }
 
-fn refused(keys: &[&str]) -> Facts {
+fn refused(keys: &[&str]) -> LiveState {
     let refusal = |text: &&str| TailRefusal {
         pod: LEADER.into(),
         key: key(text),
     };
-    Facts {
+    LiveState {
         refusals: Some(Ok(keys.iter().map(refusal).collect())),
         ..nothing()
     }
 }
 
-fn with(snapshots: Vec<Snapshot>) -> Facts {
-    Facts {
+fn with(snapshots: Vec<Snapshot>) -> LiveState {
+    LiveState {
         snapshots: Ok(snapshots),
         ..nothing()
     }
 }
 
-fn checks(world: &World, facts: &Facts, plan: &Plan, left: Vec<LeftRecord>) -> Vec<CheckRecord> {
+fn checks(world: &World, facts: &LiveState, plan: &Plan, left: Vec<Skipped>) -> Vec<CheckRecord> {
     judged(world, facts, plan, left).0
 }
 
 /// Judges a run whose last step ended at two.
 fn judged(
     world: &World,
-    facts: &Facts,
+    facts: &LiveState,
     plan: &Plan,
-    left: Vec<LeftRecord>,
+    left: Vec<Skipped>,
 ) -> (Vec<CheckRecord>, Outcome) {
     let config = Config::default();
     let findings = world.found(&config, at(0));
@@ -88,7 +88,7 @@ fn judged(
             acted_at: None,
             replaced_at: None,
             message: String::new(),
-            left,
+            skipped: left,
         }],
         ..RemediationStatus::default()
     };
@@ -105,7 +105,7 @@ fn judged(
 }
 
 /// Names of the checks that have not passed; that nothing waits has a table of its own.
-fn failed(world: &World, facts: &Facts) -> Vec<String> {
+fn failed(world: &World, facts: &LiveState) -> Vec<String> {
     let checks = checks(world, facts, &planned(), Vec::new());
     assert_eq!(checks.len(), 4, "all are shown");
     checks
@@ -144,7 +144,7 @@ fn asked(minute: i64) -> Snapshot {
     healed().with(content(&asked(-1)).handle("csi-1")), with(vec![asked(-1)]), true
 )]
 #[case::a_snapshot_of_a_claim_without_a_volume(
-    healed().with(content(&asked(-1)).error(Nature::SourceUnbound)), with(vec![asked(-1)]), true
+    healed().with(content(&asked(-1)).error(ErrorClass::SourceUnbound)), with(vec![asked(-1)]), true
 )]
 #[case::a_snapshot_of_another_driver(
     healed().with(content(&asked(-1)).driver(OTHER_DRIVER)), with(vec![asked(-1)]), true
@@ -153,9 +153,9 @@ fn asked(minute: i64) -> Snapshot {
     healed().with(content(&asked(1))), with(vec![asked(1)]), true
 )]
 #[case::a_list_that_failed(
-    healed(), Facts { snapshots: Err("403".to_owned()), ..nothing() }, false
+    healed(), LiveState { snapshots: Err("403".to_owned()), ..nothing() }, false
 )]
-fn nothing_waits(#[case] world: World, #[case] facts: Facts, #[case] passes: bool) {
+fn nothing_waits(#[case] world: World, #[case] facts: LiveState, #[case] passes: bool) {
     let checks = checks(&world, &facts, &planned(), Vec::new());
     let check = checks.iter().find(|check| check.check == "nothing waits");
     assert_eq!(check.unwrap().passed, passes, "{check:?}");
@@ -197,7 +197,7 @@ fn what_becomes_of_a_run_about_locks(#[case] world: World, #[case] expected: Out
 /// One failed snapshot that no lock is found for.
 fn failing() -> World {
     healed()
-        .with(content(&hangs()).error(Nature::Timeout))
+        .with(content(&hangs()).error(ErrorClass::Timeout))
         .with(hangs())
 }
 
@@ -274,17 +274,17 @@ fn restore() -> World {
     &["no lock errors"]
 )]
 #[case::a_lock_that_is_found(
-    healed().with(hangs()).with(content(&hangs()).error(Nature::Locked(key("volume-of-x")))),
+    healed().with(hangs()).with(content(&hangs()).error(ErrorClass::Locked(key("volume-of-x")))),
     nothing(),
     &["no lock errors"]
 )]
 #[case::logs_that_cannot_be_read(
-    healed(), Facts { refusals: Some(Err("403".to_owned())), ..nothing() }, &["no lock errors"]
+    healed(), LiveState { refusals: Some(Err("403".to_owned())), ..nothing() }, &["no lock errors"]
 )]
 #[case::logs_that_nobody_has_read(
-    healed(), Facts { refusals: None, ..nothing() }, &["no lock errors"]
+    healed(), LiveState { refusals: None, ..nothing() }, &["no lock errors"]
 )]
-fn lock_errors(#[case] world: World, #[case] facts: Facts, #[case] expected: &[&str]) {
+fn lock_errors(#[case] world: World, #[case] facts: LiveState, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &facts), expected);
 }
 
@@ -327,19 +327,19 @@ fn verdict_reads_each_row_once_however_many_lines_refuse() {
     &[]
 )]
 #[case::a_list_that_failed(
-    healed(), Facts { snapshots: Err("403".to_owned()), ..nothing() }, &["no failed snapshots"]
+    healed(), LiveState { snapshots: Err("403".to_owned()), ..nothing() }, &["no failed snapshots"]
 )]
-fn failed_snapshots(#[case] world: World, #[case] facts: Facts, #[case] expected: &[&str]) {
+fn failed_snapshots(#[case] world: World, #[case] facts: LiveState, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &facts), expected);
 }
 
 #[test]
-fn what_was_left_alone_or_spared_does_not_fail_the_run() {
+fn what_was_skipped_or_spared_does_not_fail_the_run() {
     let object = hangs().meta.key(ObjectKind::VolumeSnapshot);
     let why = "is in use by VolSync's populator".to_owned();
-    let left = vec![LeftRecord {
+    let left = vec![Skipped {
         object: object.clone(),
-        why: why.clone(),
+        reason: why.clone(),
     }];
     let facts = with(vec![hangs()]);
     assert!(checks(&healed(), &facts, &planned(), left)[1].passed);
@@ -350,7 +350,10 @@ fn what_was_left_alone_or_spared_does_not_fail_the_run() {
         .find(|step| step.step == StepName::DeleteFailedSnapshots);
     let step = step.unwrap();
     step.targets.clear();
-    step.spared.push(Spared { object, why });
+    step.skipped.push(Skipped {
+        object,
+        reason: why,
+    });
     assert!(checks(&healed(), &facts, &plan, Vec::new())[1].passed);
 }
 
@@ -369,8 +372,8 @@ fn app() -> Pod {
     &[]
 )]
 #[case::none_at_all(
-    healed().with(crate::model::Change::Pod(crate::model::Delta::Remove {
-        namespace: "media".into(), name: Sym::from("prowlarr-0")
+    healed().with(crate::model::Change::Pod(crate::model::Delta::Delete {
+        namespace: "media".into(), name: SharedStr::from("prowlarr-0")
     })),
     &[]
 )]
@@ -383,7 +386,7 @@ fn apps(#[case] world: World, #[case] expected: &[&str]) {
 fn snapshot_that_a_long_plan_does_not_list_is_spared_all_the_same() {
     let kept = |number: usize| {
         let name = format!("kept-{number:0>4}");
-        let failed = snapshot("media", &name, "prowlarr").error(Nature::Timeout);
+        let failed = snapshot("media", &name, "prowlarr").error(ErrorClass::Timeout);
         failed.created(at(-60)).opted_out()
     };
     let (mut before, mut after, mut live) = (World::jam(), healed(), Vec::new());
@@ -400,7 +403,7 @@ fn snapshot_that_a_long_plan_does_not_list_is_spared_all_the_same() {
     assert_eq!(
         plan.step(StepName::DeleteFailedSnapshots)
             .unwrap()
-            .spared
+            .skipped
             .len(),
         plan::LISTED
     );

@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::OPT_OUT_LABEL;
-use crate::api::{Sym, Uid};
+use crate::api::{SharedStr, Uid};
 use crate::model::records::Meta;
 
 /// Longest message kept as evidence.
@@ -53,15 +53,15 @@ fn meta(from: &ObjectMeta) -> Option<Meta> {
 /// megabyte where the API server checks no name, such as `spec.sourcePVC`; what is cut here is no name of any object either.
 const MAX_TEXT: usize = 1024;
 
-fn sym(text: &str) -> Sym {
+fn sym(text: &str) -> SharedStr {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    Sym::from(&text[..end])
+    SharedStr::from(&text[..end])
 }
 
-fn some_sym(text: Option<&String>) -> Option<Sym> {
+fn some_sym(text: Option<&String>) -> Option<SharedStr> {
     text.filter(|text| !text.is_empty()).map(|text| sym(text))
 }
 

@@ -13,8 +13,8 @@ use crate::api::snapshot::{
 };
 use crate::api::volsync;
 use crate::csi::LockPatterns;
-use crate::model::Second;
-use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, Trouble};
+use crate::model::UnixSeconds;
+use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, StatusError};
 use crate::watch::Patterns;
 
 /// A VolumeSnapshot.
@@ -86,7 +86,7 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
         handle: status.and_then(|status| some_sym(status.snapshot_handle.as_ref())),
         taken: status
             .and_then(|status| Timestamp::from_nanosecond(status.creation_time?.into()).ok())
-            .map(Second::from),
+            .map(UnixSeconds::from),
         touched_by: some_sym(annotation(&object.metadata, TOUCHED_ANNOTATION)),
         seen_by_sidecar: status.is_some(),
         being_created: has(object.metadata.annotations.as_ref(), BEING_CREATED),
@@ -112,10 +112,10 @@ fn trouble(
     error: Option<&VolumeSnapshotError>,
     meta: &crate::model::records::Meta,
     patterns: &LockPatterns,
-) -> Option<Box<Trouble>> {
+) -> Option<Box<StatusError>> {
     let error = error?;
     let message = error.message.as_deref().unwrap_or_default();
-    Some(Box::new(Trouble {
+    Some(Box::new(StatusError {
         since: error.time.as_ref().map_or(meta.created.at(), |time| time.0),
         nature: patterns.nature(message),
         message: cut(message),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1 as storage;
 
 use super::{annotation, bytes, cut, has, meta, some_sym, sym};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::api::{snapshot, volsync};
 use crate::model::ProvisioningError;
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
@@ -103,7 +103,7 @@ pub struct Failure {
     /// The claim, as the Event names it. That it is of this uid, the API server does not check.
     pub claim: ObjectKey,
     /// CSI driver that is said to have written it.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// When it said so first.
     pub first: Timestamp,
     /// What it said last.

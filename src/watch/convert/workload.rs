@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{controller, has, meta, some_sym, sym};
 use crate::api::STOP_ANNOTATION;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
-use crate::api::{Sym, Uid};
+use crate::api::{SharedStr, Uid};
 use crate::config::WorkloadKind;
 use crate::model::records::{Lease, Namespace, Node, Pod, Sidecars, Workload};
 
@@ -99,7 +99,7 @@ struct LeanCondition {
 const DRIVER_NAME_FLAGS: [&str; 3] = ["--drivername", "--driver-name", "--csi-name"];
 
 /// The driver that the arguments name; a reference to an environment variable names none.
-fn named_driver(containers: &[LeanContainer]) -> Option<Sym> {
+fn named_driver(containers: &[LeanContainer]) -> Option<SharedStr> {
     let named = |args: &[String]| {
         args.iter().enumerate().find_map(|(at, arg)| {
             let (flag, value) = match arg.split_once('=') {

@@ -87,11 +87,11 @@ async fn a_claim_is_made_again_under_its_name_in_the_middle_of_a_run() {
         .unwrap();
     let bound = format!("{} claims Bound", pending.len() - 1);
     assert_eq!(verified.message, bound);
-    let [left] = &verified.left[..] else {
+    let [left] = &verified.skipped[..] else {
         panic!("not one left alone: {verified:#?}")
     };
     assert!(left.object.uid == *chosen.claim.uid, "{left:#?}");
-    assert_eq!(left.why, "is another object of that name by now");
+    assert_eq!(left.reason, "is another object of that name by now");
     assert!(!stage.held().await.is_empty(), "those of stopped apps");
     stage.forget_run().await;
     stage.released().await;

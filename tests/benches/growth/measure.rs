@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use locksmith::config::Config;
 use locksmith::findings::{self, Policy};
-use locksmith::metrics::{Format, Metrics, Own};
+use locksmith::metrics::{Format, Metrics, SelfMetrics};
 use locksmith::model::Model;
 use locksmith::state::view;
 use locksmith::watch::Patterns;
@@ -34,7 +34,7 @@ pub struct Figures {
     /// One claim changes, and a view of it is taken; in seconds.
     pub event: Spread,
     /// The same where as much is stuck in a cluster of any size.
-    pub steady: Spread,
+    pub monotonic: Spread,
     /// A scrape; in seconds.
     pub scrape: Spread,
     /// Bytes of a scrape.
@@ -54,7 +54,7 @@ pub fn measure(claims: usize) -> Figures {
     let policy = Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
-        glance: false,
+        one_shot: false,
     };
     // What making the first objects leaves in the allocator is not the model's.
     cluster.objects().take(1_000).for_each(drop);
@@ -66,7 +66,7 @@ pub fn measure(claims: usize) -> Figures {
     let stuck = view.stuck().count();
 
     let (_publish, views) = watch::channel(Arc::new(view));
-    let metrics = Metrics::new(views, Own::default());
+    let metrics = Metrics::new(views, SelfMetrics::default());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let scrape = || {
         runtime
@@ -81,13 +81,13 @@ pub fn measure(claims: usize) -> Figures {
         ..cluster
     };
     let (model, _) = filled(&cluster);
-    let (steady, _) = events(&cluster, model, &config, &policy);
+    let (monotonic, _) = events(&cluster, model, &config, &policy);
     Figures {
         claims,
         objects,
         stuck,
         event,
-        steady,
+        monotonic,
         scrape,
         body,
         bytes,

@@ -13,11 +13,11 @@ use locksmith::api::{ObjectKey, ObjectKind};
 use locksmith::config::{Config, Mode};
 use locksmith::findings::Policy;
 use locksmith::holds::{self, policy};
-use locksmith::model::{Change, Delta, Kind, Model, Reading, Refusal, Witness};
+use locksmith::model::{Change, Delta, Kind, Model, Refusal, WatchState, Witness};
 use locksmith::plan::{self};
 use locksmith::server::status_page;
 use locksmith::state::view;
-use locksmith::steps::{self, Intent, Move};
+use locksmith::steps::{self, Intent, NextAction};
 use locksmith::watch::{Patterns, convert};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
     let mut model = Model::default();
     model.apply(Change::Leads(Some(1)));
     for kind in Kind::ALL {
-        model.apply(Change::Read(kind, Reading::Live, super::now()));
+        model.apply(Change::Read(kind, WatchState::Synced, super::now()));
     }
     for object in objects {
         for change in changes(object) {
@@ -63,7 +63,7 @@ fn changes(object: Value) -> Vec<Change> {
         let read = serde_json::from_value(object).ok();
         let record = read.and_then(|object| convert(&object));
         record
-            .map(|record| wrap(Delta::Put(record)))
+            .map(|record| wrap(Delta::Apply(record)))
             .into_iter()
             .collect()
     }
@@ -137,7 +137,7 @@ fn view_of(model: &Model) -> view::View {
     let policy = Policy {
         detect: CONFIG.detect.clone(),
         drivers: CONFIG.drivers.clone(),
-        glance: false,
+        one_shot: false,
     };
     view::take(model, &CONFIG, &policy, super::now())
 }
@@ -171,7 +171,7 @@ fn plans(model: &Model, now: Timestamp) {
     assert!(held.len() <= named);
     for run in model.runs.iter() {
         let next = steps::next(&run.object, model, &findings, &CONFIG, None, now);
-        if let Move::Act(intents) = next {
+        if let NextAction::Act(intents) = next {
             let status = run
                 .object
                 .status

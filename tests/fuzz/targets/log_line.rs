@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
+use locksmith::csi::ErrorClass;
 use locksmith::csi::LockPatterns;
-use locksmith::csi::Nature;
 use locksmith::watch::{convert, stamped};
 
 static PATTERNS: LazyLock<LockPatterns> =
@@ -26,8 +26,11 @@ pub fn run(data: &[u8]) {
         assert!(!key.contains(char::is_whitespace), "{key:?}");
     }
     match PATTERNS.nature(message) {
-        Nature::Locked(key) => assert_eq!(found, Some(key)),
-        Nature::Timeout | Nature::SourceMissing | Nature::SourceUnbound | Nature::Other => {
+        ErrorClass::Locked(key) => assert_eq!(found, Some(key)),
+        ErrorClass::Timeout
+        | ErrorClass::SourceMissing
+        | ErrorClass::SourceUnbound
+        | ErrorClass::Other => {
             assert_eq!(found, None);
         }
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use locksmith::alerts::{self, AlertStatus, Notification, cause};
-use locksmith::api::Sym;
+use locksmith::api::SharedStr;
 use locksmith::config::Config;
 use locksmith::server::MAX_BODY;
 
 const SERVED: &str = "rook-ceph.rbd.csi.ceph.com";
 
 static CONFIG: LazyLock<Config> = LazyLock::new(Config::default);
-static DRIVERS: LazyLock<BTreeSet<Sym>> = LazyLock::new(|| BTreeSet::from([SERVED.into()]));
+static DRIVERS: LazyLock<BTreeSet<SharedStr>> = LazyLock::new(|| BTreeSet::from([SERVED.into()]));
 
 pub fn run(data: &[u8]) {
     let data = data.get(..MAX_BODY).unwrap_or(data);

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_is_created_until_ready_and_then_left_alone() {
+    fn a_content_is_created_until_ready_and_then_skipped() {
         assert_eq!(next(&content(&[], false, None)), Next::Create("v"));
         assert_eq!(
             next(&content(&[BEING_CREATED], false, Some(false))),

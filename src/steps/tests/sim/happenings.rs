@@ -6,7 +6,7 @@ use crate::api::remediation::{Approval, Decision};
 use crate::api::volsync::temporary_name;
 use crate::model::fixture::*;
 use crate::model::records::{CephCluster, Volume};
-use crate::model::{Answer, Change, Delta, Kind, Reading};
+use crate::model::{Answer, Change, Delta, Kind, WatchState};
 
 /// Numbers are those of apps.
 #[derive(Clone, Debug)]
@@ -77,12 +77,12 @@ impl Cluster {
             }
             Happening::WatchFails(kind) => self.news.push_back(Change::Read(
                 *kind,
-                Reading::Failing("connection refused".to_owned()),
+                WatchState::Failing("connection refused".to_owned()),
                 self.now,
             )),
             Happening::WatchLives(kind) => {
                 self.news
-                    .push_back(Change::Read(*kind, Reading::Live, self.now));
+                    .push_back(Change::Read(*kind, WatchState::Synced, self.now));
             }
             Happening::Releases(app) => self.release(&place(*app)),
             Happening::DeletesHold => {
@@ -112,7 +112,7 @@ impl Cluster {
                 self.run = None;
                 let (namespace, name) = ("locksmith".into(), "r".into());
                 self.news
-                    .push_back(Change::Run(Delta::Remove { namespace, name }));
+                    .push_back(Change::Run(Delta::Delete { namespace, name }));
             }
             Happening::DeletesSource(app) => {
                 let (namespace, name) = place(*app);
@@ -120,7 +120,7 @@ impl Cluster {
                 self.sources.remove(&(namespace.clone(), name.clone()));
                 self.delete_snapshot(&(namespace.clone(), temporary.as_str().into()));
                 self.news
-                    .push_back(Change::Source(Delta::Remove { namespace, name }));
+                    .push_back(Change::Source(Delta::Delete { namespace, name }));
             }
             Happening::DeletesClaim(app) => self.delete_claim(place(*app)),
             Happening::ClaimTerminates(app) => {
@@ -164,7 +164,7 @@ impl Cluster {
                     health: Some((*health).into()),
                 };
                 self.ceph = Some(ceph.clone());
-                self.news.push_back(Change::CephCluster(Delta::Put(ceph)));
+                self.news.push_back(Change::CephCluster(Delta::Apply(ceph)));
             }
             Happening::Answers(series) => {
                 let answer = Answer {
@@ -232,6 +232,6 @@ impl Cluster {
         self.claims.remove(&place);
         let (namespace, name) = place;
         self.news
-            .push_back(Change::Claim(Delta::Remove { namespace, name }));
+            .push_back(Change::Claim(Delta::Delete { namespace, name }));
     }
 }

@@ -17,8 +17,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::remediation::Remediation;
 use crate::api::volsync::temporary_name;
-use crate::api::{LockKey, Sym, Uid};
-use crate::csi::Nature;
+use crate::api::{LockKey, SharedStr, Uid};
+use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::model::records::{
     CephCluster, Claim, Content, Lease, Mover, Namespace, Node, Pod, Protection, Snapshot,
@@ -27,7 +27,7 @@ use crate::model::records::{
 use crate::model::{Change, Delta};
 use react::Event;
 
-pub type Place = (Sym, Sym);
+pub type Place = (SharedStr, SharedStr);
 
 /// A kind of write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -101,19 +101,19 @@ pub struct Cluster {
     pub now: Timestamp,
     pub sources: BTreeMap<Place, Source>,
     pub claims: BTreeMap<Place, Claim>,
-    pub holds: BTreeMap<Sym, SnapshotHold>,
+    pub holds: BTreeMap<SharedStr, SnapshotHold>,
     /// Whether the API server enforces holds. The policy may look as it ships, and the server be told otherwise.
     pub enforces: bool,
     pub snapshots: BTreeMap<Place, Snapshot>,
-    pub contents: BTreeMap<Sym, Content>,
+    pub contents: BTreeMap<SharedStr, Content>,
     pub pods: BTreeMap<Place, Pod>,
     pub deployment: Workload,
     pub leases: [Lease; 2],
     /// The one that provisioners run on.
     pub node: Node,
     /// Pods whose object was deleted by force while their processes run.
-    pub zombies: BTreeSet<Sym>,
-    pub namespaces: BTreeMap<Sym, Namespace>,
+    pub zombies: BTreeSet<SharedStr>,
+    pub namespaces: BTreeMap<SharedStr, Namespace>,
     pub run: Option<Remediation>,
     /// Runs that are over.
     pub earlier: Vec<Remediation>,
@@ -142,7 +142,7 @@ pub struct Cluster {
     /// How long a lease takes to be taken over.
     pub takeover: SignedDuration,
     /// Refusals in the log of each pod, and when each key was first refused.
-    log: VecDeque<(Sym, LockKey)>,
+    log: VecDeque<(SharedStr, LockKey)>,
     refused: BTreeMap<LockKey, Timestamp>,
     serial: u64,
     queue: BTreeMap<(Timestamp, u64), Event>,
@@ -270,7 +270,7 @@ impl Cluster {
             content = content.handle("csi-accepted");
         } else {
             let locked = key(&format!("snapshot-{}", stuck.meta.uid));
-            content = content.error(Nature::Locked(locked));
+            content = content.error(ErrorClass::Locked(locked));
         }
         let (place, uid) = (
             (of.0.clone(), stuck.meta.name.clone()),
@@ -328,7 +328,7 @@ impl Cluster {
         all.extend(self.leases.iter().map(|lease| lease.clone().into()));
         all.extend(self.run.clone().map(Change::from));
         all.extend(self.earlier.iter().cloned().map(Change::from));
-        let put = |ceph| Change::CephCluster(Delta::Put(ceph));
+        let put = |ceph| Change::CephCluster(Delta::Apply(ceph));
         all.extend(self.ceph.clone().map(put));
         all.extend(
             self.refused

@@ -2,8 +2,8 @@
 
 use super::{Cluster, Happening, Place, seconds};
 use crate::api::volsync::temporary_name;
-use crate::api::{LockKey, ObjectKey, Sym, Uid};
-use crate::csi::Nature;
+use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
+use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::model::records::{ClaimPhase, DataSource, Mover, Snapshot};
 use crate::model::{Change, Delta, Refusal, Witness};
@@ -28,7 +28,7 @@ pub enum Event {
     /// A new one is Ready.
     PodUp(Place),
     /// The processes of a pod whose object was deleted by force end.
-    ZombieEnds(Sym),
+    ZombieEnds(SharedStr),
     /// The leases run out, or were handed over.
     Takeover,
     /// The operator overwrites the pod template.
@@ -133,7 +133,7 @@ impl Cluster {
         if self.jammed {
             let locked = key(&format!("snapshot-{uid}"));
             if content.error.is_none() && content.handle.is_none() {
-                content.error = Some(trouble(Nature::Locked(locked.clone()), "locked").into());
+                content.error = Some(trouble(ErrorClass::Locked(locked.clone()), "locked").into());
                 content.error.as_mut().unwrap().since = self.now;
                 self.news.push_back(content.clone().into());
             }
@@ -145,7 +145,7 @@ impl Cluster {
             return;
         }
         if self.times_out {
-            content.error = Some(trouble(Nature::Timeout, "no answer").into());
+            content.error = Some(trouble(ErrorClass::Timeout, "no answer").into());
             content.error.as_mut().unwrap().since = self.now;
             self.news.push_back(content.clone().into());
             self.after(
@@ -236,8 +236,8 @@ impl Cluster {
         self.snapshots.remove(place);
         let (namespace, name) = place.clone();
         self.news
-            .push_back(Change::Snapshot(Delta::Remove { namespace, name }));
-        self.news.push_back(Change::Content(Delta::Remove {
+            .push_back(Change::Snapshot(Delta::Delete { namespace, name }));
+        self.news.push_back(Change::Content(Delta::Delete {
             namespace: "".into(),
             name: content,
         }));
@@ -321,7 +321,7 @@ impl Cluster {
         let Some(name) = self.leases[0].holder.clone() else {
             return;
         };
-        let place = (Sym::from("rook-ceph"), name.clone());
+        let place = (SharedStr::from("rook-ceph"), name.clone());
         if self.pods.contains_key(&place) {
             self.remove_pod(&place);
             self.zombies.insert(name.clone());
@@ -333,7 +333,7 @@ impl Cluster {
     fn remove_pod(&mut self, place: &Place) {
         self.pods.remove(place);
         let (namespace, name) = place.clone();
-        self.news.push_back(Change::Pod(Delta::Remove {
+        self.news.push_back(Change::Pod(Delta::Delete {
             namespace,
             name: name.clone(),
         }));
@@ -346,7 +346,7 @@ impl Cluster {
     }
 
     /// Nobody renews what it held.
-    fn process_ended(&mut self, name: &Sym) {
+    fn process_ended(&mut self, name: &SharedStr) {
         if self.led && self.leases[0].holder.as_ref() == Some(name) {
             (self.jammed, self.led) = (false, false);
             let now = self.now;

@@ -12,8 +12,8 @@ use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
 use crate::holds;
 use crate::model::fixture::*;
-use crate::model::{Change, Kind, Model, Reading};
-use crate::steps::{Facts, Intent, Move, next};
+use crate::model::{Change, Kind, Model, WatchState};
+use crate::steps::{Intent, LiveState, NextAction, next};
 
 /// How badly things go. All zero: watches show everything at once, nothing fails.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +55,7 @@ pub struct Sim {
     pub(super) findings: Vec<Finding>,
     policy: Policy,
     coming: VecDeque<(Timestamp, Change)>,
-    facts: Option<Facts>,
+    facts: Option<LiveState>,
     /// When a batch was released last.
     batch: Option<Timestamp>,
     deleted: BTreeSet<Uid>,
@@ -73,7 +73,7 @@ impl Sim {
         let policy = Policy {
             detect: config.detect.clone(),
             drivers: config.drivers.clone(),
-            glance: false,
+            one_shot: false,
         };
         let mut sim = Self {
             cluster,
@@ -102,7 +102,7 @@ impl Sim {
         let now = self.cluster.now;
         let mut news: VecDeque<Change> = self.cluster.everything().into();
         news.push_back(Change::Leads(Some(1)));
-        news.extend(Kind::ALL.map(|kind| Change::Read(kind, Reading::Live, now)));
+        news.extend(Kind::ALL.map(|kind| Change::Read(kind, WatchState::Synced, now)));
         self.cluster.news = news;
     }
 
@@ -200,8 +200,8 @@ impl Sim {
             let facts = self.facts.as_ref();
             let now = self.cluster.now;
             match next(&run, &self.model, &self.findings, &self.config, facts, now) {
-                Move::Wait(until) => return until,
-                Move::Record(status) => {
+                NextAction::Wait(until) => return until,
+                NextAction::Record(status) => {
                     assert_ne!(run.status.as_ref(), Some(&*status), "records nothing new");
                     if self.fails() {
                         return soon;
@@ -212,12 +212,12 @@ impl Sim {
                     run.status = Some(*status);
                     self.cluster.write_run(run);
                 }
-                Move::Prove(probe) => {
+                NextAction::Prove(probe) => {
                     let proof = self.cluster.prove(&probe);
-                    self.facts = Some(Facts::of_proof(now, Ok(proof)));
+                    self.facts = Some(LiveState::of_proof(now, Ok(proof)));
                 }
-                Move::Examine { logs } => self.facts = Some(self.cluster.examine(logs)),
-                Move::Gather(objects) => {
+                NextAction::ReadLive { logs } => self.facts = Some(self.cluster.examine(logs)),
+                NextAction::CollectEvidence(objects) => {
                     let mut run = run;
                     let kept: Vec<_> = objects
                         .iter()
@@ -229,7 +229,7 @@ impl Sim {
                     run.status.as_mut().unwrap().evidence.extend(kept);
                     self.cluster.write_run(run);
                 }
-                Move::Act(intents) => {
+                NextAction::Act(intents) => {
                     let status = run.status.clone().unwrap_or_default();
                     let closed = crate::gates::closed(&status.gates);
                     let undoing = status.step == Some(StepName::ResumeSources);
@@ -277,7 +277,7 @@ impl Sim {
             "acts although it may not: {}",
             said()
         );
-        let doubts: Vec<_> = self.model.freshness.doubts().collect();
+        let doubts: Vec<_> = self.model.freshness.unsynced().collect();
         assert!(doubts.is_empty(), "acts in doubt of {doubts:?}: {}", said());
         let stopped = self
             .model

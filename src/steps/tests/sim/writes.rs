@@ -4,14 +4,14 @@ use super::react::Event;
 use super::{Cluster, Place, Verb, seconds};
 use crate::api::hold::POLICY_NAME;
 use crate::api::remediation::{EvidenceRecord, Remediation};
-use crate::api::{ObjectKey, Sym};
+use crate::api::{ObjectKey, SharedStr};
 use crate::config::DeleteScope;
 use crate::holds::parse_place;
 use crate::holds::policy::{Answer, Probe, Proof};
 use crate::model::records::{Snapshot, SnapshotHold};
 use crate::model::{Change, Delta, Model, fixture};
 use crate::plan::why_kept;
-use crate::steps::{Facts, Intent, TailRefusal};
+use crate::steps::{Intent, LiveState, TailRefusal};
 
 /// What any change to it changes.
 fn version(snapshot: &Snapshot) -> String {
@@ -175,11 +175,11 @@ impl Cluster {
         self.holds.insert(hold.meta.name.clone(), hold);
     }
 
-    pub fn delete_hold(&mut self, name: &Sym) {
+    pub fn delete_hold(&mut self, name: &SharedStr) {
         self.holds.remove(name);
         let (namespace, name) = ("locksmith".into(), name.clone());
         self.news
-            .push_back(Change::SnapshotHold(Delta::Remove { namespace, name }));
+            .push_back(Change::SnapshotHold(Delta::Delete { namespace, name }));
     }
 
     /// Dry-run creates, as the API server answers them.
@@ -217,12 +217,13 @@ impl Cluster {
         found.then(|| EvidenceRecord {
             object: object.clone(),
             resource_version: "1".to_owned(),
-            kept: serde_json::json!({"object": {"spec": {"holderIdentity": holder}}}).to_string(),
+            content: serde_json::json!({"object": {"spec": {"holderIdentity": holder}}})
+                .to_string(),
         })
     }
 
     /// An uncached look.
-    pub fn examine(&self, logs: bool) -> Facts {
+    pub fn examine(&self, logs: bool) -> LiveState {
         let refusals = self.log.iter().map(|(pod, key)| TailRefusal {
             pod: pod.clone(),
             key: key.clone(),
@@ -233,7 +234,7 @@ impl Cluster {
         } else {
             Ok(self.snapshots.values().cloned().collect())
         };
-        Facts {
+        LiveState {
             at: self.now,
             snapshots,
             refusals: logs.then(|| Ok(refusals.collect())),

@@ -1,6 +1,6 @@
 //! Scrapes a daemon every 200 ms, as a reader of its metrics would, and reads from Linux how it is doing.
 //!
-//! Views are counted by `locksmith_view_duration_seconds_count`, which each view increments: between two scrapes that show
+//! Views are counted by `locksmith_detection_duration_seconds_count`, which each view increments: between two scrapes that show
 //! another count there was a new view. A scrape that is answered late is a reader who sees nothing meanwhile, so it counts
 //! like a view that is late.
 //!
@@ -131,7 +131,7 @@ fn scrape(
 fn views(body: &str) -> u64 {
     let count = body
         .lines()
-        .find_map(|line| line.strip_prefix("locksmith_view_duration_seconds_count "));
+        .find_map(|line| line.strip_prefix("locksmith_detection_duration_seconds_count "));
     count.unwrap().parse().unwrap()
 }
 

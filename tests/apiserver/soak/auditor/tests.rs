@@ -63,7 +63,7 @@ fn status(second: i64, phase: &str, step: Option<&str>, open: bool, kept: bool) 
         said["step"] = json!(step);
     }
     if kept {
-        let evidence = json!({"object": snapshot, "resourceVersion": "7", "kept": "{}"});
+        let evidence = json!({"object": snapshot, "resourceVersion": "7", "content": "{}"});
         said["evidence"] = json!([evidence]);
     }
     let metadata = json!({"name": "r", "uid": RUN, "resourceVersion": "1"});

@@ -25,11 +25,11 @@ pub fn plan_text(plan: &Plan) -> String {
             lines.push(format!("  {mark} {object:<width$}  uid {uid}"));
         }
         lines.extend(holds(planned));
-        for spared in &planned.spared {
+        for skipped in &planned.skipped {
             lines.push(format!(
                 "    left alone: {}: {}",
-                spared.object,
-                plain(&spared.why)
+                skipped.object,
+                plain(&skipped.reason)
             ));
         }
     }
@@ -91,7 +91,7 @@ pub fn gates_text(gates: &[GateRecord]) -> String {
         if gate.open {
             format!("  open    {}", gate.gate)
         } else {
-            let (reason, opens) = (plain(&gate.reason), plain(&gate.opens));
+            let (reason, opens) = (plain(&gate.reason), plain(&gate.opens_when));
             format!("  closed  {}: {reason}; opens {opens}", gate.gate)
         }
     };

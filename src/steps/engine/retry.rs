@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::{Effect, Engine};
 use crate::api::remediation::{RemediationStatus, StepPhase};
-use crate::api::{ObjectKey, ObjectKind, Sym, Uid};
-use crate::api::{Plan, PlannedStep, Spared, StepName};
-use crate::findings::What;
+use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
+use crate::api::{Plan, PlannedStep, Skipped, StepName};
+use crate::findings::FindingReason;
 use crate::gates::{self, waits_for_a_person};
 use crate::holds;
 use crate::model::records::SnapshotHold;
@@ -21,12 +21,12 @@ fn asks_for(plan: &Plan) -> Option<i32> {
 
 impl Engine<'_> {
     /// Whether the playbook goes round again: locks are still found, and it may.
-    pub(super) fn goes_round(&self, status: &RemediationStatus) -> bool {
+    pub(super) fn should_retry(&self, status: &RemediationStatus) -> bool {
         let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
         let attempts = playbook.map_or(1, |playbook| playbook.attempts);
         let locked = || {
             self.findings.iter().any(|finding| {
-                matches!(finding.what, What::OperationLock(_))
+                matches!(finding.what, FindingReason::OperationLock(_))
                     && finding.driver.as_ref() == Some(&self.run.spec.driver)
             })
         };
@@ -44,7 +44,7 @@ impl Engine<'_> {
         for target in awaited.into_iter().flat_map(|step| &step.targets) {
             let object = &target.object;
             claims.insert(object.uid.clone());
-            let prime = Sym::from(format!("vs-prime-{}", object.uid));
+            let prime = SharedStr::from(format!("vs-prime-{}", object.uid));
             let prime = self.model.claims.get(&object.namespace, &prime);
             claims.extend(prime.map(|prime| prime.meta.uid.clone()));
         }
@@ -64,7 +64,7 @@ impl Engine<'_> {
 
     /// A new plan, and the first step again; what is held stays held. Where a person has to approve, the plan is shown,
     /// and until then the verification goes on.
-    pub(super) fn go_round(
+    pub(super) fn retry(
         &self,
         status: &mut RemediationStatus,
         at: usize,
@@ -132,7 +132,11 @@ impl Engine<'_> {
             .any(|record| record.step == StepName::SuspendSources && record.acted_at.is_some());
         // A step that found none of its sources has not acted, and there was nothing to hold.
         let to_hold = plan.step(StepName::SuspendSources).is_some_and(|suspend| {
-            (suspend.holds() && acted) || suspend.spared.iter().any(|spared| spared.why == LET_GO)
+            (suspend.holds() && acted)
+                || suspend
+                    .skipped
+                    .iter()
+                    .any(|skipped| skipped.reason == LET_GO)
         });
         let hold = holds::of_run(self.model, &self.id, self.now);
         let is_empty =
@@ -147,7 +151,7 @@ impl Engine<'_> {
             .as_ref()
             .and_then(|plan| plan.step(StepName::SuspendSources));
         let ours = holds::of_run(self.model, &self.id, self.now);
-        let held: HashSet<(&Sym, &Sym)> = ours
+        let held: HashSet<(&SharedStr, &SharedStr)> = ours
             .into_iter()
             .flat_map(|hold| hold.sources.values())
             .map(|(namespace, name)| (namespace, name))
@@ -155,10 +159,10 @@ impl Engine<'_> {
         // A plan that waits for approval is made again and again: each keeps what the one before it left out.
         let long_ago = before
             .into_iter()
-            .flat_map(|step| &step.spared)
-            .filter(|spared| spared.why == LET_GO)
-            .map(|spared| (&spared.object.namespace, &spared.object.name));
-        let let_go: HashSet<(&Sym, &Sym)> = before
+            .flat_map(|step| &step.skipped)
+            .filter(|skipped| skipped.reason == LET_GO)
+            .map(|skipped| (&skipped.object.namespace, &skipped.object.name));
+        let let_go: HashSet<(&SharedStr, &SharedStr)> = before
             .into_iter()
             .flat_map(PlannedStep::held_sources)
             .filter(|source| !held.contains(source))
@@ -180,18 +184,18 @@ impl Engine<'_> {
                 });
             }
             step.sources.retain(|_, names| !names.is_empty());
-            step.spared
+            step.skipped
                 .extend(gone.into_iter().map(|(namespace, name)| {
                     let source = self.model.sources.get(&namespace, &name);
                     let uid = source.map(|source| source.meta.uid.clone());
-                    Spared {
+                    Skipped {
                         object: ObjectKey {
                             kind: ObjectKind::ReplicationSource,
                             namespace,
                             name,
                             uid: uid.unwrap_or_default(),
                         },
-                        why: LET_GO.to_owned(),
+                        reason: LET_GO.to_owned(),
                     }
                 }));
         }

@@ -12,16 +12,16 @@ use serde::Serialize;
 
 use super::ClusterArgs;
 use super::log::{self, LogFormat};
-use super::plan_text::{gates_text, plan_text};
+use super::render_plan::{gates_text, plan_text};
 use crate::api::Plan;
-use crate::api::Sym;
+use crate::api::SharedStr;
 use crate::api::remediation::{
     GateRecord, Remediation, RemediationSpec, RemediationStatus, Trigger,
 };
 use crate::config::{self, Config, Playbook};
 use crate::findings::Finding;
 use crate::gates::{self, Situation};
-use crate::model::{Model, Reading};
+use crate::model::{Model, WatchState};
 use crate::plan::{self};
 use crate::state::view::View;
 use crate::text::humanize::plain;
@@ -39,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
-    what: What,
+    what: PlanArgs,
     /// How to tell it
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
@@ -47,7 +47,7 @@ pub struct Args {
 
 /// Which plan.
 #[derive(Clone, Debug, clap::Args)]
-pub struct What {
+pub struct PlanArgs {
     /// The playbook
     #[arg(value_name = "PLAYBOOK", default_value = "csi-operation-locks")]
     pub playbook: String,
@@ -79,7 +79,7 @@ pub struct Planned {
     /// The playbook.
     pub playbook: String,
     /// The driver.
-    pub driver: Sym,
+    pub driver: SharedStr,
     /// The plan, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -127,9 +127,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What could not be looked at, and why.
 pub fn unseen(view: &View) -> String {
-    let doubts = view.freshness.doubts().map(|(kind, reading)| {
+    let doubts = view.freshness.unsynced().map(|(kind, reading)| {
         let why = match reading {
-            Reading::Failing(why) => plain(why),
+            WatchState::Failing(why) => plain(why),
             _ => "no answer yet".to_owned(),
         };
         format!("{}: {why}", kind.as_str())
@@ -139,7 +139,7 @@ pub fn unseen(view: &View) -> String {
     doubts.chain(others).collect::<Vec<_>>().join("; ")
 }
 
-impl What {
+impl PlanArgs {
     /// The configuration that is meant.
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(match &self.config {
@@ -160,7 +160,7 @@ impl What {
             );
         };
         let seen = watch::look(client, &config, self.timeout).await?;
-        let drivers: BTreeSet<Sym> = match &self.driver {
+        let drivers: BTreeSet<SharedStr> = match &self.driver {
             Some(driver) => [driver.as_str().into()].into(),
             None => seen
                 .view
@@ -189,7 +189,7 @@ impl What {
         model: &Model,
         findings: &[Finding],
         playbook: &Playbook,
-        driver: Sym,
+        driver: SharedStr,
         config: &Config,
         now: Timestamp,
     ) -> Planned {
@@ -221,7 +221,7 @@ impl What {
     }
 
     /// The Remediation that would do it.
-    pub fn run(&self, driver: Sym, config: &Config, person: Option<String>) -> Remediation {
+    pub fn run(&self, driver: SharedStr, config: &Config, person: Option<String>) -> Remediation {
         let spec = RemediationSpec {
             playbook: self.playbook.clone(),
             driver,

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::families as f;
 use super::family::{Encoder, Labels};
 use crate::api::StepName;
-use crate::findings::{FindingKind, What};
+use crate::findings::{FindingKind, FindingReason};
 use crate::model::Kind;
 use crate::tasks::heartbeat::Heartbeats;
 
@@ -54,7 +54,7 @@ pub enum StepOutcome {
 
 /// Counters and gauges of the remediator.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct SelfMetrics {
     leader: Gauge,
     webhook_requests: Family<Labels<1>, Counter>,
     webhook_alerts: Family<Labels<2>, Counter>,
@@ -69,7 +69,7 @@ pub struct Own {
     heartbeats: Heartbeats,
 }
 
-impl Default for Own {
+impl Default for SelfMetrics {
     /// Counters whose labels are known beforehand start at 0, so that `increase()` sees the first event.
     fn default() -> Self {
         let own = Self {
@@ -86,7 +86,7 @@ impl Default for Own {
             stuck_duration: Family::new_with_constructor(|| Histogram::new(STUCK_SECONDS)),
             heartbeats: Heartbeats::default(),
         };
-        for finding in What::all().map(|(finding, _)| finding) {
+        for finding in FindingReason::all().map(|(finding, _)| finding) {
             if finding != FindingKind::HeldSource.as_str() {
                 own.stuck_durations(finding);
             }
@@ -112,7 +112,7 @@ impl Default for Own {
     }
 }
 
-impl Own {
+impl SelfMetrics {
     /// The loops whose standstill fails the liveness probe.
     pub fn heartbeats(&self) -> &Heartbeats {
         &self.heartbeats
@@ -152,7 +152,7 @@ impl Own {
         durations.observe(took.as_secs_f64());
     }
 
-    /// A write was tried. `kind` is that of the object, `outcome` `"ok"`, `"left_alone"` or a class of error: closed sets
+    /// A write was tried. `kind` is that of the object, `outcome` `"ok"`, `"skipped"` or a class of error: closed sets
     /// both.
     pub fn write(&self, verb: &'static str, kind: &'static str, outcome: &'static str) {
         let labels = f::WRITES.series([verb, kind, outcome]);
@@ -197,13 +197,13 @@ impl Own {
         to.counted(&f::LEADER, leader)?;
         to.counted(&f::WEBHOOK_REQUESTS, webhook_requests)?;
         to.counted(&f::WEBHOOK_ALERTS, webhook_alerts)?;
-        to.counted(&f::PULLS, pulls)?;
+        to.counted(&f::ALERTMANAGER_POLLS, pulls)?;
         to.counted(&f::STEPS, steps)?;
         to.counted(&f::STEP_DURATION, step_duration)?;
         to.counted(&f::WRITES, writes)?;
         to.counted(&f::WATCH_ERRORS, watch_errors)?;
         to.counted(&f::LOG_LINES, log_lines)?;
-        to.counted(&f::VIEW_DURATION, view_duration)
+        to.counted(&f::DETECTION_DURATION, view_duration)
     }
 
     pub(super) fn encode_cleared(&self, to: &mut Encoder<'_>) -> fmt::Result {
@@ -217,7 +217,8 @@ impl Own {
 
     fn pull_counter(&self, ok: bool) -> Counter {
         let outcome = if ok { "ok" } else { "failed" };
-        self.pulls.get_or_create_owned(&f::PULLS.series([outcome]))
+        self.pulls
+            .get_or_create_owned(&f::ALERTMANAGER_POLLS.series([outcome]))
     }
 
     fn step_counter(&self, step: StepName, outcome: StepOutcome) -> Counter {

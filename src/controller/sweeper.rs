@@ -8,10 +8,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::backoff::Backoff;
-use super::leap::Leaps;
-use super::recent::Recent;
+use super::clock_jumps::ClockJumps;
+use super::pending_writes::PendingWrites;
 use super::retention;
-use super::{Controller, ECHO};
+use super::{Controller, WATCH_LAG};
 use crate::api::{ObjectKey, ObjectKind};
 use crate::cluster::{ErrorKind, Tried};
 use crate::config::Mode;
@@ -21,18 +21,18 @@ use crate::tasks::heartbeat::Heartbeat;
 use crate::watch::Clocks;
 
 /// Releases what is due, for as long as the process lives.
-pub async fn keep(controller: Controller) {
+pub async fn sweep(controller: Controller) {
     let mut views = controller.store.views();
-    let mut recent = Recent::new(ECHO);
+    let mut recent = PendingWrites::new(WATCH_LAG);
     let (mut releases, mut removals) = (Backoff::default(), Backoff::default());
     let mut last_batch: Option<Instant> = None;
-    let mut leaps = Leaps::new();
+    let mut leaps = ClockJumps::new();
     let settings = &controller.config.steps.resume_sources;
-    let heartbeat = controller.own.heartbeats().add("keeper");
+    let heartbeat = controller.own.heartbeats().add("sweeper");
     // A view comes every second at least, so that a deadline is seen in time.
     while views.changed().await.is_ok() {
         heartbeat.beat();
-        let in_doubt = leaps.lately(Clocks::now());
+        let in_doubt = leaps.jumped_recently(Clocks::now());
         if in_doubt && controller.clock_is_trusted() {
             continue;
         }
@@ -58,7 +58,7 @@ pub async fn keep(controller: Controller) {
 /// The releases that are due, were not written a moment ago, and do not wait after a failure.
 fn due(
     controller: &Controller,
-    recent: &Recent,
+    recent: &PendingWrites,
     backoff: &mut Backoff<ObjectKey>,
     batch_due: bool,
 ) -> Vec<Release> {
@@ -79,7 +79,7 @@ fn due(
 async fn carry_out(
     controller: &Controller,
     release: Release,
-    recent: &mut Recent,
+    recent: &mut PendingWrites,
     backoff: &mut Backoff<ObjectKey>,
 ) {
     let Release {
@@ -110,7 +110,7 @@ async fn carry_out(
     let outcome = match &tried {
         Ok(Tried::Written) => {
             let count = released.len();
-            tracing::info!(%hold, sources = count, why, "released");
+            tracing::info!(%hold, sources = count, reason = why, "hold released");
             let message = format!(
                 "released {}: {why}",
                 crate::text::humanize::count(count, "source")
@@ -120,10 +120,10 @@ async fn carry_out(
                 .say(&hold, "LocksmithReleased", &message, false);
             "ok"
         }
-        Ok(Tried::LeftAlone(_)) => "left_alone",
+        Ok(Tried::Skipped(_)) => "skipped",
         Err(error) => {
             let wait = backoff.failed(&hold, Instant::now());
-            tracing::warn!(%hold, %error, retry_in = ?wait, "not released");
+            tracing::warn!(%hold, %error, retry_in = ?wait, "hold not released; retrying");
             error.kind().as_str()
         }
     };
@@ -160,9 +160,9 @@ async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
         }
         let outcome = match nudged {
             Ok(Tried::Written) => "ok",
-            Ok(Tried::LeftAlone(_)) => "left_alone",
+            Ok(Tried::Skipped(_)) => "skipped",
             Err(error) => {
-                tracing::warn!(%source, %error, "not nudged; VolSync retries by itself");
+                tracing::warn!(%source, %error, "source not nudged; VolSync retries by itself");
                 error.kind().as_str()
             }
         };
@@ -173,7 +173,7 @@ async fn nudge(controller: Controller, sources: Vec<ObjectKey>) {
 /// Removes Remediations that need not be kept.
 async fn retire(
     controller: &Controller,
-    recent: &mut Recent,
+    recent: &mut PendingWrites,
     backoff: &mut Backoff<ObjectKey>,
     heartbeat: &Heartbeat,
 ) {
@@ -198,7 +198,7 @@ async fn retire(
             }
             Err(error) => {
                 let wait = backoff.failed(&run, Instant::now());
-                tracing::warn!(%run, %error, retry_in = ?wait, "not removed");
+                tracing::warn!(%run, %error, retry_in = ?wait, "Remediation not removed; retrying");
             }
         }
     }

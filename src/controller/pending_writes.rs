@@ -9,7 +9,7 @@ use crate::api::StepName;
 use crate::api::remediation::{RemediationStatus, StepPhase};
 
 /// Forgets by itself. Losing it costs a read of each object, and nothing else.
-pub struct Recent {
+pub struct PendingWrites {
     for_: Duration,
     at: HashMap<ObjectKey, Instant>,
     /// Objects whose last write was not made: each is tried ever less often.
@@ -20,7 +20,7 @@ pub struct Recent {
     swept: Instant,
 }
 
-impl Recent {
+impl PendingWrites {
     /// Remembers for so long.
     pub fn new(for_: Duration) -> Self {
         Self {
@@ -96,7 +96,7 @@ mod tests {
             acted_at: None,
             replaced_at: None,
             message: "failed to restart".to_owned(),
-            left: Vec::new(),
+            skipped: Vec::new(),
         };
         RemediationStatus {
             steps: vec![record],
@@ -107,7 +107,7 @@ mod tests {
     /// Refused once, it was tried again with every further pass.
     #[test]
     fn refused_object_waits_until_it_is_written() {
-        let mut recent = Recent::new(Duration::ZERO);
+        let mut recent = PendingWrites::new(Duration::ZERO);
         recent.note_refused(object(), None, "no".to_owned());
         assert!(!recent.is_news(&object()));
         recent.note(object());
@@ -116,15 +116,15 @@ mod tests {
 
     #[test]
     fn failed_step_names_the_refusal_of_its_last_write() {
-        let message = |recent: &Recent, phase| {
+        let message = |recent: &PendingWrites, phase| {
             let mut next = ended(phase);
             recent.explain(Some(&ended(StepPhase::Started)), &mut next);
             next.steps.remove(0).message
         };
-        let refuse = |recent: &mut Recent, step| {
+        let refuse = |recent: &mut PendingWrites, step| {
             recent.note_refused(object(), Some(step), "annotations: Too long".to_owned());
         };
-        let mut recent = Recent::new(Duration::ZERO);
+        let mut recent = PendingWrites::new(Duration::ZERO);
         assert_eq!(message(&recent, StepPhase::Failed), "failed to restart");
         refuse(&mut recent, StepName::RestartProvisioner);
         assert_eq!(message(&recent, StepPhase::Started), "failed to restart");

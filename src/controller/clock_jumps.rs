@@ -10,12 +10,12 @@ use crate::watch::Clocks;
 const TOLD_WITHIN: Duration = Duration::from_secs(12);
 
 /// The clocks from look to look.
-pub struct Leaps {
+pub struct ClockJumps {
     last: Clocks,
     leapt: Option<Instant>,
 }
 
-impl Leaps {
+impl ClockJumps {
     pub fn new() -> Self {
         Self {
             last: Clocks::now(),
@@ -26,15 +26,17 @@ impl Leaps {
     /// Looks at the clocks, as a leap is told from one look to the next.
     pub fn look(&mut self, clocks: Clocks) {
         if self.last.leap(clocks).is_some() {
-            self.leapt = Some(clocks.steady);
+            self.leapt = Some(clocks.monotonic);
         }
         self.last = clocks;
     }
 
     /// Whether the wall clock has leapt lately, `clocks` being those now.
-    pub fn lately(&mut self, clocks: Clocks) -> bool {
+    pub fn jumped_recently(&mut self, clocks: Clocks) -> bool {
         self.look(clocks);
-        let since = self.leapt.map(|leapt| clocks.steady.duration_since(leapt));
+        let since = self
+            .leapt
+            .map(|leapt| clocks.monotonic.duration_since(leapt));
         since.is_some_and(|since| since < TOLD_WITHIN)
     }
 }
@@ -47,19 +49,19 @@ mod tests {
 
     #[test]
     fn a_leap_is_given_time_to_be_told_of() {
-        let mut leaps = Leaps::new();
+        let mut leaps = ClockJumps::new();
         let begun = leaps.last;
-        let mut lately = |wall: i64, steady: u64| {
-            leaps.lately(Clocks {
+        let mut jumped_recently = |wall: i64, monotonic: u64| {
+            leaps.jumped_recently(Clocks {
                 wall: begun.wall + SignedDuration::from_secs(wall),
-                steady: begun.steady + Duration::from_secs(steady),
+                monotonic: begun.monotonic + Duration::from_secs(monotonic),
             })
         };
-        assert!(!lately(0, 0));
-        assert!(!lately(60, 60));
-        assert!(lately(3_661, 61));
-        assert!(lately(3_672, 72));
-        assert!(!lately(3_673, 73));
-        assert!(lately(80, 80), "and back");
+        assert!(!jumped_recently(0, 0));
+        assert!(!jumped_recently(60, 60));
+        assert!(jumped_recently(3_661, 61));
+        assert!(jumped_recently(3_672, 72));
+        assert!(!jumped_recently(3_673, 73));
+        assert!(jumped_recently(80, 80), "and back");
     }
 }

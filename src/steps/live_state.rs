@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::api::{LockKey, Sym};
+use crate::api::{LockKey, SharedStr};
 use crate::holds::policy::Proof;
 use crate::model::records::Snapshot;
 
 /// One uncached look at the cluster. Where a part could not be read, it says why, and proves nothing.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct LiveState {
     /// When the reading began.
     pub at: Timestamp,
     /// Every VolumeSnapshot.
@@ -19,7 +19,7 @@ pub struct Facts {
     pub proof: Option<Result<Proof, String>>,
 }
 
-impl Facts {
+impl LiveState {
     /// Facts of a probe alone.
     pub fn of_proof(at: Timestamp, proof: Result<Proof, String>) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Facts {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TailRefusal {
     /// The pod.
-    pub pod: Sym,
+    pub pod: SharedStr,
     /// The key that was locked.
     pub key: LockKey,
 }

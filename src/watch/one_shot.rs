@@ -10,8 +10,8 @@ use super::lookups;
 use crate::config::Config;
 use crate::csi::PatternError;
 use crate::findings::Policy;
-use crate::metrics::Own;
-use crate::model::{Kind, Model, Reading};
+use crate::metrics::SelfMetrics;
+use crate::model::{Kind, Model, WatchState};
 use crate::state::Store;
 use crate::state::view::{self, View};
 use crate::tasks::Tasks;
@@ -36,14 +36,14 @@ pub async fn look(
     let policy = Policy {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
-        glance: true,
+        one_shot: true,
     };
     let (store, watches) = super::start_with(
         &client,
         &config,
         policy.clone(),
         lookups::SHORTEST_PAUSE,
-        &Own::default(),
+        &SelfMetrics::default(),
     )?;
     let mut views = store.views();
     let complete = async {
@@ -81,7 +81,7 @@ fn in_part(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> V
     if !names.is_empty() {
         let why = format!("no answer whether there is {}", names.join(", "));
         let kind = Kind::PersistentVolumeClaims;
-        view.freshness.note(kind, Reading::Failing(why), now);
+        view.freshness.note(kind, WatchState::Failing(why), now);
     }
     view
 }
@@ -98,14 +98,14 @@ mod tests {
         let policy = Policy {
             detect: config.detect.clone(),
             drivers: config.drivers.clone(),
-            glance: true,
+            one_shot: true,
         };
         let view = in_part(&world.0, &config, &policy, at(0));
-        let doubts: Vec<_> = view.freshness.doubts().collect();
+        let doubts: Vec<_> = view.freshness.unsynced().collect();
         let why = "no answer whether there is ai/gone".to_owned();
         assert_eq!(
             doubts,
-            [(Kind::PersistentVolumeClaims, &Reading::Failing(why))]
+            [(Kind::PersistentVolumeClaims, &WatchState::Failing(why))]
         );
     }
 }
