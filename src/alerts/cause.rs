@@ -51,8 +51,8 @@ const MAX_NAME: usize = 63;
 pub(super) fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
     let ours = alerts.iter().filter(|alert| from.is_ours(&alert.labels));
     let ours: Vec<_> = ours.cloned().collect();
-    let foreign = alerts.len() - ours.len();
-    (ours, foreign)
+    let other_cluster = alerts.len() - ours.len();
+    (ours, other_cluster)
 }
 
 /// The causes that `alerts` ask for, each with its alerts, and how many alerts ask for nothing.

@@ -26,7 +26,7 @@ pub struct Accepted {
     /// How many of its alerts start nothing.
     pub ignored: usize,
     /// How many of its alerts are about another cluster.
-    pub foreign: usize,
+    pub other_cluster: usize,
 }
 
 /// Why a notification is not accepted now; a retry can succeed.

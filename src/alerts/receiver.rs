@@ -69,14 +69,14 @@ impl AlertReceiver {
         notification: &Notification,
         served: &BTreeSet<SharedStr>,
     ) -> Result<Accepted, WriteError> {
-        let (ours, foreign) = ours(&notification.alerts, &self.config.alertmanager);
+        let (ours, other_cluster) = ours(&notification.alerts, &self.config.alertmanager);
         let (causes, ignored) = causes(&ours, &self.config, &self.store.view().findings, served);
-        (0..foreign).for_each(|_| self.own.alert(None, AlertOutcome::Foreign));
+        (0..other_cluster).for_each(|_| self.own.alert(None, AlertOutcome::OtherCluster));
         (0..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
         let mut accepted = Accepted {
             remediations: Vec::new(),
             ignored,
-            foreign,
+            other_cluster,
         };
         let mut made = self.turn.lock().await;
         // It may have been a long wait.

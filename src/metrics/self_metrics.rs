@@ -38,7 +38,7 @@ pub enum AlertOutcome {
     /// It asks for nothing: resolved, or no playbook matches.
     Ignored,
     /// It is about another cluster.
-    Foreign,
+    OtherCluster,
     /// It could not be recorded; Alertmanager is told to come again.
     Refused,
 }
@@ -99,7 +99,7 @@ impl Default for SelfMetrics {
         for code in ["200", "202", "400", "401", "403", "413", "415", "503"] {
             own.webhook_counter(code.to_owned());
         }
-        for outcome in [AlertOutcome::Ignored, AlertOutcome::Foreign] {
+        for outcome in [AlertOutcome::Ignored, AlertOutcome::OtherCluster] {
             own.alert_counter(None, outcome);
         }
         for ok in [true, false] {
@@ -244,7 +244,7 @@ impl AlertOutcome {
             Self::Started => "started",
             Self::Joined => "joined",
             Self::Ignored => "ignored",
-            Self::Foreign => "foreign",
+            Self::OtherCluster => "other_cluster",
             Self::Refused => "refused",
         }
     }

@@ -44,7 +44,7 @@ impl ReceiveAlerts for Receiver {
             None => Ok(Accepted {
                 remediations: vec!["csi-operation-locks-7c1d".into()],
                 ignored: 1,
-                foreign: 2,
+                other_cluster: 2,
             }),
         }
     }
@@ -262,7 +262,7 @@ async fn a_notification_is_handed_on_and_what_came_of_it_told() {
     assert_eq!(response.status(), 202);
     assert_eq!(
         json(response).await,
-        json!({"remediations": ["csi-operation-locks-7c1d"], "ignored": 1, "foreign": 2})
+        json!({"remediations": ["csi-operation-locks-7c1d"], "ignored": 1, "otherCluster": 2})
     );
     assert_eq!(
         *receiver.taken.lock().unwrap(),

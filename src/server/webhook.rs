@@ -60,11 +60,12 @@ async fn answer<I: ReceiveAlerts>(
     let Accepted {
         remediations,
         ignored,
-        foreign,
+        other_cluster,
     } = tokio::time::timeout(context.webhook_within, submitted)
         .await
         .map_err(|_| Problem::retryable("this took too long", SOON))??;
-    let answer = json!({ "remediations": remediations, "ignored": ignored, "foreign": foreign });
+    let answer =
+        json!({ "remediations": remediations, "ignored": ignored, "otherCluster": other_cluster });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::stage::{DRIVER, Settings, Stage};
 
-const FOREIGN: &str = "locksmith_webhook_alerts_total{playbook=\"\",outcome=\"foreign\"}";
+const FOREIGN: &str = "locksmith_webhook_alerts_total{playbook=\"\",outcome=\"other_cluster\"}";
 
 /// An Alertmanager in which the same alert fires for two clusters; its address.
 async fn alertmanager() -> String {
@@ -51,7 +51,7 @@ async fn a_webhook_about_another_cluster_is_refused_and_counted() {
     let office = [("driver", DRIVER), ("cluster", "office")];
     for labels in [&unnamed[..], &office] {
         let (code, answer) = daemon.fire(alert, labels).await;
-        let expected = json!({"remediations": [], "ignored": 0, "foreign": 1});
+        let expected = json!({"remediations": [], "ignored": 0, "otherCluster": 1});
         assert_eq!((code, answer), (202, expected));
     }
     assert!((daemon.metrics().await[FOREIGN] - 2.0).abs() < f64::EPSILON);
@@ -60,7 +60,11 @@ async fn a_webhook_about_another_cluster_is_refused_and_counted() {
     let (code, answer) = daemon
         .fire(alert, &[("driver", DRIVER), ("cluster", "home")])
         .await;
-    assert_eq!((code, &answer["foreign"]), (202, &json!(0)), "{answer}");
+    assert_eq!(
+        (code, &answer["otherCluster"]),
+        (202, &json!(0)),
+        "{answer}"
+    );
     assert_eq!(stage.list::<Remediation>().await.len(), 1);
 }
 
