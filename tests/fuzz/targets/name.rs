@@ -43,6 +43,10 @@ fn becomes_one_segment_of_a_path(name: &str) {
 
 /// Both leases have names that the API server accepts, and an identity made up for the driver is recognised.
 fn becomes_the_names_of_two_leases(driver: &str, identity: &str) {
+    // A class without a driver is refused by the API server.
+    if driver.is_empty() {
+        return;
+    }
     let (provisioner, snapshotter) = lease_names(driver);
     for lease in [&provisioner, &snapshotter] {
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
