@@ -11,7 +11,7 @@
 
 // Tests use the rest of both.
 #[allow(dead_code)]
-#[path = "../apiserver/daemon.rs"]
+#[path = "../apiserver/support/daemon.rs"]
 mod daemon;
 #[allow(dead_code)]
 #[path = "../testbed/mod.rs"]

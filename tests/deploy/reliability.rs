@@ -32,18 +32,18 @@ const AREAS: [Area; 6] = [
     Area {
         title: "Attacks",
         about: "Each with its defence; the [threat model](threat-model.md) says what they are about.",
-        from: &["tests/apiserver/attacker.rs"],
+        from: &["tests/apiserver/support/tenant.rs"],
     },
     Area {
         title: "Bad days",
         about: "On a real API server.",
         from: &[
-            "tests/apiserver/bad_days.rs",
-            "tests/apiserver/bad_days",
-            "tests/apiserver/faults.rs",
-            "tests/apiserver/faulty.rs",
-            "tests/apiserver/races.rs",
-            "tests/apiserver/unseen.rs",
+            "tests/apiserver/faults/chaos.rs",
+            "tests/apiserver/faults/chaos",
+            "tests/apiserver/control_plane/restarts.rs",
+            "tests/apiserver/faults/faulty_api_server.rs",
+            "tests/apiserver/runs/races.rs",
+            "tests/apiserver/holds/unreadable_runs.rs",
         ],
     },
     Area {
@@ -65,9 +65,9 @@ const AREAS: [Area; 6] = [
         title: "Kills and replicas",
         about: "The program is killed at any point, and others take over.",
         from: &[
-            "tests/apiserver/kill.rs",
-            "tests/apiserver/lives.rs",
-            "tests/apiserver/replicas.rs",
+            "tests/apiserver/leader/crashes.rs",
+            "tests/apiserver/support/crash_points.rs",
+            "tests/apiserver/leader/replicas.rs",
         ],
     },
 ];

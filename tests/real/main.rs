@@ -10,10 +10,10 @@
 
 // The tests of the API server use the rest of these.
 #[allow(dead_code)]
-#[path = "../apiserver/daemon.rs"]
+#[path = "../apiserver/support/daemon.rs"]
 mod daemon;
 #[allow(dead_code)]
-#[path = "../apiserver/monitors.rs"]
+#[path = "../apiserver/support/monitors.rs"]
 mod monitors;
 #[allow(dead_code)]
 #[path = "../deploy/render.rs"]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::stage::{NAMESPACE, Stage};
+use crate::support::stage::{NAMESPACE, Stage};
 
 /// Between two things that happen, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 500..6_000;

@@ -25,7 +25,7 @@ use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::demo::scenario;
 
-use crate::stage::{NAMESPACE, Settings, Stage, USER};
+use crate::support::stage::{NAMESPACE, Settings, Stage, USER};
 use crate::testbed::{Event, Testbed};
 use auditor::{Auditor, Report};
 use jams::Jams;
@@ -161,7 +161,7 @@ async fn wind_up(stage: &Stage) {
     }
     let free = async {
         while !held(stage).await.is_empty() {
-            tokio::time::sleep(crate::daemon::POLL).await;
+            tokio::time::sleep(crate::support::daemon::POLL).await;
         }
     };
     // What is held after that, the auditor tells.
@@ -195,7 +195,7 @@ async fn audited(
             return auditor.report(held);
         }
         assert!(Instant::now() < deadline, "the log never had {last}");
-        tokio::time::sleep(crate::daemon::POLL).await;
+        tokio::time::sleep(crate::support::daemon::POLL).await;
     }
 }
 

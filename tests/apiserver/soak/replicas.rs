@@ -8,10 +8,10 @@ use fastrand::Rng;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::daemon::Daemon;
-use crate::proxy::Proxy;
-use crate::stage::{Settings, Stage};
-use crate::troubles::Troubles;
+use crate::support::daemon::Daemon;
+use crate::support::fault_plan::Troubles;
+use crate::support::fault_proxy::Proxy;
+use crate::support::stage::{Settings, Stage};
 
 use super::OTHER;
 

@@ -9,8 +9,8 @@ use fastrand::Rng;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::daemon::notification;
-use crate::stage::DRIVER;
+use crate::support::daemon::notification;
+use crate::support::stage::DRIVER;
 
 use super::replicas::Replicas;
 

@@ -34,8 +34,10 @@ use locksmith::demo::world::{IMMEDIATE_CLASS, SNAPSHOT_CLASS};
 use serde_json::json;
 
 use super::{audited, setting};
-use crate::daemon::{Daemon, POLL, notification};
-use crate::stage::{DRIVER, NAMESPACE, PATIENCE, Settings, install_policy, installed, named};
+use crate::support::daemon::{Daemon, POLL, notification};
+use crate::support::stage::{
+    DRIVER, NAMESPACE, PATIENCE, Settings, install_policy, installed, named,
+};
 use crate::testbed::{Identity, Options, Testbed, figure};
 use neighbour::Happened;
 use network::Clients;

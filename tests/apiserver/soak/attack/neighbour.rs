@@ -10,8 +10,8 @@ use locksmith::demo::world::{IMMEDIATE_CLASS, SNAPSHOT_CLASS};
 use serde_json::json;
 
 use super::sampler::Sampler;
-use crate::daemon::POLL;
-use crate::stage::named;
+use crate::support::daemon::POLL;
+use crate::support::stage::named;
 use crate::testbed::Testbed;
 
 const NAMESPACE: &str = "neighbour";

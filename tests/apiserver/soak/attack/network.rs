@@ -11,9 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::daemon::notification;
-use crate::hostile::{HARMS, harm, post, said, status};
-use crate::stage::DRIVER;
+use crate::faults::hostile_clients::{HARMS, harm, post, said, status};
+use crate::support::daemon::notification;
+use crate::support::stage::DRIVER;
 
 /// Connections of each kind of harm: 20 of them post a body byte by byte.
 const OF_EACH: usize = 20;

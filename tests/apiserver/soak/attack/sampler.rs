@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::daemon::agent;
+use crate::support::daemon::agent;
 
 /// Between two scrapes.
 const INTERVAL: Duration = Duration::from_millis(200);

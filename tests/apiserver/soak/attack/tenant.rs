@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::attacker::refusal;
-use crate::stage::{DRIVER, NAMESPACE, named};
+use crate::support::stage::{DRIVER, NAMESPACE, named};
+use crate::support::tenant::refusal;
 use crate::testbed::Testbed;
 
 /// The tenant's namespace and account.

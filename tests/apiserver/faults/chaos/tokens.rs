@@ -1,0 +1,83 @@
+//! The token that the program logs in by.
+
+use std::path::Path;
+
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::ResourceExt;
+use locksmith::api::remediation::Phase;
+use serde_json::json;
+
+use crate::support::stage::{NAMESPACE, Rights, Settings, Setup, Stage, lacks_right, named};
+
+use super::PATIENCE;
+
+/// Writes a token of the program's account into `file`, which is valid as long as the Secret `name` is there.
+async fn issue(stage: &Stage, name: &str, file: &Path) {
+    let secret = named::<Secret>(json!({"name": name}), json!({}));
+    let secrets = stage.api::<Secret>(NAMESPACE);
+    let secret = secrets.create(&Default::default(), &secret).await.unwrap();
+    let request = TokenRequest {
+        spec: TokenRequestSpec {
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Secret".to_owned()),
+                name: Some(name.to_owned()),
+                uid: secret.uid(),
+            }),
+            ..TokenRequestSpec::default()
+        },
+        ..TokenRequest::default()
+    };
+    let accounts = stage.api::<ServiceAccount>(NAMESPACE);
+    let issued = accounts
+        .create_token_request("locksmith", &Default::default(), &request)
+        .await
+        .unwrap();
+    // As the kubelet does it: whoever reads sees the old one or the new one.
+    let new = file.with_extension("new");
+    std::fs::write(&new, issued.status.unwrap().token).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+/// The program's token ceases to be valid in the middle of a run, and another one is put into its file: the run goes
+/// on and ends well, and the process is the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_token_that_is_not_valid_any_more_is_replaced_in_its_file() {
+    let stage = Stage::set(Setup {
+        rights: Rights::Installed("act"),
+        ..Setup::default()
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    issue(&stage, "first", &file).await;
+    let user = stage.testbed.by_token_file("locksmith", &file).await;
+    let settings = Settings {
+        deadline: "1h",
+        ..Settings::default()
+    };
+    let daemon = stage.seen_by(&user, &settings, &[]).await;
+    stage.fire(&daemon).await;
+    stage.first_hold().await;
+    stage
+        .api::<Secret>(NAMESPACE)
+        .delete("first", &Default::default())
+        .await
+        .unwrap();
+    // For some seconds the API server remembers that it was valid.
+    daemon
+        .until("the token to be refused", |samples| {
+            samples["locksmith_leader"] == 0.0
+        })
+        .await;
+    issue(&stage, "second", &file).await;
+    let status = stage.finished_within(PATIENCE).await;
+    assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
+    stage.pending_are_bound().await;
+    assert!(daemon.log_text().contains("Unauthorized"));
+    assert!(!stage.everything().await.iter().any(lacks_right));
+    stage.forget_run().await;
+    stage.released().await;
+}

@@ -1,0 +1,4 @@
+//! Holds, as the API server enforces them.
+
+mod enforcement;
+mod unreadable_runs;

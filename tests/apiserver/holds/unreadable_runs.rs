@@ -1,0 +1,64 @@
+//! Remediations that cannot be read are not Remediations that are gone: what they hold stays held until its deadline,
+//! and no longer, whatever gate is closed.
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use locksmith::api::STOP_ANNOTATION;
+use locksmith::api::hold::SnapshotHold;
+use serde_json::json;
+
+use crate::support::daemon::Daemon;
+use crate::support::fault_proxy::{Proxy, script, status};
+use crate::support::stage::{NAMESPACE, Settings, Stage};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn holds_of_runs_that_cannot_be_read_last_until_their_deadline_whatever_gate_is_closed() {
+    let stage = Stage::jammed().await;
+    let settings = Settings {
+        deadline: "1h",
+        ..Settings::default()
+    };
+    let mut before = stage.daemon(&settings).await;
+    stage.fire(&before).await;
+    stage.finished().await;
+    before.kill();
+    let held = stage.held().await;
+    assert!(held.len() > 1, "{held:?}");
+    // Its time is up as soon as anybody looks.
+    stage
+        .left_behind(&stage.jam.sources[0], 0, Timestamp::now())
+        .await;
+
+    let unreadable = script(|call| async move {
+        if call.uri().path().contains("/remediations") {
+            return status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "no");
+        }
+        call.forward().await
+    });
+    let proxy = Proxy::start(stage.user(), unreadable);
+    // Closed are mode, killSwitch and freshness: every standing gate but leadership.
+    let stop = json!({"metadata": {"annotations": {STOP_ANNOTATION: "by a person"}}});
+    let namespaces: Api<Namespace> = Api::all(stage.testbed.client());
+    namespaces
+        .patch(NAMESPACE, &PatchParams::default(), &Patch::Merge(stop))
+        .await
+        .unwrap();
+    let settings = Settings {
+        mode: "plan",
+        ..settings
+    };
+    let daemon = Daemon::start(proxy.kubeconfig(), &settings.yaml()).await;
+    // It is at work, and sees what is held: the hold whose time is up it removes, and passes over the other.
+    stage
+        .until::<SnapshotHold>("the overdue hold to be removed", |all| {
+            all.iter().all(|hold| hold.name_any() != "gone")
+        })
+        .await;
+    assert_eq!(stage.held().await, held, "{}", daemon.log_text());
+    stage.hasten(Timestamp::now()).await;
+    stage.released().await;
+}

@@ -1,0 +1,134 @@
+//! The process is killed after each write it makes, all of them: the run is finished all the same, nothing is done
+//! twice, and nothing stays held.
+//!
+//! Enumerated are the writes of a whole run and of the releases after it, as a proxy counts them: each that is neither an
+//! Event nor the Lease is the last of a life, twice over, once heard of and once not. Then each Event that is made is
+//! the last of a life; and each renewal of the Lease by one that has done something, where the next life bears another
+//! name, as the pod of a ReplicaSet does, and has to wait until that Lease has run out.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use locksmith::api::remediation::Phase;
+use locksmith::api::volsync::ReplicationSource;
+use rstest::rstest;
+
+use crate::support::crash_points::{Death, Life};
+use crate::support::daemon::notification;
+use crate::support::stage::{DRIVER, Settings, Stage};
+
+/// More than a run needs, however often it is begun again: something is written for ever.
+const TOO_MANY: usize = 600;
+
+/// So many lives, each of which begins with a start and full lists, take some minutes on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// One life after the other, each with what it died of.
+struct Lives<'s> {
+    stage: &'s Stage,
+    settings: Settings,
+    death: Death,
+    /// What each that ended died of, in order.
+    deaths: Vec<String>,
+}
+
+impl Lives<'_> {
+    /// Lives them until `end` comes, and tells each of the alert until one has taken it.
+    async fn until<T>(&mut self, end: impl Future<Output = T>, mut told: bool) -> T {
+        let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
+        tokio::pin!(end);
+        loop {
+            // The pod of a ReplicaSet never comes back under its name.
+            let number = if self.death == Death::Lease {
+                self.deaths.len()
+            } else {
+                0
+            };
+            let name = format!("locksmith-{number}");
+            let life = Life::begin(self.stage, &self.settings, self.death, &name).await;
+            let ended = tokio::select! {
+                () = life.lived(&mut told, &alert) => None,
+                ended = &mut end => Some(ended),
+            };
+            let last = life.last_write();
+            if let Some(ended) = ended {
+                self.deaths.extend(last);
+                return ended;
+            }
+            let log = || life.daemon.log_text();
+            let last = last.unwrap_or_else(|| panic!("it ended by itself:\n{}", log()));
+            self.deaths.push(last);
+            let deaths = &self.deaths;
+            assert!(deaths.len() < TOO_MANY, "{}\n{deaths:#?}", log());
+        }
+    }
+
+    fn died_of(&self, write: &str) -> usize {
+        let of_it = |death: &&String| death.contains(write);
+        self.deaths.iter().filter(of_it).count()
+    }
+}
+
+#[rstest]
+#[case::unheard(Death::Unheard)]
+#[case::heard(Death::Heard)]
+#[case::event(Death::Event)]
+#[case::lease(Death::Lease)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: Death) {
+    let stage = Stage::jammed().await;
+    let mut lives = Lives {
+        stage: &stage,
+        // Holds outlast this test, so that none is released for its age.
+        settings: Settings {
+            deadline: "1h",
+            ..Settings::default()
+        },
+        death,
+        deaths: Vec::new(),
+    };
+    let begun = Instant::now();
+    let status = lives.until(stage.finished_within(PATIENCE), false).await;
+    println!(
+        "{death:?}: {} lives, {:?}",
+        lives.deaths.len(),
+        begun.elapsed()
+    );
+    assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
+    assert!(
+        status.verdict.iter().all(|check| check.passed),
+        "{status:#?}"
+    );
+    stage.pending_are_bound().await;
+    let stuck = stage.jam.stuck_snapshots.iter().map(|one| one.uid.clone());
+    let stuck: BTreeSet<_> = stuck.collect();
+    assert_eq!(stage.destroyed().await, stuck);
+    let restarts = stage.restarts().await;
+    assert_eq!(restarts.len(), status.attempt as usize, "{restarts:?}");
+    let left = stage.list::<ReplicationSource>().await;
+    let left: BTreeSet<_> = left.iter().filter_map(ResourceExt::uid).collect();
+    let missing = |source: &&locksmith::demo::scenario::Identity| !left.contains(&source.uid);
+    assert_eq!(stage.jam.sources.iter().find(missing), None);
+
+    // What is held until its app runs is released once its run is gone, though nobody saw it go.
+    let held = stage.held().await.len();
+    assert!(held > 0);
+    stage.forget_run().await;
+    lives.until(stage.released_within(PATIENCE), true).await;
+
+    match death {
+        // Each deletion of a stuck snapshot ends a life.
+        Death::Unheard | Death::Heard => {
+            assert_eq!(lives.died_of("/apis/volsync.backube"), 0);
+            // The hold is created and patched in batches; the garbage collector deletes it with its run.
+            assert!(lives.died_of("/snapshotholds") >= 2);
+            assert_eq!(lives.died_of("DELETE /apis/snapshot."), stuck.len());
+            assert_eq!(lives.died_of("/deployments/"), restarts.len());
+            assert!(lives.died_of("/remediations") > status.steps.len());
+        }
+        Death::Event => assert!(lives.died_of("/events") > status.steps.len()),
+        Death::Lease => assert!(lives.died_of("/leases/") > 1),
+    }
+}

@@ -1,0 +1,158 @@
+//! Every question the dashboards ask, asked of a real Prometheus during a jam and after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::get;
+use jiff::Timestamp;
+use locksmith::api::remediation::Phase;
+
+use crate::shipped::{DASHBOARDS, Query, queries};
+use crate::support::monitors::{Monitor, Places};
+use crate::support::stage::{Settings, Stage};
+
+/// What shows nothing while the run waits for its gates, and something once it is over.
+const AFTERWARDS: [(&str, &str); 7] = [
+    ("Locksmith: Last ended A", "no run has ended"),
+    ("Locksmith: Run ended", "no run has ended"),
+    ("Locksmith: Held A", "no run has begun"),
+    (
+        "Locksmith: capacity and trends: Run ended",
+        "no run has ended",
+    ),
+    (
+        "Locksmith: capacity and trends: Backups held A",
+        "no run has begun",
+    ),
+    (
+        "Locksmith: capacity and trends: Half clear within A",
+        "nothing has cleared",
+    ),
+    (
+        "Locksmith: capacity and trends: Nine tenths clear within A",
+        "nothing has cleared",
+    ),
+];
+
+/// What shows something only while a run is under way, so that before and after it may show nothing.
+const MEANWHILE: [(&str, &str); 2] = [
+    ("Locksmith: Run began", "no run is under way"),
+    (
+        "Locksmith: capacity and trends: Run began",
+        "no run is under way",
+    ),
+];
+
+/// What shows something only in trouble that this test does not make.
+const IN_TROUBLE: [(&str, &str); 2] = [
+    (
+        "Locksmith: Alerts received B",
+        "every notification is taken",
+    ),
+    (
+        "Locksmith: Faults of its own B",
+        "the API server may accept every write",
+    ),
+];
+
+fn is_in(list: &[(&str, &str)], query: &Query) -> bool {
+    list.iter().any(|(of, _)| *of == query.of)
+}
+
+/// The expression as Grafana would ask it with everything selected.
+fn asked(query: &Query) -> String {
+    let variables = [("$cluster", ".*"), ("$__rate_interval", "1m")];
+    let expr = variables
+        .iter()
+        .fold(query.expr.clone(), |expr, (name, value)| {
+            expr.replace(name, value)
+        });
+    assert!(!expr.contains('$'), "{}: {expr}", query.of);
+    expr
+}
+
+/// A target that says whether there is maintenance, and where it is.
+async fn maintenance(under_way: Arc<AtomicBool>) -> String {
+    let says = async move || {
+        let value = u8::from(under_way.load(Ordering::Relaxed));
+        format!("maintenance {value}\n")
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let app = Router::new().route("/metrics", get(says));
+    tokio::spawn(async { axum::serve(listener, app).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_prometheus_says_so() {
+    let all: Vec<Query> = DASHBOARDS.into_iter().flat_map(queries).collect();
+    for (of, _) in AFTERWARDS.iter().chain(&MEANWHILE).chain(&IN_TROUBLE) {
+        assert!(all.iter().any(|query| query.of == *of), "nobody is {of}");
+    }
+
+    let stage = Stage::jammed().await;
+    let places = Places::new();
+    let url = places.prometheus();
+    let settings = Settings {
+        deadline: "10m",
+        gates: ", promql: {maintenance: maintenance == 1}",
+        prometheus: format!("{{url: '{url}', interval: 1s}}"),
+        ..Settings::default()
+    };
+    let daemon = stage.daemon(&settings).await;
+    let under_way = Arc::new(AtomicBool::new(true));
+    let target = maintenance(under_way.clone()).await;
+    let _alertmanager = Monitor::alertmanager(&places, &daemon.url("/webhook")).await;
+    let prometheus = Monitor::prometheus(&places, &[daemon.address(), &target]).await;
+
+    // The gate asks the same Prometheus: the run waits.
+    let waits = stage
+        .run_of("csi-operation-locks", "the gate to be closed", |status| {
+            let mut gates = status.gates.iter();
+            gates.any(|gate| gate.gate == "promql" && gate.reason.contains("returns 1 series"))
+        })
+        .await;
+    assert_eq!(waits.status.unwrap().phase, Phase::Pending);
+    for query in &all {
+        if is_in(&AFTERWARDS, query) || is_in(&MEANWHILE, query) {
+            let series = prometheus.series(&asked(query)).await;
+            assert!(series.is_empty(), "{}: {series:#?}", query.of);
+        } else if is_in(&IN_TROUBLE, query) {
+            prometheus.series(&asked(query)).await;
+        } else {
+            prometheus.until(&asked(query), true).await;
+        }
+    }
+
+    under_way.store(false, Ordering::Relaxed);
+    let began = all.iter().filter(|query| is_in(&MEANWHILE, query));
+    for query in began {
+        prometheus.until(&asked(query), true).await;
+    }
+    let run = stage
+        .run_of("csi-operation-locks", "the run to be over", |status| {
+            status.phase.finished()
+        })
+        .await;
+    let status = run.status.unwrap();
+    assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
+    for query in all.iter().filter(|query| is_in(&AFTERWARDS, query)) {
+        prometheus.until(&asked(query), true).await;
+    }
+    // What went well is no fault: not the releases at the deadline either.
+    stage.hasten(Timestamp::now()).await;
+    stage.released().await;
+    let releases = r#"locksmith_writes_total{verb="release"} > 0"#;
+    prometheus.until(releases, true).await;
+    let faults = all.iter().find(|query| query.of == IN_TROUBLE[1].0);
+    for fault in prometheus.series(&asked(faults.unwrap())).await {
+        let outcome = fault["metric"]["outcome"].as_str().unwrap();
+        assert!(
+            !["ok", "written", "skipped"].contains(&outcome),
+            "{fault:#}"
+        );
+    }
+}

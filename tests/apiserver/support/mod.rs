@@ -1,0 +1,10 @@
+//! Shared by the tests: the daemon as a process, the stage it plays on, and whatever stands between it and the API server.
+
+pub mod crash_points;
+pub mod daemon;
+pub mod fault_plan;
+pub mod fault_proxy;
+pub mod load_balancer;
+pub mod monitors;
+pub mod stage;
+pub mod tenant;
