@@ -13,7 +13,7 @@ use super::{ClusterArgs, remediations};
 use crate::api::Plan;
 use crate::api::remediation::{Decision, GateRecord, Phase, Remediation};
 use crate::cluster::CALL_TIMEOUT;
-use crate::gates::APPROVAL;
+use crate::gates::GateName;
 use crate::text::humanize::plain;
 
 /// The run that is meant.
@@ -100,7 +100,7 @@ fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
         .status
         .as_ref()
         .with_context(|| format!("{name} has not been looked at yet"))?;
-    let asks = |gate: &GateRecord| gate.gate == APPROVAL && !gate.open;
+    let asks = |gate: &GateRecord| GateName::Approval.is_of(gate) && !gate.open;
     let asks = status.gates.iter().any(asks);
     match status.phase {
         Phase::Pending => {}
@@ -174,7 +174,7 @@ mod tests {
         let status = run.status.as_mut().unwrap();
         status.plan = Some(Plan::new(DRIVER.into(), Vec::new(), at(0)));
         status.gates = vec![GateRecord {
-            gate: APPROVAL.to_owned(),
+            gate: GateName::Approval.as_str().to_owned(),
             open,
             reason: String::new(),
             opens_when: String::new(),

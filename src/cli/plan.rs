@@ -20,7 +20,7 @@ use crate::api::remediation::{
 };
 use crate::config::{self, Config, Playbook};
 use crate::findings::Finding;
-use crate::gates::{self, Situation};
+use crate::gates::{self, GateName, Situation};
 use crate::model::{Model, WatchState};
 use crate::plan::{self};
 use crate::state::view::View;
@@ -206,7 +206,7 @@ impl PlanArgs {
             now,
         });
         // A question to a replica, not to a person.
-        gates.retain(|gate| gate.gate != "leadership");
+        gates.retain(|gate| !GateName::Leadership.is_of(gate));
         let (plan, error) = match plan {
             Ok(plan) => (Some(plan), None),
             Err(why) => (None, Some(why)),

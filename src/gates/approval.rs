@@ -2,11 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::remediation::Decision;
-
-/// Name of the gate that a person opens.
-pub const APPROVAL: &str = "approval";
 
 /// How far ahead the clock of whoever approves may be.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -14,8 +11,8 @@ const SKEW: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct Approval;
 
 impl Gate for Approval {
-    fn name(&self) -> &'static str {
-        APPROVAL
+    fn name(&self) -> GateName {
+        GateName::Approval
     }
 
     fn of_plan(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::ObjectKind;
 use crate::api::StepName;
 
@@ -22,8 +22,8 @@ const FLOOR: usize = 1;
 pub(super) struct BlastRadius;
 
 impl Gate for BlastRadius {
-    fn name(&self) -> &'static str {
-        "blastRadius"
+    fn name(&self) -> GateName {
+        GateName::BlastRadius
     }
 
     fn of_plan(&self) -> bool {

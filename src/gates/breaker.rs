@@ -1,6 +1,6 @@
 //! Gate `breaker`: the last runs have not all failed. Doing again what did not help, does not help.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::Uid;
 use crate::api::remediation::Phase;
 use crate::model::Model;
@@ -11,8 +11,8 @@ pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";
 pub(super) struct Breaker;
 
 impl Gate for Breaker {
-    fn name(&self) -> &'static str {
-        "breaker"
+    fn name(&self) -> GateName {
+        GateName::Breaker
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::Uid;
 use crate::api::remediation::Remediation;
 use crate::api::{Plan, StepName};
@@ -12,8 +12,8 @@ use crate::api::{Plan, StepName};
 pub(super) struct Budget;
 
 impl Gate for Budget {
-    fn name(&self) -> &'static str {
-        "budget"
+    fn name(&self) -> GateName {
+        GateName::Budget
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -1,12 +1,12 @@
 //! Gate `cephHealth`: Ceph is well enough for a restart to help. Where there is no CephCluster, it is not asked.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 
 pub(super) struct CephHealth;
 
 impl Gate for CephHealth {
-    fn name(&self) -> &'static str {
-        "cephHealth"
+    fn name(&self) -> GateName {
+        GateName::CephHealth
     }
 
     fn of_plan(&self) -> bool {

@@ -5,19 +5,16 @@
 
 use std::collections::HashSet;
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::LockKey;
 use crate::api::StepName;
 use crate::findings::{Finding, FindingReason, proven, snapshot_content};
 
-/// Name of the gate that is closed while nothing confirms the alert.
-pub const CONFIRMED: &str = "confirmed";
-
 pub(super) struct Confirmed;
 
 impl Gate for Confirmed {
-    fn name(&self) -> &'static str {
-        CONFIRMED
+    fn name(&self) -> GateName {
+        GateName::Confirmed
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

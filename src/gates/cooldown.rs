@@ -1,12 +1,12 @@
 //! Gate `cooldown`: the last run of the same cause, or of one that did all this one would do, finished long enough ago.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 
 pub(super) struct Cooldown;
 
 impl Gate for Cooldown {
-    fn name(&self) -> &'static str {
-        "cooldown"
+    fn name(&self) -> GateName {
+        GateName::Cooldown
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

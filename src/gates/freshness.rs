@@ -1,14 +1,14 @@
 //! Gate `freshness`: everything that is watched has been listed, and is not failing now; the clock is right, and our CRDs know
 //! every field of this program.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::model::{Kind, WatchState};
 
 pub(super) struct Freshness;
 
 impl Gate for Freshness {
-    fn name(&self) -> &'static str {
-        "freshness"
+    fn name(&self) -> GateName {
+        GateName::Freshness
     }
 
     fn standing(&self) -> bool {

@@ -1,14 +1,14 @@
 //! Gate `holdPolicy`: the API server enforces SnapshotHolds, by the policy and binding that ship, unedited.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::StepName;
 use crate::holds::policy::{install, not_in_force};
 
 pub(super) struct HoldPolicy;
 
 impl Gate for HoldPolicy {
-    fn name(&self) -> &'static str {
-        "holdPolicy"
+    fn name(&self) -> GateName {
+        GateName::HoldPolicy
     }
 
     fn standing(&self) -> bool {

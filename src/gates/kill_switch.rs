@@ -1,14 +1,14 @@
 //! Gate `killSwitch`: nobody has put the annotation on the namespace of the Remediations.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::{STOP_ANNOTATION, SharedStr};
 use crate::model::Model;
 
 pub(super) struct KillSwitch;
 
 impl Gate for KillSwitch {
-    fn name(&self) -> &'static str {
-        "killSwitch"
+    fn name(&self) -> GateName {
+        GateName::KillSwitch
     }
 
     fn standing(&self) -> bool {

@@ -2,13 +2,13 @@
 //!
 //! Each write asks for the term once more, just before it is made: this gate tells, that check protects.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 
 pub(super) struct Leadership;
 
 impl Gate for Leadership {
-    fn name(&self) -> &'static str {
-        "leadership"
+    fn name(&self) -> GateName {
+        GateName::Leadership
     }
 
     fn standing(&self) -> bool {

@@ -1,12 +1,12 @@
 //! Gate `minimumAge`: what the run is about has been stuck for long enough not to go away by itself.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 
 pub(super) struct MinimumAge;
 
 impl Gate for MinimumAge {
-    fn name(&self) -> &'static str {
-        "minimumAge"
+    fn name(&self) -> GateName {
+        GateName::MinimumAge
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -16,6 +16,7 @@ mod kill_switch;
 mod leadership;
 mod minimum_age;
 mod mode;
+mod name;
 mod one_run;
 mod progress;
 mod promql;
@@ -24,10 +25,9 @@ mod snapshotter;
 mod tests;
 mod window;
 
-pub use approval::APPROVAL;
 pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
-pub use confirmed::CONFIRMED;
 pub use kill_switch::stopped;
+pub use name::GateName;
 
 use jiff::Timestamp;
 
@@ -93,7 +93,7 @@ pub enum Verdict {
 /// One condition.
 pub trait Gate: Sync {
     /// Its name, in records, metrics and docs.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> GateName;
     /// Whether it is asked again before every step, and not only before the first.
     fn standing(&self) -> bool {
         false
@@ -152,7 +152,7 @@ pub fn judge_plan(situation: &Situation<'_>) -> Vec<GateRecord> {
 }
 
 fn record(gate: &dyn Gate, situation: &Situation<'_>) -> GateRecord {
-    let name = gate.name().to_owned();
+    let name = gate.name().as_str().to_owned();
     match gate.judge(situation) {
         Verdict::Open => GateRecord {
             gate: name,
@@ -187,7 +187,10 @@ pub fn closed(gates: &[GateRecord]) -> Option<String> {
 /// Whether approval is all that is missing.
 pub fn waits_for_a_person(gates: &[GateRecord]) -> bool {
     let mut closed = gates.iter().filter(|gate| !gate.open);
-    closed.next().is_some_and(|gate| gate.gate == APPROVAL) && closed.next().is_none()
+    closed
+        .next()
+        .is_some_and(|gate| GateName::Approval.is_of(gate))
+        && closed.next().is_none()
 }
 
 /// Puts newer answers in the place of older ones.

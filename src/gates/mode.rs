@@ -1,13 +1,13 @@
 //! Gate `mode`: the configuration lets the program act.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::config;
 
 pub(super) struct Mode;
 
 impl Gate for Mode {
-    fn name(&self) -> &'static str {
-        "mode"
+    fn name(&self) -> GateName {
+        GateName::Mode
     }
 
     fn standing(&self) -> bool {

@@ -1,13 +1,13 @@
 //! Gate `oneRun`: no other run is at work on the driver.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::api::remediation::Phase;
 
 pub(super) struct OneRun;
 
 impl Gate for OneRun {
-    fn name(&self) -> &'static str {
-        "oneRun"
+    fn name(&self) -> GateName {
+        GateName::OneRun
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -1,13 +1,13 @@
 //! Gate `progress`: the driver is not creating volumes or snapshots for others right now. A restart would interrupt what
 //! works. Creations are counted as they are seen: one that was deleted since shows progress all the same.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 
 pub(super) struct Progress;
 
 impl Gate for Progress {
-    fn name(&self) -> &'static str {
-        "progress"
+    fn name(&self) -> GateName {
+        GateName::Progress
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

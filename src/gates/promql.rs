@@ -1,12 +1,12 @@
 //! Gate `promql`: none of the configured expressions returns anything, as far as Prometheus was asked lately.
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 
 pub(super) struct Promql;
 
 impl Gate for Promql {
-    fn name(&self) -> &'static str {
-        "promql"
+    fn name(&self) -> GateName {
+        GateName::Promql
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -1,14 +1,14 @@
 //! Gate `snapshotter`: something takes snapshots for the driver, where it has a VolumeSnapshotClass. Without it all are
 //! stuck, and neither a restart nor a deletion helps (ceph-csi-drivers chart: `snapshotPolicy: none`).
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::findings::has_snapshotter;
 
 pub(super) struct Snapshotter;
 
 impl Gate for Snapshotter {
-    fn name(&self) -> &'static str {
-        "snapshotter"
+    fn name(&self) -> GateName {
+        GateName::Snapshotter
     }
 
     fn of_plan(&self) -> bool {

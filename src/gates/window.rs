@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, Situation, Verdict};
+use super::{Gate, GateName, Situation, Verdict};
 use crate::config::Window;
 
 pub(super) struct InWindow;
 
 impl Gate for InWindow {
-    fn name(&self) -> &'static str {
-        "window"
+    fn name(&self) -> GateName {
+        GateName::Window
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {

@@ -10,6 +10,7 @@ use crate::api::{Action, Plan, PlannedStep, StepName};
 use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr};
 use crate::config::{Config, Playbook};
 use crate::findings::{Finding, FindingReason};
+use crate::gates::GateName;
 use crate::model::Model;
 use crate::state::view::{ProvisionerView, View};
 use crate::text::humanize;
@@ -179,7 +180,7 @@ pub fn playbook_for<'c>(
 fn waits_for_approval(gates: &[GateRecord]) -> bool {
     gates
         .iter()
-        .any(|gate| gate.gate == "approval" && !gate.open)
+        .any(|gate| GateName::Approval.is_of(gate) && !gate.open)
 }
 
 /// How `step` treats the objects of `path`; restarts are of everybody.

@@ -5,7 +5,7 @@ use crate::api::SharedStr;
 use crate::api::remediation::{Decision, Phase, RemediationStatus};
 use crate::api::{ACTING, Plan};
 use crate::config::{Mode, Playbook};
-use crate::gates;
+use crate::gates::{self, GateName};
 use crate::plan::{self};
 use crate::steps::count;
 
@@ -68,7 +68,7 @@ impl Engine<'_> {
             && status
                 .gates
                 .iter()
-                .all(|gate| gate.open || gate.gate == "mode")
+                .all(|gate| gate.open || GateName::Mode.is_of(gate))
         {
             self.finish(
                 status,
@@ -134,14 +134,14 @@ impl Engine<'_> {
             .checked_add(self.config.gates.give_up_after.signed())
             .unwrap_or(self.now);
         if self.now >= end {
-            let is_closed = |name: &str| {
+            let is_closed = |name: GateName| {
                 let mut gates = status.gates.iter();
-                gates.any(|gate| gate.gate == name && !gate.open)
+                gates.any(|gate| name.is_of(gate) && !gate.open)
             };
             // Nobody's decision and nothing left to do are no failures: they page nobody.
-            let phase = if is_closed(gates::APPROVAL) && status.plan.is_some() {
+            let phase = if is_closed(GateName::Approval) && status.plan.is_some() {
                 Phase::Expired
-            } else if is_closed(gates::CONFIRMED) && self.observed() {
+            } else if is_closed(GateName::Confirmed) && self.observed() {
                 Phase::NothingToDo
             } else {
                 Phase::Failed

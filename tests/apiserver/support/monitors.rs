@@ -7,8 +7,8 @@ use std::time::Duration;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
-use crate::shipped::{RULES, scraping, text};
 use super::daemon::{POLL, agent};
+use crate::shipped::{RULES, scraping, text};
 use crate::testbed::controlplane::{flags, free_port};
 use crate::testbed::process::{Guard, Process};
 
