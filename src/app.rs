@@ -24,7 +24,7 @@ use crate::watch::{self, Patterns};
 /// How long a daemon that ends goes on writing the Events of what it did.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a daemon is started with.
+/// Options of a daemon.
 pub struct AppOptions {
     /// The cluster.
     pub cluster: ClusterConfig,
@@ -195,7 +195,7 @@ fn act(
     Ok(receiver)
 }
 
-/// Runs `task` until `stop`. It ends at an await: a write under way is seen in the cluster by whoever comes next.
+/// Runs `task` until `stop`. It ends at an await; the next leader sees a write under way in the cluster.
 async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.cancelled() => {}

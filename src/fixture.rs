@@ -222,7 +222,7 @@ fn holds() -> Vec<HoldView> {
     vec![of_run, planned, of_class]
 }
 
-/// What a gate said.
+/// The record of a gate.
 pub fn gate(gate: &str, open: bool) -> GateRecord {
     let unless_open = |text: &str| if open { String::new() } else { text.to_owned() };
     GateRecord {

@@ -1,4 +1,4 @@
-//! What a run does, as lines a person reads. Pure.
+//! The progress of a run, as lines for people. Pure.
 
 use kube::ResourceExt;
 
@@ -45,7 +45,7 @@ impl Line {
     }
 }
 
-/// What is new of a run since its status was `before`.
+/// The lines about a run that are new since its status was `before`.
 pub fn of_run(run: &Remediation, before: Option<&RemediationStatus>) -> Vec<Line> {
     let mut lines = Vec::new();
     let Some(after) = &run.status else {

@@ -226,28 +226,28 @@ pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
     format!("{}-{suffix}", stem.trim_matches('-'))
 }
 
-/// What there is already of a cause.
+/// The run that serves a cause already, if there is one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
-    /// A run that is not over: repeats add themselves to it.
+pub(super) enum ExistingRun {
+    /// An unfinished run: repeated alerts join it.
     Open(SharedStr),
-    /// A run that is over, too lately for another.
+    /// A finished run whose cooldown has not passed.
     Cooling(SharedStr),
     /// A person rejected the plan of this run, and the next run's would be the same.
     Rejected(SharedStr),
-    /// None that counts; this was the last.
+    /// None; the uid is that of the last finished run.
     Free(Option<Uid>),
 }
 
-/// The runs of `namespace` that `cause` has started already.
-pub(super) fn standing(
+/// The run in `namespace` that serves `cause` already.
+pub(super) fn existing_run(
     cause: &Cause,
     namespace: &SharedStr,
     model: &Model,
     findings: &[Finding],
     config: &Config,
     now: Timestamp,
-) -> Standing {
+) -> ExistingRun {
     // One jam has several symptoms, each with its alert: the run that does the most is the run of all.
     let mut runs: Vec<_> = model
         .runs
@@ -263,7 +263,7 @@ pub(super) fn standing(
             .is_none_or(|status| !status.phase.finished())
     });
     if let Some(run) = open {
-        return Standing::Open(run.meta.name.clone());
+        return ExistingRun::Open(run.meta.name.clone());
     }
     let cooling = runs.iter().rev().find(|run| {
         let status = run.object.status.as_ref().filter(|it| counts(it, config));
@@ -274,13 +274,13 @@ pub(super) fn standing(
     });
     let own = |run: &&&Run| run.object.spec.playbook == cause.playbook;
     if let Some(run) = cooling {
-        return Standing::Cooling(run.meta.name.clone());
+        return ExistingRun::Cooling(run.meta.name.clone());
     }
     match runs.iter().rfind(own) {
         Some(run) if offers_rejected_plan(cause, run, model, findings, config, now) => {
-            Standing::Rejected(run.meta.name.clone())
+            ExistingRun::Rejected(run.meta.name.clone())
         }
-        last => Standing::Free(last.map(|run| run.meta.uid.clone())),
+        last => ExistingRun::Free(last.map(|run| run.meta.uid.clone())),
     }
 }
 
@@ -345,8 +345,8 @@ mod tests {
             driver: DRIVER.into(),
         };
         let elsewhere = SharedStr::from("another-locksmith");
-        let standing = standing(&cause, &elsewhere, &world.0, &[], &Config::default(), at(0));
-        assert_eq!(standing, Standing::Free(None));
+        let standing = existing_run(&cause, &elsewhere, &world.0, &[], &Config::default(), at(0));
+        assert_eq!(standing, ExistingRun::Free(None));
     }
 
     #[rstest]
@@ -379,9 +379,9 @@ mod tests {
             mode,
             ..Config::default()
         };
-        let standing = standing(&cause, &namespace(), &world.0, &[], &config, at(0));
+        let standing = existing_run(&cause, &namespace(), &world.0, &[], &config, at(0));
         assert_eq!(
-            standing == Standing::Cooling("last".into()),
+            standing == ExistingRun::Cooling("last".into()),
             cools,
             "{standing:?}"
         );
@@ -401,7 +401,7 @@ mod tests {
             playbook: asked.to_owned(),
             driver: DRIVER.into(),
         };
-        let standing = standing(
+        let standing = existing_run(
             &cause,
             &namespace(),
             &world.0,
@@ -410,7 +410,7 @@ mod tests {
             at(0),
         );
         assert_eq!(
-            standing == Standing::Open("open".into()),
+            standing == ExistingRun::Open("open".into()),
             joins,
             "{standing:?}"
         );
@@ -418,17 +418,17 @@ mod tests {
 
     /// The plan of the last run was rejected; a person who was asked once is asked again only about another plan.
     #[rstest]
-    #[case::as_it_was(World::jam(), Decision::Rejected, Standing::Rejected("last".into()))]
+    #[case::as_it_was(World::jam(), Decision::Rejected, ExistingRun::Rejected("last".into()))]
     #[case::of_one_more_source(
         World::jam().with(crate::model::fixture::source("media", "new")),
         Decision::Rejected,
-        Standing::Free(Some("uid-last".into()))
+        ExistingRun::Free(Some("uid-last".into()))
     )]
-    #[case::that_was_approved(World::jam(), Decision::Approved, Standing::Free(Some("uid-last".into())))]
+    #[case::that_was_approved(World::jam(), Decision::Approved, ExistingRun::Free(Some("uid-last".into())))]
     fn a_plan_is_offered(
         #[case] now: World,
         #[case] decision: Decision,
-        #[case] expected: Standing,
+        #[case] expected: ExistingRun,
     ) {
         let config = Config::default();
         let cause = Cause {
@@ -457,7 +457,7 @@ mod tests {
         });
         let now = now.with(Change::Run(Delta::Apply(recorded(run))));
         let findings = findings(&now);
-        let standing = standing(&cause, &namespace(), &now.0, &findings, &config, at(0));
+        let standing = existing_run(&cause, &namespace(), &now.0, &findings, &config, at(0));
         assert_eq!(standing, expected);
     }
 

@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::Mutex;
 
 use super::cause::{
-    Cause, Standing, causes, next_name, ours, resolved, served, standing, with_firing,
+    Cause, ExistingRun, causes, existing_run, next_name, ours, resolved, served, with_firing,
     with_resolved,
 };
 use super::{Accepted, Notification, ReceiveAlerts, Refused};
@@ -125,13 +125,13 @@ impl AlertReceiver {
         cause: &Cause,
         alerts: Vec<AlertRef>,
     ) -> Result<(String, AlertOutcome), WriteError> {
-        let standing = self.store.judge(|model, view| {
+        let existing = self.store.judge(|model, view| {
             made.retain(|Made { run, at }| {
                 let name = SharedStr::from(run.name_any());
                 at.elapsed() < WATCH_LAG && model.runs.get(&self.namespace, &name).is_none()
             });
             let now = Timestamp::now();
-            standing(
+            existing_run(
                 cause,
                 &self.namespace,
                 model,
@@ -161,8 +161,8 @@ impl AlertReceiver {
             // Somebody has deleted it meanwhile.
             made.remove(at);
         }
-        match standing {
-            Standing::Open(name) => {
+        match existing {
+            ExistingRun::Open(name) => {
                 let news = self
                     .store
                     .read(|model| self.has_news(model, &name, &alerts));
@@ -174,10 +174,10 @@ impl AlertReceiver {
                 }
                 Ok((name.to_string(), AlertOutcome::Joined))
             }
-            Standing::Cooling(name) | Standing::Rejected(name) => {
+            ExistingRun::Cooling(name) | ExistingRun::Rejected(name) => {
                 Ok((name.to_string(), AlertOutcome::Joined))
             }
-            Standing::Free(last) => {
+            ExistingRun::Free(last) => {
                 let name = next_name(cause, last.as_ref());
                 let spec = RemediationSpec {
                     playbook: cause.playbook.clone(),

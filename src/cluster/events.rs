@@ -1,5 +1,5 @@
-//! Kubernetes Events, for whoever looks at an object with `kubectl describe`. Losing one loses nothing, so that no write
-//! waits for one: they are handed to a task of their own, and what does not fit its queue is dropped and counted.
+//! Kubernetes Events, as `kubectl describe` shows them. No write waits for an Event: they are handed to a task of their own, and one
+//! that does not fit its queue is dropped and counted.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ const QUEUE: usize = 1024;
 /// And how many Events of runs: a hundred runs from first to last.
 const QUEUE_OF_RUNS: usize = 1024;
 
-/// So many times as long as an Event took, no other is written: the writes that matter go the same way, and are the more in a
-/// hurry the longer the API server takes.
-const REST: u32 = 4;
+/// After each Event, pause for this multiple of its latency, so that Events yield to the writes of a run when the API server is
+/// slow.
+const PAUSE_FACTOR: u32 = 4;
 
-/// Longest rest.
-const LONGEST: Duration = Duration::from_millis(250);
+/// Longest such pause.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// What an Event is about.
 pub trait Regarding {
@@ -152,7 +152,7 @@ async fn deliver(
         let begun = tokio::time::Instant::now();
         own.write(VERB, kind.as_str(), write(&client, &event).await);
         let took = begun.elapsed();
-        rested = begun + took + (took * REST).min(LONGEST);
+        rested = begun + took + (took * PAUSE_FACTOR).min(MAX_PAUSE);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Keeps an object as the API server gives it, with what belongs to it, before it is deleted.
+//! Evidence: an object as the API server returns it, with its content and Events, before it is deleted.
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;

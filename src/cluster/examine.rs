@@ -1,4 +1,4 @@
-//! Reads, uncached, the things whose absence is a proof.
+//! Uncached reads of objects and logs whose absence proves something.
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -16,10 +16,10 @@ use crate::state::Store;
 use crate::steps::{LiveState, TailRefusal};
 use crate::watch::{Patterns, snapshot_record};
 
-/// Longest part of a log tail that is read, in bytes: lines may be of any length.
+/// Most bytes read of a log's tail: lines may have any length.
 const TAIL_BYTES: i64 = 1 << 20;
 
-/// Snapshots read at a time.
+/// Snapshots in one page.
 const PAGE: u32 = 500;
 
 /// Looks now: at VolumeSnapshots, and at the logs of the provisioner of `logs_of`, where they are asked for.

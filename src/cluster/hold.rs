@@ -1,4 +1,4 @@
-//! SnapshotHolds: created, patched, deleted, and tried with dry-run creates.
+//! SnapshotHolds: created, patched, deleted, and proven with dry-run creates.
 //!
 //! The daemon and a person at the command line release by the same few lines; neither needs the other.
 

@@ -1,4 +1,4 @@
-//! Carries out one intent: read again, compare, write with preconditions.
+//! Carries out one intent: reads the object again, compares, and writes with preconditions.
 
 use std::sync::Arc;
 
@@ -26,15 +26,15 @@ use crate::state::Store;
 use crate::steps::Intent;
 use crate::watch::{Patterns, snapshot_record, source_record};
 
-/// Annotation that `kubectl rollout restart` sets; set too, so that people see what they know.
+/// Annotation that `kubectl rollout restart` sets. It is set too, because people know it.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// What became of an intent.
+/// Result of an intent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Tried {
-    /// The API server took the write. Whether it has its effect is seen in the model.
+    /// The API server accepted the write. The model shows its effect.
     Written,
-    /// The object is no longer as it was when this was decided; it was left alone.
+    /// The object was skipped: it is no longer as it was when this was decided.
     Skipped(String),
 }
 
@@ -66,7 +66,7 @@ impl Writer {
         }
     }
 
-    /// Whether this replica leads, by its own clock: good for deciding, too little for writing.
+    /// Whether this replica leads, by its own clock: enough to decide, not to write.
     pub fn leads(&self) -> bool {
         self.leadership.term().is_some()
     }
@@ -77,7 +77,7 @@ impl Writer {
         self.leadership.confirm().await
     }
 
-    /// The client it writes by.
+    /// Its client.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -173,7 +173,7 @@ impl Writer {
         self.delete(&api, object, &live.metadata).await
     }
 
-    /// Deletes a Remediation that is over.
+    /// Deletes a finished Remediation.
     pub async fn remove_run(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<Remediation> = Api::namespaced(self.client.clone(), &object.namespace);
         match self.same(&api, object).await? {
@@ -365,7 +365,7 @@ where
         ..PatchParams::default()
     };
     let patch = Patch::Merge(patch);
-    // The watch shows what it has become.
+    // The watch shows the result.
     let call = api.patch_metadata(&object.name, &params, &patch);
     bounded(verb, || object.to_string(), call).await?;
     Ok(Tried::Written)

@@ -1,4 +1,4 @@
-//! What must be true before anything is done.
+//! Settings of the gates.
 
 use std::collections::BTreeMap;
 

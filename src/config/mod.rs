@@ -22,7 +22,7 @@ pub use schema::schema;
 pub use server::{Auth, Server, Tls};
 pub use steps::{
     DeleteFailedSnapshots, DeleteOrphanedSources, DeleteScope, HoldScope, RestartProvisioner,
-    ResumeSources, ResumeWhen, Steps, SuspendSources, Verdict, VerifyProvisioning,
+    ResumeSources, ResumeWhen, Steps, SuspendSources, VerdictSettings, VerifyProvisioning,
 };
 pub use window::Window;
 

@@ -23,7 +23,7 @@ pub struct Steps {
     /// Step `resumeSources`.
     pub resume_sources: ResumeSources,
     /// The verification that ends a run.
-    pub verdict: Verdict,
+    pub verdict: VerdictSettings,
 }
 
 /// Step `suspendSources`.
@@ -190,7 +190,7 @@ pub enum ResumeWhen {
 /// The verification that ends a run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Verdict {
+pub struct VerdictSettings {
     /// How many lines of each replica's log are searched for lock errors.
     pub log_lines: u32,
     /// Namespaces whose apps must be Running; where empty, those of the sources that were held.
@@ -199,7 +199,7 @@ pub struct Verdict {
     pub within: Duration,
 }
 
-impl Default for Verdict {
+impl Default for VerdictSettings {
     fn default() -> Self {
         Self {
             log_lines: 50,

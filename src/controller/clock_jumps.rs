@@ -1,43 +1,43 @@
-//! Keeps what goes by the time from being judged just after the clock has leapt. Pure.
+//! Suppresses decisions that depend on the time for a few seconds after the wall clock jumps. Pure.
 //!
-//! The watch tells of a leap, and the gate `freshness` closes by that; until it has, a deadline may seem to be over.
+//! The watch reports a jump, which closes gate `freshness`. Until it has, a deadline may seem to have passed.
 
 use std::time::{Duration, Instant};
 
 use crate::watch::Clocks;
 
-/// The watch has told of a leap by then: it may be waiting for the API server's answer, ten seconds at most, when it happens.
-const TOLD_WITHIN: Duration = Duration::from_secs(12);
+/// The watch has reported a jump by then: it may be waiting for the API server's answer, at most ten seconds, as it happens.
+const REPORTED_WITHIN: Duration = Duration::from_secs(12);
 
-/// The clocks from look to look.
+/// The last readings of the clocks.
 pub struct ClockJumps {
     last: Clocks,
-    leapt: Option<Instant>,
+    jumped: Option<Instant>,
 }
 
 impl ClockJumps {
     pub fn new() -> Self {
         Self {
             last: Clocks::now(),
-            leapt: None,
+            jumped: None,
         }
     }
 
-    /// Looks at the clocks, as a leap is told from one look to the next.
+    /// Compares the clocks with the last reading, by which a jump is noticed.
     pub fn look(&mut self, clocks: Clocks) {
-        if self.last.leap(clocks).is_some() {
-            self.leapt = Some(clocks.monotonic);
+        if self.last.jump(clocks).is_some() {
+            self.jumped = Some(clocks.monotonic);
         }
         self.last = clocks;
     }
 
-    /// Whether the wall clock has leapt lately, `clocks` being those now.
+    /// Whether the wall clock jumped a moment ago; `clocks` is the present reading.
     pub fn jumped_recently(&mut self, clocks: Clocks) -> bool {
         self.look(clocks);
         let since = self
-            .leapt
-            .map(|leapt| clocks.monotonic.duration_since(leapt));
-        since.is_some_and(|since| since < TOLD_WITHIN)
+            .jumped
+            .map(|jumped| clocks.monotonic.duration_since(jumped));
+        since.is_some_and(|since| since < REPORTED_WITHIN)
     }
 }
 
@@ -48,11 +48,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leap_is_given_time_to_be_told_of() {
-        let mut leaps = ClockJumps::new();
-        let begun = leaps.last;
+    fn a_jump_is_given_time_to_be_reported() {
+        let mut jumps = ClockJumps::new();
+        let begun = jumps.last;
         let mut jumped_recently = |wall: i64, monotonic: u64| {
-            leaps.jumped_recently(Clocks {
+            jumps.jumped_recently(Clocks {
                 wall: begun.wall + SignedDuration::from_secs(wall),
                 monotonic: begun.monotonic + Duration::from_secs(monotonic),
             })

@@ -1,4 +1,4 @@
-//! What is remembered between two passes, and may be forgotten.
+//! State of the controller between two passes. Losing it costs reads, and nothing else.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -12,22 +12,21 @@ use crate::api::ObjectKey;
 use crate::api::remediation::{Remediation, RemediationStatus};
 use crate::steps::{Intent, NextAction};
 
-/// To write a run's status takes longer than this where it is about thousands of objects, and then that is hundreds of
-/// kilobytes; or where the API server is slow. Either way it is not to be asked for more than is needed.
-const CHEAP: Duration = Duration::from_millis(20);
+/// Status writes slower than this are throttled: either the status is large (thousands of holds) or the API server is busy.
+const CHEAP_WRITE: Duration = Duration::from_millis(20);
 
-/// What is beyond that is rested from so many times over: to count costs the API server some hundredths of its time.
-const REST: u32 = 32;
+/// Back off for 32 times the excess, so that updating the held count uses at most about 3 % of the API server's time.
+const BACKOFF_FACTOR: u32 = 32;
 
-/// A status says so often at least how much less is held.
-const COUNT: Duration = Duration::from_secs(5);
+/// Longest time between two updates of the held count.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Namespace and name of a run.
 pub type Key = (String, String);
 
-/// Of the runs that are driven.
+/// The state of the runs that are driven.
 pub struct Memory {
-    /// What each run just wrote to, and is not seen yet.
+    /// Objects that each run just wrote, and that the watch has not shown yet.
     recent: HashMap<Key, PendingWrites>,
     /// The run that was last read or written, its version then, and when that was.
     ahead: Option<(Key, Option<u64>, Instant)>,
@@ -47,21 +46,21 @@ impl Memory {
         }
     }
 
-    /// What the run just wrote to. Another one has its own reasons to write to the same objects.
+    /// The pending writes of a run. Another run has its own reasons to write to the same objects.
     pub fn recent(&mut self, key: &Key) -> &mut PendingWrites {
         let recent = self.recent.entry(key.clone());
         recent.or_insert_with(|| PendingWrites::new(WATCH_LAG))
     }
 
-    /// Forgets what runs other than `open` wrote to.
+    /// Forgets the pending writes of runs other than `open`.
     pub fn retain(&mut self, open: &[Key]) {
         self.recent.retain(|key, _| open.contains(key));
     }
 
-    /// Whether that run has not written to the object lately.
-    pub fn is_news(&self, key: &Key, object: &ObjectKey) -> bool {
+    /// Whether the run has no pending write to the object.
+    pub fn may_write(&self, key: &Key, object: &ObjectKey) -> bool {
         let recent = self.recent.get(key);
-        recent.is_none_or(|recent| recent.is_news(object))
+        recent.is_none_or(|recent| recent.may_write(object))
     }
 
     /// The run was read or written.
@@ -119,7 +118,7 @@ impl Memory {
             }
             NextAction::Act(intents) => {
                 let mut objects = intents.iter().map(Intent::object);
-                if objects.any(|object| self.is_news(key, object)) {
+                if objects.any(|object| self.may_write(key, object)) {
                     ControlFlow::Continue(())
                 } else {
                     after(RETRY)
@@ -151,7 +150,7 @@ impl Memory {
         now: Instant,
     ) -> Option<Duration> {
         let (_, at, took) = self.recorded.as_ref().filter(|(run, ..)| run == key)?;
-        let left = rest(*took).min(COUNT);
+        let left = rest(*took).min(COUNT_INTERVAL);
         let left = left.saturating_sub(now.duration_since(*at));
         let counts = || known.is_some_and(|known| next.only_counts_down_from(known));
         (!left.is_zero() && counts()).then_some(left)
@@ -160,7 +159,7 @@ impl Memory {
 
 /// How long to leave the API server to others after what took so long.
 fn rest(took: Duration) -> Duration {
-    took.saturating_sub(CHEAP) * REST
+    took.saturating_sub(CHEAP_WRITE) * BACKOFF_FACTOR
 }
 
 fn version(run: &Remediation) -> Option<u64> {
@@ -180,9 +179,9 @@ mod tests {
         let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
         let object = key_of("sonarr");
         memory.recent(&first).note(object.clone());
-        assert!(!memory.is_news(&first, &object));
-        assert!(memory.is_news(&second, &object));
-        assert!(memory.recent(&second).is_news(&object));
+        assert!(!memory.may_write(&first, &object));
+        assert!(memory.may_write(&second, &object));
+        assert!(memory.recent(&second).may_write(&object));
     }
 
     /// What came of a run in version 10 is asked for so long after it was met in `met`.

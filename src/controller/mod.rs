@@ -1,4 +1,4 @@
-//! Runs Remediations: asks [`steps::next`] what comes next, and does that.
+//! Runs Remediations: [`steps::next`] decides the next action, and this carries it out.
 //!
 //! The status is read uncached before anything is done, which is decided on that, and written with its resourceVersion before
 //! and after. Between two passes nothing is remembered that would have to be.
@@ -44,7 +44,7 @@ use pending_writes::PendingWrites;
 /// Writes under way at once. The API server's own fairness starts to queue above this.
 const CONCURRENCY: usize = 16;
 
-/// Pause before a pass that could not be finished is begun again.
+/// Pause before a pass that failed is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the watch may take to show a write, of an object or of a run's own record, before that is read again.
@@ -59,14 +59,14 @@ const MAX_EXAMINATIONS: usize = 3;
 /// Shortest pause before a pass that is due by time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Everything a run needs.
+/// Dependencies of the controller.
 #[derive(Clone)]
 pub struct Controller {
-    /// What is known of the cluster.
+    /// The model of the cluster.
     pub store: Store,
-    /// The way to write to it.
+    /// Writes to the cluster.
     pub writer: Writer,
-    /// Tells of each write on the object itself.
+    /// Publishes an Event for each write.
     pub herald: EventRecorder,
     /// Lock patterns.
     pub patterns: Arc<Patterns>,
@@ -84,13 +84,13 @@ impl Controller {
     /// Drives every run there is, one at a time, for as long as the process lives.
     pub async fn run(self) {
         let mut views = self.store.views();
-        let (mut memory, mut leaps) = (Memory::new(), ClockJumps::new());
+        let (mut memory, mut jumps) = (Memory::new(), ClockJumps::new());
         let mut backoff = Backoff::default();
         loop {
             self.heartbeat.beat();
             let mut again: Option<Duration> = None;
             // With each pass; whether to act is asked where it is acted.
-            leaps.look(Clocks::now());
+            jumps.look(Clocks::now());
             let open = self.open_runs();
             backoff.retain(&open);
             memory.retain(&open);
@@ -103,7 +103,7 @@ impl Controller {
                     again = Some(RETRY);
                     continue;
                 }
-                let wait = match self.drive(&key, &mut memory, &mut leaps).await {
+                let wait = match self.drive(&key, &mut memory, &mut jumps).await {
                     Ok(until) => {
                         backoff.succeeded(&key);
                         until.map(from_now)
@@ -181,7 +181,7 @@ impl Controller {
         &self,
         key: &Key,
         memory: &mut Memory,
-        leaps: &mut ClockJumps,
+        jumps: &mut ClockJumps,
     ) -> Result<Option<Timestamp>, WriteError> {
         if let ControlFlow::Break(until) = self.nothing_to_do(key, memory) {
             return Ok(until);
@@ -196,7 +196,7 @@ impl Controller {
             self.heartbeat.beat();
             memory.met(key, &run, Instant::now());
             let clocks = Clocks::now();
-            if leaps.jumped_recently(clocks) && self.clock_is_trusted() {
+            if jumps.jumped_recently(clocks) && self.clock_is_trusted() {
                 return Ok(clocks.wall.checked_add(RETRY).ok());
             }
             let next = self.store.judge(|model, view| {
@@ -264,7 +264,7 @@ impl Controller {
         let run = run.name_any();
         let due: Vec<_> = intents
             .into_iter()
-            .filter(|intent| recent.is_news(intent.object()))
+            .filter(|intent| recent.may_write(intent.object()))
             .collect();
         let namespace = &namespace;
         let mut writes = Vec::with_capacity(due.len());

@@ -1,4 +1,4 @@
-//! Objects written a moment ago, whose echo the watch has not shown yet, and objects whose write was refused.
+//! Writes that the watch has not shown yet, and writes that were refused and wait for their backoff.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,20 +8,20 @@ use crate::api::ObjectKey;
 use crate::api::StepName;
 use crate::api::remediation::{RemediationStatus, StepPhase};
 
-/// Forgets by itself. Losing it costs a read of each object, and nothing else.
+/// Entries expire. Losing them costs a read of each object, and nothing else.
 pub struct PendingWrites {
     for_: Duration,
     at: HashMap<ObjectKey, Instant>,
-    /// Objects whose last write was not made: each is tried ever less often.
+    /// Objects whose last write was refused, each with its backoff.
     refused: Backoff<ObjectKey>,
-    /// The last of these, in which step, and why.
+    /// The last refusal: the object, the step and the reason.
     refusal: Option<(ObjectKey, Option<StepName>, String)>,
-    /// When what is too old was last forgotten.
+    /// When expired entries were last removed.
     swept: Instant,
 }
 
 impl PendingWrites {
-    /// Remembers for so long.
+    /// Entries expire after `for_`.
     pub fn new(for_: Duration) -> Self {
         Self {
             for_,
@@ -32,7 +32,7 @@ impl PendingWrites {
         }
     }
 
-    /// The object was written now.
+    /// Records a write.
     pub fn note(&mut self, object: ObjectKey) {
         // Not each time: a batch notes thousands.
         if self.swept.elapsed() >= self.for_ {
@@ -44,13 +44,13 @@ impl PendingWrites {
         self.at.insert(object, Instant::now());
     }
 
-    /// The object was not written in `step`, and why.
+    /// Records a refused write of `step`, with the reason.
     pub fn note_refused(&mut self, object: ObjectKey, step: Option<StepName>, why: String) {
         self.refused.failed(&object, Instant::now());
         self.refusal = Some((object, step, why));
     }
 
-    /// Adds to the step of `next` that has just failed why its last write was refused, if it was.
+    /// Appends the reason of the last refused write to the step of `next` that has just failed.
     pub fn explain(&self, known: Option<&RemediationStatus>, next: &mut RemediationStatus) {
         let Some((_, step, why)) = &self.refusal else {
             return;
@@ -65,8 +65,8 @@ impl PendingWrites {
         }
     }
 
-    /// Whether it was not written lately, and does not wait after a refusal.
-    pub fn is_news(&self, object: &ObjectKey) -> bool {
+    /// Whether the object has no pending write and does not wait for a backoff.
+    pub fn may_write(&self, object: &ObjectKey) -> bool {
         let written = self.at.get(object);
         written.is_none_or(|at| at.elapsed() >= self.for_)
             && self.refused.left(object, Instant::now()).is_none()
@@ -109,9 +109,9 @@ mod tests {
     fn refused_object_waits_until_it_is_written() {
         let mut recent = PendingWrites::new(Duration::ZERO);
         recent.note_refused(object(), None, "no".to_owned());
-        assert!(!recent.is_news(&object()));
+        assert!(!recent.may_write(&object()));
         recent.note(object());
-        assert!(recent.is_news(&object()));
+        assert!(recent.may_write(&object()));
     }
 
     #[test]

@@ -26,13 +26,13 @@ pub async fn sweep(controller: Controller) {
     let mut recent = PendingWrites::new(WATCH_LAG);
     let (mut releases, mut removals) = (Backoff::default(), Backoff::default());
     let mut last_batch: Option<Instant> = None;
-    let mut leaps = ClockJumps::new();
+    let mut jumps = ClockJumps::new();
     let settings = &controller.config.steps.resume_sources;
     let heartbeat = controller.own.heartbeats().add("sweeper");
     // A view comes every second at least, so that a deadline is seen in time.
     while views.changed().await.is_ok() {
         heartbeat.beat();
-        let in_doubt = leaps.jumped_recently(Clocks::now());
+        let in_doubt = jumps.jumped_recently(Clocks::now());
         if in_doubt && controller.clock_is_trusted() {
             continue;
         }
@@ -71,7 +71,7 @@ fn due(
     backoff.retain(&holds);
     let now = Instant::now();
     all.into_iter()
-        .filter(|release| (batch_due || !release.in_turn) && recent.is_news(&release.hold))
+        .filter(|release| (batch_due || !release.in_turn) && recent.may_write(&release.hold))
         .filter(|release| backoff.left(&release.hold, now).is_none())
         .collect()
 }
@@ -187,7 +187,7 @@ async fn retire(
     });
     backoff.retain(&surplus);
     for run in surplus {
-        if !recent.is_news(&run) || backoff.left(&run, Instant::now()).is_some() {
+        if !recent.may_write(&run) || backoff.left(&run, Instant::now()).is_some() {
             continue;
         }
         heartbeat.beat();

@@ -5,7 +5,7 @@ use regex::Regex;
 
 use crate::api::LockKey;
 
-/// What drivers write when another operation holds the lock, whatever their make.
+/// Messages that drivers write when another operation holds the lock.
 ///
 /// In this order: ceph-csi `internal/util/idlocker.go`, whose snapshot operations log "Snapshot ID" and return "Volume ID"
 /// (azuredisk, csi-driver-nfs and GCE PD write the same, Filestore and Linode "volume key", aws-ebs the like); ceph-csi's
@@ -34,14 +34,14 @@ const COMMON_WORDS: [&str; 5] = [
 /// Longest key taken: a CSI handle may have 128 bytes (CSI specification, size limits), some drivers use more.
 const MAX_KEY: usize = 512;
 
-/// What an error message means.
+/// Class of an error message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ErrorClass {
     /// Another operation holds the lock of this key.
     Locked(LockKey),
     /// The driver did not answer in time.
     Timeout,
-    /// What it was to be taken from does not exist: the claim, or the storage volume behind it.
+    /// The source of the snapshot does not exist: the claim, or the storage volume behind it.
     SourceMissing,
     /// The claim it was to be taken from has no volume yet.
     SourceUnbound,
@@ -118,7 +118,7 @@ impl LockPatterns {
             .map(|key| LockKey(key.into()))
     }
 
-    /// What an error message of a snapshot means.
+    /// The class of an error message of a snapshot.
     pub fn nature(&self, message: &str) -> ErrorClass {
         if let Some(key) = self.find(message) {
             return ErrorClass::Locked(key);

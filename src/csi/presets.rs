@@ -81,7 +81,7 @@ impl Preset {
     }
 }
 
-/// What is known of the driver called `driver`.
+/// The preset of the driver called `driver`.
 pub fn preset(driver: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.is_of(driver))
 }

@@ -96,7 +96,7 @@ fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
 /// Everything [`operation`] answers.
 pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "by_handle"];
 
-/// What the key is of; a metric label. A path may be the handle of what is there already.
+/// The kind of object that the key names; a metric label. A path may be the handle of what is there already.
 pub fn operation(key: &LockKey) -> &'static str {
     if key.is_path() {
         "by_handle"
@@ -114,7 +114,7 @@ type Span = (Timestamp, Timestamp);
 /// Most different messages shown of one key.
 const MAX_WORDS: usize = 10;
 
-/// What all witnesses together say of one key.
+/// The reports of all witnesses about one key.
 #[derive(Default)]
 struct Series {
     spans: Vec<Span>,
@@ -378,7 +378,7 @@ struct Waiting {
     bytes: u64,
 }
 
-/// What still waits for `key`; a lock nothing waits for holds nothing up. A name that leads to nothing that waits may still
+/// The objects that still wait for `key`; a lock nothing waits for holds nothing up. A name that leads to nothing that waits may still
 /// be the handle of something that does: drivers may make handles of the names they are given.
 fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Option<Waiting> {
     let claim = key.claim().and_then(|uid| waiters.claims.find(uid));

@@ -1,4 +1,4 @@
-//! What is stuck, and why: a [`Model`] in, [`Finding`]s out. Pure.
+//! Stuck objects, with reasons: a [`Model`] in, [`Finding`]s out. Pure.
 //!
 //! One file a detector. Reasons are closed enums, so that they can be metric labels; what anybody wrote in a
 //! message stays evidence.
@@ -55,7 +55,7 @@ use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::{Detect, Drivers};
 use crate::model::Model;
 
-/// What decides whether something is stuck.
+/// Settings that decide whether something is stuck.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Thresholds.

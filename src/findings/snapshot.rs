@@ -193,10 +193,10 @@ fn reason(
     Some(snapshotters.reason(content))
 }
 
-/// What the snapshotters do of which some content has seen nothing for too long.
+/// The state of each snapshotter that some content has waited for too long.
 struct Snapshotters<'m>(HashMap<&'m SharedStr, Snapshotter>);
 
-/// What one snapshotter does.
+/// The state of one snapshotter.
 #[derive(Default)]
 struct Snapshotter {
     /// Whether nothing takes snapshots for the driver.

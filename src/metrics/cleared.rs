@@ -12,12 +12,12 @@ use crate::state::view::View;
 /// Which finding it is, whatever its reason is by now.
 type Id = (&'static str, Option<ObjectKey>, Option<LockKey>);
 
-/// What stands, and since when.
+/// The findings that have not cleared, and since when each stands.
 #[derive(Debug, Default)]
-pub struct Standing(BTreeMap<Id, Timestamp>);
+pub struct Uncleared(BTreeMap<Id, Timestamp>);
 
-impl Standing {
-    /// What stood until now and is not in `view` any more: the kind of finding, and how long it stood. Nothing clears
+impl Uncleared {
+    /// The findings that are no longer in `view`: the kind of each, and how long it stood. Nothing clears
     /// because it was not seen: a view that is not complete changes nothing.
     pub fn cleared(&mut self, view: &View) -> Vec<(&'static str, Duration)> {
         if !view.complete() {
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_goes_is_told_once_with_how_long_it_stood() {
-        let mut standing = Standing::default();
+        let mut standing = Uncleared::default();
         assert_eq!(standing.cleared(&fixture::jammed()), []);
         let mut cleared = standing.cleared(&fixture::healthy());
         cleared.sort_unstable();
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn another_reason_is_the_same_finding() {
-        let mut standing = Standing::default();
+        let mut standing = Uncleared::default();
         standing.cleared(&fixture::jammed());
         let mut view = fixture::jammed();
         for finding in &mut view.findings {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_is_not_seen_has_not_cleared() {
-        let mut standing = Standing::default();
+        let mut standing = Uncleared::default();
         standing.cleared(&fixture::jammed());
         let mut blind = fixture::half_seen();
         blind.findings.clear();

@@ -1,4 +1,4 @@
-//! What one metric family is: name, type, unit, labels and help, and how its samples are written.
+//! A metric family: name, type, unit, labels and help, and how its samples are written.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What a request wants that says this in `Accept`.
+    /// The format that a request with this `Accept` header prefers.
     pub fn accepted(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") {
             Self::OpenMetrics

@@ -1,4 +1,4 @@
-//! What Prometheus scrapes: the latest [`View`] and the program's own counts in, one exposition out.
+//! The exposition that Prometheus scrapes, from the latest [`View`] and the program's own counts.
 //!
 //! Series about objects are written from the view itself at each scrape, so that none outlives its object and a
 //! scrape costs what is stuck, not what there is. [`families`] is the table all families are written from;
@@ -18,7 +18,7 @@ mod stuck;
 #[cfg(test)]
 mod tests;
 
-pub use cleared::Standing;
+pub use cleared::Uncleared;
 pub use format::Format;
 pub use self_metrics::{AlertOutcome, SelfMetrics, StepOutcome};
 

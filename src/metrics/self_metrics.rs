@@ -1,4 +1,4 @@
-//! What the program counts of its own doing. Clones share their counts.
+//! Counters of the program itself. Clones share their counts.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const STUCK_SECONDS: [f64; 10] = [
     60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
 ];
 
-/// What became of an alert.
+/// Outcome of an alert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AlertOutcome {
     /// A Remediation was made for it.

@@ -110,7 +110,7 @@ fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
         .collect()
 }
 
-/// Says yes so many times of each namespace.
+/// Returns true for the first `most` items of each namespace.
 pub(super) fn at_most<'v>(most: usize) -> impl FnMut(&'v str) -> bool {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     move |namespace| {

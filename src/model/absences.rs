@@ -65,7 +65,7 @@ impl Absences {
         self.0.keys().map(|(namespace, name)| (namespace, name))
     }
 
-    /// What is known of one claim.
+    /// The absence of one claim.
     pub fn of(&self, namespace: &SharedStr, name: &SharedStr) -> Option<Absence> {
         self.0.get(&(namespace.clone(), name.clone())).copied()
     }
@@ -76,7 +76,7 @@ impl Absences {
 pub struct ProvisioningError {
     /// When.
     pub at: Timestamp,
-    /// What it said, cut short.
+    /// The message, cut short.
     pub message: Arc<str>,
 }
 

@@ -1,4 +1,4 @@
-//! What may happen to a model.
+//! Changes of a model: watch events, refusals, and answers to look-ups.
 
 use jiff::Timestamp;
 

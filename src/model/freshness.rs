@@ -9,7 +9,7 @@ use serde::Serialize;
 /// How far clocks may differ: more than an answer takes, less than any time that protects something.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
-/// What is watched.
+/// The watched collections, and other inputs.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

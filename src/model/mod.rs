@@ -1,8 +1,8 @@
-//! What is known of the cluster: [`Change`]s in, a [`Model`] out. Pure.
+//! The model of the cluster: [`Change`]s in, a [`Model`] out. Pure.
 //!
-//! One task owns the model and folds every watch event, log line and Kubernetes Event into it. Records hold
-//! only what findings, plans and gates ask about; names that repeat are shared. Tables know which of their records are
-//! unsettled, so that detecting costs what is wrong, not what there is.
+//! One task owns the model and applies every watch event, log line and Kubernetes Event to it. Records hold only the fields that
+//! findings, plans and gates read; repeated names are shared. Each table indexes the records that need attention, so detection
+//! cost scales with problems, not with cluster size.
 //!
 //! ```text
 //! ReplicationSource ──sourcePVC──► PersistentVolumeClaim
@@ -92,9 +92,9 @@ pub struct Model {
     pub hold_policies: Table<HoldPolicy>,
     /// The binding of that policy.
     pub hold_bindings: Table<HoldBinding>,
-    /// What Prometheus answered, by expression.
+    /// Prometheus' answers, by expression.
     pub answers: std::collections::HashMap<String, Answer>,
-    /// What drivers were seen to create.
+    /// Volumes and snapshots that drivers were seen to create.
     pub creations: Creations,
     /// Whether the log of each followed pod could be opened for a driver, or why not: pods may serve several.
     pub logs: std::collections::HashMap<(Uid, SharedStr), Result<(), SharedStr>>,
@@ -110,7 +110,7 @@ pub struct Model {
     pub freshness: Freshness,
 }
 
-/// What Prometheus answered to an expression.
+/// Prometheus' answer to an expression.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// When it was asked.

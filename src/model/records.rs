@@ -12,7 +12,7 @@ use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::WorkloadKind;
 use crate::csi::ErrorClass;
 
-/// What every record has.
+/// Fields of every record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meta {
     /// Namespace, empty for cluster-scoped kinds.
@@ -73,7 +73,7 @@ pub enum ClaimPhase {
     Lost,
 }
 
-/// What a claim is to be filled from.
+/// The source that a claim is filled from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DataSource {
     /// A VolumeSnapshot of the same namespace.
@@ -163,7 +163,7 @@ pub enum Protection {
 pub struct StatusError {
     /// First occurrence of this very message.
     pub since: Timestamp,
-    /// What the message says, as far as it is understood.
+    /// The class of the message.
     pub nature: ErrorClass,
     /// The message, cut short; evidence, never a label.
     pub message: Arc<str>,
@@ -297,7 +297,7 @@ pub struct Pod {
     pub finished: bool,
     /// Names of the claims it mounts.
     pub claims: Box<[SharedStr]>,
-    /// What finding a provisioner asks about; `None` for a pod without a provisioner's or snapshotter's sidecar.
+    /// Fields by which a provisioner is found; `None` for a pod without a provisioner's or snapshotter's sidecar.
     pub sidecars: Option<Box<Sidecars>>,
     /// Its controller: kind and name.
     pub controller: Option<(SharedStr, SharedStr)>,

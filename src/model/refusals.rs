@@ -33,7 +33,7 @@ pub struct Refusal {
     pub first: Timestamp,
     /// When it was seen.
     pub at: Timestamp,
-    /// What was said, cut short.
+    /// The message, cut short.
     pub message: Arc<str>,
 }
 

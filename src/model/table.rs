@@ -13,7 +13,7 @@ use crate::api::SharedStr;
 /// The namespace of cluster-scoped kinds.
 pub(super) static NO_NAMESPACE: LazyLock<SharedStr> = LazyLock::new(|| SharedStr::from(""));
 
-/// What a table asks of its records.
+/// A record of a table.
 pub trait Record {
     /// Namespace, empty for cluster-scoped kinds, and name: what it is filed under.
     fn name(&self) -> (&SharedStr, &SharedStr);
@@ -73,7 +73,7 @@ pub struct Table<T> {
     names: Interner,
     needs_attention: BTreeSet<Name>,
     by_claim: HashMap<Name, BTreeSet<SharedStr>>,
-    /// What the relist under way has not mentioned yet.
+    /// Names that the relist under way has not mentioned yet.
     unmentioned: HashSet<Name>,
 }
 

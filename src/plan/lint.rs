@@ -1,4 +1,4 @@
-//! Holds a plan against what no plan may do, whoever made it. Pure.
+//! Checks a plan against rules that no plan may break. Pure.
 //!
 //! The planner is written not to make such plans; this is read by itself, and the engine refuses a plan with
 //! any note.

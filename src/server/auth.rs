@@ -22,7 +22,7 @@ pub enum AuthError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// There are no tokens.

@@ -1,4 +1,4 @@
-//! What one client may cost: how many connections there are, and how long one may stand still.
+//! Limits of clients: how many connections there are, and how long one may be idle.
 //!
 //! How long headers may take, the server is told; how large they may be, hyper bounds; bodies are bounded where they are
 //! read. HTTP/2 is not spoken: nothing here needs it, and its resets and header tables are ways to make a server work.
@@ -21,14 +21,14 @@ pub(super) const MOST: usize = 2048;
 /// How long a client may leave what it asked for unread, not a byte of it taken.
 pub(super) const UNREAD_FOR: Duration = Duration::from_secs(30);
 
-/// Lets in as many connections as there are places; the others are closed at once.
+/// Accepts at most [`MOST`] connections at a time, and closes any other at once.
 #[derive(Clone)]
-pub(super) struct Door<A> {
+pub(super) struct LimitedAcceptor<A> {
     inner: A,
     places: Arc<Semaphore>,
 }
 
-impl<A> Door<A> {
+impl<A> LimitedAcceptor<A> {
     /// In front of `inner`, with [`MOST`] places.
     pub(super) fn new(inner: A) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl<A> Door<A> {
     }
 }
 
-impl<A, I, S> Accept<I, S> for Door<A>
+impl<A, I, S> Accept<I, S> for LimitedAcceptor<A>
 where
     A: Accept<I, S>,
     A::Future: Send + 'static,
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     async fn connection(
-        door: &Door<axum_server::accept::DefaultAcceptor>,
+        door: &LimitedAcceptor<axum_server::accept::DefaultAcceptor>,
     ) -> io::Result<(Connection<DuplexStream>, DuplexStream)> {
         let (here, there) = duplex(16);
         let (connection, ()) = door.accept(here, ()).await?;
@@ -158,7 +158,7 @@ mod tests {
     /// Attack: connections without end. Defence: so many at a time, and one more when one has gone.
     #[tokio::test]
     async fn so_many_connections_are_let_in_and_one_more_when_one_has_gone() {
-        let door = Door::new(axum_server::accept::DefaultAcceptor);
+        let door = LimitedAcceptor::new(axum_server::accept::DefaultAcceptor);
         let mut all = Vec::new();
         for _ in 0..MOST {
             all.push(connection(&door).await.unwrap());
@@ -172,7 +172,7 @@ mod tests {
     /// ends its connection; one that goes on, however slowly it began, does not.
     #[tokio::test(start_paused = true)]
     async fn an_answer_left_unread_ends_its_connection() {
-        let door = Door::new(axum_server::accept::DefaultAcceptor);
+        let door = LimitedAcceptor::new(axum_server::accept::DefaultAcceptor);
         let (mut connection, mut client) = connection(&door).await.unwrap();
         let reading = tokio::spawn(async move {
             let mut bytes = [0; 16];

@@ -32,7 +32,7 @@ use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::accept::DefaultAcceptor;
 use body::Bodies;
-use connection::Door;
+use connection::LimitedAcceptor;
 use futures::FutureExt as _;
 use problem::Problem;
 use status_page::live;
@@ -61,11 +61,11 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// How long open requests may take to end at a shutdown: less than the 30 s Kubernetes grants in all.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the server shows, and where it hands things to.
+/// The services that the server is built from.
 pub struct Services<I> {
     /// The latest view.
     pub views: watch::Receiver<Arc<View>>,
-    /// What `/metrics` answers.
+    /// The exposition of `/metrics`.
     pub metrics: Metrics,
     /// Where requests are counted.
     pub own: SelfMetrics,
@@ -77,7 +77,7 @@ pub struct Services<I> {
     pub shutdown: CancellationToken,
 }
 
-/// What every handler sees.
+/// The state that every handler shares.
 struct AppState<I> {
     views: watch::Receiver<Arc<View>>,
     metrics: Metrics,
@@ -150,7 +150,7 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It ended on its own.
@@ -193,7 +193,7 @@ impl Server {
             .handle(handle.clone())
             .first_request_timeout(FIRST_WITHIN)
             .http1_only()
-            .acceptor(Door::new(DefaultAcceptor));
+            .acceptor(LimitedAcceptor::new(DefaultAcceptor));
         server
             .http_builder()
             .http1()
@@ -203,7 +203,7 @@ impl Server {
         let mut serving = match &certificate {
             None => server.serve(service).boxed(),
             Some(certificate) => server
-                .acceptor(Door::new(certificate.acceptor()))
+                .acceptor(LimitedAcceptor::new(certificate.acceptor()))
                 .serve(service)
                 .boxed(),
         };

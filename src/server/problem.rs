@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// What went wrong with a request.
+/// The error of a request.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -17,7 +17,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// What no repetition cures.
+    /// An error that no retry cures.
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self {
             status,
@@ -27,8 +27,7 @@ impl Problem {
         }
     }
 
-    /// The same of a request whose body nobody has read: the connection cannot be used again, and whoever keeps
-    /// connections has to know, or loses the next request.
+    /// Closes the connection after the answer: the body of the request was not read, so that the connection cannot be used again.
     pub(super) fn close(self) -> Self {
         Self {
             closes: true,
@@ -36,8 +35,8 @@ impl Problem {
         }
     }
 
-    /// The same where another replica would do better: a Service chooses one for each connection, so that whoever
-    /// keeps this one would come here for ever.
+    /// Closes the connection after the answer, so that the client's next one may reach another replica: a Service chooses a replica
+    /// for each connection.
     pub(super) fn on_new_connection(self) -> Self {
         Self {
             closes: true,
@@ -45,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// What may go well later: Alertmanager repeats what is answered with a 5xx, and with nothing else.
+    /// An error that a retry may cure: Alertmanager retries a request that is answered with a 5xx, and no other.
     pub(super) fn retryable(error: impl Into<String>, retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -54,7 +53,7 @@ impl Problem {
     }
 }
 
-/// What should not have failed.
+/// An error that should not occur.
 pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }

@@ -26,7 +26,7 @@ pub enum TlsError {
         field: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The files are not a certificate and its key.
@@ -44,7 +44,7 @@ pub struct Certificate {
     tried: Mutex<[u8; 32]>,
 }
 
-/// What stands in both files.
+/// The contents of both files.
 struct Pair {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -109,7 +109,7 @@ impl Pair {
         })
     }
 
-    /// What the server shows and speaks: HTTP/1.1 and nothing else. In HTTP/2 an answer cannot end the connection, and a
+    /// The certificate, and HTTP/1.1 as the only protocol. In HTTP/2 an answer cannot end the connection, and a
     /// standby has to.
     fn config(&self) -> Result<ServerConfig, rustls::Error> {
         let unreadable = |error: pem::Error| rustls::Error::General(error.to_string());

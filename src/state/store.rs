@@ -9,23 +9,23 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::findings::{self, Policy};
-use crate::metrics::{SelfMetrics, Standing};
+use crate::metrics::{SelfMetrics, Uncleared};
 use crate::model::{Change, Discovery, Model};
 use crate::state::view::{self, View};
 use crate::tasks::Tasks;
 
-/// Shortest pause between two views. What arrives in a quiet cluster is shown at once; a list of thousands comes in many
-/// pieces, and a view of each would cost more than it tells.
-const GATHER: Duration = Duration::from_millis(50);
+/// Shortest pause between two views. In a quiet cluster a change is shown at once. A list of thousands arrives in many pieces,
+/// and a view of each piece would be wasted.
+const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// The pause is so many times what the view took, where that is longer: the writes of a run that holds thousands each change
-/// what the next view is of, and no core is to be spent on views alone.
-const REST: u32 = 4;
+/// The pause as a multiple of the time that the view took, so that views use at most a fifth of a core while a run changes
+/// thousands of objects.
+const PAUSE_FACTOR: u32 = 4;
 
-/// Longest pause: what arrives meanwhile, such as the label that stops every run, is in the model no sooner.
-const LONGEST: Duration = Duration::from_millis(250);
+/// Longest pause: a change, such as the annotation that stops every run, reaches the model no later.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// A view is taken so often even when nothing arrives and nothing is due: leases go stale, and refusals end, by time alone.
+/// Longest time between two views: leases go stale, and refusals end, by time alone.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The model as one task keeps it, and the latest view of it. Cheap to clone.
@@ -133,7 +133,7 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
     /// Folds in what arrives, until nobody can send any more.
     async fn keep(self, mut changes: mpsc::Receiver<Change>) {
         let mut batch = Vec::new();
-        let mut standing = Standing::default();
+        let mut standing = Uncleared::default();
         let mut idle = TICK;
         let mut free = Instant::now();
         let heartbeat = self.own.heartbeats().add("model");
@@ -171,9 +171,9 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
     }
 }
 
-/// Between a view that took so long and the next.
+/// The pause after a view that took `took`.
 fn pause(took: Duration) -> Duration {
-    (took * REST).clamp(GATHER, LONGEST)
+    (took * PAUSE_FACTOR).clamp(DEBOUNCE, MAX_PAUSE)
 }
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_arrives_in_a_quiet_cluster_is_shown_at_once() {
         let (changes, mut views) = kept(ten_minutes());
-        tokio::time::sleep(GATHER * 3).await;
+        tokio::time::sleep(DEBOUNCE * 3).await;
         let sent = Instant::now();
         let pending = claim("media", "prowlarr").pending().created(at(-11));
         changes.send(pending.into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The two conditions of a Remediation, for `kubectl wait` and whoever else knows conditions and nothing of us.
+//! The two conditions of a Remediation, for `kubectl wait` and other generic tools.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -1,7 +1,7 @@
-//! Holds this machine's clock beside the API server's: by it every age, deadline and cooldown is told.
+//! Compares this machine's clock with the API server's: every age, deadline and cooldown depends on it.
 //!
-//! The answer's `Date` header tells the server's time. In between, the wall clock is held beside the steady one, so that
-//! a leap is noticed at once, and not at the next question.
+//! The server's time is the `Date` header of an answer. In between, the wall clock is compared with the monotonic one, so that a
+//! jump is noticed at once, and not with the next request.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::metrics::SelfMetrics;
 use crate::model::{CLOCK_TOLERANCE, Change, Kind, WatchState};
 use crate::text::error_chain;
 
-/// How often the API server is asked.
-const EVERY: Duration = Duration::from_secs(30);
+/// Time between two requests.
+const INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long until it is asked again after it could not be, or after a leap.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Time until the next request after one failed, or after a jump.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// How often the wall clock is held beside the steady one.
-const GLANCE: Duration = Duration::from_millis(500);
+/// Time between two comparisons of the wall clock with the monotonic one.
+const JUMP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long it may take to answer. Half of it is the error of what is measured.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,16 +41,16 @@ pub async fn compare(client: Client, changes: Changes, own: SelfMetrics) {
         };
         let pause = if matches!(reading, WatchState::Failing(_)) {
             own.watch_failed(Kind::Clock);
-            AGAIN
+            RETRY_AFTER
         } else {
-            EVERY
+            INTERVAL
         };
         if tell(&changes, reading).await.is_err() {
             return;
         }
-        if let Some(by) = leap(pause).await {
+        if let Some(by) = jump(pause).await {
             tracing::warn!(%by, "the clock jumped");
-            let reading = WatchState::Failing(format!("leapt by {by:#}"));
+            let reading = WatchState::Failing(format!("jumped by {by:#}"));
             if tell(&changes, reading).await.is_err() {
                 return;
             }
@@ -77,7 +77,7 @@ async fn ahead(client: &Client) -> Result<Option<SignedDuration>, kube::Error> {
     Ok(theirs.map(|theirs| (Timestamp::now() - underway).duration_since(theirs)))
 }
 
-/// What a difference means.
+/// The state of the clock, by its difference from the API server's.
 fn agrees(ahead: SignedDuration) -> WatchState {
     if ahead.abs() <= CLOCK_TOLERANCE {
         return WatchState::Synced;
@@ -91,29 +91,29 @@ fn agrees(ahead: SignedDuration) -> WatchState {
     WatchState::Failing(format!("{by:#} {way} the API server's"))
 }
 
-/// Waits for as long, or until the wall clock has leapt: says by how much.
-async fn leap(pause: Duration) -> Option<SignedDuration> {
+/// Waits that long, or until the wall clock jumps; returns by how much it jumped.
+async fn jump(pause: Duration) -> Option<SignedDuration> {
     let (clocks, begun) = (Clocks::now(), Instant::now());
     while begun.elapsed() < pause {
-        tokio::time::sleep(GLANCE).await;
-        if let Some(by) = clocks.leap(Clocks::now()) {
+        tokio::time::sleep(JUMP_INTERVAL).await;
+        if let Some(by) = clocks.jump(Clocks::now()) {
             return Some(by);
         }
     }
     None
 }
 
-/// What the wall clock and the steady one say at a moment.
+/// The wall clock and the monotonic one, read at the same moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     /// The time of day.
     pub wall: Timestamp,
-    /// What only ever goes on.
+    /// The monotonic clock.
     pub monotonic: Instant,
 }
 
 impl Clocks {
-    /// What they say now.
+    /// Reads both.
     pub fn now() -> Self {
         Self {
             wall: Timestamp::now(),
@@ -122,7 +122,7 @@ impl Clocks {
     }
 
     /// By how much more the wall clock has gone on until `later` than the steady one did, if that is too much.
-    pub fn leap(self, later: Self) -> Option<SignedDuration> {
+    pub fn jump(self, later: Self) -> Option<SignedDuration> {
         let passed = later.monotonic.duration_since(self.monotonic);
         let passed = SignedDuration::try_from(passed).unwrap_or_default();
         let by = later.wall.duration_since(self.wall) - passed;
@@ -146,7 +146,7 @@ mod tests {
             wall: begun.wall + SignedDuration::from_secs(wall),
             monotonic: begun.monotonic + Duration::from_mins(1),
         };
-        assert_eq!(begun.leap(later), by.map(SignedDuration::from_secs));
+        assert_eq!(begun.jump(later), by.map(SignedDuration::from_secs));
     }
 
     #[rstest]

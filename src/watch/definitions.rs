@@ -21,17 +21,17 @@ use crate::metrics::SelfMetrics;
 use crate::model::{Change, Kind, WatchState};
 use crate::text::error_chain;
 
-/// How often they are compared.
+/// Time between two comparisons.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// How soon they are compared again while they differ or cannot be read.
+/// Time between two comparisons while they differ or cannot be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// How long schemas that were complete count as such although they cannot be read: a run under way is not to wait for each
+/// How long schemas that were complete are trusted although they cannot be read: a run under way does not wait for each
 /// request that fails.
 const PROVEN: Duration = Duration::from_secs(120);
 
-/// How long one request may take.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares them until the model's task ends. In mode observe nothing is written, and they are not compared.
@@ -91,7 +91,7 @@ async fn read(client: &Client) -> Result<Option<Value>, String> {
     }
 }
 
-/// What is at `path`; `None` for a 404.
+/// The JSON document at `path`; `None` for a 404.
 async fn get(client: &Client, path: &str) -> Result<Option<Value>, String> {
     let request = Request::get(path).body(Vec::new());
     let request = request.map_err(|error| error.to_string())?;

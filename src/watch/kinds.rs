@@ -1,4 +1,4 @@
-//! Which kinds are watched, and how each becomes records.
+//! The watched kinds, and the conversion of each.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use crate::metrics::SelfMetrics;
 use crate::model::{Change, Delta, Kind};
 use crate::tasks::Tasks;
 
-/// Every node renews a Lease of its own every 10 s: no news of any provisioner.
+/// Every node renews a Lease of its own every 10 s, which no provisioner holds.
 const BUT_NODES: &str = "metadata.namespace!=kube-node-lease";
 
 /// The right to read policies is for this name alone; see [`crate::api::hold::POLICY_NAME`].
 const OUR_POLICY: &str = "metadata.name=locksmith-snapshot-hold";
 
-/// Starts one task a watch.
+/// Starts one task for each watch.
 pub struct Kinds<'a> {
     client: &'a Client,
-    /// Where Remediations and SnapshotHolds are read; everywhere if `None`.
+    /// The namespace of Remediations and SnapshotHolds; all namespaces if `None`.
     namespace: Option<&'a str>,
     changes: &'a Changes,
     own: &'a SelfMetrics,

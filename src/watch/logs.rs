@@ -24,10 +24,10 @@ use crate::text::error_chain;
 /// Pause before a log that ended, or could not be opened, is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
 
-/// A log that says nothing for this long is opened again: a connection may have died unseen.
+/// A log without a line for this long is opened again: the connection may be dead.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Longest line kept, in bytes; what is beyond tells of no lock. A container may write without ever ending a line.
+/// Longest line kept, in bytes; the rest is dropped. A container may write without ever ending a line.
 const MAX_LINE: usize = 64 * 1024;
 
 /// One container whose log is followed for one driver.
@@ -40,7 +40,7 @@ struct Tail {
     container: SharedStr,
 }
 
-/// Follows what there is to follow as it comes and goes, until the model's task ends.
+/// Follows the logs of replicas as they come and go, until the model's task ends.
 pub async fn follow_provisioners(
     client: Client,
     config: Arc<Config>,
@@ -81,7 +81,7 @@ fn tails(model: &Model, config: &Config) -> Vec<Tail> {
         let Some(driver) = config.drivers.find(name) else {
             continue;
         };
-        // Of a driver of which no log is known, Events and statuses tell.
+        // A driver without a known log is watched by Events and statuses.
         let Some(container) = driver.log_container(name) else {
             continue;
         };
@@ -144,13 +144,13 @@ async fn follow(
     }
 }
 
-/// Opens a log, from where it was read to.
+/// Opens a log where reading stopped.
 async fn open(
     api: &Api<Pod>,
     tail: &Tail,
     read_to: Option<Timestamp>,
 ) -> kube::Result<impl AsyncBufRead + Unpin + use<>> {
-    // The API server rounds sinceTime to the second; what comes twice is dropped below.
+    // The API server rounds sinceTime to the second; repeated lines are dropped below.
     let since = read_to.and_then(|at| at.checked_sub(SignedDuration::from_secs(1)).ok());
     let params = LogParams {
         container: Some(tail.container.to_string()),
@@ -162,7 +162,7 @@ async fn open(
     api.log_stream(&tail.pod, &params).await
 }
 
-/// Reads what an open log says, until it ends.
+/// Reads an open log until it ends.
 async fn read(
     mut log: impl AsyncBufRead + Unpin,
     tail: &Tail,
@@ -220,7 +220,7 @@ fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).into_owned()
 }
 
-/// When a line was written, as the kubelet says in front of it, and what it says.
+/// The kubelet's timestamp of a line, and the line without it.
 pub fn stamped(line: &str) -> Option<(Timestamp, &str)> {
     let (stamp, text) = line.split_once(' ')?;
     Some((stamp.parse().ok()?, text))

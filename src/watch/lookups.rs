@@ -1,4 +1,4 @@
-//! Looks up the claims that sources name and no watch shows: an uncached 404 is the only proof that one is missing.
+//! Looks up claims that sources name and the watch does not show: only an uncached 404 proves that a claim is missing.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -24,17 +24,17 @@ pub const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long one look-up may take.
+/// Timeout of one look-up.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Look-ups at a time: one that hangs delays no other, and the API server serves few of ours at once.
+/// Concurrent look-ups: one that hangs delays no other, and the load on the API server stays small.
 const CONCURRENCY: usize = 16;
 
 /// Look-ups of one namespace in one round. A tenant may name thousands of claims that do not exist; each costs the API
 /// server a request. The others of the namespace follow in the next rounds.
 const MAX_OF_NAMESPACE: usize = 200;
 
-/// The pause between two rounds: short enough for several in the time after which a source is orphaned.
+/// The pause between two rounds: short enough for several within `detect.orphanedAfter`.
 pub fn pause(config: &Config) -> Duration {
     (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
@@ -43,7 +43,7 @@ pub fn pause(config: &Config) -> Duration {
 pub async fn claims(client: Client, period: Duration, store: Store, changes: Changes) {
     let mut rounds = tokio::time::interval(period);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once, when nothing has been listed.
+    // The first tick comes at once, before anything is listed.
     rounds.tick().await;
     while !changes.is_closed() {
         rounds.tick().await;
@@ -79,7 +79,7 @@ fn look_up(
         .buffer_unordered(CONCURRENCY)
 }
 
-/// Whether the API server answers 404. Any other answer, or none, says nothing.
+/// Whether the API server answers 404. Any other answer, or none, proves nothing.
 async fn is_missing(client: Client, namespace: &str, name: &str) -> bool {
     // The name is any text its owner likes.
     if !is_object_name(name) {
@@ -114,7 +114,7 @@ fn round(model: &Model) -> Vec<(SharedStr, SharedStr)> {
     ranked.into_iter().map(|(_, suspect)| suspect).collect()
 }
 
-/// Claims of which it is not known yet whether they are missing.
+/// Claims that are neither shown by the watch nor proven to be missing yet.
 pub fn open(model: &Model) -> Vec<(SharedStr, SharedStr)> {
     let mut open = suspects(model);
     open.retain(|(namespace, name)| {

@@ -1,7 +1,6 @@
-//! Looks at the cluster: watches, Events, logs and look-ups in, [`Change`]s out.
+//! Observes the cluster: watches, Events, logs and look-ups in, [`Change`]s out.
 //!
-//! Every object is folded into its record as it arrives and dropped. Nothing here decides anything, and nothing
-//! here writes.
+//! Every object is converted to its record as it arrives, and dropped. Nothing here decides or writes anything.
 
 mod clock;
 pub mod convert;
@@ -35,13 +34,13 @@ use crate::model::Change;
 use crate::state::{self, Store};
 use crate::tasks::Tasks;
 
-/// How many observations may wait for the model's task.
+/// Most changes that may wait for the model's task.
 const QUEUE: usize = 4096;
 
-/// Where observations go.
+/// The queue of the model's task.
 pub type Changes = mpsc::Sender<Change>;
 
-/// Starts looking. Everything ends when the returned set is dropped.
+/// Starts every watch. All end when the returned set is dropped.
 pub fn start(
     client: &Client,
     config: &Arc<Config>,
@@ -55,7 +54,7 @@ pub fn start(
     start_with(client, config, policy, lookups::pause(config), own)
 }
 
-/// Starts looking, with this much of a pause between two rounds of look-ups.
+/// Starts every watch, with this pause between two rounds of look-ups.
 fn start_with(
     client: &Client,
     config: &Arc<Config>,

@@ -16,7 +16,7 @@ use crate::state::Store;
 use crate::state::view::{self, View};
 use crate::tasks::Tasks;
 
-/// What one look saw. Watching ends when it is dropped.
+/// The result of one look. Watching ends when it is dropped.
 pub struct Seen {
     /// The view.
     pub view: View,
@@ -48,7 +48,7 @@ pub async fn look(
     let mut views = store.views();
     let complete = async {
         while views.changed().await.is_ok() {
-            // What a view was taken of may be older than the model is by now: so it is taken of what is judged here.
+            // The published view may be older than the model by now, so another is taken of the model that is judged here.
             let seen = store.read(|model| {
                 let view = view::take(model, &config, &policy, Timestamp::now());
                 let opened = view.provisioners.iter().all(|it| it.unopened == 0);
@@ -71,7 +71,7 @@ pub async fn look(
     })
 }
 
-/// What was seen when patience ended. A claim of which nobody could say whether it is missing is a doubt like any other.
+/// The view when the timeout ended. A claim of which nobody could say whether it is missing is a doubt like any other.
 fn in_part(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
     let mut view = view::take(model, config, policy, now);
     let open = lookups::open(model).into_iter();

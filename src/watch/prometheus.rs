@@ -1,4 +1,4 @@
-//! Asks Prometheus the expressions that gates wait for.
+//! Queries Prometheus for the expressions of gate `promql`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::Changes;
 use crate::config::Config;
 use crate::model::{Answer, Change};
 
-/// How long one question may take.
+/// Timeout of one query.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What `/api/v1/query` answers, as far as used.
+/// The answer of `/api/v1/query`, as far as used.
 #[derive(Deserialize)]
 struct Body {
     data: Data,
@@ -26,7 +26,7 @@ struct Data {
     result: serde_json::Value,
 }
 
-/// Asks every expression every so often, until the model's task ends.
+/// Queries every expression once an interval, until the model's task ends.
 pub async fn ask(url: String, config: Arc<Config>, changes: Changes) {
     let url = format!("{}/api/v1/query", url.trim_end_matches('/'));
     let http = reqwest::Client::new();
@@ -60,7 +60,7 @@ async fn once(
     Ok(match (data.result_type.as_str(), data.result.as_array()) {
         ("scalar", Some(pair)) => usize::from(pair.get(1).is_none_or(|value| value != "0")),
         (_, Some(series)) => series.len(),
-        // What cannot be understood closes.
+        // An answer that cannot be parsed closes the gate.
         (_, None) => 1,
     })
 }

@@ -1,4 +1,4 @@
-//! One watch: raw events of the API server in, records and the state of the reading out.
+//! One watch: raw events of the API server in, records and the state of the watch out.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::metrics::SelfMetrics;
 use crate::model::{Change, Delta, Kind, Refusal, WatchState, Witness};
 use crate::text::error_chain;
 
-/// How long one watch call lasts. A connection that died unseen is noticed within this and 5 s.
+/// Duration of one watch request. A dead connection is noticed within this and 5 s.
 const WATCH_SECONDS: u32 = 60;
 
 /// Objects in one page of a list that tenants may fill. An object may have 256 KiB of annotations, and a page is in memory as
@@ -27,10 +27,10 @@ const PAGE: u32 = 50;
 /// Objects in one page of the others: a list in pages of 50 takes the API server three times as long.
 const LARGE_PAGE: u32 = 500;
 
-/// How often it is asked whether an API that was absent is there now.
+/// Time between two checks whether an API that was not served is served now.
 const ABSENT_RETRY: Duration = Duration::from_secs(15);
 
-/// Where the events of one watch go.
+/// The receiver of the events of one watch.
 pub struct Sink<T> {
     kind: Kind,
     changes: Changes,
@@ -38,7 +38,7 @@ pub struct Sink<T> {
     wrap: fn(Delta<T>) -> Change,
 }
 
-/// The model's task has ended, and so does the watch.
+/// The model's task has ended, so the watch ends.
 struct Closed;
 
 impl<T> Sink<T> {
@@ -72,7 +72,7 @@ impl<T> Sink<T> {
 
 /// Follows all objects of one kind until the model's task ends.
 ///
-/// After any error the list is read again from the start: only a whole list proves that nothing was missed.
+/// After any error everything is listed again: only a complete list proves that nothing was missed.
 pub async fn follow<K, T>(
     api: Api<K>,
     fields: &str,

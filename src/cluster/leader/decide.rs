@@ -59,7 +59,7 @@ pub fn confirms(read: &Seen, me: &str, term: Term) -> bool {
     read.holder == me && read.transitions == term.number
 }
 
-/// Folds a reading in: the same version goes on being seen since it first was.
+/// Adds a reading: a version keeps the time at which it was first seen.
 pub fn observe(known: Option<Seen>, read: Seen) -> Seen {
     match known {
         Some(known) if known.version == read.version => known,
@@ -67,7 +67,7 @@ pub fn observe(known: Option<Seen>, read: Seen) -> Seen {
     }
 }
 
-/// A time of leading. It ends by itself: whoever holds one has to ask.
+/// A term of leadership. It expires by itself, so its holder checks it before each use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Term {
     /// `spec.leaseTransitions`: which term it is.

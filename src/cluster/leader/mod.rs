@@ -1,7 +1,7 @@
-//! Leadership by a Lease: of several replicas one acts. See [`decide`] for the rules.
+//! Leader election by a Lease: one of several replicas acts. See [`decide`] for the rules.
 //!
-//! Published crates were measured and found wanting: none guards its writes by resourceVersion, bounds its calls
-//! and ends a term by itself all at once.
+//! No published crate does all of this: guard its writes by resourceVersion, bound its calls
+//! and end a term by itself.
 
 mod decide;
 
@@ -23,10 +23,10 @@ use crate::tasks::heartbeat::Heartbeat;
 /// Name of the Lease.
 pub const LEASE_NAME: &str = "locksmith";
 
-/// How long one call may take: less than what is left of a term when a renewal is late.
+/// Timeout of one request: shorter than the rest of a term when a renewal is late.
 const CALL: Duration = Duration::from_secs(3);
 
-/// Whom no Lease is held by: the empty name is that of a released one.
+/// The holder of a released Lease.
 const NOBODY: &str = "";
 
 /// Longer than any command runs.
@@ -36,7 +36,7 @@ const A_COMMAND: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone)]
 pub struct Leadership {
     term: watch::Receiver<Option<Term>>,
-    /// The Lease and the name it is held under; `None` where nobody else can lead.
+    /// The Lease and this holder's identity; `None` where nobody else can lead.
     lease: Option<(Api<Lease>, String)>,
 }
 
@@ -70,7 +70,7 @@ impl Leadership {
         Self { term, lease: None }
     }
 
-    /// Waits until the term has begun, gone on or ended.
+    /// Waits until the term begins, is renewed, or ends.
     pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
         self.term.changed().await
     }
@@ -140,7 +140,7 @@ impl Candidate {
             let pause = match self.once(&mut seen).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    // The term is left to run out by itself: an answer that was lost may have been a yes.
+                    // The term expires by itself: the write may have succeeded and its answer been lost.
                     tracing::warn!(%error, "lease not renewed");
                     decide::RETRY
                 }
@@ -165,7 +165,7 @@ impl Candidate {
         }
     }
 
-    /// One look and at most one write; says how long to pause.
+    /// One read and at most one write; returns the pause until the next.
     async fn once(&self, seen: &mut Option<Seen>) -> Result<Duration, LeaseError> {
         let lease = bounded(self.api.get_opt(LEASE_NAME)).await?;
         *seen = lease
@@ -231,7 +231,7 @@ impl Candidate {
         }
     }
 
-    /// Empties the holder, so that the next one need not wait.
+    /// Releases the Lease, so that the next replica need not wait.
     async fn release(&self, seen: Option<Seen>) -> Result<(), LeaseError> {
         let Some(lease) = bounded(self.api.get_opt(LEASE_NAME)).await? else {
             return Ok(());
@@ -250,7 +250,7 @@ impl Candidate {
     }
 }
 
-/// Why a try failed.
+/// The error of one attempt.
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
     #[error("{0}")]

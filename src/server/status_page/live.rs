@@ -27,7 +27,7 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Ages go on although nothing changes. The page takes three times as much for a dead server.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
-/// Whoever reads nothing for so long makes room for others.
+/// A client that reads nothing for this long is disconnected.
 const READS_WITHIN: Duration = Duration::from_secs(30);
 
 /// When somebody who was sent away may come again.
@@ -93,7 +93,7 @@ pub(in crate::server) async fn events<I>(
 struct Follower {
     views: watch::Receiver<Arc<View>>,
     shutdown: CancellationToken,
-    /// What was sent last, and when.
+    /// The content sent last, and when.
     shown: Option<(String, Timestamp)>,
 }
 

@@ -19,7 +19,7 @@ use crate::text::humanize;
 /// Its style sheet.
 pub const STYLE: &str = include_str!("page.css");
 
-/// What keeps it live, where script runs.
+/// The script that keeps it live.
 pub const SCRIPT: &str = include_str!("page.js");
 
 /// Rows of one table: a page nobody can scroll through helps nobody.
@@ -60,7 +60,7 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
     }
 }
 
-/// What changes of it: the inside of `main`.
+/// The part that changes: the inside of `main`.
 pub fn content(view: &View, now: Timestamp) -> Markup {
     html! {
         (summary(view, now))

@@ -48,7 +48,7 @@ fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
     }
 }
 
-/// What a row is about, whatever else of it changes: by this the script finds it again.
+/// A stable key of a row, by which the script finds it again.
 fn about(finding: &Finding) -> String {
     let object = finding.object.as_ref();
     let uid = object.map_or_else(String::new, |object| object.uid.to_string());

@@ -1,4 +1,4 @@
-//! What `/api/v1` answers is what its description says.
+//! The answers of `/api/v1` match their description.
 
 use super::*;
 use crate::server::api::description;

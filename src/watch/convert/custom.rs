@@ -1,4 +1,4 @@
-//! What custom kinds say: sources and destinations, the schema of sources, Ceph's health, and our own runs.
+//! Records of custom kinds: sources and destinations, the schema of sources, Ceph's health, and our own runs.
 
 use std::sync::Arc;
 

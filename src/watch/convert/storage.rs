@@ -98,7 +98,7 @@ pub fn storage_class(object: &storage::StorageClass) -> Option<StorageClass> {
     })
 }
 
-/// What a `ProvisioningFailed` Event says.
+/// The message of a `ProvisioningFailed` Event.
 pub struct Failure {
     /// The claim, as the Event names it. That it is of this uid, the API server does not check.
     pub claim: ObjectKey,
@@ -106,7 +106,7 @@ pub struct Failure {
     pub driver: SharedStr,
     /// When it said so first.
     pub first: Timestamp,
-    /// What it said last.
+    /// The latest message.
     pub error: ProvisioningError,
 }
 
