@@ -5,32 +5,32 @@ use kube::ResourceExt;
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
 use crate::gates;
 
-/// How a line is meant.
+/// Tone of a line, which selects its colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tone {
-    /// It happens.
+    /// Neutral.
     Plain,
-    /// It is bad.
+    /// A failure.
     Bad,
-    /// It is good.
+    /// A success.
     Good,
-    /// It waits for a person.
+    /// Needs attention.
     Ask,
 }
 
-/// One thing that happened.
+/// One line of progress.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// Who or what.
+    /// Subject, such as the name of a step; empty if the line continues the one before.
     pub label: String,
-    /// What.
+    /// Message.
     pub text: String,
-    /// How it is meant.
+    /// Tone.
     pub tone: Tone,
 }
 
 impl Line {
-    /// A line.
+    /// Creates a line.
     pub fn new(label: impl Into<String>, text: impl Into<String>, tone: Tone) -> Self {
         Self {
             label: label.into(),
@@ -39,7 +39,7 @@ impl Line {
         }
     }
 
-    /// A line about what merely happens.
+    /// Creates a neutral line.
     pub fn plain(label: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(label, text, Tone::Plain)
     }
@@ -65,7 +65,7 @@ pub fn of_run(run: &Remediation, before: Option<&RemediationStatus>) -> Vec<Line
             continue;
         }
         match step.phase {
-            StepPhase::Started => lines.push(Line::plain(label, "begins")),
+            StepPhase::Started => lines.push(Line::plain(label, "started")),
             StepPhase::Skipped => lines.push(Line::plain(label, "skipped")),
             StepPhase::Succeeded | StepPhase::Failed => {
                 lines.push(Line::new(label, &step.message, tone));
@@ -78,7 +78,7 @@ pub fn of_run(run: &Remediation, before: Option<&RemediationStatus>) -> Vec<Line
     lines
 }
 
-/// The gates, when what they say has changed.
+/// The gates, if a result has changed.
 fn gates_of(after: &RemediationStatus, before: Option<&RemediationStatus>) -> Vec<Line> {
     let closed = gates::closed(&after.gates);
     let told = before.map(|before| gates::closed(&before.gates));
@@ -111,7 +111,7 @@ fn ending(status: &RemediationStatus) -> Vec<Line> {
     }
     if status.held > 0 {
         let text = format!(
-            "{} sources whose app does not run; each released with its app, and all at the deadline",
+            "{} sources whose app is not running; each is released when its app runs, all at the deadline",
             status.held
         );
         lines.push(Line::plain("still held", text));

@@ -1,4 +1,4 @@
-//! `locksmith check-config FILE`: says whether `serve` would take the file, and if not, everything against it.
+//! `locksmith check-config FILE`: checks a file as `serve` would, and lists every error in it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,14 +8,14 @@ use crate::config;
 
 /// Check a configuration file, or print its JSON Schema
 ///
-/// Prints each fault with its path, such as `steps.resumeSources.batch: must be at least 1`. Exits with 0 when the file is
-/// good, and with 2 when it is not.
+/// Prints each error with the path of its field, such as `steps.resumeSources.batch: must be at least 1`. Exits with 0 if the
+/// file is valid, and 2 if it is not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The YAML file
+    /// Configuration file, in YAML
     #[arg(required_unless_present = "schema")]
     file: Option<PathBuf>,
-    /// Print the JSON Schema of the configuration instead, for editors
+    /// Print the JSON Schema of the configuration, for editors
     #[arg(long, conflicts_with = "file")]
     schema: bool,
 }
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> ExitCode {
     match config::load(path) {
         Ok(config) => {
             let mode = config.mode.as_str();
-            anstream::println!("{file}: good, mode {mode}");
+            anstream::println!("{file}: valid, mode {mode}");
             ExitCode::SUCCESS
         }
         Err(faults) => {

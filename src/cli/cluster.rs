@@ -1,4 +1,4 @@
-//! Which cluster, and as whom: flags, kubeconfig or service account in, a client's configuration out.
+//! Turns flags, kubeconfig or service account into a client configuration.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,20 +13,20 @@ use kube::{Client, Config};
 /// Flags that choose a cluster.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ClusterArgs {
-    /// Kubeconfig to use; else $KUBECONFIG, ~/.kube/config, or the pod's service account
+    /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; else its current one
+    /// Kubeconfig context [default: the current context]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
 
-/// Why there is no way to a cluster.
+/// Why no client for a cluster could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// Nothing says which cluster.
+    /// No cluster is configured.
     #[error(
-        "no cluster to talk to: neither a kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) nor a pod's service account can be used: {0}"
+        "no cluster configured: found no usable kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no pod service account: {0}"
     )]
     Nowhere(#[source] InferConfigError),
     /// The kubeconfig has no such context.
@@ -40,21 +40,21 @@ pub enum ClusterError {
     /// The kubeconfig cannot be used.
     #[error("failed to use the kubeconfig: {0}")]
     Kubeconfig(#[from] KubeconfigError),
-    /// No client can be made of it.
-    #[error("failed to make a client for the cluster: {0}")]
+    /// The configuration does not make a client.
+    #[error("failed to create a client for the cluster: {0}")]
     Client(#[source] kube::Error),
-    /// The API server does not answer, or not to us.
+    /// The API server does not answer, or refuses our credentials.
     #[error("failed to reach the API server at {server}: {why}")]
     Unreachable {
-        /// Where it should be.
+        /// Its URL.
         server: String,
-        /// What is wrong with the way there, to the last cause.
+        /// The error with all its causes.
         why: String,
     },
 }
 
 impl ClusterArgs {
-    /// Where the cluster is, the credentials for it, and the proxy that leads there.
+    /// The URL of the cluster, its credentials, and the proxy to use.
     pub async fn config(&self) -> Result<Config, ClusterError> {
         let mut config = self.chosen().await?;
         let environment = ["HTTPS_PROXY", "https_proxy"].into_iter();
@@ -84,8 +84,8 @@ impl ClusterArgs {
         Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await?)
     }
 
-    /// A client for reading, once the API server has answered it. Each watch would tell of a server out of reach on its own,
-    /// and less well.
+    /// A client for reading, once the API server has answered. An unreachable server is reported here once, and not by each
+    /// watch.
     pub async fn client(&self, within: Duration) -> Result<Client, ClusterError> {
         let config = self.config().await?;
         let server = config.cluster_url.to_string();
@@ -115,7 +115,7 @@ impl ClusterArgs {
     }
 }
 
-/// As kubectl has it: never to this machine, nor where `$NO_PROXY` says so. kube asks `$NO_PROXY` about the proxy instead.
+/// As in kubectl: no proxy for loopback addresses or hosts in `$NO_PROXY`. kube matches `$NO_PROXY` against the proxy instead.
 fn leads_over_a_proxy(server: &Uri, environment: &Matcher) -> bool {
     let host = server.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();

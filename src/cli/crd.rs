@@ -1,4 +1,4 @@
-//! `locksmith crd`: prints what a cluster needs besides the daemon: two CustomResourceDefinitions and the hold's policy.
+//! `locksmith crd`: prints the two CustomResourceDefinitions and the admission policy that enforces holds.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use crate::holds::policy;
 
 /// Print the CustomResourceDefinitions and the policy that enforces holds
 ///
-/// For `locksmith crd | kubectl apply --server-side -f -`. Not needed in mode observe, which writes nothing.
+/// Install them with `locksmith crd | kubectl apply --server-side -f -`. Mode observe needs none of them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Namespace of the Remediations and SnapshotHolds

@@ -1,4 +1,4 @@
-//! `locksmith approve`, `reject` and `abort`: a person's word on a run.
+//! `locksmith approve`, `reject` and `abort`: decisions of a person on a run.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -16,27 +16,27 @@ use crate::cluster::CALL_TIMEOUT;
 use crate::gates::GateName;
 use crate::text::humanize::plain;
 
-/// The run that is meant.
+/// Selects a run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the Remediation; its start is enough, where no other begins so
+    /// Name of the Remediation, or a unique prefix of it
     name: String,
-    /// Its namespace; needed only where several have one of that name
+    /// Namespace of the Remediation; needed only if the name exists in several namespaces
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
 
-/// Approves of the plan as it is shown, and of no other.
+/// Approves the plan that is printed, by its hash.
 pub async fn approve(args: Args) -> anyhow::Result<ExitCode> {
     decide(args, Decision::Approved).await
 }
 
-/// Rejects the plan: the run ends, and nothing is done.
+/// Rejects the plan, which ends the run before it starts.
 pub async fn reject(args: Args) -> anyhow::Result<ExitCode> {
     decide(args, Decision::Rejected).await
 }
@@ -47,18 +47,18 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     let plan = undecided(&run, decision)?;
     anstream::println!("{}", plan_text(plan));
     let verb = match decision {
-        Decision::Approved => "approve of",
+        Decision::Approved => "approve",
         Decision::Rejected => "reject",
     };
     if !args.yes && !confirmed(&format!("{verb} plan {}?", plan.hash))? {
-        bail!("nothing was decided");
+        bail!("cancelled; nothing was decided");
     }
-    // A person takes their time.
+    // The plan may have changed while the prompt was open.
     let live =
         remediations::run_named(&client, run.namespace().as_deref(), &run.name_any()).await?;
     if undecided(&live, decision)?.hash != plan.hash {
         bail!(
-            "{} has another plan by now: look again, then decide again",
+            "the plan of {0} has changed; review it with locksmith describe {0}, then decide again",
             run.name_any()
         );
     }
@@ -70,44 +70,47 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     });
     remediations::change(&client, &run, json!({ "spec": { "approval": approval } })).await?;
     let done = match decision {
-        Decision::Approved => "approved of",
+        Decision::Approved => "approved",
         Decision::Rejected => "rejected",
     };
     anstream::println!("{done} plan {} of {}", plan.hash, run.name_any());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends a run: what it holds is released, nothing else is done.
+/// Aborts a run, which releases its holds.
 pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
     let status = run.status.as_ref();
     if status.is_some_and(|status| status.phase.finished()) {
-        bail!("{} is over already", run.name_any());
+        bail!("{} has already finished", run.name_any());
     }
     if !args.yes && !confirmed(&format!("abort {}?", run.name_any()))? {
-        bail!("nothing was aborted");
+        bail!("cancelled; nothing was aborted");
     }
     remediations::abort(&client, &run).await?;
-    anstream::println!("{} ends; what it holds is released", run.name_any());
+    anstream::println!(
+        "{} is being aborted; its holds are released",
+        run.name_any()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan, where something comes of the decision.
+/// The plan to decide on; an error if the decision would have no effect.
 fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
     let name = run.name_any();
     let status = run
         .status
         .as_ref()
-        .with_context(|| format!("{name} has not been looked at yet"))?;
+        .with_context(|| format!("no daemon has picked up {name} yet"))?;
     let asks = |gate: &GateRecord| GateName::Approval.is_of(gate) && !gate.open;
     let asks = status.gates.iter().any(asks);
     match status.phase {
         Phase::Pending => {}
-        // It waits to go round again.
+        // It waits to start another attempt.
         Phase::Running if asks => {}
         Phase::Running => {
-            bail!("{name} has begun already; locksmith abort {name} ends it");
+            bail!("{name} has already started; end it with locksmith abort {name}");
         }
         Phase::Planned
         | Phase::Succeeded
@@ -115,22 +118,25 @@ fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
         | Phase::Failed
         | Phase::Aborted
         | Phase::Expired => {
-            bail!("{name} is over: {}", plain(&status.message));
+            bail!("{name} has finished: {}", plain(&status.message));
         }
     }
     let plan = status.plan.as_ref();
     let plan =
         plan.with_context(|| format!("{name} has no plan yet: {}", plain(&status.message)))?;
     if decision == Decision::Approved && !asks {
-        bail!("{name} waits for no approval: {}", plain(&status.message));
+        bail!(
+            "{name} is not waiting for approval: {}",
+            plain(&status.message)
+        );
     }
     Ok(plan)
 }
 
-/// Asks at a terminal. Elsewhere nobody can answer, and --yes has to be said.
+/// Prompts at a terminal; without one, returns an error that names `--yes`.
 pub fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("there is no terminal to ask at, \"{question}\": say --yes");
+        bail!("cannot prompt without a terminal (\"{question}\"); pass --yes");
     }
     anstream::eprint!("{question} [y/N] ");
     std::io::stderr().flush()?;
@@ -153,17 +159,17 @@ mod tests {
         Phase::Pending,
         true,
         Decision::Approved,
-        Some("waits for no approval")
+        Some("is not waiting for approval")
     )]
     #[case::of_the_next_round(Phase::Running, false, Decision::Approved, None)]
     #[case(
         Phase::Running,
         true,
         Decision::Rejected,
-        Some("locksmith abort night ends it")
+        Some("end it with locksmith abort night")
     )]
-    #[case(Phase::Running, true, Decision::Approved, Some("has begun already"))]
-    #[case(Phase::Succeeded, true, Decision::Rejected, Some("is over"))]
+    #[case(Phase::Running, true, Decision::Approved, Some("has already started"))]
+    #[case(Phase::Succeeded, true, Decision::Rejected, Some("has finished"))]
     fn a_decision_of_which_nothing_would_come_is_refused(
         #[case] phase: Phase,
         #[case] open: bool,

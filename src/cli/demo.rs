@@ -1,4 +1,4 @@
-//! `locksmith demo`: the main job, in a minute, without a cluster.
+//! `locksmith demo`: an incident and its repair on an embedded cluster, in under a minute.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,22 +12,22 @@ use super::progress::print;
 use crate::demo::show::{Options, Plot, Show};
 use crate::run_progress::Line;
 
-/// Play the main job on an embedded cluster: no cluster and no network needed
+/// Play an incident and its repair; needs no cluster and no network
 ///
-/// A cluster in this process is led into a jam, an alert fires, and the daemon repairs it. It stays up to be looked at with
-/// kubectl and a browser until Ctrl-C.
+/// Starts an API server in this process, jams its CSI driver and fires an alert, which the daemon handles. Keeps running until
+/// Ctrl-C, so that you can inspect it with kubectl and a browser.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What happens
+    /// Scenario to play
     #[arg(long, value_name = "SCENARIO", value_enum, default_value_t)]
     scenario: Plot,
-    /// How many times as fast; 0.5 is half as fast
+    /// Speed factor; 0.5 is half as fast
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = speed)]
     speed: f64,
-    /// End when the story does; exits with 0 when it went as it should, with 2 when not
+    /// Exit at the end of the scenario: with 0 if it went as expected, 2 if not
     #[arg(long)]
     exit: bool,
-    /// Where the daemon listens; port 0 is any free one
+    /// Address the daemon listens on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
@@ -36,12 +36,12 @@ pub struct Args {
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.05..=2.0;
 
 fn speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
+    let speed: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if SPEEDS.contains(&speed) {
         Ok(speed)
     } else {
         Err(format!(
-            "is not within {} and {}",
+            "must be from {} to {}",
             SPEEDS.start(),
             SPEEDS.end()
         ))
@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    // Everything that tells has ended; what was told is printed to its end.
+    // Every sender has been dropped, so the printer ends once it has printed all lines.
     printer.await?;
     played.map(|()| ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `locksmith describe`: everything there is to know of one run.
+//! `locksmith describe`: shows one run in full.
 
 use std::process::ExitCode;
 
@@ -11,29 +11,29 @@ use crate::api::remediation::{Remediation, RemediationStatus};
 use crate::cluster::CALL_TIMEOUT;
 use crate::text::humanize::{plain, span};
 
-/// Show one run: its plan, its steps, what each gate said, what it kept and what it holds
+/// Show one run: plan, gates, steps, verification, evidence and holds
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the Remediation; its start is enough, where no other begins so
+    /// Name of the Remediation, or a unique prefix of it
     name: String,
-    /// Its namespace; needed only where several have one of that name
+    /// Namespace of the Remediation; needed only if the name exists in several namespaces
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// How to tell it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Output {
-    /// For people
+    /// Text
     #[default]
     Text,
-    /// The Remediation itself
+    /// The Remediation as JSON
     Json,
-    /// The same
+    /// The Remediation as YAML
     Yaml,
 }
 
@@ -56,9 +56,9 @@ fn text(run: &Remediation, now: Timestamp) -> String {
         format!("  playbook  {}", plain(&run.spec.playbook)),
         format!("  driver    {}", plain(&run.spec.driver)),
         format!(
-            "  asked     {} ago, by {}",
+            "  created   {} ago, by {}",
             span(created, now),
-            asked_by(run)
+            created_by(run)
         ),
         format!(
             "  phase     {}: {}",
@@ -75,16 +75,16 @@ fn text(run: &Remediation, now: Timestamp) -> String {
         let mark = if check.passed { "passed" } else { "failed" };
         format!("{mark}  {}: {}", check.check, plain(&check.message))
     }));
-    lines.extend(part("evidence kept", status.evidence.iter(), |kept| {
+    lines.extend(part("evidence", status.evidence.iter(), |kept| {
         format!(
-            "{} as of resourceVersion {}",
+            "{} at resourceVersion {}",
             kept.object, kept.resource_version
         )
     }));
     lines.extend(part("held", status.holds.iter(), |hold| {
         let left = span(now, hold.until);
         format!(
-            "{}, released in {left} at the latest: {}",
+            "{}, ends in {left} at the latest; waits for {}",
             hold.object,
             plain(&hold.waiting_for)
         )
@@ -92,7 +92,7 @@ fn text(run: &Remediation, now: Timestamp) -> String {
     lines.join("\n")
 }
 
-fn asked_by(run: &Remediation) -> String {
+fn created_by(run: &Remediation) -> String {
     let trigger = &run.spec.trigger;
     if let Some(person) = &trigger.person {
         return plain(person);
@@ -124,7 +124,7 @@ fn steps(status: &RemediationStatus) -> Vec<String> {
     })
 }
 
-/// A heading and a line of each, or nothing.
+/// A heading and one line per item, or nothing if there is none.
 fn part<T>(
     heading: &str,
     items: impl Iterator<Item = T>,

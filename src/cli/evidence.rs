@@ -1,4 +1,4 @@
-//! `locksmith evidence`: what a run deleted, in a form that `kubectl create -f -` accepts.
+//! `locksmith evidence`: prints the objects a run deleted, in a form that `kubectl create -f -` accepts.
 
 use std::process::ExitCode;
 
@@ -9,20 +9,20 @@ use crate::api::ObjectKind;
 use crate::api::remediation::{EvidenceRecord, Remediation};
 use crate::cluster::CALL_TIMEOUT;
 
-/// Print the objects that a run deleted, as they were, for `kubectl create -f -`
+/// Print the objects that a run deleted, for `kubectl create -f -`
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the Remediation; its start is enough, where no other begins so
+    /// Name of the Remediation, or a unique prefix of it
     name: String,
-    /// Its namespace; needed only where several have one of that name
+    /// Namespace of the Remediation; needed only if the name exists in several namespaces
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Print everything that was kept, unchanged: also pods, leases, contents, Events and each status
+    /// Print all evidence unchanged, including pods, leases, contents, Events and statuses
     #[arg(long)]
     all: bool,
-    /// Format of the list
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
 }
@@ -51,13 +51,14 @@ fn evidence(run: &Remediation) -> impl Iterator<Item = &EvidenceRecord> {
     run.status.iter().flat_map(|status| &status.evidence)
 }
 
-/// Every record as it was kept.
+/// Every record, unchanged.
 fn all(run: &Remediation) -> Value {
     let kept = evidence(run).map(|record| serde_json::from_str(&record.content));
     Value::Array(kept.map(Result::unwrap_or_default).collect())
 }
 
-/// The deleted objects without what the API server makes. Pods come back by their controllers, and leases are still there.
+/// The deleted objects without fields set by the API server. Pods are left out, as their controllers recreate them, and leases,
+/// as they still exist.
 fn creatable(run: &Remediation) -> Value {
     let deleted = evidence(run).filter(|record| {
         matches!(
@@ -71,7 +72,7 @@ fn creatable(run: &Remediation) -> Value {
             .and_then(as_created);
         if item.is_none() {
             anstream::eprintln!(
-                "warning: {} was too large to be kept; only its name is known",
+                "warning: {} was too large to record; only its name is known",
                 record.object
             );
         }
@@ -80,9 +81,9 @@ fn creatable(run: &Remediation) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>() })
 }
 
-/// The object of one record as its owner would create it, or `None` where its spec was not kept.
+/// The object of one record as its owner would create it, or `None` if its spec was not recorded.
 fn as_created(mut record: Value) -> Option<Value> {
-    /// The metadata that the API server sets, or refuses in a new object.
+    /// Metadata that the API server sets, or refuses in a new object.
     const SERVER_MADE: [&str; 8] = [
         "uid",
         "resourceVersion",

@@ -1,73 +1,78 @@
-//! What each command ends with: one table, for the manual page and for `deploy/docs/cli.md`. Pure.
+//! Exit codes of every command, as a table for the manual page and `deploy/docs/cli.md`. Pure.
 
-/// Commands, and what 0, 1 and 2 mean of them; `-` where a code is not used.
+/// Commands, and the meaning of 0, 1 and 2; `-` if a code is not used.
 const CODES: [(&str, &str, &str, &str); 13] = [
     (
         "status",
         "nothing is stuck",
         "something is stuck",
-        "nothing stuck was seen, but not everything",
+        "nothing stuck was found, but not everything could be read",
     ),
     (
         "explain",
-        "it is not stuck",
-        "it is stuck",
-        "there is no such object, or not everything could be looked at",
+        "the object is not stuck",
+        "the object is stuck",
+        "the object does not exist, or not everything could be read",
     ),
     (
         "plan",
-        "it would go ahead, or nothing is stuck",
+        "the run would start, or nothing is stuck",
         "a gate is closed",
-        "there is no plan, or nothing stuck was seen, but not everything",
+        "there is no plan, or nothing stuck was found, but not everything could be read",
     ),
     (
         "run",
-        "it succeeded, or nothing is stuck",
-        "it repaired nothing, failed, expired, was aborted or only planned, or is not watched to its end",
-        "it was not asked for, or was deleted",
+        "the run succeeded, or nothing is stuck",
+        "the run repaired nothing, failed, expired, was aborted or only planned, or was not followed to its end",
+        "the run was not created, or was deleted",
     ),
-    ("runs, describe, evidence", "told", "-", "no such run"),
+    ("runs, describe, evidence", "printed", "-", "no such run"),
     (
         "approve, reject",
         "decided",
         "-",
-        "not decided: no such run, or none that waits for it",
+        "not decided: no such run, or it does not wait for a decision",
     ),
-    ("abort", "it ends", "-", "no such run, or it is over"),
+    (
+        "abort",
+        "the run is being aborted",
+        "-",
+        "no such run, or it has finished",
+    ),
     (
         "hold",
-        "held, and proven",
+        "held and verified",
         "-",
         "not held: no such source, no policy, or not in force",
     ),
     (
         "release",
-        "all of it is released, or nothing is held",
+        "everything named is released, or nothing is held",
         "-",
-        "something is not released, or nothing is held of a name",
+        "something could not be released, or a name is not held",
     ),
-    ("reset", "failures so far count no more", "-", "they do"),
-    ("check-config", "the file is good", "-", "it is not"),
+    ("reset", "reset, or no run has finished", "-", "not reset"),
+    ("check-config", "the file is valid", "-", "it is not"),
     ("crd, completion, man", "printed", "-", "-"),
     (
         "demo, serve",
-        "ended as it was told to, or as the story should",
+        "stopped by a signal, or the scenario ended as expected",
         "-",
-        "ended otherwise",
+        "failed, or the scenario did not",
     ),
 ];
 
-/// What is true of all.
-const ALL: &str = "2 is also what any command ends with that could not do it: no cluster, no right, a wrong argument. Why, it says \
-                   on stderr.";
+/// A note on every command.
+const ALL: &str =
+    "Exit code 2 also means the command failed (no cluster, forbidden, bad argument); see stderr.";
 
-/// As a section of the manual page.
+/// The table as a section of the manual page.
 pub fn roff() -> String {
     let codes = CODES.iter().map(|(commands, zero, one, two)| {
         format!(".TP\n{commands}\n0: {zero}; 1: {one}; 2: {two}\n")
     });
     let codes: String = codes.collect();
-    // A dash of its own is an option's to roff.
+    // roff reads an unescaped dash as a hyphen.
     format!(".SH \"EXIT STATUS\"\n{ALL}\n{codes}").replace('-', "\\-")
 }
 

@@ -1,4 +1,4 @@
-//! `locksmith hold`: a planned hold, for a migration or an upgrade of the storage.
+//! `locksmith hold`: a planned hold, for a migration or a storage upgrade.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,13 +24,13 @@ use crate::text::humanize::{count, steers};
 /// Longest reason, in bytes; as in the CRD.
 const MAX_REASON: usize = 200;
 
-/// Within this, an API server has heard of a new hold; 30 to 80 ms were measured.
+/// How long a new hold may take to reach every API server; 30 to 80 ms were measured.
 const SETTLES: Duration = Duration::from_secs(5);
 
-/// Hold sources for a planned maintenance
+/// Hold sources for planned maintenance
 ///
-/// The API server refuses new snapshots and clones of the sources until the time is up or the hold is released. Movers that
-/// run already finish. No ReplicationSource is changed, and no Remediation counts or releases the hold.
+/// The API server refuses new snapshots and clones of the sources until the hold expires or is released. Running movers
+/// finish. ReplicationSources are not changed, and no Remediation counts or releases the hold.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -38,22 +38,22 @@ pub struct Args {
     /// Namespace of the sources
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Sources by name, with -n, or as NAMESPACE/NAME
+    /// Sources to hold: NAME with -n, or NAMESPACE/NAME
     #[arg(value_name = "SOURCE", conflicts_with = "all")]
     sources: Vec<String>,
-    /// Every source, in the namespace or in all
+    /// Hold every source, in one namespace with -n or in all
     #[arg(long)]
     all: bool,
-    /// Every snapshot of this VolumeSnapshotClass, whichever tool takes it; may be repeated
+    /// Hold every snapshot of this VolumeSnapshotClass, whichever tool takes it; may be repeated
     #[arg(long = "class", value_name = "NAME")]
     classes: Vec<String>,
-    /// How long
+    /// Duration of the hold, such as 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Why, for everybody who looks at it
+    /// Reason, shown wherever the hold is listed
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Name of the SnapshotHold [default: planned- and a random suffix]
+    /// Name of the SnapshotHold [default: planned- with a random suffix]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let namespace = namespace_of_holds(&client).await?;
     let sources = sources(&client, &args).await?;
     if sources.is_empty() && args.classes.is_empty() {
-        bail!("there is no such ReplicationSource to hold");
+        bail!("no ReplicationSource found to hold");
     }
     let mut hold = SnapshotHold::new(
         args.name.as_deref().unwrap_or_default(),
@@ -108,30 +108,30 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             uid: created.uid().unwrap_or_default().into(),
         };
         let _ = cluster::hold::delete(&client, &key, async || Ok(())).await;
-        anstream::eprintln!("error: the hold is not in force, and was removed: {why}");
+        anstream::eprintln!("error: the hold is not in force and was removed: {why}");
         return Ok(ExitCode::from(FAILED));
     }
     let mut what = count(created.spec.sources.len(), "source");
     if !args.classes.is_empty() {
         what = format!("{what} and class {}", args.classes.join(", "));
     }
-    anstream::println!("{what} held until {until:.0}; end it with: locksmith release {name}");
+    anstream::println!("{what} held until {until:.0}; release with: locksmith release {name}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// When the hold ends, if the arguments make sense.
+/// Checks the arguments and returns the deadline of the hold.
 fn checked(args: &Args, now: Timestamp) -> anyhow::Result<Timestamp> {
     if args.sources.is_empty() && !args.all && args.classes.is_empty() {
-        bail!("name sources, or pass --all or --class");
+        bail!("name sources to hold, or pass --all or --class");
     }
     let reason = args.reason.as_deref().unwrap_or_default();
     if reason.len() > MAX_REASON || reason.contains(steers) {
-        bail!("--reason: one line of at most {MAX_REASON} bytes");
+        bail!("--reason: must be one line of at most {MAX_REASON} bytes");
     }
     if args.duration.is_zero() {
-        bail!("--for: longer than 0s");
+        bail!("--for: must be longer than 0s");
     }
-    let duration = SignedDuration::try_from(args.duration).context("--for: too long")?;
+    let duration = SignedDuration::try_from(args.duration).context("--for: is too long")?;
     Ok(holds::deadline(now, duration))
 }
 
@@ -146,7 +146,9 @@ async fn namespace_of_holds(client: &Client) -> anyhow::Result<String> {
     let binding = binding.context("failed to read the ValidatingAdmissionPolicyBinding")?;
     let binding = binding.as_ref().and_then(binding_record);
     let (Some(policy), Some(binding)) = (policy, binding) else {
-        bail!("the policy that enforces holds is not installed; locksmith crd prints it");
+        bail!(
+            "the policy that enforces holds is not installed; run locksmith crd | kubectl apply --server-side -f -"
+        );
     };
     if let Some(difference) = policy.difference.or(binding.difference) {
         bail!(
@@ -157,7 +159,7 @@ async fn namespace_of_holds(client: &Client) -> anyhow::Result<String> {
     Ok(binding.namespace.to_string())
 }
 
-/// The sources that are meant, by uid.
+/// The selected sources, by uid.
 async fn sources(client: &Client, args: &Args) -> anyhow::Result<BTreeMap<Uid, String>> {
     let mut found = BTreeMap::new();
     if args.all {
@@ -176,7 +178,7 @@ async fn sources(client: &Client, args: &Args) -> anyhow::Result<BTreeMap<Uid, S
         let (namespace, name) = match (name.split_once('/'), &args.namespace) {
             (Some(place), _) => place,
             (None, Some(namespace)) => (namespace.as_str(), name.as_str()),
-            (None, None) => bail!("{name}: in which namespace? Pass -n, or NAMESPACE/NAME"),
+            (None, None) => bail!("{name}: no namespace; pass -n, or NAMESPACE/NAME"),
         };
         let api: Api<ReplicationSource> = Api::namespaced(client.clone(), namespace);
         let source = api.get_metadata_opt(name).await;

@@ -1,6 +1,7 @@
-//! How the program tells what it does: to stderr, filtered by `$RUST_LOG`.
+//! Logs to stderr, filtered by `$RUST_LOG`.
 //!
-//! Messages carry what others wrote. In neither format can it end a line, or steer the terminal that shows it.
+//! Messages carry text of others. Control characters are escaped in both formats, so that it cannot end a line or steer the
+//! terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,25 +16,25 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::text::humanize::{plain, steers};
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line
+    /// One JSON object per line
     #[default]
     Json,
-    /// For people
+    /// Text
     Pretty,
 }
 
-/// Starts logging; without `$RUST_LOG`, what `default` lets through.
+/// Starts logging with the filter in `$RUST_LOG`, else `default`.
 pub fn start(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // For a terminal that wants it, and in no file.
+    // Only on a terminal that supports colour, never in a file.
     let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     subscriber(format, filter, colour, io::stderr).init();
 }
 
-/// What writes each event to `to` as one line.
+/// Writes each event to `to` as one line.
 fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
@@ -71,7 +72,7 @@ where
     }
 }
 
-/// Writes JSON, in which what JSON itself lets through as it stands, and a terminal does not, is escaped.
+/// Escapes the characters that JSON allows unescaped but a terminal interprets.
 struct Escaping<W>(W);
 
 impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Escaping<W> {
@@ -95,7 +96,7 @@ impl<W: Write> Write for Escaping<W> {
 }
 
 fn escaped(json: &str) -> Cow<'_, str> {
-    // The end of the line is the only control that is not within a string.
+    // The line feed at the end is the only control character outside a string.
     let escape = |c: char| steers(c) && c != '\n';
     if !json.contains(escape) {
         return json.into();

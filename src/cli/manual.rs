@@ -1,4 +1,4 @@
-//! `locksmith completion` and `locksmith man`: what a package installs beside the binary.
+//! `locksmith completion` and `locksmith man`: files that a package installs beside the binary.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -8,17 +8,17 @@ use clap_complete::Shell;
 
 use super::{Cli, exit_codes};
 
-/// Print a completion script
+/// Print a shell completion script
 ///
 /// For bash: `locksmith completion bash > /etc/bash_completion.d/locksmith`.
 #[derive(Debug, clap::Args)]
 pub struct CompletionArgs {
-    /// The shell
+    /// Shell to print the script for
     #[arg(value_enum)]
     shell: Shell,
 }
 
-/// Print the manual page, of all commands
+/// Print the manual page of all commands
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {}
 
@@ -47,7 +47,7 @@ pub fn man(ManArgs {}: &ManArgs) -> anyhow::Result<ExitCode> {
     Ok(print(&page))
 }
 
-/// Whoever closes the pipe has read enough.
+/// Writes to stdout. Errors are ignored: a reader that closed the pipe has read enough.
 fn print(text: &[u8]) -> ExitCode {
     let _ = std::io::stdout().write_all(text);
     ExitCode::SUCCESS

@@ -32,10 +32,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Exit code when something could not be done; 1 says that something is stuck.
+/// Exit code of a command that failed; 1 means that something is stuck.
 pub const FAILED: u8 = 2;
 
-/// See what a jammed CSI driver holds up, and carry the unjamming out.
+/// Find volumes and snapshots stuck behind a jammed CSI driver, and run the repair.
 #[derive(Debug, Parser)]
 #[command(
     name = "locksmith",
@@ -60,11 +60,11 @@ enum Command {
     Runs(runs::Args),
     Describe(describe::Args),
     Evidence(evidence::Args),
-    /// Approve of the plan of a run that waits for it
+    /// Approve the plan of a run that waits for approval
     Approve(decide::Args),
-    /// Reject the plan of a run: it ends, and nothing is done
+    /// Reject the plan of a run, which ends the run before it starts
     Reject(decide::Args),
-    /// End a run: what it holds is released, nothing else is done
+    /// Abort a run and release its holds
     Abort(decide::Args),
     Hold(hold::Args),
     Release(release::Args),
@@ -75,7 +75,7 @@ enum Command {
     Man(manual::ManArgs),
 }
 
-/// Does what was asked for.
+/// Runs the command and returns its exit code.
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         #[cfg(feature = "demo")]

@@ -1,4 +1,4 @@
-//! `locksmith plan`: what would be done now, gate by gate. Writes nothing.
+//! `locksmith plan`: shows the plan of a playbook and its gates. Writes nothing.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,71 +27,71 @@ use crate::state::view::View;
 use crate::text::humanize::plain;
 use crate::watch;
 
-/// Namespace of the Remediations where the configuration names none: that of the deploy files.
+/// Default namespace of the Remediations, as in the deploy files.
 pub const NAMESPACE: &str = "volsync-locksmith";
 
-/// Show what a playbook would do now, and which gates are closed
+/// Show the plan of a playbook, and which gates are closed
 ///
-/// Looks once and changes nothing. Exits with 0 when it would go ahead or nothing is stuck, with 1 when a gate is closed, and
-/// with 2 when there is no plan.
+/// Reads the cluster once and changes nothing. Exits with 0 if the run would start or nothing is stuck, 1 if a gate is closed,
+/// and 2 if there is no plan.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
     what: PlanArgs,
-    /// How to tell it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
 }
 
-/// Which plan.
+/// Selects a plan.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
-    /// The playbook
+    /// Playbook to plan
     #[arg(value_name = "PLAYBOOK", default_value = "csi-operation-locks")]
     pub playbook: String,
-    /// The CSI driver; else each that something is stuck of
+    /// CSI driver to plan for [default: every driver with a finding]
     #[arg(long, value_name = "NAME")]
     pub driver: Option<String>,
-    /// The daemon's configuration; without one, the defaults of deploy/locksmith.yaml
+    /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
     #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
     pub config: Option<PathBuf>,
-    /// How long to look for at most
+    /// Time limit for reading the cluster
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Output {
-    /// For people: ~ is changed, - is deleted, a blank is only looked at
+    /// Text; ~ marks objects that are changed, + created, - deleted
     #[default]
     Text,
-    /// A list, one of each driver
+    /// JSON list with one entry per driver
     Json,
-    /// The same
+    /// The same as YAML
     Yaml,
 }
 
-/// What would be done about one driver.
+/// The plan for one driver.
 #[derive(Debug, Serialize)]
 pub struct Planned {
     /// The playbook.
     pub playbook: String,
     /// The driver.
     pub driver: SharedStr,
-    /// The plan, or why there is none.
+    /// The plan, if one could be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// Why there is none.
+    /// Why there is no plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What each gate says.
+    /// The result of each gate.
     pub gates: Vec<GateRecord>,
 }
 
 impl Planned {
-    /// As a person checks it.
+    /// Plan and gates as text.
     pub fn text(&self) -> String {
         let plan = match (&self.plan, &self.error) {
             (Some(plan), _) => plan_text(plan),
@@ -109,7 +109,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&all)?),
         Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&all)?),
         Output::Text if all.is_empty() => {
-            anstream::println!("nothing is stuck of any driver; nothing would be done");
+            anstream::println!("Nothing is stuck.");
         }
         Output::Text => {
             for planned in &all {
@@ -125,12 +125,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(gates.any(|gate| !gate.open))))
 }
 
-/// What could not be looked at, and why.
+/// Collections that could not be read, with the reason.
 pub fn unseen(view: &View) -> String {
     let doubts = view.freshness.unsynced().map(|(kind, reading)| {
         let why = match reading {
             WatchState::Failing(why) => plain(why),
-            _ => "no answer yet".to_owned(),
+            _ => "no response yet".to_owned(),
         };
         format!("{}: {why}", kind.as_str())
     });
@@ -140,7 +140,7 @@ pub fn unseen(view: &View) -> String {
 }
 
 impl PlanArgs {
-    /// The configuration that is meant.
+    /// Reads the configuration.
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(match &self.config {
             Some(path) => config::load(path)?,
@@ -148,13 +148,13 @@ impl PlanArgs {
         })
     }
 
-    /// Looks, and plans for each driver that is meant.
+    /// Reads the cluster, and plans for each selected driver.
     pub async fn plans(&self, client: Client) -> anyhow::Result<Vec<Planned>> {
         let config = self.config()?;
         let Some(playbook) = config.playbooks.0.get(&self.playbook) else {
             let known: Vec<_> = config.playbooks.0.keys().map(String::as_str).collect();
             bail!(
-                "there is no playbook {}; there are {}",
+                "there is no playbook {}; the configuration has {}",
                 self.playbook,
                 known.join(", ")
             );
@@ -170,7 +170,7 @@ impl PlanArgs {
         };
         if drivers.is_empty() && !seen.view.is_certain() {
             bail!(
-                "nothing stuck was seen, and not everything: {}",
+                "nothing stuck was found, but not everything could be read: {}",
                 unseen(&seen.view)
             );
         }
@@ -183,7 +183,7 @@ impl PlanArgs {
         }))
     }
 
-    /// The plan for `driver` and the gates before it, at `now`.
+    /// The plan for `driver` and its gates at `now`.
     pub fn planned(
         &self,
         model: &Model,
@@ -205,7 +205,7 @@ impl PlanArgs {
             config,
             now,
         });
-        // A question to a replica, not to a person.
+        // Only a daemon can hold the Lease.
         gates.retain(|gate| !GateName::Leadership.is_of(gate));
         let (plan, error) = match plan {
             Ok(plan) => (Some(plan), None),
@@ -220,7 +220,7 @@ impl PlanArgs {
         }
     }
 
-    /// The Remediation that would do it.
+    /// The Remediation that would run it.
     pub fn run(&self, driver: SharedStr, config: &Config, person: Option<String>) -> Remediation {
         let spec = RemediationSpec {
             playbook: self.playbook.clone(),

@@ -1,4 +1,4 @@
-//! What happens, a line each, as it happens.
+//! Prints the progress of a run, one line per event.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use crate::run_progress::{Line, Tone};
 use crate::text::humanize::plain;
 
-/// `  3.2s  label            text`, or the same without time and label where the line before goes on.
+/// Prints `  3.2s  label            text`; a line without a label continues the one before and shows no time.
 pub fn print(at: Duration, line: &Line) {
     let style = match line.tone {
         Tone::Plain => Style::new(),
@@ -23,6 +23,6 @@ pub fn print(at: Duration, line: &Line) {
     };
     let (label, text) = (plain(&line.label), plain(&line.text));
     anstream::println!("{time:>6}  {label:<22}{style}{text}{style:#}");
-    // A pipe is read as the story goes.
+    // Readers of a pipe follow the run live.
     let _ = std::io::stdout().flush();
 }

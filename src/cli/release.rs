@@ -1,4 +1,4 @@
-//! `locksmith release`: ends holds, with or without a daemon.
+//! `locksmith release`: releases holds, with or without a daemon.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,28 +15,28 @@ use crate::cluster::{CALL_TIMEOUT, Tried, WriteError};
 use crate::holds::HoldChange;
 use crate::text::humanize::count;
 
-/// How long a daemon that is ending may take: the grace period of Kubernetes, and the Lease of one that was killed.
+/// How long to wait for a daemon to end: the grace period of Kubernetes, and the Lease of one that was killed.
 const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Release held sources
 ///
-/// Deletes SnapshotHolds, or takes single sources out of them; VolSync then continues at its next retry. Works without the
-/// daemon; `kubectl delete snapshothold --all -n NAMESPACE` does the same. Exits with 2 when something could not be released
-/// or a name is not held.
+/// Deletes SnapshotHolds, or removes single sources from them; VolSync continues at its next retry. Works without the daemon.
+/// `kubectl delete snapshothold --all -n NAMESPACE` does the same. Exits with 2 if something could not be released or a name
+/// is not held.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// All SnapshotHolds, planned ones included
+    /// Release all SnapshotHolds, including planned ones
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// Wait until no daemon leads any more, by the Lease in the namespace of this pod or kubeconfig. For an uninstall
+    /// Before an uninstall: wait until no daemon holds the leader Lease in the namespace of this pod or kubeconfig
     #[arg(long)]
     after_daemon: bool,
-    /// Only SnapshotHolds in this namespace [default: all]
+    /// Release only SnapshotHolds in this namespace [default: all]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// SnapshotHolds by name, or single sources as NAMESPACE/NAME
+    /// SnapshotHolds to release, or single sources as NAMESPACE/NAME
     #[arg(value_name = "HOLD|NAMESPACE/SOURCE")]
     names: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let vacant = tokio::time::timeout(DAEMON_ENDS_WITHIN, vacant);
         vacant
             .await
-            .context("a daemon still leads: end it first")?
+            .context("a daemon still holds the leader Lease; stop it first")?
             .context("failed to read the Lease")?;
     }
     let held = holds::list(&client, args.namespace.as_deref()).await?;
@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// One write.
 struct Release {
     hold: ObjectKey,
-    /// The sources to take out; none deletes the hold.
+    /// Sources to remove from it; if empty, the hold is deleted.
     sources: Vec<Uid>,
     says: String,
 }
@@ -105,7 +105,7 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
                 .collect();
             if !sources.is_empty() {
                 found = true;
-                // The last source takes the hold with it.
+                // A hold without sources or classes is deleted.
                 let last = sources.len() == hold.spec.sources.len()
                     && hold.spec.snapshot_classes.is_empty();
                 releases.push(Release {
@@ -117,7 +117,7 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
         }
         if !found {
             bail!(
-                "{name} is neither a SnapshotHold nor a held source; locksmith status lists them"
+                "{name} is neither a SnapshotHold nor a held source; list them with locksmith status"
             );
         }
     }

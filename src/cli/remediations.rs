@@ -1,4 +1,4 @@
-//! A person at the command line: which run they mean, and who the API server says they are.
+//! Finds the run that a command names, and the user name the API server knows.
 
 use anyhow::{Context as _, bail};
 use kube::api::ListParams;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api::remediation::Remediation;
 use crate::cluster::{ErrorKind, remediations, reviews};
 
-/// Every Remediation, in `namespace` or all, newest first.
+/// Every Remediation in `namespace`, or in all namespaces, newest first.
 pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Remediation>> {
     let api: Api<Remediation> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -17,7 +17,9 @@ pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Ve
     let listed = api.list(&ListParams::default()).await;
     let mut runs = match listed {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            bail!("there are no Remediations here: install their CRD, locksmith crd")
+            bail!(
+                "the Remediation CRD is not installed; run locksmith crd | kubectl apply --server-side -f -"
+            )
         }
         listed => listed.context("failed to list Remediations")?.items,
     };
@@ -27,7 +29,7 @@ pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Ve
     Ok(runs)
 }
 
-/// The one Remediation called `name`, or whose name alone begins so.
+/// The Remediation called `name`, or the only one whose name starts with it.
 pub async fn run_named(
     client: &Client,
     namespace: Option<&str>,
@@ -49,21 +51,21 @@ fn named(runs: Vec<Remediation>, name: &str) -> anyhow::Result<Remediation> {
     match (found.pop(), found.as_slice()) {
         (Some(run), []) => Ok(run),
         (Some(run), [other, ..]) if run.name_any() == other.name_any() => {
-            bail!("several namespaces have a Remediation {name}: say which with -n")
+            bail!("several namespaces have a Remediation {name}; choose one with -n")
         }
         (Some(run), others) => {
             let all = others.iter().chain([&run]).map(ResourceExt::name_any);
             let all = all.collect::<Vec<_>>().join(", ");
-            bail!("several Remediations begin with {name}: say which of {all}")
+            bail!("several Remediations begin with {name}; choose one of {all}")
         }
-        (None, _) => bail!("there is no Remediation {name}; locksmith runs lists them"),
+        (None, _) => bail!("there is no Remediation {name}; list all with locksmith runs"),
     }
 }
 
-/// Longest name of a person, in characters; as in the CRDs.
+/// Longest user name, in characters; the limit of the CRDs.
 const LONGEST: usize = 256;
 
-/// The user's name, as the API server knows it; of a very long one the beginning.
+/// The user name as the API server knows it, cut to the limit.
 pub async fn name(client: &Client) -> Option<String> {
     let name = reviews::own_name(client).await?;
     Some(name.chars().take(LONGEST).collect())
@@ -74,13 +76,15 @@ pub async fn change(client: &Client, run: &Remediation, patch: Value) -> anyhow:
     match remediations::change(client, run, patch).await {
         Err(error) if error.kind() == ErrorKind::Conflict => {
             let name = run.name_any();
-            bail!("Remediation {name} is another one by now: look again, then decide again")
+            bail!(
+                "Remediation {name} was replaced; check it with locksmith describe {name}, then try again"
+            )
         }
         other => Ok(other?),
     }
 }
 
-/// Ends `run`.
+/// Aborts `run`.
 pub async fn abort(client: &Client, run: &Remediation) -> anyhow::Result<()> {
     change(client, run, json!({ "spec": { "abort": true } })).await
 }
@@ -96,9 +100,9 @@ mod tests {
     #[case("night-o", "night-of-all")]
     #[case(
         "nig",
-        "several Remediations begin with nig: say which of night, night-of-all"
+        "several Remediations begin with nig; choose one of night, night-of-all"
     )]
-    #[case("day", "there is no Remediation day; locksmith runs lists them")]
+    #[case("day", "there is no Remediation day; list all with locksmith runs")]
     fn the_start_of_a_name_is_enough(#[case] name: &str, #[case] found: &str) {
         let runs = ["night", "night-of-all"].map(run).to_vec();
         let found_name = named(runs, name).map(|run| run.name_any());
@@ -110,6 +114,6 @@ mod tests {
         let mut elsewhere = run("night");
         elsewhere.metadata.namespace = Some("lab".to_owned());
         let said = named(vec![run("night"), elsewhere], "night").unwrap_err();
-        assert!(said.to_string().contains("say which with -n"), "{said}");
+        assert!(said.to_string().contains("choose one with -n"), "{said}");
     }
 }

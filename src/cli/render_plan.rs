@@ -1,12 +1,12 @@
-//! A plan and its gates, as a person checks them before anything is done. Pure.
+//! Renders a plan and its gates for review. Pure.
 
 use crate::api::RESTART_ANNOTATION;
 use crate::api::remediation::GateRecord;
 use crate::api::{Action, Plan, PlannedStep};
 use crate::text::humanize::{count, plain};
 
-/// Of each step what changes, field by field, and in which objects, pinned by uid. Marked as a diff is: `~` is changed, `+` is
-/// created, `-` is deleted, a blank is only looked at.
+/// Lists by step the fields that change and the objects, with their uids. Objects are marked as in a diff: `~` changed,
+/// `+` created, `-` deleted, unmarked only watched.
 pub fn plan_text(plan: &Plan) -> String {
     let mut lines = vec![format!("plan {} for {}", plan.hash, plain(&plan.driver))];
     let targets = plan.steps.iter().flat_map(|planned| &planned.targets);
@@ -14,11 +14,11 @@ pub fn plan_text(plan: &Plan) -> String {
     let width = names.max().unwrap_or_default();
     for planned in &plan.steps {
         lines.push(format!("  {}", planned.step.as_str()));
-        let mut told = None;
+        let mut shown = None;
         for target in &planned.targets {
-            if told != Some(target.action) {
+            if shown != Some(target.action) {
                 lines.extend(changes(target.action).iter().map(|it| format!("    {it}")));
-                told = Some(target.action);
+                shown = Some(target.action);
             }
             let (mark, object) = (mark(target.action), target.object.to_string());
             let uid: String = target.object.uid.to_string().chars().take(UID).collect();
@@ -27,7 +27,7 @@ pub fn plan_text(plan: &Plan) -> String {
         lines.extend(holds(planned));
         for skipped in &planned.skipped {
             lines.push(format!(
-                "    left alone: {}: {}",
+                "    skipped: {}: {}",
                 skipped.object,
                 plain(&skipped.reason)
             ));
@@ -36,14 +36,14 @@ pub fn plan_text(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-/// The sources and classes in the SnapshotHold of the run, a line each namespace.
+/// The sources and classes in the SnapshotHold of the run, one line per namespace.
 fn holds(planned: &PlannedStep) -> Vec<String> {
     if !planned.holds() {
         return Vec::new();
     }
     let held = planned.held_sources().count();
     let mut lines = vec![format!(
-        "    one SnapshotHold; the API server refuses snapshots and clones of {}, nothing of theirs is changed",
+        "    one SnapshotHold: the API server refuses snapshots and clones of {}; no source is changed",
         count(held, "source")
     )];
     for (namespace, names) in &planned.sources {
@@ -63,29 +63,29 @@ fn mark(action: Action) -> char {
     }
 }
 
-/// So much of a uid tells objects apart; `-o json` has all of it.
+/// Characters of a uid to show; `-o json` has all of it.
 const UID: usize = 8;
 
-/// What becomes of an object, a line each.
+/// The changes to an object, one per line.
 fn changes(action: Action) -> Vec<String> {
     let field = |path: &str, before: &str, after: &str| format!("{path}: {before} -> {after}");
     match action {
         Action::Rollout => {
             let path = format!("spec.template.metadata.annotations[{RESTART_ANNOTATION}]");
-            vec![field(&path, "as it is", "this run")]
+            vec![field(&path, "current value", "this run")]
         }
-        Action::Delete => vec!["deleted, and kept as evidence first".to_owned()],
-        Action::Touch => vec!["annotated, if its deletion does not end".to_owned()],
-        Action::Replace => vec!["deleted; its controller makes it anew".to_owned()],
+        Action::Delete => vec!["recorded as evidence, then deleted".to_owned()],
+        Action::Touch => vec!["annotated if its deletion hangs".to_owned()],
+        Action::Replace => vec!["deleted; its controller recreates it".to_owned()],
         Action::HandOver => {
-            let after = "none, once no old pod can run any more";
+            let after = "none, once no old pod can run";
             vec![field("spec.holderIdentity", "an old pod", after)]
         }
-        Action::Await => vec!["unchanged; awaited".to_owned()],
+        Action::Await => vec!["unchanged; watched until it has the expected state".to_owned()],
     }
 }
 
-/// A line a gate: open, or why not and what would open it.
+/// One line per gate: open, or closed with the reason and the condition that opens it.
 pub fn gates_text(gates: &[GateRecord]) -> String {
     let line = |gate: &GateRecord| {
         if gate.open {

@@ -1,4 +1,4 @@
-//! `locksmith reset`: closes the circuit breaker again.
+//! `locksmith reset`: resets the circuit breaker.
 
 use std::process::ExitCode;
 
@@ -10,14 +10,14 @@ use super::{ClusterArgs, remediations};
 use crate::cluster::CALL_TIMEOUT;
 use crate::gates::RESET_ANNOTATION;
 
-/// Let runs begin again after several have failed
+/// Reset the circuit breaker, so that runs start again after several have failed
 ///
-/// Marks the last run that ended: failures up to it count no more.
+/// Marks the latest finished run; failures up to it no longer count.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Namespace of the Remediations, where several have some
+    /// Namespace of the Remediations; needed only if several namespaces have some
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
 }
@@ -34,13 +34,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .filter(|run| finished(run).is_some())
         .max_by_key(|run| finished(run))
     else {
-        anstream::println!("no run has ended");
+        anstream::println!("no run has finished");
         return Ok(ExitCode::SUCCESS);
     };
     let by = remediations::name(&client).await.unwrap_or_default();
     let mark = format!("{} {by}", Timestamp::now());
     let patch = json!({ "metadata": { "annotations": { RESET_ANNOTATION: mark.trim() } } });
     remediations::change(&client, last, patch).await?;
-    anstream::println!("reset: failures up to {} count no more", last.name_any());
+    anstream::println!("reset: failures up to {} no longer count", last.name_any());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `locksmith run`: a person asks for a playbook, checks its plan, and sees each step.
+//! `locksmith run`: shows the plan of a playbook, creates the Remediation once it is confirmed, and follows each step.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -21,24 +21,24 @@ use crate::cluster::{self, FIELD_MANAGER_CLI};
 use crate::run_progress::{self, Line, Tone};
 use crate::text::error_chain;
 
-/// A daemon that runs takes a run up within a second or two.
+/// A running daemon picks up a Remediation within a second or two.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
-/// Run a playbook now: shows its plan, asks, and follows each step
+/// Run a playbook now: show its plan, ask for confirmation, and follow each step
 ///
-/// A daemon in mode act carries it out, behind its gates; this command asks it to and watches. Ctrl-C ends the run: what it
-/// holds is released; a second one stops watching. Exits with 0 when it succeeded, with 1 when it failed, was aborted or only
-/// planned, and with 2 when it could not be asked for.
+/// Creates a Remediation and watches it; a daemon in mode act runs it once its gates are open. Ctrl-C aborts the run and
+/// releases its holds; a second Ctrl-C stops watching. Exits with 0 if the run succeeded, 1 if it failed, was aborted or only
+/// planned, and 2 if it could not be created.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
     what: PlanArgs,
-    /// Namespace of the Remediation, as the daemon has it
+    /// Namespace of the Remediation [default: remediation.namespace of the configuration]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
@@ -49,14 +49,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut plans = args.what.plans(client.clone()).await?;
     let planned = match (plans.pop(), plans.is_empty()) {
         (None, _) => {
-            anstream::println!("nothing is stuck of any driver; nothing is to be done");
+            anstream::println!("Nothing is stuck.");
             return Ok(ExitCode::SUCCESS);
         }
         (Some(planned), true) => planned,
         (Some(last), false) => {
             let drivers = plans.iter().chain([&last]).map(|planned| &*planned.driver);
             bail!(
-                "several drivers have something stuck: say which with --driver, {}",
+                "several drivers have findings; choose one with --driver: {}",
                 drivers.collect::<Vec<_>>().join(" or ")
             )
         }
@@ -67,26 +67,26 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if !args.yes
         && !confirmed(
-            "run this? The daemon plans anew, does this and nothing else, and asks its gates",
+            "run this plan? The daemon runs it only if it plans the same and its gates are open",
         )?
     {
-        bail!("nothing was asked for");
+        bail!("cancelled; no run was created");
     }
-    // Listened for before there is anything to end, so that none is missed.
+    // Registered before the run is created, so that no Ctrl-C is missed.
     let interrupts = signal(SignalKind::interrupt())?;
-    let run = args.ask(&client, planned).await?;
+    let run = args.create(&client, planned).await?;
     follow(&client, run, interrupts).await
 }
 
 impl Args {
-    /// Makes the Remediation. Whoever asks for a run approves of the plan they were shown, and of no other.
-    async fn ask(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
+    /// Creates the Remediation, with an approval of exactly the plan that was shown.
+    async fn create(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
         let name = remediations::name(client).await;
         let config = self.what.config()?;
         let mut run = self.what.run(planned.driver, &config, name.clone());
         if let Some(why) = in_the_way(&remediations::runs(client, None).await?, &run) {
             let driver = &run.spec.driver;
-            bail!("{why} on {driver} already: locksmith describe tells how far it is");
+            bail!("{why} for {driver}; check it with locksmith describe");
         }
         run.spec.approval = planned.plan.map(|plan| Approval {
             decision: Decision::Approved,
@@ -101,24 +101,24 @@ impl Args {
     }
 }
 
-/// Which of `runs` keeps `run` from its work: one that is at work on its driver, as the gate `oneRun` has it, or one of
-/// its playbook that waits to be.
+/// The one of `runs` that would keep `run` from starting: one that is running for its driver, as in the gate `oneRun`, or a
+/// pending one of its playbook.
 fn in_the_way(runs: &[Remediation], run: &Remediation) -> Option<String> {
     let same_driver = |other: &&Remediation| other.spec.driver == run.spec.driver;
     runs.iter().filter(same_driver).find_map(|other| {
         let phase = other.status.as_ref().map(|status| status.phase);
         let name = other.name_any();
         match phase.unwrap_or_default() {
-            Phase::Running => Some(format!("{name} is at work")),
+            Phase::Running => Some(format!("{name} is already running")),
             Phase::Pending if other.spec.playbook == run.spec.playbook => {
-                Some(format!("{name} waits"))
+                Some(format!("{name} is already pending"))
             }
             _ => None,
         }
     })
 }
 
-/// Tells what happens until the run is over; Ctrl-C ends it, and is followed to its end too. A second one stops following.
+/// Prints the progress until the run has finished. Ctrl-C aborts the run, which is still followed; a second one stops following.
 async fn follow(
     client: &Client,
     run: Remediation,
@@ -138,20 +138,20 @@ async fn follow(
             Some(()) = interrupts.recv() => {
                 let name = run.name_any();
                 if aborted {
-                    tell(&Line::new("left", format!("locksmith describe {name} tells how it ends"), Tone::Ask));
+                    tell(&Line::new("detached", format!("see the result with locksmith describe {name}"), Tone::Ask));
                     return Ok(ExitCode::FAILURE);
                 }
                 aborted = true;
                 remediations::abort(client, &run).await.with_context(|| {
-                    format!("{name} goes on: say locksmith abort {name}, or locksmith release --all")
+                    format!("failed to abort {name}; retry with locksmith abort {name}, or run locksmith release --all")
                 })?;
-                let text = format!("{name} ends; what it holds is released");
+                let text = format!("{name} is being aborted; its holds are released");
                 tell(&Line::new("interrupted", text, Tone::Ask));
                 continue;
             }
             () = tokio::time::sleep(TAKEN_UP_WITHIN), if idle => {
                 warned = true;
-                let text = "no daemon has taken it up: is one running in mode plan or act, for this namespace?";
+                let text = "no daemon has picked it up; check that one runs in mode plan or act for this namespace";
                 tell(&Line::new("waiting", text, Tone::Ask));
                 continue;
             }
@@ -159,16 +159,16 @@ async fn follow(
         let run = match change {
             Some(Ok(Some(run))) => run,
             Some(Ok(None)) => bail!("{} was deleted", run.name_any()),
-            // It is tried again; told once, and not each time.
+            // The watch retries by itself; print the first error only.
             Some(Err(error)) => {
                 if !unseen {
-                    let text = format!("the run cannot be seen now: {}", error_chain(&error));
+                    let text = format!("failed to read the run, retrying: {}", error_chain(&error));
                     tell(&Line::new("waiting", text, Tone::Ask));
                 }
                 unseen = true;
                 continue;
             }
-            None => bail!("the Remediation cannot be watched any more"),
+            None => bail!("the watch of the Remediation ended; check it with locksmith describe"),
         };
         unseen = false;
         if run.status.is_none() {
@@ -186,7 +186,7 @@ async fn follow(
     }
 }
 
-/// The run each time it changes, and `None` once it is gone.
+/// Yields the run each time it changes, and `None` once it is gone.
 fn changes(
     client: &Client,
     run: &Remediation,
@@ -226,8 +226,16 @@ mod tests {
 
     #[rstest]
     #[case::none_at_all(None, "csi-operation-locks", None)]
-    #[case::one_at_work(Some(Phase::Running), "failed-snapshots", Some("night is at work"))]
-    #[case::one_of_it_that_waits(Some(Phase::Pending), "csi-operation-locks", Some("night waits"))]
+    #[case::one_at_work(
+        Some(Phase::Running),
+        "failed-snapshots",
+        Some("night is already running")
+    )]
+    #[case::one_of_it_that_waits(
+        Some(Phase::Pending),
+        "csi-operation-locks",
+        Some("night is already pending")
+    )]
     #[case::another_that_waits_for_a_person(Some(Phase::Pending), "orphaned-sources", None)]
     #[case::one_that_is_over(Some(Phase::Succeeded), "csi-operation-locks", None)]
     fn a_person_waits_only_for_what_the_daemon_would_wait_for(

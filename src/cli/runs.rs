@@ -1,4 +1,4 @@
-//! `locksmith runs`: every Remediation, a line each.
+//! `locksmith runs`: lists every Remediation.
 
 use std::process::ExitCode;
 
@@ -10,18 +10,18 @@ use super::{ClusterArgs, remediations};
 use crate::cluster::CALL_TIMEOUT;
 use crate::text::humanize::{plain, span};
 
-/// List the runs, newest first
+/// List all runs, newest first
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Only this namespace
+    /// List only this namespace
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// All namespaces, as without -n
+    /// List all namespaces (the default)
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
-    /// How to tell it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
 }
@@ -31,11 +31,11 @@ enum Output {
     /// At most 80 columns
     #[default]
     Table,
-    /// As many as it takes
+    /// As wide as needed
     Wide,
-    /// The Remediations themselves
+    /// The Remediations as JSON
     Json,
-    /// The same
+    /// The Remediations as YAML
     Yaml,
 }
 

@@ -1,4 +1,4 @@
-//! `locksmith serve`: the daemon. Reads its configuration, finds its cluster, and hands over.
+//! `locksmith serve`: reads the configuration, connects to the cluster, and runs the daemon.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
@@ -16,22 +16,22 @@ use crate::config::{self, Config};
 
 /// Run the daemon
 ///
-/// Watches the cluster, answers /metrics and takes notifications of Alertmanager. Unless the configuration says otherwise
-/// the mode is observe: it looks and tells, and writes nothing.
+/// Watches the cluster, serves /metrics, and receives Alertmanager notifications. In the default mode, observe, it reports
+/// findings and writes nothing to the cluster.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Configuration; without one, the defaults of deploy/locksmith.yaml
+    /// Configuration file [default: the values in deploy/locksmith.yaml]
     #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
     config: Option<PathBuf>,
-    /// Address to listen on, instead of server.listen
+    /// Address to listen on; overrides server.listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Name among the replicas, unique; in a pod, its name [default: host name and a random suffix]
+    /// Unique name of this replica [default: host name and a random suffix]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
-    /// How log lines are written; which, $RUST_LOG says
+    /// Log format; $RUST_LOG sets the filter
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 }
@@ -66,7 +66,7 @@ impl Args {
     }
 }
 
-/// Unique where the pod's name is not known. A process id is not: in a container it is always the same.
+/// A unique identity without a pod name. A process id would not do: in a container it is always the same.
 fn fallback_identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "locksmith".to_owned());
     // Seeded by the operating system.

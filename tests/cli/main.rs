@@ -31,7 +31,7 @@ fn the_annotated_configuration_is_good() {
     assert_eq!(said.status.code(), Some(0));
     assert_eq!(
         text(&said.stdout),
-        "deploy/locksmith.yaml: good, mode observe\n"
+        "deploy/locksmith.yaml: valid, mode observe\n"
     );
 }
 
@@ -65,7 +65,7 @@ fn without_a_cluster_status_says_where_it_looked_for_one() {
     let said = locksmith(&["status"]);
     assert_eq!(said.status.code(), Some(2));
     let error = text(&said.stderr);
-    assert!(error.starts_with("error: no cluster to talk to: ") && error.contains("--kubeconfig"));
+    assert!(error.starts_with("error: no cluster configured: ") && error.contains("--kubeconfig"));
     assert!(said.stdout.is_empty());
 }
 
@@ -129,7 +129,7 @@ async fn a_cluster_on_this_machine_is_reached_without_one() {
     // Reached, and in doubt: no class of an empty cluster names a CSI driver.
     assert_eq!(said.status.code(), Some(2), "{}", text(&said.stderr));
     let printed = text(&said.stdout);
-    assert!(printed.contains("Looked at: 0 claims"), "{printed}");
+    assert!(printed.contains("Checked: 0 claims"), "{printed}");
 }
 
 #[test]

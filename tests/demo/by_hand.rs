@@ -127,7 +127,7 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
             "explain" => (1, "└─ lock pvc-"),
             "runs" => (0, "Succeeded"),
             "describe" => (0, "verifyProvisioning, attempt 1: Succeeded"),
-            "approve" => (0, "approved of plan"),
+            "approve" => (0, "approved plan"),
             "release" => (0, "released "),
             other => panic!("{other}?"),
         };
@@ -173,9 +173,9 @@ fn masked(table: &str) -> String {
     let uid = Regex::new("(?m)(vs-prime-|^ *)[0-9a-f]+-[0-9a-f-]+ *").unwrap();
     let age = Regex::new(r"\b([0-9]+[smhd])+\b").unwrap();
     let blanks = Regex::new(" +").unwrap();
-    let looked_at = Regex::new("Looked at: .*").unwrap();
+    let looked_at = Regex::new("Checked: .*").unwrap();
     let masked = uid.replace_all(table, "uid");
-    let masked = looked_at.replace_all(&masked, "Looked at: counts");
+    let masked = looked_at.replace_all(&masked, "Checked: counts");
     let masked = age.replace_all(&masked, "age");
     let masked = blanks.replace_all(&masked, " ");
     let mut lines: Vec<_> = masked.lines().map(str::trim).collect();

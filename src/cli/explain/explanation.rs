@@ -19,21 +19,21 @@ use crate::text::humanize;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// The object; none for a lock.
+    /// The object; `None` for a lock.
     pub object: Option<ObjectKey>,
-    /// The lock it waits for, or the one that was asked about.
+    /// The lock it waits for, or the one to explain.
     pub lock: Option<LockKey>,
-    /// Its state in one line, where it is not stuck.
+    /// Its state in one line, if it is not stuck.
     pub state: String,
-    /// The findings about it: its own first, then those of objects between it and the cause.
+    /// Findings about it: its own first, then those of objects between it and the cause.
     pub findings: Vec<Finding>,
-    /// The provisioner that would have to do it.
+    /// The provisioner of its driver.
     pub provisioner: Option<ProvisionerView>,
-    /// The run that would be started for it.
+    /// The run that would repair it.
     pub run: Option<WouldDo>,
     /// The next command.
     pub next: Option<String>,
-    /// Not everything could be looked at: a finding may be missing.
+    /// Whether a collection could not be read, so that a finding may be missing.
     pub uncertain: bool,
 }
 
@@ -45,16 +45,16 @@ pub struct WouldDo {
     pub playbook: String,
     /// CSI driver.
     pub driver: SharedStr,
-    /// Step by step, what concerns the object or the provisioner.
+    /// Planned changes to the object or the provisioner, by step.
     pub steps: Vec<(StepName, String)>,
     /// Why there is no plan.
     pub error: Option<String>,
-    /// The gates that would keep it from starting.
+    /// Gates that are closed now.
     pub closed: Vec<GateRecord>,
 }
 
 impl Explanation {
-    /// `None` where neither an object nor a lock of that name is known.
+    /// Returns `None` if no object or lock of that name is known.
     pub fn of(
         model: &Model,
         view: &View,
@@ -95,7 +95,7 @@ impl Explanation {
         })
     }
 
-    /// 1 when it is stuck; else 2 when a finding may be missing; else 0.
+    /// 1 if it is stuck, else 2 if a finding may be missing, else 0.
     pub fn exit_code(&self) -> u8 {
         match (self.findings.is_empty(), self.uncertain) {
             (false, _) => 1,
@@ -104,7 +104,7 @@ impl Explanation {
         }
     }
 
-    /// Adds what `planned` would do, and the next command.
+    /// Adds the changes of `planned`, and the next command.
     pub fn add_run(&mut self, planned: Planned, view: &View) {
         let steps = planned.plan.as_ref().map(|plan| self.steps(plan));
         let closed: Vec<_> = planned.gates.into_iter().filter(|it| !it.open).collect();
@@ -153,7 +153,7 @@ impl Explanation {
     }
 }
 
-/// The playbook that would repair what was found, and the driver it would be about.
+/// The playbook that would repair the findings, and its driver.
 pub fn playbook_for<'c>(
     explanation: &Explanation,
     config: &'c Config,
@@ -172,7 +172,7 @@ pub fn playbook_for<'c>(
     };
     let playbooks = config.playbooks.0.iter();
     let having = playbooks.filter(|(_, playbook)| playbook.steps.contains(&wanted));
-    // The one that does least beside it.
+    // The one with the fewest other steps.
     let (name, playbook) = having.min_by_key(|(_, playbook)| playbook.steps.len())?;
     Some((name, playbook, driver))
 }
@@ -183,7 +183,7 @@ fn waits_for_approval(gates: &[GateRecord]) -> bool {
         .any(|gate| GateName::Approval.is_of(gate) && !gate.open)
 }
 
-/// How `step` treats the objects of `path`; restarts are of everybody.
+/// How `step` changes the objects of `path`; a restart affects every object.
 fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
     let mut lines = Vec::new();
     for object in path {
@@ -196,7 +196,7 @@ fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
     }
     for target in &step.targets {
         let on_path = path.iter().any(|object| **object == target.object);
-        // Of a restart everybody is concerned; its old pods are only watched.
+        // A restart affects every object; its old pods are only watched.
         let restarts = step.step == StepName::RestartProvisioner && target.action != Action::Await;
         if on_path || restarts {
             lines.push(act(target.action, &humanize::place(&target.object)));
@@ -213,16 +213,18 @@ fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
 
 fn act(action: Action, place: &str) -> String {
     match action {
-        Action::Delete => format!("keeps {place} as evidence and deletes it, if it is still so"),
+        Action::Delete => {
+            format!("records {place} as evidence and deletes it, if it is still failed or orphaned")
+        }
         Action::Rollout => format!("rolls out new pods of {place}"),
         Action::Replace => format!("deletes {place}, which its controller replaces"),
-        Action::Touch => format!("annotates {place} if its deletion does not end"),
-        Action::HandOver => format!("hands {place} over once no old pod can run"),
+        Action::Touch => format!("annotates {place} if its deletion hangs"),
+        Action::HandOver => format!("clears the holder of {place} once no old pod can run"),
         Action::Await => format!("waits for {place}"),
     }
 }
 
-/// From the object that asks to the one that is refused.
+/// Order from the object that requests to the one that is refused.
 fn rank(kind: ObjectKind) -> u8 {
     match kind {
         ObjectKind::ReplicationSource => 0,
@@ -332,5 +334,7 @@ fn state(
 fn not_yet(state: &str, since: Timestamp, after: SignedDuration, now: Timestamp) -> String {
     let due = since.checked_add(after).unwrap_or(now);
     let (so_long, after) = (humanize::span(since, now), humanize::span(since, due));
-    format!("is {state} for {so_long}, and counts as stuck after {after} if the driver is watched")
+    format!(
+        "has been {state} for {so_long}; counts as stuck after {after} if the driver is watched"
+    )
 }

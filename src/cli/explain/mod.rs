@@ -1,4 +1,4 @@
-//! `locksmith explain`: one object, why it is stuck, and how a run would change that. Writes nothing.
+//! `locksmith explain`: why one object is stuck, and the plan of a run that would repair it. Writes nothing.
 
 mod explanation;
 mod subject;
@@ -20,39 +20,39 @@ use crate::watch;
 use explanation::{Explanation, playbook_for};
 use subject::Subject;
 
-/// Explain one object: what it waits for, since when, and how a run would change that
+/// Explain one object: the lock it waits for, since when, and the run that would repair it
 ///
-/// Looks once and changes nothing. Exits with 0 when the object is not stuck, with 1 when it is, and with 2 when there is no such
-/// object or not everything could be looked at.
+/// Reads the cluster once and changes nothing. Exits with 0 if the object is not stuck, 1 if it is, and 2 if it does not exist
+/// or not everything could be read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// pvc/NAME, vs/NAME, source/NAME or lock/KEY
+    /// Object to explain: pvc/NAME, vs/NAME, source/NAME or lock/KEY
     #[arg(value_name = "KIND/NAME")]
     subject: Subject,
-    /// Its namespace; else that of the kubeconfig's context
+    /// Namespace of the object [default: that of the kubeconfig context]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
-    /// The daemon's configuration; without one, the defaults of deploy/locksmith.yaml
+    /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
     #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
     config: Option<PathBuf>,
-    /// How long to look for at most
+    /// Time limit for reading the cluster
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Output {
-    /// A tree and a few lines
+    /// Tree and summary
     #[default]
     Text,
-    /// Everything, with whole findings
+    /// JSON, with complete findings
     Json,
-    /// The same
+    /// The same as YAML
     Yaml,
 }
 
@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if unseen.is_empty() {
             bail!("there is no {subject}");
         }
-        bail!("{subject} was not seen, and not everything could be looked at: {unseen}");
+        bail!("{subject} was not found, but not everything could be read: {unseen}");
     };
     if let Some((name, playbook, driver)) = playbook_for(&explanation, &config) {
         let what = PlanArgs {

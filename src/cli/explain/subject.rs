@@ -1,4 +1,4 @@
-//! The object that is asked about, as a person types it. Pure.
+//! Parses the object to explain, as typed on the command line. Pure.
 
 use std::str::FromStr;
 
@@ -19,7 +19,7 @@ impl FromStr for Subject {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((kind, name)) = text.split_once('/').filter(|(_, name)| !name.is_empty()) else {
-            return Err("KIND/NAME is expected, such as pvc/prowlarr".to_owned());
+            return Err("expected KIND/NAME, such as pvc/prowlarr".to_owned());
         };
         let kind = match kind.to_ascii_lowercase().as_str() {
             "pvc" | "persistentvolumeclaim" | "persistentvolumeclaims" => {
@@ -30,7 +30,7 @@ impl FromStr for Subject {
             "lock" => return Ok(Self::Lock(name.to_owned())),
             other => {
                 return Err(format!(
-                    "{other} cannot be explained: one of pvc, vs, source, lock is expected"
+                    "unknown kind {other}; use one of pvc, vs, source, lock"
                 ));
             }
         };
@@ -39,7 +39,7 @@ impl FromStr for Subject {
 }
 
 impl Subject {
-    /// The object's identity; `None` where there is none of that kind and name.
+    /// The object's identity; `None` if no object of that kind and name exists.
     pub fn find(&self, model: &Model, namespace: &str) -> Option<ObjectKey> {
         let Self::Object(kind, name) = self else {
             return None;

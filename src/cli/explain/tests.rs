@@ -52,8 +52,8 @@ fn a_subject_is_named_as_kubectl_names_it(#[case] text: &str, #[case] subject: S
 }
 
 #[rstest]
-#[case("pvc", "KIND/NAME is expected")]
-#[case("pvc/", "KIND/NAME is expected")]
+#[case("pvc", "expected KIND/NAME")]
+#[case("pvc/", "expected KIND/NAME")]
 #[case("pod/x", "one of pvc, vs, source, lock")]
 fn a_subject_that_cannot_be_explained_is_refused(#[case] text: &str, #[case] why: &str) {
     let error = text.parse::<Subject>().unwrap_err();
@@ -87,7 +87,7 @@ fn a_lock_and_what_waits_for_it() {
 #[case::young(
     "pvc/young",
     "media",
-    "is Pending for 3m, and counts as stuck after 10m"
+    "has been Pending for 3m; counts as stuck after 10m"
 )]
 #[case::idle("source/wiki", "selfhosted", "is not synchronising")]
 #[case::ready("vs/sonarr-dst-20261101", "media", "is ready")]

@@ -1,4 +1,4 @@
-//! An [`Explanation`] for a terminal. Pure.
+//! Renders an [`Explanation`] for a terminal. Pure.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,7 @@ use super::explanation::{Explanation, WouldDo};
 use crate::state::view::ProvisionerView;
 use crate::text::humanize::{self, plain};
 
-/// A tree from the object to the provisioner, what was seen, what a run would do, and the next command.
+/// A tree from the object to the provisioner, the evidence, the plan of a run, and the next command.
 pub fn render(explanation: &Explanation, now: Timestamp) -> String {
     let mut lines = vec![head(explanation, now)];
     if !explanation.findings.is_empty() {
@@ -24,9 +24,9 @@ pub fn render(explanation: &Explanation, now: Timestamp) -> String {
         .map(|seen| format!("  {}", plain(seen)))
         .collect();
     seen.dedup();
-    section(&mut lines, "seen", seen);
+    section(&mut lines, "evidence", seen);
     if let Some(run) = &explanation.run {
-        let title = format!("a run of {} would", run.playbook);
+        let title = format!("plan of {}", run.playbook);
         section(&mut lines, &title, steps(run));
         let closed = run.closed.iter().map(|gate| {
             let (reason, opens) = (plain(&gate.reason), plain(&gate.opens_when));
@@ -43,7 +43,7 @@ pub fn render(explanation: &Explanation, now: Timestamp) -> String {
     if explanation.uncertain {
         section(
             &mut lines,
-            "not everything could be looked at",
+            "not everything could be read; see",
             vec!["  locksmith status".to_owned()],
         );
     }
@@ -81,7 +81,7 @@ fn head(explanation: &Explanation, now: Timestamp) -> String {
     format!("{subject} has been stuck for {since}: {reason}{whose}{size}")
 }
 
-/// From the object to the provisioner's pods, each below the one that waits for it.
+/// Labels from the object to the provisioner, each below the one that waits for it.
 fn tree(explanation: &Explanation) -> Vec<String> {
     let path = explanation.path().into_iter();
     let mut labels: Vec<_> = path.map(humanize::object).collect();
@@ -111,7 +111,7 @@ fn provisioner(view: &ProvisionerView) -> String {
 
 fn steps(run: &WouldDo) -> Vec<String> {
     if let Some(error) = &run.error {
-        return vec![format!("  not be planned: {}", plain(error))];
+        return vec![format!("  no plan: {}", plain(error))];
     }
     let width = run
         .steps
@@ -120,7 +120,7 @@ fn steps(run: &WouldDo) -> Vec<String> {
         .max()
         .unwrap_or(0);
     if run.steps.is_empty() {
-        return vec!["  change nothing about it".to_owned()];
+        return vec!["  changes nothing for this object".to_owned()];
     }
     run.steps
         .iter()

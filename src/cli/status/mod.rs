@@ -1,4 +1,4 @@
-//! `locksmith status`: one look at a cluster, told in a terminal or as JSON. Needs no daemon, and writes nothing.
+//! `locksmith status`: reads a cluster once and reports as text or JSON. Needs no daemon, and writes nothing.
 
 mod render;
 #[cfg(test)]
@@ -21,27 +21,27 @@ use crate::config::{self, Config};
 use crate::state::view::View;
 use crate::watch;
 
-/// Show what is stuck, why, since when and how much
+/// Show everything that is stuck: why, since when, and how much storage
 ///
-/// Looks once, with any kubeconfig, and changes nothing. Exits with 0 when nothing is stuck, with 1 when something is, and with
-/// 2 when nothing stuck was seen, but not everything could be looked at.
+/// Reads the cluster once, with any kubeconfig, and changes nothing. Exits with 0 if nothing is stuck, 1 if something is, and 2
+/// if nothing stuck was found but not everything could be read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Only this namespace
+    /// Show only this namespace
     #[arg(short, long, value_name = "NAME", conflicts_with = "all_namespaces")]
     namespace: Option<String>,
-    /// All namespaces, as without -n
+    /// Show all namespaces (the default)
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// How to tell it; wide adds driver, class and what was seen
+    /// Output format; wide adds driver, class, cause and evidence
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
-    /// Configuration with the drivers and thresholds to go by
+    /// Configuration of the daemon, for drivers and thresholds
     #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
     config: Option<PathBuf>,
-    /// How long to look for at most
+    /// Time limit for reading the cluster
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
@@ -51,11 +51,11 @@ enum Output {
     /// At most 80 columns
     #[default]
     Table,
-    /// As many as it takes
+    /// As wide as needed
     Wide,
-    /// What /api/v1/status answers
+    /// JSON, as served at /api/v1/status
     Json,
-    /// The same
+    /// The same as YAML
     Yaml,
 }
 
@@ -82,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(exit_code(&view)))
 }
 
-/// 1 when something is stuck; else 2 when not everything was seen or there is a doubt; else 0.
+/// 1 if something is stuck, else 2 if not everything was read or there is a doubt, else 0.
 pub fn exit_code(view: &View) -> u8 {
     match (view.stuck().next(), view.is_certain()) {
         (Some(_), _) => 1,
@@ -91,7 +91,8 @@ pub fn exit_code(view: &View) -> u8 {
     }
 }
 
-/// Refuses a namespace that does not exist: in none of that name is nothing stuck. Who may not ask is believed.
+/// Returns an error for a namespace that does not exist, instead of "Nothing is stuck.". Without the right to read namespaces,
+/// the name is accepted.
 async fn exists(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     match namespaces.get_metadata_opt(namespace).await {
@@ -102,7 +103,7 @@ async fn exists(client: &Client, namespace: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What is in `namespace`. Remediations stay: they are about a driver, wherever they live.
+/// Limits `view` to `namespace`. Remediations stay: they concern a driver, in whichever namespace they are.
 fn only(mut view: View, namespace: Option<&str>) -> View {
     if let Some(namespace) = namespace {
         let there = |object: &crate::api::ObjectKey| *object.namespace == *namespace;

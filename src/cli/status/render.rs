@@ -1,4 +1,4 @@
-//! Tells a [`View`] in a terminal: what is stuck by kind, what is held, what is being done, and one line in all. Pure.
+//! Renders a [`View`] for a terminal: findings by kind, holds, unfinished runs, and a summary. Pure.
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,12 @@ use crate::model::{Kind, WatchState};
 use crate::state::view::View;
 use crate::text::humanize;
 
-/// How much is told.
+/// How much is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Look {
-    /// In at most 80 columns.
+    /// At most 80 columns.
     Table,
-    /// In as many as it takes, with driver, class, and what was seen.
+    /// As wide as needed, with driver, class, cause and evidence.
     Wide,
 }
 
@@ -43,7 +43,7 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
         page.section(kind.title(), stuck_columns(look), rows);
     }
     page.section("Held: no snapshots", &HELD, held(view, now));
-    page.section("Remediations under way", &RUNS, runs(view, now));
+    page.section("Unfinished Remediations", &RUNS, runs(view, now));
     doubts(view, &mut page);
     total(view, now, &mut page);
     page.text
@@ -53,13 +53,13 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
 const STUCK: [Column; 9] = [
     Column::Text("NAMESPACE"),
     Column::Text("OBJECT"),
-    Column::Text("WHY"),
+    Column::Text("REASON"),
     Column::Number("AGE"),
     Column::Number("SIZE"),
     Column::Text("DRIVER"),
     Column::Text("CLASS"),
     Column::Text("CAUSE"),
-    Column::Text("SEEN"),
+    Column::Text("EVIDENCE"),
 ];
 const NARROW: usize = 5;
 
@@ -162,17 +162,17 @@ fn doubts(view: &View, page: &mut Page) {
     }
     page.line(
         DOUBTFUL,
-        "Not everything could be looked at; there may be more than is told here:",
+        "Not everything could be read; more may be stuck than is listed here:",
     );
     for (kind, reading) in doubts {
         let why = match reading {
             WatchState::Failing(why) => humanize::plain(why),
-            _ => "no answer yet".to_owned(),
+            _ => "no response yet".to_owned(),
         };
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
     }
     if let Some(why) = view.hold_problem() {
-        let text = format!("these holds may not be in force: {why}");
+        let text = format!("holds may not be in force: {why}");
         for line in wrapped(&humanize::plain(&text)) {
             page.line(Style::new(), &line);
         }
@@ -203,12 +203,12 @@ fn total(view: &View, now: Timestamp, page: &mut Page) {
             );
         }
         None if view.is_certain() => page.line(GOOD, "Nothing is stuck."),
-        None => page.line(DOUBTFUL, "Nothing stuck was seen."),
+        None => page.line(DOUBTFUL, "Nothing stuck was found."),
     }
-    looked_at(view, page);
+    checked(view, page);
 }
 
-/// The kinds that `looked_at` counts.
+/// The kinds that `checked` counts.
 const COUNTED: [(Kind, &str); 4] = [
     (Kind::PersistentVolumeClaims, "claim"),
     (Kind::VolumeSnapshots, "snapshot"),
@@ -216,12 +216,12 @@ const COUNTED: [(Kind, &str); 4] = [
     (Kind::ReplicationDestinations, "destination"),
 ];
 
-/// How much was looked at, in the whole cluster, and which drivers.
-fn looked_at(view: &View, page: &mut Page) {
+/// Number of objects checked in the whole cluster, and the drivers.
+fn checked(view: &View, page: &mut Page) {
     let counts = COUNTED.map(|(kind, noun)| {
         humanize::count(view.objects.get(&kind).copied().unwrap_or_default(), noun)
     });
-    page.line(HEADER, &format!("Looked at: {}", counts.join(", ")));
+    page.line(HEADER, &format!("Checked: {}", counts.join(", ")));
     let none = if view.drivers.is_empty() { " none" } else { "" };
     page.line(HEADER, &format!("CSI drivers:{none}"));
     for driver in &view.drivers {
@@ -245,7 +245,7 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// What has been told so far.
+/// The text so far.
 struct Page {
     text: String,
     colour: bool,

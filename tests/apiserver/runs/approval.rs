@@ -81,7 +81,7 @@ async fn orphaned_sources_go_once_a_person_approves_of_the_plan() {
     let unanswered = locksmith(kubeconfig, &["approve", &name]).await;
     assert_eq!(unanswered.status.code(), Some(2), "{}", said(&unanswered));
     assert!(
-        said(&unanswered).contains("say --yes"),
+        said(&unanswered).contains("pass --yes"),
         "{}",
         said(&unanswered)
     );

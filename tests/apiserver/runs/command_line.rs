@@ -75,7 +75,7 @@ async fn a_run_is_asked_for_followed_and_described() {
 
     let unasked = locksmith(kubeconfig, &["run", "--config", config]).await;
     assert_eq!(unasked.status.code(), Some(2), "{}", said(&unasked));
-    assert!(said(&unasked).contains("say --yes"), "{}", said(&unasked));
+    assert!(said(&unasked).contains("pass --yes"), "{}", said(&unasked));
 
     let ran = locksmith(kubeconfig, &["run", "--yes", "--config", config]).await;
     let text = said(&ran);
@@ -130,7 +130,7 @@ async fn a_run_that_is_interrupted_releases_what_it_holds() {
     let ended = ended.await.unwrap();
     assert_eq!(ended.status.code(), Some(1), "{}", said(&ended));
     assert!(
-        said(&ended).contains("what it holds is released"),
+        said(&ended).contains("its holds are released"),
         "{}",
         said(&ended)
     );

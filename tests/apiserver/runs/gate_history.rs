@@ -46,7 +46,7 @@ async fn next_run(
 async fn budget_and_breaker_outlive_the_process_and_a_reset_closes_the_breaker() {
     let stage = Stage::jammed().await;
     let none = locksmith(stage.testbed.kubeconfig(), &["reset"]).await;
-    assert_eq!(said(&none), "no run has ended\n");
+    assert_eq!(said(&none), "no run has finished\n");
     let hopeless = Settings {
         delete_within: "1ms",
         ..settings()
@@ -70,7 +70,7 @@ async fn budget_and_breaker_outlive_the_process_and_a_reset_closes_the_breaker()
     next_run(&stage, &first, "budget and breaker to be closed", both).await;
 
     let reset = locksmith(stage.testbed.kubeconfig(), &["reset"]).await;
-    let told = format!("reset: failures up to {first} count no more\n");
+    let told = format!("reset: failures up to {first} no longer count\n");
     assert_eq!(said(&reset), told);
     let budget = |status: &RemediationStatus| closed(status) == ["budget"];
     let status = next_run(&stage, &first, "the gate of the breaker to open", budget).await;
