@@ -1,4 +1,4 @@
-//! `locksmith.dev/v1alpha1` SnapshotHold: sources of which nobody may take a snapshot for now.
+//! `locksmith.dev/v1alpha1` SnapshotHold: sources that nobody may snapshot or clone until a deadline.
 //!
 //! The object is the parameter of a ValidatingAdmissionPolicy (`deploy/hold-policy.yaml`): while it exists, and until
 //! `spec.until`, the API server refuses the snapshots and clones of the sources it names. Deleting it releases them.
@@ -14,13 +14,13 @@ use crate::Uid;
 /// Name of the ValidatingAdmissionPolicy and of its binding.
 pub const POLICY_NAME: &str = "locksmith-snapshot-hold";
 
-/// Annotation of both with the version of `deploy/hold-policy.yaml` they came from.
+/// Annotation on both with the version of `deploy/hold-policy.yaml` they came from.
 pub const POLICY_VERSION_ANNOTATION: &str = "locksmith.dev/policy-version";
 
 /// Annotation that `steps.resumeSources.nudge` writes on a released source: any change makes VolSync retry at once.
 pub const NUDGE_ANNOTATION: &str = "locksmith.dev/released-at";
 
-/// Sources of which the API server refuses snapshots and clones until a deadline.
+/// ReplicationSources whose snapshots and clones the API server refuses until a deadline.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[kube(
     group = "locksmith.dev",
@@ -30,7 +30,7 @@ pub const NUDGE_ANNOTATION: &str = "locksmith.dev/released-at";
     category = "locksmith",
     namespaced,
     derive = "PartialEq",
-    doc = "Sources of which the API server refuses snapshots and clones until a deadline. Deleting it releases them.",
+    doc = "ReplicationSources whose snapshots and clones the API server refuses until a deadline. Delete it to release them.",
     printcolumn = r#"{"name":"Run","type":"string","jsonPath":".spec.remediation"}"#,
     printcolumn = r#"{"name":"Held by","type":"string","jsonPath":".spec.heldBy"}"#,
     printcolumn = r#"{"name":"Until","type":"string","jsonPath":".spec.until"}"#,
@@ -39,25 +39,25 @@ pub const NUDGE_ANNOTATION: &str = "locksmith.dev/released-at";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotHoldSpec {
-    /// Name of the Remediation that holds them; absent for a planned hold, which a person ends.
+    /// Name of the Remediation that holds the sources; absent for a planned hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<String>,
-    /// When the API server stops refusing, in RFC 3339.
+    /// Deadline of the hold, in RFC 3339; the API server ends it then.
     #[schemars(schema_with = "date_time")]
     pub until: Timestamp,
-    /// Why, for people.
+    /// Reason for a planned hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200))]
     pub reason: Option<String>,
-    /// The person who holds them.
+    /// User name of the person who made a planned hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub held_by: Option<String>,
-    /// The held ReplicationSources: uid to `namespace/name`.
+    /// Held ReplicationSources: uid to `namespace/name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "names_by_uid")]
     pub sources: BTreeMap<Uid, String>,
-    /// VolumeSnapshotClasses of which no snapshot may be taken at all, whichever tool asks.
+    /// VolumeSnapshotClasses whose snapshots the API server refuses, whichever tool takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshot_classes: Vec<String>,
 }

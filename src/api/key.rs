@@ -8,12 +8,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A name that repeats, such as a namespace or a driver: shared, not copied.
+/// A shared string for names that repeat, such as namespaces and drivers.
 pub type SharedStr = Arc<str>;
 
 /// The uid of an object: the one identity that survives deletion and re-creation under the same name.
 ///
-/// The API server makes UUIDs, which are kept in place; anything else is kept as it is written.
+/// UUIDs, which the API server makes, are stored as 16 bytes; any other text is stored as it is.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(from = "String", into = "String")]
 pub struct Uid(Written);
@@ -25,17 +25,17 @@ enum Written {
 }
 
 impl Uid {
-    /// Whether it is none at all.
+    /// Whether the uid is empty.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Fewest hexadecimal digits by which a uid is abbreviated: of less, two of one cluster begin alike.
+/// Fewest hexadecimal digits of an abbreviated uid: shorter ones are ambiguous within a cluster.
 const MIN_DIGITS: usize = 8;
 
 impl Uid {
-    /// Its hexadecimal digits without dashes, as abbreviations are made of them.
+    /// Its hexadecimal digits without dashes, as in abbreviations.
     pub fn digits(&self) -> String {
         self.to_string().replace('-', "")
     }
@@ -61,7 +61,7 @@ impl Default for Uid {
 
 impl From<&str> for Uid {
     fn from(text: &str) -> Self {
-        // Taken only where it is written back the same.
+        // Only if it is written back the same.
         let same =
             |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text;
         Self(match Uuid::try_parse(text).ok().filter(same) {
@@ -111,7 +111,7 @@ impl JsonSchema for Uid {
     }
 }
 
-/// The kinds this program speaks about by name.
+/// Kinds of objects that findings, plans and records name.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -165,19 +165,19 @@ impl ObjectKind {
     }
 }
 
-/// One object, for good: kind, place, name and uid.
+/// Identity of one object: kind, namespace, name and uid.
 #[derive(
     Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct ObjectKey {
-    /// Kind.
+    /// Kind of the object.
     pub kind: ObjectKind,
-    /// Namespace; empty for cluster-scoped kinds.
+    /// Namespace of the object; empty for cluster-scoped kinds.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub namespace: SharedStr,
-    /// Name.
+    /// Name of the object.
     pub name: SharedStr,
-    /// Uid.
+    /// Uid of the object.
     pub uid: Uid,
 }
 
@@ -191,10 +191,10 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// What an operation lock is held on, as the driver names it.
+/// Key of an operation lock, as the driver logs it.
 ///
-/// External-provisioner and external-snapshotter derive request names from uids, so most keys lead straight
-/// to an object; the rest are CSI handles.
+/// external-provisioner and external-snapshotter derive request names from uids, so most keys contain the uid of an
+/// object; the others are CSI handles.
 #[derive(
     Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -202,13 +202,13 @@ impl fmt::Display for ObjectKey {
 pub struct LockKey(pub SharedStr);
 
 impl LockKey {
-    /// The uid, whole or abbreviated, of the claim whose volume is being created: of `pvc-<uid>`, also as a part of a path
-    /// (GCE PD: `projects/…/disks/pvc-<uid>`).
+    /// The uid, whole or abbreviated, of the claim whose volume is being created, from `pvc-<uid>`; also if that is part of a
+    /// path (GCE PD: `projects/…/disks/pvc-<uid>`).
     pub fn claim(&self) -> Option<&str> {
         self.part("pvc-")
     }
 
-    /// The same of the VolumeSnapshot being taken, of `snapshot-<uid>`.
+    /// The uid, whole or abbreviated, of the VolumeSnapshot being taken, from `snapshot-<uid>`.
     pub fn snapshot(&self) -> Option<&str> {
         self.part("snapshot-")
     }
@@ -219,7 +219,7 @@ impl LockKey {
             .find_map(|part| part.strip_prefix(prefix))
     }
 
-    /// Whether it is a path, and so may be a CSI handle too.
+    /// Whether it is a path, and so may also be a CSI handle.
     pub fn is_path(&self) -> bool {
         self.0.contains('/')
     }

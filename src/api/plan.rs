@@ -1,4 +1,4 @@
-//! A plan, as the status of a Remediation holds it: steps, and every object they act on.
+//! The plan in the status of a Remediation: steps, and every object they act on.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,23 @@ use sha2::{Digest, Sha256};
 
 use super::{LockKey, ObjectKey, SharedStr};
 
-/// The steps a playbook is made of.
+/// Steps of a playbook.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "camelCase")]
 pub enum StepName {
-    /// Hold the sources that load the driver.
+    /// Hold the ReplicationSources that use the driver.
     SuspendSources,
-    /// Give the driver new provisioner pods.
+    /// Replace the pods of the driver's provisioner.
     RestartProvisioner,
-    /// Ask for the deletion of the snapshots that are still failed.
+    /// Delete the snapshots that are still failed.
     DeleteFailedSnapshots,
-    /// See the claims that were Pending become Bound.
+    /// Wait until the claims that were Pending are Bound.
     VerifyProvisioning,
-    /// Release what was held.
+    /// Release the held sources.
     ResumeSources,
-    /// Delete sources that back up what is not there.
+    /// Delete sources whose claim is gone.
     DeleteOrphanedSources,
 }
 
@@ -54,81 +54,81 @@ impl StepName {
     }
 }
 
-/// The steps that change anything but holds.
+/// Steps that delete or restart something.
 pub const ACTING: [StepName; 3] = [
     StepName::RestartProvisioner,
     StepName::DeleteFailedSnapshots,
     StepName::DeleteOrphanedSources,
 ];
 
-/// What one run does, in order.
+/// Steps of one run, in order, and the objects they act on.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// CSI driver it is about.
+    /// CSI driver to repair.
     pub driver: SharedStr,
-    /// When it was made.
+    /// Time the plan was made.
     #[schemars(with = "String")]
     pub made_at: Timestamp,
-    /// The steps.
+    /// Steps in the order they run.
     pub steps: Vec<PlannedStep>,
-    /// Keys of the locks that were found for the driver, at most a hundred.
+    /// Keys of the operation locks found for the driver, at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<LockKey>,
-    /// Names the steps and everything they act on: an approval is of this and no other. Claims that are only watched are
-    /// no part of it, as they come and go all the time.
+    /// Hash of the steps and the objects they act on, which an approval names. Claims that are only watched are
+    /// not included, as they change all the time.
     pub hash: String,
 }
 
-/// One step and what it is to touch.
+/// One step and the objects it acts on.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedStep {
-    /// Step.
+    /// Name of the step.
     pub step: StepName,
-    /// What it acts on.
+    /// Objects the step acts on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
-    /// Candidates that it skips; at most a hundred.
+    /// Objects that are skipped, each with a reason, at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
-    /// The ReplicationSources to hold: names by namespace, sorted. Compact, as a run may hold ten thousand; a hold destroys
-    /// nothing, so that a source of the same name made meanwhile may be held as well.
+    /// ReplicationSources to hold: names by namespace, sorted. Without uids, to stay small with ten thousand sources: a hold
+    /// destroys nothing, so a source that was recreated under the same name may be held as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<SharedStr, Vec<SharedStr>>,
     /// VolumeSnapshotClasses to hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshot_classes: Vec<SharedStr>,
-    /// How many pods the Deployment among the targets asks for: another number is somebody's who scales it.
+    /// `spec.replicas` of the workload to restart; if somebody scales it meanwhile, the step fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
 }
 
-/// One object a step acts on.
+/// An object that a step acts on.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The object.
     pub object: ObjectKey,
-    /// What is done to it.
+    /// Action on the object.
     pub action: Action,
 }
 
-/// What is done to an object. Written as one word, which is all a structural schema can check.
+/// Action on an object; a plain string, because a structural schema cannot describe enum variants.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Action {
-    /// It is deleted.
+    /// Delete it.
     Delete,
-    /// Its pod template is annotated, so that it rolls out new pods.
+    /// Annotate its pod template, which rolls out new pods.
     Rollout,
-    /// It is deleted so that its controller replaces it: an operator would revert a rollout.
+    /// Delete it so that its controller replaces it, where an operator would revert a rollout.
     Replace,
-    /// It is annotated if its deletion does not end, so that its sidecar looks at it again.
+    /// Annotate it if its deletion hangs, so that its sidecar reconciles it again.
     Touch,
-    /// Its dead holder is removed, so that the next one need not wait until it expires.
+    /// Clear its dead holder, so that the next one need not wait until the lease expires.
     HandOver,
-    /// It is only watched.
+    /// Only watch it.
     Await,
 }
 
@@ -166,7 +166,7 @@ impl TryFrom<String> for Action {
 
     fn try_from(text: String) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|action| action.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is no action of a plan"))
+        found.ok_or_else(|| format!("{text:?} is not an action of a plan"))
     }
 }
 
@@ -181,17 +181,17 @@ impl JsonSchema for Action {
     }
 }
 
-/// An object that is not acted on.
+/// An object that is skipped.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Skipped {
     /// The object.
     pub object: ObjectKey,
-    /// The reason, for people.
+    /// Reason it is skipped.
     pub reason: String,
 }
 
 impl PlannedStep {
-    /// A step that acts on nothing yet.
+    /// A step without targets.
     pub fn new(step: StepName) -> Self {
         Self {
             step,
@@ -209,14 +209,14 @@ impl PlannedStep {
         sources.flat_map(|(namespace, names)| names.iter().map(move |name| (namespace, name)))
     }
 
-    /// Whether there is something to hold.
+    /// Whether the step holds any source or class.
     pub fn holds(&self) -> bool {
         !self.sources.is_empty() || !self.snapshot_classes.is_empty()
     }
 }
 
 impl Plan {
-    /// A plan of these steps; its hash does not depend on when it is made.
+    /// A plan of these steps; its hash does not depend on `now`.
     pub fn new(driver: SharedStr, steps: Vec<PlannedStep>, now: Timestamp) -> Self {
         let mut digest = Sha256::new();
         digest.update(&*driver);
@@ -248,7 +248,7 @@ impl Plan {
         }
     }
 
-    /// Whether it deletes or restarts anything.
+    /// Whether the plan deletes or restarts anything.
     pub fn acts(&self) -> bool {
         ACTING
             .iter()
@@ -256,13 +256,13 @@ impl Plan {
             .any(|step| !step.targets.is_empty())
     }
 
-    /// What is planned for `step`.
+    /// The planned `step`, if it is part of the plan.
     pub fn step(&self, step: StepName) -> Option<&PlannedStep> {
         self.steps.iter().find(|planned| planned.step == step)
     }
 }
 
-/// The first 64 bits of a digest, in hexadecimal: enough to tell apart what one cluster ever plans.
+/// The first 64 bits of a digest in hexadecimal: enough to distinguish all plans of a cluster.
 pub fn short_hash(digest: Sha256) -> String {
     use std::fmt::Write as _;
     digest

@@ -1,7 +1,7 @@
 //! `locksmith.dev/v1alpha1` Remediation: one run of one playbook.
 //!
-//! It is the queue, the lock, the checkpoint, the approval desk and the audit log. The status is written by
-//! the engine before and after everything it does, so that any process can take over from it.
+//! It serves as queue, lock, checkpoint, approval and audit log. The engine writes the status before and after every action, so
+//! that any replica can resume the run.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ObjectKey, SharedStr};
 use crate::{Plan, Skipped, StepName};
 
-/// API group of this project's kind and annotations.
+/// API group of the kinds and annotations of this project.
 pub const GROUP: &str = "locksmith.dev";
 
 /// A request to run one playbook once.
@@ -42,56 +42,56 @@ pub struct RemediationSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("the playbook of a run cannot change"))]
     #[schemars(length(max = 253))]
     pub playbook: String,
-    /// CSI driver it is about.
+    /// CSI driver to repair.
     #[x_kube(validation = Rule::new("self == oldSelf").message("the driver of a run cannot change"))]
     #[schemars(length(max = 253))]
     pub driver: SharedStr,
-    /// What asked for it.
+    /// The alerts or the person that requested the run.
     #[serde(default)]
     pub trigger: Trigger,
-    /// A person's decision on the plan in the status.
+    /// A person's decision on the plan in the status; set by `locksmith approve` and `locksmith reject`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
-    /// Set by a person to end the run: what it holds is released, nothing else is done.
+    /// Set to true to abort the run and release its holds; set by `locksmith abort`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub abort: bool,
 }
 
-/// What asked for a run.
+/// The alerts or the person that requested a run.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trigger {
-    /// Alerts, each once, oldest first.
+    /// Alerts without duplicates, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub alerts: Vec<AlertRef>,
-    /// The person, when no alert asked.
+    /// User name of the person who requested the run; absent if alerts did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub person: Option<String>,
 }
 
-/// One alert of Alertmanager.
+/// An alert of Alertmanager.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertRef {
-    /// Label `alertname`; of a very long one the beginning.
+    /// Label `alertname`, cut to 256 characters.
     #[schemars(length(max = 256))]
     pub alertname: String,
     /// Alertmanager's fingerprint of the labels, or a hash of them.
     #[schemars(length(max = 64))]
     pub fingerprint: String,
-    /// When it began to fire.
+    /// Time the alert began to fire.
     #[schemars(with = "String")]
     pub starts_at: Timestamp,
-    /// When it was seen resolved or silenced while the run was Pending; absent while it fires.
+    /// Time the alert was seen resolved or silenced while the run was Pending; absent while it fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub resolved_at: Option<Timestamp>,
 }
 
 impl AlertRef {
-    /// Whether both are of one alert that began to fire once. Alertmanager's API cuts times to milliseconds.
+    /// Whether both refer to the same firing of the same alert. Alertmanager's API cuts times to milliseconds.
     pub fn is_same(&self, other: &Self) -> bool {
         let millisecond = |alert: &Self| alert.starts_at.as_millisecond();
         self.fingerprint == other.fingerprint && millisecond(self) == millisecond(other)
@@ -104,51 +104,51 @@ impl AlertRef {
 pub struct Approval {
     /// Approved or rejected.
     pub decision: Decision,
-    /// Hash of the plan decided on; a decision on another plan counts for nothing.
+    /// Hash of the plan that was decided on, as in `status.plan.hash`; a decision on any other plan is ignored.
     #[schemars(length(max = 64))]
     pub plan: String,
-    /// When; without it, an approval counts for nothing.
+    /// Time of the decision; an approval without it is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub at: Option<Timestamp>,
-    /// Who decided.
+    /// User name of the person who decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub by: Option<String>,
 }
 
-/// Most bytes of a Remediation as JSON when evidence is added, annotations not counted: etcd takes requests of 1.5 MiB
-/// (`--max-request-bytes`), annotations may have 256 KiB, and something is left for what is recorded after the evidence.
+/// Largest Remediation as JSON when evidence is added, in bytes without annotations: etcd accepts requests of 1.5 MiB
+/// (`--max-request-bytes`), annotations may take 256 KiB, and the rest is for records after the evidence.
 pub const RECORD_BYTES: usize = 1_250_000;
 
-/// The two ways to decide.
+/// A decision.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Decision {
-    /// Go on.
+    /// Run the plan.
     Approved,
     /// End the run.
     Rejected,
 }
 
-/// How far a run has come.
+/// Phase of a run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Phase {
-    /// Not begun: gates are closed, or nobody has looked yet.
+    /// Not started: a gate is closed, or no daemon has picked it up yet.
     #[default]
     Pending,
-    /// Planned in mode `plan`: what would have been done is in the status, and nothing was.
+    /// Planned in mode `plan`: the plan is in the status, and nothing was changed.
     Planned,
-    /// Steps are being run.
+    /// Steps are running.
     Running,
-    /// Something the run was for was repaired, every step done and the cluster verified.
+    /// Every step is done, something was repaired, and the verification passed.
     Succeeded,
-    /// Nothing the run was for could be repaired by it, or nothing was left to repair.
+    /// Nothing was left to repair, or the playbook could repair nothing.
     NothingToDo,
-    /// Given up; what it held is released.
+    /// A step or the verification failed, or a gate stayed closed for too long; its holds are released.
     Failed,
-    /// Ended by a person, or before it began because its alerts were resolved or silenced; what it held is released.
+    /// Aborted or rejected by a person, or not started because its alerts were resolved or silenced; its holds are released.
     Aborted,
-    /// Nobody approved of its plan in time; it did nothing.
+    /// The plan was not approved in time; nothing was changed.
     Expired,
 }
 
@@ -179,7 +179,7 @@ impl Phase {
         }
     }
 
-    /// Whether nothing more will be done but to release holds.
+    /// Whether the run is over; only its holds may still be released.
     pub fn finished(self) -> bool {
         match self {
             Self::Pending | Self::Running => false,
@@ -193,63 +193,63 @@ impl Phase {
     }
 }
 
-/// The engine's record.
+/// Progress and results of the run, written by the daemon.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemediationStatus {
-    /// How far it has come.
+    /// Phase of the run.
     #[serde(default)]
     pub phase: Phase,
-    /// One line for people.
+    /// Summary of the state, in one line.
     #[serde(default)]
     pub message: String,
-    /// The step under way.
+    /// Current step; absent if no step is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepName>,
-    /// Which time round; 1 the first.
+    /// Current attempt, counted from 1.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub attempt: u32,
-    /// Term of the leader that wrote this last.
+    /// Leader term of the daemon that wrote this status last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<i32>,
-    /// When the first step began.
+    /// Time the first step started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub started_at: Option<Timestamp>,
-    /// When the last step ended.
+    /// Time the run finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub finished_at: Option<Timestamp>,
-    /// What is to be done, and to what.
+    /// Steps of the run and the objects they act on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// What was done, step by step; earlier attempts first.
+    /// Steps that were started or skipped, in order, earlier attempts first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepRecord>,
-    /// What each gate last said.
+    /// Latest result of each gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateRecord>,
-    /// Objects as they were before they were deleted.
+    /// Copies of objects, made before they were deleted or replaced; print them with `locksmith evidence`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidenceRecord>,
-    /// What the run still holds back, each with its deadline; of very many the first hundred.
+    /// Objects that are still held, at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldRecord>,
-    /// Number of ReplicationSources still held.
+    /// Number of ReplicationSources that are still held.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub held: u32,
-    /// The playbook's own verification, at the end.
+    /// Checks of the final verification.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdict: Vec<CheckRecord>,
-    /// `Complete` and `HoldsReleased`.
+    /// Conditions `Complete` and `HoldsReleased`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
 
 impl RemediationStatus {
-    /// Whether it differs from `before` at most by less being held, and something still is.
+    /// Whether the only difference from `before` is that fewer sources are held, and some still are.
     pub fn only_counts_down_from(&self, before: &Self) -> bool {
         let Self {
             phase,
@@ -284,102 +284,102 @@ impl RemediationStatus {
     }
 }
 
-/// How far a step has come.
+/// Phase of a step.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum StepPhase {
-    /// About to act, or acting, or waiting for the effect: after a restart, observe first.
+    /// About to act, acting, or waiting for the effect; a restarted daemon observes before it acts.
     Started,
     /// The cluster shows the effect.
     Succeeded,
-    /// Given up.
+    /// The effect was not seen in time, or the step could not act.
     Failed,
-    /// Not run, because an earlier step failed.
+    /// Not run, as an earlier step failed.
     Skipped,
 }
 
-/// One step, as run.
+/// Record of one step.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepRecord {
-    /// Step.
+    /// Name of the step.
     pub step: StepName,
-    /// Which time round.
+    /// Attempt of the run that the step belongs to.
     #[schemars(with = "i32")]
     pub attempt: u32,
-    /// How far it has come.
+    /// Phase of the step.
     pub phase: StepPhase,
-    /// When it began.
+    /// Time the step started.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
-    /// When it ended.
+    /// Time the step ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub finished_at: Option<Timestamp>,
-    /// When everything the step does had been done, and waiting for the effect began.
+    /// Time the step had made all its changes and began to wait for their effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub acted_at: Option<Timestamp>,
-    /// When every pod that restartProvisioner replaces was seen to have ended.
+    /// Time every pod that restartProvisioner replaces had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub replaced_at: Option<Timestamp>,
-    /// One line for people: what was done, or why not.
+    /// Result of the step, or the reason it failed, in one line.
     #[serde(default)]
     pub message: String,
-    /// Targets that were skipped, each with the reason.
+    /// Targets that were skipped, each with a reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
 }
 
-/// The answer of one gate.
+/// Result of one gate.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GateRecord {
-    /// Gate.
+    /// Name of the gate.
     pub gate: String,
-    /// Whether it lets the run go on.
+    /// Whether the gate is open; the run waits while one is closed.
     pub open: bool,
-    /// Why not.
+    /// Reason it is closed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The condition that opens it.
+    /// Condition under which it opens.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub opens_when: String,
 }
 
-/// An object as it was before it was deleted or replaced.
+/// Copy of an object, made before it was deleted or replaced.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EvidenceRecord {
     /// The object.
     pub object: ObjectKey,
-    /// Its resourceVersion when this was read.
+    /// resourceVersion of the copy.
     pub resource_version: String,
-    /// The object as the API server gave it, without `managedFields`, and what belongs to it, as JSON; `locksmith evidence`
-    /// prints it. What is too large is cut: status first, then metadata, then spec.
+    /// The object and related objects as JSON, without `managedFields`; print it with `locksmith evidence`. If it is too large,
+    /// the status is left out, then the metadata, then the spec.
     pub content: String,
 }
 
-/// Something still held back.
+/// An object that is still held.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldRecord {
     /// The object.
     pub object: ObjectKey,
-    /// When it is released in any case.
+    /// Deadline, at which the API server ends the hold.
     #[schemars(with = "String")]
     pub until: Timestamp,
-    /// The condition it waits for.
+    /// Condition for its release before the deadline.
     pub waiting_for: String,
 }
 
 /// One check of the final verification.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CheckRecord {
-    /// What was checked.
+    /// Name of the check.
     pub check: String,
-    /// Whether it holds.
+    /// Whether the check passed.
     pub passed: bool,
-    /// What was seen.
+    /// Observation behind the result.
     pub message: String,
 }
