@@ -1,4 +1,4 @@
-//! The table of all metric families; what is written and what is documented both come from here.
+//! The table of all metric families, from which `/metrics` and `deploy/docs/metrics.md` are written.
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -6,104 +6,104 @@ use prometheus_client::registry::Unit;
 use super::family::{Family, Row, families};
 
 families! {
-    "What is stuck" {
+    "Stuck objects" {
         FINDINGS: Gauge "findings" { finding, reason }
-            "Findings by kind and reason. Every kind and reason is there, with 0 where there is none, but only while the whole cluster is seen and there is no doubt: nothing found and nothing seen are not the same.";
+            "Number of findings by kind and reason. While the whole cluster is observed and there is no doubt, kinds and reasons without findings are exported as 0; otherwise they are absent.";
         STUCK_OPERATIONS: Gauge "stuck_operations" { finding, reason, namespace, driver, class }
-            "Stuck objects: pending claims, failed snapshots, orphaned sources, and objects that wait for an operation lock.";
+            "Number of stuck objects: pending claims, failed snapshots, orphaned sources, and objects that wait for an operation lock.";
         STUCK_OPERATIONS_BYTES: Gauge "stuck_operations" [Bytes] { finding, reason, namespace, driver, class }
-            "Storage behind the stuck objects. A lock and the claim that waits for it each count theirs: select one finding before summing, or use locksmith_stuck_storage_bytes.";
+            "Storage of the stuck objects. A lock and the claim that waits for it both count the same volume: select one finding before summing, or use locksmith_stuck_storage_bytes.";
         STUCK_OLDEST: Gauge "stuck_oldest_timestamp" [Seconds] { finding, reason, namespace, driver, class }
-            "Since when the oldest of the stuck objects is stuck.";
+            "Time since which the oldest of the stuck objects is stuck.";
         STUCK_STORAGE: Gauge "stuck_storage" [Bytes] { namespace, driver, class }
-            "Storage that is stuck for whatever reason, each volume once: safe to sum.";
+            "Storage of everything that is stuck, each volume once: safe to sum.";
         STUCK_SINCE: Gauge "stuck_since_timestamp" [Seconds] { finding, reason, namespace, name, kind, driver, class }
-            "Since when this object is stuck; time() minus it is its age. Of a namespace with more than 500, those stuck for longest.";
+            "Time since which this object is stuck. Limited to the 500 objects of a namespace that have been stuck for longest.";
         STUCK_BYTES: Gauge "stuck" [Bytes] { finding, reason, namespace, name, kind, driver, class }
-            "Storage behind this stuck object: the requested size of a claim, the restore size of a snapshot or else the size of its claim. Of a namespace with more than 500, those stuck for longest.";
+            "Storage of this stuck object: the requested size of a claim; the restore size of a snapshot, or else the size of its claim. Limited to the 500 objects of a namespace that have been stuck for longest.";
     }
-    "What has cleared" {
+    "Cleared findings" {
         STUCK_DURATION: Histogram "stuck_duration" [Seconds] { finding }
-            "How long what has cleared had been stuck: counted once it is gone, or works again. What clears while this replica does not run is not counted.";
+            "Time that findings were stuck, observed when the object is gone or works again. Findings that clear while this replica is not running are not counted.";
     }
-    "What is held" {
+    "Holds" {
         HOLDS: Gauge "holds" { namespace }
-            "ReplicationSources of which the API server refuses snapshots, and held VolumeSnapshotClasses under an empty namespace.";
+            "Number of ReplicationSources whose snapshots the API server refuses; held VolumeSnapshotClasses are counted under an empty namespace.";
         HOLD_SINCE: Gauge "hold_since_timestamp" [Seconds] { kind, namespace, name, run }
-            "Since when the API server refuses snapshots of this object; `run` is empty for a planned hold. At most 500 of a namespace.";
+            "Time since which the API server refuses snapshots of this object; `run` is empty for a planned hold. At most 500 per namespace.";
         HOLD_UNTIL: Gauge "hold_until_timestamp" [Seconds] { kind, namespace, name, run }
-            "When the API server ends this hold. At most 500 of a namespace.";
+            "Time at which the API server ends this hold. At most 500 per namespace.";
         HOLD_POLICY_READY: Gauge "hold_policy_ready" {}
-            "1 while the ValidatingAdmissionPolicy that enforces holds, and its binding, are served as they ship. While 0, no run begins.";
+            "1 if the ValidatingAdmissionPolicy that enforces holds and its binding are installed as shipped, else 0. While 0, no run starts; `locksmith crd` prints both.";
         HELD_STORAGE: Gauge "held_storage" [Bytes] { namespace, driver, class }
-            "Storage whose backups are held.";
+            "Storage of the held ReplicationSources.";
     }
     "Remediations" {
         REMEDIATIONS: Gauge "remediations" { playbook, driver, phase }
-            "Remediation objects that are kept, by phase; every phase is there for a playbook and driver that has any.";
+            "Number of Remediation objects by phase; a playbook and driver with any has a series for every phase.";
         REMEDIATION_INFO: Gauge "remediation_info" { namespace, name, playbook, driver, phase, step }
-            "1 for each unfinished Remediation.";
+            "Always 1; one series for each unfinished Remediation, with its phase and current step.";
         REMEDIATION_CREATED: Gauge "remediation_created_timestamp" [Seconds] { namespace, name }
-            "When this unfinished Remediation was asked for.";
+            "Creation time of this unfinished Remediation.";
         REMEDIATION_STARTED: Gauge "remediation_started_timestamp" [Seconds] { namespace, name }
-            "When the first step of this unfinished Remediation began.";
+            "Start time of the first step of this unfinished Remediation.";
         REMEDIATION_HELD: Gauge "remediation_held_sources" { namespace, name }
-            "ReplicationSources this Remediation still holds; of finished ones, those that hold any.";
+            "Number of ReplicationSources this Remediation still holds. Finished Remediations are included only while they hold any.";
         REMEDIATION_FINISHED: Gauge "remediation_last_finished_timestamp" [Seconds] { playbook, driver, phase }
-            "When the last Remediation that ended so did.";
+            "End time of the latest Remediation that finished in this phase.";
         REMEDIATION_WAITS: Gauge "remediation_waits_for_approval" { namespace, name, playbook, driver }
-            "1 while this unfinished Remediation waits for a person and for nothing else.";
+            "1 while this unfinished Remediation waits for approval only; see `locksmith approve`.";
         BREAKER_OPEN: Gauge "breaker_open" {}
-            "1 while the circuit breaker is open: so many runs have failed in a row, whatever their playbook and driver, that none begins until a person says locksmith reset. Absent while Remediations are not seen.";
+            "1 while the circuit breaker is open: gates.breakerAfter runs of any playbook and driver have failed in a row, and no run starts until `locksmith reset`. Absent while Remediations cannot be read.";
         BREAKER_FAILURES: Gauge "breaker_failures" {}
-            "Runs that failed in a row up to now, as the circuit breaker counts them. Absent while Remediations are not seen.";
+            "Number of latest runs that failed in a row, as the circuit breaker counts them. Absent while Remediations cannot be read.";
         GATE_OPEN: Gauge "gate_open" { gate, playbook, namespace, name }
-            "What each gate last said to this unfinished Remediation: 1 open, 0 closed.";
+            "Latest result of each gate for this unfinished Remediation: 1 open, 0 closed.";
     }
-    "What is seen" {
+    "Observation" {
         WATCH_SYNCED: Gauge "watch_synced" { kind }
-            "1 while this collection is seen: listed whole and followed since, or known not to be served.";
+            "1 while the watch of this collection is synced, or the cluster is known not to serve the collection; else 0.";
         WATCH_API_ABSENT: Gauge "watch_api_absent" { kind }
-            "1 when the cluster does not serve this collection.";
+            "1 if the cluster does not serve this collection, else 0.";
         WATCH_CONFIRMED: Gauge "watch_confirmed_timestamp" [Seconds] { kind }
-            "When the state of the watch was last confirmed or changed.";
+            "Time the state of the watch was last confirmed or changed.";
         OBJECTS: Gauge "objects" { kind }
-            "Objects known.";
+            "Number of objects in the model.";
         DOUBTS: Gauge "doubts" { doubt, subject }
-            "1 for each reason why something may be stuck that is not found: a collection that is not served, a CSI driver in use that the configuration leaves out, an entry about drivers that are not in use. 0 with an empty subject where there is none of the kind.";
+            "1 for each reason that findings may be missing: a collection the cluster does not serve, a CSI driver in use that the configuration excludes, a configuration entry for a driver that is not in use. A kind of doubt without any is exported as 0 with an empty subject.";
         OBSERVATION_COMPLETE: Gauge "observation_complete" {}
-            "1 while every collection is seen. While 0, what is not reported may still be.";
+            "1 while every watch is synced. While 0, findings may be missing.";
         PROVISIONER_FOUND: Gauge "provisioner_found" { driver }
-            "1 while the provisioner of this driver, which a class names, is found; 0 while it is not, so that none of its logs is read and it cannot be restarted: `locksmith status` says why.";
+            "1 if the provisioner of this driver is found, else 0. While 0, its logs are not read and it cannot be restarted; see `locksmith status` for the reason. Exported for drivers that a class names.";
         PROVISIONER_LOGS: Gauge "provisioner_logs" { driver, state }
-            "Provisioner replicas by whether their log is followed: `followed`, or `unreadable` where it could not be opened the last time, so that locks only it tells of are not found. Both are 0 while the provisioner is not found.";
+            "Number of provisioner replicas by state of their log: `followed`, or `unreadable` if it could not be opened, in which case locks that only this log shows are not found. Both are 0 while the provisioner is not found.";
         OBSERVATION: Gauge "observation_timestamp" [Seconds] {}
-            "When all of the above was last looked at.";
+            "Time of the observation behind all metrics above.";
     }
-    "The program" {
+    "Process" {
         BUILD_INFO: Gauge "build_info" { version }
-            "Always 1.";
+            "Always 1; the version is a label.";
         MODE: Gauge "mode" { mode }
-            "1 for the mode it runs in, 0 for the others.";
+            "1 for the configured mode, 0 for the others.";
         LEADER: Gauge "leader" {}
-            "1 while this replica is the one that acts.";
+            "1 while this replica is the leader, else 0.";
         WEBHOOK_REQUESTS: Counter "webhook_requests" { code }
-            "Requests to the webhook, by HTTP status.";
+            "Number of requests to the webhook, by HTTP status.";
         WEBHOOK_ALERTS: Counter "webhook_alerts" { playbook, outcome }
-            "Alerts received, by the playbook they ask for, empty where none, and what became of them.";
+            "Number of alerts received, by outcome and by the playbook they match, which is empty if there is none.";
         ALERTMANAGER_POLLS: Counter "alertmanager_polls" { outcome }
-            "Times the firing alerts were read from Alertmanager: `ok`, or `failed`, also where they could not be taken.";
+            "Number of polls of the firing alerts from Alertmanager: `ok`, or `failed` if they could not be read or accepted.";
         STEPS: Counter "steps" { step, outcome }
-            "Steps ended.";
+            "Number of steps that ended.";
         STEP_DURATION: Histogram "step_duration" [Seconds] { step }
-            "How long steps took, from start to outcome.";
+            "Duration of steps, from start to outcome.";
         WRITES: Counter "writes" { verb, kind, outcome }
-            "Writes tried: `ok`, `skipped` where the object was no longer as it was decided on, or the class of the error.";
+            "Number of attempted writes: `ok`, `skipped` if the object had changed since the decision, or the class of the error.";
         WATCH_ERRORS: Counter "watch_errors" { kind }
-            "Failures of a watch; it is taken up again.";
+            "Number of failures of a watch; it is retried.";
         LOG_LINES: Counter "log_lines" {}
-            "Lines read from provisioner logs.";
+            "Number of lines read from provisioner logs.";
         DETECTION_DURATION: Histogram "detection_duration" [Seconds] {}
-            "How long finding everything stuck took, each time.";
+            "Duration of one pass over the model to detect everything that is stuck.";
     }
 }

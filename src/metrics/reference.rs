@@ -1,4 +1,4 @@
-//! Makes `deploy/docs/metrics.md` from the table of families, and holds the file against it.
+//! Writes `deploy/docs/metrics.md` from the table of families, and checks that the file is up to date.
 
 use std::fmt::Write as _;
 
@@ -8,19 +8,19 @@ use super::family::Row;
 const INTRODUCTION: &str = "\
 # Metrics
 
-`/metrics` answers in OpenMetrics 1.0 to whoever asks for it, as Prometheus does, and else in the older text format.
-Names, types, labels and texts below are those of the code: a test fails where this page differs, and
-`UPDATE_DOCS=1 cargo test reference` writes it anew.
+`/metrics` is served as OpenMetrics 1.0 to clients that accept it, such as Prometheus, and otherwise in the older text
+format. This page is generated from the code by `UPDATE_DOCS=1 cargo test reference`; a test fails if it is out of date.
 
-- Labels `namespace`, `name` and `kind` are those of the object a series is about: scrape with `honorLabels: true`.
-- A point in time is in seconds since 1970; `time() - x` is an age.
-- Series about an object are there while it is stuck, held or unfinished, and gone with it. Reasons are closed sets; what
-  anybody wrote in a message is never a label.
-- Every replica watches the cluster and exports all of it: what is stuck, held, under way and seen is there once a
-  replica. Take the `max by` the labels you need before summing, never the plain `sum`. Only the counters and histograms,
-  the program's own, and `locksmith_leader` are each replica's: add the former up, except `locksmith_stuck_duration_seconds`,
-  which every replica observes by itself. Steps, writes and accepted alerts are counted by whichever leads at the time.
-- Nothing seen is not nothing stuck: while `locksmith_observation_complete` is 0, what is not reported may still be.
+- The labels `namespace`, `name` and `kind` identify the object of a series: scrape with `honorLabels: true`.
+- Timestamps are in seconds since 1970; `time() - x` is an age.
+- A series about an object exists while the object is stuck, held or unfinished. Reasons are closed sets; free text from
+  messages is never a label.
+- Every replica watches the whole cluster, so each exports the same findings, holds, Remediations and observation. Take
+  `max by` the labels you need before you sum. Counters, histograms, process metrics and `locksmith_leader` belong to one
+  replica: sum the counters and histograms, except `locksmith_stuck_duration_seconds`, which every replica observes.
+  Steps, writes and accepted alerts are counted by the leader.
+- While `locksmith_observation_complete` is 0, findings may be missing: an absent series does not mean that nothing is
+  stuck.
 ";
 
 fn reference() -> String {
