@@ -1,11 +1,12 @@
-//! Gate `approval`: where the playbook asks for it, or a person has decided on a plan, they approved of exactly this one, lately.
+//! Gate `approval`: if the playbook requires approval, or a person has decided on a plan, exactly this plan was approved
+//! recently.
 
 use jiff::SignedDuration;
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::api::remediation::Decision;
 
-/// How far ahead the clock of whoever approves may be.
+/// How far ahead of ours the clock of the approver may be.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 pub(super) struct Approval;
@@ -31,28 +32,22 @@ impl Gate for Approval {
                 "the playbook is not in the configuration".to_owned(),
             );
         };
-        // Whoever asked for a run was shown a plan: nothing else is done in their name.
+        // A person who requested a run was shown a plan: only that plan runs in their name.
         if !playbook.approval && situation.run.spec.approval.is_none() {
             return Verdict::Open;
         }
         let Some(plan) = situation.plan else {
-            return closed(
-                situation,
-                "there is no plan that could be approved".to_owned(),
-            );
+            return closed(situation, "there is no plan to approve".to_owned());
         };
         let Some(approval) = &situation.run.spec.approval else {
-            return closed(
-                situation,
-                format!("nobody has approved of plan {}", plan.hash),
-            );
+            return closed(situation, format!("plan {} is not approved", plan.hash));
         };
         let by = approval.by.as_deref().unwrap_or("somebody");
         if approval.plan != plan.hash {
             return closed(
                 situation,
                 format!(
-                    "{by} decided on plan {}, and it is {} by now",
+                    "{by} decided on plan {}, but the plan is now {}",
                     approval.plan, plan.hash
                 ),
             );
@@ -64,19 +59,19 @@ impl Gate for Approval {
         let Some(at) = approval.at else {
             return closed(
                 situation,
-                format!("the approval by {by} does not say when it was given"),
+                format!("the approval by {by} has no time in spec.approval.at"),
             );
         };
         let age = situation.now.duration_since(at);
         if age < -SKEW {
             closed(
                 situation,
-                format!("the approval by {by} is of {at:.0}, which is to come"),
+                format!("the approval by {by} is dated in the future ({at:.0})"),
             )
         } else if age >= lasts.signed() {
             closed(
                 situation,
-                format!("the approval by {by} is older than {lasts}"),
+                format!("the approval by {by} is older than gates.approvalLasts ({lasts})"),
             )
         } else {
             Verdict::Open

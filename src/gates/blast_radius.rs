@@ -1,8 +1,8 @@
-//! Gate `blastRadius`: the run deletes no more than is allowed, by number and by share, all times round together.
+//! Gate `blastRadius`: the deletions of all attempts together stay within a number and a share.
 //!
 //! The share is of the ReplicationSources: each has at most one temporary snapshot at a time, while most other
 //! snapshots of a jammed cluster are the failed ones themselves. One deletion is always within the share, so that the only
-//! source of a small cluster can be healed.
+//! source of a small cluster can be repaired.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use super::{Gate, GateName, Situation, Verdict};
 use crate::api::ObjectKind;
 use crate::api::StepName;
 
-/// The steps that delete what no controller makes again.
+/// Steps that delete objects no controller recreates.
 const DELETING: [StepName; 2] = [
     StepName::DeleteFailedSnapshots,
     StepName::DeleteOrphanedSources,
 ];
 
-/// Deletions that are within any share.
+/// Number of deletions that any share allows.
 const FLOOR: usize = 1;
 
 pub(super) struct BlastRadius;
@@ -35,7 +35,7 @@ impl Gate for BlastRadius {
             Verdict::Closed {
             reason,
             opens:
-                "with fewer failed snapshots or orphaned sources, or higher gates.maxDeletions and maxDeletionsShare"
+                "with fewer failed snapshots or orphaned sources, or a higher gates.maxDeletions or gates.maxDeletionsShare"
                     .to_owned(),
         }
         };
@@ -47,7 +47,7 @@ impl Gate for BlastRadius {
             .filter_map(|step| plan.step(*step))
             .flat_map(|step| &step.targets)
             .map(|target| &target.object.uid);
-        // Evidence is also kept of leases and of the pods that a restart replaces.
+        // Leases and pods that a restart replaces are recorded as evidence, too.
         let kept = situation.status.evidence.iter().map(|kept| &kept.object);
         let before = kept
             .filter(|object| !matches!(object.kind, ObjectKind::Lease | ObjectKind::Pod))
@@ -57,10 +57,12 @@ impl Gate for BlastRadius {
         let gates = &situation.config.gates;
         let most = usize::try_from(gates.max_deletions).unwrap_or(usize::MAX);
         if deletions > most {
-            closed(format!("{deletions} deletions are more than {most}"))
+            closed(format!(
+                "{deletions} deletions exceed gates.maxDeletions ({most})"
+            ))
         } else if deletions > FLOOR && gates.max_deletions_share.exceeded_by(deletions, all) {
             closed(format!(
-                "{deletions} deletions for {all} sources are more than {}",
+                "{deletions} deletions for {all} sources exceed gates.maxDeletionsShare ({})",
                 gates.max_deletions_share
             ))
         } else {

@@ -1,11 +1,11 @@
-//! Gate `breaker`: the last runs have not all failed. Doing again what did not help, does not help.
+//! Gate `breaker`: the latest runs have not all failed. Repeating a repair that failed is unlikely to help.
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::api::Uid;
 use crate::api::remediation::Phase;
 use crate::model::Model;
 
-/// Annotation of a Remediation up to which, that one included, failures count no more. `locksmith reset` sets it.
+/// Annotation of a Remediation, set by `locksmith reset`. Failures up to and including that run no longer count.
 pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";
 
 pub(super) struct Breaker;
@@ -23,19 +23,19 @@ impl Gate for Breaker {
         }
         Verdict::Closed {
             reason: format!("the last {failed} runs failed"),
-            opens: "with locksmith reset, once a person has found out why".to_owned(),
+            opens: "with locksmith reset, after you have found the cause".to_owned(),
         }
     }
 }
 
-/// How many runs in a row have failed, up to now, since one succeeded or a person reset the breaker.
+/// Number of latest runs that failed since one succeeded or a person reset the breaker.
 pub fn failures_in_a_row(model: &Model) -> u32 {
     u32::try_from(failed_in_a_row(model).len()).unwrap_or(u32::MAX)
 }
 
-/// Which these are.
+/// Uids of these runs.
 ///
-/// Only runs that began count: one that waited in vain for its gates has tried nothing.
+/// Only runs that started count: one whose gates never opened has tried nothing.
 pub fn failed_in_a_row(model: &Model) -> Vec<&Uid> {
     let mut runs: Vec<_> = model
         .runs

@@ -1,6 +1,6 @@
-//! Gate `budget`: the cluster, the playbook and the provisioner have not been worked on too often lately.
+//! Gate `budget`: not too many recent runs in the cluster, of the playbook, or on the provisioner.
 //!
-//! Counted from the Remediations themselves, so that a restart forgets nothing.
+//! Counted from the Remediations, so that the counts survive a restart.
 
 use jiff::Timestamp;
 
@@ -18,7 +18,7 @@ impl Gate for Budget {
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         let budgets = &situation.config.gates.budgets;
-        // Where that goes beyond all time, everything counts.
+        // With a span too long for a timestamp, every run counts.
         let from = situation
             .now
             .checked_sub(budgets.within.signed())
@@ -42,13 +42,13 @@ impl Gate for Budget {
                 .collect();
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let beyond = counted.len().checked_sub(most)?;
-            // The budget is free again when so many of them have become too old that another fits.
+            // The budget is free again when enough of them are too old to count.
             let opens = counted
                 .get(beyond)
                 .and_then(|frees| frees.checked_add(budgets.within.signed()).ok());
             Some(Verdict::Closed {
                 reason: format!(
-                    "{} runs {what} within {}, and {most} are allowed",
+                    "{} runs {what} within {}; {most} are allowed",
                     counted.len(),
                     budgets.within
                 ),

@@ -1,4 +1,4 @@
-//! Gate `cephHealth`: Ceph is well enough for a restart to help. Where there is no CephCluster, it is not asked.
+//! Gate `cephHealth`: Ceph is healthy enough for a restart to help. Open if there is no CephCluster.
 
 use super::{Gate, GateName, Situation, Verdict};
 
@@ -25,7 +25,7 @@ impl Gate for CephHealth {
                     .is_none_or(|health| !allowed.iter().any(|known| **known == **health))
             })
             .map(|ceph| {
-                let health = ceph.health.as_deref().unwrap_or("not told");
+                let health = ceph.health.as_deref().unwrap_or("of unknown health");
                 format!("CephCluster {}/{} is {health}", ceph.namespace, ceph.name)
             })
             .collect();
@@ -34,7 +34,7 @@ impl Gate for CephHealth {
         }
         Verdict::Closed {
             reason: ill.join(", "),
-            opens: format!("when it is {}", allowed.join(" or ")),
+            opens: format!("when its health is {}", allowed.join(" or ")),
         }
     }
 }

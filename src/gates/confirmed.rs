@@ -1,7 +1,7 @@
-//! Gate `confirmed`: the alert's cause is found here too. An alert is a hint, never a proof.
+//! Gate `confirmed`: a finding confirms the alert, since an alert is a hint and not a proof.
 //!
-//! What would pause or restart what others use needs more than a finding: the driver itself has to have refused or failed.
-//! A claim that is Pending, and an Event that says why, everybody can make who may write to one namespace.
+//! A plan that holds sources or restarts the provisioner affects others, so it needs more than a finding: the driver itself must
+//! have refused or failed. Anybody with write access to one namespace can make a Pending claim and an Event about it.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ impl Gate for Confirmed {
         };
         if situation.stuck().next().is_none() {
             return closed(
-                format!("nothing stuck is found that {driver} serves"),
+                format!("there is no finding for {driver}"),
                 "when a finding confirms the alert",
             );
         }
@@ -38,20 +38,20 @@ impl Gate for Confirmed {
             let proven = proven(situation.model, driver, situation.now);
             situation
                 .stuck()
-                .any(|finding| driver_says(situation, &proven, finding))
+                .any(|finding| driver_shows(situation, &proven, finding))
         };
         if reaches_others && !by_driver() {
             return closed(
-                format!("nothing but claims and Events says that {driver} is stuck"),
-                "when its log or the status of a snapshot tells of a refusal or a failure",
+                format!("only claims and Events show that {driver} is stuck"),
+                "when the log of the driver or the status of a snapshot shows a refusal or a failure",
             );
         }
         Verdict::Open
     }
 }
 
-/// Whether `finding` rests on what the driver or its sidecars say: its log, or a snapshot it was asked for.
-fn driver_says(situation: &Situation<'_>, proven: &HashSet<LockKey>, finding: &Finding) -> bool {
+/// Whether the driver or its sidecars show `finding`: in the log, or in a snapshot that the driver was called for.
+fn driver_shows(situation: &Situation<'_>, proven: &HashSet<LockKey>, finding: &Finding) -> bool {
     let model = situation.model;
     match (&finding.what, &finding.object) {
         (FindingReason::OperationLock(key), _) => proven.contains(key),

@@ -1,4 +1,4 @@
-//! Gate `cooldown`: the last run of the same cause, or of one that did all this one would do, finished long enough ago.
+//! Gate `cooldown`: the last run for the same driver, whose playbook covers this one, finished long enough ago.
 
 use super::{Gate, GateName, Situation, Verdict};
 
@@ -23,9 +23,9 @@ impl Gate for Cooldown {
             })
             .filter_map(|run| {
                 let status = run.object.status.as_ref()?;
-                // One that never began changed nothing that would have to cool down.
+                // A run that never started changed nothing, so no cooldown applies.
                 status.started_at?;
-                // A clock that was behind dated its end before its beginning; the API server's dated that.
+                // A slow local clock may date the end before the creation, which the API server dates.
                 Some(status.finished_at?.max(run.meta.created.at()))
             })
             .max();
@@ -36,7 +36,7 @@ impl Gate for Cooldown {
         let opens = match finished.checked_add(cooldown) {
             Ok(opens) if situation.now >= opens => return Verdict::Open,
             Ok(opens) => format!("at {opens:.0}"),
-            Err(_) => "never: gates.cooldown goes beyond all time".to_owned(),
+            Err(_) => "never: gates.cooldown is too large".to_owned(),
         };
         Verdict::Closed {
             reason: format!("the last run of this cause finished at {finished:.0}"),

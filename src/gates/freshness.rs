@@ -1,5 +1,4 @@
-//! Gate `freshness`: everything that is watched has been listed, and is not failing now; the clock is right, and our CRDs know
-//! every field of this program.
+//! Gate `freshness`: every watch is synced, the clock is right, and the installed CRDs have every field of this build.
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::model::{Kind, WatchState};
@@ -33,7 +32,7 @@ impl Gate for Freshness {
         }
         Verdict::Closed {
             reason: doubts.join(", "),
-            opens: "when they are read again".to_owned(),
+            opens: "when all of them can be read".to_owned(),
         }
     }
 }

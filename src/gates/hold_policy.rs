@@ -1,4 +1,4 @@
-//! Gate `holdPolicy`: the API server enforces SnapshotHolds, by the policy and binding that ship, unedited.
+//! Gate `holdPolicy`: the policy and binding that enforce SnapshotHolds are installed as shipped.
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::api::StepName;

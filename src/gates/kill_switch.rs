@@ -1,4 +1,4 @@
-//! Gate `killSwitch`: nobody has put the annotation on the namespace of the Remediations.
+//! Gate `killSwitch`: the namespace of the Remediations does not have the stop annotation.
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::api::{STOP_ANNOTATION, SharedStr};
@@ -23,18 +23,18 @@ impl Gate for KillSwitch {
             Some(reason) => Verdict::Closed {
                 reason,
                 opens: format!(
-                    "when the annotation {STOP_ANNOTATION} is taken from namespace {name}"
+                    "when the annotation {STOP_ANNOTATION} is removed from namespace {name}"
                 ),
             },
         }
     }
 }
 
-/// Why nothing may be done but releasing, for runs in this namespace.
+/// The reason that runs in this namespace may only release, or `None`.
 pub fn stopped(model: &Model, name: &SharedStr) -> Option<String> {
     match model.namespaces.get_cluster(name) {
         Some(namespace) if namespace.stopped => Some("the kill switch is on".to_owned()),
         Some(_) => None,
-        None => Some(format!("namespace {name} has not been seen")),
+        None => Some(format!("namespace {name} has not been read yet")),
     }
 }

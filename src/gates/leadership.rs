@@ -1,6 +1,6 @@
 //! Gate `leadership`: this replica holds the Lease.
 //!
-//! Each write asks for the term once more, just before it is made: this gate tells, that check protects.
+//! This gate is for display. The protection is a check of the term immediately before each write.
 
 use super::{Gate, GateName, Situation, Verdict};
 
@@ -19,7 +19,7 @@ impl Gate for Leadership {
         match situation.model.term {
             Some(_) => Verdict::Open,
             None => Verdict::Closed {
-                reason: "this replica does not lead".to_owned(),
+                reason: "this replica is not the leader".to_owned(),
                 opens: "when it holds the Lease".to_owned(),
             },
         }

@@ -1,4 +1,4 @@
-//! Gate `minimumAge`: what the run is about has been stuck for long enough not to go away by itself.
+//! Gate `minimumAge`: the oldest finding has been stuck for so long that it is unlikely to clear by itself.
 
 use super::{Gate, GateName, Situation, Verdict};
 
@@ -14,19 +14,19 @@ impl Gate for MinimumAge {
         let oldest = situation.stuck().map(|finding| finding.since).min();
         let Some(oldest) = oldest else {
             return Verdict::Closed {
-                reason: "nothing stuck is found".to_owned(),
-                opens: format!("when something has been stuck for {wanted}"),
+                reason: "there is no finding".to_owned(),
+                opens: format!("when a finding is {wanted} old"),
             };
         };
         let opens = oldest.checked_add(wanted.signed());
         match opens {
             Ok(opens) if situation.now >= opens => Verdict::Open,
             Ok(opens) => Verdict::Closed {
-                reason: format!("the oldest finding is younger than {wanted}"),
+                reason: format!("the oldest finding is younger than gates.minimumAge ({wanted})"),
                 opens: format!("at {opens:.0}"),
             },
             Err(_) => Verdict::Closed {
-                reason: format!("{wanted} is longer than time can be told"),
+                reason: format!("gates.minimumAge ({wanted}) is too large"),
                 opens: "with a shorter gates.minimumAge".to_owned(),
             },
         }

@@ -1,7 +1,7 @@
-//! What must be true before anything is done: one gate a file, each open, or closed with a reason. Pure.
+//! Conditions that must hold before a run acts: one gate per file, open, or closed with a reason. Pure.
 //!
-//! All gates are asked and all answers shown. What a gate cannot tell, it treats as closed. No gate is asked
-//! before something is released or resumed.
+//! All gates are evaluated and all results shown. A gate that cannot decide is closed. Releasing and resuming pass no
+//! gate.
 
 mod approval;
 mod blast_radius;
@@ -37,18 +37,18 @@ use crate::config::Config;
 use crate::findings::{Finding, FindingReason};
 use crate::model::Model;
 
-/// Everything a gate may look at.
+/// Input of a gate.
 #[derive(Clone, Copy)]
 pub struct Situation<'a> {
-    /// The run that wants to go on.
+    /// The run to be judged.
     pub run: &'a Remediation,
     /// Its status so far.
     pub status: &'a RemediationStatus,
-    /// What it would do; `None` when no plan could be made.
+    /// Its plan; `None` if none could be made.
     pub plan: Option<&'a Plan>,
     /// The cluster.
     pub model: &'a Model,
-    /// What is stuck in it.
+    /// Its findings.
     pub findings: &'a [Finding],
     /// The configuration.
     pub config: &'a Config,
@@ -57,8 +57,8 @@ pub struct Situation<'a> {
 }
 
 impl<'a> Situation<'a> {
-    /// What is stuck of what the run is about: what its driver serves, and, where the run would delete orphaned sources,
-    /// those of which nothing tells the driver.
+    /// Findings that concern the run: those of its driver, and, if the run would delete orphaned sources, orphaned sources
+    /// without a known driver.
     fn stuck(&self) -> impl Iterator<Item = &'a Finding> {
         let driver = &self.run.spec.driver;
         let deletes_orphans = self
@@ -76,16 +76,16 @@ impl<'a> Situation<'a> {
     }
 }
 
-/// What a gate says.
+/// Result of a gate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Go on.
+    /// The run may proceed.
     Open,
-    /// Wait.
+    /// The run waits.
     Closed {
-        /// Why.
+        /// Reason it is closed.
         reason: String,
-        /// What would open it.
+        /// Condition that opens it; read after the word "opens".
         opens: String,
     },
 }
@@ -94,15 +94,15 @@ pub enum Verdict {
 pub trait Gate: Sync {
     /// Its name, in records, metrics and docs.
     fn name(&self) -> GateName;
-    /// Whether it is asked again before every step, and not only before the first.
+    /// Whether it is evaluated before every step, and not only before the first.
     fn standing(&self) -> bool {
         false
     }
-    /// Whether it judges the plan, and so is asked again of each new one.
+    /// Whether it judges the plan, and so is evaluated again for each new plan.
     fn of_plan(&self) -> bool {
         false
     }
-    /// Whether the run may go on.
+    /// Whether the run may proceed.
     fn judge(&self, situation: &Situation<'_>) -> Verdict;
 }
 
@@ -128,12 +128,12 @@ pub const GATES: [&dyn Gate; 18] = [
     &approval::Approval,
 ];
 
-/// What every gate says before a run begins.
+/// Results of all gates, before a run starts.
 pub fn judge_all(situation: &Situation<'_>) -> Vec<GateRecord> {
     GATES.iter().map(|gate| record(*gate, situation)).collect()
 }
 
-/// What the standing gates say before a step.
+/// Results of the standing gates, before a step.
 pub fn judge_standing(situation: &Situation<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
@@ -142,7 +142,7 @@ pub fn judge_standing(situation: &Situation<'_>) -> Vec<GateRecord> {
         .collect()
 }
 
-/// What the gates say of another plan of a run that has begun.
+/// Results of the gates that apply to a new plan of a running run.
 pub fn judge_plan(situation: &Situation<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
@@ -184,7 +184,7 @@ pub fn closed(gates: &[GateRecord]) -> Option<String> {
     (!closed.is_empty()).then(|| closed.join("; "))
 }
 
-/// Whether approval is all that is missing.
+/// Whether approval is the only closed gate.
 pub fn waits_for_a_person(gates: &[GateRecord]) -> bool {
     let mut closed = gates.iter().filter(|gate| !gate.open);
     closed
@@ -193,7 +193,7 @@ pub fn waits_for_a_person(gates: &[GateRecord]) -> bool {
         && closed.next().is_none()
 }
 
-/// Puts newer answers in the place of older ones.
+/// Replaces older results by newer ones.
 pub fn merge(into: &mut Vec<GateRecord>, newer: Vec<GateRecord>) {
     for gate in newer {
         match into.iter_mut().find(|known| known.gate == gate.gate) {

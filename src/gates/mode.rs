@@ -1,4 +1,4 @@
-//! Gate `mode`: the configuration lets the program act.
+//! Gate `mode`: the configured mode is `act`.
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::config;

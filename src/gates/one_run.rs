@@ -1,4 +1,4 @@
-//! Gate `oneRun`: no other run is at work on the driver.
+//! Gate `oneRun`: no other run for the driver is running.
 
 use super::{Gate, GateName, Situation, Verdict};
 use crate::api::remediation::Phase;
@@ -25,7 +25,7 @@ impl Gate for OneRun {
             None => Verdict::Open,
             Some(run) => Verdict::Closed {
                 reason: format!(
-                    "{} is at work on {}",
+                    "{} is running for {}",
                     run.meta.name, situation.run.spec.driver
                 ),
                 opens: "when it has finished".to_owned(),

@@ -1,5 +1,5 @@
-//! Gate `progress`: the driver is not creating volumes or snapshots for others right now. A restart would interrupt what
-//! works. Creations are counted as they are seen: one that was deleted since shows progress all the same.
+//! Gate `progress`: the driver has not created a volume or snapshot recently, since a restart would interrupt a driver that
+//! works. A creation counts even if its object has been deleted since.
 
 use super::{Gate, GateName, Situation, Verdict};
 
@@ -27,7 +27,7 @@ impl Gate for Progress {
             ),
             opens: latest.at.at().checked_add(quiet.signed()).map_or_else(
                 |_| "with a shorter gates.progressWithin".to_owned(),
-                |opens| format!("at {opens:.0}, if no other is created"),
+                |opens| format!("at {opens:.0}, unless another is created"),
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! Gate `promql`: none of the configured expressions returns anything, as far as Prometheus was asked lately.
+//! Gate `promql`: every configured expression was evaluated recently, and returned no series.
 
 use super::{Gate, GateName, Situation, Verdict};
 
@@ -18,12 +18,12 @@ impl Gate for Promql {
             .iter()
             .filter_map(|(name, expression)| {
                 let Some(answer) = situation.model.answers.get(expression) else {
-                    return Some(format!("{name} has not been asked yet"));
+                    return Some(format!("{name} has not been evaluated yet"));
                 };
                 match &answer.series {
-                    Err(why) => Some(format!("{name} could not be asked: {why}")),
+                    Err(why) => Some(format!("{name} could not be evaluated: {why}")),
                     Ok(_) if situation.now.duration_since(answer.at) > stale => {
-                        Some(format!("{name} was last answered at {:.0}", answer.at))
+                        Some(format!("{name} was last evaluated at {:.0}", answer.at))
                     }
                     Ok(0) => None,
                     Ok(series) => Some(format!("{name} returns {series} series")),
@@ -35,7 +35,7 @@ impl Gate for Promql {
         }
         Verdict::Closed {
             reason: closed.join(", "),
-            opens: "when the expression returns nothing".to_owned(),
+            opens: "when the expression returns no series".to_owned(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Gate `snapshotter`: something takes snapshots for the driver, where it has a VolumeSnapshotClass. Without it all are
+//! Gate `snapshotter`: if the driver has a VolumeSnapshotClass, a csi-snapshotter serves it. Without one every snapshot is
 //! stuck, and neither a restart nor a deletion helps (ceph-csi-drivers chart: `snapshotPolicy: none`).
 
 use super::{Gate, GateName, Situation, Verdict};
@@ -33,9 +33,9 @@ impl Gate for Snapshotter {
             ),
             None => (
                 format!(
-                    "whether a csi-snapshotter serves {driver} is unknown: its provisioner is not found"
+                    "cannot tell whether a csi-snapshotter serves {driver}: its provisioner is not found"
                 ),
-                "when it is found, or named in drivers[].provisioner",
+                "when the provisioner is found, or named in drivers[].provisioner",
             ),
         };
         Verdict::Closed {

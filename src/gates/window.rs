@@ -1,4 +1,4 @@
-//! Gate `window`: it is a time at which the cluster's owner lets the program work.
+//! Gate `window`: the time is within a maintenance window.
 
 use jiff::Timestamp;
 
@@ -19,13 +19,13 @@ impl Gate for InWindow {
         }
         let all: Vec<_> = windows.iter().map(ToString::to_string).collect();
         Verdict::Closed {
-            reason: "it is outside every maintenance window".to_owned(),
+            reason: "the time is outside every maintenance window".to_owned(),
             opens: format!("in {}", all.join(" or ")),
         }
     }
 }
 
-/// Whether `now` is in the window. One that ends before it begins goes on past midnight, and belongs to the day it
+/// Whether `now` is in the window. A window that ends before it begins extends past midnight, and belongs to the day it
 /// begins on.
 fn is_in(window: &Window, now: Timestamp) -> bool {
     let local = now.to_zoned(window.time_zone.0.clone());

@@ -154,7 +154,7 @@ fn what_the_driver_makes_is_named_and_how_long_it_counts() {
     let case = Case::jam().with(volume("pv", DRIVER, ago(59)));
     let answer = case.answer("progress");
     assert!(answer.reason.contains("PersistentVolume pv"), "{answer:?}");
-    let opens = "at 2026-11-01T02:00:01Z, if no other is created";
+    let opens = "at 2026-11-01T02:00:01Z, unless another is created";
     assert_eq!(answer.opens_when, opens);
 }
 
@@ -283,17 +283,17 @@ fn removed(name: &str) -> (crate::api::SharedStr, crate::api::SharedStr) {
 #[rstest]
 #[case::as_it_ships(policy(None), None)]
 #[case::older(
-    policy(Some("is version 0, and this build needs 1")),
+    policy(Some("is version 0, but this build needs 1")),
     Some("is version 0")
 )]
 #[case::edited(
-    policy(Some("was edited: spec.validations is not as shipped")),
+    policy(Some("was edited: spec.validations differs from the shipped one")),
     Some("spec.validations")
 )]
 #[case::binding_edited(
     binding(
         "locksmith",
-        Some("was edited: spec.validationActions is not as shipped")
+        Some("was edited: spec.validationActions differs from the shipped one")
     ),
     Some("spec.validationActions")
 )]
@@ -308,12 +308,12 @@ fn removed(name: &str) -> (crate::api::SharedStr, crate::api::SharedStr) {
 )]
 #[case::not_served(
     Change::Read(Kind::HoldPolicy, WatchState::NotServed, at(0)),
-    Some("the API server serves no ValidatingAdmissionPolicy")
+    Some("the API server does not serve ValidatingAdmissionPolicy")
 )]
 #[case::unreadable(Change::Read(Kind::HoldBinding, WatchState::Failing("403".to_owned()), at(0)), Some("cannot be read (403)"))]
 #[case::without_the_crd(
     Change::Read(Kind::SnapshotHolds, WatchState::NotServed, at(0)),
-    Some("the API server serves no SnapshotHold")
+    Some("the API server does not serve SnapshotHold")
 )]
 fn the_hold_policy_must_be_in_force(#[case] change: Change, #[case] expected: Option<&str>) {
     let mut case = Case::jam();

@@ -168,7 +168,7 @@ fn a_run_counts_for_a_day(#[case] seconds: i64, #[case] closed: &[&str]) {
 #[test]
 fn it_is_told_when_the_budget_has_room_again() {
     let answer = cluster(3, 2).answer("budget");
-    let reason = "3 runs in the cluster within 1day, and 2 are allowed";
+    let reason = "3 runs in the cluster within 1day; 2 are allowed";
     assert_eq!(answer.reason, reason);
     assert_eq!(answer.opens_when, "at 2026-11-02T00:00:00Z");
 }

@@ -103,17 +103,17 @@ fn a_day_ago_but(seconds: i64) -> Timestamp {
 use Decision::{Approved, Rejected};
 
 #[rstest]
-#[case::nobody_said_anything(asked(|_| None::<Approval>), "nobody has approved of plan ")]
+#[case::nobody_said_anything(asked(|_| None::<Approval>), "plan ")]
 #[case::rejected(asked(|plan| said(Rejected, plan, at(-1))), "ada rejected plan ")]
 #[case::nobody_knows_when(asked(|plan| said(Approved, plan, None)), "the approval by ada ")]
-#[case::a_day_ago(asked(|plan| said(Approved, plan, a_day_ago_but(0))), "the approval by ada is older than 1day")]
-#[case::in_time_to_come(asked(|plan| said(Approved, plan, at(6))), "the approval by ada is of 2026-11-01T02:06:00Z, which is to come")]
+#[case::a_day_ago(asked(|plan| said(Approved, plan, a_day_ago_but(0))), "the approval by ada is older than gates.approvalLasts (1day)")]
+#[case::in_time_to_come(asked(|plan| said(Approved, plan, at(6))), "the approval by ada is dated in the future (2026-11-01T02:06:00Z)")]
 #[case::of_another_plan(
     asked(|plan| {
         let other = Plan { hash: "another".to_owned(), ..plan.clone() };
         said(Approved, &other, at(-1))
     }),
-    "ada decided on plan another, and it is "
+    "ada decided on plan another, but the plan is now "
 )]
 #[case::by_a_playbook_that_is_gone(
     asked(|plan| said(Approved, plan, at(-1))).set(|case| case.run.spec.playbook = "gone".to_owned()),
