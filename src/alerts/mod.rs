@@ -36,7 +36,7 @@ pub enum Refused {
     #[error("this replica is not the leader")]
     NotLeader,
     /// The drivers of the alerts are not known yet.
-    #[error("the cluster's StorageClasses and VolumeSnapshotClasses have not been seen yet")]
+    #[error("StorageClasses and VolumeSnapshotClasses have not been read yet")]
     NotSeen,
     /// The Remediation could not be written.
     #[error("failed to record the Remediation: {0}")]

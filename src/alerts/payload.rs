@@ -56,7 +56,7 @@ pub enum PayloadError {
     #[error("the body is not JSON: {0}")]
     Syntax(String),
     /// Another version of the payload.
-    #[error("the payload's version is {0}; Alertmanager's \"4\" and Grafana's \"1\" are read")]
+    #[error("the payload version is {0}; supported are \"4\" of Alertmanager and \"1\" of Grafana")]
     Version(String),
     /// A field is missing or has a value of the wrong kind.
     #[error("{path}: {problem}")]

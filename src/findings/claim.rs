@@ -200,7 +200,7 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
         }
         // Pending by design until that populator is done: the driver is not asked before.
         Some(DataSource::Other) if said.is_none() => {
-            let evidence = "a populator other than VolSync's is to fill it".to_owned();
+            let evidence = "a populator other than that of VolSync has to fill it".to_owned();
             return (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence]);
         }
         Some(DataSource::Claim(_) | DataSource::Destination(_) | DataSource::Other) | None => {}
@@ -236,7 +236,7 @@ fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &Shar
     if let Some(prime) = model.claims.get(&claim.meta.namespace, &prime) {
         let key = prime.meta.key(ObjectKind::PersistentVolumeClaim);
         if prime.phase == ClaimPhase::Bound {
-            let evidence = format!("{key} is Bound and not handed over yet");
+            let evidence = format!("{key} is Bound, but not handed over yet");
             return (ClaimReason::AwaitingPopulator, vec![key], vec![evidence]);
         }
         let (reason, mut chain, evidence) = own_reason(model, locks, prime);
@@ -259,7 +259,7 @@ fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &Shar
                 claim.meta.namespace
             )
         }
-        Some(_) => "the populator has not made its claim yet".to_owned(),
+        Some(_) => "the populator has not created its claim yet".to_owned(),
     };
     (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence])
 }

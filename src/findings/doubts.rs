@@ -18,9 +18,9 @@ use crate::model::{Kind, Model, WatchState};
 pub struct Doubt {
     /// Its kind.
     pub kind: DoubtKind,
-    /// The collection, the driver or the entry of the configuration it is about.
+    /// Collection, driver or configuration entry that it concerns.
     pub subject: SharedStr,
-    /// What is not looked at, and what to change.
+    /// Problem and fix.
     pub message: String,
 }
 
@@ -71,7 +71,7 @@ pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
                 kind: DoubtKind::NotServed,
                 subject: kind.as_str().into(),
                 message: format!(
-                    "the API server does not serve {0}: nothing is found in them; are the CRDs installed?",
+                    "the API server does not serve {0}, so nothing is found in them; check that the CRDs are installed",
                     kind.as_str()
                 ),
             });
@@ -113,7 +113,7 @@ fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
             doubts.push(Doubt {
                 kind: DoubtKind::DriverUnused,
                 subject: entry.name.clone(),
-                message: "no StorageClass and no VolumeSnapshotClass names such a driver: correct or remove this entry of `drivers`"
+                message: "no StorageClass and no VolumeSnapshotClass names this driver: correct or remove this entry of `drivers`"
                     .to_owned(),
             });
         }

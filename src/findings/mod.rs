@@ -66,27 +66,27 @@ pub struct Policy {
     pub one_shot: bool,
 }
 
-/// Something stuck.
+/// A finding: an object that is stuck or held.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// What it is, and why.
+    /// Kind and reason.
     #[serde(flatten)]
     pub what: FindingReason,
-    /// The object it is about; of a lock, the object that waits for it, where the key leads to one.
+    /// Affected object; for a lock, the object that waits for it, if the key identifies one.
     pub object: Option<ObjectKey>,
-    /// Since when.
+    /// Time since which it is stuck.
     #[schemars(with = "String")]
     pub since: Timestamp,
-    /// CSI driver, where known.
+    /// CSI driver, if known.
     pub driver: Option<SharedStr>,
-    /// Storage class, or class of the snapshot, where known.
+    /// StorageClass or VolumeSnapshotClass, if known.
     pub class: Option<SharedStr>,
-    /// Bytes of storage that are stuck with it.
+    /// Storage that is stuck with it, in bytes.
     pub bytes: u64,
-    /// The objects that lead to the cause, nearest first.
+    /// Objects between it and the cause, nearest first.
     pub chain: Vec<ObjectKey>,
-    /// What was seen, in words; never a metric label.
+    /// Evidence as text; never a metric label.
     pub evidence: Vec<String>,
 }
 
@@ -152,9 +152,9 @@ impl FindingKind {
         match self {
             Self::PendingClaim => "Pending PersistentVolumeClaims",
             Self::FailedSnapshot => "Failed VolumeSnapshots",
-            Self::DeletionStuck => "Snapshots whose deletion does not end",
+            Self::DeletionStuck => "Snapshots whose deletion hangs",
             Self::OrphanedSource => "ReplicationSources whose claim is gone",
-            Self::OperationLock => "Operation locks, by what waits for them",
+            Self::OperationLock => "Operation locks, by waiting object",
             Self::HeldSource => "Held ReplicationSources",
         }
     }
@@ -263,9 +263,13 @@ impl SnapshotReason {
     pub fn why_beyond_repair(self) -> Option<&'static str> {
         match self {
             Self::OperationLock | Self::Timeout | Self::Other => None,
-            Self::SnapshotterAbsent => Some("no csi-snapshotter would take another one either"),
-            Self::SnapshotterIdle => Some("the csi-snapshotter would not take another one either"),
-            Self::SourceMissing => Some("what it is to be taken of does not exist"),
+            Self::SnapshotterAbsent => {
+                Some("cannot be replaced: no csi-snapshotter serves its driver")
+            }
+            Self::SnapshotterIdle => {
+                Some("cannot be replaced: the csi-snapshotter of its driver is idle")
+            }
+            Self::SourceMissing => Some("its source does not exist"),
             Self::SourceUnbound => Some("its PersistentVolumeClaim has no volume yet"),
             Self::Processing => Some("is still being processed by the driver"),
         }

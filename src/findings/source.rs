@@ -92,7 +92,7 @@ fn orphaned(
             return None;
         }
         let times = absence.count;
-        let evidence = format!("PersistentVolumeClaim {name} not found, asked {times} times");
+        let evidence = format!("PersistentVolumeClaim {name} not found in {times} reads");
         (SourceReason::ClaimMissing, absence.first, evidence)
     };
     let young = now <= after.after(source.meta.created.at());

@@ -112,10 +112,10 @@ fn difference(served: &Value, shipped: &Value) -> Option<Arc<str>> {
     let version = version.and_then(Value::as_str).unwrap_or("none");
     if version != SHIPPED.version {
         let ours = &SHIPPED.version;
-        return Some(format!("is version {version}, and this build needs {ours}").into());
+        return Some(format!("is version {version}, but this build needs {ours}").into());
     }
     let field = first_difference("spec", &pruned(&served["spec"]), &pruned(&shipped["spec"]))?;
-    Some(format!("was edited: {field} is not as shipped").into())
+    Some(format!("was edited: {field} differs from the shipped one").into())
 }
 
 /// Without what the API server fills in: empty objects, lists and texts, and null.
@@ -167,7 +167,7 @@ pub fn not_in_force(model: &Model, namespace: &str) -> Option<String> {
         .get_cluster(&SharedStr::from(POLICY_NAME))?;
     (*binding.namespace != *namespace).then(|| {
         let theirs = &binding.namespace;
-        format!("the binding reads SnapshotHolds of namespace {theirs}, and those of this run are in {namespace}")
+        format!("the binding reads SnapshotHolds of namespace {theirs}, but those of this run are in {namespace}")
     })
 }
 
@@ -181,7 +181,7 @@ pub fn not_as_shipped(model: &Model) -> Option<String> {
         match model.freshness.of(kind) {
             WatchState::Synced => {}
             WatchState::NotServed => {
-                return Some(format!("the API server serves no {what}"));
+                return Some(format!("the API server does not serve {what}"));
             }
             WatchState::Never => return Some(format!("{what} not listed yet")),
             WatchState::Failing(why) => return Some(format!("{what} cannot be read ({why})")),
@@ -240,11 +240,11 @@ impl Proof {
         for answer in &self.held {
             match answer {
                 Answer::Accepted => {
-                    return Some("a snapshot of a held source would be created".to_owned());
+                    return Some("a trial snapshot of a held source was accepted".to_owned());
                 }
                 Answer::Refused(message) if !is_ours(message) => {
                     return Some(format!(
-                        "the trial snapshot was refused by another: {message}"
+                        "the trial snapshot was refused by something else: {message}"
                     ));
                 }
                 Answer::Refused(_) => {}
@@ -253,7 +253,7 @@ impl Proof {
         match &self.free {
             Answer::Accepted => None,
             Answer::Refused(message) => Some(format!(
-                "a snapshot that nobody holds would be refused, too: {message}"
+                "a trial snapshot that is not held was refused, too: {message}"
             )),
         }
     }
@@ -341,8 +341,12 @@ mod tests {
 
     #[rstest]
     #[case::proven(Answer::Refused(OURS.into()), Answer::Accepted, None)]
-    #[case::not_held(Answer::Accepted, Answer::Accepted, Some("would be created"))]
-    #[case::another(Answer::Refused("quota".into()), Answer::Accepted, Some("by another: quota"))]
+    #[case::not_held(
+        Answer::Accepted,
+        Answer::Accepted,
+        Some("of a held source was accepted")
+    )]
+    #[case::another(Answer::Refused("quota".into()), Answer::Accepted, Some("by something else: quota"))]
     #[case::all_refused(Answer::Refused(OURS.into()), Answer::Refused("no".into()), Some("refused, too"))]
     fn proof_needs_both_sides(
         #[case] held: Answer,

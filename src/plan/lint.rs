@@ -1,7 +1,7 @@
 //! Checks a plan against rules that no plan may break. Pure.
 //!
-//! The planner is written not to make such plans; this is read by itself, and the engine refuses a plan with
-//! any note.
+//! The planner should never make such plans. The check does not depend on it, and the engine refuses a plan with any
+//! note.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,7 +19,7 @@ const SOURCE_EVIDENCE: usize = 3_000;
 /// Bytes that the record of a target that was skipped takes, the object aside.
 const SKIPPED: usize = 200;
 
-/// Everything that is wrong with `plan`, in words.
+/// Every rule that `plan` breaks, as text.
 pub fn lint(plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     for (at, planned) in plan.steps.iter().enumerate() {
@@ -28,7 +28,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
             .iter()
             .any(|earlier| earlier.step == planned.step)
         {
-            notes.push(format!("{step} stands twice"));
+            notes.push(format!("{step} is listed twice"));
         }
         let mut seen = HashSet::new();
         for target in &planned.targets {
@@ -37,24 +37,24 @@ pub fn lint(plan: &Plan) -> Vec<String> {
                 notes.push(format!("{step}: {object} is not pinned by name and uid"));
             }
             if !seen.insert((&object.kind, &object.uid)) {
-                notes.push(format!("{step}: {object} stands twice"));
+                notes.push(format!("{step}: {object} is listed twice"));
             }
             if !may(planned.step, object.kind, target.action) {
                 notes.push(format!(
-                    "{step}: may not {:?} a {}",
+                    "{step}: must not {:?} a {}",
                     target.action,
                     object.kind.as_str()
                 ));
             }
         }
         if planned.holds() && planned.step != StepName::SuspendSources {
-            notes.push(format!("{step}: may not hold anything"));
+            notes.push(format!("{step}: must not hold anything"));
         }
         let mut places = HashSet::new();
         for (namespace, name) in planned.held_sources() {
             if namespace.is_empty() || name.is_empty() || !places.insert((namespace, name)) {
                 notes.push(format!(
-                    "{step}: {namespace}/{name} stands twice, or has no name"
+                    "{step}: {namespace}/{name} is listed twice or has no name"
                 ));
             }
         }
@@ -65,7 +65,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
                 .any(|target| target.object == skipped.object);
             if targeted {
                 notes.push(format!(
-                    "{step}: {} is skipped and a target",
+                    "{step}: {} is both skipped and a target",
                     skipped.object
                 ));
             }
@@ -77,22 +77,22 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         let targets: usize = plan.steps.iter().map(|step| step.targets.len()).sum();
         let (sources, fix) = (sources().count(), smaller(plan));
         notes.push(format!(
-            "{sources} sources to hold and {targets} targets, {deletions} of them deletions, take {bytes} bytes, and a Remediation \
-             records {RECORD_BYTES}{fix}"
+            "{sources} sources to hold and {targets} targets, {deletions} of them deletions, take {bytes} bytes, but a Remediation \
+             can record only {RECORD_BYTES}{fix}"
         ));
     }
     let bytes = hold_size(plan);
     if bytes > RECORD_BYTES {
         let (sources, fix) = (sources().count(), smaller(plan));
         notes.push(format!(
-            "{sources} sources take {bytes} bytes, and a SnapshotHold lists {RECORD_BYTES}{fix}"
+            "{sources} sources take {bytes} bytes, but a SnapshotHold can list only {RECORD_BYTES}{fix}"
         ));
     }
     let position = |step| plan.steps.iter().position(|planned| planned.step == step);
     let suspend = position(StepName::SuspendSources);
     let resume = position(StepName::ResumeSources);
     if suspend.is_some_and(|suspend| resume.is_none_or(|resume| resume < suspend)) {
-        notes.push("what suspendSources holds, no later step releases".to_owned());
+        notes.push("suspendSources is not followed by resumeSources".to_owned());
     }
     notes
 }
@@ -111,7 +111,7 @@ fn smaller(plan: &Plan) -> String {
     counts.remove(&SharedStr::default());
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
     most.map_or_else(String::new, |(namespace, count)| {
-        format!(": label namespace {namespace}, which has {count} of them, {OPT_OUT_LABEL} to leave it out")
+        format!(": to exclude namespace {namespace}, which has {count} of them, set the label {OPT_OUT_LABEL} on it")
     })
 }
 

@@ -15,7 +15,7 @@ pub const LISTED: usize = 100;
 /// How many claims and hung deletions are followed one by one: whether anything still waits is asked at the end in any case.
 const FOLLOWED: usize = 1_000;
 
-/// Why there is nothing that could be planned.
+/// Why no plan could be made.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotPlan {
     /// No workload is known to serve the driver.
@@ -23,18 +23,18 @@ pub enum CannotPlan {
     NoProvisioner(SharedStr, ProvisionerNotFound),
     /// The sidecars run on every node, beside what mounts volumes there.
     #[error(
-        "{1} serves {0} on each node without electing a leader: its pods mount volumes, too, and are not restarted"
+        "{1} serves {0} on every node without leader election: its pods also mount volumes, so they are not restarted"
     )]
     NodeDeployment(SharedStr, ObjectKey),
-    /// The provisioner may not be touched.
-    #[error("{0} opted out by label, so that the provisioner cannot be restarted")]
+    /// The provisioner is excluded by label.
+    #[error("{0} opted out by label, so the provisioner cannot be restarted")]
     OptedOut(ObjectKey),
-    /// It was asked for something the driver is not in the configuration for.
+    /// The configuration does not watch the driver.
     #[error("{0} is not a watched driver: add it to drivers in the configuration")]
     UnwatchedDriver(SharedStr),
 }
 
-/// What `playbook` would do about `driver` now.
+/// Plans `playbook` for `driver`.
 pub fn make(
     model: &Model,
     findings: &[Finding],

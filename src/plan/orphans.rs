@@ -47,5 +47,5 @@ pub fn why_source_kept(model: &Model, source: &Source) -> Option<String> {
     }
     source
         .gitops
-        .map(|tool| format!("{} would make it again: delete it in Git", tool.as_str()))
+        .map(|tool| format!("{} would recreate it; delete it in Git", tool.as_str()))
 }

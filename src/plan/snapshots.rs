@@ -26,10 +26,7 @@ pub fn plan(
         let Some(snapshot) = model.snapshots.get(&object.namespace, &object.name) else {
             continue;
         };
-        let unknown = finding
-            .driver
-            .is_none()
-            .then_some("nothing tells which driver it is of");
+        let unknown = finding.driver.is_none().then_some("its driver is unknown");
         let why = reason
             .why_beyond_repair()
             .or_else(|| why_kept(model, snapshot, scope))
@@ -113,17 +110,19 @@ pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Optio
         return Some("is pre-provisioned");
     }
     match snapshot.protection {
-        Some(Protection::DoNotDelete) => return Some("carries volsync.backube/do-not-delete"),
+        Some(Protection::DoNotDelete) => {
+            return Some("has the label volsync.backube/do-not-delete");
+        }
         Some(Protection::Populating) => return Some("is in use by VolSync's populator"),
         Some(Protection::Group) => return Some("is a member of a group snapshot"),
-        Some(Protection::Finalizer) => return Some("carries a finalizer of somebody else's"),
+        Some(Protection::Finalizer) => return Some("has a finalizer of another controller"),
         None => {}
     }
     // Its maker could write the label and the owner of its choice: the source has to be there, and to make snapshots of
     // this name, of which there is one at a time.
     let of_source = snapshot_source(model, snapshot).is_some();
     if scope == DeleteScope::Volsync && !(snapshot.by_volsync && of_source) {
-        return Some("was not made by VolSync for a ReplicationSource that is there");
+        return Some("was not made by VolSync for an existing ReplicationSource");
     }
     if is_latest_image(model, snapshot) {
         return Some("is the latestImage of a ReplicationDestination");

@@ -67,12 +67,12 @@ fn why_spared(model: &Model, source: &Source) -> Option<&'static str> {
         return Some("its claim opted out by label");
     }
     match source.mover {
-        Mover::Syncthing => Some("syncthing makes no snapshots"),
-        Mover::External => Some("synchronised outside VolSync"),
+        Mover::Syncthing => Some("uses syncthing, which takes no snapshots"),
+        Mover::External => Some("is synchronised outside VolSync"),
         Mover::Job | Mover::Kopia | Mover::Unknown if source.meta.deleting.is_some() => {
             Some("is being deleted")
         }
-        Mover::Unknown => Some("has no mover that is known here"),
+        Mover::Unknown => Some("has an unknown mover"),
         Mover::Job | Mover::Kopia => None,
     }
 }

@@ -18,43 +18,43 @@ use crate::gates;
 use crate::holds;
 use crate::model::{Freshness, Kind, Model, records};
 
-/// The cluster as last seen.
+/// The latest observation of the cluster.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct View {
-    /// When it was taken.
+    /// Time of the observation.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// How far the program may go.
+    /// Mode of operation.
     pub mode: Mode,
-    /// Everything stuck, and everything held.
+    /// Findings: stuck objects and held sources.
     pub findings: Vec<Finding>,
-    /// How far it can be trusted.
+    /// State of each watch.
     pub freshness: Freshness,
-    /// Why something may be stuck that is not found. While there is any, nobody says that nothing is.
+    /// Reasons that findings may be missing. While there is any, "Nothing is stuck" is not reported.
     pub doubts: Vec<Doubt>,
-    /// The CSI drivers in use that are watched.
+    /// CSI drivers that are in use and watched.
     pub drivers: Vec<SharedStr>,
-    /// The provisioners of the drivers in use, by driver.
+    /// Provisioners of the drivers in use, by driver.
     pub provisioners: Vec<ProvisionerView>,
-    /// How many objects of each kind are known.
+    /// Number of objects of each kind.
     pub objects: BTreeMap<Kind, usize>,
-    /// Every source, and every VolumeSnapshotClass, of which the API server refuses snapshots.
+    /// ReplicationSources and VolumeSnapshotClasses whose snapshots the API server refuses.
     pub holds: Vec<HoldView>,
-    /// Why no hold would be in force, where the policy that enforces them is not as it must be.
+    /// Why the policy that enforces holds is not in force; absent if it is.
     pub hold_policy: Option<String>,
     /// Remediations, newest first.
     pub runs: Vec<RunView>,
-    /// The circuit breaker, as far as Remediations are seen.
+    /// The circuit breaker; absent while Remediations cannot be read.
     pub breaker: Breaker,
 }
 
 /// The circuit breaker.
 #[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Breaker {
-    /// Runs that failed in a row, up to now.
+    /// Number of latest runs that failed in a row.
     pub failures: u32,
-    /// Whether these are too many for another to begin.
+    /// Whether the breaker is open, so that no run starts.
     pub open: bool,
 }
 
@@ -64,15 +64,15 @@ pub struct Breaker {
 pub struct ProvisionerView {
     /// CSI driver.
     pub driver: SharedStr,
-    /// The workload that serves it; `None` while none is found.
+    /// Its workload; absent while none is found.
     pub workload: Option<ObjectKey>,
-    /// Why none is found.
+    /// Why no workload is found.
     pub problem: Option<String>,
-    /// Running pods whose log is followed.
+    /// Number of running pods whose log is followed.
     pub followed: usize,
     /// Running pods whose log cannot be read.
     pub unreadable: Vec<UnreadLog>,
-    /// Running pods whose log has not been opened yet.
+    /// Number of running pods whose log has not been opened yet.
     pub unopened: usize,
 }
 
@@ -82,7 +82,7 @@ pub struct ProvisionerView {
 pub struct UnreadLog {
     /// The pod.
     pub pod: ObjectKey,
-    /// Why not.
+    /// Why it cannot be read.
     pub problem: SharedStr,
 }
 
@@ -93,16 +93,16 @@ pub struct HoldView {
     pub object: ObjectKey,
     /// The SnapshotHold.
     pub hold: SharedStr,
-    /// The run that holds it; none for a planned hold.
+    /// The run that made the hold; absent for a planned hold.
     pub run: Option<SharedStr>,
-    /// Who holds it: the run, or the person.
+    /// Run or person that made the hold.
     pub by: SharedStr,
-    /// Why, as the person said.
+    /// Reason given by the person.
     pub reason: Option<SharedStr>,
-    /// Since when.
+    /// Time since which it is held.
     #[schemars(with = "String")]
     pub since: Timestamp,
-    /// When the API server ends it.
+    /// Deadline, at which the API server ends the hold.
     #[schemars(with = "String")]
     pub until: Timestamp,
 }
@@ -119,24 +119,24 @@ pub struct RunView {
     pub playbook: String,
     /// CSI driver.
     pub driver: SharedStr,
-    /// How far it has come.
+    /// Current phase.
     pub phase: Phase,
-    /// The step under way.
+    /// Current step; absent if no step is running.
     pub step: Option<StepName>,
-    /// One line for people.
+    /// Summary of the state, in one line.
     pub message: String,
-    /// When it was asked for.
+    /// Creation time.
     #[schemars(with = "String")]
     pub created: Timestamp,
-    /// When its first step began.
+    /// Time its first step started.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// Time it ended.
     #[schemars(with = "Option<String>")]
     pub finished: Option<Timestamp>,
-    /// What each gate last said.
+    /// Latest result of each gate.
     pub gates: Vec<GateRecord>,
-    /// Each step so far, in the order they began.
+    /// Steps so far, in the order they started.
     pub steps: Vec<StepView>,
     /// Number of ReplicationSources it still holds.
     pub held: u32,
@@ -148,15 +148,15 @@ pub struct RunView {
 pub struct StepView {
     /// Step.
     pub step: StepName,
-    /// How far it has come.
+    /// Current phase.
     pub phase: StepPhase,
-    /// When it began.
+    /// Time it started.
     #[schemars(with = "String")]
     pub started: Timestamp,
-    /// When it ended.
+    /// Time it ended.
     #[schemars(with = "Option<String>")]
     pub finished: Option<Timestamp>,
-    /// One line for people: what was done, or why not.
+    /// Result of the step, or the reason it failed, in one line.
     pub message: String,
 }
 
@@ -251,10 +251,10 @@ impl ProvisionerView {
         let logs = self.unreadable.len() + self.unopened;
         let why = match self.unreadable.first() {
             Some(UnreadLog { pod, problem }) => format!("{pod}: {problem}"),
-            None => "no answer yet".to_owned(),
+            None => "no response yet".to_owned(),
         };
         let unreadable = (logs > 0).then(|| {
-            let message = format!("{logs} logs of its provisioner are not read: {why}");
+            let message = format!("{logs} logs of its provisioner cannot be read: {why}");
             doubt(DoubtKind::LogUnread, message)
         });
         not_found.into_iter().chain(unreadable)

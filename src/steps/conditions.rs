@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::LISTED;
 use crate::api::remediation::RemediationStatus;
 
-/// Brings the conditions in line with the rest of the status.
+/// Derives the conditions from the rest of the status.
 pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
     let over = if status.phase.finished() {
         "True"
@@ -21,9 +21,9 @@ pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
         None => ("True", "NothingHeld", "nothing is held".to_owned()),
         Some(until) => {
             let held = status.holds.len();
-            // Of more than are listed the last deadline is not known here.
+            // The list is cut at LISTED, so the last deadline may not be in it.
             let message = if held < LISTED {
-                format!("{held} objects are held, until {until:.0} at the latest")
+                format!("{held} objects are held, at the latest until {until:.0}")
             } else {
                 format!("at least {held} objects are held, each until its deadline")
             };

@@ -1,4 +1,4 @@
-//! `deleteOrphanedSources`: keeps each as evidence, deletes it, sees it gone.
+//! `deleteOrphanedSources`: records each source as evidence, deletes it, and waits until it is gone.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ impl Step for DeleteOrphanedSources {
                 .and_then(|claim| scene.model.claims.get(&source.meta.namespace, claim))
                 .is_some_and(|claim| claim.meta.deleting.is_none());
             let why = if back {
-                Some("its PersistentVolumeClaim is back".to_owned())
+                Some("its PersistentVolumeClaim exists again".to_owned())
             } else {
                 why_source_kept(scene.model, source)
             };
@@ -39,11 +39,7 @@ impl Step for DeleteOrphanedSources {
         }
         if open.is_empty() {
             return Progress::Done(
-                format!(
-                    "{} deleted, {} left alone",
-                    count(gone, "source"),
-                    left.len()
-                ),
+                format!("{} deleted, {} skipped", count(gone, "source"), left.len()),
                 left,
             );
         }

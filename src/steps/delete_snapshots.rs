@@ -1,6 +1,7 @@
-//! `deleteFailedSnapshots`: keeps each that is still failed as evidence, asks for its deletion, sees it going.
+//! `deleteFailedSnapshots`: records each snapshot that is still failed as evidence, deletes it, and waits until it is gone or
+//! terminating.
 //!
-//! After a restart most become ready by themselves: the others are deleted once that has had its time.
+//! After a restart most snapshots become ready by themselves; the others are deleted after a settle time.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -78,7 +79,7 @@ impl Step for DeleteFailedSnapshots {
     }
 }
 
-/// Why a snapshot stays whose source was to be held and is not: somebody has released it, and it is theirs.
+/// Returns why a snapshot is not deleted: somebody released its source during the run, so the source is theirs.
 fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
     let suspend = scene.status.plan.as_ref()?.step(StepName::SuspendSources)?;
     let source = snapshot_source(scene.model, snapshot)?;
@@ -87,7 +88,7 @@ fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
     let planned = names.is_some_and(|names| names.contains(&meta.name));
     let ours = holds::of_run(scene.model, scene.run, scene.now);
     let held = ours.is_some_and(|hold| hold.sources.contains_key(&meta.uid));
-    (planned && !held).then_some("its source is held no more")
+    (planned && !held).then_some("its source is no longer held")
 }
 
 /// A snapshot that comes back under its name was made again by a source that should be held.
@@ -123,11 +124,11 @@ fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<Skipped>) -> P
         .collect();
     if !again.is_empty() {
         let names = some(again.into_iter());
-        return Progress::Failed(format!("{names} was made again as soon as it was deleted"));
+        return Progress::Failed(format!("{names} was recreated as soon as it was deleted"));
     }
     let ready = left.iter().filter(|left| left.reason == READY).count();
     let message = format!(
-        "{} deleted, {ready} became ready, {} left alone",
+        "{} deleted, {ready} became ready, {} skipped",
         count(going, "snapshot"),
         left.len() - ready
     );

@@ -108,7 +108,7 @@ impl Engine<'_> {
             self.finish(
                 status,
                 Phase::Failed,
-                "it was running without a plan".to_owned(),
+                "the status of the running Remediation has no plan".to_owned(),
             );
             return None;
         };
@@ -142,7 +142,7 @@ impl Engine<'_> {
                 return None;
             }
             if needs_holds(name) && self.nothing_is_held(status, &plan) {
-                let why = "nothing is held any more: all was released, by somebody else or at its deadline";
+                let why = "nothing is held any longer: everything was released by somebody else or at the deadline";
                 self.fail_step(status, at, why.to_owned());
                 return None;
             }
@@ -154,7 +154,7 @@ impl Engine<'_> {
             };
         }
         let Some(planned) = plan.step(name) else {
-            self.fail_step(status, at, "is not in the plan".to_owned());
+            self.fail_step(status, at, "the step is not in the plan".to_owned());
             return None;
         };
         let scene = Scene {
@@ -216,7 +216,7 @@ impl Engine<'_> {
             return None;
         }
         if self.run.spec.abort {
-            let message = "aborted by a person before it was verified".to_owned();
+            let message = "aborted by a person before the verification".to_owned();
             self.finish(status, Phase::Aborted, message);
             return None;
         }
@@ -253,7 +253,7 @@ impl Engine<'_> {
                 self.finish(
                     status,
                     Phase::Failed,
-                    format!("not healed after {within}: {unmet}"),
+                    format!("verification failed after {within}: {unmet}"),
                 );
             }
             Some(unmet) => {
@@ -389,7 +389,7 @@ fn deletes(step: StepName) -> bool {
 }
 
 fn under_way(step: StepName) -> String {
-    format!("{} under way", step.as_str())
+    format!("{} in progress", step.as_str())
 }
 
 /// The step under way.

@@ -1,4 +1,4 @@
-//! `restartProvisioner`: new pods, and both leases held by them.
+//! `restartProvisioner`: replaces the pods of the provisioner, and waits until the new ones hold both leases.
 
 mod handover;
 
@@ -50,12 +50,12 @@ impl<'a> Restart<'a> {
         let workload = table
             .get(&planned.namespace, &planned.name)
             .filter(|workload| workload.meta.uid == planned.uid)
-            .ok_or_else(|| format!("{planned} is gone or is another one by now"))?;
+            .ok_or_else(|| format!("{planned} is gone or was replaced"))?;
         if let Some(replicas) = scene.planned.replicas
             && replicas != workload.replicas
         {
             return Err(format!(
-                "somebody scaled {planned} from {replicas} to {} meanwhile; it is theirs now",
+                "somebody scaled {planned} from {replicas} to {} during the run; it is not restarted",
                 workload.replicas
             ));
         }
@@ -88,7 +88,7 @@ impl<'a> Restart<'a> {
             match (asked, scene.record.acted_at) {
                 (false, None) if scene.overdue(within) => {
                     return Some(Progress::Failed(format!(
-                        "failed to ask for a rollout of {planned} within {within}"
+                        "failed to start a rollout of {planned} within {within}"
                     )));
                 }
                 (false, None) => {
@@ -100,7 +100,7 @@ impl<'a> Restart<'a> {
                 (true, None) => return Some(self.note_acted()),
                 (false, Some(_)) if !self.old_pods.is_empty() => {
                     return Some(Progress::Failed(format!(
-                        "something reverted the rollout of {planned}"
+                        "the rollout of {planned} was reverted by another controller"
                     )));
                 }
                 _ => {}
@@ -205,7 +205,7 @@ impl<'a> Restart<'a> {
         for lease in provisioner.leases() {
             if !self.taken_over(&provisioner, lease, replaced_at) {
                 return Some(format!(
-                    "nobody took over the lease {}/{}",
+                    "no new pod took over the lease {}/{}",
                     lease.namespace, lease.name
                 ));
             }

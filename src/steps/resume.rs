@@ -1,4 +1,4 @@
-//! `resumeSources`: sees released what is due for release. The releasing itself is everybody's: see [`crate::holds`].
+//! `resumeSources`: waits until everything due for release is released. See [`crate::holds`] for the release itself.
 
 use jiff::Timestamp;
 
@@ -18,8 +18,7 @@ impl Step for ResumeSources {
             return if ended.is_some_and(|ended| scene.now < ended) {
                 Progress::Wait(ended)
             } else {
-                let why =
-                    "SnapshotHolds cannot be read; the API server released all at the deadline";
+                let why = "SnapshotHolds cannot be read; the API server has ended all holds at their deadline";
                 Progress::Failed(why.to_owned())
             };
         }
@@ -52,7 +51,7 @@ impl Step for ResumeSources {
             "all sources resumed".to_owned()
         } else {
             format!(
-                "{} held until their app runs or the deadline",
+                "{} still held, until their app runs or the deadline passes",
                 count(waiting, "source")
             )
         };

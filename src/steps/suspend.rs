@@ -42,13 +42,15 @@ impl Step for SuspendSources {
         if hold.run.as_ref() != Some(scene.run) {
             // The hold of an earlier run of this name is removed with it, a moment later.
             return if scene.overdue(settings.within) {
-                Progress::Failed(format!("{object} exists and belongs to somebody else"))
+                Progress::Failed(format!(
+                    "{object} already exists and does not belong to this run"
+                ))
             } else {
                 Progress::Wait(scene.deadline(settings.within))
             };
         }
         if !hold.is_active(scene.now) {
-            return Progress::Failed(format!("{object} has ended: until {}", hold.until));
+            return Progress::Failed(format!("{object} expired at {}", hold.until));
         }
         let mut missing = wanted;
         missing.retain(|uid, _| !hold.sources.contains_key(uid));
@@ -187,8 +189,8 @@ fn source(uid: Uid, place: &str) -> ObjectKey {
     }
 }
 
-/// Why the hold of a run is not in force: VolSync made a snapshot or a clone of a held source after the hold was proven.
-/// Creation times are in whole seconds, so that one of the same second does not count.
+/// Returns why the hold of a run is not in force: VolSync created a snapshot or a clone of a held source after the hold was
+/// proven. Creation times are in whole seconds, so one in the same second does not count.
 ///
 /// Only an object of the name that VolSync gives counts ([`temporary_name`]). Anybody may add an owner to another one later.
 pub(super) fn tripwire(
@@ -230,6 +232,6 @@ pub(super) fn tripwire(
         .collect();
     (!made.is_empty()).then(|| {
         let names = some(made.iter());
-        format!("VolSync made {names} of a held source; the hold is not in force")
+        format!("VolSync created {names} from a held source; the hold is not in force")
     })
 }

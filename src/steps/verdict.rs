@@ -1,5 +1,5 @@
-//! The playbook's own verification: no lock errors in the logs, no failed snapshots, nothing that still waits, the apps run.
-//! And whether anything was repaired at all.
+//! The final verification of a run: no lock errors in the logs, no failed snapshots, nothing waits for the driver, the apps
+//! run. Also decides whether the run repaired anything.
 
 use std::collections::HashSet;
 
@@ -59,9 +59,9 @@ impl Outcome {
     /// One line for people.
     pub fn message(self) -> &'static str {
         match self {
-            Self::Healed => "healed and verified",
-            Self::Repaired => "repaired; no claim was waiting to verify it by",
-            Self::Nothing => "nothing that this run was for was repaired by it",
+            Self::Healed => "repaired and verified",
+            Self::Repaired => "repaired; no claim was waiting to verify it with",
+            Self::Nothing => "this run repaired nothing",
         }
     }
 }

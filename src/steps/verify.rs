@@ -1,4 +1,4 @@
-//! `verifyProvisioning`: the claims that were Pending at the start become Bound, and deletions that do not end are freed.
+//! `verifyProvisioning`: waits until the claims that were Pending at the start are Bound, and frees hung deletions.
 
 use jiff::SignedDuration;
 
@@ -61,7 +61,7 @@ impl Step for VerifyProvisioning {
         }
         left.extend(untouched.into_iter().map(|object| Skipped {
             object: object.clone(),
-            reason: "its deletion does not end, and it could not be annotated".to_owned(),
+            reason: "its deletion hangs, and it could not be annotated".to_owned(),
         }));
         let message = if targets(scene, Action::Await).next().is_none() {
             "no claims to verify".to_owned()

@@ -117,13 +117,13 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
     let mut done = Vec::new();
     for command in commands() {
         if command.contains("approve") {
-            terminal.until("approval: nobody has approved");
+            terminal.until(" is not approved; opens with locksmith approve");
         }
         let verb = command.split_whitespace().nth(1).unwrap();
         let (wanted, part) = match verb {
             "status" => (1, "Stuck: 4 claims, 5 snapshots, 3 sources, 9 locks; "),
             "plan" => (0, "the API server refuses snapshots and clones of"),
-            "run" => (0, "healed and verified"),
+            "run" => (0, "repaired and verified"),
             "explain" => (1, "└─ lock pvc-"),
             "runs" => (0, "Succeeded"),
             "describe" => (0, "verifyProvisioning, attempt 1: Succeeded"),
@@ -149,7 +149,7 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
             shown_or_written("status", &said, masked);
         }
         if verb == "approve" {
-            terminal.until("sources deleted, 0 left alone");
+            terminal.until("sources deleted, 0 skipped");
         }
         done.push(verb.to_owned());
     }

@@ -33,8 +33,8 @@ fn play(scenario: &str, speed: &str) -> String {
 }
 
 #[rstest]
-#[case("operator", "ctrlplugin new and Ready", "healed and verified")]
-#[case("orphans", "approves of the plan", "3 sources deleted, 0 left alone")]
+#[case("operator", "ctrlplugin new and Ready", "repaired and verified")]
+#[case("orphans", "approves of the plan", "3 sources deleted, 0 skipped")]
 #[case("approval", "approves of the plan", "4 claims Bound")]
 #[case("sick-ceph", "all sources resumed", "breaker: the last 2 runs failed")]
 fn a_scenario_comes_to_its_end(

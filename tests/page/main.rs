@@ -202,10 +202,7 @@ fn the_page_is_read_without_script() {
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]);
     browser.until_opened(&demo.url(), "#operation_lock");
     let text = browser.text("main");
-    for wanted in [
-        "Operation locks, by what waits for them",
-        "Held: no snapshots",
-    ] {
+    for wanted in ["Operation locks, by waiting object", "Held: no snapshots"] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
     assert!(browser.text("header").contains("as of "));

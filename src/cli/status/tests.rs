@@ -114,7 +114,7 @@ fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
         .collect::<Vec<_>>()
         .join(" ");
     let unreadable = format!(
-        "{DRIVER}: 2 logs of its provisioner are not read: Pod rook-ceph/{LEADER}: forbidden"
+        "{DRIVER}: 2 logs of its provisioner cannot be read: Pod rook-ceph/{LEADER}: forbidden"
     );
     let lost = format!("{OTHER_DRIVER}: its provisioner is not found: neither its leases");
     assert!(text.contains(&unreadable) && text.contains(&lost), "{text}");

@@ -53,7 +53,7 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
 )]
 #[case::do_not_delete(
     world().with(failed().protected(Protection::DoNotDelete)),
-    "carries volsync.backube/do-not-delete"
+    "has the label volsync.backube/do-not-delete"
 )]
 #[case::populating(
     world().with(failed().protected(Protection::Populating)),
@@ -61,7 +61,7 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
 )]
 #[case::with_a_finalizer_that_keeps_it(
     world().with(failed().protected(Protection::Finalizer)),
-    "carries a finalizer of somebody else's"
+    "has a finalizer of another controller"
 )]
 #[case::in_a_group(
     world().with(failed().protected(Protection::Group)),
@@ -77,7 +77,7 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
 )]
 #[case::of_no_driver_that_is_known(
     World::rook().with(source("media", "a")).with(failed().class("")),
-    "nothing tells which driver it is of"
+    "its driver is unknown"
 )]
 fn what_protects_a_snapshot(
     #[case] world: World,
@@ -98,7 +98,7 @@ fn what_is_not_volsyncs_own_takes_scope_all(#[case] snapshot: Snapshot) {
     assert_eq!(targets(&step), Vec::<String>::new());
     assert_eq!(
         skipped(&step),
-        ["volsync-a-src: was not made by VolSync for a ReplicationSource that is there"]
+        ["volsync-a-src: was not made by VolSync for an existing ReplicationSource"]
     );
     assert_eq!(
         targets(&plan(&world, DeleteScope::All)),
@@ -135,7 +135,7 @@ fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
 /// What is deleted would come back, or would not be taken either.
 #[rstest]
 #[case::of_a_storage_volume_that_is_gone(
-    world().with(failed().error(ErrorClass::SourceMissing)), "what it is to be taken of does not exist"
+    world().with(failed().error(ErrorClass::SourceMissing)), "its source does not exist"
 )]
 #[case::of_an_unbound_claim(
     world().with(failed().error(ErrorClass::SourceUnbound)), "its PersistentVolumeClaim has no volume yet"
@@ -147,7 +147,7 @@ fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
 #[case::that_an_idle_snapshotter_never_saw(
     world().with(snapshot("media", NAME, "a").without_status().created(at(-15)))
         .with(content(&failed()).unseen()),
-    "the csi-snapshotter would not take another one either"
+    "cannot be replaced: the csi-snapshotter of its driver is idle"
 )]
 fn a_snapshot_that_a_deletion_cannot_help_is_not_deleted(#[case] world: World, #[case] why: &str) {
     let step = plan(&world, DeleteScope::All);

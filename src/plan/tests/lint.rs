@@ -104,7 +104,7 @@ fn a_step_may_do_what_is_its_own_and_nothing_else() {
             for action in ACTIONS {
                 let resume = step(StepName::ResumeSources, Vec::new());
                 let notes = notes(vec![step(name, vec![(action, object(kind, "a"))]), resume]);
-                let refused = notes.iter().any(|note| note.contains("may not"));
+                let refused = notes.iter().any(|note| note.contains("must not"));
                 let allowed = ALLOWED.contains(&(name, action, kind));
                 assert_eq!(refused, !allowed, "{name:?} {action:?} {kind:?}: {notes:?}");
             }
@@ -141,7 +141,7 @@ fn a_target_stands_once() {
     let notes = notes(vec![step(StepName::DeleteFailedSnapshots, twice)]);
     assert_eq!(
         notes,
-        ["deleteFailedSnapshots: VolumeSnapshot media/s stands twice"]
+        ["deleteFailedSnapshots: VolumeSnapshot media/s is listed twice"]
     );
 }
 
@@ -154,7 +154,7 @@ fn what_is_spared_is_no_target() {
     });
     assert_eq!(
         notes(vec![step]),
-        ["deleteFailedSnapshots: VolumeSnapshot media/s is skipped and a target"]
+        ["deleteFailedSnapshots: VolumeSnapshot media/s is both skipped and a target"]
     );
 }
 
@@ -164,14 +164,14 @@ fn what_is_spared_is_no_target() {
 fn what_is_held_is_released_later(#[case] steps: Vec<PlannedStep>) {
     assert_eq!(
         notes(steps),
-        ["what suspendSources holds, no later step releases"]
+        ["suspendSources is not followed by resumeSources"]
     );
 }
 
 #[test]
 fn a_step_stands_once() {
     let notes = notes(vec![deletion(snapshot_key()), deletion(snapshot_key())]);
-    assert_eq!(notes, ["deleteFailedSnapshots stands twice"]);
+    assert_eq!(notes, ["deleteFailedSnapshots is listed twice"]);
 }
 
 /// A step that holds so many sources, in ten namespaces.
@@ -220,11 +220,10 @@ fn plan_that_is_too_large_names_the_limit_and_the_namespace() {
     let notes = notes(vec![suspend, step(StepName::ResumeSources, Vec::new())]);
     assert_eq!(notes.len(), 2, "{notes:?}");
     for (note, limit) in notes.iter().zip([
-        "a Remediation records 1250000",
-        "a SnapshotHold lists 1250000",
+        "a Remediation can record only 1250000",
+        "a SnapshotHold can list only 1250000",
     ]) {
-        let fix =
-            "label namespace tenant, which has 7000 of them, locksmith.dev/opt-out to leave it out";
+        let fix = "to exclude namespace tenant, which has 7000 of them, set the label locksmith.dev/opt-out on it";
         assert!(note.contains(limit) && note.ends_with(fix), "{note}");
     }
 }
@@ -233,7 +232,10 @@ fn plan_that_is_too_large_names_the_limit_and_the_namespace() {
 fn only_suspend_sources_holds() {
     let mut holds = holding(1);
     holds.step = StepName::ResumeSources;
-    assert_eq!(notes(vec![holds]), ["resumeSources: may not hold anything"]);
+    assert_eq!(
+        notes(vec![holds]),
+        ["resumeSources: must not hold anything"]
+    );
 }
 
 #[test]
@@ -242,6 +244,6 @@ fn source_stands_once_in_a_hold() {
     let names = holds.sources.values_mut().next().unwrap();
     names.push(names[0].clone());
     let notes = notes(vec![holds, step(StepName::ResumeSources, Vec::new())]);
-    let twice = "suspendSources: namespace-0/application-0 stands twice, or has no name";
+    let twice = "suspendSources: namespace-0/application-0 is listed twice or has no name";
     assert_eq!(notes, [twice]);
 }

@@ -49,12 +49,12 @@ fn source_is_held(#[case] world: World) {
 #[case::its_namespace_opted_out(world().with(namespace("media").opted_out()), "a: opted out by label")]
 #[case::syncthing(
     world().with(source("media", "a").mover(Mover::Syncthing)),
-    "a: syncthing makes no snapshots"
+    "a: uses syncthing, which takes no snapshots"
 )]
-#[case::external(world().with(source("media", "a").mover(Mover::External)), "a: synchronised outside VolSync")]
+#[case::external(world().with(source("media", "a").mover(Mover::External)), "a: is synchronised outside VolSync")]
 #[case::unknown_mover(
     world().with(source("media", "a").mover(Mover::Unknown)),
-    "a: has no mover that is known here"
+    "a: has an unknown mover"
 )]
 #[case::being_deleted(world().with(source("media", "a").deleting(at(-1))), "a: is being deleted")]
 fn source_is_left_out(#[case] world: World, #[case] why: &str) {

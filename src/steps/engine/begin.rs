@@ -1,4 +1,4 @@
-//! From a Remediation somebody asked for to a plan, and to the first step once every gate is open.
+//! Plans a Pending Remediation, and starts its first step once every gate is open.
 
 use super::{Effect, Engine};
 use crate::api::SharedStr;
@@ -13,11 +13,15 @@ impl Engine<'_> {
     /// Makes the plan, and starts once every gate is open.
     pub(super) fn begin(&self, status: &mut RemediationStatus) -> Option<Effect> {
         if self.run.spec.abort {
-            self.finish(status, Phase::Aborted, "aborted before it began".to_owned());
+            self.finish(
+                status,
+                Phase::Aborted,
+                "aborted before it started".to_owned(),
+            );
             return None;
         }
         if self.is_withdrawn() {
-            let message = "its alerts were resolved or silenced before it began".to_owned();
+            let message = "its alerts were resolved or silenced before it started".to_owned();
             self.finish(status, Phase::Aborted, message);
             return None;
         }
@@ -73,7 +77,7 @@ impl Engine<'_> {
             self.finish(
                 status,
                 Phase::Planned,
-                "planned; nothing was done, as the mode is plan".to_owned(),
+                "planned; nothing was changed, as the mode is plan".to_owned(),
             );
             return None;
         }
@@ -167,11 +171,13 @@ fn nothing_to_do(plan: &Plan, gates_open: bool) -> Option<String> {
     let skipped: Vec<_> = skipped.collect();
     match skipped.first() {
         Some(first) => Some(format!(
-            "nothing to do: of {} none is deleted; {} {}",
+            "nothing to do: none of {} can be deleted; {}: {}",
             count(skipped.len(), "object"),
             first.object,
             first.reason
         )),
-        None => gates_open.then(|| "nothing to do: nothing is deleted or restarted".to_owned()),
+        None => {
+            gates_open.then(|| "nothing to do: the plan deletes and restarts nothing".to_owned())
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the playbook goes round again, and what the next time round is about.
+//! Decides whether a run makes another attempt, and plans it.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ fn asks_for(plan: &Plan) -> Option<i32> {
 }
 
 impl Engine<'_> {
-    /// Whether the playbook goes round again: locks are still found, and it may.
+    /// Whether to make another attempt: locks are still found, and `attempts` allows it.
     pub(super) fn should_retry(&self, status: &RemediationStatus) -> bool {
         let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
         let attempts = playbook.map_or(1, |playbook| playbook.attempts);
@@ -72,13 +72,13 @@ impl Engine<'_> {
     ) -> Option<Effect> {
         let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
         let made = playbook
-            .ok_or_else(|| "its playbook is gone".to_owned())
+            .ok_or_else(|| "its playbook is no longer in the configuration".to_owned())
             .and_then(|playbook| self.plan(playbook))
             .map(|plan| self.without_what_was_let_go(plan, status));
         let plan = match made {
             Ok(plan) if asks_for(&plan) == status.plan.as_ref().and_then(asks_for) => plan,
             Ok(_) => {
-                let why = "somebody scaled the provisioner meanwhile; it is theirs now";
+                let why = "somebody scaled the provisioner during the run; it is not restarted";
                 self.fail_step(status, at, format!("{message}; {why}"));
                 return None;
             }
@@ -101,7 +101,7 @@ impl Engine<'_> {
                 None
             }
             Some(closed) if waits && self.rejected(&plan).is_none() && self.now < end => {
-                status.message = format!("{message}; waits to go round again: {closed}");
+                status.message = format!("{message}; the next attempt waits: {closed}");
                 let known = status.plan.as_ref();
                 if known.is_none_or(|known| known.steps != plan.steps) {
                     status.plan = Some(plan);
@@ -109,7 +109,7 @@ impl Engine<'_> {
                 Some(Effect::Wait(Some(end)))
             }
             Some(closed) => {
-                let message = format!("{message}; may not go round again: {closed}");
+                let message = format!("{message}; no further attempt: {closed}");
                 self.fail_step(status, at, message);
                 None
             }

@@ -97,17 +97,17 @@ fn doubt(
     let model = restart.scene.model;
     let key = lease.key();
     if lease.renewed.is_some_and(|renewed| renewed > replaced_at) {
-        return Some("somebody renewed it after every old pod had ended".to_owned());
+        return Some("it was renewed after every old pod had ended".to_owned());
     }
     if !leases(restart).any(|planned| *planned == key) {
         return Some("it is not in the plan".to_owned());
     }
     let Some(kept) = kept_holder(restart, &key) else {
-        return Some("who held it before the restart is not known".to_owned());
+        return Some("its holder before the restart is unknown".to_owned());
     };
     let holder = lease.holder.as_deref().unwrap_or_default();
     if kept != holder {
-        return Some("another than before the restart held it last".to_owned());
+        return Some("its holder changed during the restart".to_owned());
     }
     if is_made_up(holder, restart.driver())
         && let Some(doubt) = elsewhere(restart, lease)
@@ -116,7 +116,7 @@ fn doubt(
     }
     if let Some(rival) = model.rivals(of, lease).next() {
         let rival = rival.meta.key(ObjectKind::Pod);
-        return Some(format!("{rival} may hold it as well"));
+        return Some(format!("{rival} may hold it, too"));
     }
     let going = |pod: &&Pod| {
         let old_and_over = pod.is_over() && restart.old_pod(&pod.meta.uid).is_some();
@@ -124,7 +124,7 @@ fn doubt(
     };
     if let Some(pod) = model.pods.iter().find(going) {
         let pod = pod.meta.key(ObjectKind::Pod);
-        return Some(format!("{pod} is still on its way out"));
+        return Some(format!("{pod} is still terminating"));
     }
     let targets = restart.scene.planned.targets.iter();
     let mut pods = targets
@@ -134,15 +134,17 @@ fn doubt(
         let node = match restart.old_pod(&pod.uid) {
             Some(old) => old.sidecars.as_ref().and_then(|it| it.node.as_ref()),
             None => match model.departures.of(&pod.uid) {
-                None => return Some(format!("how {pod} went was not seen")),
+                None => return Some(format!("the end of {pod} was not observed")),
                 Some(departure) if !departure.ended => {
-                    return Some(format!("{pod} went before its containers were seen to end"));
+                    return Some(format!(
+                        "{pod} was removed before its containers were seen to end"
+                    ));
                 }
                 Some(departure) => departure.node.as_ref(),
             },
         };
         let Some(node) = node else {
-            return Some(format!("the node of {pod} is not known"));
+            return Some(format!("the node of {pod} is unknown"));
         };
         let ready = model.nodes.get_cluster(node).is_some_and(|node| node.ready);
         (!ready).then(|| format!("node {node} of {pod} is not Ready"))
@@ -170,7 +172,7 @@ fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
     let by_force = model.departures.not_ended().any(|(uid, departure)| {
         departure.namespace == lease.namespace && !restart.old.contains(uid)
     });
-    by_force.then(|| "a pod that went before it was seen to end may hold it".to_owned())
+    by_force.then(|| "a pod that was removed before it was seen to end may hold it".to_owned())
 }
 
 /// Who held the lease before anything was written.

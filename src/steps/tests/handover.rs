@@ -241,11 +241,11 @@ fn classic() -> World {
 }
 
 #[rstest]
-#[case::forced_deletion(after(OLD, |pod| pod), as_it_is, "went before its containers were seen to end")]
+#[case::forced_deletion(after(OLD, |pod| pod), as_it_is, "was removed before its containers were seen to end")]
 #[case::deletion_before_its_end_was_seen(
     after(OLD, going),
     as_it_is,
-    "went before its containers were seen to end"
+    "was removed before its containers were seen to end"
 )]
 #[case::a_node_that_is_not_ready(classic().with(node(NODE).not_ready()), as_it_is, "node k8s-0 of")]
 #[case::a_pod_without_a_node(after(OLD, unscheduled), as_it_is, "the node of")]
@@ -254,12 +254,12 @@ fn classic() -> World {
         .with(held(LEASE, OLD, at(-30), at(-2)))
         .with(held(SNAPSHOTTER_LEASE, NEW, at(-1), at(0))),
     as_it_is,
-    "was not seen"
+    "was not observed"
 )]
 #[case::a_pod_still_on_its_way_out(
     classic().with(going(replica(PROVISIONER, "7d9f8b6c5d", "ccccc"))),
     as_it_is,
-    "is still on its way out"
+    "is still terminating"
 )]
 #[case::pods_that_ended_on_a_node_that_is_not_ready(
     not_gone(OLD, |pod| pod.ended().finished()).with(node(NODE).not_ready()),
@@ -269,17 +269,17 @@ fn classic() -> World {
 #[case::a_rival(
     classic().with(deployment("rival")).with(replica("rival", "x", "aaaaa")),
     as_it_is,
-    "Pod rook-ceph/rival-x-aaaaa may hold it as well"
+    "Pod rook-ceph/rival-x-aaaaa may hold it, too"
 )]
 #[case::no_evidence(
     classic(),
     without_evidence,
-    "who held it before the restart is not known"
+    "its holder before the restart is unknown"
 )]
 #[case::another_holder_than_before(
     classic(),
     with_evidence_of_another,
-    "another than before the restart held it last"
+    "its holder changed during the restart"
 )]
 #[case::a_made_up_identity_and_any_node_not_ready(
     after(RANDOM, Pod::ended).with(node("k8s-7").not_ready()),
@@ -291,12 +291,12 @@ fn classic() -> World {
         .with(replica("forced", "x", "aaaaa"))
         .with(gone(&replica("forced", "x", "aaaaa"))),
     made_up,
-    "a pod that went before it was seen to end may hold it"
+    "a pod that was removed before it was seen to end may hold it"
 )]
 #[case::a_renewal_after_all_were_gone(
     classic().with(held(LEASE, OLD, at(-30), at(0))),
     as_it_is,
-    "somebody renewed it after every old pod had ended"
+    "it was renewed after every old pod had ended"
 )]
 fn a_lease_in_doubt_is_waited_for(
     #[case] world: World,

@@ -108,7 +108,7 @@ fn a_hold_of_somebody_else_is_never_taken_over() {
     let record = &recorded_status(ask(&run, &world)).steps[0];
     assert_eq!(record.phase, StepPhase::Failed);
     assert!(
-        record.message.contains("belongs to somebody else"),
+        record.message.contains("does not belong to this run"),
         "{}",
         record.message
     );
@@ -252,8 +252,8 @@ fn a_run_about_what_no_deletion_helps_ends_before_it_holds_anything() {
         "{}",
         status.message
     );
-    let told = "nothing to do: of 2 objects none is deleted; VolumeSnapshot media/volsync-a-src what it is to be taken of \
-                does not exist";
+    let told = "nothing to do: none of 2 objects can be deleted; VolumeSnapshot media/volsync-a-src: its source does \
+                not exist";
     assert_eq!(status.message, told);
 }
 

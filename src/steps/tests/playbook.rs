@@ -207,7 +207,7 @@ fn a_lock_without_any_claim_is_repaired_and_not_called_verified() {
     assert_eq!(status.steps[3].message, "no claims to verify");
     assert_eq!(
         status.message,
-        "repaired; no claim was waiting to verify it by"
+        "repaired; no claim was waiting to verify it with"
     );
 }
 

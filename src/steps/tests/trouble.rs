@@ -82,7 +82,7 @@ fn a_step_that_fails_leads_to_the_resume(#[case] step: StepName, #[case] how: fn
 }
 
 #[rstest]
-#[case::for_a_while(3, Phase::Succeeded, "healed")]
+#[case::for_a_while(3, Phase::Succeeded, "repaired")]
 #[case::for_good(
     600,
     Phase::Failed,
@@ -140,7 +140,7 @@ fn a_hold_that_ceases_to_hold_fails_the_run() {
     assert!(
         sim.status()
             .message
-            .contains("of a held source; the hold is not in force"),
+            .contains("from a held source; the hold is not in force"),
         "{:#?}",
         sim.told
     );
@@ -199,7 +199,7 @@ fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
         .iter()
         .position(|line| line.starts_with(waits))
         .unwrap();
-    let goes_on = "Running restartProvisioner: restartProvisioner under way: waits until lease";
+    let goes_on = "Running restartProvisioner: restartProvisioner in progress: waits until lease";
     assert!(sim.told[at + 1].starts_with(goes_on), "{:#?}", sim.told);
 }
 
@@ -225,7 +225,7 @@ fn a_provisioner_that_a_person_scales_is_theirs(
     });
     let status = sim.status();
     assert_eq!(status.phase, Phase::Failed, "{:#?}", sim.told);
-    let told = format!("from 2 to {replicas} meanwhile; it is theirs now");
+    let told = format!("from 2 to {replicas} during the run; it is not restarted");
     assert!(
         status
             .message
@@ -329,7 +329,7 @@ fn what_a_person_releases_is_not_held_again(#[case] minute: i64, #[case] jams_to
 /// Nothing is done without a hold that should be there.
 #[rstest]
 #[case::while_it_settles(1, "was deleted by somebody else")]
-#[case::after_that(2, "nothing is held any more")]
+#[case::after_that(2, "nothing is held any longer")]
 fn a_hold_that_a_person_deletes_ends_the_run(#[case] minute: i64, #[case] says: &str) {
     let sim = drive(&apps(), once(), |cluster| {
         cluster.refuses = Some(Verb::Rollout);
@@ -405,7 +405,7 @@ fn leases_of_a_leader_deleted_by_force_are_waited_for() {
         .into_iter()
         .filter(|deed| deed.starts_with("HandOver"));
     assert_eq!(handed_over.count(), 0);
-    let waits = "restartProvisioner under way: waits until lease";
+    let waits = "restartProvisioner in progress: waits until lease";
     assert!(
         sim.told.iter().any(|line| line.contains(waits)),
         "{:#?}",

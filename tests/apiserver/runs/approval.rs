@@ -154,7 +154,7 @@ async fn an_old_approval_and_one_of_another_plan_count_for_nothing() {
         .delete(&gone.name, &Default::default())
         .await
         .unwrap();
-    let decided = format!("ada decided on plan {plan}, and it is ");
+    let decided = format!("ada decided on plan {plan}, but the plan is now ");
     let asks_again = |status: &RemediationStatus| {
         let changed = status.plan.as_ref().is_some_and(|now| now.hash != plan);
         changed && unapproved(status).is_some_and(|why| why.starts_with(&decided))

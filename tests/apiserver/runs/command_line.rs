@@ -29,7 +29,7 @@ async fn a_plan_is_shown_and_nothing_is_written() {
     let text = said(&shown);
     assert_eq!(shown.status.code(), Some(0), "{text}");
     for wanted in [
-        "    one SnapshotHold; the API server refuses snapshots and clones of 20 sources",
+        "    one SnapshotHold: the API server refuses snapshots and clones of 20 sources",
         "  + media: ",
         "  - VolumeSnapshot media/",
         "  ~ Deployment rook-ceph/csi-rbdplugin-provisioner",
@@ -58,7 +58,7 @@ async fn a_plan_is_shown_and_nothing_is_written() {
 
     let unknown = locksmith(kubeconfig, &["plan", "heal"]).await;
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(said(&unknown).contains("there are csi-operation-locks"));
+    assert!(said(&unknown).contains("the configuration has csi-operation-locks"));
     let writes: Vec<Event> = stage.writes().await;
     assert!(writes.is_empty(), "{writes:#?}");
 }
@@ -80,7 +80,7 @@ async fn a_run_is_asked_for_followed_and_described() {
     let ran = locksmith(kubeconfig, &["run", "--yes", "--config", config]).await;
     let text = said(&ran);
     assert_eq!(ran.status.code(), Some(0), "{text}");
-    let told = ["suspendSources", "4 claims Bound", "healed and verified"];
+    let told = ["suspendSources", "4 claims Bound", "repaired and verified"];
     let at = told.map(|part| {
         text.rfind(part)
             .unwrap_or_else(|| panic!("{part} in {text}"))

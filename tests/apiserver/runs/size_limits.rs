@@ -307,8 +307,7 @@ async fn refused_restart_is_told_with_its_reason() {
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Failed, "{status:#?}");
     assert!(
-        status.message.contains("failed to ask for a rollout")
-            && status.message.contains("Too long"),
+        status.message.contains("failed to start a rollout") && status.message.contains("Too long"),
         "{}",
         status.message
     );

@@ -298,7 +298,7 @@ async fn forged_evidence_makes_one_run_that_never_begins() {
         .find(|gate| gate.gate == "confirmed")
         .unwrap();
     assert!(
-        !gate.open && gate.reason.starts_with("nothing but claims and Events"),
+        !gate.open && gate.reason.starts_with("only claims and Events"),
         "{gate:?}"
     );
     assert_eq!(runs.list(&all).await.unwrap().items.len(), 1);
