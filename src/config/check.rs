@@ -1,4 +1,4 @@
-//! What no single field can tell: values out of range, and combinations that cannot work. Pure.
+//! Checks across fields: values out of range, and combinations that cannot work. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::{Config, Playbook};
 use crate::api::StepName;
 use crate::csi::LockPatterns;
 
-/// Every fault, as `path: what is wrong, and what to write instead`.
+/// Every error, as `path: problem and fix`.
 pub fn faults(config: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     let steps = &config.steps;
@@ -14,7 +14,10 @@ pub fn faults(config: &Config) -> Vec<String> {
         faults.push("steps.resumeSources.batch: must be at least 1".to_owned());
     }
     if steps.suspend_sources.deadline <= steps.suspend_sources.settle {
-        faults.push("steps.suspendSources.deadline: must be longer than settle".to_owned());
+        faults.push(
+            "steps.suspendSources.deadline: must be longer than steps.suspendSources.settle"
+                .to_owned(),
+        );
     }
     if config.remediation.keep == 0 {
         faults.push("remediation.keep: must be at least 1".to_owned());
@@ -27,7 +30,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     ] {
         if most == 0 {
             faults.push(format!(
-                "gates.budgets.{field}: must be at least 1; to do nothing, set mode to plan"
+                "gates.budgets.{field}: must be at least 1; to change nothing, set mode: plan"
             ));
         }
     }
@@ -36,7 +39,7 @@ pub fn faults(config: &Config) -> Vec<String> {
             .push("remediation.keepFor: must not be shorter than gates.budgets.within".to_owned());
     }
     if !config.gates.promql.is_empty() && config.prometheus.url.is_none() {
-        faults.push("gates.promql: needs prometheus.url to ask".to_owned());
+        faults.push("gates.promql: requires prometheus.url".to_owned());
     }
     for (field, interval) in [
         ("prometheus.interval", config.prometheus.interval),
@@ -49,12 +52,12 @@ pub fn faults(config: &Config) -> Vec<String> {
     for (index, driver) in config.drivers.0.iter().enumerate() {
         if driver.name.trim_start_matches('*').is_empty() {
             faults.push(format!(
-                "drivers[{index}].name: must name a driver, or end in a part of its name"
+                "drivers[{index}].name: must name a driver, or be * and the end of a name"
             ));
         }
         if driver.name.chars().skip(1).any(|c| c == '*') {
             faults.push(format!(
-                "drivers[{index}].name: a * can only stand in front; it matches no driver elsewhere"
+                "drivers[{index}].name: * is only allowed as the first character"
             ));
         }
         if let Err(fault) = LockPatterns::new(&driver.lock_patterns) {
@@ -74,18 +77,18 @@ pub fn faults(config: &Config) -> Vec<String> {
     faults
 }
 
-/// As in Alertmanager, a line of matchers must ask for something: else every alert there is would start a run.
+/// As in Alertmanager, a line of matchers must require some label; otherwise every alert would start a run.
 fn alert_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
     let nothing = BTreeMap::new();
     let lines = playbook.alerts.iter().enumerate();
     lines
         .filter(move |(_, line)| line.iter().all(|matcher| matcher.matches(&nothing)))
         .map(|(at, _)| {
-            format!("alerts[{at}]: matches an alert without any label; name one, such as alertname=\"X\"")
+            format!("alerts[{at}]: matches an alert without any label; require one, such as alertname=\"X\"")
         })
 }
 
-/// What can never be done.
+/// A playbook that the limits never allow to run.
 fn limit_fault(config: &Config, playbook: &Playbook) -> Option<String> {
     let deletes = [
         StepName::DeleteFailedSnapshots,
@@ -93,7 +96,7 @@ fn limit_fault(config: &Config, playbook: &Playbook) -> Option<String> {
     ];
     let deletes = deletes.iter().any(|step| playbook.steps.contains(step));
     (deletes && config.gates.max_deletions == 0)
-        .then(|| "steps: delete, and gates.maxDeletions is 0".to_owned())
+        .then(|| "steps: delete objects, but gates.maxDeletions is 0".to_owned())
 }
 
 fn step_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
@@ -114,33 +117,33 @@ fn step_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
             .then(|| "steps: must name at least one step".to_owned()),
         twice.map(|(_, step)| {
             format!(
-                "steps: {} stands twice; use attempts to go round",
+                "steps: {} is listed twice; use attempts to repeat the playbook",
                 step.as_str()
             )
         }),
         (position(StepName::DeleteOrphanedSources).is_some() && !playbook.approval).then(|| {
-            "approval: must be true, as deleteOrphanedSources deletes what is backed up by nothing else".to_owned()
+            "approval: must be true, because deleteOrphanedSources deletes sources that no controller recreates".to_owned()
         }),
         (playbook.attempts == 0).then(|| "attempts: must be at least 1".to_owned()),
         match (suspend, resume) {
             (Some(_), None) => {
-                Some("steps: suspendSources without a resumeSources after it".to_owned())
+                Some("steps: suspendSources must be followed by resumeSources".to_owned())
             }
             (None, Some(_)) => {
-                Some("steps: resumeSources without a suspendSources before it".to_owned())
+                Some("steps: resumeSources must be preceded by suspendSources".to_owned())
             }
             (Some(suspend), Some(resume)) if resume < suspend => {
-                Some("steps: resumeSources stands before suspendSources".to_owned())
+                Some("steps: resumeSources must come after suspendSources".to_owned())
             }
             (_, Some(resume)) => playbook
                 .steps
                 .get(resume + 1)
-                .map(|step| format!("steps: {} stands after resumeSources", step.as_str())),
+                .map(|step| format!("steps: {} must come before resumeSources", step.as_str())),
             (None, None) => None,
         },
         match (restart, verify) {
             (Some(restart), Some(verify)) if verify < restart => {
-                Some("steps: verifyProvisioning stands before restartProvisioner".to_owned())
+                Some("steps: verifyProvisioning must come after restartProvisioner".to_owned())
             }
             _ => None,
         },

@@ -1,4 +1,4 @@
-//! Reads the configuration file: YAML in, [`Config`] or the faults out.
+//! Reads the configuration file: returns a [`Config`], or every error in it.
 
 use std::path::{Path, PathBuf};
 
@@ -138,7 +138,7 @@ mod tests {
     )]
     #[case(
         "playbooks: {x: {alerts: [], steps: [resumeSources]}}",
-        "playbooks.x.steps: resumeSources without a suspendSources before it"
+        "playbooks.x.steps: resumeSources must be preceded by suspendSources"
     )]
     #[case(
         "alertmanager: {require: [cluster]}",
@@ -150,23 +150,23 @@ mod tests {
     )]
     #[case(
         "server: {tls: {certificate: /c}}",
-        "server.tls.key: must be set, as tls.certificate is"
+        "server.tls.key: must be set together with tls.certificate"
     )]
     #[case(
         "server: {tls: {key: /k}}",
-        "server.tls.certificate: must be set, as tls.key is"
+        "server.tls.certificate: must be set together with tls.key"
     )]
     #[case(
         "server: {auth: {tokenFile: /t, kubernetes: true}}",
-        "server.auth.kubernetes: must be false where auth.tokenFile is set"
+        "server.auth.kubernetes: must be false if auth.tokenFile is set"
     )]
     #[case(
         "server: {auth: {metrics: true}}",
-        "server.auth.metrics: needs auth.tokenFile or auth.kubernetes"
+        "server.auth.metrics: requires auth.tokenFile or auth.kubernetes"
     )]
     #[case(
         "steps: {suspendSources: {settle: 1h, deadline: 1h}}",
-        "steps.suspendSources.deadline: must be longer than settle"
+        "steps.suspendSources.deadline: must be longer than steps.suspendSources.settle"
     )]
     #[case(
         "provisionerNamespaces: []",
@@ -201,10 +201,7 @@ mod tests {
         "remediation: {keepFor: 1h}",
         "remediation.keepFor: must not be shorter than gates.budgets.within"
     )]
-    #[case(
-        "gates: {promql: {ill: up}}",
-        "gates.promql: needs prometheus.url to ask"
-    )]
+    #[case("gates: {promql: {ill: up}}", "gates.promql: requires prometheus.url")]
     #[case("'': 1", "\"\": unknown field")]
     #[case(
         "prometheus: {interval: 0s}",
@@ -220,11 +217,11 @@ mod tests {
     )]
     #[case(
         "drivers: [{name: 'org.democratic-csi.*', container: x}]",
-        "drivers[0].name: a * can only stand in front"
+        "drivers[0].name: * is only allowed as the first character"
     )]
     #[case(
         "drivers: [{name: '**.csi.ceph.com', container: x}]",
-        "drivers[0].name: a * can only stand in front"
+        "drivers[0].name: * is only allowed as the first character"
     )]
     #[case(
         "drivers: [{name: x, container: x, lockPatterns: ['no group']}]",
@@ -240,15 +237,15 @@ mod tests {
     #[case::no_steps("steps: []", "steps: must name at least one step")]
     #[case::a_step_twice(
         "steps: [restartProvisioner, verifyProvisioning, restartProvisioner]",
-        "steps: restartProvisioner stands twice; use attempts to go round"
+        "steps: restartProvisioner is listed twice; use attempts to repeat the playbook"
     )]
     #[case::deletes_sources_unasked(
         "steps: [deleteOrphanedSources]",
-        "approval: must be true, as deleteOrphanedSources deletes what is backed up by nothing else"
+        "approval: must be true, because deleteOrphanedSources deletes sources that no controller recreates"
     )]
     #[case::deletes_sources_and_says_it_does_not_ask(
         "{steps: [deleteOrphanedSources], approval: false}",
-        "approval: must be true, as deleteOrphanedSources deletes what is backed up by nothing else"
+        "approval: must be true, because deleteOrphanedSources deletes sources that no controller recreates"
     )]
     #[case::never(
         "{steps: [restartProvisioner], attempts: 0}",
@@ -256,23 +253,23 @@ mod tests {
     )]
     #[case::suspends_for_ever(
         "steps: [suspendSources, restartProvisioner]",
-        "steps: suspendSources without a resumeSources after it"
+        "steps: suspendSources must be followed by resumeSources"
     )]
     #[case::resumes_what_it_never_suspended(
         "steps: [restartProvisioner, resumeSources]",
-        "steps: resumeSources without a suspendSources before it"
+        "steps: resumeSources must be preceded by suspendSources"
     )]
     #[case::resumes_before_it_suspends(
         "steps: [resumeSources, restartProvisioner, suspendSources]",
-        "steps: resumeSources stands before suspendSources"
+        "steps: resumeSources must come after suspendSources"
     )]
     #[case::goes_on_after_it_resumed(
         "steps: [suspendSources, resumeSources, restartProvisioner]",
-        "steps: restartProvisioner stands after resumeSources"
+        "steps: restartProvisioner must come before resumeSources"
     )]
     #[case::verifies_before_it_restarts(
         "steps: [verifyProvisioning, restartProvisioner]",
-        "steps: verifyProvisioning stands before restartProvisioner"
+        "steps: verifyProvisioning must come after restartProvisioner"
     )]
     fn a_playbook_that_cannot_work_is_refused(#[case] playbook: &str, #[case] says: &str) {
         let fields = playbook.trim_matches(['{', '}']);

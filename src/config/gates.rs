@@ -7,49 +7,49 @@ use serde::{Deserialize, Serialize};
 
 use super::{Duration, Percent, Window};
 
-/// What must be true before anything is done.
+/// Conditions that must hold before a run acts.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gates {
-    /// Most snapshots one run may delete, as a number.
+    /// Maximum number of snapshots and sources that one run may delete.
     pub max_deletions: u32,
-    /// Most snapshots one run may delete, as a share of the ReplicationSources there are; one is within any share.
+    /// Maximum deletions of one run, as a share of all ReplicationSources; one deletion is always allowed.
     pub max_deletions_share: Percent,
-    /// How long after a finished run of the same cause no other begins.
+    /// Time after a finished run before another run of the same cause may start.
     pub cooldown: Duration,
-    /// How long a run may wait for its gates before it ends.
+    /// Time a run may wait for its gates before it ends.
     pub give_up_after: Duration,
-    /// How long the oldest finding must have stood.
+    /// Minimum age of the oldest finding.
     pub minimum_age: Duration,
-    /// How long the driver must not have created a volume or a snapshot.
+    /// Time for which the driver must not have created a volume or a snapshot.
     pub progress_within: Duration,
-    /// How often runs may begin.
+    /// Limits on the number of runs.
     pub budgets: Budgets,
-    /// After how many failed runs in a row no other begins until a person resets the breaker.
+    /// Number of failed runs in a row after which no run starts until `locksmith reset`.
     pub breaker_after: u32,
-    /// When runs may begin; where empty, at any time.
+    /// Maintenance windows in which runs may start; if empty, they may start at any time.
     pub windows: Vec<Window>,
-    /// What Ceph may say of its health.
+    /// Accepted values of Ceph's health.
     pub ceph_health: Vec<String>,
-    /// Expressions by name; any that returns something closes the gate.
+    /// PromQL expressions by name; one that returns any series closes the gate.
     pub promql: BTreeMap<String, String>,
-    /// How long an approval counts.
+    /// Time for which an approval is valid.
     pub approval_lasts: Duration,
 }
 
-/// How often runs may begin.
+/// Limits on the number of runs.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budgets {
-    /// The span in which they are counted.
+    /// Time span in which runs are counted.
     pub within: Duration,
-    /// Runs in the whole cluster.
+    /// Maximum number of runs in the whole cluster.
     #[schemars(range(min = 1))]
     pub per_cluster: u32,
-    /// Runs of one playbook.
+    /// Maximum number of runs of one playbook.
     #[schemars(range(min = 1))]
     pub per_playbook: u32,
-    /// Runs that restart the same provisioner.
+    /// Maximum number of runs that restart the same provisioner.
     #[schemars(range(min = 1))]
     pub per_object: u32,
 }

@@ -35,46 +35,46 @@ use serde::{Deserialize, Serialize};
 use crate::api::{ObjectKind, SharedStr};
 use crate::csi;
 
-/// Everything that can be set.
+/// Configuration of locksmith.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// How far the program may go.
+    /// Mode of operation.
     pub mode: Mode,
-    /// When something counts as stuck.
+    /// Thresholds after which something counts as stuck.
     pub detect: Detect,
-    /// The CSI drivers that are watched.
+    /// CSI drivers to watch.
     pub drivers: Drivers,
-    /// Where their provisioners may be.
+    /// Namespaces of their provisioners.
     pub provisioner_namespaces: ProvisionerNamespaces,
-    /// How alerts become runs.
+    /// Remediation objects.
     pub remediation: Remediation,
-    /// How each step goes about it.
+    /// Settings of each step.
     pub steps: Steps,
-    /// What must be true before anything is done.
+    /// Conditions that must hold before a run acts.
     pub gates: Gates,
-    /// What each playbook does and which alerts start it.
+    /// Playbooks: their steps, and the alerts that start them.
     pub playbooks: playbooks::Playbooks,
-    /// Where gates ask their expressions.
+    /// Prometheus, which evaluates the expressions of gates.
     pub prometheus: Prometheus,
-    /// Whose alerts are taken, and where those that fire are read beside the webhook.
+    /// Alertmanager: accepted alerts, and polling in addition to the webhook.
     pub alertmanager: Alertmanager,
-    /// The HTTP server.
+    /// HTTP server.
     pub server: Server,
 }
 
-/// How far the program may go.
+/// Mode of operation.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Looks and tells; writes nothing at all.
+    /// Reports findings; writes nothing.
     #[default]
     Observe,
-    /// Records in a Remediation what it would do.
+    /// Records the plan of a run in a Remediation, without running it.
     Plan,
-    /// Does it.
+    /// Runs it.
     Act,
 }
 
@@ -89,22 +89,22 @@ impl Mode {
     }
 }
 
-/// When something counts as stuck.
+/// Thresholds after which something counts as stuck.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Detect {
-    /// A PersistentVolumeClaim is a finding when Pending for longer than this.
+    /// Age at which a Pending PersistentVolumeClaim becomes a finding.
     pub pending_after: Duration,
-    /// A VolumeSnapshot is a finding when not ready for longer than this after its creation.
+    /// Age at which a VolumeSnapshot that is not ready becomes a finding.
     pub failed_after: Duration,
-    /// A VolumeSnapshot that its driver has accepted is a finding when not ready for longer than this after its creation.
+    /// Age at which a VolumeSnapshot that is not ready, but accepted by its driver, becomes a finding.
     pub processing_after: Duration,
-    /// A VolumeSnapshot or its content is a finding when being deleted for longer than this.
+    /// Time after which the deletion of a VolumeSnapshot or its content becomes a finding.
     pub deleting_after: Duration,
-    /// A ReplicationSource is a finding when its claim has been missing for longer than this.
+    /// Time after which a ReplicationSource whose claim is missing becomes a finding.
     pub orphaned_after: Duration,
-    /// An operation lock is a finding when the same key has been refused for longer than this. Where unset, the
-    /// longer of 5 minutes and twice the driver's `grpcTimeout`.
+    /// Time after which a key that is still refused becomes a finding. If unset, the longer of 5 minutes and twice the
+    /// driver's `grpcTimeout`.
     pub locked_after: Option<Duration>,
 }
 
@@ -121,29 +121,29 @@ impl Default for Detect {
     }
 }
 
-/// The CSI drivers that are watched, each by the first entry about it; without any entry, every CSI driver.
+/// CSI drivers to watch. The first entry that matches a driver applies; without entries, every CSI driver is watched.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Drivers(pub Vec<Driver>);
 
-/// One watched CSI driver, or several of one make.
+/// A CSI driver to watch, or several with the same end of their name.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Driver {
-    /// The driver's name; a leading `*` stands for anything, as Rook puts its namespace in front.
+    /// Name of the driver; a leading `*` matches any prefix, such as the namespace that Rook adds.
     #[schemars(extend("pattern" = r"^\*?[^*]+$"))]
     pub name: SharedStr,
-    /// The container of the provisioner's pods whose log tells of locks; where unset, that of the driver's preset.
+    /// Container of the provisioner's pods whose log shows locks. If unset, that of the driver's preset.
     #[serde(default)]
     pub container: Option<SharedStr>,
-    /// `--timeout` of its sidecars.
+    /// Value of `--timeout` of its sidecars.
     #[serde(default = "Driver::default_grpc_timeout")]
     pub grpc_timeout: Duration,
-    /// Further regular expressions for its lock messages, each with a group called `key`.
+    /// Additional regular expressions for its lock messages, each with a group called `key`.
     #[serde(default)]
     #[schemars(inner(regex(pattern = r"\(\?P?<key>")))]
     pub lock_patterns: Vec<String>,
-    /// The workload of its provisioner, where it cannot be found by the leases of its sidecars.
+    /// Workload of its provisioner, if it cannot be found by the leases of its sidecars.
     #[serde(default)]
     pub provisioner: Option<ProvisionerRef>,
 }
@@ -152,15 +152,15 @@ pub struct Driver {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProvisionerRef {
-    /// Namespace. It need not be among `provisionerNamespaces`.
+    /// Namespace of the workload; need not be listed in `provisionerNamespaces`.
     pub namespace: SharedStr,
-    /// Kind.
+    /// Kind of the workload.
     pub kind: WorkloadKind,
-    /// Name.
+    /// Name of the workload.
     pub name: SharedStr,
 }
 
-/// What a provisioner's pods are of.
+/// Kind of workload that runs a provisioner.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
@@ -189,8 +189,8 @@ impl fmt::Display for ProvisionerRef {
     }
 }
 
-/// Namespaces whose Leases and pods are taken for those of provisioners. Anybody may create a Lease of any name in a
-/// namespace of their own: elsewhere none counts.
+/// Namespaces in which Leases and pods of provisioners are looked up. Other namespaces are ignored, since their users can
+/// create a Lease of any name.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct ProvisionerNamespaces(pub Vec<SharedStr>);
@@ -239,16 +239,16 @@ impl Drivers {
     }
 }
 
-/// How alerts become runs.
+/// Remediation objects.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Remediation {
-    /// Namespace the Remediation objects live in; where unset, the program's own.
+    /// Namespace of the Remediations and SnapshotHolds. If unset, the namespace of the pod.
     pub namespace: Option<SharedStr>,
-    /// How many finished Remediations are kept.
+    /// Number of finished Remediations to keep.
     #[schemars(range(min = 1))]
     pub keep: u32,
-    /// How long finished Remediations are kept.
+    /// Time for which finished Remediations are kept.
     pub keep_for: Duration,
 }
 
@@ -262,13 +262,13 @@ impl Default for Remediation {
     }
 }
 
-/// Where gates ask their expressions.
+/// Prometheus, which evaluates the expressions of gates.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prometheus {
-    /// Its address, such as `http://prometheus.monitoring:9090`.
+    /// URL, such as `http://prometheus.monitoring:9090`.
     pub url: Option<String>,
-    /// How often it is asked.
+    /// Interval between two evaluations.
     pub interval: Duration,
 }
 
@@ -281,15 +281,15 @@ impl Default for Prometheus {
     }
 }
 
-/// Whose alerts are taken, and where those that fire are read beside the webhook.
+/// Alertmanager: accepted alerts, and polling in addition to the webhook.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Alertmanager {
-    /// Its address, such as `http://alertmanager.monitoring:9093`.
+    /// URL, such as `http://alertmanager.monitoring:9093`. If set, firing alerts are also polled.
     pub url: Option<String>,
-    /// How often they are read.
+    /// Interval between two polls.
     pub interval: Duration,
-    /// What the labels of every alert must match, however it comes.
+    /// Matchers that the labels of every alert must satisfy, whether it was sent or polled.
     pub require: Vec<Matcher>,
 }
 

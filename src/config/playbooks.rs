@@ -15,21 +15,21 @@ use crate::api::StepName;
 #[serde(transparent)]
 pub struct Playbooks(pub BTreeMap<String, Playbook>);
 
-/// What to do, and which alerts ask for it.
+/// Steps, and the alerts that start them.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Playbook {
-    /// An alert starts the playbook when all matchers of any one line match its labels.
+    /// Lines of matchers. An alert starts the playbook if its labels match all matchers of one line.
     #[schemars(inner(length(min = 1)))]
     pub alerts: Vec<Vec<Matcher>>,
-    /// The steps, in order.
+    /// Steps in the order they run.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub steps: Vec<StepName>,
-    /// How many times it goes round when locks are found after the verification.
+    /// Maximum number of attempts; another one starts if locks are found after the verification.
     #[serde(default = "Playbook::default_attempts")]
     #[schemars(range(min = 1))]
     pub attempts: u32,
-    /// Whether a person has to approve of each plan.
+    /// Whether a person must approve each plan.
     #[serde(default)]
     pub approval: bool,
 }
@@ -166,9 +166,7 @@ impl std::str::FromStr for Matcher {
             .ends_with('~')
             .then(|| Regex::new(&format!("^(?:{value})$")))
             .transpose()
-            .map_err(|error| {
-                format!("{text:?} has a regular expression that cannot be read: {error}")
-            })?;
+            .map_err(|error| format!("{text:?} has an invalid regular expression: {error}"))?;
         Ok(Self {
             name: name.to_owned(),
             value,

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The HTTP server.
+/// HTTP server.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Server {
     /// Address and port of /metrics, /webhook, /healthz, /readyz and /api/v1.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// How it proves who it is.
+    /// TLS certificate.
     pub tls: Tls,
-    /// Whom it lets in.
+    /// Authentication of clients.
     pub auth: Auth,
 }
 
@@ -29,26 +29,26 @@ impl Default for Server {
     }
 }
 
-/// Files in PEM, read again when they change. Neither or both are set; without them it speaks plain HTTP.
+/// PEM files, reloaded when they change. Set both or neither; without them the server uses plain HTTP.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
-    /// The certificate, and those between it and its authority.
+    /// Certificate chain: the certificate, followed by the intermediates.
     pub certificate: Option<PathBuf>,
-    /// Its private key.
+    /// Private key of the certificate.
     pub key: Option<PathBuf>,
 }
 
-/// Who may post to /webhook. At most one of `token_file` and `kubernetes`; with neither, anybody.
+/// Authentication of POST /webhook. Set at most one of `tokenFile` and `kubernetes`; with neither, anybody may post.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Auth {
-    /// A file of bearer tokens, one a line, each of which is let in.
+    /// File with the accepted bearer tokens, one per line.
     pub token_file: Option<PathBuf>,
-    /// Bearer tokens are shown to the API server (TokenReview), which is asked whether their owner may `post` to
-    /// `/webhook` (SubjectAccessReview).
+    /// Validates bearer tokens with the API server (TokenReview), and requires the right to `post` to `/webhook`
+    /// (SubjectAccessReview).
     pub kubernetes: bool,
-    /// Whether /metrics and /api/v1 ask for the same, as `get`.
+    /// Whether /metrics, /api/v1 and the status page require the same, with the verb `get`.
     pub metrics: bool,
 }
 
@@ -59,13 +59,13 @@ impl Server {
         let method = auth.token_file.is_some() || auth.kubernetes;
         [
             (tls.certificate.is_some() && tls.key.is_none())
-                .then_some("tls.key: must be set, as tls.certificate is"),
+                .then_some("tls.key: must be set together with tls.certificate"),
             (tls.key.is_some() && tls.certificate.is_none())
-                .then_some("tls.certificate: must be set, as tls.key is"),
+                .then_some("tls.certificate: must be set together with tls.key"),
             (auth.token_file.is_some() && auth.kubernetes)
-                .then_some("auth.kubernetes: must be false where auth.tokenFile is set"),
+                .then_some("auth.kubernetes: must be false if auth.tokenFile is set"),
             (auth.metrics && !method)
-                .then_some("auth.metrics: needs auth.tokenFile or auth.kubernetes"),
+                .then_some("auth.metrics: requires auth.tokenFile or auth.kubernetes"),
         ]
         .into_iter()
         .flatten()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Duration, Percent};
 use crate::api::SharedStr;
 
-/// How each step goes about it.
+/// Settings of each step.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Steps {
@@ -22,7 +22,7 @@ pub struct Steps {
     pub verify_provisioning: VerifyProvisioning,
     /// Step `resumeSources`.
     pub resume_sources: ResumeSources,
-    /// The verification that ends a run.
+    /// Final verification of a run.
     pub verdict: VerdictSettings,
 }
 
@@ -30,13 +30,13 @@ pub struct Steps {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SuspendSources {
-    /// What the hold covers.
+    /// Scope of the hold.
     pub scope: HoldScope,
-    /// How long every API server may take to see the hold: a snapshot made meanwhile does not fail the step.
+    /// Time for every API server to see the hold; a snapshot made meanwhile does not fail the step.
     pub settle: Duration,
-    /// How long it may take to create the hold and to prove it.
+    /// Time limit to create the hold and prove that it is enforced.
     pub within: Duration,
-    /// When the API server ends the hold, counted from its creation. Never extended.
+    /// Time after its creation at which the API server ends the hold; never extended.
     pub deadline: Duration,
 }
 
@@ -51,14 +51,14 @@ impl Default for SuspendSources {
     }
 }
 
-/// What a hold covers.
+/// Scope of a hold.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HoldScope {
     /// Snapshots and clones of the ReplicationSources.
     #[default]
     Sources,
-    /// Those, and every snapshot of the driver's VolumeSnapshotClasses, whichever tool asks for it.
+    /// Also every snapshot of the driver's VolumeSnapshotClasses, whichever tool takes it.
     Classes,
 }
 
@@ -66,12 +66,12 @@ pub enum HoldScope {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteFailedSnapshots {
-    /// Which failed snapshots may be deleted.
+    /// Failed snapshots that may be deleted.
     pub scope: DeleteScope,
-    /// How long after a restart of the provisioner snapshots may still become ready by themselves: those that have not are
-    /// deleted then, and a deletion that has not ended is touched.
+    /// Time after a restart of the provisioner in which snapshots may become ready by themselves. After it, those still failed
+    /// are deleted, and hung deletions are annotated.
     pub settle: Duration,
-    /// How long the cluster may take to mark them for deletion.
+    /// Time limit until all are gone or terminating.
     pub within: Duration,
 }
 
@@ -85,14 +85,14 @@ impl Default for DeleteFailedSnapshots {
     }
 }
 
-/// Which failed snapshots may be deleted.
+/// Failed snapshots that may be deleted.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeleteScope {
-    /// VolSync's own: its label, and a ReplicationSource as controller.
+    /// Those of VolSync, with its label and a ReplicationSource as controller.
     #[default]
     Volsync,
-    /// Every dynamically made one that nothing protects.
+    /// Every dynamically provisioned one that nothing protects.
     All,
 }
 
@@ -100,7 +100,7 @@ pub enum DeleteScope {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteOrphanedSources {
-    /// How long the sources may take to be gone.
+    /// Time limit until the sources are gone.
     pub within: Duration,
 }
 
@@ -116,7 +116,7 @@ impl Default for DeleteOrphanedSources {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestartProvisioner {
-    /// How long new pods may take to be Ready, and leases to be taken over.
+    /// Time limit until the new pods are Ready and hold the leases.
     pub within: Duration,
 }
 
@@ -132,7 +132,7 @@ impl Default for RestartProvisioner {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct VerifyProvisioning {
-    /// How long the claims listed at the start may take to be Bound, counted from the takeover of the leases.
+    /// Time limit until the claims that were Pending at the start are Bound, counted from the takeover of the leases.
     pub within: Duration,
 }
 
@@ -148,16 +148,16 @@ impl Default for VerifyProvisioning {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResumeSources {
-    /// Which sources are resumed before the deadline.
+    /// Sources that are released before the deadline.
     pub when: ResumeWhen,
-    /// Where set, all are resumed once at least this share of the apps runs.
+    /// If set, all sources are released once at least this share of the apps runs.
     pub resume_all_above: Option<Percent>,
-    /// How many sources are resumed at a time.
+    /// Number of sources released at a time.
     #[schemars(range(min = 1))]
     pub batch: u32,
-    /// Pause between two batches: the storm of snapshots after a resume can jam the driver again.
+    /// Pause between two batches, as too many snapshots at once can jam the driver again.
     pub every: Duration,
-    /// Annotates each released source, so that VolSync retries at once and not within 17 minutes. Needs the right to patch
+    /// Annotates each released source, so that VolSync retries at once instead of within 17 minutes. Requires the right to patch
     /// ReplicationSources.
     pub nudge: bool,
 }
@@ -174,7 +174,7 @@ impl Default for ResumeSources {
     }
 }
 
-/// Which sources are resumed before the deadline.
+/// Sources that are released before the deadline.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResumeWhen {
@@ -187,15 +187,15 @@ pub enum ResumeWhen {
     All,
 }
 
-/// The verification that ends a run.
+/// Final verification of a run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct VerdictSettings {
-    /// How many lines of each replica's log are searched for lock errors.
+    /// Number of latest lines of each replica's log that are searched for lock errors.
     pub log_lines: u32,
-    /// Namespaces whose apps must be Running; where empty, those of the sources that were held.
+    /// Namespaces whose apps must be Running; if empty, those of the held sources.
     pub namespaces: Vec<SharedStr>,
-    /// How long all checks may take to pass.
+    /// Time limit until all checks pass.
     pub within: Duration,
 }
 

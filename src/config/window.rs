@@ -8,16 +8,16 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// When the program may work.
+/// A maintenance window.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Window {
-    /// `mon` to `sun`; where empty, every day.
+    /// Days, `mon` to `sun`; if empty, every day.
     #[serde(default)]
     pub days: Vec<Day>,
-    /// When it begins, such as `22:00`.
+    /// Start, such as `22:00`.
     pub from: Clock,
-    /// When it ends; earlier than `from`, it ends on the next day.
+    /// End; if it is earlier than `from`, on the next day.
     pub to: Clock,
     /// Name of the time zone, such as `Europe/Berlin`.
     pub time_zone: Zone,

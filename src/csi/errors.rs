@@ -61,10 +61,10 @@ pub struct LockPatterns {
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
     /// Not a regular expression.
-    #[error("{0:?} cannot be read: {1}")]
+    #[error("{0:?} is not a valid regular expression: {1}")]
     Syntax(String, String),
     /// No group tells the key.
-    #[error("{0:?} has no group called key: write (?P<key>…) around what is locked")]
+    #[error("{0:?} has no group called key: put (?P<key>…) around the key of the lock")]
     NoKey(String),
 }
 

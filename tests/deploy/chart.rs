@@ -203,11 +203,11 @@ fn chart_announces_every_crd_that_it_installs() {
 )]
 #[case::never_resumed(
     "playbooks: {x: {alerts: [], steps: [suspendSources]}}",
-    "playbooks.x.steps: suspendSources without a resumeSources after it"
+    "playbooks.x.steps: suspendSources must be followed by resumeSources"
 )]
 #[case::never_suspended(
     "playbooks: {x: {alerts: [], steps: [resumeSources]}}",
-    "playbooks.x.steps: resumeSources without a suspendSources before it"
+    "playbooks.x.steps: resumeSources must be preceded by suspendSources"
 )]
 #[case::resumed_too_early(
     "playbooks: {x: {alerts: [], steps: [suspendSources, resumeSources, restartProvisioner]}}",
@@ -215,7 +215,7 @@ fn chart_announces_every_crd_that_it_installs() {
 )]
 #[case::verified_too_early(
     "playbooks: {x: {alerts: [], steps: [verifyProvisioning, restartProvisioner]}}",
-    "playbooks.x.steps: verifyProvisioning stands before restartProvisioner"
+    "playbooks.x.steps: verifyProvisioning must come after restartProvisioner"
 )]
 #[case::unasked_deletion(
     "playbooks: {x: {alerts: [], steps: [deleteOrphanedSources]}}",
@@ -240,7 +240,7 @@ fn chart_announces_every_crd_that_it_installs() {
     "gates: {windows: [{days: [sunday], from: '22:00', to: '06:00', timeZone: UTC}]}",
     "days"
 )]
-#[case::nobody_to_ask("gates: {promql: {ill: up}}", "gates.promql: needs prometheus.url")]
+#[case::nobody_to_ask("gates: {promql: {ill: up}}", "gates.promql: requires prometheus.url")]
 #[case::no_interval(
     "alertmanager: {interval: 0s}",
     "alertmanager.interval: must be longer than 0s"

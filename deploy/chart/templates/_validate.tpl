@@ -15,7 +15,7 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- $faults = append $faults "remediation.keepFor: must not be shorter than gates.budgets.within" }}
 {{- end }}
 {{- if and $config.gates.promql (not $config.prometheus.url) }}
-{{- $faults = append $faults "gates.promql: needs prometheus.url to ask" }}
+{{- $faults = append $faults "gates.promql: requires prometheus.url" }}
 {{- end }}
 {{- range list "prometheus" "alertmanager" }}
 {{- if eq (include "locksmith.seconds" (get $config .).interval | float64) 0.0 }}
@@ -40,21 +40,21 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- if ne (include "locksmith.matchesNoLabel" .) "true" }}{{ $matchesAll = false }}{{ end }}
 {{- end }}
 {{- if $matchesAll }}
-{{- $faults = append $faults (printf "%s.alerts[%d]: matches an alert without any label; name one, such as alertname=\"X\"" $path $at) }}
+{{- $faults = append $faults (printf "%s.alerts[%d]: matches an alert without any label; require one, such as alertname=\"X\"" $path $at) }}
 {{- end }}
 {{- end }}
 {{- if and (has "deleteOrphanedSources" $steps) (not $playbook.approval) }}
 {{- $faults = append $faults (printf "%s.approval: must be true" $path) }}
 {{- end }}
 {{- if and (or (has "deleteFailedSnapshots" $steps) (has "deleteOrphanedSources" $steps)) (eq (int $maxDeletions) 0) }}
-{{- $faults = append $faults (printf "%s.steps: delete, and gates.maxDeletions is 0" $path) }}
+{{- $faults = append $faults (printf "%s.steps: delete objects, but gates.maxDeletions is 0" $path) }}
 {{- end }}
 {{- if and (has "suspendSources" $steps) (not (has "resumeSources" $steps)) }}
-{{- $faults = append $faults (printf "%s.steps: suspendSources without a resumeSources after it" $path) }}
+{{- $faults = append $faults (printf "%s.steps: suspendSources must be followed by resumeSources" $path) }}
 {{- end }}
 {{- if has "resumeSources" $steps }}
 {{- if not (has "suspendSources" $steps) }}
-{{- $faults = append $faults (printf "%s.steps: resumeSources without a suspendSources before it" $path) }}
+{{- $faults = append $faults (printf "%s.steps: resumeSources must be preceded by suspendSources" $path) }}
 {{- else if ne (last $steps) "resumeSources" }}
 {{- $faults = append $faults (printf "%s.steps: resumeSources must be the last step" $path) }}
 {{- end }}
@@ -63,7 +63,7 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- range $steps }}
 {{- if eq . "verifyProvisioning" }}{{ $verified = true }}{{ end }}
 {{- if and $verified (eq . "restartProvisioner") }}
-{{- $faults = append $faults (printf "%s.steps: verifyProvisioning stands before restartProvisioner" $path) }}
+{{- $faults = append $faults (printf "%s.steps: verifyProvisioning must come after restartProvisioner" $path) }}
 {{- end }}
 {{- end }}
 {{- end }}
