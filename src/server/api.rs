@@ -53,10 +53,10 @@ impl<I: ReceiveAlerts> Endpoint<I> {
 
 fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 4] {
     [
-        Endpoint::new("/api/v1/status", "Everything that was seen", |view| view),
+        Endpoint::new("/api/v1/status", "The whole observation", |view| view),
         Endpoint::new(
             "/api/v1/findings",
-            "What is stuck, and what is held",
+            "Findings: stuck objects and held sources",
             |view| &view.findings,
         ),
         Endpoint::new("/api/v1/holds", "Held sources and classes", |view| {
@@ -99,7 +99,7 @@ pub(super) fn description<I: ReceiveAlerts>() -> Value {
         let operation = json!({
             "summary": endpoint.summary,
             "responses": {
-                "200": { "description": "As last seen", "content": { "application/json": { "schema": schema } } },
+                "200": { "description": "The latest observation", "content": { "application/json": { "schema": schema } } },
                 "401": { "$ref": "#/components/responses/Problem" },
                 "403": { "$ref": "#/components/responses/Problem" },
                 "503": { "$ref": "#/components/responses/Problem" },
@@ -111,7 +111,7 @@ pub(super) fn description<I: ReceiveAlerts>() -> Value {
         "openapi": "3.1.1",
         "info": {
             "title": "locksmith",
-            "description": "What is stuck in a cluster, and what is being done about it. Read-only.",
+            "description": "Findings, holds and runs of a cluster. Read-only.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
@@ -120,7 +120,7 @@ pub(super) fn description<I: ReceiveAlerts>() -> Value {
         "components": {
             "schemas": generator.take_definitions(true),
             "responses": { "Problem": {
-                "description": "Why not",
+                "description": "Error",
                 "content": { "application/json": { "schema": {
                     "type": "object",
                     "required": ["error"],

@@ -1,4 +1,4 @@
-//! Who is let in: the headers of a request in, nothing or a refusal out.
+//! Authenticates and authorizes requests by their headers.
 
 mod reviews;
 
@@ -14,7 +14,7 @@ use super::webhook::LATER;
 use crate::config::Auth;
 use reviews::Reviews;
 
-/// Why nobody could be let in.
+/// Why authentication could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// The tokens cannot be read.
@@ -26,11 +26,11 @@ pub enum AuthError {
         source: std::io::Error,
     },
     /// There are no tokens.
-    #[error("server.auth.tokenFile: {0} has no token in it")]
+    #[error("server.auth.tokenFile: {0} contains no token")]
     Empty(PathBuf),
 }
 
-/// Lets requests in. By default all of them.
+/// Authorizes requests; by default all of them.
 #[derive(Default)]
 pub struct Authenticator {
     check: Check,
@@ -63,12 +63,12 @@ impl Authenticator {
         })
     }
 
-    /// Lets a post to /webhook in, or says why not.
+    /// Authorizes a POST to /webhook, or returns the error response.
     pub(super) async fn authorize_post(&self, headers: &HeaderMap) -> Result<(), Problem> {
         self.authorize(headers, "post", "/webhook").await
     }
 
-    /// Lets a reader of `path` in, or says why not.
+    /// Authorizes a GET of `path`, or returns the error response.
     pub(super) async fn authorize_get(
         &self,
         headers: &HeaderMap,
@@ -87,14 +87,14 @@ impl Authenticator {
         verb: &'static str,
         path: &'static str,
     ) -> Result<(), Problem> {
-        let token = || bearer(headers).ok_or_else(|| unauthorized("a bearer token is needed"));
+        let token = || bearer(headers).ok_or_else(|| unauthorized("a bearer token is required"));
         match &self.check {
             Check::Nothing => Ok(()),
             Check::Tokens(file) => {
                 let token = token()?;
                 match tokens(file).await {
                     Ok(tokens) if tokens.contain(token) => Ok(()),
-                    Ok(_) => Err(unauthorized("the bearer token is not one of those let in")),
+                    Ok(_) => Err(unauthorized("the bearer token is not accepted")),
                     Err(error) => {
                         tracing::error!(%error, "failed to read the tokens; every request is refused");
                         Err(Problem::retryable("the tokens cannot be read", LATER))

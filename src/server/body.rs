@@ -31,7 +31,12 @@ impl Bodies {
     pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
         tokio::time::timeout(BODY_WITHIN, self.receive(body))
             .await
-            .unwrap_or_else(|_| Err(Problem::retryable("the body took too long", SOON)))
+            .unwrap_or_else(|_| {
+                Err(Problem::retryable(
+                    "the body was not received in time",
+                    SOON,
+                ))
+            })
             .map_err(Problem::close)
     }
 

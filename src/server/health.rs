@@ -1,4 +1,4 @@
-//! `/healthz`: whether the process answers, and its loops turn. `/readyz`: whether what it shows can be believed.
+//! `/healthz`: whether the process answers and its loops make progress. `/readyz`: whether its observation is complete.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ pub(super) async fn healthz<I>(State(context): State<Arc<AppState<I>>>) -> Respo
             let silent = std::time::Duration::from_secs(silent.as_secs());
             let silent = humantime::format_duration(silent);
             unavailable(format!(
-                "the loop \"{name}\" has stood still for {silent}\n"
+                "the loop \"{name}\" has made no progress for {silent}\n"
             ))
         }
     }

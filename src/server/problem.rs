@@ -1,4 +1,4 @@
-//! An answer that says what went wrong: `{"error": "…"}`, and when to come again.
+//! An error response: `{"error": "…"}`, with `Retry-After` if a retry may succeed.
 
 use std::time::Duration;
 
@@ -58,16 +58,16 @@ pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
-/// There is nothing at that path.
+/// The path does not exist.
 pub(super) async fn nothing_here() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; see /")
+    Problem::new(StatusCode::NOT_FOUND, "not found; see /")
 }
 
-/// There is something, which is asked for otherwise: axum says how, in the header `Allow`.
+/// The path exists, but not for this method; axum adds the header `Allow`.
 pub(super) async fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "not by this method; see the header Allow",
+        "method not allowed; see the header Allow",
     )
 }
 

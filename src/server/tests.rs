@@ -234,7 +234,7 @@ async fn a_loop_that_stands_still_fails_the_liveness_probe() {
     tokio::time::advance(SILENT_AFTER + Duration::from_secs(3)).await;
     let answer = face.get("/healthz").await;
     assert_eq!(answer.status(), 503);
-    let why = "the loop \"model\" has stood still for 5m 3s\n";
+    let why = "the loop \"model\" has made no progress for 5m 3s\n";
     assert_eq!(text(answer).await, why);
     model.beat();
     assert_eq!(face.get("/healthz").await.status(), 200);
@@ -321,7 +321,7 @@ async fn what_passes_is_a_503_that_says_when_to_come_again(
 
 #[rstest]
 #[case("not json".to_owned(), 400, "the body is not JSON")]
-#[case(notification().replace("\"4\"", "\"3\""), 400, "Alertmanager's \"4\"")]
+#[case(notification().replace("\"4\"", "\"3\""), 400, "\"4\" of Alertmanager")]
 #[case(notification().replace("firing", "burning"), 400, "alerts[0].status")]
 #[case(" ".repeat(MAX_BODY + 1), 413, "max_alerts")]
 #[tokio::test]

@@ -17,10 +17,10 @@ use crate::config::Mode;
 /// Largest body read. An alert of ours takes about 1 KiB.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// Most notifications in work at a time; the rest are sent away at once, to come again.
+/// Most notifications handled at a time; more are rejected at once with `Retry-After`.
 pub const MAX_AT_A_TIME: usize = 16;
 
-/// When to come again after a jam, and after a change of leader or an API server that does not answer.
+/// `Retry-After` under load, and after a change of leader or a failure of the API server.
 pub(super) const SOON: Duration = Duration::from_secs(5);
 pub(super) const LATER: Duration = Duration::from_secs(15);
 
@@ -50,7 +50,7 @@ async fn answer<I: ReceiveAlerts>(
         let answer = json!({
             "remediations": [],
             "ignored": notification.alerts.len(),
-            "message": "nothing is started: the mode is observe",
+            "message": "no run is started: the mode is observe",
         });
         return Ok(Json(answer).into_response());
     }
@@ -63,7 +63,7 @@ async fn answer<I: ReceiveAlerts>(
         other_cluster,
     } = tokio::time::timeout(context.webhook_within, submitted)
         .await
-        .map_err(|_| Problem::retryable("this took too long", SOON))??;
+        .map_err(|_| Problem::retryable("timed out while recording the alerts", SOON))??;
     let answer =
         json!({ "remediations": remediations, "ignored": ignored, "otherCluster": other_cluster });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())

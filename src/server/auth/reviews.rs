@@ -46,7 +46,7 @@ impl Reviews {
         };
         let asked = async {
             let Some(user) = reviews::owner_of_token(&self.client, token).await? else {
-                let unknown = unauthorized("the API server does not know the token");
+                let unknown = unauthorized("the API server does not accept the token");
                 return Ok(Err(unknown));
             };
             let name = user.username.clone().unwrap_or_default();
@@ -61,9 +61,15 @@ impl Reviews {
             Ok(Ok(judged)) => judged,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "failed to review a token");
-                Err(Problem::retryable("the API server cannot be asked", LATER))
+                Err(Problem::retryable(
+                    "the API server cannot review the token",
+                    LATER,
+                ))
             }
-            Err(_) => Err(Problem::retryable("the API server does not answer", LATER)),
+            Err(_) => Err(Problem::retryable(
+                "the API server did not answer in time",
+                LATER,
+            )),
         }
     }
 }

@@ -72,9 +72,13 @@ pub(in crate::server) async fn events<I>(
 ) -> Result<impl IntoResponse, Problem> {
     context.guard.authorize_get(&headers, "/events").await?;
     let permit = context.followers.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Problem::retryable("too many follow the page", LATER))?;
+    let permit =
+        permit.map_err(|_| Problem::retryable("too many clients follow the page", LATER))?;
     if context.views.has_changed().is_err() {
-        return Err(Problem::retryable("nothing is looked at any more", LATER));
+        return Err(Problem::retryable(
+            "the daemon no longer observes the cluster",
+            LATER,
+        ));
     }
     let follower = Follower {
         views: context.views.clone(),

@@ -1,6 +1,6 @@
-//! The status page: a [`View`] as HTML that needs no script to be read. Pure.
+//! The status page: renders a [`View`] as HTML that works without JavaScript. Pure.
 //!
-//! Everything a cluster says is escaped by the template, so that no name or message can become markup.
+//! The template escapes all text from the cluster, so that no name or message can become markup.
 
 pub(super) mod live;
 mod runs;
@@ -16,13 +16,13 @@ use crate::model::WatchState;
 use crate::state::view::{HoldView, View};
 use crate::text::humanize;
 
-/// Its style sheet.
+/// Style sheet of the page.
 pub const STYLE: &str = include_str!("page.css");
 
 /// The script that keeps it live.
 pub const SCRIPT: &str = include_str!("page.js");
 
-/// Rows of one table: a page nobody can scroll through helps nobody.
+/// Most rows of one table; the rest is only in the JSON.
 const MOST: usize = 100;
 
 /// The whole page, ages counted until `now`.
@@ -39,7 +39,7 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
                 script src="page.js" defer {}
             }
             body {
-                a.skip href="#main" { "Skip to what is stuck" }
+                a.skip href="#main" { "Skip to findings" }
                 header {
                     h1 { "locksmith" }
                     p #live { "as of " (time(view.at)) }
@@ -49,7 +49,7 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
                 main #main tabindex="-1" { (content(view, now)) }
                 footer {
                     p { "Read-only. Decide with " code { "locksmith approve" } ", " code { "reject" } ", " code { "abort" } " and " code { "release" } "." }
-                    nav aria-label="For programs" {
+                    nav aria-label="APIs" {
                         a href="metrics" { "metrics" } " "
                         a href="api/v1/status" { "status as JSON" } " "
                         a href="api/v1/openapi.json" { "OpenAPI" }
@@ -72,11 +72,11 @@ pub fn content(view: &View, now: Timestamp) -> Markup {
     }
 }
 
-/// A title that tells in a row of tabs.
+/// Page title: the number of stuck objects first, as it is cut in a tab.
 pub fn title(view: &View) -> String {
     match view.stuck().count() {
         0 if view.is_certain() => "nothing stuck · locksmith".to_owned(),
-        0 => "not all seen · locksmith".to_owned(),
+        0 => "incomplete · locksmith".to_owned(),
         stuck => format!("{stuck} stuck · locksmith"),
     }
 }
@@ -84,7 +84,7 @@ pub fn title(view: &View) -> String {
 fn summary(view: &View, now: Timestamp) -> Markup {
     let (verdict, tone) = match view.stuck().count() {
         0 if view.is_certain() => ("Nothing is stuck".to_owned(), "good"),
-        0 => ("Nothing stuck was seen".to_owned(), "ask"),
+        0 => ("Nothing stuck was found".to_owned(), "ask"),
         stuck => (format!("{stuck} stuck"), "bad"),
     };
     let oldest = view.stuck().map(|finding| finding.since).min();
@@ -112,21 +112,21 @@ fn summary(view: &View, now: Timestamp) -> Markup {
     }
 }
 
-/// What could not be seen: it makes everything else a lower bound.
+/// Collections that could not be read, and doubts: they make everything else a lower bound.
 fn doubts(view: &View) -> Markup {
     let doubts: Vec<_> = view.freshness.unsynced().collect();
     html! {
         @if !doubts.is_empty() || !view.doubts.is_empty() {
             section aria-labelledby="unseen" {
-                h2 #unseen.ask { "Not everything could be looked at" }
-                p { "There may be more than is told here." }
+                h2 #unseen.ask { "Not everything could be read" }
+                p { "More may be stuck than is listed here." }
                 ul {
                     @for (kind, reading) in doubts {
                         li {
                             (kind.as_str()) ": "
                             @match reading {
                                 WatchState::Failing(why) => (why),
-                                _ => "no answer yet",
+                                _ => "no response yet",
                             }
                         }
                     }
@@ -146,7 +146,7 @@ fn holds(view: &View, now: Timestamp) -> Markup {
         section aria-labelledby="held" {
             h2 #held { "Held: no snapshots" }
             @if holds.is_empty() {
-                p { "Nothing is." }
+                p { "Nothing is held." }
             } @else {
                 div.wide tabindex="0" role="region" aria-labelledby="held" {
                     table role="table" {
@@ -157,7 +157,7 @@ fn holds(view: &View, now: Timestamp) -> Markup {
                 (more(holds.len()))
             }
             @if let Some(why) = &view.hold_policy {
-                p.ask { "No hold may be in force: " (why) }
+                p.ask { "Holds may not be in force: " (why) }
             }
         }
     }
@@ -180,7 +180,7 @@ fn held(hold: &HoldView, now: Timestamp) -> Markup {
     }
 }
 
-/// The head of a table. Roles are told throughout: where rows are laid out as cards, browsers forget them.
+/// The head of a table. Roles are explicit throughout: browsers drop them where rows are laid out as cards.
 fn head(columns: &[&str]) -> Markup {
     html! {
         thead role="rowgroup" {
@@ -189,7 +189,7 @@ fn head(columns: &[&str]) -> Markup {
     }
 }
 
-/// Says what is left out of a table of that many rows.
+/// A note on the rows left out of a table of that many rows.
 fn more(rows: usize) -> Markup {
     html! {
         @if let Some(left_out) = rows.checked_sub(MOST).filter(|rows| *rows > 0) {

@@ -1,4 +1,4 @@
-//! Remediations: each with its steps, and the gates that keep it.
+//! Remediations, each with its gates and steps.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -11,18 +11,18 @@ use crate::text::humanize;
 /// Finished runs that are shown.
 const FINISHED: usize = 10;
 
-/// Runs under way; nothing where there is none.
+/// Unfinished runs; empty if there is none.
 pub(super) fn under_way(view: &View, now: Timestamp) -> Markup {
     let at_work = view.runs.iter().filter(|run| !run.phase.finished());
-    section("under-way", "Remediations under way", at_work, now)
+    section("under-way", "Unfinished Remediations", at_work, now)
 }
 
-/// The latest that ended; nothing where there is none.
+/// The latest finished runs; empty if there is none.
 pub(super) fn ended(view: &View, now: Timestamp) -> Markup {
     let finished = view.runs.iter().filter(|run| run.phase.finished());
     section(
         "ended",
-        "Remediations that ended",
+        "Finished Remediations",
         finished.take(FINISHED),
         now,
     )
@@ -57,8 +57,8 @@ fn article(run: &RunView, now: Timestamp) -> Markup {
         article aria-labelledby=(id) {
             h3 #(id) { (run.name) " " span.badge.(tone) { (run.phase.as_str()) } }
             p {
-                (run.playbook) " for " (run.driver) ", asked for " (humanize::span(run.created, now)) " ago"
-                @if let Some(finished) = run.finished { ", ended " (time(finished)) }
+                (run.playbook) " for " (run.driver) ", created " (humanize::span(run.created, now)) " ago"
+                @if let Some(finished) = run.finished { ", finished " (time(finished)) }
                 @if run.held > 0 { ", holds " (humanize::count(run.held as usize, "source")) }
             }
             @if !run.message.is_empty() { p { (run.message) } }
@@ -72,7 +72,7 @@ fn gates(run: &RunView) -> Markup {
     let (open, closed): (Vec<_>, Vec<&GateRecord>) = run.gates.iter().partition(|gate| gate.open);
     html! {
         @if !run.gates.is_empty() {
-            h4 { @if run.phase.finished() { "Gates, as last asked" } @else { "Gates" } }
+            h4 { @if run.phase.finished() { "Gates, as last evaluated" } @else { "Gates" } }
             ul {
                 @for gate in closed {
                     li {
@@ -97,7 +97,7 @@ fn steps(steps: &[StepView], now: Timestamp) -> Markup {
         ol {
             @for step in steps {
                 @let (tone, word) = match step.phase {
-                    StepPhase::Started => ("plain", "under way"),
+                    StepPhase::Started => ("plain", "running"),
                     StepPhase::Succeeded => ("good", "done"),
                     StepPhase::Skipped => ("plain", "skipped"),
                     StepPhase::Failed => ("bad", "failed"),

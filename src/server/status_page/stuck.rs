@@ -1,4 +1,4 @@
-//! What is stuck and why, each with the way from the object to its cause.
+//! Findings with their reasons, each with the chain from the object to its cause.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use crate::findings::{Finding, FindingKind, FindingReason};
 use crate::state::view::View;
 use crate::text::humanize;
 
-/// A table for each kind that something is stuck of.
+/// A table for each kind of finding that there is.
 pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
     html! {
         @for kind in FindingKind::STUCK {
@@ -19,7 +19,7 @@ pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
                     h2 #(kind.as_str()) { (kind.title()) }
                     div.wide tabindex="0" role="region" aria-labelledby=(kind.as_str()) {
                         table role="table" {
-                            (head(&["Object", "Why", "For", "Size", "How it hangs together"]))
+                            (head(&["Object", "Reason", "For", "Size", "Chain"]))
                             tbody role="rowgroup" { @for finding in findings.iter().take(MOST) { (row(view, finding, now)) } }
                         }
                     }
@@ -59,7 +59,7 @@ fn about(finding: &Finding) -> String {
     format!("{} {uid} {lock}", finding.what.kind().as_str())
 }
 
-/// From who asks, over what was asked for, to the lock and the claim that is in its way or waits for it.
+/// The chain from the requesting object to the lock, and to the claim that holds it up or waits for it.
 fn chain(view: &View, finding: &Finding) -> Markup {
     let mut objects: Vec<_> = finding.object.iter().chain(&finding.chain).collect();
     let locks = locks(view, finding, &objects);
@@ -110,7 +110,7 @@ fn evidence(finding: &Finding) -> Markup {
     html! {
         @if !finding.evidence.is_empty() {
             details {
-                summary { "what was seen" }
+                summary { "evidence" }
                 ul { @for seen in &finding.evidence { li { (seen) } } }
             }
         }

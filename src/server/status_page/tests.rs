@@ -35,7 +35,7 @@ fn what_was_not_seen_is_never_all_clear() {
     view.findings.clear();
     let unseen = page(&view);
     assert!(!unseen.contains("Nothing is stuck"), "{unseen}");
-    for wanted in ["<title>not all seen", "volumesnapshots: ", "is forbidden"] {
+    for wanted in ["<title>incomplete", "volumesnapshots: ", "is forbidden"] {
         assert!(unseen.contains(wanted), "{wanted} in {unseen}");
     }
 }
@@ -51,7 +51,7 @@ fn doubt_is_never_all_clear() {
     let page = page(&view);
     assert!(!page.contains("Nothing is stuck"), "{page}");
     for wanted in [
-        "<title>not all seen",
+        "<title>incomplete",
         "replicationsources: are the CRDs installed?",
     ] {
         assert!(page.contains(wanted), "{wanted} in {page}");

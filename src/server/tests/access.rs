@@ -177,7 +177,7 @@ async fn a_file_without_tokens_is_named_at_the_start() {
     assert_eq!(
         empty.to_string(),
         format!(
-            "server.auth.tokenFile: {} has no token in it",
+            "server.auth.tokenFile: {} contains no token",
             file.display()
         )
     );
