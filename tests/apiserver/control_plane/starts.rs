@@ -195,7 +195,10 @@ async fn a_killed_test_leaves_no_server_behind() {
         return std::future::pending().await;
     }
     let mut victim = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "control_plane::starts::a_killed_test_leaves_no_server_behind"])
+        .args([
+            "--exact",
+            "control_plane::starts::a_killed_test_leaves_no_server_behind",
+        ])
         .args(["--ignored", "--nocapture"])
         .env(VICTIM, "yes")
         .env_remove("LOCKSMITH_KEEP")
