@@ -1,4 +1,4 @@
-//! What is to be done, to the last object: a model and its findings in, an immutable [`Plan`] out. Pure.
+//! Plans: a model and its findings in, an immutable [`Plan`](crate::api::Plan) out, which names every object to act on. Pure.
 //!
 //! Every target is pinned by uid. Nothing is decided later: a step may leave a target alone, when the object
 //! has changed since, but it never finds itself another one. What turns up meanwhile is for the next plan.
