@@ -1,4 +1,4 @@
-//! Which runs a notification asks for: alerts in, a [`Cause`] each out, and the run that serves it already. Pure.
+//! The runs that a notification requests: alerts in, a [`Cause`] each out, and the run that serves it already. Pure.
 //!
 //! One cause is one run, whatever the alert is called, however often and from however many Alertmanagers it comes. An alert is
 //! a hint only: the gates compare it with the findings.
@@ -19,7 +19,7 @@ use crate::model::records::Run;
 use crate::model::{Kind, Model};
 use crate::plan::{self};
 
-/// What is asked for: one playbook about one driver.
+/// The cause of a run: one playbook about one driver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Cause {
     /// Playbook.
@@ -29,13 +29,13 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// Whether a run of this spec does all that is asked for.
+    /// Whether a run of this spec does everything that the cause requests.
     pub(super) fn is_served_by(&self, run: &RemediationSpec, playbooks: &Playbooks) -> bool {
         run.driver == self.driver && playbooks.covers(&run.playbook, &self.playbook)
     }
 }
 
-/// Most alerts that a Remediation lists: it records which ones asked, it does not keep count.
+/// Most alerts that a Remediation lists: it records which alerts requested it, it does not count them.
 const MAX_ALERTS: usize = 50;
 
 /// Longest name of an alert that is recorded, in bytes; the rest is cut off. Alertmanager sets no limit.
@@ -55,10 +55,10 @@ pub(super) fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize)
     (ours, other_cluster)
 }
 
-/// The causes that `alerts` ask for, each with its alerts, and how many alerts ask for nothing.
+/// The causes of `alerts`, each with its alerts, and the number of alerts without any.
 ///
-/// An alert says which driver it is about by its label `driver`; else it is about every driver with something
-/// stuck. Of what nothing tells the driver, an orphan on default classes, the first one of `served` takes care.
+/// The label `driver` of an alert names the driver it is about; without it, an alert is about every driver with something
+/// stuck. Findings without a known driver (orphans on default classes) go to the first of `served`.
 pub fn causes(
     alerts: &[Alert],
     config: &Config,
@@ -145,7 +145,7 @@ pub(super) fn reference(alert: &Alert) -> AlertRef {
     }
 }
 
-/// The alerts of `alerts` that no longer ask for anything.
+/// The alerts of `alerts` that no longer fire.
 pub(super) fn resolved(alerts: &[Alert]) -> Vec<AlertRef> {
     let resolved = |alert: &&Alert| alert.status == AlertStatus::Resolved;
     alerts.iter().filter(resolved).map(reference).collect()
@@ -191,7 +191,7 @@ fn beginning(name: &str) -> &str {
     &name[..end.unwrap_or(0)]
 }
 
-/// What tells one alert from another: a hash of its labels, where Alertmanager sends none of its own.
+/// The identity of an alert: a hash of its labels, if Alertmanager sends none of its own.
 fn fingerprint(alert: &Alert) -> String {
     let mut digest = Sha256::new();
     for part in alert.labels.iter().flat_map(|(name, value)| [name, value]) {
@@ -284,7 +284,7 @@ pub(super) fn existing_run(
     }
 }
 
-/// Whether the plan of `last` was rejected, and a new run would be of the same plan: nobody is asked the same twice.
+/// Whether the plan of `last` was rejected, and a new run would have the same plan: a rejected plan is not offered again.
 fn offers_rejected_plan(
     cause: &Cause,
     last: &Run,

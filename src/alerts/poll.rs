@@ -17,7 +17,7 @@ use crate::text::error_chain;
 /// How long Alertmanager may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When what failed is asked for again: a leader that has just begun may have seen too little to take an alert.
+/// Pause before a failed poll is repeated: a new leader may have observed too little to accept an alert.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Largest answer that is read, in bytes: some 20,000 alerts.

@@ -41,7 +41,7 @@ struct Made {
     at: Instant,
 }
 
-/// How long the watch may take to show what was made; after that it is gone again.
+/// How long the watch may take to show a Remediation that was created; one that it does not show by then was deleted.
 const WATCH_LAG: Duration = Duration::from_secs(10);
 
 impl AlertReceiver {
@@ -168,7 +168,7 @@ impl AlertReceiver {
                     .read(|model| self.has_news(model, &name, &alerts));
                 let add = |known: &[AlertRef]| with_firing(known, &alerts);
                 if news && !self.change_alerts(&name, add).await? {
-                    // Asked again, the watch shows it, too.
+                    // On a retry, the watch shows it, too.
                     let object = format!("Remediation {name}");
                     return Err(WriteError::Gone { object });
                 }

@@ -32,7 +32,7 @@ pub struct Memory {
     ahead: Option<(Key, Option<u64>, Instant)>,
     /// The run whose status was last written, when that was done, and how long it took.
     recorded: Option<(Key, Instant, Duration)>,
-    /// The run that was last examined, its version then, and until when that is not worth doing again.
+    /// The run whose live state was last read, its version then, and until when that is not repeated.
     examined: Option<(Key, Option<u64>, Timestamp)>,
 }
 
@@ -141,7 +141,7 @@ impl Memory {
         self.recorded = Some((key.clone(), now, took));
     }
 
-    /// How long it is not worth a write yet that less is held than the status `known` says, where `next` says no more.
+    /// How long an update of the held count is postponed, if `next` differs from `known` in nothing else.
     pub fn count_later(
         &self,
         key: &Key,

@@ -47,7 +47,7 @@ const CONCURRENCY: usize = 16;
 /// Pause before a pass that failed is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long the watch may take to show a write, of an object or of a run's own record, before that is read again.
+/// How long the watch may take to show a write, before the object or the run's record is read again.
 const WATCH_LAG: Duration = Duration::from_secs(3);
 
 /// Most moves of one run in one pass, and how many of them may examine the cluster. A record or an examination leads on at once;
@@ -89,7 +89,7 @@ impl Controller {
         loop {
             self.heartbeat.beat();
             let mut again: Option<Duration> = None;
-            // With each pass; whether to act is asked where it is acted.
+            // In each pass; each run checks whether it may act.
             jumps.look(Clocks::now());
             let open = self.open_runs();
             backoff.retain(&open);
@@ -132,7 +132,7 @@ impl Controller {
         }
     }
 
-    /// Whether the clock agrees with the API server's, as far as the watch has told.
+    /// Whether the clock agrees with the API server's, as far as the watch has reported.
     fn clock_is_trusted(&self) -> bool {
         self.store
             .read(|model| model.freshness.trusted(Kind::Clock))
@@ -176,7 +176,7 @@ impl Controller {
         shown.unwrap_or(ControlFlow::Continue(()))
     }
 
-    /// Goes on with one run until it has to wait; says until when at the latest.
+    /// Advances one run until it has to wait; returns until when at the latest.
     async fn drive(
         &self,
         key: &Key,
@@ -360,7 +360,7 @@ impl Controller {
         Ok(written)
     }
 
-    /// Says in log, metrics and Events what a new status says. Once it is written: before, it is not so yet.
+    /// Reports a new status in log, metrics and Events, once it is written.
     fn tell(&self, run: &Remediation, before: Option<&RemediationStatus>) {
         let Some(after) = &run.status else { return };
         let name = run.name_any();

@@ -1,4 +1,4 @@
-//! Recognises a refused operation in a message or log line: text in, [`LockKey`] out. Pure.
+//! Recognises a refused operation in a message or log line: text in, [`LockKey`](crate::api::LockKey) out. Pure.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;

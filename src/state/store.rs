@@ -155,7 +155,7 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
                 batch.drain(..).for_each(|change| model.apply(change));
                 model.forget(now);
                 let view = Arc::new(view::take(&model, &self.config, &self.policy, now));
-                // Before anybody reads the model again, so that both are of one moment.
+                // Before the model can be read again, so that both are of one moment.
                 self.publish.send_replace(view.clone());
                 (view, findings::next_due(&model, &self.policy, now))
             };

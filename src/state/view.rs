@@ -1,4 +1,4 @@
-//! What readers get: one immutable [`View`] of what the detectors saw. Pure.
+//! The view for readers: an immutable snapshot of the findings and what they rest on. Pure.
 //!
 //! Metrics, the API and the command line all read the same one, and never the model itself: its size is that of
 //! what is stuck, not of the cluster.
@@ -216,7 +216,7 @@ impl ProvisionerView {
             }
         };
         view.workload = Some(provisioner.workload.key());
-        // Of a driver of which no log is known, Events and statuses tell.
+        // A driver without a known log is watched by Events and statuses.
         let entry = model.discovery.drivers.find(driver);
         if entry.is_none_or(|entry| entry.log_container(driver).is_none()) {
             return view;
@@ -236,7 +236,7 @@ impl ProvisionerView {
         view
     }
 
-    /// What is not known of it.
+    /// The doubt about it.
     fn doubts(&self) -> impl Iterator<Item = Doubt> {
         let doubt = |kind, message| Doubt {
             kind,
@@ -364,7 +364,7 @@ impl View {
             .then_some(self.breaker)
     }
 
-    /// Whether "nothing is stuck" can be said where nothing is: all that is watched has been seen, and there is no doubt.
+    /// Whether an empty list means that nothing is stuck: every watch is synced, and there is no doubt.
     pub fn is_certain(&self) -> bool {
         self.complete() && self.doubts.is_empty() && self.hold_problem().is_none()
     }

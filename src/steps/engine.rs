@@ -25,7 +25,7 @@ use crate::holds::{self, Due};
 use crate::model::records::RunRef;
 use crate::model::{Kind, Model};
 
-/// What is to be done next about `run`.
+/// The next action of `run`.
 pub fn next(
     run: &Remediation,
     model: &Model,
@@ -54,7 +54,7 @@ pub fn next(
         | Phase::Aborted
         | Phase::Expired => None,
     };
-    // Nothing is done while a gate on record is closed: that it has opened is written first.
+    // Nothing is done while a recorded gate is closed: that it has opened is recorded first.
     let told = run.status.as_ref().map(|known| &known.gates) == Some(&status.gates);
     let until = match moved {
         Some(Effect::Do(moved)) if told || !matches!(moved, NextAction::Act(_)) => return moved,
@@ -69,7 +69,7 @@ pub fn next(
     NextAction::Wait(until)
 }
 
-/// What a transition asks for, beside what it wrote into the status.
+/// The effect of a transition, beside its changes of the status.
 enum Effect {
     Do(NextAction),
     Wait(Option<Timestamp>),
@@ -102,7 +102,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Advances the step under way, or judges the whole once all are done.
+    /// Advances the current step, or verifies the run once all steps are done.
     fn proceed(&self, status: &mut RemediationStatus) -> Option<Effect> {
         let Some(plan) = status.plan.clone() else {
             self.finish(
@@ -182,7 +182,7 @@ impl Engine<'_> {
             Progress::Done(message, left) => {
                 let record = &mut status.steps[at];
                 record.skipped = left;
-                // Of deletions the verdict needs each, and the plan's lint has left room for them.
+                // The verdict needs every deletion, and the plan's lint has left room for them.
                 if !deletes(name) {
                     record.skipped.truncate(LISTED);
                 }
@@ -200,7 +200,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The verification at the end. It is what the run is judged by, whatever its steps said.
+    /// The final verification, which alone decides how the run ends.
     fn conclude(&self, status: &mut RemediationStatus, plan: &Plan) -> Option<Effect> {
         let failed = |record: &&StepRecord| {
             record.attempt == status.attempt && record.phase == StepPhase::Failed
@@ -333,9 +333,9 @@ impl Engine<'_> {
         status.finished_at = Some(self.now);
     }
 
-    /// What this run still holds, for everybody to see.
+    /// Lists in the status what this run still holds.
     fn list_holds(&self, status: &mut RemediationStatus) {
-        // A list that has not come yet shows no hold at all; the recorded deadline ends what it ends all the same.
+        // Before the first list the model shows no hold at all; a hold whose recorded deadline has passed has ended all the same.
         if !self.model.freshness.trusted(Kind::SnapshotHolds) {
             if status.holds.iter().all(|hold| hold.until <= self.now) {
                 status.holds.clear();
@@ -363,10 +363,10 @@ impl Engine<'_> {
     }
 }
 
-/// How often a verification that has not passed is read again: its log tails are no part of the model.
+/// Time between two reads for a verification that has not passed: log tails are no part of the model.
 const RECHECK: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
-/// Whether a step harms where sources go on: snapshots would be made again, and a restart cut off new ones.
+/// Whether a step does harm while sources are not held: snapshots would be recreated, and a restart would cut off new ones.
 fn needs_holds(step: StepName) -> bool {
     match step {
         StepName::DeleteFailedSnapshots | StepName::RestartProvisioner => true,

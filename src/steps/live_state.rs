@@ -1,4 +1,4 @@
-//! What was read uncached: things whose absence is the proof.
+//! Uncached reads: objects and log lines whose absence proves something.
 
 use jiff::Timestamp;
 
@@ -6,21 +6,21 @@ use crate::api::{LockKey, SharedStr};
 use crate::holds::policy::Proof;
 use crate::model::records::Snapshot;
 
-/// One uncached look at the cluster. Where a part could not be read, it says why, and proves nothing.
+/// One uncached read of the cluster. A part that could not be read holds the error, and proves nothing.
 #[derive(Clone, Debug)]
 pub struct LiveState {
     /// When the reading began.
     pub at: Timestamp,
     /// Every VolumeSnapshot.
     pub snapshots: Result<Vec<Snapshot>, String>,
-    /// Lock errors in the log tails of every replica of the driver's provisioner; `None` where they were not asked for.
+    /// Lock errors in the log tails of every replica of the driver's provisioner; `None` if they were not read.
     pub refusals: Option<Result<Vec<TailRefusal>, String>>,
     /// The answers to a probe of a hold; `None` where there was none.
     pub proof: Option<Result<Proof, String>>,
 }
 
 impl LiveState {
-    /// Facts of a probe alone.
+    /// The state with the answers to a probe alone.
     pub fn of_proof(at: Timestamp, proof: Result<Proof, String>) -> Self {
         Self {
             at,

@@ -1,8 +1,8 @@
-//! What comes next in a run: the recorded status and the model in, one [`NextAction`] out. Pure.
+//! The next action of a run: the recorded status and the model in, one [`NextAction`] out. Pure.
 //!
-//! Nothing is remembered between two calls but the Remediation's status and what the cluster shows. A process
-//! that is killed anywhere leaves exactly that behind, and the next one goes on from it. An outcome is never
-//! taken from the answer to a write: it is seen in the model, as a fresh observation.
+//! A run keeps no state outside its Remediation and the cluster, so any process can resume it after another
+//! was killed. An outcome is never
+//! taken from the answer to a write: the model shows it, as a new observation.
 
 mod conditions;
 mod delete_orphans;
@@ -35,33 +35,33 @@ use crate::holds::policy::Probe;
 use crate::model::Model;
 use crate::model::records::{RunRef, Snapshot};
 
-/// Pause before a list that failed is asked for again.
+/// Pause before a failed list is retried.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// Most holds a status lists, in either place: a run may take thousands, and its record must fit into one request.
+/// Most holds and skipped objects in a status: a run may hold thousands, and its record must fit into one request.
 const LISTED: usize = 100;
 
-/// What the engine asks the shell to do next.
+/// An action of the controller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextAction {
-    /// Write this status, then ask again.
+    /// Write this status, then decide again.
     Record(Box<RemediationStatus>),
-    /// Do these, each guarded by uid and resourceVersion, then ask again.
+    /// Carry these out, each guarded by uid and resourceVersion, then decide again.
     Act(Vec<Intent>),
-    /// Keep these objects as evidence in the status, then ask again.
+    /// Record these objects as evidence in the status, then decide again.
     CollectEvidence(Vec<ObjectKey>),
-    /// Read uncached what only its absence proves, then ask again with it.
+    /// Read uncached the objects whose absence proves something, then decide again with them.
     ReadLive {
-        /// Whether the provisioner's logs are read, too, and not the VolumeSnapshots alone.
+        /// Whether the provisioner's logs are read beside the VolumeSnapshots.
         logs: bool,
     },
-    /// Try whether a hold is in force, then ask again with what came of it.
+    /// Prove that a hold is in force, then decide again with the answers.
     Prove(Probe),
-    /// Ask again when the model has changed, or at this time.
+    /// Decide again when the model changes, at the latest at this time.
     Wait(Option<Timestamp>),
 }
 
-/// One write. The shell reads the object again before it, and leaves it alone when it is no longer the same.
+/// One write. The object is read again before it, and skipped if it is no longer the same.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Intent {
     /// Create the SnapshotHold of a run.
@@ -88,12 +88,12 @@ pub enum Intent {
     Rollout {
         /// The object.
         object: ObjectKey,
-        /// Names run and attempt, so that the same restart is not asked for twice.
+        /// Names run and attempt, so that the same restart is requested once.
         token: String,
     },
     /// Delete a pod, so that its controller replaces it.
     Replace(ObjectKey),
-    /// Annotate a VolumeSnapshotContent whose deletion does not end, so that its sidecar looks at it again.
+    /// Annotate a VolumeSnapshotContent whose deletion hangs, so that its sidecar retries it.
     Touch {
         /// The object.
         object: ObjectKey,
@@ -127,7 +127,7 @@ impl Intent {
     }
 }
 
-/// Everything a step sees.
+/// The inputs of a step.
 struct Scene<'a> {
     run: &'a RunRef,
     status: &'a RemediationStatus,
@@ -139,29 +139,29 @@ struct Scene<'a> {
     now: Timestamp,
 }
 
-/// How a step stands.
+/// The progress of a step.
 enum Progress {
-    /// To be done now.
+    /// Writes to carry out now.
     Act(Vec<Intent>),
-    /// To be kept first.
+    /// Objects to record as evidence first.
     CollectEvidence(Vec<ObjectKey>),
-    /// VolumeSnapshots are to be read uncached first.
+    /// VolumeSnapshots must be read uncached first.
     ReadLive,
-    /// A hold is to be tried first.
+    /// A hold must be proven first.
     Prove(Probe),
-    /// Something to remember across a restart.
+    /// A record that must survive a restart.
     Note(StepRecord),
-    /// The effect is not there yet; look again then at the latest.
+    /// The cluster does not show the effect yet; decide again at this time at the latest.
     Wait(Option<Timestamp>),
     /// The cluster shows the effect.
     Done(String, Vec<Skipped>),
-    /// It will not be.
+    /// The step has failed.
     Failed(String),
 }
 
 /// One step of a playbook.
 trait Step: Sync {
-    /// What to do now.
+    /// Decides the next progress.
     fn advance(&self, scene: &Scene<'_>) -> Progress;
 }
 
@@ -178,8 +178,8 @@ fn step(name: StepName) -> &'static dyn Step {
 }
 
 impl Scene<'_> {
-    /// Every VolumeSnapshot, listed after `since`: an older list proves nothing about now. Else what to do to have one;
-    /// one failure is no end of it, failing for longer than `within` is.
+    /// Every VolumeSnapshot, listed after `since`: an older list proves nothing about now. Otherwise the progress that leads to one;
+    /// the step fails only after lists have failed for longer than `within`.
     fn snapshots_since(
         &self,
         since: Timestamp,
@@ -203,13 +203,13 @@ impl Scene<'_> {
         self.now.duration_since(self.record.started_at) > within.signed()
     }
 
-    /// Names run and attempt: what is asked for under this name is asked for once.
+    /// Names run and attempt, so that a request under this name is made once.
     fn token(&self) -> String {
         format!("{}-{}", self.run.uid, self.record.attempt)
     }
 
-    /// When the restart of this attempt had been over for so long that snapshots and deletions have gone on by themselves;
-    /// the beginning of this step where nothing was restarted.
+    /// When the settle time after the restart of this attempt ends, in which snapshots and deletions continue by themselves;
+    /// the start of this step if nothing was restarted.
     fn settled(&self) -> Option<Timestamp> {
         let restarted = self.status.steps.iter().rfind(|record| {
             record.step == StepName::RestartProvisioner
@@ -246,7 +246,7 @@ fn some<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> String {
     }
 }
 
-/// A target that is left alone because the object is no longer the one that was planned for.
+/// A target that is skipped because the object is no longer the planned one.
 fn gone(object: &ObjectKey, found: Option<&Uid>) -> Skipped {
     let why = match found {
         None => "is gone".to_owned(),

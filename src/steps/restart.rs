@@ -25,7 +25,7 @@ impl Step for RestartProvisioner {
     }
 }
 
-/// The workload under restart, and which of its planned pods remain.
+/// The workload to restart, and the planned pods that still exist.
 struct Restart<'a> {
     scene: &'a Scene<'a>,
     planned: &'a ObjectKey,
@@ -35,7 +35,7 @@ struct Restart<'a> {
 }
 
 impl<'a> Restart<'a> {
-    /// What is to be restarted, unless somebody replaced or scaled it since it was planned.
+    /// The planned workload, unless somebody replaced or scaled it since.
     fn of(scene: &'a Scene<'a>) -> Result<Self, String> {
         let objects = || scene.planned.targets.iter().map(|target| &target.object);
         let planned = objects()
@@ -73,7 +73,7 @@ impl<'a> Restart<'a> {
         })
     }
 
-    /// What is to be written next, or `None` once all of it is written.
+    /// The next write, or `None` once all are done.
     fn act(&self) -> Option<Progress> {
         let (scene, planned) = (self.scene, self.planned);
         let within = scene.config.steps.restart_provisioner.within;
@@ -122,7 +122,7 @@ impl<'a> Restart<'a> {
         (scene.record.acted_at.is_none() && replace.is_empty()).then(|| self.note_acted())
     }
 
-    /// The pods that are to be replaced and of which no evidence is kept yet: once they are gone, nothing shows what ran.
+    /// The pods to replace that are not recorded as evidence yet: once they are gone, nothing shows what ran.
     fn unkept_pods(&self) -> Vec<ObjectKey> {
         if self.scene.record.acted_at.is_some() {
             return Vec::new();
@@ -179,25 +179,25 @@ impl<'a> Restart<'a> {
         Progress::Wait(scene.deadline(within))
     }
 
-    /// The old pods whose processes may still run, as far as the API server shows: those that are there, unless their node has
-    /// reported them as ended for good. The kubelet does so before it removes the object, and has no more to start by then.
+    /// The old pods whose processes may still run, as far as the API server shows: those that exist, unless their node has
+    /// reported a terminal phase. The kubelet does so before it removes the object, and starts no container after it.
     fn still_running(&self) -> impl Iterator<Item = &'a ObjectKey> {
         let pods = self.old_pods.iter().copied();
         pods.filter(|object| self.old_pod(&object.uid).is_some_and(|pod| !pod.is_over()))
     }
 
-    /// The old pod of this uid, while its object is there.
+    /// The old pod of this uid, while its object exists.
     fn old_pod(&self, uid: &Uid) -> Option<&'a Pod> {
         let object = self.old_pods.iter().find(|object| object.uid == *uid)?;
         self.scene.model.pods.get(&object.namespace, &object.name)
     }
 
-    /// How many pods the workload asks for.
+    /// The number of pods that the workload wants.
     fn wanted(&self) -> usize {
         usize::try_from(self.workload.replicas).unwrap_or(0)
     }
 
-    /// What the cluster does not show yet, once every old pod had ended at `replaced_at`; `None` when the restart is
+    /// The condition that the cluster does not show yet, after every old pod had ended at `replaced_at`; `None` when the restart is
     /// complete.
     fn missing(&self, replaced_at: Timestamp) -> Option<String> {
         let model = self.scene.model;
@@ -224,7 +224,7 @@ impl<'a> Restart<'a> {
     ///
     /// An identity that is a pod's own proves it by the pod's uid. One that the new pod shares with the old one (a node's
     /// host name, a name given by a StatefulSet), and one that is made up, prove it by time: client-go sets `acquireTime`
-    /// when the holder changes, and whoever renews a lease after every old pod had ended is none of them.
+    /// when the holder changes, and no old pod renews a lease after all of them had ended.
     fn taken_over(&self, of: &Provisioner<'_>, lease: &Lease, replaced_at: Timestamp) -> bool {
         if !lease.held(self.scene.now) {
             return false;
@@ -237,7 +237,7 @@ impl<'a> Restart<'a> {
             .iter()
             .all(|pod| !self.old.contains(&pod.meta.uid) && pod.meta.deleting.is_none());
         if holders.is_empty() {
-            // The answer to the write may be long in coming, and `acted_at` with it: new pods may have the lease by then.
+            // The answer to the write may be late, and `acted_at` with it: new pods may hold the lease by then.
             let started_at = self.scene.record.started_at;
             lease.acquired.is_some_and(|at| at > started_at) && renewed
         } else {

@@ -12,7 +12,7 @@ pub(super) struct ResumeSources;
 
 impl Step for ResumeSources {
     fn advance(&self, scene: &Scene<'_>) -> Progress {
-        // A list that has not come yet shows no hold of this run.
+        // Before the first list, the model shows no hold of this run.
         if !scene.model.freshness.trusted(Kind::SnapshotHolds) {
             let ended = released_by(scene);
             return if ended.is_some_and(|ended| scene.now < ended) {
@@ -59,7 +59,7 @@ impl Step for ResumeSources {
     }
 }
 
-/// When the API server has released everything this run held, whether or not anybody can see it.
+/// When the API server has released everything this run held, observed or not.
 fn released_by(scene: &Scene<'_>) -> Option<Timestamp> {
     let mut records = scene.status.steps.iter();
     let held = records.rfind(|record| record.step == StepName::SuspendSources)?;

@@ -85,7 +85,7 @@ impl Step for SuspendSources {
     }
 }
 
-/// Waits until every API server sees the hold, then tries it.
+/// Waits until every API server sees the hold, then proves it.
 fn prove(
     scene: &Scene<'_>,
     hold: &SnapshotHold,
@@ -129,7 +129,7 @@ fn prove(
     }
 }
 
-/// The source to try: the newest one that no other hold names, as that is the one a later attempt is likely to have added.
+/// The source of the proof: the newest one that no other hold names, as a later attempt probably added it.
 fn probed(model: &Model, hold: &SnapshotHold, now: Timestamp) -> Option<Uid> {
     let others = holds::enforced(model).filter(|other| other.meta.uid != hold.meta.uid);
     let others: Vec<_> = others.filter(|other| other.is_active(now)).collect();

@@ -22,13 +22,13 @@ use crate::plan::{LISTED, kept, why_kept};
 pub struct Judged<'a> {
     /// Its status.
     pub status: &'a RemediationStatus,
-    /// What it was to do.
+    /// Its plan.
     pub plan: &'a Plan,
     /// The cluster.
     pub model: &'a Model,
-    /// What is stuck in it.
+    /// The findings.
     pub findings: &'a [Finding],
-    /// What was read uncached, after the last step.
+    /// The uncached reads after the last step.
     pub facts: &'a LiveState,
     /// The configuration.
     pub config: &'a Config,
@@ -36,14 +36,14 @@ pub struct Judged<'a> {
     pub ended: Timestamp,
 }
 
-/// What became of a run that passed every check.
+/// Outcome of a run that passed every check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// Something was repaired, and claims became Bound or a playbook without verification did its work.
     Healed,
-    /// Something was repaired, and no claim was there to verify it by.
+    /// Something was repaired, and there was no claim to verify it by.
     Repaired,
-    /// Nothing that the run was for was repaired by it.
+    /// The run repaired nothing that it was for.
     Nothing,
 }
 
@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 impl Judged<'_> {
-    /// Every check, passed or not. What could not be read has not passed.
+    /// Every check, passed or not. A check whose input could not be read has not passed.
     pub fn checks(&self) -> Vec<CheckRecord> {
         let Self {
             status: _,
@@ -94,7 +94,7 @@ impl Judged<'_> {
         .collect()
     }
 
-    /// What became of the run, where every check has passed.
+    /// The outcome of the run, if every check has passed.
     pub fn outcome(&self) -> Outcome {
         if !self.repaired() {
             return Outcome::Nothing;
@@ -107,10 +107,10 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether anything the run was for is as it should be by now.
+    /// Whether anything the run was for is repaired by now.
     fn repaired(&self) -> bool {
         let restarts = self.plan.step(StepName::RestartProvisioner).is_some();
-        // That none is left, the first check says.
+        // The first check has found that none is left.
         let unlocked = restarts && !self.plan.locks.is_empty();
         let late = self.config.detect.pending_after;
         let late = |claim: &Claim| self.plan.made_at > late.after(claim.meta.created.at());
@@ -191,7 +191,7 @@ impl Judged<'_> {
         check("nothing waits", result)
     }
 
-    /// What the steps left alone, and the plan did before. A plan that lists only the first of very many is made once more.
+    /// Objects that the steps skipped, and those that the plan skipped. A plan that lists only the first hundred is made once more.
     fn exempt(&self) -> HashSet<Uid> {
         let steps = self.status.steps.iter();
         let left = steps
@@ -234,7 +234,7 @@ impl Judged<'_> {
     }
 }
 
-/// The orphaned sources of the plan, those left alone aside.
+/// The orphaned sources of the plan that were not skipped.
 fn no_orphans(plan: &Plan, model: &Model) -> CheckRecord {
     let planned = plan.step(StepName::DeleteOrphanedSources);
     let remain: Vec<_> = planned
@@ -289,7 +289,7 @@ fn no_lock_errors(
             let still = refusals
                 .iter()
                 .find(|refusal| waiters.wait_for(&refusal.key));
-            // What an Event alone says, whoever may write one can keep saying.
+            // A tenant can repeat an Event for ever, so that an Event alone does not count.
             let proven = proven(model, &plan.driver, facts.at);
             let locked = findings.iter().any(|finding| {
                 finding.driver.as_ref() == Some(&plan.driver)

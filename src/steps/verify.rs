@@ -34,7 +34,7 @@ impl Step for VerifyProvisioning {
                 Some(_) => waiting.push(object),
             }
         }
-        // A hung deletion is no reason to wait for once all claims are served.
+        // A hung deletion is no reason to wait once all claims are Bound.
         let end = settled.max(scene.record.started_at);
         let end = end.checked_add(TOUCH_WITHIN).unwrap_or(end);
         let touching = scene.now >= settled && (scene.now < end || !waiting.is_empty());

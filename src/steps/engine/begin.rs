@@ -44,10 +44,10 @@ impl Engine<'_> {
                 return self.give_up_late(status);
             }
         };
-        // What is skipped is no part of the hash, and the verdict asks for it.
+        // Skipped objects are no part of the hash, and the verdict needs the latest.
         let known = status.plan.as_ref();
         let news = |known: &Plan| {
-            // Which locks there are changes all the time; the outcome asks whether there were any.
+            // The set of locks changes all the time; the outcome depends on whether there were any.
             known.steps != plan.steps || known.locks.is_empty() != plan.locks.is_empty()
         };
         if known.is_none_or(news) {
@@ -104,7 +104,7 @@ impl Engine<'_> {
         )
     }
 
-    /// Whether alerts alone asked for the run, and none of them fires any more. A person's approval is a request of its own.
+    /// Whether only alerts requested the run, and none of them fires any more. A person's approval is a request, too.
     fn is_withdrawn(&self) -> bool {
         let (trigger, approval) = (&self.run.spec.trigger, &self.run.spec.approval);
         let mut alerts = trigger.alerts.iter();
@@ -114,19 +114,19 @@ impl Engine<'_> {
             && alerts.all(|alert| alert.resolved_at.is_some())
     }
 
-    /// Who rejected this plan.
+    /// The person who rejected this plan.
     pub(super) fn rejected(&self, plan: &Plan) -> Option<&str> {
         let approval = self.run.spec.approval.as_ref()?;
         let rejected = plan.hash == approval.plan && approval.decision == Decision::Rejected;
         rejected.then(|| approval.by.as_deref().unwrap_or("somebody"))
     }
 
-    /// Whether everything a plan is made from has been seen; before that, its absence means nothing.
+    /// Whether all inputs of a plan have been observed; before that, the absence of an object means nothing.
     fn observed(&self) -> bool {
         self.model.freshness.unsynced().next().is_none()
     }
 
-    /// A run that has waited for its gates for too long is about something that is over.
+    /// Ends a run that has waited for its gates for too long.
     fn give_up_late(&self, status: &mut RemediationStatus) -> Option<Effect> {
         let created = self
             .run
@@ -142,7 +142,7 @@ impl Engine<'_> {
                 let mut gates = status.gates.iter();
                 gates.any(|gate| name.is_of(gate) && !gate.open)
             };
-            // Nobody's decision and nothing left to do are no failures: they page nobody.
+            // A missing decision and nothing left to do are no failures: they page nobody.
             let phase = if is_closed(GateName::Approval) && status.plan.is_some() {
                 Phase::Expired
             } else if is_closed(GateName::Confirmed) && self.observed() {

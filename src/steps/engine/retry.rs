@@ -11,7 +11,7 @@ use crate::gates::{self, waits_for_a_person};
 use crate::holds;
 use crate::model::records::SnapshotHold;
 
-/// Why what was held, and is not, is not held again.
+/// The reason why a source that was released during the run is not held again.
 const LET_GO: &str = "released by somebody else during the run";
 
 /// How many pods the provisioner is to have.
@@ -62,8 +62,8 @@ impl Engine<'_> {
         })
     }
 
-    /// A new plan, and the first step again; what is held stays held. Where a person has to approve, the plan is shown,
-    /// and until then the verification goes on.
+    /// Makes a new plan and starts its first step; held sources stay held. If a person has to approve, the plan is shown,
+    /// and the verification continues until then.
     pub(super) fn retry(
         &self,
         status: &mut RemediationStatus,
@@ -116,7 +116,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether there was something to hold this time round, and the run holds nothing of it.
+    /// Whether this attempt had something to hold, and the run holds nothing of it.
     pub(super) fn nothing_is_held(&self, status: &RemediationStatus, plan: &Plan) -> bool {
         let suspended = status.steps.iter().any(|record| {
             (record.step, record.attempt, record.phase)
@@ -144,7 +144,7 @@ impl Engine<'_> {
         suspended && to_hold && hold.is_none_or(is_empty)
     }
 
-    /// Without the sources that the run was to hold and does not hold any more: somebody released them.
+    /// The plan without the sources that somebody released during the run.
     fn without_what_was_let_go(&self, plan: Plan, status: &RemediationStatus) -> Plan {
         let before = status
             .plan
@@ -156,7 +156,7 @@ impl Engine<'_> {
             .flat_map(|hold| hold.sources.values())
             .map(|(namespace, name)| (namespace, name))
             .collect();
-        // A plan that waits for approval is made again and again: each keeps what the one before it left out.
+        // A plan that waits for approval is made repeatedly: each skips what the one before it skipped.
         let long_ago = before
             .into_iter()
             .flat_map(|step| &step.skipped)
@@ -199,7 +199,7 @@ impl Engine<'_> {
                     }
                 }));
         }
-        // What the run is for, it is for in every round.
+        // The locks that the run is about are the same in every attempt.
         let first = status.plan.as_ref().map(|plan| &plan.locks);
         let locks = first.filter(|locks| !locks.is_empty());
         Plan {

@@ -20,9 +20,9 @@ use crate::model::records::{Lease, Pod};
 use crate::model::{Provisioner, is_made_up};
 use crate::steps::{Intent, Progress};
 
-/// The leases of which evidence is to be kept before anything is written: who held them. One is kept only where its holder is
-/// among the pods that are replaced, as far as that can be told, and none where another pod is on its way out already: what
-/// is not kept is not handed over.
+/// The leases to record as evidence of their holders before anything is written. A lease is recorded only if its holder is
+/// among the pods that are replaced, as far as that is known, and none if another pod is terminating already. A lease that
+/// is not recorded is not handed over.
 pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
     let scene = restart.scene;
     let untouched =
@@ -40,8 +40,8 @@ pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
         .collect()
 }
 
-/// What is to be done about leases that still name a dead holder, or `None` where they can only be waited for and that is
-/// on record.
+/// Handovers of leases that still name an ended holder; or the record that they must be waited for, `None` once that is
+/// recorded.
 pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option<Progress> {
     let scene = restart.scene;
     let of = scene
@@ -158,7 +158,7 @@ fn leases<'a>(restart: &Restart<'a>) -> impl Iterator<Item = &'a ObjectKey> + us
         .map(|target| &target.object)
 }
 
-/// Why a pod other than the old ones may hold a lease under a made-up identity: nothing in that tells whose it is.
+/// Why a pod other than the old ones may hold a lease under a made-up identity, which names no pod.
 fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
     let model = restart.scene.model;
     let mut not_ready: Vec<_> = model.nodes.iter().filter(|node| !node.ready).collect();
@@ -175,7 +175,7 @@ fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
     by_force.then(|| "a pod that was removed before it was seen to end may hold it".to_owned())
 }
 
-/// Who held the lease before anything was written.
+/// The holder of the lease before anything was written.
 fn kept_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
     let mut evidence = restart.scene.status.evidence.iter();
     let kept = evidence.find(|kept| kept.object == *object)?;
