@@ -107,8 +107,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             name: name.as_str().into(),
             uid: created.uid().unwrap_or_default().into(),
         };
-        let _ = cluster::hold::delete(&client, &key, async || Ok(())).await;
-        anstream::eprintln!("error: the hold is not in force and was removed: {why}");
+        match cluster::hold::delete(&client, &key, async || Ok(())).await {
+            Ok(_) => anstream::eprintln!("error: the hold is not in force and was removed: {why}"),
+            Err(error) => anstream::eprintln!(
+                "error: the hold is not in force: {why}\n{error}; remove it with: locksmith release {name}"
+            ),
+        }
         return Ok(ExitCode::from(FAILED));
     }
     let mut what = count(created.spec.sources.len(), "source");

@@ -74,13 +74,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Registered before the run is created, so that no Ctrl-C is missed.
     let interrupts = signal(SignalKind::interrupt())?;
-    let run = args.create(&client, planned).await?;
+    let run = args.request_run(&client, planned).await?;
     follow(&client, run, interrupts).await
 }
 
 impl Args {
     /// Creates the Remediation, with an approval of exactly the plan that was shown.
-    async fn create(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
+    async fn request_run(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
         let name = remediations::name(client).await;
         let config = self.what.config()?;
         let mut run = self.what.run(planned.driver, &config, name.clone());

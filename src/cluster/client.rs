@@ -33,10 +33,10 @@ pub async fn bounded<T>(
 ) -> Result<T, WriteError> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(WriteError::Api {
+        Ok(Err(error)) => Err(WriteError::Api {
             verb,
             object: object(),
-            source: Box::new(source),
+            error: Box::new(error),
         }),
         Err(_) => Err(WriteError::NoAnswer {
             verb,

@@ -174,8 +174,8 @@ async fn attempt(
     match bounded("create", name, api.create(&params, &snapshot)).await {
         Ok(_) => Ok(Answer::Accepted),
         // A missing right is also a 403. Its message does not name the policy, so that the proof fails with it.
-        Err(WriteError::Api { source, .. }) if refusal(&source).is_some() => {
-            Ok(Answer::Refused(refusal(&source).unwrap_or_default()))
+        Err(WriteError::Api { error, .. }) if refusal(&error).is_some() => {
+            Ok(Answer::Refused(refusal(&error).unwrap_or_default()))
         }
         Err(error) => Err(error),
     }

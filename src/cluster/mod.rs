@@ -32,14 +32,14 @@ pub const FIELD_MANAGER_CLI: &str = "locksmith-cli";
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The API server refused it, or could not be reached.
-    #[error("failed to {verb} {object}: {}", brief(.source))]
+    #[error("failed to {verb} {object}: {}", brief(.error))]
     Api {
         /// What was tried.
         verb: &'static str,
         /// On what.
         object: String,
         /// What came back.
-        source: Box<kube::Error>,
+        error: Box<kube::Error>,
     },
     /// Another replica leads by now.
     #[error("not written: this replica does not lead")]
@@ -60,7 +60,7 @@ pub enum WriteError {
     },
     /// It was not answered; whether it was done is seen by looking.
     #[error(
-        "failed to {verb} {object}: no answer within {}",
+        "failed to {verb} {object}: no answer within {}; the API server may have carried it out all the same",
         humantime::format_duration(CALL_TIMEOUT)
     )]
     NoAnswer {
@@ -79,7 +79,7 @@ impl WriteError {
             Self::Gone { .. } => ErrorKind::Gone,
             Self::OutdatedCrd { .. } => ErrorKind::OutdatedCrd,
             Self::NoAnswer { .. } => ErrorKind::NoAnswer,
-            Self::Api { source, .. } => match &**source {
+            Self::Api { error, .. } => match &**error {
                 kube::Error::Api(status) if status.code == 409 => ErrorKind::Conflict,
                 kube::Error::Api(status) if status.code == 403 => ErrorKind::Forbidden,
                 kube::Error::Api(status) if status.code == 404 => ErrorKind::NotFound,

@@ -98,7 +98,7 @@ impl<'a> Restart<'a> {
                     }]));
                 }
                 (true, None) => return Some(self.note_acted()),
-                (false, Some(_)) if !self.old_pods.is_empty() => {
+                (false, Some(_)) if self.still_running().next().is_some() => {
                     return Some(Progress::Failed(format!(
                         "the rollout of {planned} was reverted by another controller"
                     )));

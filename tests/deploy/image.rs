@@ -1,6 +1,7 @@
 //! The Dockerfile, as far as it can be read without an engine: what it copies is enough, and what it makes is small,
 //! static and nobody's in particular.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use regex::Regex;
@@ -49,10 +50,9 @@ fn the_build_has_every_file_that_it_needs_and_no_others() {
 
     let context = tempfile::tempdir().unwrap();
     for name in &copied {
-        let copy = Command::new("cp")
-            .arg("-r")
-            .args([path(name), context.path().join(name)])
-            .status();
+        let to = context.path().join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let copy = Command::new("cp").arg("-r").args([path(name), to]).status();
         assert!(copy.unwrap().success(), "{name}");
     }
     // The manifest is whole without the rest of the repository, and so is what the program is made of.
@@ -69,6 +69,38 @@ fn the_build_has_every_file_that_it_needs_and_no_others() {
     let bin = targets.find(|target| target["kind"][0] == "bin");
     assert_eq!(bin.unwrap()["name"], "locksmith");
     assert!(!copied.contains(&"build.rs".to_owned()) && !path("build.rs").exists());
+    let included = included(&path("src"));
+    assert!(!included.is_empty());
+    for file in included {
+        let name = file
+            .strip_prefix(path(".").canonicalize().unwrap())
+            .unwrap();
+        assert!(
+            context.path().join(name).exists(),
+            "not copied: {}",
+            name.display()
+        );
+    }
+}
+
+/// The files that the program includes, tests aside.
+fn included(directory: &Path) -> Vec<PathBuf> {
+    let include = Regex::new(r#"include_(?:str|bytes)!\("([^"]+)"\)"#).unwrap();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let file = entry.unwrap().path();
+        if file.is_dir() {
+            found.extend(included(&file));
+        } else if file.extension().is_some_and(|it| it == "rs")
+            && !file.iter().any(|it| it == "tests")
+        {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let names = include.captures_iter(code).map(|it| it[1].to_owned());
+            found.extend(names.map(|name| directory.join(name).canonicalize().unwrap()));
+        }
+    }
+    found
 }
 
 #[test]

@@ -196,5 +196,18 @@ fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {
     let of = model.provisioner_of(restart.workload, restart.driver());
     let holders = model.holders(&of, lease);
     let old = |pod: &&Pod| restart.old.contains(&pod.meta.uid);
-    is_made_up(holder, restart.driver()) || (!holders.is_empty() && holders.iter().all(old))
+    if is_made_up(holder, restart.driver()) {
+        return only_old_run(restart);
+    }
+    !holders.is_empty() && holders.iter().all(old)
+}
+
+/// Whether no pod of the workload runs but the planned ones. One that came after the plan may hold a lease under an identity that
+/// names no pod, and the restart does not end it.
+fn only_old_run(restart: &Restart<'_>) -> bool {
+    let model = restart.scene.model;
+    let of_workload = model.pods.iter();
+    let mut running =
+        of_workload.filter(|pod| !pod.finished && model.belongs(pod, restart.workload));
+    running.all(|pod| restart.old.contains(&pod.meta.uid))
 }

@@ -325,9 +325,14 @@ fn a_lease_in_doubt_is_waited_for(
 #[case::a_made_up_identity(before(RANDOM), &[LEASE, SNAPSHOTTER_LEASE])]
 #[case::a_pod_that_is_gone(before("gone"), &[SNAPSHOTTER_LEASE])]
 #[case::nobody(before(""), &[SNAPSHOTTER_LEASE])]
+#[case::a_pod_that_came_after_the_plan_and_a_made_up_identity(
+    before(RANDOM).with(replica(PROVISIONER, "7d9f8b6c5d", "ccccc")),
+    &[SNAPSHOTTER_LEASE]
+)]
 #[case::a_pod_on_its_way_out(before(OLD).with(going(replica(PROVISIONER, "7d9f8b6c5d", "ccccc"))), &[])]
 fn leases_and_pods_are_kept_before_the_restart(#[case] world: World, #[case] expected: &[&str]) {
-    let run = at_step(StepName::RestartProvisioner, &world);
+    // The plan is of the time before any other pod.
+    let run = at_step(StepName::RestartProvisioner, &before(OLD));
     let (_, moved) = next(run, &world);
     let NextAction::CollectEvidence(objects) = &moved else {
         panic!("{moved:?}")

@@ -219,8 +219,12 @@ async fn older_definition_keeps_runs_from_beginning_until_upgraded(
     serve(&stage, &older, field, false).await;
 
     let mut daemon = stage.daemon(&Settings::default()).await;
-    let names_it = |line: &Value| Some(line.pointer("/why")?.as_str()?.contains(lacks));
-    assert!(daemon.logged("no run begins", names_it).await);
+    let names_it = |line: &Value| Some(line.pointer("/reason")?.as_str()?.contains(lacks));
+    assert!(
+        daemon
+            .logged("the CRDs are outdated; no run begins", names_it)
+            .await
+    );
     stage.fire(&daemon).await;
     let status = stage
         .run_until("the run to say what is missing", |status| {
