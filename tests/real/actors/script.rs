@@ -81,6 +81,8 @@ pub async fn play(ground: &Ground) -> Vec<Stage> {
     synchronised(&person, "backup").await;
     person.until(SOURCE, "orphan", failing).await;
     person.until(CLAIM, "data", unprotected).await;
+    // VolSync may look once more for the snapshot that it has just deleted, and reports an error until its next look.
+    person.until(SOURCE, "backup", waits_for_schedule).await;
     stages.push(stage(&person, "one source is synchronised, another has no claim").await);
 
     let hold = hold(ground, &person).await;
