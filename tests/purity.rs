@@ -252,7 +252,7 @@ fn sources(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What a pure module may not have in this code.
+/// The parts of this code that a pure module may not have.
 fn offences(code: &str) -> Vec<String> {
     static WRONG: LazyLock<Vec<(Regex, &str)>> =
         LazyLock::new(|| WORDS.map(|(word, why)| (regex(word), why)).into());

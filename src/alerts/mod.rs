@@ -18,7 +18,7 @@ pub trait ReceiveAlerts: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Accepted, Refused>> + Send;
 }
 
-/// What a notification led to.
+/// Result of a notification.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Accepted {
     /// Names of the Remediations created for it, or joined by it.

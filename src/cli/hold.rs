@@ -13,9 +13,9 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::{ClusterArgs, FAILED, remediations};
+use crate::api::Uid;
 use crate::api::hold::{POLICY_NAME, SnapshotHold, SnapshotHoldSpec};
 use crate::api::volsync::ReplicationSource;
-use crate::api::{ObjectKey, ObjectKind, Uid};
 use crate::cluster::{self, CALL_TIMEOUT, FIELD_MANAGER_CLI};
 use crate::holds::policy::{Probe, binding_record, install, policy_record};
 use crate::holds::{self, place};
@@ -101,12 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     if let Some(why) = refuted {
-        let key = ObjectKey {
-            kind: ObjectKind::SnapshotHold,
-            namespace: namespace.as_str().into(),
-            name: name.as_str().into(),
-            uid: created.uid().unwrap_or_default().into(),
-        };
+        let key = cluster::hold::key(&created);
         match cluster::hold::delete(&client, &key, async || Ok(())).await {
             Ok(_) => anstream::eprintln!("error: the hold is not in force and was removed: {why}"),
             Err(error) => anstream::eprintln!(

@@ -8,7 +8,7 @@ use kube::{Client, ResourceExt};
 
 use super::{ClusterArgs, FAILED};
 use crate::api::hold::SnapshotHold;
-use crate::api::{ObjectKey, ObjectKind, Uid};
+use crate::api::{ObjectKey, Uid};
 use crate::cluster::hold as holds;
 use crate::cluster::leader;
 use crate::cluster::{CALL_TIMEOUT, Tried, WriteError};
@@ -86,12 +86,12 @@ struct Release {
 fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> {
     let named = |hold: &&SnapshotHold| args.all || args.names.contains(&hold.name_any());
     let whole = held.iter().filter(named).map(|hold| Release {
-        hold: key(hold),
+        hold: holds::key(hold),
         sources: Vec::new(),
         says: format!(
             "{} held by {}",
             count(hold.spec.sources.len(), "source"),
-            key(hold)
+            holds::key(hold)
         ),
     });
     let mut releases: Vec<_> = whole.collect();
@@ -109,9 +109,9 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
                 let last = sources.len() == hold.spec.sources.len()
                     && hold.spec.snapshot_classes.is_empty();
                 releases.push(Release {
-                    hold: key(hold),
+                    hold: holds::key(hold),
                     sources: if last { Vec::new() } else { sources },
-                    says: format!("{name}, held by {}", key(hold)),
+                    says: format!("{name}, held by {}", holds::key(hold)),
                 });
             }
         }
@@ -122,15 +122,6 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
         }
     }
     Ok(releases)
-}
-
-fn key(hold: &SnapshotHold) -> ObjectKey {
-    ObjectKey {
-        kind: ObjectKind::SnapshotHold,
-        namespace: hold.namespace().unwrap_or_default().into(),
-        name: hold.name_any().into(),
-        uid: Uid::from(hold.uid().unwrap_or_default()),
-    }
 }
 
 async fn carry_out(client: &Client, release: &Release) -> Result<Tried, WriteError> {

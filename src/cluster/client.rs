@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::api::PostParams;
 use kube::{Client, Config};
 
 use super::WriteError;
@@ -15,6 +16,14 @@ pub fn writing(config: &Config) -> Result<Client, kube::Error> {
     let mut config = config.clone();
     config.default_retry = false;
     Client::try_from(config)
+}
+
+/// Parameters of a create or replace whose fields are kept under `manager`.
+pub(super) fn posting(manager: &str) -> PostParams {
+    PostParams {
+        field_manager: Some(manager.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// Whether an object was refused for its size: etcd takes requests of 1.5 MiB (`--max-request-bytes`).

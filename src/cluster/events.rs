@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 
+use super::client::posting;
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
 use crate::api::{ObjectKey, ObjectKind};
@@ -208,10 +209,7 @@ fn generate_name(object: &str) -> String {
 async fn write(client: &Client, event: &Event) -> &'static str {
     let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
+    let params = posting(FIELD_MANAGER);
     let name = || {
         format!(
             "an Event on {}",

@@ -5,6 +5,7 @@
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
+use super::client::posting;
 use super::writer::{merge, same};
 use super::{ErrorKind, FIELD_MANAGER, Tried, WriteError, bounded};
 use crate::api::hold::SnapshotHold;
@@ -20,10 +21,13 @@ const PAGE: u32 = 20;
 /// Longest message of the API server that is kept.
 const LONGEST: usize = 500;
 
-fn posting(manager: &str, dry_run: bool) -> PostParams {
-    PostParams {
-        dry_run,
-        field_manager: Some(manager.to_owned()),
+/// The identity of a hold that was read.
+pub fn key(hold: &SnapshotHold) -> ObjectKey {
+    ObjectKey {
+        kind: ObjectKind::SnapshotHold,
+        namespace: hold.namespace().unwrap_or_default().into(),
+        name: hold.name_any().into(),
+        uid: Uid::from(hold.uid().unwrap_or_default()),
     }
 }
 
@@ -35,7 +39,7 @@ pub async fn create(
 ) -> Result<SnapshotHold, WriteError> {
     let namespace = hold.namespace().unwrap_or_default();
     let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &namespace);
-    let params = posting(manager, false);
+    let params = posting(manager);
     let call = api.create(&params, hold);
     let name = || format!("SnapshotHold {namespace}/{}", hold.name_any());
     bounded("create", name, call).await
@@ -166,7 +170,10 @@ async fn attempt(
             ..Default::default()
         },
     ]);
-    let params = posting(FIELD_MANAGER, true);
+    let params = PostParams {
+        dry_run: true,
+        ..posting(FIELD_MANAGER)
+    };
     let name = || {
         let kind = ObjectKind::VolumeSnapshot.as_str();
         format!("a dry-run {kind} in {}", probe.namespace)

@@ -34,11 +34,11 @@ pub enum WriteError {
     /// The API server refused it, or could not be reached.
     #[error("failed to {verb} {object}: {}", brief(.error))]
     Api {
-        /// What was tried.
+        /// The attempted action.
         verb: &'static str,
-        /// On what.
+        /// Its object.
         object: String,
-        /// What came back.
+        /// The error of the client.
         error: Box<kube::Error>,
     },
     /// Another replica leads by now.
@@ -55,7 +55,7 @@ pub enum WriteError {
     /// There is no such object any more.
     #[error("{object} was deleted meanwhile")]
     Gone {
-        /// What was to be written to.
+        /// The object to write to.
         object: String,
     },
     /// It was not answered; whether it was done is seen by looking.
@@ -64,9 +64,9 @@ pub enum WriteError {
         humantime::format_duration(CALL_TIMEOUT)
     )]
     NoAnswer {
-        /// What was tried.
+        /// The attempted action.
         verb: &'static str,
-        /// On what.
+        /// Its object.
         object: String,
     },
 }

@@ -1,9 +1,10 @@
 //! Remediations: created, their status recorded, changed by a person, and made small enough for etcd.
 
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::client::posting;
 use super::{ErrorKind, FIELD_MANAGER, FIELD_MANAGER_CLI, WriteError, bounded};
 use crate::api::remediation::{AlertRef, Remediation, RemediationStatus};
 
@@ -25,10 +26,7 @@ pub async fn create(
     manager: &str,
     run: &Remediation,
 ) -> Result<Remediation, WriteError> {
-    let params = PostParams {
-        field_manager: Some(manager.to_owned()),
-        ..PostParams::default()
-    };
+    let params = posting(manager);
     let api = api_of(client, run);
     let call = api.create(&params, run);
     bounded("create", object(&run.name_any()), call).await
@@ -43,10 +41,7 @@ pub async fn record(
 ) -> Result<Remediation, WriteError> {
     run.status = Some(status);
     run.metadata.managed_fields = None;
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
+    let params = posting(FIELD_MANAGER);
     let (api, name) = (api_of(client, &run), run.name_any());
     let call = api.replace_status(&name, &params, &run);
     match bounded("record the status of", object(&name), call).await {

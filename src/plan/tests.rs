@@ -22,7 +22,7 @@ fn targets(step: &PlannedStep) -> Vec<String> {
     told.collect()
 }
 
-/// What is skipped, as `name: why`.
+/// The skipped objects, as `name: reason`.
 fn skipped(step: &PlannedStep) -> Vec<String> {
     let told = step
         .skipped

@@ -1,4 +1,4 @@
-//! What is known at one moment: the task that owns the model, and the view of it that readers get.
+//! The state at one moment: the task that owns the model, and the view of it that readers get.
 
 mod store;
 pub mod view;

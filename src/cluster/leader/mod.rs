@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::ObjectMeta;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::client::posting;
 use crate::cluster::{self, FIELD_MANAGER, WriteError};
 use crate::tasks::heartbeat::Heartbeat;
 
@@ -180,7 +181,7 @@ impl Candidate {
             }
             (Decision::Create, _) | (_, None) => {
                 let lease = self.lease(None, 0);
-                bounded(self.api.create(&params(), &lease)).await?
+                bounded(self.api.create(&posting(FIELD_MANAGER), &lease)).await?
             }
             (Decision::Renew | Decision::Take, Some(lease)) => {
                 let known = lease
@@ -194,7 +195,11 @@ impl Candidate {
                     known
                 };
                 let lease = self.lease(Some(&lease), transitions);
-                bounded(self.api.replace(LEASE_NAME, &params(), &lease)).await?
+                bounded(
+                    self.api
+                        .replace(LEASE_NAME, &posting(FIELD_MANAGER), &lease),
+                )
+                .await?
             }
         };
         let now_seen = read(&written);
@@ -244,7 +249,11 @@ impl Candidate {
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = Some(String::new());
         }
-        bounded(self.api.replace(LEASE_NAME, &params(), &lease)).await?;
+        bounded(
+            self.api
+                .replace(LEASE_NAME, &posting(FIELD_MANAGER), &lease),
+        )
+        .await?;
         tracing::info!("lease released");
         Ok(())
     }
@@ -275,13 +284,6 @@ fn read(lease: &Lease) -> Seen {
         version: lease.resource_version().unwrap_or_default(),
         transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or(0),
         since: Instant::now(),
-    }
-}
-
-fn params() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
     }
 }
 

@@ -102,7 +102,7 @@ fn scrape(
         let begun = Instant::now();
         let mut answer = agent.get(url).call().unwrap();
         if answer.status() != 200 {
-            // Whoever is refused sees nothing: the gap goes on until the next sample.
+            // A refused client sees nothing: the gap lasts until the next sample.
             println!("attack: a scrape was answered with {}", answer.status());
             std::thread::sleep(INTERVAL);
             continue;
