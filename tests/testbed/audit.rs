@@ -67,6 +67,8 @@ pub struct Audit {
 /// What has been read until now.
 #[derive(Default)]
 struct Known {
+    /// Where the events of this test begin in the file.
+    begin: u64,
     /// How many bytes of the file.
     bytes: u64,
     events: Vec<Event>,
@@ -78,6 +80,13 @@ impl Audit {
             log,
             known: Mutex::default(),
         }
+    }
+
+    /// Leaves out everything written so far, which concerns an earlier test.
+    pub(super) fn forget(&self) {
+        let mut known = self.up_to_date();
+        known.begin = known.bytes;
+        known.events.clear();
     }
 
     /// Everything written so far. The event of a request just answered may not be there yet.
@@ -113,9 +122,10 @@ impl Audit {
 
     /// Reads the log event by event and keeps none, so that one of any length can be read.
     pub fn each(&self, mut read: impl FnMut(Event)) {
-        let Ok(file) = File::open(&self.log) else {
+        let Ok(mut file) = File::open(&self.log) else {
             return;
         };
+        file.seek(SeekFrom::Start(self.up_to_date().begin)).unwrap();
         let mut lines = BufReader::new(file);
         let mut line = String::new();
         // A last line without its end is still being written.

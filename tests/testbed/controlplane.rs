@@ -93,9 +93,14 @@ impl ControlPlane {
         self.directory.join("audit.log")
     }
 
+    /// Where the store listens.
+    pub fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd_port)
+    }
+
     /// The store, without the waits for a disk.
     pub fn etcd(&self) -> Vec<String> {
-        let url = format!("http://127.0.0.1:{}", self.etcd_port);
+        let url = self.etcd_url();
         flags([
             ("data-dir", self.path("etcd")),
             ("listen-client-urls", url.clone()),
@@ -110,10 +115,7 @@ impl ControlPlane {
     /// The API server: RBAC, audit, and a kubelet taken at its word.
     pub fn apiserver(&self) -> Vec<String> {
         flags([
-            (
-                "etcd-servers",
-                format!("http://127.0.0.1:{}", self.etcd_port),
-            ),
+            ("etcd-servers", self.etcd_url()),
             ("bind-address", "127.0.0.1".into()),
             ("advertise-address", "127.0.0.1".into()),
             // A loopback address cannot be an endpoint of the kubernetes Service.

@@ -2,6 +2,7 @@
 //!
 //! Nothing runs containers: pods stay as they were written unless a test plays the kubelet. Everything
 //! listens on 127.0.0.1, lives in a temporary directory and ends with the test process, however that ends.
+//! Tests that leave the servers as they are get one of [`pool`]'s, which stores what a new one does.
 //! With `LOCKSMITH_KEEP` set the directory, which has all logs, is kept and its path printed.
 
 mod audit;
@@ -10,11 +11,14 @@ pub mod crds;
 mod figures;
 mod identity;
 mod pki;
+mod pool;
 pub mod process;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::Request;
@@ -30,6 +34,11 @@ pub use audit::{Audit, Event};
 #[allow(unused_imports, reason = "told by tests alone")]
 pub use figures::figure;
 pub use identity::Identity;
+#[allow(
+    unused_imports,
+    reason = "only tests on the API server share control planes"
+)]
+pub use pool::Lent;
 
 use controlplane::ControlPlane;
 use process::{Guard, Process};
@@ -68,6 +77,8 @@ pub struct Testbed {
     plane: ControlPlane,
     admin: Identity,
     audit: Audit,
+    /// Whether a server was stopped, added or given further definitions: no other test can use it then.
+    altered: AtomicBool,
     servers: Mutex<Servers>,
 }
 
@@ -105,6 +116,7 @@ impl Testbed {
             audit: Audit::new(plane.audit_log()),
             plane,
             admin,
+            altered: AtomicBool::new(false),
             servers: Mutex::new(Servers {
                 running: Vec::new(),
                 guard,
@@ -206,6 +218,7 @@ impl Testbed {
 
     /// Starts one more API server on the same store; the administrator there, once it is ready.
     pub async fn second_apiserver(&self) -> Identity {
+        self.altered.store(true, Ordering::Relaxed);
         let (port, args) = self.plane.second_apiserver();
         {
             let servers = &mut *self.servers();
@@ -259,6 +272,7 @@ impl Testbed {
 
     /// Creates definitions while everything runs, and returns when they are served.
     pub async fn install(&self, crds: Vec<CustomResourceDefinition>) {
+        self.altered.store(true, Ordering::Relaxed);
         Box::pin(crds::install(&self.client(), crds))
             .await
             .expect("failed to install the CRDs");
@@ -346,6 +360,7 @@ impl Testbed {
     }
 
     fn kill(&self, name: &str) {
+        self.altered.store(true, Ordering::Relaxed);
         let servers = &mut *self.servers();
         let position = servers
             .running
@@ -358,6 +373,7 @@ impl Testbed {
     }
 
     fn signal(&self, name: &str, signal: Signal) {
+        self.altered.store(true, Ordering::Relaxed);
         let servers = self.servers();
         let process = servers.running.iter().find(|one| one.name() == name);
         process

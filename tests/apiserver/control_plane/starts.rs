@@ -4,20 +4,25 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::Condition;
 use kube::runtime::wait::conditions::is_crd_established;
-use kube::{Api, CustomResourceExt, ResourceExt};
+use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use locksmith::api::remediation::Remediation;
 use locksmith::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use locksmith::api::volsync::{ReplicationDestination, ReplicationSource, ReplicationSourceSpec};
 
 use crate::compare::differences;
-use crate::testbed::{Options, Testbed};
+use crate::support::stage::named;
+use crate::testbed::{Lent, Options, Testbed};
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
@@ -248,4 +253,64 @@ fn commands_naming(directory: &Path) -> Vec<String> {
         .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
         .filter(|command| command.contains(directory.to_str().unwrap()))
         .collect()
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn lent_control_plane_has_nothing_of_the_test_before() {
+    for _ in 0..2 {
+        let testbed = Lent::standard().await;
+        let client = testbed.client();
+        assert_eq!(
+            names::<Namespace>(&client).await,
+            ["default", "kube-node-lease", "kube-public", "kube-system"]
+        );
+        assert_eq!(names::<Remediation>(&client).await, [""; 0]);
+        assert_eq!(names::<Deployment>(&client).await, [""; 0]);
+        assert_eq!(names::<Pod>(&client).await, [""; 0]);
+        let roles: Api<ClusterRole> = Api::all(client.clone());
+        let view = roles.get("view").await.unwrap();
+        assert_eq!(view.metadata.annotations.unwrap_or_default().len(), 1);
+
+        // A run, a workload whose controllers work for it, and a change to an object that is always there.
+        let namespace = testbed.namespace("used").await;
+        let run = named::<Remediation>(
+            json!({"name": "run"}),
+            json!({"spec": {"playbook": "csi-operation-locks", "driver": "rbd"}}),
+        );
+        let runs: Api<Remediation> = Api::namespaced(client.clone(), &namespace);
+        runs.create(&PostParams::default(), &run).await.unwrap();
+        let pods = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "x"}]}});
+        let deployment = named::<Deployment>(
+            json!({"name": "x"}),
+            json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"app": "x"}}, "template": pods}}),
+        );
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+        let created = deployments
+            .create(&PostParams::default(), &deployment)
+            .await;
+        created.unwrap();
+        let observed = |deployment: Option<&Deployment>| {
+            let status = deployment.and_then(|deployment| deployment.status.as_ref());
+            status.is_some_and(|status| status.replicas == Some(2))
+        };
+        testbed.until(deployments, "x", observed).await;
+        let annotated = json!({"metadata": {"annotations": {"changed": "yes"}}});
+        roles
+            .patch("view", &PatchParams::default(), &Patch::Merge(&annotated))
+            .await
+            .unwrap();
+    }
+}
+
+/// The names of all objects of a kind, sorted.
+async fn names<K>(client: &Client) -> Vec<String>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let all: Api<K> = Api::all(client.clone());
+    let list = all.list(&ListParams::default()).await.unwrap();
+    let mut names: Vec<String> = list.iter().map(ResourceExt::name_any).collect();
+    names.sort();
+    names
 }

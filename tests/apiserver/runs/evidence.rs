@@ -47,7 +47,7 @@ fn create(kubeconfig: &Path, list: &[u8]) {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn deleted_source_is_created_again_from_its_evidence() {
     let stage = Stage::set(Setup {
-        sources: with_any_mover_options(),
+        sources: Some(with_any_mover_options()),
         ..Setup::default()
     })
     .await;

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::render;
 use crate::support::daemon::Daemon;
-use crate::testbed::{Identity, Options, Testbed};
+use crate::testbed::{Identity, Lent, Options, Testbed};
 
 pub use holds::install_policy;
 pub use requests::lacks_right;
@@ -45,7 +45,7 @@ pub const USER: &str = "locksmith-daemon";
 pub struct Stage {
     pub world: World,
     pub jam: Jam,
-    pub testbed: Testbed,
+    pub testbed: Lent,
     /// Whom the program logs in as, in the audit log.
     pub user: String,
     daemon: Identity,
@@ -60,12 +60,17 @@ impl Stage {
     /// The jam in a cluster of another make.
     pub async fn set(setup: Setup) -> Self {
         let mut crds = setup.others;
-        crds.extend([Remediation::crd(), SnapshotHold::crd(), setup.sources]);
-        let options = Options {
-            crds,
-            ..Options::default()
+        crds.extend(setup.sources);
+        let testbed = if crds.is_empty() {
+            Box::pin(Lent::standard()).await
+        } else {
+            crds.extend([Remediation::crd(), SnapshotHold::crd()]);
+            let options = Options {
+                crds,
+                ..Options::default()
+            };
+            Box::pin(Lent::special(options)).await
         };
-        let testbed = Box::pin(Testbed::start(options)).await;
         let namespace = named::<Namespace>(json!({"name": NAMESPACE}), json!({}));
         let namespaces: Api<Namespace> = Api::all(testbed.client());
         namespaces

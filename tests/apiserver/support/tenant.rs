@@ -8,8 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt};
-use locksmith::api::hold::SnapshotHold;
+use kube::{Api, Client, Resource, ResourceExt};
 use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::ReplicationSource;
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::stage::{DRIVER, NAMESPACE, PATIENCE, Settings, Stage, USER, named};
-use crate::testbed::{Options, Testbed};
+use crate::testbed::{Lent, Testbed};
 
 /// Sorts before every other namespace.
 const TENANT: &str = "aaa-tenant";
@@ -126,16 +125,8 @@ fn status_of<T: std::fmt::Debug>(refused: kube::Result<T>) -> u16 {
 }
 
 /// A cluster with Rook and VolSync in which nothing is wrong.
-async fn quiet() -> (Testbed, World) {
-    let options = Options {
-        crds: vec![
-            Remediation::crd(),
-            SnapshotHold::crd(),
-            ReplicationSource::crd(),
-        ],
-        ..Options::default()
-    };
-    let testbed = Box::pin(Testbed::start(options)).await;
+async fn quiet() -> (Lent, World) {
+    let testbed = Box::pin(Lent::standard()).await;
     let namespaces: Api<Namespace> = Api::all(testbed.client());
     let namespace = named(json!({"name": NAMESPACE}), json!({}));
     namespaces

@@ -11,21 +11,21 @@ use locksmith::demo::world::{Actor, Timings, World, WorldConfig, provisioner_dep
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
-use crate::testbed::{Options, Testbed};
+use crate::testbed::Lent;
 
 /// What the actors do, they do within this on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A testbed and the world on it.
 pub struct Ground {
-    pub testbed: Testbed,
+    pub testbed: Lent,
     pub world: World,
 }
 
 impl Ground {
     /// A world of its own, for a test that breaks the backend or restarts the provisioner.
     pub async fn start(config: WorldConfig) -> Self {
-        let testbed = Box::pin(Testbed::start(Options::default())).await;
+        let testbed = Box::pin(Lent::standard()).await;
         let world = World::start(testbed.client(), config)
             .await
             .expect("the world starts");

@@ -1,8 +1,6 @@
 //! What tests vary of the program and of the cluster.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
-use locksmith::api::volsync::ReplicationSource;
 use locksmith::demo::world::{Timings, WorldConfig};
 
 use super::NAMESPACE;
@@ -115,8 +113,8 @@ prometheus: {prometheus}
 /// What tests vary of the cluster.
 pub struct Setup {
     pub world: WorldConfig,
-    /// The definition of ReplicationSource.
-    pub sources: CustomResourceDefinition,
+    /// The definition of ReplicationSource, unless it is that with the fields that are used here.
+    pub sources: Option<CustomResourceDefinition>,
     /// Whether the policy that enforces holds is installed.
     pub policy: bool,
     /// Definitions that other tests can do without.
@@ -137,7 +135,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             world: WorldConfig::new(Timings::fast()),
-            sources: ReplicationSource::crd(),
+            sources: None,
             policy: true,
             others: Vec::new(),
             rights: Rights::All,
