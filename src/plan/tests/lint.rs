@@ -5,7 +5,7 @@ use rstest::rstest;
 use crate::api::{Action, Plan, PlannedStep, Skipped, StepName, Target};
 use crate::api::{ObjectKey, ObjectKind};
 use crate::model::fixture::*;
-use crate::plan::lint;
+use crate::plan::lint::{self, LintNote};
 
 fn object(kind: ObjectKind, name: &str) -> ObjectKey {
     ObjectKey {
@@ -22,8 +22,15 @@ fn step(step: StepName, targets: Vec<(Action, ObjectKey)>) -> PlannedStep {
     }
 }
 
-fn notes(steps: Vec<PlannedStep>) -> Vec<String> {
+fn notes(steps: Vec<PlannedStep>) -> Vec<LintNote> {
     lint::lint(&Plan::new(DRIVER.into(), steps, at(0)))
+}
+
+/// The only note about `steps`, as people read it.
+fn note(steps: Vec<PlannedStep>) -> String {
+    let notes = notes(steps);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    notes[0].to_string()
 }
 
 const KINDS: [ObjectKind; 10] = [
@@ -104,7 +111,9 @@ fn a_step_may_do_what_is_its_own_and_nothing_else() {
             for action in ACTIONS {
                 let resume = step(StepName::ResumeSources, Vec::new());
                 let notes = notes(vec![step(name, vec![(action, object(kind, "a"))]), resume]);
-                let refused = notes.iter().any(|note| note.contains("must not"));
+                let refused = notes
+                    .iter()
+                    .any(|note| matches!(note, LintNote::NotAllowed { .. }));
                 let allowed = ALLOWED.contains(&(name, action, kind));
                 assert_eq!(refused, !allowed, "{name:?} {action:?} {kind:?}: {notes:?}");
             }
@@ -127,9 +136,12 @@ fn snapshot_key() -> ObjectKey {
 #[case::without_uid(ObjectKey { uid: "".into(), ..snapshot_key() })]
 #[case::without_name(ObjectKey { name: "".into(), ..snapshot_key() })]
 fn a_target_is_pinned(#[case] object: ObjectKey) {
-    let notes = notes(vec![deletion(object)]);
-    assert_eq!(notes.len(), 1);
-    assert!(notes[0].contains("not pinned"), "{notes:?}");
+    let step = StepName::DeleteFailedSnapshots;
+    let expected = LintNote::NotPinned {
+        step,
+        object: object.clone(),
+    };
+    assert_eq!(notes(vec![deletion(object)]), [expected]);
 }
 
 #[test]
@@ -138,10 +150,9 @@ fn a_target_stands_once() {
         (Action::Delete, snapshot_key()),
         (Action::Delete, snapshot_key()),
     ];
-    let notes = notes(vec![step(StepName::DeleteFailedSnapshots, twice)]);
     assert_eq!(
-        notes,
-        ["deleteFailedSnapshots: VolumeSnapshot media/s is listed twice"]
+        note(vec![step(StepName::DeleteFailedSnapshots, twice)]),
+        "deleteFailedSnapshots: VolumeSnapshot media/s is listed twice"
     );
 }
 
@@ -153,8 +164,8 @@ fn what_is_spared_is_no_target() {
         reason: "is ready".to_owned(),
     });
     assert_eq!(
-        notes(vec![step]),
-        ["deleteFailedSnapshots: VolumeSnapshot media/s is both skipped and a target"]
+        note(vec![step]),
+        "deleteFailedSnapshots: VolumeSnapshot media/s is both skipped and a target"
     );
 }
 
@@ -162,16 +173,15 @@ fn what_is_spared_is_no_target() {
 #[case::never(vec![step(StepName::SuspendSources, Vec::new())])]
 #[case::before(vec![step(StepName::ResumeSources, Vec::new()), step(StepName::SuspendSources, Vec::new())])]
 fn what_is_held_is_released_later(#[case] steps: Vec<PlannedStep>) {
-    assert_eq!(
-        notes(steps),
-        ["suspendSources is not followed by resumeSources"]
-    );
+    assert_eq!(notes(steps), [LintNote::NotResumed]);
 }
 
 #[test]
 fn a_step_stands_once() {
-    let notes = notes(vec![deletion(snapshot_key()), deletion(snapshot_key())]);
-    assert_eq!(notes, ["deleteFailedSnapshots is listed twice"]);
+    assert_eq!(
+        note(vec![deletion(snapshot_key()), deletion(snapshot_key())]),
+        "deleteFailedSnapshots is listed twice"
+    );
 }
 
 /// A step that holds so many sources, in ten namespaces.
@@ -219,7 +229,7 @@ fn plan_that_is_too_large_names_the_limit_and_the_namespace() {
     }
     let notes = notes(vec![suspend, step(StepName::ResumeSources, Vec::new())]);
     assert_eq!(notes.len(), 2, "{notes:?}");
-    for (note, limit) in notes.iter().zip([
+    for (note, limit) in notes.iter().map(ToString::to_string).zip([
         "a Remediation can record only 1250000",
         "a SnapshotHold can list only 1250000",
     ]) {
@@ -232,10 +242,7 @@ fn plan_that_is_too_large_names_the_limit_and_the_namespace() {
 fn only_suspend_sources_holds() {
     let mut holds = holding(1);
     holds.step = StepName::ResumeSources;
-    assert_eq!(
-        notes(vec![holds]),
-        ["resumeSources: must not hold anything"]
-    );
+    assert_eq!(note(vec![holds]), "resumeSources: must not hold anything");
 }
 
 #[test]
@@ -243,7 +250,8 @@ fn source_stands_once_in_a_hold() {
     let mut holds = holding(1);
     let names = holds.sources.values_mut().next().unwrap();
     names.push(names[0].clone());
-    let notes = notes(vec![holds, step(StepName::ResumeSources, Vec::new())]);
-    let twice = "suspendSources: namespace-0/application-0 is listed twice or has no name";
-    assert_eq!(notes, [twice]);
+    assert_eq!(
+        note(vec![holds, step(StepName::ResumeSources, Vec::new())]),
+        "suspendSources: namespace-0/application-0 is listed twice or has no name"
+    );
 }

@@ -39,7 +39,7 @@ fn the_playbook_is_planned_step_by_step() {
             "Touch VolumeSnapshotContent snapcontent-uid-snapshot-media-volsync-prowlarr-src"
         ]
     );
-    assert_eq!(lint::lint(&plan), Vec::<String>::new());
+    assert_eq!(lint::lint(&plan), []);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn any_number_of_objects_that_are_not_acted_on_can_be_planned() {
             .with(claim("tenant", &name).pending());
     }
     let plan = plan_at(&world, 0).unwrap();
-    assert_eq!(lint::lint(&plan), Vec::<String>::new());
+    assert_eq!(lint::lint(&plan), []);
     let listed = |step: StepName| plan.step(step).unwrap().skipped.len();
     assert_eq!(listed(StepName::SuspendSources), LISTED);
     assert_eq!(listed(StepName::DeleteFailedSnapshots), LISTED);
