@@ -27,6 +27,7 @@ pub mod holds;
 pub mod metrics;
 pub mod model;
 pub mod plan;
+pub mod run_context;
 pub mod run_progress;
 pub mod server;
 pub mod state;

@@ -29,7 +29,7 @@ const fn shell(path: &'static str) -> Layer {
 }
 
 /// From the ground up. A file belongs to the longest path that it begins with, and imports from its own layer and those before.
-const LAYERS: [Layer; 25] = [
+const LAYERS: [Layer; 26] = [
     pure("api"),
     pure("text"),
     pure("csi"),
@@ -39,6 +39,7 @@ const LAYERS: [Layer; 25] = [
     pure("holds"),
     pure("findings"),
     pure("plan"),
+    pure("run_context"),
     pure("gates"),
     pure("steps"),
     pure("run_progress"),

@@ -15,14 +15,13 @@ use super::log::{self, LogFormat};
 use super::render_plan::{gates_text, plan_text};
 use crate::api::Plan;
 use crate::api::SharedStr;
-use crate::api::remediation::{
-    GateRecord, Remediation, RemediationSpec, RemediationStatus, Trigger,
-};
+use crate::api::remediation::{GateRecord, Remediation, RemediationSpec, Trigger};
 use crate::config::{self, Config, Playbook};
 use crate::findings::Finding;
-use crate::gates::{self, GateName, Situation};
+use crate::gates::{self, GateName};
 use crate::model::{Model, WatchState};
 use crate::plan::{self};
+use crate::run_context::RunContext;
 use crate::state::view::View;
 use crate::text::humanize::plain;
 use crate::watch;
@@ -194,17 +193,9 @@ impl PlanArgs {
         now: Timestamp,
     ) -> Planned {
         let run = self.run(driver.clone(), config, None);
-        let status = RemediationStatus::default();
         let plan = plan::make_checked(model, findings, playbook, &driver, config, now);
-        let mut gates = gates::judge_all(&Situation {
-            run: &run,
-            status: &status,
-            plan: plan.as_ref().ok(),
-            model,
-            findings,
-            config,
-            now,
-        });
+        let cx = RunContext::new(&run, model, findings, config, None, now);
+        let mut gates = gates::judge_all(&cx.with_plan(plan.as_ref().ok()));
         // Only a daemon can hold the Lease.
         gates.retain(|gate| !GateName::Leadership.is_of(gate));
         let (plan, error) = match plan {

@@ -12,8 +12,8 @@ use crate::api::snapshot::VolumeSnapshot;
 use crate::config::Config;
 use crate::model::Model;
 use crate::model::records::Snapshot;
+use crate::run_context::{LiveState, TailRefusal};
 use crate::state::Store;
-use crate::steps::{LiveState, TailRefusal};
 use crate::watch::{Patterns, snapshot_record};
 
 /// Most bytes read of a log's tail: lines may have any length.

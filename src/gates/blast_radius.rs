@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::ObjectKind;
 use crate::api::StepName;
+use crate::run_context::RunContext;
 
 /// Steps that delete objects no controller recreates.
 const DELETING: [StepName; 2] = [
@@ -30,7 +31,7 @@ impl Gate for BlastRadius {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
         let closed = |reason| {
             Verdict::Closed {
             reason,
@@ -39,7 +40,7 @@ impl Gate for BlastRadius {
                     .to_owned(),
         }
         };
-        let Some(plan) = situation.plan else {
+        let Some(plan) = cx.plan else {
             return closed("there is no plan".to_owned());
         };
         let planned = DELETING
@@ -48,13 +49,13 @@ impl Gate for BlastRadius {
             .flat_map(|step| &step.targets)
             .map(|target| &target.object.uid);
         // Leases and pods that a restart replaces are recorded as evidence, too.
-        let kept = situation.status.evidence.iter().map(|kept| &kept.object);
+        let kept = cx.status().evidence.iter().map(|kept| &kept.object);
         let before = kept
             .filter(|object| !matches!(object.kind, ObjectKind::Lease | ObjectKind::Pod))
             .map(|object| &object.uid);
         let deletions = planned.chain(before).collect::<HashSet<_>>().len();
-        let all = situation.model.sources.len();
-        let gates = &situation.config.gates;
+        let all = cx.model.sources.len();
+        let gates = &cx.config.gates;
         let most = usize::try_from(gates.max_deletions).unwrap_or(usize::MAX);
         if deletions > most {
             closed(format!(

@@ -1,9 +1,10 @@
 //! Gate `breaker`: the latest runs have not all failed. Repeating a repair that failed is unlikely to help.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::Uid;
 use crate::api::remediation::Phase;
 use crate::model::Model;
+use crate::run_context::RunContext;
 
 /// Annotation of a Remediation, set by `locksmith reset`. Failures up to and including that run no longer count.
 pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";
@@ -15,9 +16,9 @@ impl Gate for Breaker {
         GateName::Breaker
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let most = situation.config.gates.breaker_after;
-        let failed = failures_in_a_row(situation.model);
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let most = cx.config.gates.breaker_after;
+        let failed = failures_in_a_row(cx.model);
         if failed < most {
             return Verdict::Open;
         }

@@ -4,10 +4,11 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::Uid;
 use crate::api::remediation::Remediation;
 use crate::api::{Plan, StepName};
+use crate::run_context::RunContext;
 
 pub(super) struct Budget;
 
@@ -16,19 +17,15 @@ impl Gate for Budget {
         GateName::Budget
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let budgets = &situation.config.gates.budgets;
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let budgets = &cx.config.gates.budgets;
         // With a span too long for a timestamp, every run counts.
-        let from = situation
+        let from = cx
             .now
             .checked_sub(budgets.within.signed())
             .unwrap_or(Timestamp::MIN);
-        let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
-        let others = situation
-            .model
-            .runs
-            .iter()
-            .filter(|run| run.meta.uid != *me);
+        let me = cx.run.metadata.uid.as_deref().unwrap_or_default();
+        let others = cx.model.runs.iter().filter(|run| run.meta.uid != *me);
         let mut begun: Vec<(Timestamp, &Remediation)> = others
             .filter_map(|run| Some((run.object.status.as_ref()?.started_at?, &*run.object)))
             .filter(|(at, _)| *at > from)
@@ -58,8 +55,8 @@ impl Gate for Budget {
                 ),
             })
         };
-        let playbook = &situation.run.spec.playbook;
-        let mine = situation.plan.and_then(restarted);
+        let playbook = &cx.run.spec.playbook;
+        let mine = cx.plan.and_then(restarted);
         spent(budgets.per_cluster, "in the cluster", &|_| true)
             .or_else(|| {
                 spent(budgets.per_playbook, "of this playbook", &|run| {

@@ -1,6 +1,7 @@
 //! Gate `cephHealth`: Ceph is healthy enough for a restart to help. Open if there is no CephCluster.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
+use crate::run_context::RunContext;
 
 pub(super) struct CephHealth;
 
@@ -13,9 +14,9 @@ impl Gate for CephHealth {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let allowed = &situation.config.gates.ceph_health;
-        let ill: Vec<_> = situation
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let allowed = &cx.config.gates.ceph_health;
+        let ill: Vec<_> = cx
             .model
             .ceph_clusters
             .iter()

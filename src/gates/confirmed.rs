@@ -5,10 +5,11 @@
 
 use std::collections::HashSet;
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::LockKey;
 use crate::api::StepName;
 use crate::findings::{Finding, FindingReason, proven, snapshot_content};
+use crate::run_context::RunContext;
 
 pub(super) struct Confirmed;
 
@@ -17,28 +18,26 @@ impl Gate for Confirmed {
         GateName::Confirmed
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let driver = &situation.run.spec.driver;
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let driver = &cx.run.spec.driver;
         let closed = |reason, opens: &str| Verdict::Closed {
             reason,
             opens: opens.to_owned(),
         };
-        if situation.stuck().next().is_none() {
+        if cx.stuck().next().is_none() {
             return closed(
                 format!("there is no finding for {driver}"),
                 "when a finding confirms the alert",
             );
         }
-        let reaches_others = situation.plan.is_none_or(|plan| {
+        let reaches_others = cx.plan.is_none_or(|plan| {
             [StepName::SuspendSources, StepName::RestartProvisioner]
                 .into_iter()
                 .any(|step| plan.step(step).is_some())
         });
         let by_driver = || {
-            let proven = proven(situation.model, driver, situation.now);
-            situation
-                .stuck()
-                .any(|finding| driver_shows(situation, &proven, finding))
+            let proven = proven(cx.model, driver, cx.now);
+            cx.stuck().any(|finding| driver_shows(cx, &proven, finding))
         };
         if reaches_others && !by_driver() {
             return closed(
@@ -51,8 +50,8 @@ impl Gate for Confirmed {
 }
 
 /// Whether the driver or its sidecars show `finding`: in the log, or in a snapshot that the driver was called for.
-fn driver_shows(situation: &Situation<'_>, proven: &HashSet<LockKey>, finding: &Finding) -> bool {
-    let model = situation.model;
+fn driver_shows(cx: &RunContext<'_>, proven: &HashSet<LockKey>, finding: &Finding) -> bool {
+    let model = cx.model;
     match (&finding.what, &finding.object) {
         (FindingReason::OperationLock(key), _) => proven.contains(key),
         (FindingReason::FailedSnapshot(reason), Some(object))

@@ -1,6 +1,7 @@
 //! Gate `cooldown`: the last run for the same driver, whose playbook covers this one, finished long enough ago.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
+use crate::run_context::RunContext;
 
 pub(super) struct Cooldown;
 
@@ -9,16 +10,16 @@ impl Gate for Cooldown {
         GateName::Cooldown
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
-        let last = situation
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let me = cx.run.metadata.uid.as_deref().unwrap_or_default();
+        let last = cx
             .model
             .runs
             .iter()
             .filter(|run| run.meta.uid != *me)
             .filter(|run| {
-                let (spec, mine) = (&run.object.spec, &situation.run.spec);
-                let playbooks = &situation.config.playbooks;
+                let (spec, mine) = (&run.object.spec, &cx.run.spec);
+                let playbooks = &cx.config.playbooks;
                 spec.driver == mine.driver && playbooks.covers(&spec.playbook, &mine.playbook)
             })
             .filter_map(|run| {
@@ -32,9 +33,9 @@ impl Gate for Cooldown {
         let Some(finished) = last else {
             return Verdict::Open;
         };
-        let cooldown = situation.config.gates.cooldown.signed();
+        let cooldown = cx.config.gates.cooldown.signed();
         let opens = match finished.checked_add(cooldown) {
-            Ok(opens) if situation.now >= opens => return Verdict::Open,
+            Ok(opens) if cx.now >= opens => return Verdict::Open,
             Ok(opens) => format!("at {opens:.0}"),
             Err(_) => "never: gates.cooldown is too large".to_owned(),
         };

@@ -1,7 +1,8 @@
 //! Gate `freshness`: every watch is synced, the clock is right, and the installed CRDs have every field of this build.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::model::{Kind, WatchState};
+use crate::run_context::RunContext;
 
 pub(super) struct Freshness;
 
@@ -14,8 +15,8 @@ impl Gate for Freshness {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let doubts: Vec<_> = situation
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let doubts: Vec<_> = cx
             .model
             .freshness
             .unsynced()

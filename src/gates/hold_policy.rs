@@ -1,8 +1,9 @@
 //! Gate `holdPolicy`: the policy and binding that enforce SnapshotHolds are installed as shipped.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::StepName;
 use crate::holds::policy::{install, not_in_force};
+use crate::run_context::RunContext;
 
 pub(super) struct HoldPolicy;
 
@@ -15,14 +16,14 @@ impl Gate for HoldPolicy {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
         let holds = |plan: &crate::api::Plan| plan.step(StepName::SuspendSources).is_some();
-        if !situation.plan.is_none_or(holds) {
+        if !cx.plan.is_none_or(holds) {
             return Verdict::Open;
         }
-        let namespace = situation.run.metadata.namespace.as_deref();
+        let namespace = cx.run.metadata.namespace.as_deref();
         let namespace = namespace.unwrap_or_default();
-        match not_in_force(situation.model, namespace) {
+        match not_in_force(cx.model, namespace) {
             None => Verdict::Open,
             Some(reason) => Verdict::Closed {
                 reason,

@@ -1,8 +1,9 @@
 //! Gate `killSwitch`: the namespace of the Remediations does not have the stop annotation.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::{STOP_ANNOTATION, SharedStr};
 use crate::model::Model;
+use crate::run_context::RunContext;
 
 pub(super) struct KillSwitch;
 
@@ -15,10 +16,10 @@ impl Gate for KillSwitch {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let namespace = situation.run.metadata.namespace.as_deref();
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let namespace = cx.run.metadata.namespace.as_deref();
         let name = SharedStr::from(namespace.unwrap_or_default());
-        match stopped(situation.model, &name) {
+        match stopped(cx.model, &name) {
             None => Verdict::Open,
             Some(reason) => Verdict::Closed {
                 reason,

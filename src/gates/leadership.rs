@@ -2,7 +2,8 @@
 //!
 //! This gate is for display. The protection is a check of the term immediately before each write.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
+use crate::run_context::RunContext;
 
 pub(super) struct Leadership;
 
@@ -15,8 +16,8 @@ impl Gate for Leadership {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        match situation.model.term {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        match cx.model.term {
             Some(_) => Verdict::Open,
             None => Verdict::Closed {
                 reason: "this replica is not the leader".to_owned(),

@@ -1,6 +1,7 @@
 //! Gate `minimumAge`: the oldest finding has been stuck for so long that it is unlikely to clear by itself.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
+use crate::run_context::RunContext;
 
 pub(super) struct MinimumAge;
 
@@ -9,9 +10,9 @@ impl Gate for MinimumAge {
         GateName::MinimumAge
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let wanted = situation.config.gates.minimum_age;
-        let oldest = situation.stuck().map(|finding| finding.since).min();
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let wanted = cx.config.gates.minimum_age;
+        let oldest = cx.stuck().map(|finding| finding.since).min();
         let Some(oldest) = oldest else {
             return Verdict::Closed {
                 reason: "there is no finding".to_owned(),
@@ -20,7 +21,7 @@ impl Gate for MinimumAge {
         };
         let opens = oldest.checked_add(wanted.signed());
         match opens {
-            Ok(opens) if situation.now >= opens => Verdict::Open,
+            Ok(opens) if cx.now >= opens => Verdict::Open,
             Ok(opens) => Verdict::Closed {
                 reason: format!("the oldest finding is younger than gates.minimumAge ({wanted})"),
                 opens: format!("at {opens:.0}"),

@@ -29,52 +29,8 @@ pub use breaker::{RESET_ANNOTATION, failed_in_a_row, failures_in_a_row};
 pub use kill_switch::stopped;
 pub use name::GateName;
 
-use jiff::Timestamp;
-
-use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
-use crate::api::{Plan, StepName};
-use crate::config::Config;
-use crate::findings::{Finding, FindingReason};
-use crate::model::Model;
-
-/// Input of a gate.
-#[derive(Clone, Copy)]
-pub struct Situation<'a> {
-    /// The run to be judged.
-    pub run: &'a Remediation,
-    /// Its status so far.
-    pub status: &'a RemediationStatus,
-    /// Its plan; `None` if none could be made.
-    pub plan: Option<&'a Plan>,
-    /// The cluster.
-    pub model: &'a Model,
-    /// Its findings.
-    pub findings: &'a [Finding],
-    /// The configuration.
-    pub config: &'a Config,
-    /// The time.
-    pub now: Timestamp,
-}
-
-impl<'a> Situation<'a> {
-    /// Findings that concern the run: those of its driver, and, if the run would delete orphaned sources, orphaned sources
-    /// without a known driver.
-    fn stuck(&self) -> impl Iterator<Item = &'a Finding> {
-        let driver = &self.run.spec.driver;
-        let deletes_orphans = self
-            .plan
-            .is_some_and(|plan| plan.step(StepName::DeleteOrphanedSources).is_some());
-        self.findings.iter().filter(move |finding| {
-            finding.what.is_stuck()
-                && match &finding.driver {
-                    Some(of) => of == driver,
-                    None => {
-                        deletes_orphans && matches!(finding.what, FindingReason::OrphanedSource(_))
-                    }
-                }
-        })
-    }
-}
+use crate::api::remediation::GateRecord;
+use crate::run_context::RunContext;
 
 /// Result of a gate.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,7 +59,7 @@ pub trait Gate: Sync {
         false
     }
     /// Whether the run may proceed.
-    fn judge(&self, situation: &Situation<'_>) -> Verdict;
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict;
 }
 
 /// Every gate, in the order they are shown.
@@ -129,31 +85,31 @@ pub const GATES: [&dyn Gate; 18] = [
 ];
 
 /// Results of all gates, before a run starts.
-pub fn judge_all(situation: &Situation<'_>) -> Vec<GateRecord> {
-    GATES.iter().map(|gate| record(*gate, situation)).collect()
+pub fn judge_all(cx: &RunContext<'_>) -> Vec<GateRecord> {
+    GATES.iter().map(|gate| record(*gate, cx)).collect()
 }
 
 /// Results of the standing gates, before a step.
-pub fn judge_standing(situation: &Situation<'_>) -> Vec<GateRecord> {
+pub fn judge_standing(cx: &RunContext<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
         .filter(|gate| gate.standing())
-        .map(|gate| record(*gate, situation))
+        .map(|gate| record(*gate, cx))
         .collect()
 }
 
 /// Results of the gates that apply to a new plan of a running run.
-pub fn judge_plan(situation: &Situation<'_>) -> Vec<GateRecord> {
+pub fn judge_plan(cx: &RunContext<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
         .filter(|gate| gate.standing() || gate.of_plan())
-        .map(|gate| record(*gate, situation))
+        .map(|gate| record(*gate, cx))
         .collect()
 }
 
-fn record(gate: &dyn Gate, situation: &Situation<'_>) -> GateRecord {
+fn record(gate: &dyn Gate, cx: &RunContext<'_>) -> GateRecord {
     let name = gate.name().as_str().to_owned();
-    match gate.judge(situation) {
+    match gate.judge(cx) {
         Verdict::Open => GateRecord {
             gate: name,
             open: true,

@@ -1,7 +1,8 @@
 //! Gate `mode`: the configured mode is `act`.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::config;
+use crate::run_context::RunContext;
 
 pub(super) struct Mode;
 
@@ -14,8 +15,8 @@ impl Gate for Mode {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        match situation.config.mode {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        match cx.config.mode {
             config::Mode::Act => Verdict::Open,
             mode => Verdict::Closed {
                 reason: format!("the mode is {}", mode.as_str()),

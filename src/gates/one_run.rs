@@ -1,7 +1,8 @@
 //! Gate `oneRun`: no other run for the driver is running.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::api::remediation::Phase;
+use crate::run_context::RunContext;
 
 pub(super) struct OneRun;
 
@@ -10,11 +11,11 @@ impl Gate for OneRun {
         GateName::OneRun
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let me = situation.run.metadata.uid.as_deref().unwrap_or_default();
-        let other = situation.model.runs.iter().find(|run| {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let me = cx.run.metadata.uid.as_deref().unwrap_or_default();
+        let other = cx.model.runs.iter().find(|run| {
             run.meta.uid != *me
-                && run.object.spec.driver == situation.run.spec.driver
+                && run.object.spec.driver == cx.run.spec.driver
                 && run
                     .object
                     .status
@@ -24,10 +25,7 @@ impl Gate for OneRun {
         match other {
             None => Verdict::Open,
             Some(run) => Verdict::Closed {
-                reason: format!(
-                    "{} is running for {}",
-                    run.meta.name, situation.run.spec.driver
-                ),
+                reason: format!("{} is running for {}", run.meta.name, cx.run.spec.driver),
                 opens: "when it has finished".to_owned(),
             },
         }

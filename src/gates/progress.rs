@@ -1,7 +1,8 @@
 //! Gate `progress`: the driver has not created a volume or snapshot recently, since a restart would interrupt a driver that
 //! works. A creation counts even if its object has been deleted since.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
+use crate::run_context::RunContext;
 
 pub(super) struct Progress;
 
@@ -10,13 +11,13 @@ impl Gate for Progress {
         GateName::Progress
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let quiet = situation.config.gates.progress_within;
-        let creations = &situation.model.creations;
-        let Some(latest) = creations.latest(&situation.run.spec.driver) else {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let quiet = cx.config.gates.progress_within;
+        let creations = &cx.model.creations;
+        let Some(latest) = creations.latest(&cx.run.spec.driver) else {
             return Verdict::Open;
         };
-        if situation.now.duration_since(latest.at.at()) >= quiet.signed() {
+        if cx.now.duration_since(latest.at.at()) >= quiet.signed() {
             return Verdict::Open;
         }
         Verdict::Closed {

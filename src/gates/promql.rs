@@ -1,6 +1,7 @@
 //! Gate `promql`: every configured expression was evaluated recently, and returned no series.
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
+use crate::run_context::RunContext;
 
 pub(super) struct Promql;
 
@@ -9,20 +10,20 @@ impl Gate for Promql {
         GateName::Promql
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let config = situation.config;
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let config = cx.config;
         let stale = config.prometheus.interval.signed() * 3;
         let closed: Vec<_> = config
             .gates
             .promql
             .iter()
             .filter_map(|(name, expression)| {
-                let Some(answer) = situation.model.answers.get(expression) else {
+                let Some(answer) = cx.model.answers.get(expression) else {
                     return Some(format!("{name} has not been evaluated yet"));
                 };
                 match &answer.series {
                     Err(why) => Some(format!("{name} could not be evaluated: {why}")),
-                    Ok(_) if situation.now.duration_since(answer.at) > stale => {
+                    Ok(_) if cx.now.duration_since(answer.at) > stale => {
                         Some(format!("{name} was last evaluated at {:.0}", answer.at))
                     }
                     Ok(0) => None,

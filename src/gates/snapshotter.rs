@@ -1,8 +1,9 @@
 //! Gate `snapshotter`: if the driver has a VolumeSnapshotClass, a csi-snapshotter serves it. Without one every snapshot is
 //! stuck, and neither a restart nor a deletion helps (ceph-csi-drivers chart: `snapshotPolicy: none`).
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::findings::has_snapshotter;
+use crate::run_context::RunContext;
 
 pub(super) struct Snapshotter;
 
@@ -15,9 +16,9 @@ impl Gate for Snapshotter {
         true
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let driver = &situation.run.spec.driver;
-        let model = situation.model;
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let driver = &cx.run.spec.driver;
+        let model = cx.model;
         let takes_snapshots = model
             .snapshot_classes
             .iter()
@@ -25,7 +26,7 @@ impl Gate for Snapshotter {
         if !takes_snapshots {
             return Verdict::Open;
         }
-        let (reason, opens) = match has_snapshotter(model, driver, situation.now) {
+        let (reason, opens) = match has_snapshotter(model, driver, cx.now) {
             Some(true) => return Verdict::Open,
             Some(false) => (
                 format!("no csi-snapshotter serves {driver}: a restart would not help"),

@@ -5,18 +5,18 @@ mod history;
 mod plan;
 mod standing;
 
-use super::{GATES, Situation, closed, judge_all, judge_standing, merge};
+use super::{GATES, closed, judge_all, judge_standing, merge};
 use crate::api::Plan;
-use crate::api::remediation::{GateRecord, Remediation, RemediationStatus};
+use crate::api::remediation::{GateRecord, Remediation};
 use crate::config::{Config, Mode};
 use crate::model::fixture::*;
 use crate::plan::make;
+use crate::run_context::RunContext;
 
 /// The jam, a run about it, and a configuration that lets it act.
 struct Case {
     world: World,
     run: Remediation,
-    status: RemediationStatus,
     config: Config,
     plan: Option<Plan>,
     now: jiff::Timestamp,
@@ -31,7 +31,6 @@ impl Case {
         let mut case = Self {
             world,
             run: run("mine"),
-            status: RemediationStatus::default(),
             config,
             plan: None,
             now: at(0),
@@ -71,15 +70,17 @@ impl Case {
 
     fn answers(&self) -> Vec<GateRecord> {
         let findings = self.world.found(&self.config, self.now);
-        judge_all(&Situation {
-            run: &self.run,
-            status: &self.status,
-            plan: self.plan.as_ref(),
-            model: &self.world.0,
-            findings: &findings,
-            config: &self.config,
-            now: self.now,
-        })
+        judge_all(
+            &RunContext::new(
+                &self.run,
+                &self.world.0,
+                &findings,
+                &self.config,
+                None,
+                self.now,
+            )
+            .with_plan(self.plan.as_ref()),
+        )
     }
 
     /// What that gate says.
@@ -129,15 +130,14 @@ fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
 fn the_standing_gates_are_those_that_a_person_or_a_failure_closes_at_any_time() {
     let case = Case::jam();
     let findings = Vec::new();
-    let standing = judge_standing(&Situation {
-        run: &case.run,
-        status: &case.status,
-        plan: None,
-        model: &case.world.0,
-        findings: &findings,
-        config: &case.config,
-        now: case.now,
-    });
+    let standing = judge_standing(&RunContext::new(
+        &case.run,
+        &case.world.0,
+        &findings,
+        &case.config,
+        None,
+        case.now,
+    ));
     let names: Vec<_> = standing.iter().map(|gate| gate.gate.as_str()).collect();
     assert_eq!(
         names,

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, GateName, Situation, Verdict};
+use super::{Gate, GateName, Verdict};
 use crate::config::Window;
+use crate::run_context::RunContext;
 
 pub(super) struct InWindow;
 
@@ -12,9 +13,9 @@ impl Gate for InWindow {
         GateName::Window
     }
 
-    fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let windows = &situation.config.gates.windows;
-        if windows.is_empty() || windows.iter().any(|window| is_in(window, situation.now)) {
+    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+        let windows = &cx.config.gates.windows;
+        if windows.is_empty() || windows.iter().any(|window| is_in(window, cx.now)) {
             return Verdict::Open;
         }
         let all: Vec<_> = windows.iter().map(ToString::to_string).collect();

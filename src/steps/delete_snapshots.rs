@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use super::{Intent, Progress, Scene, Step, count, some};
+use super::{Intent, Progress, Step, count, some};
+use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::remediation::StepRecord;
@@ -15,23 +16,24 @@ use crate::findings::snapshot_source;
 use crate::holds;
 use crate::model::records::Snapshot;
 use crate::plan::{READY, why_kept};
+use crate::run_context::RunContext;
 
 pub(super) struct DeleteFailedSnapshots;
 
 impl Step for DeleteFailedSnapshots {
-    fn advance(&self, scene: &Scene<'_>) -> Progress {
-        let settings = &scene.config.steps.delete_failed_snapshots;
+    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+        let settings = &cx.config.steps.delete_failed_snapshots;
         let (mut open, mut left, mut going) = (Vec::new(), Vec::new(), 0);
-        for target in &scene.planned.targets {
+        for target in &step.targets {
             let object = &target.object;
-            let found = scene.model.snapshots.get(&object.namespace, &object.name);
+            let found = cx.model.snapshots.get(&object.namespace, &object.name);
             // Where the name is taken by another, ours is gone; whether it was made again is asked below.
             match found.filter(|snapshot| {
                 snapshot.meta.uid == object.uid && snapshot.meta.deleting.is_none()
             }) {
                 None => going += 1,
-                Some(snapshot) => match why_kept(scene.model, snapshot, settings.scope)
-                    .or_else(|| let_go(scene, snapshot))
+                Some(snapshot) => match why_kept(cx.model, snapshot, settings.scope)
+                    .or_else(|| let_go(cx, snapshot))
                 {
                     Some(why) => left.push(Skipped {
                         object: object.clone(),
@@ -42,20 +44,20 @@ impl Step for DeleteFailedSnapshots {
             }
         }
         if open.is_empty() {
-            return see_none_made_again(scene, going, left);
+            return see_none_made_again(cx, record, step, going, left);
         }
-        if let Some(settled) = scene.settled().filter(|settled| scene.now < *settled) {
+        if let Some(settled) = cx.settled(record).filter(|settled| cx.now < *settled) {
             return Progress::Wait(Some(settled));
         }
-        if scene.overdue(settings.within) {
+        if cx.overdue(record, settings.within) {
             let names = some(open.iter().map(|(object, _)| *object));
             return Progress::Failed(format!(
                 "failed to delete {names} within {}",
                 settings.within
             ));
         }
-        let kept: HashSet<&Uid> = scene
-            .status
+        let kept: HashSet<&Uid> = cx
+            .status()
             .evidence
             .iter()
             .map(|kept| &kept.object.uid)
@@ -80,37 +82,42 @@ impl Step for DeleteFailedSnapshots {
 }
 
 /// Returns why a snapshot is not deleted: somebody released its source during the run, so the source is theirs.
-fn let_go(scene: &Scene<'_>, snapshot: &Snapshot) -> Option<&'static str> {
-    let suspend = scene.status.plan.as_ref()?.step(StepName::SuspendSources)?;
-    let source = snapshot_source(scene.model, snapshot)?;
+fn let_go(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<&'static str> {
+    let suspend = cx.plan?.step(StepName::SuspendSources)?;
+    let source = snapshot_source(cx.model, snapshot)?;
     let meta = &source.meta;
     let names = suspend.sources.get(&meta.namespace);
     let planned = names.is_some_and(|names| names.contains(&meta.name));
-    let ours = holds::of_run(scene.model, scene.run, scene.now);
+    let ours = holds::of_run(cx.model, &cx.id, cx.now);
     let held = ours.is_some_and(|hold| hold.sources.contains_key(&meta.uid));
     (planned && !held).then_some("its source is no longer held")
 }
 
 /// A snapshot that comes back under its name was made again by a source that should be held.
-fn see_none_made_again(scene: &Scene<'_>, going: usize, left: Vec<Skipped>) -> Progress {
-    let Some(acted_at) = scene.record.acted_at else {
+fn see_none_made_again(
+    cx: &RunContext<'_>,
+    record: &StepRecord,
+    step: &PlannedStep,
+    going: usize,
+    left: Vec<Skipped>,
+) -> Progress {
+    let Some(acted_at) = record.acted_at else {
         return Progress::Note(StepRecord {
-            acted_at: Some(scene.now),
-            ..scene.record.clone()
+            acted_at: Some(cx.now),
+            ..record.clone()
         });
     };
-    let within = scene.config.steps.delete_failed_snapshots.within;
-    let live = match scene.snapshots_since(acted_at, within) {
+    let within = cx.config.steps.delete_failed_snapshots.within;
+    let live = match cx.snapshots_since(acted_at, within) {
         ControlFlow::Continue(live) => live,
         ControlFlow::Break(progress) => return progress,
     };
     // Evidence is kept of what was deleted. One that became ready instead is VolSync's to delete and to make again.
     let kept = |object: &&ObjectKey| {
-        let mut kept = scene.status.evidence.iter();
+        let mut kept = cx.status().evidence.iter();
         kept.any(|kept| kept.object.uid == object.uid)
     };
-    let again: Vec<_> = scene
-        .planned
+    let again: Vec<_> = step
         .targets
         .iter()
         .map(|target| &target.object)

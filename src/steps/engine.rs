@@ -13,17 +13,17 @@ mod retry;
 
 use jiff::Timestamp;
 
-use super::{LISTED, LiveState, NextAction, Progress, Scene, conditions, step, suspend, verdict};
+use super::{LISTED, NextAction, Progress, conditions, step, suspend, verdict};
 use crate::api::remediation::{
     HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
 use crate::api::{Plan, StepName};
 use crate::config::Config;
 use crate::findings::Finding;
-use crate::gates::{self, Situation};
+use crate::gates;
 use crate::holds::{self, Due};
-use crate::model::records::RunRef;
 use crate::model::{Kind, Model};
+use crate::run_context::{LiveState, RunContext};
 
 /// The next action of `run`.
 pub fn next(
@@ -31,22 +31,14 @@ pub fn next(
     model: &Model,
     findings: &[Finding],
     config: &Config,
-    facts: Option<&LiveState>,
+    live: Option<&LiveState>,
     now: Timestamp,
 ) -> NextAction {
-    let mut status = run.status.clone().unwrap_or_default();
-    let engine = Engine {
-        run,
-        id: RunRef::of(run),
-        model,
-        findings,
-        config,
-        facts,
-        now,
-    };
+    let cx = RunContext::new(run, model, findings, config, live, now);
+    let mut status = cx.status().clone();
     let moved = match status.phase {
-        Phase::Pending => engine.begin(&mut status),
-        Phase::Running => engine.proceed(&mut status),
+        Phase::Pending => cx.begin(&mut status),
+        Phase::Running => cx.proceed(&mut status),
         Phase::Planned
         | Phase::Succeeded
         | Phase::NothingToDo
@@ -61,7 +53,7 @@ pub fn next(
         Some(Effect::Wait(until)) => until,
         Some(Effect::Do(_)) | None => None,
     };
-    engine.list_holds(&mut status);
+    cx.list_holds(&mut status);
     conditions::set(&mut status, now);
     if run.status.as_ref() != Some(&status) {
         return NextAction::Record(Box::new(status));
@@ -75,36 +67,10 @@ enum Effect {
     Wait(Option<Timestamp>),
 }
 
-struct Engine<'a> {
-    run: &'a Remediation,
-    id: RunRef,
-    model: &'a Model,
-    findings: &'a [Finding],
-    config: &'a Config,
-    facts: Option<&'a LiveState>,
-    now: Timestamp,
-}
-
-impl Engine<'_> {
-    fn situation<'s>(
-        &'s self,
-        plan: Option<&'s Plan>,
-        status: &'s RemediationStatus,
-    ) -> Situation<'s> {
-        Situation {
-            run: self.run,
-            status,
-            plan,
-            model: self.model,
-            findings: self.findings,
-            config: self.config,
-            now: self.now,
-        }
-    }
-
+impl RunContext<'_> {
     /// Advances the current step, or verifies the run once all steps are done.
     fn proceed(&self, status: &mut RemediationStatus) -> Option<Effect> {
-        let Some(plan) = status.plan.clone() else {
+        let Some(plan) = self.plan else {
             self.finish(
                 status,
                 Phase::Failed,
@@ -113,7 +79,7 @@ impl Engine<'_> {
             return None;
         };
         let Some(at) = current(status) else {
-            return self.conclude(status, &plan);
+            return self.conclude(status, plan);
         };
         let name = status.steps[at].step;
         let undoing = name == StepName::ResumeSources;
@@ -122,8 +88,7 @@ impl Engine<'_> {
             return None;
         }
         if !undoing {
-            let situation = self.situation(Some(&plan), status);
-            let gates = gates::judge_standing(&situation);
+            let gates = gates::judge_standing(self);
             let closed = gates::closed(&gates);
             gates::merge(&mut status.gates, gates);
             if let Some(closed) = closed {
@@ -141,7 +106,7 @@ impl Engine<'_> {
                 self.fail_step(status, at, why);
                 return None;
             }
-            if needs_holds(name) && self.nothing_is_held(status, &plan) {
+            if needs_holds(name) && self.nothing_is_held(status, plan) {
                 let why = "nothing is held any longer: everything was released by somebody else or at the deadline";
                 self.fail_step(status, at, why.to_owned());
                 return None;
@@ -157,17 +122,7 @@ impl Engine<'_> {
             self.fail_step(status, at, "the step is not in the plan".to_owned());
             return None;
         };
-        let scene = Scene {
-            run: &self.id,
-            status,
-            record: &status.steps[at],
-            planned,
-            model: self.model,
-            config: self.config,
-            facts: self.facts,
-            now: self.now,
-        };
-        match step(name).advance(&scene) {
+        match step(name).advance(self, &status.steps[at], planned) {
             Progress::Act(intents) => Some(Effect::Do(NextAction::Act(intents))),
             Progress::CollectEvidence(objects) => {
                 Some(Effect::Do(NextAction::CollectEvidence(objects)))
@@ -225,17 +180,14 @@ impl Engine<'_> {
             .last()
             .and_then(|record| record.finished_at)
             .unwrap_or(self.now);
-        let with_logs = |facts: &&LiveState| facts.at >= ended && facts.refusals.is_some();
-        let Some(facts) = self.facts.filter(with_logs) else {
+        let with_logs = |live: &&LiveState| live.at >= ended && live.refusals.is_some();
+        let Some(live) = self.live.filter(with_logs) else {
             return Some(Effect::Do(NextAction::ReadLive { logs: true }));
         };
         let judged = verdict::Judged {
-            status,
+            cx: self,
             plan,
-            model: self.model,
-            findings: self.findings,
-            facts,
-            config: self.config,
+            live,
             ended,
         };
         let checks = judged.checks();

@@ -8,7 +8,6 @@ mod conditions;
 mod delete_orphans;
 mod delete_snapshots;
 mod engine;
-mod live_state;
 mod restart;
 mod resume;
 mod suspend;
@@ -18,7 +17,6 @@ mod verdict;
 mod verify;
 
 pub use engine::next;
-pub use live_state::{LiveState, TailRefusal};
 
 use std::ops::ControlFlow;
 
@@ -29,11 +27,10 @@ use crate::api::hold::SnapshotHoldSpec;
 use crate::api::remediation::{RemediationStatus, StepPhase, StepRecord};
 use crate::api::{ObjectKey, SharedStr, Uid};
 use crate::api::{PlannedStep, StepName};
-use crate::config::Config;
 use crate::holds::HoldChange;
 use crate::holds::policy::Probe;
-use crate::model::Model;
 use crate::model::records::{RunRef, Snapshot};
+use crate::run_context::RunContext;
 
 /// Pause before a failed list is retried.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -127,18 +124,6 @@ impl Intent {
     }
 }
 
-/// The inputs of a step.
-struct Scene<'a> {
-    run: &'a RunRef,
-    status: &'a RemediationStatus,
-    record: &'a StepRecord,
-    planned: &'a PlannedStep,
-    model: &'a Model,
-    config: &'a Config,
-    facts: Option<&'a LiveState>,
-    now: Timestamp,
-}
-
 /// The progress of a step.
 enum Progress {
     /// Writes to carry out now.
@@ -161,8 +146,8 @@ enum Progress {
 
 /// One step of a playbook.
 trait Step: Sync {
-    /// Decides the next progress.
-    fn advance(&self, scene: &Scene<'_>) -> Progress;
+    /// Decides the next progress of `step`, from what is recorded of it and of the run.
+    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress;
 }
 
 /// The step of that name.
@@ -177,7 +162,7 @@ fn step(name: StepName) -> &'static dyn Step {
     }
 }
 
-impl Scene<'_> {
+impl RunContext<'_> {
     /// Every VolumeSnapshot, listed after `since`: an older list proves nothing about now. Otherwise the progress that leads to one;
     /// the step fails only after lists have failed for longer than `within`.
     fn snapshots_since(
@@ -185,7 +170,7 @@ impl Scene<'_> {
         since: Timestamp,
         within: crate::config::Duration,
     ) -> ControlFlow<Progress, &[Snapshot]> {
-        let facts = self.facts.filter(|facts| facts.at >= since);
+        let facts = self.live.filter(|facts| facts.at >= since);
         match facts.map(|facts| &facts.snapshots) {
             None => ControlFlow::Break(Progress::ReadLive),
             Some(Ok(snapshots)) => ControlFlow::Continue(snapshots),
@@ -199,32 +184,32 @@ impl Scene<'_> {
     }
 
     /// Whether more than `within` has passed since the step began.
-    fn overdue(&self, within: crate::config::Duration) -> bool {
-        self.now.duration_since(self.record.started_at) > within.signed()
+    fn overdue(&self, record: &StepRecord, within: crate::config::Duration) -> bool {
+        self.now.duration_since(record.started_at) > within.signed()
     }
 
     /// Names run and attempt, so that a request under this name is made once.
-    fn token(&self) -> String {
-        format!("{}-{}", self.run.uid, self.record.attempt)
+    fn token(&self, record: &StepRecord) -> String {
+        format!("{}-{}", self.id.uid, record.attempt)
     }
 
     /// When the settle time after the restart of this attempt ends, in which snapshots and deletions continue by themselves;
     /// the start of this step if nothing was restarted.
-    fn settled(&self) -> Option<Timestamp> {
-        let restarted = self.status.steps.iter().rfind(|record| {
-            record.step == StepName::RestartProvisioner
-                && record.attempt == self.record.attempt
-                && record.phase == StepPhase::Succeeded
+    fn settled(&self, record: &StepRecord) -> Option<Timestamp> {
+        let restarted = self.status().steps.iter().rfind(|earlier| {
+            earlier.step == StepName::RestartProvisioner
+                && earlier.attempt == record.attempt
+                && earlier.phase == StepPhase::Succeeded
         });
         let settle = self.config.steps.delete_failed_snapshots.settle;
         let restarted = restarted.and_then(|record| record.finished_at)?;
         restarted.checked_add(settle.signed()).ok()
     }
+}
 
-    /// When `within` will have passed since the step began.
-    fn deadline(&self, within: crate::config::Duration) -> Option<Timestamp> {
-        self.record.started_at.checked_add(within.signed()).ok()
-    }
+/// When `within` will have passed since the step began.
+fn deadline(record: &StepRecord, within: crate::config::Duration) -> Option<Timestamp> {
+    record.started_at.checked_add(within.signed()).ok()
 }
 
 /// `1 source`, `2 sources`.

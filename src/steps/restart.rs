@@ -6,18 +6,20 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{Intent, Progress, Scene, Step, count, some};
+use super::{Intent, Progress, Step, count, deadline, some};
 use crate::api::Action;
+use crate::api::PlannedStep;
 use crate::api::remediation::StepRecord;
 use crate::api::{ObjectKey, ObjectKind, Uid};
 use crate::model::Provisioner;
 use crate::model::records::{Lease, Pod, Workload};
+use crate::run_context::RunContext;
 
 pub(super) struct RestartProvisioner;
 
 impl Step for RestartProvisioner {
-    fn advance(&self, scene: &Scene<'_>) -> Progress {
-        let restart = match Restart::of(scene) {
+    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+        let restart = match Restart::of(cx, record, step) {
             Ok(restart) => restart,
             Err(why) => return Progress::Failed(why),
         };
@@ -27,7 +29,9 @@ impl Step for RestartProvisioner {
 
 /// The workload to restart, and the planned pods that still exist.
 struct Restart<'a> {
-    scene: &'a Scene<'a>,
+    cx: &'a RunContext<'a>,
+    record: &'a StepRecord,
+    step: &'a PlannedStep,
     planned: &'a ObjectKey,
     workload: &'a Workload,
     old: HashSet<&'a Uid>,
@@ -36,12 +40,16 @@ struct Restart<'a> {
 
 impl<'a> Restart<'a> {
     /// The planned workload, unless somebody replaced or scaled it since.
-    fn of(scene: &'a Scene<'a>) -> Result<Self, String> {
-        let objects = || scene.planned.targets.iter().map(|target| &target.object);
+    fn of(
+        cx: &'a RunContext<'a>,
+        record: &'a StepRecord,
+        step: &'a PlannedStep,
+    ) -> Result<Self, String> {
+        let objects = || step.targets.iter().map(|target| &target.object);
         let planned = objects()
             .find(|object| !matches!(object.kind, ObjectKind::Pod | ObjectKind::Lease))
             .ok_or("the plan names no workload")?;
-        let model = scene.model;
+        let model = cx.model;
         let table = match planned.kind {
             ObjectKind::StatefulSet => &model.stateful_sets,
             ObjectKind::DaemonSet => &model.daemon_sets,
@@ -51,7 +59,7 @@ impl<'a> Restart<'a> {
             .get(&planned.namespace, &planned.name)
             .filter(|workload| workload.meta.uid == planned.uid)
             .ok_or_else(|| format!("{planned} is gone or was replaced"))?;
-        if let Some(replicas) = scene.planned.replicas
+        if let Some(replicas) = step.replicas
             && replicas != workload.replicas
         {
             return Err(format!(
@@ -65,7 +73,9 @@ impl<'a> Restart<'a> {
             object.kind == ObjectKind::Pod && pod.is_some_and(|pod| pod.meta.uid == object.uid)
         };
         Ok(Self {
-            scene,
+            cx,
+            record,
+            step,
             planned,
             workload,
             old: objects().map(|object| &object.uid).collect(),
@@ -75,18 +85,24 @@ impl<'a> Restart<'a> {
 
     /// The next write, or `None` once all are done.
     fn act(&self) -> Option<Progress> {
-        let (scene, planned) = (self.scene, self.planned);
-        let within = scene.config.steps.restart_provisioner.within;
-        let targets = || scene.planned.targets.iter();
+        let Self {
+            cx,
+            record,
+            step,
+            planned,
+            ..
+        } = *self;
+        let within = cx.config.steps.restart_provisioner.within;
+        let targets = || step.targets.iter();
         let unkept = [handover::unkept_leases(self), self.unkept_pods()].concat();
         if !unkept.is_empty() {
             return Some(Progress::CollectEvidence(unkept));
         }
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
-            let token = scene.token();
+            let token = cx.token(record);
             let asked = self.workload.restarted_by.as_deref() == Some(&*token);
-            match (asked, scene.record.acted_at) {
-                (false, None) if scene.overdue(within) => {
+            match (asked, record.acted_at) {
+                (false, None) if cx.overdue(record, within) => {
                     return Some(Progress::Failed(format!(
                         "failed to start a rollout of {planned} within {within}"
                     )));
@@ -107,7 +123,7 @@ impl<'a> Restart<'a> {
             }
         }
         let is_going = |object: &ObjectKey| {
-            let pod = scene.model.pods.get(&object.namespace, &object.name);
+            let pod = cx.model.pods.get(&object.namespace, &object.name);
             pod.is_none_or(|pod| pod.meta.deleting.is_some())
         };
         let replace: Vec<Intent> = targets()
@@ -116,20 +132,20 @@ impl<'a> Restart<'a> {
             .filter(|object| self.old_pods.contains(object) && !is_going(object))
             .map(|object| Intent::Replace(object.clone()))
             .collect();
-        if !replace.is_empty() && !scene.overdue(within) {
+        if !replace.is_empty() && !cx.overdue(record, within) {
             return Some(Progress::Act(replace));
         }
-        (scene.record.acted_at.is_none() && replace.is_empty()).then(|| self.note_acted())
+        (record.acted_at.is_none() && replace.is_empty()).then(|| self.note_acted())
     }
 
     /// The pods to replace that are not recorded as evidence yet: once they are gone, nothing shows what ran.
     fn unkept_pods(&self) -> Vec<ObjectKey> {
-        if self.scene.record.acted_at.is_some() {
+        if self.record.acted_at.is_some() {
             return Vec::new();
         }
         let kept: HashSet<&Uid> = self
-            .scene
-            .status
+            .cx
+            .status()
             .evidence
             .iter()
             .map(|kept| &kept.object.uid)
@@ -143,40 +159,40 @@ impl<'a> Restart<'a> {
 
     fn note_acted(&self) -> Progress {
         Progress::Note(StepRecord {
-            acted_at: Some(self.scene.now),
-            ..self.scene.record.clone()
+            acted_at: Some(self.cx.now),
+            ..self.record.clone()
         })
     }
 
     fn see_effect(&self) -> Progress {
-        let (scene, planned) = (self.scene, self.planned);
-        let within = scene.config.steps.restart_provisioner.within;
+        let (cx, record, planned) = (self.cx, self.record, self.planned);
+        let within = cx.config.steps.restart_provisioner.within;
         let mut running = self.still_running().peekable();
         let missing = if running.peek().is_some() {
             format!("{} did not end", some(running))
-        } else if let Some(replaced_at) = scene.record.replaced_at {
+        } else if let Some(replaced_at) = record.replaced_at {
             let Some(missing) = self.missing(replaced_at) else {
                 let pods = count(self.wanted(), "pod");
                 let message = format!("{pods} of {planned} new and Ready, leases taken over");
                 return Progress::Done(message, Vec::new());
             };
             if let Some(next) = handover::hand_over(self, replaced_at)
-                && !scene.overdue(within)
+                && !cx.overdue(record, within)
             {
                 return next;
             }
             missing
         } else {
             return Progress::Note(StepRecord {
-                replaced_at: Some(scene.now),
-                ..scene.record.clone()
+                replaced_at: Some(cx.now),
+                ..record.clone()
             });
         };
-        if scene.overdue(within) {
+        if cx.overdue(record, within) {
             let message = format!("{missing} within {within} of the restart of {planned}");
             return Progress::Failed(message);
         }
-        Progress::Wait(scene.deadline(within))
+        Progress::Wait(deadline(record, within))
     }
 
     /// The old pods whose processes may still run, as far as the API server shows: those that exist, unless their node has
@@ -189,7 +205,7 @@ impl<'a> Restart<'a> {
     /// The old pod of this uid, while its object exists.
     fn old_pod(&self, uid: &Uid) -> Option<&'a Pod> {
         let object = self.old_pods.iter().find(|object| object.uid == *uid)?;
-        self.scene.model.pods.get(&object.namespace, &object.name)
+        self.cx.model.pods.get(&object.namespace, &object.name)
     }
 
     /// The number of pods that the workload wants.
@@ -200,7 +216,7 @@ impl<'a> Restart<'a> {
     /// The condition that the cluster does not show yet, after every old pod had ended at `replaced_at`; `None` when the restart is
     /// complete.
     fn missing(&self, replaced_at: Timestamp) -> Option<String> {
-        let model = self.scene.model;
+        let model = self.cx.model;
         let provisioner = model.provisioner_of(self.workload, self.driver());
         for lease in provisioner.leases() {
             if !self.taken_over(&provisioner, lease, replaced_at) {
@@ -226,19 +242,19 @@ impl<'a> Restart<'a> {
     /// host name, a name given by a StatefulSet), and one that is made up, prove it by time: client-go sets `acquireTime`
     /// when the holder changes, and no old pod renews a lease after all of them had ended.
     fn taken_over(&self, of: &Provisioner<'_>, lease: &Lease, replaced_at: Timestamp) -> bool {
-        if !lease.held(self.scene.now) {
+        if !lease.held(self.cx.now) {
             return false;
         }
-        let restarted_at = self.scene.record.acted_at.unwrap_or(replaced_at);
+        let restarted_at = self.record.acted_at.unwrap_or(replaced_at);
         let acquired = lease.acquired.is_some_and(|at| at > restarted_at);
         let renewed = lease.renewed.is_some_and(|at| at > replaced_at);
-        let holders = self.scene.model.holders(of, lease);
+        let holders = self.cx.model.holders(of, lease);
         let new = holders
             .iter()
             .all(|pod| !self.old.contains(&pod.meta.uid) && pod.meta.deleting.is_none());
         if holders.is_empty() {
             // The answer to the write may be late, and `acted_at` with it: new pods may hold the lease by then.
-            let started_at = self.scene.record.started_at;
+            let started_at = self.record.started_at;
             lease.acquired.is_some_and(|at| at > started_at) && renewed
         } else {
             new && (acquired || renewed)
@@ -246,7 +262,7 @@ impl<'a> Restart<'a> {
     }
 
     fn driver(&self) -> &'a str {
-        let plan = self.scene.status.plan.as_ref();
+        let plan = self.cx.plan;
         plan.map_or("", |plan| &plan.driver)
     }
 }

@@ -2,30 +2,33 @@
 
 use jiff::Timestamp;
 
-use super::{LISTED, Progress, Scene, Step, count};
+use super::{LISTED, Progress, Step, count};
+use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
+use crate::api::remediation::StepRecord;
 use crate::holds::{self, Due};
 use crate::model::Kind;
+use crate::run_context::RunContext;
 
 pub(super) struct ResumeSources;
 
 impl Step for ResumeSources {
-    fn advance(&self, scene: &Scene<'_>) -> Progress {
+    fn advance(&self, cx: &RunContext<'_>, _: &StepRecord, _: &PlannedStep) -> Progress {
         // Before the first list, the model shows no hold of this run.
-        if !scene.model.freshness.trusted(Kind::SnapshotHolds) {
-            let ended = released_by(scene);
-            return if ended.is_some_and(|ended| scene.now < ended) {
+        if !cx.model.freshness.trusted(Kind::SnapshotHolds) {
+            let ended = released_by(cx);
+            return if ended.is_some_and(|ended| cx.now < ended) {
                 Progress::Wait(ended)
             } else {
                 let why = "SnapshotHolds cannot be read; the API server has ended all holds at their deadline";
                 Progress::Failed(why.to_owned())
             };
         }
-        let policy = (&scene.config.steps.resume_sources).into();
+        let policy = (&cx.config.steps.resume_sources).into();
         let (mut due, mut left, mut waiting) = (0, Vec::new(), 0);
-        for (held, when) in holds::due(scene.model, policy, scene.now) {
-            if held.hold.run.as_ref() != Some(scene.run) {
+        for (held, when) in holds::due(cx.model, policy, cx.now) {
+            if held.hold.run.as_ref() != Some(&cx.id) {
                 continue;
             }
             match when {
@@ -43,7 +46,7 @@ impl Step for ResumeSources {
             }
         }
         // Classes are released at once.
-        let hold = holds::of_run(scene.model, scene.run, scene.now);
+        let hold = holds::of_run(cx.model, &cx.id, cx.now);
         if due > 0 || hold.is_some_and(|hold| !hold.snapshot_classes.is_empty()) {
             return Progress::Wait(None);
         }
@@ -60,11 +63,11 @@ impl Step for ResumeSources {
 }
 
 /// When the API server has released everything this run held, observed or not.
-fn released_by(scene: &Scene<'_>) -> Option<Timestamp> {
-    let mut records = scene.status.steps.iter();
+fn released_by(cx: &RunContext<'_>) -> Option<Timestamp> {
+    let mut records = cx.status().steps.iter();
     let held = records.rfind(|record| record.step == StepName::SuspendSources)?;
     // A hold is created before it is seen, and nothing moves its deadline.
     let seen = held.acted_at.or(held.finished_at)?;
-    let deadline = scene.config.steps.suspend_sources.deadline;
+    let deadline = cx.config.steps.suspend_sources.deadline;
     seen.checked_add(deadline.signed()).ok()
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Intent, LIST_AGAIN, LISTED, Progress, Scene, Step, count, gone, some};
+use super::{Intent, LIST_AGAIN, LISTED, Progress, Step, count, deadline, gone, some};
+use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::hold::SnapshotHoldSpec;
@@ -18,50 +19,51 @@ use crate::holds::policy::Probe;
 use crate::holds::{self, HoldChange, place};
 use crate::model::Model;
 use crate::model::records::{DataSource, Meta, SnapshotHold};
+use crate::run_context::RunContext;
 
 pub(super) struct SuspendSources;
 
 impl Step for SuspendSources {
-    fn advance(&self, scene: &Scene<'_>) -> Progress {
-        let settings = &scene.config.steps.suspend_sources;
-        let (wanted, mut left) = resolve(scene);
-        let object = scene.run.hold();
-        let Some(hold) = scene.model.holds.get(&object.namespace, &object.name) else {
-            return match scene.record.acted_at {
-                None if wanted.is_empty() && scene.planned.snapshot_classes.is_empty() => {
+    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+        let settings = &cx.config.steps.suspend_sources;
+        let (wanted, mut left) = resolve(cx, step);
+        let object = cx.id.hold();
+        let Some(hold) = cx.model.holds.get(&object.namespace, &object.name) else {
+            return match record.acted_at {
+                None if wanted.is_empty() && step.snapshot_classes.is_empty() => {
                     Progress::Done("nothing to hold".to_owned(), left)
                 }
-                None if scene.overdue(settings.within) => Progress::Failed(format!(
+                None if cx.overdue(record, settings.within) => Progress::Failed(format!(
                     "failed to create {object} within {}",
                     settings.within
                 )),
-                None => Progress::Act(vec![create(scene, object, wanted)]),
+                None => Progress::Act(vec![create(cx, step, object, wanted)]),
                 Some(_) => Progress::Failed(format!("{object} was deleted by somebody else")),
             };
         };
-        if hold.run.as_ref() != Some(scene.run) {
+        if hold.run.as_ref() != Some(&cx.id) {
             // The hold of an earlier run of this name is removed with it, a moment later.
-            return if scene.overdue(settings.within) {
+            return if cx.overdue(record, settings.within) {
                 Progress::Failed(format!(
                     "{object} already exists and does not belong to this run"
                 ))
             } else {
-                Progress::Wait(scene.deadline(settings.within))
+                Progress::Wait(deadline(record, settings.within))
             };
         }
-        if !hold.is_active(scene.now) {
+        if !hold.is_active(cx.now) {
             return Progress::Failed(format!("{object} expired at {}", hold.until));
         }
         let mut missing = wanted;
         missing.retain(|uid, _| !hold.sources.contains_key(uid));
-        let Some(acted_at) = scene.record.acted_at else {
+        let Some(acted_at) = record.acted_at else {
             if missing.is_empty() {
                 return Progress::Note(StepRecord {
-                    acted_at: Some(scene.now),
-                    ..scene.record.clone()
+                    acted_at: Some(cx.now),
+                    ..record.clone()
                 });
             }
-            if scene.overdue(settings.within) {
+            if cx.overdue(record, settings.within) {
                 return Progress::Failed(format!(
                     "failed to add {} to {object} within {}",
                     count(missing.len(), "source"),
@@ -81,32 +83,33 @@ impl Step for SuspendSources {
             reason: "released by somebody else during the run".to_owned(),
         }));
         left.truncate(LISTED);
-        prove(scene, hold, acted_at, left)
+        prove(cx, record, hold, acted_at, left)
     }
 }
 
 /// Waits until every API server sees the hold, then proves it.
 fn prove(
-    scene: &Scene<'_>,
+    cx: &RunContext<'_>,
+    record: &StepRecord,
     hold: &SnapshotHold,
     acted_at: Timestamp,
     left: Vec<Skipped>,
 ) -> Progress {
-    let settings = &scene.config.steps.suspend_sources;
+    let settings = &cx.config.steps.suspend_sources;
     let settled = acted_at
         .checked_add(settings.settle.signed())
         .unwrap_or(acted_at);
-    if scene.now < settled {
+    if cx.now < settled {
         return Progress::Wait(Some(settled));
     }
     if hold.sources.is_empty() && hold.snapshot_classes.is_empty() {
         return Progress::Done("nothing is held any more".to_owned(), left);
     }
-    let facts = scene.facts.filter(|facts| facts.at >= settled);
+    let facts = cx.live.filter(|facts| facts.at >= settled);
     let Some(proof) = facts.and_then(|facts| facts.proof.as_ref()) else {
         return Progress::Prove(Probe {
             namespace: hold.meta.namespace.clone(),
-            source: probed(scene.model, hold, scene.now),
+            source: probed(cx.model, hold, cx.now),
             class: hold.snapshot_classes.first().cloned(),
         });
     };
@@ -122,8 +125,8 @@ fn prove(
                 left,
             )
         }
-        Some(_) if !scene.overdue(settings.within) => {
-            Progress::Wait(scene.now.checked_add(LIST_AGAIN).ok())
+        Some(_) if !cx.overdue(record, settings.within) => {
+            Progress::Wait(cx.now.checked_add(LIST_AGAIN).ok())
         }
         Some(why) => Progress::Failed(format!("the hold is not in force: {why}")),
     }
@@ -143,15 +146,20 @@ fn probed(model: &Model, hold: &SnapshotHold, now: Timestamp) -> Option<Uid> {
     newest.or_else(|| hold.sources.keys().next()).cloned()
 }
 
-fn create(scene: &Scene<'_>, hold: ObjectKey, sources: BTreeMap<Uid, String>) -> Intent {
-    let deadline = scene.config.steps.suspend_sources.deadline.signed();
-    let classes = scene.planned.snapshot_classes.iter();
+fn create(
+    cx: &RunContext<'_>,
+    step: &PlannedStep,
+    hold: ObjectKey,
+    sources: BTreeMap<Uid, String>,
+) -> Intent {
+    let deadline = cx.config.steps.suspend_sources.deadline.signed();
+    let classes = step.snapshot_classes.iter();
     Intent::CreateHold {
         hold,
-        run: scene.run.clone(),
+        run: cx.id.clone(),
         spec: Box::new(SnapshotHoldSpec {
-            remediation: Some(scene.run.name.to_string()),
-            until: holds::deadline(scene.now, deadline),
+            remediation: Some(cx.id.name.to_string()),
+            until: holds::deadline(cx.now, deadline),
             reason: None,
             held_by: None,
             sources,
@@ -161,12 +169,12 @@ fn create(scene: &Scene<'_>, hold: ObjectKey, sources: BTreeMap<Uid, String>) ->
 }
 
 /// The planned sources that exist, by uid, and those that are left out.
-fn resolve(scene: &Scene<'_>) -> (BTreeMap<Uid, String>, Vec<Skipped>) {
+fn resolve(cx: &RunContext<'_>, step: &PlannedStep) -> (BTreeMap<Uid, String>, Vec<Skipped>) {
     let (mut wanted, mut left) = (BTreeMap::new(), Vec::new());
-    for (namespace, name) in scene.planned.held_sources() {
-        match scene.model.sources.get(namespace, name) {
+    for (namespace, name) in step.held_sources() {
+        match cx.model.sources.get(namespace, name) {
             None => left.push(gone(&source(Uid::default(), &place(namespace, name)), None)),
-            Some(found) if scene.model.opted_out(&found.meta) => left.push(Skipped {
+            Some(found) if cx.model.opted_out(&found.meta) => left.push(Skipped {
                 object: found.meta.key(ObjectKind::ReplicationSource),
                 reason: "opted out by label".to_owned(),
             }),

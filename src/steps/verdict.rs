@@ -5,11 +5,10 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{LiveState, some};
-use crate::api::remediation::{CheckRecord, Phase, RemediationStatus};
+use super::some;
+use crate::api::remediation::{CheckRecord, Phase};
 use crate::api::{Action, Plan, StepName, Target};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
-use crate::config::Config;
 use crate::findings::{
     self, Finding, FindingReason, SnapshotReason, Waiters, proven, snapshot_content,
     snapshot_driver,
@@ -17,21 +16,16 @@ use crate::findings::{
 use crate::model::Model;
 use crate::model::records::{Claim, ClaimPhase, Snapshot};
 use crate::plan::{LISTED, kept, why_kept};
+use crate::run_context::{LiveState, RunContext};
 
 /// A run whose steps are all done.
 pub struct Judged<'a> {
-    /// Its status.
-    pub status: &'a RemediationStatus,
-    /// Its plan.
+    /// The run and the cluster.
+    pub cx: &'a RunContext<'a>,
+    /// The plan that was run.
     pub plan: &'a Plan,
-    /// The cluster.
-    pub model: &'a Model,
-    /// The findings.
-    pub findings: &'a [Finding],
     /// The uncached reads after the last step.
-    pub facts: &'a LiveState,
-    /// The configuration.
-    pub config: &'a Config,
+    pub live: &'a LiveState,
     /// When the last step ended.
     pub ended: Timestamp,
 }
@@ -69,22 +63,15 @@ impl Outcome {
 impl Judged<'_> {
     /// Every check, passed or not. A check whose input could not be read has not passed.
     pub fn checks(&self) -> Vec<CheckRecord> {
-        let Self {
-            status: _,
-            plan,
-            model,
-            findings,
-            facts,
-            config,
-            ended: _,
-        } = self;
+        let Self { cx, plan, live, .. } = self;
+        let (model, findings) = (cx.model, cx.findings);
         // A playbook is judged by what its steps are for.
         let has = |step| plan.step(step).is_some();
-        let namespaces = &config.steps.verdict.namespaces;
+        let namespaces = &cx.config.steps.verdict.namespaces;
         [
-            has(StepName::RestartProvisioner).then(|| no_lock_errors(plan, model, findings, facts)),
+            has(StepName::RestartProvisioner).then(|| no_lock_errors(plan, model, findings, live)),
             has(StepName::DeleteFailedSnapshots)
-                .then(|| no_failed_snapshots(&self.exempt(), plan, findings, facts)),
+                .then(|| no_failed_snapshots(&self.exempt(), plan, findings, live)),
             has(StepName::VerifyProvisioning).then(|| self.nothing_waits()),
             has(StepName::ResumeSources).then(|| apps_running(plan, model, namespaces)),
             has(StepName::DeleteOrphanedSources).then(|| no_orphans(plan, model)),
@@ -112,7 +99,7 @@ impl Judged<'_> {
         let restarts = self.plan.step(StepName::RestartProvisioner).is_some();
         // The first check has found that none is left.
         let unlocked = restarts && !self.plan.locks.is_empty();
-        let late = self.config.detect.pending_after;
+        let late = self.cx.config.detect.pending_after;
         let late = |claim: &Claim| self.plan.made_at > late.after(claim.meta.created.at());
         unlocked || self.recovered() || self.bound().any(late)
     }
@@ -124,7 +111,7 @@ impl Judged<'_> {
             .filter(|target| target.action == Action::Await)
             .filter_map(|target| {
                 let object = &target.object;
-                let claim = self.model.claims.get(&object.namespace, &object.name);
+                let claim = self.cx.model.claims.get(&object.namespace, &object.name);
                 claim.filter(|claim| claim.meta.uid == object.uid)
             })
             .filter(|claim| claim.phase == ClaimPhase::Bound)
@@ -134,14 +121,14 @@ impl Judged<'_> {
     /// to delete may have been healed by the restart.
     fn recovered(&self) -> bool {
         let goes_on = |object: &ObjectKey| {
-            let found = self.model.snapshots.get(&object.namespace, &object.name);
+            let found = self.cx.model.snapshots.get(&object.namespace, &object.name);
             let found = found.filter(|snapshot| snapshot.meta.uid == object.uid)?;
-            let content = snapshot_content(self.model, found);
+            let content = snapshot_content(self.cx.model, found);
             let accepted = content.is_some_and(|content| content.handle.is_some());
             Some(found.ready == Some(true) || found.meta.deleting.is_some() || accepted)
         };
         let gone = |object: &ObjectKey| {
-            let found = self.model.sources.get(&object.namespace, &object.name);
+            let found = self.cx.model.sources.get(&object.namespace, &object.name);
             found.is_none_or(|source| source.meta.uid != object.uid)
         };
         let processing = SnapshotReason::Processing.why_beyond_repair();
@@ -169,12 +156,12 @@ impl Judged<'_> {
     /// Claims and snapshots that the driver was asked for until the last step ended: a call that hangs again logs nothing
     /// and refuses nothing for the whole of its timeout (150 s with Rook), and is seen by nothing but them.
     fn nothing_waits(&self) -> CheckRecord {
-        let result = match &self.facts.snapshots {
+        let result = match &self.live.snapshots {
             Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
-            Ok(live) => {
+            Ok(snapshots) => {
                 let claims = self.waiting_claims();
                 let exempt = self.exempt();
-                let snapshots = live.iter().filter(|snapshot| {
+                let snapshots = snapshots.iter().filter(|snapshot| {
                     !exempt.contains(&snapshot.meta.uid) && self.waits(snapshot)
                 });
                 let snapshots =
@@ -193,7 +180,7 @@ impl Judged<'_> {
 
     /// Objects that the steps skipped, and those that the plan skipped. A plan that lists only the first hundred is made once more.
     fn exempt(&self) -> HashSet<Uid> {
-        let steps = self.status.steps.iter();
+        let steps = self.cx.status().steps.iter();
         let left = steps
             .flat_map(|step| &step.skipped)
             .map(|left| &left.object.uid);
@@ -203,34 +190,34 @@ impl Judged<'_> {
         let is_cut = skipped.len() >= LISTED;
         let mut exempt: HashSet<Uid> = left.chain(skipped).cloned().collect();
         if is_cut {
-            let scope = self.config.steps.delete_failed_snapshots.scope;
+            let scope = self.cx.config.steps.delete_failed_snapshots.scope;
             let targets: HashSet<_> = self
                 .targets(StepName::DeleteFailedSnapshots)
                 .map(|target| &target.object.uid)
                 .collect();
-            let kept = kept(self.model, self.findings, &self.plan.driver, scope);
+            let kept = kept(self.cx.model, self.cx.findings, &self.plan.driver, scope);
             exempt.extend(kept.filter(|uid| !targets.contains(uid)));
         }
         exempt
     }
 
     fn waiting_claims(&self) -> impl Iterator<Item = ObjectKey> {
-        findings::awaited(self.model, &self.config.drivers, &self.plan.driver)
+        findings::awaited(self.cx.model, &self.cx.config.drivers, &self.plan.driver)
             .filter(|claim| claim.meta.created.at() <= self.ended)
             .map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim))
     }
 
     /// Whether the snapshot was asked for before the end and the driver has not accepted it.
     fn waits(&self, snapshot: &Snapshot) -> bool {
-        let content = snapshot_content(self.model, snapshot);
-        let driver = snapshot_driver(self.model, snapshot, content);
+        let content = snapshot_content(self.cx.model, snapshot);
+        let driver = snapshot_driver(self.cx.model, snapshot, content);
         let scope = crate::config::DeleteScope::All;
         snapshot.ready != Some(true)
             && snapshot.meta.deleting.is_none()
             && snapshot.meta.created.at() <= self.ended
             && driver.as_ref() == Some(&self.plan.driver)
             && content.is_some()
-            && why_kept(self.model, snapshot, scope).is_none()
+            && why_kept(self.cx.model, snapshot, scope).is_none()
     }
 }
 
@@ -277,9 +264,9 @@ fn no_lock_errors(
     plan: &Plan,
     model: &Model,
     findings: &[Finding],
-    facts: &LiveState,
+    live: &LiveState,
 ) -> CheckRecord {
-    let result = match &facts.refusals {
+    let result = match &live.refusals {
         None => Err("the provisioner's logs were not read".to_owned()),
         Some(Err(error)) => Err(format!("failed to read the provisioner's logs: {error}")),
         Some(Ok(refusals)) => {
@@ -290,7 +277,7 @@ fn no_lock_errors(
                 .iter()
                 .find(|refusal| waiters.wait_for(&refusal.key));
             // A tenant can repeat an Event for ever, so that an Event alone does not count.
-            let proven = proven(model, &plan.driver, facts.at);
+            let proven = proven(model, &plan.driver, live.at);
             let locked = findings.iter().any(|finding| {
                 finding.driver.as_ref() == Some(&plan.driver)
                     && matches!(&finding.what, FindingReason::OperationLock(key) if proven.contains(key))
@@ -309,18 +296,18 @@ fn no_failed_snapshots(
     exempt: &HashSet<Uid>,
     plan: &Plan,
     findings: &[Finding],
-    facts: &LiveState,
+    live: &LiveState,
 ) -> CheckRecord {
-    let result = match &facts.snapshots {
+    let result = match &live.snapshots {
         Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
-        Ok(live) => {
+        Ok(snapshots) => {
             let doomed: HashSet<&Uid> = plan
                 .step(StepName::DeleteFailedSnapshots)
                 .into_iter()
                 .flat_map(|step| &step.targets)
                 .map(|target| &target.object.uid)
                 .collect();
-            let remain: Vec<ObjectKey> = live
+            let remain: Vec<ObjectKey> = snapshots
                 .iter()
                 .filter(|snapshot| !exempt.contains(&snapshot.meta.uid))
                 .filter(|snapshot| {

@@ -2,11 +2,14 @@
 
 use jiff::SignedDuration;
 
-use super::{Intent, Progress, Scene, Step, count, gone, some};
+use super::{Intent, Progress, Step, count, deadline, gone, some};
 use crate::api::Action;
 use crate::api::ObjectKey;
+use crate::api::PlannedStep;
 use crate::api::Skipped;
+use crate::api::remediation::StepRecord;
 use crate::model::records::{ClaimPhase, Content};
+use crate::run_context::RunContext;
 
 /// How long the step tries to annotate a content that is being deleted, once it waits for nothing else: where the annotations
 /// are full, the API server refuses it each time.
@@ -15,13 +18,13 @@ const TOUCH_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 pub(super) struct VerifyProvisioning;
 
 impl Step for VerifyProvisioning {
-    fn advance(&self, scene: &Scene<'_>) -> Progress {
-        let within = scene.config.steps.verify_provisioning.within;
-        let untouched = untouched(scene);
-        let settled = scene.settled().unwrap_or(scene.record.started_at);
+    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+        let within = cx.config.steps.verify_provisioning.within;
+        let untouched = untouched(cx, record, step);
+        let settled = cx.settled(record).unwrap_or(record.started_at);
         let (mut bound, mut left, mut waiting) = (0, Vec::<Skipped>::new(), Vec::new());
-        for object in targets(scene, Action::Await) {
-            match scene.model.claims.get(&object.namespace, &object.name) {
+        for object in targets(step, Action::Await) {
+            match cx.model.claims.get(&object.namespace, &object.name) {
                 None => left.push(gone(object, None)),
                 Some(claim) if claim.meta.uid != object.uid => {
                     left.push(gone(object, Some(&claim.meta.uid)));
@@ -35,18 +38,18 @@ impl Step for VerifyProvisioning {
             }
         }
         // A hung deletion is no reason to wait once all claims are Bound.
-        let end = settled.max(scene.record.started_at);
+        let end = settled.max(record.started_at);
         let end = end.checked_add(TOUCH_WITHIN).unwrap_or(end);
-        let touching = scene.now >= settled && (scene.now < end || !waiting.is_empty());
-        if !untouched.is_empty() && touching && !scene.overdue(within) {
-            let token = scene.token();
+        let touching = cx.now >= settled && (cx.now < end || !waiting.is_empty());
+        if !untouched.is_empty() && touching && !cx.overdue(record, within) {
+            let token = cx.token(record);
             let touch = |object: &ObjectKey| Intent::Touch {
                 object: object.clone(),
                 token: token.clone(),
             };
             return Progress::Act(untouched.into_iter().map(touch).collect());
         }
-        if scene.overdue(within) {
+        if cx.overdue(record, within) {
             if !waiting.is_empty() {
                 let names = some(waiting.iter().copied());
                 return Progress::Failed(format!(
@@ -55,15 +58,15 @@ impl Step for VerifyProvisioning {
                 ));
             }
         } else if !waiting.is_empty() {
-            return Progress::Wait(scene.deadline(within));
-        } else if !untouched.is_empty() && scene.now < settled {
+            return Progress::Wait(deadline(record, within));
+        } else if !untouched.is_empty() && cx.now < settled {
             return Progress::Wait(Some(settled));
         }
         left.extend(untouched.into_iter().map(|object| Skipped {
             object: object.clone(),
             reason: "its deletion hangs, and it could not be annotated".to_owned(),
         }));
-        let message = if targets(scene, Action::Await).next().is_none() {
+        let message = if targets(step, Action::Await).next().is_none() {
             "no claims to verify".to_owned()
         } else {
             format!("{} Bound", count(bound, "claim"))
@@ -72,22 +75,26 @@ impl Step for VerifyProvisioning {
     }
 }
 
-fn targets<'s>(scene: &'s Scene<'_>, action: Action) -> impl Iterator<Item = &'s ObjectKey> {
-    let targets = scene.planned.targets.iter();
+fn targets(step: &PlannedStep, action: Action) -> impl Iterator<Item = &ObjectKey> {
+    let targets = step.targets.iter();
     targets
         .filter(move |target| target.action == action)
         .map(|target| &target.object)
 }
 
 /// Contents of the plan that are still being deleted, and that this attempt has not touched yet.
-fn untouched<'s>(scene: &'s Scene<'_>) -> Vec<&'s ObjectKey> {
-    let token = scene.token();
+fn untouched<'s>(
+    cx: &RunContext<'_>,
+    record: &StepRecord,
+    step: &'s PlannedStep,
+) -> Vec<&'s ObjectKey> {
+    let token = cx.token(record);
     let is_stuck = |content: &Content| {
         content.meta.deleting.is_some() && content.touched_by.as_deref() != Some(&*token)
     };
-    targets(scene, Action::Touch)
+    targets(step, Action::Touch)
         .filter(|object| {
-            let content = scene.model.contents.get_cluster(&object.name);
+            let content = cx.model.contents.get_cluster(&object.name);
             content.is_some_and(|it| it.meta.uid == object.uid && is_stuck(it))
         })
         .collect()

@@ -65,14 +65,16 @@ fn what_the_run_has_deleted_before_counts() {
         resource_version: "7".to_owned(),
         content: "{}".to_owned(),
     };
-    case.status.evidence = vec![kept("volsync-a0-src"), kept("earlier")];
+    let evidence = &mut case.run.status.get_or_insert_default().evidence;
+    evidence.extend([kept("volsync-a0-src"), kept("earlier")]);
     case.config.gates.max_deletions_share = Percent::new(100);
     assert_eq!(
         case.closed(),
         Vec::<String>::new(),
         "a0's is planned, and counts once"
     );
-    case.status.evidence.push(kept("earlier still"));
+    let evidence = &mut case.run.status.get_or_insert_default().evidence;
+    evidence.push(kept("earlier still"));
     assert_eq!(case.closed(), ["blastRadius"]);
 }
 

@@ -1,15 +1,16 @@
 //! Plans a Pending Remediation, and starts its first step once every gate is open.
 
-use super::{Effect, Engine};
+use super::Effect;
 use crate::api::SharedStr;
 use crate::api::remediation::{Decision, Phase, RemediationStatus};
 use crate::api::{ACTING, Plan};
 use crate::config::{Mode, Playbook};
 use crate::gates::{self, GateName};
-use crate::plan::{self};
+use crate::plan;
+use crate::run_context::RunContext;
 use crate::steps::count;
 
-impl Engine<'_> {
+impl RunContext<'_> {
     /// Makes the plan, and starts once every gate is open.
     pub(super) fn begin(&self, status: &mut RemediationStatus) -> Option<Effect> {
         if self.run.spec.abort {
@@ -30,9 +31,8 @@ impl Engine<'_> {
             self.finish(status, Phase::Failed, message);
             return None;
         };
-        let made = self.plan(playbook);
-        let situation = self.situation(made.as_ref().ok(), status);
-        status.gates = gates::judge_all(&situation);
+        let made = self.make_plan(playbook);
+        status.gates = gates::judge_all(&self.with_plan(made.as_ref().ok()));
         let plan = match made {
             Ok(plan) => plan,
             Err(why) if self.observed() => {
@@ -92,7 +92,7 @@ impl Engine<'_> {
         None
     }
 
-    pub(super) fn plan(&self, playbook: &Playbook) -> Result<Plan, String> {
+    pub(super) fn make_plan(&self, playbook: &Playbook) -> Result<Plan, String> {
         let driver: &SharedStr = &self.run.spec.driver;
         plan::make_checked(
             self.model,

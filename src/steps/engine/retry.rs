@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Effect, Engine};
+use super::Effect;
 use crate::api::remediation::{RemediationStatus, StepPhase};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::api::{Plan, PlannedStep, Skipped, StepName};
@@ -10,6 +10,7 @@ use crate::findings::FindingReason;
 use crate::gates::{self, waits_for_a_person};
 use crate::holds;
 use crate::model::records::SnapshotHold;
+use crate::run_context::RunContext;
 
 /// The reason why a source that was released during the run is not held again.
 const LET_GO: &str = "released by somebody else during the run";
@@ -19,7 +20,7 @@ fn asks_for(plan: &Plan) -> Option<i32> {
     plan.step(StepName::RestartProvisioner)?.replicas
 }
 
-impl Engine<'_> {
+impl RunContext<'_> {
     /// Whether to make another attempt: locks are still found, and `attempts` allows it.
     pub(super) fn should_retry(&self, status: &RemediationStatus) -> bool {
         let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
@@ -73,7 +74,7 @@ impl Engine<'_> {
         let playbook = self.config.playbooks.0.get(&self.run.spec.playbook);
         let made = playbook
             .ok_or_else(|| "its playbook is no longer in the configuration".to_owned())
-            .and_then(|playbook| self.plan(playbook))
+            .and_then(|playbook| self.make_plan(playbook))
             .map(|plan| self.without_what_was_let_go(plan, status));
         let plan = match made {
             Ok(plan) if asks_for(&plan) == status.plan.as_ref().and_then(asks_for) => plan,
@@ -87,7 +88,7 @@ impl Engine<'_> {
                 return None;
             }
         };
-        let gates = gates::judge_plan(&self.situation(Some(&plan), status));
+        let gates = gates::judge_plan(&self.with_plan(Some(&plan)));
         let closed = gates::closed(&gates);
         let waits = waits_for_a_person(&gates);
         gates::merge(&mut status.gates, gates);

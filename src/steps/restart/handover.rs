@@ -24,12 +24,13 @@ use crate::steps::{Intent, Progress};
 /// among the pods that are replaced, as far as that is known, and none if another pod is terminating already. A lease that
 /// is not recorded is not handed over.
 pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
-    let scene = restart.scene;
-    let untouched =
-        scene.record.acted_at.is_none()
-            && scene.model.pods.iter().all(|pod| {
-                pod.meta.deleting.is_none() || !scene.model.belongs(pod, restart.workload)
-            });
+    let (cx, record) = (restart.cx, restart.record);
+    let untouched = record.acted_at.is_none()
+        && cx
+            .model
+            .pods
+            .iter()
+            .all(|pod| pod.meta.deleting.is_none() || !cx.model.belongs(pod, restart.workload));
     if !untouched {
         return Vec::new();
     }
@@ -43,14 +44,12 @@ pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
 /// Handovers of leases that still name an ended holder; or the record that they must be waited for, `None` once that is
 /// recorded.
 pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option<Progress> {
-    let scene = restart.scene;
-    let of = scene
-        .model
-        .provisioner_of(restart.workload, restart.driver());
+    let (cx, record) = (restart.cx, restart.record);
+    let of = cx.model.provisioner_of(restart.workload, restart.driver());
     let (mut intents, mut waits) = (Vec::new(), None);
     for lease in of.leases() {
         // A new pod that has the holder's identity takes the lease at once.
-        let mut holders = scene.model.holders(&of, lease).into_iter();
+        let mut holders = cx.model.holders(&of, lease).into_iter();
         if restart.taken_over(&of, lease, replaced_at)
             || holders.any(|pod| restart.old_pod(&pod.meta.uid).is_none())
         {
@@ -72,10 +71,10 @@ pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option
         return Some(Progress::Act(intents));
     }
     let message = waits.unwrap_or_default();
-    (message != scene.record.message).then(|| {
+    (message != record.message).then(|| {
         Progress::Note(StepRecord {
             message,
-            ..scene.record.clone()
+            ..record.clone()
         })
     })
 }
@@ -94,7 +93,7 @@ fn doubt(
     lease: &Lease,
     replaced_at: Timestamp,
 ) -> Option<String> {
-    let model = restart.scene.model;
+    let model = restart.cx.model;
     let key = lease.key();
     if lease.renewed.is_some_and(|renewed| renewed > replaced_at) {
         return Some("it was renewed after every old pod had ended".to_owned());
@@ -126,7 +125,7 @@ fn doubt(
         let pod = pod.meta.key(ObjectKind::Pod);
         return Some(format!("{pod} is still terminating"));
     }
-    let targets = restart.scene.planned.targets.iter();
+    let targets = restart.step.targets.iter();
     let mut pods = targets
         .map(|target| &target.object)
         .filter(|object| object.kind == ObjectKind::Pod);
@@ -152,7 +151,7 @@ fn doubt(
 }
 
 fn leases<'a>(restart: &Restart<'a>) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
-    let targets = restart.scene.planned.targets.iter();
+    let targets = restart.step.targets.iter();
     targets
         .filter(|target| target.action == Action::HandOver)
         .map(|target| &target.object)
@@ -160,7 +159,7 @@ fn leases<'a>(restart: &Restart<'a>) -> impl Iterator<Item = &'a ObjectKey> + us
 
 /// Why a pod other than the old ones may hold a lease under a made-up identity, which names no pod.
 fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
-    let model = restart.scene.model;
+    let model = restart.cx.model;
     let mut not_ready: Vec<_> = model.nodes.iter().filter(|node| !node.ready).collect();
     not_ready.sort_by_key(|node| &node.name);
     if let Some(node) = not_ready.first() {
@@ -177,7 +176,7 @@ fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
 
 /// The holder of the lease before anything was written.
 fn kept_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
-    let mut evidence = restart.scene.status.evidence.iter();
+    let mut evidence = restart.cx.status().evidence.iter();
     let kept = evidence.find(|kept| kept.object == *object)?;
     let kept: serde_json::Value = serde_json::from_str(&kept.content).ok()?;
     let holder = kept.pointer("/object/spec/holderIdentity")?;
@@ -185,7 +184,7 @@ fn kept_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
 }
 
 fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {
-    let model = restart.scene.model;
+    let model = restart.cx.model;
     let lease = model.leases.get(&object.namespace, &object.name);
     let Some(lease) = lease.filter(|lease| lease.uid == object.uid) else {
         return false;
@@ -205,7 +204,7 @@ fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {
 /// Whether no pod of the workload runs but the planned ones. One that came after the plan may hold a lease under an identity that
 /// names no pod, and the restart does not end it.
 fn only_old_run(restart: &Restart<'_>) -> bool {
-    let model = restart.scene.model;
+    let model = restart.cx.model;
     let of_workload = model.pods.iter();
     let mut running =
         of_workload.filter(|pod| !pod.finished && model.belongs(pod, restart.workload));

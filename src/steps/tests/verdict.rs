@@ -11,8 +11,8 @@ use crate::model::fixture::*;
 use crate::model::records::{Pod, Snapshot};
 use crate::model::rows_read;
 use crate::plan::{self};
+use crate::run_context::{LiveState, RunContext, TailRefusal};
 use crate::steps::verdict::{Judged, Outcome};
-use crate::steps::{LiveState, TailRefusal};
 
 fn planned() -> Plan {
     let config = Config::default();
@@ -92,16 +92,15 @@ fn judged(
         }],
         ..RemediationStatus::default()
     };
-    let run = Judged {
-        status: &status,
+    let mut run = run("mine");
+    run.status = Some(status);
+    let judged = Judged {
+        cx: &RunContext::new(&run, &world.0, &findings, &config, Some(facts), at(0)),
         plan,
-        model: &world.0,
-        findings: &findings,
-        facts,
-        config: &config,
+        live: facts,
         ended: at(0),
     };
-    (run.checks(), run.outcome())
+    (judged.checks(), judged.outcome())
 }
 
 /// Names of the checks that have not passed; that nothing waits has a table of its own.

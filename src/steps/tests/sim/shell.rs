@@ -13,7 +13,8 @@ use crate::findings::{self, Finding, Policy};
 use crate::holds;
 use crate::model::fixture::*;
 use crate::model::{Change, Kind, Model, WatchState};
-use crate::steps::{Intent, LiveState, NextAction, next};
+use crate::run_context::LiveState;
+use crate::steps::{Intent, NextAction, next};
 
 /// How badly things go. All zero: watches show everything at once, nothing fails.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,7 +11,8 @@ use crate::holds::policy::{Answer, Probe, Proof};
 use crate::model::records::{Snapshot, SnapshotHold};
 use crate::model::{Change, Delta, Model, fixture};
 use crate::plan::why_kept;
-use crate::steps::{Intent, LiveState, TailRefusal};
+use crate::run_context::{LiveState, TailRefusal};
+use crate::steps::Intent;
 
 /// What any change to it changes.
 fn version(snapshot: &Snapshot) -> String {
