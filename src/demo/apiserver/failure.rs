@@ -207,7 +207,7 @@ impl Failure {
     }
 
     /// A patch that cannot be carried out on this object.
-    pub fn unprocessable(why: &str) -> Self {
+    pub fn unprocessable(why: impl std::fmt::Display) -> Self {
         let message =
             format!("the server rejected our request due to an error in our request: {why}");
         Self::new(422, "Invalid", message)
@@ -276,6 +276,13 @@ impl Failure {
             "the body of the request was in an unknown format - accepted media types include: {}",
             supported.join(", ")
         );
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// `kubectl create deployment` and its siblings send protobuf, which only this server does not read.
+    pub fn protobuf() -> Self {
+        let message = "the demo's API server reads JSON and YAML, not protobuf; \
+            add `--dry-run=client -o yaml` to this command and pipe it into `kubectl apply -f -`";
         Self::new(415, "UnsupportedMediaType", message)
     }
 

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::failure::{Cause, Failure, Result};
 use super::list::ListOptions;
-use super::patch::Operation as JsonPatch;
 use super::resources::{Resource, Trait};
 use super::selector::Selector;
 use super::watch::WatchOptions;
@@ -184,6 +183,7 @@ pub fn object(parts: &Parts, bytes: &[u8]) -> Result<Value> {
         "" | "*/*" | "application/json" => serde_json::from_slice(bytes)
             .map_err(|e| Failure::bad_request(format!("invalid JSON: {e}"))),
         "application/yaml" | "application/apply-patch+yaml" => yaml(bytes),
+        "application/vnd.kubernetes.protobuf" => Err(Failure::protobuf()),
         _ => Err(Failure::unsupported_media_type(&[
             "application/json",
             "application/yaml",
@@ -217,7 +217,7 @@ pub fn patch(resource: &Resource, parts: &Parts, query: &Query, bytes: &[u8]) ->
         "application/strategic-merge-patch+json" if !resource.is(Trait::Custom) => {
             Ok(Change::Strategic(json()?))
         }
-        "application/json-patch+json" => serde_json::from_slice::<Vec<JsonPatch>>(bytes)
+        "application/json-patch+json" => serde_json::from_slice(bytes)
             .map(Change::Json)
             .map_err(|e| Failure::bad_request(format!("error decoding patch: {e}"))),
         "application/apply-patch+yaml" => {
@@ -243,5 +243,24 @@ pub fn patch(resource: &Resource, parts: &Parts, query: &Query, bytes: &[u8]) ->
             "application/strategic-merge-patch+json",
             "application/apply-patch+yaml",
         ])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    #[test]
+    fn protobuf_is_refused_with_the_command_that_works() {
+        let (parts, ()) = Request::post("/api/v1/namespaces")
+            .header(header::CONTENT_TYPE, "application/vnd.kubernetes.protobuf")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let refused = object(&parts, b"k8s\0").unwrap_err();
+        let message = refused.status()["message"].to_string();
+        assert!(message.contains("--dry-run=client -o yaml"), "{message}");
     }
 }

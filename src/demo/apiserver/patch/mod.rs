@@ -1,9 +1,5 @@
-//! Patches that need nothing but the object: document in, changed document out.
+//! Strategic merge patches. Merge patches (RFC 7386) and JSON patches (RFC 6902) are those of the crate json-patch.
 
-mod json;
-mod merge;
 mod strategic;
 
-pub use json::{Operation, apply as json};
-pub use merge::apply as merge;
 pub use strategic::apply as strategic;

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Result};
 use crate::json::{Json as _, Meta as _};
-use crate::patch;
 use crate::selector::printed;
 use crate::write::{Change, Target, WriteOptions};
 
@@ -34,10 +33,11 @@ impl Cluster {
         match change {
             Change::Replace(new) => scale = new,
             Change::Merge(patch) | Change::Strategic(patch) | Change::Apply(patch) => {
-                patch::merge(&mut scale, &patch);
+                json_patch::merge(&mut scale, &patch);
             }
             Change::Json(operations) => {
-                patch::json(&mut scale, &operations).map_err(|why| Failure::unprocessable(&why))?;
+                json_patch::patch(&mut scale, &operations)
+                    .map_err(|error| Failure::unprocessable(&error))?;
             }
         }
         let mut patch = json!({});

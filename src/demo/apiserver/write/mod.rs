@@ -19,7 +19,6 @@ pub use delete::{DeleteOptions, FOREGROUND, ORPHAN};
 
 use super::failure::Failure;
 use super::json::Meta as _;
-use super::patch::Operation as JsonPatch;
 use super::resources::{Resource, Subresource};
 
 /// Which object a request is about.
@@ -85,7 +84,7 @@ pub enum Change {
     /// The object with an RFC 7386 patch.
     Merge(Value),
     /// The object with an RFC 6902 patch.
-    Json(Vec<JsonPatch>),
+    Json(json_patch::Patch),
     /// The object with a strategic merge patch.
     Strategic(Value),
     /// The object with a server-side applied configuration.

@@ -186,10 +186,11 @@ fn proposed(
             if !patch.is_object() {
                 return Err(Failure::bad_request("error decoding patch: not an object"));
             }
-            patch::merge(&mut new, &patch);
+            json_patch::merge(&mut new, &patch);
         }
         Change::Json(operations) => {
-            patch::json(&mut new, &operations).map_err(|why| Failure::unprocessable(&why))?;
+            json_patch::patch(&mut new, &operations)
+                .map_err(|error| Failure::unprocessable(&error))?;
         }
         Change::Strategic(patch) => patch::strategic(Some(writer.schema), &mut new, &patch),
         Change::Apply(config) => {
