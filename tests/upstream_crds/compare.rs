@@ -1,13 +1,14 @@
 //! Two schemas in, what the first asks of an object that the second does not promise out.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, CustomResourceDefinitionVersion as Version, JSONSchemaProps,
+    JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
 const INT_OR_STRING: &str = "int-or-string";
 
 /// Each way in which `ours` is not a subset of `theirs`: a field that is not there, one of another type,
-/// one that we need and they may leave out. Empty for a subset.
+/// one that we need and they may leave out, a printer column or a short name of another make. Empty for a subset.
 pub fn differences(
     ours: &CustomResourceDefinition,
     theirs: &CustomResourceDefinition,
@@ -29,10 +30,25 @@ pub fn differences(
         ));
     }
     let schema = |version: Option<_>| version.and_then(|schema: Schema| schema.open_api_v3_schema);
-    match (schema(our_version.schema), schema(their_version.schema)) {
+    match (
+        schema(our_version.schema.clone()),
+        schema(their_version.schema.clone()),
+    ) {
         (Some(ours), Some(theirs)) => walk(&ours, &theirs, "", &mut found),
         _ => found.push("a schema is missing".to_owned()),
     }
+    let short = |crd: &CustomResourceDefinition| crd.spec.names.short_names.clone();
+    if short(ours) != short(theirs) {
+        let (ours, theirs) = (short(ours), short(theirs));
+        found.push(format!("short names: {ours:?} here, {theirs:?} there"));
+    }
+    let columns = |version: Version| {
+        let columns = version.additional_printer_columns.into_iter().flatten();
+        columns.map(|column| (column.name, column.type_, column.format, column.json_path))
+    };
+    let mut theirs = columns(their_version);
+    let others = columns(our_version).filter(|ours| !theirs.any(|column| column == *ours));
+    found.extend(others.map(|(name, ..)| format!("printer column {name}: not there, or not here")));
     found
 }
 
