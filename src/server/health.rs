@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use super::AppState;
 use crate::model::WatchState;
 use crate::state::view::View;
+use crate::text::humanize;
 
 /// Alive while every loop of the process turns: one that stands still is ended by no error, and cured by a restart.
 pub(super) async fn healthz<I>(State(context): State<Arc<AppState<I>>>) -> Response {
     match context.own.heartbeats().silent(Instant::now()) {
         None => "ok\n".into_response(),
         Some((name, silent)) => {
-            let silent = std::time::Duration::from_secs(silent.as_secs());
-            let silent = humantime::format_duration(silent);
+            let silent = humanize::duration(silent);
             unavailable(format!(
                 "the loop \"{name}\" has made no progress for {silent}\n"
             ))

@@ -234,7 +234,7 @@ async fn a_loop_that_stands_still_fails_the_liveness_probe() {
     tokio::time::advance(SILENT_AFTER + Duration::from_secs(3)).await;
     let answer = face.get("/healthz").await;
     assert_eq!(answer.status(), 503);
-    let why = "the loop \"model\" has made no progress for 5m 3s\n";
+    let why = "the loop \"model\" has made no progress for 5m3s\n";
     assert_eq!(text(answer).await, why);
     model.beat();
     assert_eq!(face.get("/healthz").await.status(), 200);

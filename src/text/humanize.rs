@@ -1,30 +1,48 @@
 //! Spans of time, sizes and kinds as people read them, in a terminal and in a browser. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::api::{ObjectKey, ObjectKind};
 
-/// How long from `from` until `to`, in at most two units: `45s`, `42m`, `1h35m`, `3d4h`.
+/// The time from `from` to `to` as kubectl prints ages, see [`duration`]. `0s` if `to` is earlier.
 pub fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let two = |major: i64, unit: char, minor: i64, small: char| {
+    duration(Duration::try_from(to.duration_since(from)).unwrap_or_default())
+}
+
+/// `time` with two or three significant figures: `95s`, `3m10s`, `42m`, `5h12m`, `3d4h`, `2y1d`.
+///
+/// The same as kubectl's AGE column (`HumanDuration` in k8s.io/apimachinery/pkg/util/duration). Configured durations are
+/// printed as they are written instead, by [`crate::config::Duration`].
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let two = |major: u64, unit: char, minor: u64, small: char| {
         if minor == 0 {
             format!("{major}{unit}")
         } else {
             format!("{major}{unit}{minor}{small}")
         }
     };
-    if minutes == 0 {
+    if seconds < 2 * 60 {
         format!("{seconds}s")
-    } else if hours == 0 {
+    } else if minutes < 10 {
+        two(minutes, 'm', seconds % 60, 's')
+    } else if hours < 3 {
         format!("{minutes}m")
-    } else if days == 0 {
+    } else if hours < 8 {
         two(hours, 'h', minutes % 60, 'm')
-    } else if days < 10 {
+    } else if hours < 2 * 24 {
+        format!("{hours}h")
+    } else if days < 8 {
         two(days, 'd', hours % 24, 'h')
-    } else {
+    } else if days < 2 * 365 {
         format!("{days}d")
+    } else if days < 8 * 365 {
+        two(days / 365, 'y', days % 365, 'd')
+    } else {
+        format!("{}y", days / 365)
     }
 }
 
@@ -106,20 +124,62 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
+    /// kubectl's own cases in milliseconds, without those before zero (apimachinery 0.36, duration_test.go).
     #[rstest]
-    #[case(-5, "0s")]
-    #[case(59, "59s")]
-    #[case(60, "1m")]
-    #[case(3599, "59m")]
-    #[case(3600, "1h")]
-    #[case(5700, "1h35m")]
-    #[case(2 * 86400, "2d")]
-    #[case(3 * 86400 + 4 * 3600, "3d4h")]
-    #[case(10 * 86400 + 4 * 3600, "10d")]
-    fn spans(#[case] seconds: i64, #[case] text: &str) {
-        let from = Timestamp::from_second(1_790_000_000).unwrap();
-        let to = Timestamp::from_second(1_790_000_000 + seconds).unwrap();
-        assert_eq!(span(from, to), text);
+    #[case(1_000, "1s")]
+    #[case(70_000, "70s")]
+    #[case(190_000, "3m10s")]
+    #[case(4_200_000, "70m")]
+    #[case(169_200_000, "47h")]
+    #[case(176_400_000, "2d1h")]
+    #[case(698_400_000, "8d")]
+    #[case(31_708_800_000, "367d")]
+    #[case(63_162_000_000, "2y1d")]
+    #[case(252_295_200_000, "8y")]
+    #[case(0, "0s")]
+    #[case(999, "0s")]
+    #[case(119_999, "119s")]
+    #[case(120_000, "2m")]
+    #[case(121_000, "2m1s")]
+    #[case(599_999, "9m59s")]
+    #[case(600_000, "10m")]
+    #[case(601_000, "10m")]
+    #[case(10_799_999, "179m")]
+    #[case(10_800_000, "3h")]
+    #[case(10_860_000, "3h1m")]
+    #[case(28_799_999, "7h59m")]
+    #[case(28_800_000, "8h")]
+    #[case(32_340_000, "8h")]
+    #[case(172_799_999, "47h")]
+    #[case(172_800_000, "2d")]
+    #[case(176_400_000, "2d1h")]
+    #[case(691_199_999, "7d23h")]
+    #[case(691_200_000, "8d")]
+    #[case(774_000_000, "8d")]
+    #[case(63_071_999_999, "729d")]
+    #[case(63_072_000_000, "2y")]
+    #[case(63_154_800_000, "2y")]
+    #[case(63_158_340_000, "2y")]
+    #[case(63_158_399_999, "2y")]
+    #[case(63_158_400_000, "2y1d")]
+    #[case(94_608_000_000, "3y")]
+    #[case(126_144_000_000, "4y")]
+    #[case(157_680_000_000, "5y")]
+    #[case(189_216_000_000, "6y")]
+    #[case(220_752_000_000, "7y")]
+    #[case(252_287_999_999, "7y364d")]
+    #[case(252_288_000_000, "8y")]
+    #[case(283_737_600_000, "8y")]
+    #[case(283_824_000_000, "9y")]
+    fn duration_is_as_kubectl_prints_it(#[case] milliseconds: u64, #[case] text: &str) {
+        assert_eq!(duration(Duration::from_millis(milliseconds)), text);
+    }
+
+    #[test]
+    fn span_into_the_past_is_zero() {
+        let second = |second: i64| Timestamp::from_second(1_790_000_000 + second).unwrap();
+        assert_eq!(span(second(0), second(190)), "3m10s");
+        assert_eq!(span(second(5), second(0)), "0s");
     }
 
     #[rstest]

@@ -15,7 +15,7 @@ use kube::client::Body;
 use super::Changes;
 use crate::metrics::SelfMetrics;
 use crate::model::{CLOCK_TOLERANCE, Change, Kind, WatchState};
-use crate::text::error_chain;
+use crate::text::{error_chain, humanize};
 
 /// Time between two requests.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -82,13 +82,13 @@ fn agrees(ahead: SignedDuration) -> WatchState {
     if ahead.abs() <= CLOCK_TOLERANCE {
         return WatchState::Synced;
     }
-    let by = SignedDuration::from_secs(ahead.abs().as_secs());
+    let by = humanize::duration(ahead.unsigned_abs());
     let way = if ahead.is_positive() {
         "ahead of"
     } else {
         "behind"
     };
-    WatchState::Failing(format!("{by:#} {way} the API server's"))
+    WatchState::Failing(format!("{by} {way} the API server's"))
 }
 
 /// Waits that long, or until the wall clock jumps; returns by how much it jumped.
@@ -153,8 +153,8 @@ mod tests {
     #[case(0, None)]
     #[case(29, None)]
     #[case(-30, None)]
-    #[case(3600, Some("1h ahead of the API server's"))]
-    #[case(-5400, Some("1h 30m behind the API server's"))]
+    #[case(3600, Some("60m ahead of the API server's"))]
+    #[case(-5400, Some("90m behind the API server's"))]
     fn clocks_may_differ_a_little(#[case] seconds: i64, #[case] why: Option<&str>) {
         let expected = why.map_or(WatchState::Synced, |why| {
             WatchState::Failing(why.to_owned())
