@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::args::RunArgs;
+use super::remediations;
 use super::render_plan::plan_text;
-use super::{ClusterArgs, remediations};
 use crate::api::Plan;
 use crate::api::remediation::{Decision, GateRecord, Phase, Remediation};
-use crate::cluster::CALL_TIMEOUT;
 use crate::gates::GateName;
 use crate::text::humanize::plain;
 
@@ -20,12 +20,7 @@ use crate::text::humanize::plain;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Name of the Remediation, or a unique prefix of it
-    name: String,
-    /// Namespace of the Remediation; needed only if the name exists in several namespaces
-    #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
+    run: RunArgs,
     /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
@@ -42,8 +37,7 @@ pub async fn reject(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let (client, run) = args.run.read().await?;
     let plan = undecided(&run, decision)?;
     anstream::println!("{}", plan_text(plan));
     let verb = match decision {
@@ -79,8 +73,7 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
 
 /// Aborts a run, which releases its holds.
 pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let (client, run) = args.run.read().await?;
     let status = run.status.as_ref();
     if status.is_some_and(|status| status.phase.finished()) {
         bail!("{} has already finished", run.name_any());

@@ -5,22 +5,16 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::args::RunArgs;
 use super::render_plan::{gates_text, plan_text};
-use super::{ClusterArgs, remediations};
 use crate::api::remediation::{Remediation, RemediationStatus};
-use crate::cluster::CALL_TIMEOUT;
 use crate::text::humanize::{plain, span};
 
 /// Show one run: plan, gates, steps, verification, evidence and holds
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Name of the Remediation, or a unique prefix of it
-    name: String,
-    /// Namespace of the Remediation; needed only if the name exists in several namespaces
-    #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
+    run: RunArgs,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
@@ -38,8 +32,7 @@ enum Output {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let (_, run) = args.run.read().await?;
     match args.output {
         Output::Text => anstream::println!("{}", text(&run, Timestamp::now())),
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&run)?),

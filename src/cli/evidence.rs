@@ -4,21 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{ClusterArgs, remediations};
+use super::args::RunArgs;
 use crate::api::ObjectKind;
 use crate::api::remediation::{EvidenceRecord, Remediation};
-use crate::cluster::CALL_TIMEOUT;
 
 /// Print the objects that a run deleted, for `kubectl create -f -`
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Name of the Remediation, or a unique prefix of it
-    name: String,
-    /// Namespace of the Remediation; needed only if the name exists in several namespaces
-    #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
+    run: RunArgs,
     /// Print all evidence unchanged, including pods, leases, contents, Events and statuses
     #[arg(long)]
     all: bool,
@@ -37,8 +31,7 @@ enum Output {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let run = remediations::run_named(&client, args.namespace.as_deref(), &args.name).await?;
+    let (_, run) = args.run.read().await?;
     let list = if args.all { all(&run) } else { creatable(&run) };
     match args.output {
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&list)?),

@@ -1,5 +1,6 @@
 //! The command line: arguments in, an exit code out. One file a subcommand.
 
+mod args;
 mod check_config;
 mod cluster;
 mod crd;

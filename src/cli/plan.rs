@@ -1,22 +1,20 @@
 //! `locksmith plan`: shows the plan of a playbook and its gates. Writes nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
-use super::ClusterArgs;
+use super::args::ReadArgs;
 use super::log::{self, LogFormat};
 use super::render_plan::{gates_text, plan_text};
 use crate::api::Plan;
 use crate::api::SharedStr;
 use crate::api::remediation::{GateRecord, Remediation, RemediationSpec, Trigger};
-use crate::config::{self, Config, Playbook};
+use crate::config::{Config, Playbook};
 use crate::findings::Finding;
 use crate::gates::{self, GateName};
 use crate::model::{Model, WatchState};
@@ -24,7 +22,6 @@ use crate::plan::{self};
 use crate::run_context::RunContext;
 use crate::state::view::View;
 use crate::text::humanize::plain;
-use crate::watch;
 
 /// Default namespace of the Remediations, as in the deploy files.
 pub const NAMESPACE: &str = "volsync-locksmith";
@@ -36,7 +33,7 @@ pub const NAMESPACE: &str = "volsync-locksmith";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    read: ReadArgs,
     #[command(flatten)]
     what: PlanArgs,
     /// Output format
@@ -53,12 +50,6 @@ pub struct PlanArgs {
     /// CSI driver to plan for [default: every driver with a finding]
     #[arg(long, value_name = "NAME")]
     pub driver: Option<String>,
-    /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
-    #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Time limit for reading the cluster
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    pub timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -102,8 +93,9 @@ impl Planned {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(LogFormat::Pretty, "off");
-    let client = args.cluster.client(args.what.timeout).await?;
-    let all = args.what.plans(client).await?;
+    let config = args.read.config()?;
+    let client = args.read.client().await?;
+    let all = args.what.plans(&args.read, client, &config).await?;
     match args.output {
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&all)?),
         Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&all)?),
@@ -139,17 +131,13 @@ pub fn unseen(view: &View) -> String {
 }
 
 impl PlanArgs {
-    /// Reads the configuration.
-    pub fn config(&self) -> anyhow::Result<Config> {
-        Ok(match &self.config {
-            Some(path) => config::load(path)?,
-            None => Config::default(),
-        })
-    }
-
     /// Reads the cluster, and plans for each selected driver.
-    pub async fn plans(&self, client: Client) -> anyhow::Result<Vec<Planned>> {
-        let config = self.config()?;
+    pub async fn plans(
+        &self,
+        read: &ReadArgs,
+        client: Client,
+        config: &Config,
+    ) -> anyhow::Result<Vec<Planned>> {
         let Some(playbook) = config.playbooks.0.get(&self.playbook) else {
             let known: Vec<_> = config.playbooks.0.keys().map(String::as_str).collect();
             bail!(
@@ -158,7 +146,7 @@ impl PlanArgs {
                 known.join(", ")
             );
         };
-        let seen = watch::look(client, &config, self.timeout).await?;
+        let seen = read.look(client, config).await?;
         let drivers: BTreeSet<SharedStr> = match &self.driver {
             Some(driver) => [driver.as_str().into()].into(),
             None => seen
@@ -177,7 +165,7 @@ impl PlanArgs {
         Ok(seen.store.read(|model| {
             let plans = drivers.into_iter();
             plans
-                .map(|driver| self.planned(model, findings, playbook, driver, &config, now))
+                .map(|driver| self.planned(model, findings, playbook, driver, config, now))
                 .collect()
         }))
     }

@@ -11,13 +11,15 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::args::ReadArgs;
 use super::decide::confirmed;
 use super::log::{self, LogFormat};
 use super::plan::{PlanArgs, Planned};
 use super::progress::print;
-use super::{ClusterArgs, remediations};
+use super::remediations;
 use crate::api::remediation::{Approval, Decision, Phase, Remediation, RemediationStatus};
 use crate::cluster::{self, FIELD_MANAGER_CLI};
+use crate::config::Config;
 use crate::run_progress::{self, Line, Tone};
 use crate::text::error_chain;
 
@@ -32,7 +34,7 @@ const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    read: ReadArgs,
     #[command(flatten)]
     what: PlanArgs,
     /// Namespace of the Remediation [default: remediation.namespace of the configuration]
@@ -45,8 +47,9 @@ pub struct Args {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(LogFormat::Pretty, "off");
-    let client = args.cluster.client(args.what.timeout).await?;
-    let mut plans = args.what.plans(client.clone()).await?;
+    let config = args.read.config()?;
+    let client = args.read.client().await?;
+    let mut plans = args.what.plans(&args.read, client.clone(), &config).await?;
     let planned = match (plans.pop(), plans.is_empty()) {
         (None, _) => {
             anstream::println!("Nothing is stuck.");
@@ -74,16 +77,20 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Registered before the run is created, so that no Ctrl-C is missed.
     let interrupts = signal(SignalKind::interrupt())?;
-    let run = args.request_run(&client, planned).await?;
+    let run = args.request_run(&client, &config, planned).await?;
     follow(&client, run, interrupts).await
 }
 
 impl Args {
     /// Creates the Remediation, with an approval of exactly the plan that was shown.
-    async fn request_run(&self, client: &Client, planned: Planned) -> anyhow::Result<Remediation> {
+    async fn request_run(
+        &self,
+        client: &Client,
+        config: &Config,
+        planned: Planned,
+    ) -> anyhow::Result<Remediation> {
         let name = remediations::name(client).await;
-        let config = self.what.config()?;
-        let mut run = self.what.run(planned.driver, &config, name.clone());
+        let mut run = self.what.run(planned.driver, config, name.clone());
         if let Some(why) = in_the_way(&remediations::runs(client, None).await?, &run) {
             let driver = &run.spec.driver;
             bail!("{why} for {driver}; check it with locksmith describe");

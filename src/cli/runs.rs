@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::args::NamespaceArgs;
 use super::table::{Column, lines};
 use super::{ClusterArgs, remediations};
 use crate::cluster::CALL_TIMEOUT;
@@ -15,12 +16,8 @@ use crate::text::humanize::{plain, span};
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// List only this namespace
-    #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
-    /// List all namespaces (the default)
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    all_namespaces: bool,
+    #[command(flatten)]
+    only: NamespaceArgs,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
@@ -41,7 +38,7 @@ enum Output {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let runs = remediations::runs(&client, args.namespace.as_deref()).await?;
+    let runs = remediations::runs(&client, args.only.namespace.as_deref()).await?;
     if matches!(args.output, Output::Json) {
         anstream::println!("{}", serde_json::to_string_pretty(&runs)?);
         return Ok(ExitCode::SUCCESS);

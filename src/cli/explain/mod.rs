@@ -6,17 +6,14 @@ mod subject;
 mod tests;
 mod text;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
 
+use super::args::ReadArgs;
+use super::log;
 use super::plan::{PlanArgs, unseen};
-use super::{ClusterArgs, log};
-use crate::config::{self, Config};
-use crate::watch;
 use explanation::{Explanation, playbook_for};
 use subject::Subject;
 
@@ -27,7 +24,7 @@ use subject::Subject;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    read: ReadArgs,
     /// Object to explain: pvc/NAME, vs/NAME, source/NAME or lock/KEY
     #[arg(value_name = "KIND/NAME")]
     subject: Subject,
@@ -37,12 +34,6 @@ pub struct Args {
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
-    /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
-    #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
-    config: Option<PathBuf>,
-    /// Time limit for reading the cluster
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -58,15 +49,12 @@ enum Output {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(log::LogFormat::Pretty, "off");
-    let config = match &args.config {
-        Some(path) => config::load(path)?,
-        None => Config::default(),
-    };
-    let client = args.cluster.client(args.timeout).await?;
+    let config = args.read.config()?;
+    let client = args.read.client().await?;
     let namespace = args
         .namespace
         .unwrap_or_else(|| client.default_namespace().to_owned());
-    let seen = watch::look(client, &config, args.timeout).await?;
+    let seen = args.read.look(client, &config).await?;
     let now = Timestamp::now();
     let explained = seen
         .store
@@ -83,8 +71,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let what = PlanArgs {
             playbook: name.clone(),
             driver: None,
-            config: args.config,
-            timeout: args.timeout,
         };
         let findings = &seen.view.findings;
         let planned = seen

@@ -3,6 +3,7 @@ use rstest::rstest;
 use super::super::plan::PlanArgs;
 use super::*;
 use crate::api::ObjectKind;
+use crate::config::Config;
 use crate::findings::Policy;
 use crate::model::fixture::*;
 use crate::state::view;
@@ -26,8 +27,6 @@ fn explained(world: &World, subject: &str, namespace: &str) -> Option<Explanatio
         let what = PlanArgs {
             playbook: name.clone(),
             driver: None,
-            config: None,
-            timeout: Duration::ZERO,
         };
         let planned = what.planned(&world.0, &view.findings, playbook, driver, &config, at(0));
         explanation.add_run(planned, &view);

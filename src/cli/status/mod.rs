@@ -6,20 +6,17 @@ mod tests;
 
 pub use render::{Look, render};
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
+use super::FAILED;
+use super::args::{NamespaceArgs, ReadArgs};
 use super::log::{self, LogFormat};
-use super::{ClusterArgs, FAILED};
-use crate::config::{self, Config};
 use crate::state::view::View;
-use crate::watch;
 
 /// Show everything that is stuck: why, since when, and how much storage
 ///
@@ -28,22 +25,12 @@ use crate::watch;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Show only this namespace
-    #[arg(short, long, value_name = "NAME", conflicts_with = "all_namespaces")]
-    namespace: Option<String>,
-    /// Show all namespaces (the default)
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    read: ReadArgs,
+    #[command(flatten)]
+    only: NamespaceArgs,
     /// Output format; wide adds driver, class, cause and evidence
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
-    /// Configuration of the daemon, for drivers and thresholds
-    #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
-    config: Option<PathBuf>,
-    /// Time limit for reading the cluster
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -61,16 +48,13 @@ enum Output {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(LogFormat::Pretty, "off");
-    let config = match &args.config {
-        Some(path) => config::load(path)?,
-        None => Config::default(),
-    };
-    let client = args.cluster.client(args.timeout).await?;
-    if let Some(namespace) = &args.namespace {
+    let config = args.read.config()?;
+    let client = args.read.client().await?;
+    if let Some(namespace) = &args.only.namespace {
         exists(&client, namespace).await?;
     }
-    let seen = watch::look(client, &config, args.timeout).await?;
-    let view = only(seen.view, args.namespace.as_deref());
+    let seen = args.read.look(client, &config).await?;
+    let view = only(seen.view, args.only.namespace.as_deref());
     let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     let text = |look| render(&view, Timestamp::now(), look, colour);
     match args.output {

@@ -4,6 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::api::ObjectKind;
+use crate::config::Config;
 use crate::findings::Policy;
 use crate::fixture;
 use crate::model::Change;

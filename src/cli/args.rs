@@ -1,0 +1,78 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::Client;
+
+use super::{ClusterArgs, ClusterError, remediations};
+use crate::api::remediation::Remediation;
+use crate::cluster::CALL_TIMEOUT;
+use crate::config::{self, Config};
+use crate::watch::{self, Seen};
+
+/// Flags of the commands that read the whole cluster once.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReadArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
+    #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Time limit for reading the cluster
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl ReadArgs {
+    /// Reads the configuration.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        Ok(match &self.config {
+            Some(path) => config::load(path)?,
+            None => Config::default(),
+        })
+    }
+
+    /// A client for the chosen cluster.
+    pub async fn client(&self) -> Result<Client, ClusterError> {
+        self.cluster.client(self.timeout).await
+    }
+
+    /// Reads the cluster, within the time limit.
+    pub async fn look(&self, client: Client, config: &Config) -> anyhow::Result<Seen> {
+        Ok(watch::look(client, config, self.timeout).await?)
+    }
+}
+
+/// Flags that limit a list to a namespace.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NamespaceArgs {
+    /// Show only this namespace
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Show all namespaces (the default)
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+}
+
+/// Names one Remediation.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Name of the Remediation, or a unique prefix of it
+    name: String,
+    /// Namespace of the Remediation; needed only if the name exists in several namespaces
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+impl RunArgs {
+    /// A client for the chosen cluster, and the Remediation.
+    pub async fn read(&self) -> anyhow::Result<(Client, Remediation)> {
+        let client = self.cluster.client(CALL_TIMEOUT).await?;
+        let namespace = self.namespace.as_deref();
+        let run = remediations::run_named(&client, namespace, &self.name).await?;
+        Ok((client, run))
+    }
+}
