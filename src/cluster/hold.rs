@@ -66,14 +66,11 @@ pub async fn patch(
     change: &HoldChange,
     may: impl AsyncFnOnce() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
-    let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &object.namespace);
-    let live = match same(&api, object).await? {
-        Ok(live) => live,
-        Err(left) => return Ok(left),
+    let patch = async |api: Api<SnapshotHold>, live: SnapshotHold| {
+        let version = live.metadata.resource_version.as_deref();
+        merge(&api, "patch", object, &holds::patch(version, change)).await
     };
-    let version = live.metadata.resource_version.as_deref();
-    may().await?;
-    merge(&api, "patch", object, &holds::patch(version, change)).await
+    if_same(client, object, may, patch).await
 }
 
 /// Deletes `object`, which releases all that is left in it.
@@ -82,23 +79,37 @@ pub async fn delete(
     object: &ObjectKey,
     may: impl AsyncFnOnce() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
+    let delete = async |api: Api<SnapshotHold>, live: SnapshotHold| {
+        // By its uid alone: whatever it has become, all of it is to go.
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: live.metadata.uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let call = api.delete(&object.name, &params);
+        bounded("delete", || object.to_string(), call).await?;
+        Ok(Tried::Written)
+    };
+    if_same(client, object, may, delete).await
+}
+
+/// Reads `object`, and carries out `write` on what was read, if it is still the same object and `may` allows a write.
+async fn if_same(
+    client: &Client,
+    object: &ObjectKey,
+    may: impl AsyncFnOnce() -> Result<(), WriteError>,
+    write: impl AsyncFnOnce(Api<SnapshotHold>, SnapshotHold) -> Result<Tried, WriteError>,
+) -> Result<Tried, WriteError> {
     let api: Api<SnapshotHold> = Api::namespaced(client.clone(), &object.namespace);
-    let live = match same(&api, object).await? {
-        Ok(live) => live,
-        Err(left) => return Ok(left),
-    };
-    // By its uid alone: whatever it has become, all of it is to go.
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: live.metadata.uid,
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    may().await?;
-    let call = api.delete(&object.name, &params);
-    bounded("delete", || object.to_string(), call).await?;
-    Ok(Tried::Written)
+    match same(&api, object).await? {
+        Ok(live) => {
+            may().await?;
+            write(api, live).await
+        }
+        Err(left) => Ok(left),
+    }
 }
 
 /// Every SnapshotHold of `namespace`, or of all. Where the kind is not served there are none.

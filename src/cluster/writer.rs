@@ -113,7 +113,7 @@ impl Writer {
     /// Makes VolSync retry a released source at once: any change of its metadata does.
     pub async fn nudge(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<ReplicationSource> = Api::namespaced(self.client.clone(), &object.namespace);
-        let live = match self.same(&api, object).await? {
+        let live = match same(&api, object).await? {
             Ok(live) => live,
             Err(left) => return Ok(left),
         };
@@ -126,7 +126,7 @@ impl Writer {
 
     async fn delete_snapshot(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<VolumeSnapshot> = Api::namespaced(self.client.clone(), &object.namespace);
-        let live = match self.same(&api, object).await? {
+        let live = match same(&api, object).await? {
             Ok(live) => live,
             Err(left) => return Ok(left),
         };
@@ -143,7 +143,7 @@ impl Writer {
     /// Deletes a source if its claim is, asked once more, not there or on its way out.
     async fn delete_source(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<ReplicationSource> = Api::namespaced(self.client.clone(), &object.namespace);
-        let live = match self.same(&api, object).await? {
+        let live = match same(&api, object).await? {
             Ok(live) => live,
             Err(left) => return Ok(left),
         };
@@ -176,7 +176,7 @@ impl Writer {
     /// Deletes a finished Remediation.
     pub async fn remove_run(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<Remediation> = Api::namespaced(self.client.clone(), &object.namespace);
-        match self.same(&api, object).await? {
+        match same(&api, object).await? {
             Ok(live) => self.delete(&api, object, &live.metadata).await,
             Err(left) => Ok(left),
         }
@@ -184,7 +184,7 @@ impl Writer {
 
     async fn delete_pod(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &object.namespace);
-        match self.same(&api, object).await? {
+        match same(&api, object).await? {
             Ok(live) if live.metadata.deletion_timestamp.is_some() => {
                 Ok(Tried::Skipped("is being deleted already".to_owned()))
             }
@@ -195,7 +195,7 @@ impl Writer {
 
     async fn rollout(&self, object: &ObjectKey, token: &str) -> Result<Tried, WriteError> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &object.namespace);
-        let live = match self.same(&api, object).await? {
+        let live = match same(&api, object).await? {
             Ok(live) => live,
             Err(left) => return Ok(left),
         };
@@ -223,7 +223,7 @@ impl Writer {
     /// Annotates a content that is still being deleted.
     async fn touch(&self, object: &ObjectKey, token: &str) -> Result<Tried, WriteError> {
         let api: Api<VolumeSnapshotContent> = Api::all(self.client.clone());
-        let live = match self.same(&api, object).await? {
+        let live = match same(&api, object).await? {
             Ok(live) => live,
             Err(left) => return Ok(left),
         };
@@ -247,7 +247,7 @@ impl Writer {
         renewed: Option<Timestamp>,
     ) -> Result<Tried, WriteError> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &object.namespace);
-        let live = match self.same(&api, object).await? {
+        let live = match same(&api, object).await? {
             Ok(live) => live,
             Err(left) => return Ok(left),
         };
@@ -263,26 +263,6 @@ impl Writer {
             "spec": { "holderIdentity": "" },
         });
         self.patch(&api, "hand over", object, &patch).await
-    }
-
-    /// The object as it is now, or why it is none of ours: gone, another one, or opted out.
-    async fn same<K>(
-        &self,
-        api: &Api<K>,
-        object: &ObjectKey,
-    ) -> Result<Result<K, Tried>, WriteError>
-    where
-        K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-    {
-        let live = match same(api, object).await? {
-            Ok(live) => live,
-            left => return Ok(left),
-        };
-        let labels = live.meta().labels.as_ref();
-        if labels.is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL)) {
-            return Ok(Err(Tried::Skipped("opted out by label".to_owned())));
-        }
-        Ok(Ok(live))
     }
 
     async fn patch<K>(
@@ -326,7 +306,7 @@ impl Writer {
     }
 }
 
-/// The object as it is now, unless it is gone or another one by now.
+/// The object as it is now, unless it is gone, another one by now, or opted out. A hold is released whatever its labels.
 pub(super) async fn same<K>(
     api: &Api<K>,
     object: &ObjectKey,
@@ -342,9 +322,15 @@ where
             .as_deref()
             .is_none_or(|uid| object.uid != *uid)
     };
+    let opted_out = |live: &K| {
+        let labels = live.meta().labels.as_ref();
+        object.kind != ObjectKind::SnapshotHold
+            && labels.is_some_and(|labels| labels.contains_key(OPT_OUT_LABEL))
+    };
     Ok(match live {
         None => left("is gone"),
         Some(live) if is_other(&live) => left("is another object of that name by now"),
+        Some(live) if opted_out(&live) => left("opted out by label"),
         Some(live) => Ok(live),
     })
 }
