@@ -1,16 +1,16 @@
 //! Kubernetes Events, as `kubectl describe` shows them. No write waits for an Event: they are handed to a task of their own, and one
 //! that does not fit its queue is dropped and counted.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::client::posting;
+use super::write_budget::{EVENTS, WriteBudget};
 use super::{FIELD_MANAGER, bounded};
 use crate::api::remediation::Remediation;
 use crate::api::{ObjectKey, ObjectKind};
@@ -24,13 +24,6 @@ const QUEUE: usize = 1024;
 
 /// And how many Events of runs: a hundred runs from first to last.
 const QUEUE_OF_RUNS: usize = 1024;
-
-/// After each Event, pause for this multiple of its latency, so that Events yield to the writes of a run when the API server is
-/// slow.
-const PAUSE_FACTOR: u32 = 4;
-
-/// Longest such pause.
-const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// What an Event is about.
 pub trait Regarding {
@@ -127,13 +120,13 @@ async fn deliver(
     mut runs: mpsc::Receiver<Waiting>,
     mut objects: mpsc::Receiver<Waiting>,
 ) {
-    let mut rested = tokio::time::Instant::now();
+    let mut budget = WriteBudget::new(EVENTS);
     let mut ends = false;
     loop {
         let patient = !ends;
         let of_object = async {
             if patient {
-                tokio::time::sleep_until(rested).await;
+                tokio::time::sleep(budget.left(Instant::now().into_std())).await;
             }
             objects.recv().await
         };
@@ -150,10 +143,9 @@ async fn deliver(
             of_object = of_object => of_object,
         };
         let Some((kind, event)) = next else { return };
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         own.write(VERB, kind.as_str(), write(&client, &event).await);
-        let took = begun.elapsed();
-        rested = begun + took + (took * PAUSE_FACTOR).min(MAX_PAUSE);
+        budget.spend(begun.elapsed(), Instant::now().into_std());
     }
 }
 
@@ -228,6 +220,7 @@ async fn write(client: &Client, event: &Event) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Duration;
 
     use axum::http::{Request, Response};
     use kube::client::Body;
@@ -238,7 +231,7 @@ mod tests {
     /// A herald, and what each of its Events is about and when it arrives, by a clock that only goes on when all wait.
     fn herald() -> (EventRecorder, mpsc::UnboundedReceiver<(String, Duration)>) {
         let (written, arrivals) = mpsc::unbounded_channel();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let service = tower::service_fn(move |request: Request<Body>| {
             let written = written.clone();
             async move {

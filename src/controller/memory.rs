@@ -10,16 +10,8 @@ use super::pending_writes::PendingWrites;
 use super::{RETRY, WATCH_LAG};
 use crate::api::ObjectKey;
 use crate::api::remediation::{Remediation, RemediationStatus};
+use crate::cluster::write_budget::{PROGRESS, WriteBudget};
 use crate::steps::{Intent, NextAction};
-
-/// Status writes slower than this are throttled: either the status is large (thousands of holds) or the API server is busy.
-const CHEAP_WRITE: Duration = Duration::from_millis(20);
-
-/// Back off for 32 times the excess, so that updating the held count uses at most about 3 % of the API server's time.
-const BACKOFF_FACTOR: u32 = 32;
-
-/// Longest time between two updates of the held count.
-const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Namespace and name of a run.
 pub type Key = (String, String);
@@ -30,8 +22,8 @@ pub struct Memory {
     recent: HashMap<Key, PendingWrites>,
     /// The run that was last read or written, its version then, and when that was.
     ahead: Option<(Key, Option<u64>, Instant)>,
-    /// The run whose status was last written, when that was done, and how long it took.
-    recorded: Option<(Key, Instant, Duration)>,
+    /// The run whose status was last written, and what is left of its budget.
+    recorded: Option<(Key, WriteBudget)>,
     /// The run whose live state was last read, its version then, and until when that is not repeated.
     examined: Option<(Key, Option<u64>, Timestamp)>,
 }
@@ -111,7 +103,7 @@ impl Memory {
         match next() {
             NextAction::Wait(until) => ControlFlow::Break(until),
             NextAction::Record(status) => {
-                match self.count_later(key, shown.status.as_ref(), &status, at) {
+                match self.postponed(key, shown.status.as_ref(), &status, at) {
                     Some(left) => after(left),
                     None => ControlFlow::Continue(()),
                 }
@@ -136,30 +128,26 @@ impl Memory {
         }
     }
 
-    /// The status was written within so long, by now.
+    /// The status was written, which took so long.
     pub fn recorded(&mut self, key: &Key, took: Duration, now: Instant) {
-        self.recorded = Some((key.clone(), now, took));
+        let mut budget = WriteBudget::new(PROGRESS);
+        budget.spend(took, now);
+        self.recorded = Some((key.clone(), budget));
     }
 
-    /// How long an update of the held count is postponed, if `next` differs from `known` in nothing else.
-    pub fn count_later(
+    /// How long an update of progress and held count is postponed, if `next` differs from `known` in nothing else.
+    pub fn postponed(
         &self,
         key: &Key,
         known: Option<&RemediationStatus>,
         next: &RemediationStatus,
         now: Instant,
     ) -> Option<Duration> {
-        let (_, at, took) = self.recorded.as_ref().filter(|(run, ..)| run == key)?;
-        let left = rest(*took).min(COUNT_INTERVAL);
-        let left = left.saturating_sub(now.duration_since(*at));
+        let (_, budget) = self.recorded.as_ref().filter(|(run, _)| run == key)?;
+        let left = budget.left(now);
         let counts = || known.is_some_and(|known| next.only_counts_down_from(known));
         (!left.is_zero() && counts()).then_some(left)
     }
-}
-
-/// How long to leave the API server to others after what took so long.
-fn rest(took: Duration) -> Duration {
-    took.saturating_sub(CHEAP_WRITE) * BACKOFF_FACTOR
 }
 
 fn version(run: &Remediation) -> Option<u64> {
@@ -281,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_dear_write_only_that_less_is_held_can_wait_and_not_for_long() {
+    fn status_that_only_counts_down_waits_for_its_budget() {
         let key = |name: &str| ("locksmith".to_owned(), name.to_owned());
         let written = Instant::now();
         let after = |took| {
@@ -297,12 +285,16 @@ mod tests {
         };
         let waits = |memory: &Memory, run: &str, next: &RemediationStatus, millis| {
             let now = written + Duration::from_millis(millis);
-            memory.count_later(&key(run), Some(&known), next, now)
+            memory.postponed(&key(run), Some(&known), next, now)
         };
         let dear = after(60);
         let left = |millis| waits(&dear, "run", &fewer, millis);
         assert_eq!(left(500), Some(Duration::from_millis(780)));
         assert_eq!(left(1_280), None);
+        assert_eq!(
+            waits(&after(20), "run", &fewer, 0),
+            Some(Duration::from_secs(1))
+        );
         assert_eq!(waits(&after(9_000), "run", &fewer, 5_000), None);
         let at_once = [
             (&dear, "run", held(&[])),
@@ -313,7 +305,6 @@ mod tests {
             ),
             (&dear, "run", further),
             (&dear, "another", fewer.clone()),
-            (&after(20), "run", fewer.clone()),
             (&Memory::new(), "run", fewer.clone()),
         ];
         for (memory, run, next) in at_once {

@@ -214,7 +214,7 @@ impl Controller {
                 NextAction::Record(mut status) => {
                     let begun = Instant::now();
                     let known = run.status.as_ref();
-                    if let Some(left) = memory.count_later(key, known, &status, begun) {
+                    if let Some(left) = memory.postponed(key, known, &status, begun) {
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
                     memory.recent(key).explain(known, &mut status);
