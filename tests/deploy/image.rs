@@ -113,7 +113,7 @@ fn the_image_is_the_binary_and_runs_as_the_user_that_the_pods_ask_for() {
     assert!(build.contains("alpine") && build.ends_with(" AS build"));
     assert_eq!(*image, "scratch");
     let run = of(&all, "RUN").join(" ");
-    assert!(run.contains("cargo build --release --locked"));
+    assert!(run.contains("cargo build --profile dist --locked"));
     // One cache for each platform: the builds of a multi-platform image run side by side.
     assert_eq!(of(&all, "ARG"), ["TARGETARCH", "SOURCE_DATE_EPOCH=0"]);
     assert!(run.contains("id=target-${TARGETARCH}"));

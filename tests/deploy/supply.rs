@@ -85,7 +85,7 @@ fn the_image_is_built_as_the_reproducible_build_is() {
     for file in ["deploy/Dockerfile", ".ci/reproducible"] {
         let text = read(file);
         for part in [
-            "--release --locked --no-default-features",
+            "--profile dist --locked --no-default-features",
             "--remap-path-prefix",
             "-ffile-prefix-map",
             "SOURCE_DATE_EPOCH",
