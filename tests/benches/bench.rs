@@ -19,6 +19,7 @@ mod testbed;
 
 mod by_hand;
 mod cluster;
+mod exporters;
 mod figures;
 mod growth;
 mod latency;
@@ -36,13 +37,14 @@ use figures::Row;
 type Bench = fn() -> Vec<Row>;
 
 /// Every bench, in the order of the table.
-const BENCHES: [(&str, Bench); 7] = [
+const BENCHES: [(&str, Bench); 8] = [
     ("suspend", || block_on(suspend::bench())),
     ("playbook", || block_on(playbook::bench())),
     ("growth", growth::bench),
     ("memory", memory::bench),
     ("logs", logs::bench),
     ("latency", || block_on(latency::bench())),
+    ("exporters", || block_on(exporters::bench())),
     ("start", || block_on(start::bench())),
 ];
 

@@ -110,3 +110,13 @@ pub fn memory(pid: u32, field: &str) -> f64 {
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
     kib.parse::<f64>().unwrap() * 1024.0
 }
+
+/// Seconds of processor time that a process has taken.
+pub fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in parentheses may hold anything.
+    let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)).
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::daemon::Daemon;
-use crate::figures::{Row, memory, short};
+use crate::figures::{Row, cpu, memory, short};
 use crate::server::objects::Object;
 use crate::server::{Ground, objects};
 
@@ -92,14 +92,4 @@ fn volume(at: usize) -> Object {
         },
     });
     Object::new("/api/v1/persistentvolumes", body)
-}
-
-/// Seconds of processor time that a process has taken.
-fn cpu(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in parentheses may hold anything.
-    let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)).
-    (ticks(11) + ticks(12)) / 100.0
 }

@@ -39,6 +39,8 @@ pub use identity::Identity;
     reason = "only tests on the API server share control planes"
 )]
 pub use pool::Lent;
+#[allow(unused_imports, reason = "benches store objects directly")]
+pub use store::Store;
 
 use controlplane::ControlPlane;
 use process::{Guard, Process};
@@ -183,6 +185,17 @@ impl Testbed {
             .create(&PostParams::default(), &namespace)
             .await;
         created.expect("failed to create a namespace").name_any()
+    }
+
+    /// The store of this control plane.
+    pub fn store(&self) -> Store {
+        Store::new(self.plane.etcd_url())
+    }
+
+    /// A program that tests/testbed/build has built.
+    #[allow(dead_code, reason = "called by benches alone")]
+    pub fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
     }
 
     /// What the API server was asked, and by whom.

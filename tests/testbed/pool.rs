@@ -8,7 +8,7 @@ use kube::CustomResourceExt;
 use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::Remediation;
 
-use super::store::{Baseline, Store};
+use super::store::Baseline;
 use super::{Options, Testbed};
 
 /// Those that no test uses now, with what they stored before the first one. They end with the test process.
@@ -30,7 +30,7 @@ impl Lent {
             let Some((testbed, mut baseline)) = idle else {
                 break;
             };
-            let store = Store::new(testbed.plane.etcd_url());
+            let store = testbed.store();
             if store.reset(&mut baseline).await {
                 testbed.audit.forget();
                 return Self {
@@ -44,7 +44,7 @@ impl Lent {
             ..Options::default()
         };
         let testbed = Box::pin(Testbed::start(options)).await;
-        let baseline = Store::new(testbed.plane.etcd_url()).baseline();
+        let baseline = testbed.store().baseline();
         Self {
             testbed: Some(testbed),
             baseline: Some(baseline),

@@ -72,6 +72,18 @@ impl Store {
         Self { url }
     }
 
+    /// Stores objects under their keys, as the API server would after it had accepted them.
+    #[allow(dead_code, reason = "called by benches alone")]
+    pub fn put(&self, objects: Vec<(String, Value)>) {
+        let operations: Vec<Value> = objects
+            .into_iter()
+            .map(|(key, object)| put(&key, &STANDARD.encode(object.to_string())))
+            .collect();
+        for batch in operations.chunks(BATCH) {
+            self.post("kv/txn", &json!({ "success": batch }));
+        }
+    }
+
     /// All that is stored now.
     pub fn baseline(&self) -> Baseline {
         let entries = self.range(false).into_iter();

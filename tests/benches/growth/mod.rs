@@ -60,14 +60,8 @@ pub fn bench() -> Vec<Row> {
                 short(of.scrape.p99 * 1e3),
                 short(of.body / 1024.0)
             ),
-            "kube-state-metrics as published: 7 series a claim, 84 MiB at 100,000 claims",
-            &format!("body 1/{:.0}", KSM_BODY / of.body),
-        ),
-        Row::new(
-            "resident memory an object",
-            format!("{:.0} B", of.bytes),
-            "kube-state-metrics as published: 1,445 B of heap",
-            &format!("1/{:.1}", KSM_BYTES / of.bytes),
+            "",
+            "",
         ),
         Row::new(
             "an event, 1,000 to 300,000 claims, 100 stuck",
@@ -81,10 +75,6 @@ pub fn bench() -> Vec<Row> {
         ),
     ]
 }
-
-/// Published of kube-state-metrics: 84 MiB of body at 100,000 PersistentVolumeClaims, and heap of an object.
-const KSM_BODY: f64 = 84.0 * 1024.0 * 1024.0;
-const KSM_BYTES: f64 = 1445.0;
 
 fn measured(claims: usize) -> Figures {
     let itself = std::env::current_exe().unwrap();
