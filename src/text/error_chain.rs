@@ -2,16 +2,63 @@
 
 use std::error::Error;
 
-/// An error and what caused it. What a TLS handshake fails on is the last of five.
-pub fn error_chain(error: &dyn Error) -> String {
+/// An error and what caused it. The one that a TLS handshake fails on is the last of five. Of an answer of the API server only the
+/// message is kept: kube prints the whole Status after it.
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
+    let mut answer = answer_of(error);
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
+        answer = answer.or_else(|| answer_of(cause));
         next = cause.source();
     }
-    text
+    match answer {
+        Some((printed, message)) => text.replace(&printed, &message),
+        None => text,
+    }
+}
+
+/// How kube prints an answer of the API server, and its message.
+fn answer_of(error: &(dyn Error + 'static)) -> Option<(String, String)> {
+    match error.downcast_ref()? {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            Some((error.to_string(), status.message.clone()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("failed to list pods: {0}")]
+    struct Listing(#[source] kube::Error);
+
+    #[test]
+    fn answer_of_the_api_server_is_its_message() {
+        let status = Status::failure("pods is forbidden: User \"jane\" cannot list", "Forbidden");
+        let error = kube::Error::Api(Box::new(status.with_code(403)));
+        let expected = "pods is forbidden: User \"jane\" cannot list";
+        assert_eq!(error_chain(&error), expected);
+        let expected = format!("failed to list pods: {expected}");
+        assert_eq!(error_chain(&Listing(error)), expected);
+    }
+
+    #[test]
+    fn cause_is_appended_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("failed to read")]
+        struct Reading(#[source] std::num::ParseIntError);
+        let error = Reading("x".parse::<u32>().unwrap_err());
+        let expected = "failed to read: invalid digit found in string";
+        assert_eq!(error_chain(&error), expected);
+    }
 }
