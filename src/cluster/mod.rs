@@ -12,6 +12,7 @@ pub mod hold;
 pub mod leader;
 pub mod remediations;
 pub mod reviews;
+pub mod rights;
 pub mod write_budget;
 mod writer;
 

@@ -4,10 +4,13 @@ use k8s_openapi::api::authentication::v1::{
     SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewSpec, UserInfo,
 };
 use k8s_openapi::api::authorization::v1::{
-    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+    NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview,
+    SelfSubjectAccessReviewSpec, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
+
+use super::rights::Right;
 
 /// The owner of `token`; `None` where the API server does not accept it.
 pub async fn owner_of_token(client: &Client, token: &str) -> kube::Result<Option<UserInfo>> {
@@ -42,6 +45,33 @@ pub async fn may(client: &Client, user: UserInfo, verb: &str, path: &str) -> kub
         ..SubjectAccessReview::default()
     };
     let api: Api<SubjectAccessReview> = Api::all(client.clone());
+    let status = api.create(&PostParams::default(), &review).await?.status;
+    Ok(status.is_some_and(|status| status.allowed))
+}
+
+/// Whether the client's own user has `right`.
+pub async fn has(client: &Client, right: &Right) -> kube::Result<bool> {
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let (resource, subresource) = match right.resource.split_once('/') {
+        Some((resource, part)) => (resource, Some(part.to_owned())),
+        None => (right.resource, None),
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                namespace: given(&right.namespace),
+                group: Some(right.group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource,
+                name: given(right.name),
+                verb: Some(right.verb.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            non_resource_attributes: None,
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let status = api.create(&PostParams::default(), &review).await?.status;
     Ok(status.is_some_and(|status| status.allowed))
 }

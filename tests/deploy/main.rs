@@ -13,6 +13,7 @@ mod monitoring;
 mod pages;
 mod promises;
 mod reliability;
+mod rights;
 mod supply;
 // The tests on an API server use the rest of it.
 #[allow(dead_code)]
