@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
@@ -23,9 +23,6 @@ use crate::text::humanize::{count, steers};
 
 /// Longest reason, in bytes; as in the CRD.
 const MAX_REASON: usize = 200;
-
-/// How long a new hold may take to reach every API server; 30 to 80 ms were measured.
-const SETTLES: Duration = Duration::from_secs(5);
 
 /// Hold sources for planned maintenance
 ///
@@ -89,18 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         source: created.spec.sources.keys().next().cloned(),
         class: args.classes.first().map(|class| class.as_str().into()),
     };
-    let begun = Instant::now();
-    let refuted = loop {
-        let refuted = match cluster::hold::prove(&client, &probe).await {
-            Ok(proof) => proof.refuted(),
-            Err(error) => Some(error.to_string()),
-        };
-        if refuted.is_none() || begun.elapsed() >= SETTLES {
-            break refuted;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    if let Some(why) = refuted {
+    if let Some(why) = cluster::hold::refuted(&client, &probe).await {
         let key = cluster::hold::key(&created);
         match cluster::hold::delete(&client, &key, async || Ok(())).await {
             Ok(_) => anstream::eprintln!("error: the hold is not in force and was removed: {why}"),
