@@ -131,6 +131,11 @@ impl Matcher {
         }
     }
 
+    /// The label it is about.
+    pub fn label(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it matches; an absent label counts as empty.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.name).map_or("", String::as_str);

@@ -42,12 +42,8 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
     loop {
         let reading = match config.mode {
             Mode::Observe => WatchState::NotServed,
-            Mode::Plan | Mode::Act => match read(&client).await {
-                Ok(None) => WatchState::NotServed,
-                Ok(Some(document)) => outdated(&document).map_or(WatchState::Synced, |lacks| {
-                    let fix = policy::install(namespace);
-                    WatchState::Failing(format!("{lacks}: run {fix}"))
-                }),
+            Mode::Plan | Mode::Act => match state(&client, namespace).await {
+                Ok(state) => state,
                 Err(_) if complete.is_some_and(|at| at.elapsed() < PROVEN) => {
                     own.watch_failed(Kind::Definitions);
                     tokio::time::sleep(AGAIN).await;
@@ -55,7 +51,7 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
                 }
                 Err(why) => {
                     own.watch_failed(Kind::Definitions);
-                    WatchState::Failing(format!("the schemas of {GROUP} cannot be read: {why}"))
+                    WatchState::Failing(why)
                 }
             },
         };
@@ -75,6 +71,19 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
             return;
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// How the served schemas compare: not served, complete, or lacking something, with the command that installs them for
+/// `namespace`. An error says why they cannot be read.
+pub async fn state(client: &Client, namespace: &str) -> Result<WatchState, String> {
+    match read(client).await {
+        Ok(None) => Ok(WatchState::NotServed),
+        Ok(Some(document)) => Ok(outdated(&document).map_or(WatchState::Synced, |lacks| {
+            let fix = policy::install(namespace);
+            WatchState::Failing(format!("{lacks}: run {fix}"))
+        })),
+        Err(why) => Err(format!("the schemas of {GROUP} cannot be read: {why}")),
     }
 }
 

@@ -17,6 +17,7 @@ pub use convert::{
     claim as claim_record, content as content_record, snapshot as snapshot_record,
     source as source_record, volume as volume_record,
 };
+pub use definitions::state as definitions_state;
 pub use logs::stamped;
 pub use one_shot::{Seen, look};
 
