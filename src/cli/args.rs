@@ -38,6 +38,11 @@ impl ReadArgs {
         self.cluster.client(self.timeout).await
     }
 
+    /// The chosen cluster, which may not answer, and the time limit for reading it.
+    pub async fn cluster(&self) -> Result<(kube::Config, Duration), ClusterError> {
+        Ok((self.cluster.config().await?, self.timeout))
+    }
+
     /// Reads the cluster, within the time limit.
     pub async fn look(&self, client: Client, config: &Config) -> anyhow::Result<Seen> {
         Ok(watch::look(client, config, self.timeout).await?)

@@ -3,6 +3,12 @@
 /// Commands, and the meaning of 0, 1 and 2; `-` if a code is not used.
 const CODES: &[(&str, &str, &str, &str)] = &[
     (
+        "check",
+        "all checks passed",
+        "there are warnings",
+        "a check failed",
+    ),
+    (
         "status",
         "nothing is stuck",
         "something is stuck",

@@ -1,6 +1,7 @@
 //! The command line: arguments in, an exit code out. One file a subcommand.
 
 mod args;
+mod check;
 mod check_config;
 mod cluster;
 mod crd;
@@ -54,6 +55,7 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Serve(serve::Args),
+    Check(check::Args),
     Status(status::Args),
     Explain(explain::Args),
     Plan(plan::Args),
@@ -82,6 +84,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Check(args) => Box::pin(check::run(args)).await,
         Command::Status(args) => status::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Plan(args) => plan::run(args).await,

@@ -469,7 +469,7 @@ fn grafana_operator_gets_every_dashboard() {
 }
 
 #[rstest]
-#[case::observe(&[], &["mode observe", "port-forward service/locksmith 9797", "no alert is installed"])]
+#[case::observe(&[], &["mode observe", "helm test locksmith -n volsync-locksmith", "port-forward service/locksmith 9797", "no alert is installed"])]
 #[case::act(
     &["mode=act"],
     &["locksmith.dev/stop=true", "locksmith.volsync-locksmith.svc:9797/webhook", "may post alerts: set auth"]
@@ -484,6 +484,43 @@ fn notes_name_the_next_command(#[case] values: &[&str], #[case] says: &[&str]) {
     for text in says {
         assert!(notes.contains(text), "{notes}");
     }
+}
+
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn test_of_a_release_checks_as_the_daemon_and_is_no_endpoint_of_it() {
+    let values =
+        json!({"tlsSecret": "tls", "service": {"port": 80}, "serviceAccount": {"name": "mine"}});
+    let objects = with_values(&values).unwrap();
+    let is_test = |object: &&Value| {
+        object.pointer("/metadata/annotations/helm.sh~1hook") == Some(&json!("test"))
+    };
+    let hooks: Vec<_> = objects.iter().filter(is_test).collect();
+    let job = hooks.iter().find(|it| it["kind"] == "Job").unwrap();
+    let pod = &job["spec"]["template"];
+    assert_eq!(pod["spec"]["serviceAccountName"], "mine");
+    let mounted = &of(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["image"], mounted["image"]);
+    assert_eq!(container["volumeMounts"][0], mounted["volumeMounts"][0]);
+    let args = container["args"].as_array().unwrap();
+    assert!(
+        args.contains(&json!("--url=https://locksmith.volsync-locksmith.svc:80")),
+        "{args:?}"
+    );
+    let label = &pod["metadata"]["labels"]["app.kubernetes.io/name"];
+    let selector = &of(&objects, "Service")["spec"]["selector"]["app.kubernetes.io/name"];
+    assert_ne!(label, selector);
+    // The daemon admits it, and it may reach the daemon.
+    let admits = |policy: &&&Value| {
+        policy.pointer("/spec/ingress/0/from/0/podSelector/matchLabels/app.kubernetes.io~1name")
+            == Some(label)
+    };
+    let admitting = hooks.iter().find(admits).unwrap();
+    assert_eq!(
+        &admitting["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
+        selector
+    );
 }
 
 #[test]

@@ -76,8 +76,17 @@ impl Monitor {
 
     /// The same at `pace`.
     pub async fn scraping(places: &Places, targets: &[&str], pace: Pace) -> Self {
+        Self::evaluating(places, targets, pace, &RULES).await
+    }
+
+    /// The same without rules, in seconds.
+    pub async fn without_rules(places: &Places, targets: &[&str]) -> Self {
+        Self::evaluating(places, targets, Pace::Seconds, &[]).await
+    }
+
+    async fn evaluating(places: &Places, targets: &[&str], pace: Pace, rules: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
-        for file in RULES {
+        for file in rules {
             let name = Path::new(file).file_name().unwrap();
             std::fs::write(directory.join(name), pace.of(&text(file))).unwrap();
         }
@@ -109,10 +118,14 @@ impl Monitor {
 
     /// The same at `pace`.
     pub async fn notifying(places: &Places, webhook: &str, pace: Pace) -> Self {
-        let directory = tempfile::tempdir().unwrap().keep();
         let shipped = text("alerts/alertmanager.yaml");
         assert!(shipped.contains(SHIPPED_WEBHOOK));
-        let config = pace.of(&shipped).replace(SHIPPED_WEBHOOK, webhook);
+        Self::configured(places, &pace.of(&shipped).replace(SHIPPED_WEBHOOK, webhook)).await
+    }
+
+    /// Alertmanager with this configuration.
+    pub async fn configured(places: &Places, config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap().keep();
         std::fs::write(directory.join("alertmanager.yaml"), config).unwrap();
         let args = flags([
             ("config.file", "alertmanager.yaml".to_owned()),

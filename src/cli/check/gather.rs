@@ -1,0 +1,298 @@
+//! Gathers the facts: one look at the cluster, a review of each right, a trial hold, and the monitoring's own APIs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::http::Request;
+use futures::{StreamExt as _, TryFutureExt as _};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Client, Config as ClusterConfig, ResourceExt};
+use serde_json::Value;
+
+use super::facts::{
+    AlertmanagerFacts, ClusterFacts, Facts, Observed, PrometheusFacts, Trial, Version,
+};
+use super::judge::shipped_alerts;
+use crate::api::Uid;
+use crate::api::hold::{SnapshotHold, SnapshotHoldSpec};
+use crate::cluster::leader::LEASE_NAME;
+use crate::cluster::rights::{self, Right};
+use crate::cluster::{self, CALL_TIMEOUT, ErrorKind, FIELD_MANAGER_CLI, reviews};
+use crate::config::{Config, Mode};
+use crate::holds::{self, policy::Probe};
+use crate::text::error_chain;
+use crate::watch;
+
+/// Reviews at a time.
+const CONCURRENCY: usize = 16;
+
+/// Timeout of one request to Prometheus, Alertmanager or the daemon.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time of a trial hold that is not deleted; the API server ends it then.
+const TRIAL: SignedDuration = SignedDuration::from_secs(60);
+
+/// The uid that the trial holds. No object has it: the API server makes random ones (RFC 9562, version 4).
+const TRIAL_UID: &str = "00000000-0000-0000-0000-000000000001";
+
+/// The series that each daemon exports.
+const BUILD_INFO: &str = "locksmith_build_info";
+
+/// What to gather, and from where.
+pub struct Sources {
+    /// The cluster, and as whom.
+    pub cluster: ClusterConfig,
+    /// The daemon's configuration, its namespace included.
+    pub config: Config,
+    /// Namespace of the daemon.
+    pub namespace: String,
+    /// Whether locksmith is yet to be installed.
+    pub before_install: bool,
+    /// Address of the daemon, if not by way of the API server.
+    pub daemon: Option<String>,
+    /// Time limit for reading the cluster.
+    pub timeout: Duration,
+}
+
+/// Gathers everything.
+pub async fn gather(sources: Sources) -> anyhow::Result<Facts> {
+    let mut facts = Facts {
+        before_install: sources.before_install,
+        mode: sources.config.mode,
+        namespace: sources.namespace.clone(),
+        in_cluster: std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+        server: sources.cluster.cluster_url.to_string(),
+        version: Err(String::new()),
+        cluster: None,
+    };
+    let client = Client::try_from(sources.cluster.clone())?;
+    facts.version = version(&client, sources.timeout).await;
+    if facts.version.is_ok() {
+        facts.cluster = Some(of_cluster(&client, &sources).await?);
+    }
+    Ok(facts)
+}
+
+async fn version(client: &Client, timeout: Duration) -> Result<Version, String> {
+    let answer = tokio::time::timeout(timeout, client.apiserver_version()).await;
+    let answer = answer.map_err(|_| "no answer in time".to_owned())?;
+    let info = answer.map_err(|error| error_chain(&error))?;
+    // Some providers write `30+`.
+    let number = |text: &str| {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        digits
+            .parse()
+            .map_err(|_| format!("{text:?} is no version"))
+    };
+    Ok(Version {
+        major: number(&info.major)?,
+        minor: number(&info.minor)?,
+        text: info.git_version,
+    })
+}
+
+async fn of_cluster(client: &Client, sources: &Sources) -> anyhow::Result<ClusterFacts> {
+    let Sources {
+        config, namespace, ..
+    } = sources;
+    let observing = observed(client, sources);
+    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let (observed, definitions, rights, user, daemon, prometheus, alertmanager) = tokio::join!(
+        observing,
+        watch::definitions_state(client, namespace),
+        reviewed(client, config, namespace),
+        reviews::own_name(client),
+        daemon_version(client, &http, sources),
+        prometheus(&http, config),
+        alertmanager(&http, config),
+    );
+    let observed = observed?;
+    let holds = config.mode == Mode::Act && !sources.before_install;
+    let trial = if holds && observed.hold_policy.is_none() {
+        Some(trial(client, namespace).await)
+    } else {
+        None
+    };
+    Ok(ClusterFacts {
+        observed,
+        definitions,
+        trial,
+        user,
+        rights,
+        daemon,
+        prometheus,
+        alertmanager,
+    })
+}
+
+/// One look at the cluster, as `locksmith status` has it. Our own CRDs have a check of their own: an old one must not keep the look
+/// waiting.
+async fn observed(client: &Client, sources: &Sources) -> anyhow::Result<Observed> {
+    let mut config = sources.config.clone();
+    config.mode = Mode::Observe;
+    let seen = watch::look(client.clone(), &config, sources.timeout).await?;
+    let of = (sources.namespace.as_str(), LEASE_NAME);
+    let now = Timestamp::now();
+    Ok(seen
+        .store
+        .read(|model| Observed::of(model, &seen.view, &config, of, now)))
+}
+
+async fn reviewed(
+    client: &Client,
+    config: &Config,
+    namespace: &str,
+) -> Vec<(Right, Result<bool, String>)> {
+    let rights = rights::needed(config, namespace).into_iter();
+    let reviews = rights.map(|right| async move {
+        let has = tokio::time::timeout(CALL_TIMEOUT, reviews::has(client, &right)).await;
+        let has = match has {
+            Ok(has) => has.map_err(|error| error_chain(&error)),
+            Err(_) => Err("no answer in time".to_owned()),
+        };
+        (right, has)
+    });
+    futures::stream::iter(reviews)
+        .buffered(CONCURRENCY)
+        .collect()
+        .await
+}
+
+/// Holds a uid that no source has, proves by dry-run creates that the API server enforces it, and releases it.
+async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
+    let nobody = Uid::from(TRIAL_UID);
+    let spec = SnapshotHoldSpec {
+        remediation: None,
+        until: holds::deadline(Timestamp::now(), TRIAL),
+        reason: Some("trial of locksmith check".to_owned()),
+        held_by: reviews::own_name(client).await,
+        sources: BTreeMap::from([(nobody.clone(), holds::place(namespace, "locksmith-probe"))]),
+        snapshot_classes: Vec::new(),
+    };
+    let mut hold = SnapshotHold::new("", spec);
+    hold.metadata.name = None;
+    hold.metadata.generate_name = Some("check-".to_owned());
+    hold.metadata.namespace = Some(namespace.to_owned());
+    let created = cluster::hold::create(client, FIELD_MANAGER_CLI, &hold);
+    let created = created
+        .await
+        .map_err(|error| Trial::NotTried(format!("no trial hold: {error}")))?;
+    let probe = Probe {
+        namespace: namespace.into(),
+        source: Some(nobody),
+        class: None,
+    };
+    let refuted = cluster::hold::refuted(client, &probe).await;
+    let key = cluster::hold::key(&created);
+    let released = cluster::hold::delete(client, &key, async || Ok(())).await;
+    match (refuted, released) {
+        (Some(why), _) => Err(Trial::Refuted(why)),
+        (None, Err(error)) if error.kind() != ErrorKind::NotFound => Err(Trial::NotTried(format!(
+            "the trial hold {} was not deleted and ends by itself within {TRIAL:#}: {error}",
+            created.name_any()
+        ))),
+        (None, _) => Ok(()),
+    }
+}
+
+/// The version of the daemon, from its own metrics: at the address that was given, else by way of the API server.
+async fn daemon_version(
+    client: &Client,
+    http: &reqwest::Client,
+    sources: &Sources,
+) -> Result<String, String> {
+    let metrics = match &sources.daemon {
+        Some(url) => text(http, &format!("{}/metrics", url.trim_end_matches('/'))).await?,
+        None => proxied_metrics(client, sources).await?,
+    };
+    let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO));
+    let version = line.and_then(|line| line.split("version=\"").nth(1)?.split('"').next());
+    version
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
+}
+
+/// The daemon's metrics through the API server, which takes a right to `get services/proxy`.
+async fn proxied_metrics(client: &Client, sources: &Sources) -> Result<String, String> {
+    let tls = sources.config.server.tls.certificate.is_some();
+    let service = if tls {
+        "https:locksmith:http"
+    } else {
+        "locksmith:http"
+    };
+    let namespace = &sources.namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/services/{service}/proxy/metrics");
+    let request = Request::get(path).body(Vec::new());
+    let request = request.map_err(|error| error.to_string())?;
+    let answer = tokio::time::timeout(TIMEOUT, client.request_text(request)).await;
+    let answer = answer.map_err(|_| "no answer in time".to_owned())?;
+    answer.map_err(|error| error_chain(&error))
+}
+
+async fn prometheus(http: &reqwest::Client, config: &Config) -> Option<PrometheusFacts> {
+    let url = config.prometheus.url.as_deref()?.trim_end_matches('/');
+    let rules = format!("{url}/api/v1/rules?type=alert");
+    let alerts = json(http, &rules).map_ok(|answer| alert_names(&answer));
+    let query = format!("{url}/api/v1/query?query={BUILD_INFO}");
+    let versions = json(http, &query).map_ok(|answer| {
+        let series = answer["data"]["result"].as_array().into_iter().flatten();
+        let version = |one: &Value| {
+            one["metric"]["version"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        series.map(version).collect()
+    });
+    let (alerts, versions) = tokio::join!(alerts, versions);
+    Some(PrometheusFacts {
+        url: url.to_owned(),
+        alerts,
+        versions,
+    })
+}
+
+fn alert_names(answer: &Value) -> BTreeSet<String> {
+    let groups = answer["data"]["groups"].as_array().into_iter().flatten();
+    let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    rules
+        .filter_map(|rule| rule["name"].as_str().map(ToOwned::to_owned))
+        .collect()
+}
+
+async fn alertmanager(http: &reqwest::Client, config: &Config) -> Option<AlertmanagerFacts> {
+    let url = config.alertmanager.url.as_deref()?.trim_end_matches('/');
+    let status = json(http, &format!("{url}/api/v2/status")).await;
+    let config_text = status.and_then(|status| {
+        let text = status["config"]["original"].as_str();
+        text.map(ToOwned::to_owned)
+            .ok_or_else(|| "its status has no configuration".to_owned())
+    });
+    Some(AlertmanagerFacts {
+        url: url.to_owned(),
+        config: config_text,
+        starting: shipped_alerts()
+            .filter(|name| starts(config, name))
+            .collect(),
+    })
+}
+
+/// Whether an alert of this name starts a playbook.
+fn starts(config: &Config, name: &str) -> bool {
+    let labels = [("alertname".to_owned(), name.to_owned())].into();
+    let playbooks = config.playbooks.0.values();
+    playbooks
+        .into_iter()
+        .any(|playbook| playbook.is_asked_for_by(&labels))
+}
+
+async fn json(http: &reqwest::Client, url: &str) -> Result<Value, String> {
+    let text = text(http, url).await?;
+    serde_json::from_str(&text).map_err(|error| format!("the answer is not JSON: {error}"))
+}
+
+/// The body at `url`, if the answer is 200.
+async fn text(http: &reqwest::Client, url: &str) -> Result<String, String> {
+    let answer = async { http.get(url).send().await?.error_for_status()?.text().await };
+    answer.await.map_err(|error| error_chain(&error))
+}

@@ -1,0 +1,136 @@
+//! `locksmith check`: whether locksmith will work in a cluster, and why not.
+//!
+//! [`gather`] reads everything once, [`judge`] makes an outcome of each check, and [`report`] shows them.
+
+mod catalog;
+mod facts;
+mod gather;
+mod judge;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use super::args::ReadArgs;
+use super::log::{self, LogFormat};
+use super::plan::NAMESPACE;
+use gather::{Sources, gather};
+use judge::judge;
+use report::{Look, Report};
+
+/// Check that locksmith works in this cluster, or would
+///
+/// Checks the API server, the CRDs and the hold policy, the CSI drivers and their provisioners, the rights, the daemon, and its
+/// Prometheus and Alertmanager. Each warning and failure comes with a hint. Writes nothing, except that in mode act a hold of a
+/// uid that nobody has is created, tried and deleted. Exits with 0 if all checks pass, 1 if there are only warnings, and 2 if
+/// one fails.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Check only what must hold before the installation
+    #[arg(long)]
+    pre: bool,
+    /// User to check as, such as system:serviceaccount:volsync-locksmith:locksmith [default: yourself]
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// Namespace of the daemon [default: remediation.namespace, else that of this pod, else volsync-locksmith]
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// URL of the daemon [default: its Service, through the API server]
+    #[arg(long, value_name = "URL", conflicts_with = "pre")]
+    url: Option<String>,
+    /// URL of Prometheus [default: prometheus.url]
+    #[arg(long, value_name = "URL", conflicts_with = "pre")]
+    prometheus: Option<String>,
+    /// URL of Alertmanager [default: alertmanager.url]
+    #[arg(long, value_name = "URL", conflicts_with = "pre")]
+    alertmanager: Option<String>,
+    /// Exit with 0 if there are only warnings
+    #[arg(long)]
+    allow_warnings: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Output {
+    /// One line per check, and how to fix what is wrong
+    #[default]
+    Text,
+    /// JSON, as described in deploy/docs/check.md
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    log::start(LogFormat::Pretty, "off");
+    let (output, allow_warnings) = (args.output, args.allow_warnings);
+    let facts = gather(args.sources().await?).await?;
+    let observed = facts.cluster.as_ref().map(|cluster| &cluster.observed);
+    let report = Report::of(&judge(&facts), observed, facts.before_install);
+    match output {
+        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&report)?),
+        Output::Text => {
+            let colour = anstream::AutoStream::choice(&std::io::stdout());
+            let look = Look {
+                colour: colour != anstream::ColorChoice::Never,
+                unicode: speaks_utf8(|name| std::env::var(name).ok()),
+            };
+            anstream::print!("{}", report.text(look));
+        }
+    }
+    let code = report.exit_code();
+    let tolerated = allow_warnings && code == 1;
+    Ok(ExitCode::from(if tolerated { 0 } else { code }))
+}
+
+impl Args {
+    async fn sources(self) -> anyhow::Result<Sources> {
+        let mut config = self.read.config()?;
+        let (mut cluster, timeout) = self.read.cluster().await?;
+        let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let of_pod = in_cluster.then(|| cluster.default_namespace.clone());
+        let namespace = self
+            .namespace
+            .or_else(|| {
+                config
+                    .remediation
+                    .namespace
+                    .as_deref()
+                    .map(ToOwned::to_owned)
+            })
+            .or(of_pod)
+            .unwrap_or_else(|| NAMESPACE.to_owned());
+        if self.user.is_some() {
+            cluster.auth_info.impersonate = self.user;
+        }
+        config.remediation.namespace = Some(namespace.as_str().into());
+        config.prometheus.url = self.prometheus.or(config.prometheus.url);
+        config.alertmanager.url = self.alertmanager.or(config.alertmanager.url);
+        Ok(Sources {
+            cluster,
+            config,
+            namespace,
+            before_install: self.pre,
+            daemon: self.url,
+            timeout,
+        })
+    }
+}
+
+/// Whether the locale is in UTF-8, by the first variable that POSIX has count.
+fn speaks_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty());
+    set.is_some_and(|value| {
+        let value = value.to_ascii_lowercase().replace('-', "");
+        value.contains("utf8")
+    })
+}
