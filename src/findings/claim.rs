@@ -1,4 +1,4 @@
-//! PersistentVolumeClaims that are Pending for too long, or behind a found lock, however long.
+//! PersistentVolumeClaims that are Pending for too long, or wait for a found lock (for any time).
 
 use std::collections::HashSet;
 
@@ -10,15 +10,15 @@ use crate::config::Drivers;
 use crate::model::records::{Claim, ClaimPhase, DataSource};
 use crate::model::{Kind, Model};
 
-/// VolSync's populator fills a claim by way of another one, called after its uid.
+/// Prefix of the claim through which VolSync's populator fills another one; the uid of the latter follows.
 const PRIME: &str = "vs-prime-";
 
-/// Until when a claim may be Pending.
+/// When a Pending claim becomes a finding.
 fn due(claim: &Claim, policy: &Policy) -> Timestamp {
     policy.detect.pending_after.after(claim.meta.created.at())
 }
 
-/// Until when each claim that waits may be Pending.
+/// When each waiting claim becomes a finding.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let waiting = model.claims.needs_attention().filter(|claim| waits(claim));
     waiting.map(|claim| due(claim, policy))
@@ -28,7 +28,7 @@ fn waits(claim: &Claim) -> bool {
     claim.phase == ClaimPhase::Pending && claim.meta.deleting.is_none()
 }
 
-/// Findings on claims.
+/// Findings about claims.
 pub fn detect<'a>(
     model: &'a Model,
     policy: &'a Policy,
@@ -64,8 +64,8 @@ pub fn detect<'a>(
         })
 }
 
-/// The Pending claims that `driver` was asked to provision and can, in time: what they are restored from exists, and the
-/// driver is not still processing it. Claims that opted out are left out: they decide nothing about a run.
+/// Pending claims that `driver` was requested to provision and is able to: what they are restored from exists and is no
+/// longer being processed. Claims that opted out are not counted: they do not decide about a run.
 pub fn awaited<'a>(
     model: &'a Model,
     drivers: &'a Drivers,
@@ -98,13 +98,13 @@ fn is_processed(model: &Model, chain: &[ObjectKey]) -> bool {
     })
 }
 
-/// The watched driver that is to provision the claim, or `None` when nobody was asked yet.
+/// The watched driver that provisions the claim, or `None` while no driver is requested yet.
 fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<SharedStr> {
     let class = model.storage_classes.get_cluster(claim.class.as_ref()?)?;
     if class.waits_for_consumer && !claim.node_selected {
         return None;
     }
-    // An annotation of the claim's own may name one of the drivers there are, as after a CSI migration, and no other.
+    // The claim's annotation may name another existing driver, as after a CSI migration; any other name is ignored.
     let asked = claim
         .provisioner
         .as_ref()
@@ -113,7 +113,7 @@ fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<Sha
     drivers.find(driver).map(|_| driver.clone())
 }
 
-/// Namespace and uid of every claim that VolSync's populator is to fill and that is not Bound yet.
+/// Namespace and uid of every claim that VolSync's populator fills and that is not Bound yet.
 fn filled_by_volsync(model: &Model) -> HashSet<(&SharedStr, &Uid)> {
     let filled = model
         .claims
@@ -124,7 +124,7 @@ fn filled_by_volsync(model: &Model) -> HashSet<(&SharedStr, &Uid)> {
         .collect()
 }
 
-/// Whether it is the claim by which the populator fills one of `filled`, which is the one to report.
+/// Whether the populator fills one of `filled` through this claim; the filled claim is reported instead.
 fn is_prime(filled: &HashSet<(&SharedStr, &Uid)>, claim: &Claim) -> bool {
     let uid = claim.meta.name.strip_prefix(PRIME).map(Uid::from);
     uid.is_some_and(|uid| filled.contains(&(&claim.meta.namespace, &uid)))
@@ -147,7 +147,7 @@ fn is_behind_lock(locks: &Locks<'_>, reason: ClaimReason, chain: &[ObjectKey]) -
 
 type Reasoned = (ClaimReason, Vec<ObjectKey>, Vec<String>);
 
-/// Why `claim` is Pending, and the objects that lead to the cause.
+/// Reason why `claim` is Pending, and the objects between it and the cause.
 fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     match &claim.data_source {
         Some(DataSource::Destination(destination))
@@ -159,8 +159,8 @@ fn reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     }
 }
 
-/// The same as far as the claim itself, its snapshot and its Events tell. This follows no populator: VolSync fills its own
-/// claim from a snapshot, and a chain of claims that tenants named after each other has no end.
+/// The same, from the claim itself, its snapshot and its Events. This follows no populator: VolSync fills its own claim
+/// from a snapshot, and a chain of claims that name each other would have no end.
 fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     if let Some(lock) = locks.on_making(&claim.meta.uid) {
         return (
@@ -192,13 +192,13 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
                 return (ClaimReason::OperationLock, chain, lock.evidence.clone());
             }
         }
-        // Whether that namespace grants the reference is not read, so nothing of it is taken for a cause but that it waits.
+        // Whether that namespace grants the reference is unknown, so the snapshot is no cause; the claim only waits for it.
         Some(DataSource::ForeignSnapshot { namespace, name }) => {
             if let Some(reason) = unready_source(model, namespace, name) {
                 return reason;
             }
         }
-        // Pending by design until that populator is done: the driver is not asked before.
+        // Pending by design until that populator is done: the driver receives no request before.
         Some(DataSource::Other) if said.is_none() => {
             let evidence = "a populator other than that of VolSync has to fill it".to_owned();
             return (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence]);
@@ -211,12 +211,12 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
     }
 }
 
-/// The snapshot to restore from, where it is missing or not ready.
+/// The snapshot to restore from, if it is missing or not ready.
 fn unready_source(model: &Model, namespace: &SharedStr, name: &SharedStr) -> Option<Reasoned> {
     let Some(snapshot) = model.snapshots.get(namespace, name) else {
         let evidence = format!("VolumeSnapshot {namespace}/{name} does not exist");
         let missing = (ClaimReason::SnapshotMissing, Vec::new(), vec![evidence]);
-        // A snapshot that has not been listed is not missing.
+        // Before the first list of snapshots, none is missing.
         return model
             .freshness
             .trusted(Kind::VolumeSnapshots)
@@ -230,7 +230,7 @@ fn unready_source(model: &Model, namespace: &SharedStr, name: &SharedStr) -> Opt
     Some((ClaimReason::SnapshotNotReady, vec![key], vec![evidence]))
 }
 
-/// A claim VolSync's populator fills: its trouble is that of `vs-prime-<uid>`, once there is one.
+/// A claim that VolSync's populator fills. Its reason is that of `vs-prime-<uid>`, once that exists.
 fn populated(model: &Model, locks: &Locks<'_>, claim: &Claim, destination: &SharedStr) -> Reasoned {
     let prime = SharedStr::from(format!("{PRIME}{}", claim.meta.uid));
     if let Some(prime) = model.claims.get(&claim.meta.namespace, &prime) {

@@ -1,4 +1,4 @@
-//! VolumeSnapshots and contents whose deletion does not end. VolSync's next backup of that name waits for it.
+//! VolumeSnapshots and contents whose deletion is stuck. It blocks VolSync's next backup of that name.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::api::{ObjectKind, SharedStr};
 use crate::model::records::{ClaimPhase, Content, DataSource, Meta, Protection, Snapshot};
 use crate::model::{Model, UnixSeconds};
 
-/// Until when each deletion may last.
+/// When each deletion becomes stuck.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let snapshots = model
         .snapshots
@@ -28,7 +28,7 @@ fn due(meta: &Meta, policy: &Policy) -> Option<Timestamp> {
     Some(policy.detect.deleting_after.after(meta.deleting?.at()))
 }
 
-/// Findings on deletions: of a snapshot and its content one, which is about the snapshot.
+/// Findings about deletions. A snapshot and its content give one finding, about the snapshot.
 pub fn detect<'a>(
     model: &'a Model,
     policy: &'a Policy,
@@ -115,7 +115,7 @@ fn restored_from(model: &Model) -> HashSet<(&SharedStr, &SharedStr)> {
     restoring.collect()
 }
 
-/// Why the deletion does not end. That the driver fails to delete is told by Events alone.
+/// Reason of a stuck deletion. A failure of the driver to delete is reported only in Events, so it is `Other`.
 fn reason(
     locks: &Locks<'_>,
     in_use: &HashSet<(&SharedStr, &SharedStr)>,

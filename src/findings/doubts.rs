@@ -1,7 +1,8 @@
-//! Reasons to doubt that nothing is stuck where nothing is found: what is not watched, not served or not there. Pure.
+//! Reasons why an empty list of findings may be wrong: a collection or driver that is not watched, not served or not found.
+//! Pure.
 //!
-//! While there is a doubt, nobody reports "nothing is stuck". Watches that fail are no part of this: how far each collection
-//! can be trusted is told by [`crate::model::Freshness`].
+//! While there is a doubt, "nothing is stuck" is not reported. Failing watches are not doubts; [`crate::model::Freshness`]
+//! shows which collections can be trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,24 +26,24 @@ pub struct Doubt {
 }
 
 reasons! {
-    /// The kinds of doubt.
+    /// Kinds of doubt.
     DoubtKind {
         /// The cluster does not serve a collection in which something may be stuck.
         NotServed = "not_served",
         /// The configuration leaves out a CSI driver that a class of the cluster names.
         DriverExcluded = "driver_excluded",
-        /// No class of the cluster names a driver that this entry of the configuration is about.
+        /// A configuration entry matches no driver that a class of the cluster names.
         DriverUnused = "driver_unused",
         /// No class of the cluster names a CSI driver.
         NoDriver = "no_driver",
-        /// The workload that provisions for a watched driver is not found.
+        /// The provisioner of a watched driver is not found.
         ProvisionerNotFound = "provisioner_not_found",
         /// The log of a provisioner's pod cannot be read.
         LogUnread = "log_unread",
     }
 }
 
-/// Whether nothing can be found stuck where the cluster does not serve the collection. CephClusters are there where Rook is.
+/// Whether the collection must be served for nothing to be missed. CephClusters exist only with Rook.
 fn is_needed(kind: Kind, mode: Mode) -> bool {
     match kind {
         Kind::CephClusters | Kind::Definitions | Kind::Clock => false,
@@ -51,8 +52,8 @@ fn is_needed(kind: Kind, mode: Mode) -> bool {
     }
 }
 
-/// The CSI drivers that a StorageClass or VolumeSnapshotClass of the cluster names, watched or not. Sources use a driver by a
-/// class.
+/// CSI drivers that a StorageClass or VolumeSnapshotClass of the cluster names, watched or not. Sources choose a driver by
+/// its class.
 pub fn in_use(model: &Model) -> BTreeSet<&SharedStr> {
     let provisioners = model.storage_classes.iter().map(|it| &it.provisioner);
     let snapshotters = model.snapshot_classes.iter().map(|it| &it.driver);
@@ -78,7 +79,7 @@ pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
         }
     }
     let seen = |kind| *model.freshness.of(kind) == WatchState::Synced;
-    // Which drivers are in use is not known before.
+    // Until then, the drivers in use are unknown.
     if seen(Kind::StorageClasses) && model.freshness.trusted(Kind::VolumeSnapshotClasses) {
         of_drivers(model, drivers, &mut doubts);
     }
@@ -92,7 +93,7 @@ fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
         .copied()
         .filter(|driver| drivers.find(driver).is_none())
         .collect();
-    // Counted only where there is something to count: it takes a look at every claim.
+    // Computed only if needed, since it reads every claim.
     let claims = if excluded.is_empty() {
         BTreeMap::new()
     } else {

@@ -12,10 +12,10 @@ use crate::csi::ErrorClass;
 use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot, StatusError};
 use crate::model::{Model, Witness};
 
-/// A healthy cluster under load refuses for shorter than this (ceph-csi #6516).
+/// Shortest duration that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
 const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
-/// Findings on locks.
+/// Findings about operation locks.
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut series: HashMap<(&SharedStr, LockKey), Series> = HashMap::new();
     for (driver, key, span, words) in
@@ -52,8 +52,9 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
         .collect()
 }
 
-/// Until when each refusal that stands in a status may stand: by the present leader, as what others refused does not
-/// count. What Events and logs tell is as long as what they told last.
+/// When each refusal in a status becomes a lock. It counts from the takeover of the present leader, as the refusals of its
+/// predecessors do not count. Refusals in Events and logs have no due time: they last from their first to their latest
+/// report.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let mut acquired = Acquired::default();
     let refused = model
@@ -72,7 +73,7 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
     })
 }
 
-/// When the present leaders of each driver took over, looked up once a driver: there are thousands of keys.
+/// Time at which the present leader of each driver took over. Looked up once per driver, as there are thousands of keys.
 #[derive(Default)]
 struct Acquired<'m>(HashMap<&'m SharedStr, Option<Timestamp>>);
 
@@ -85,7 +86,7 @@ impl<'m> Acquired<'m> {
     }
 }
 
-/// How long a key must have been refused.
+/// Time for which a key must have been refused.
 fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
     match policy.detect.locked_after {
         Some(after) => after.signed(),
@@ -93,10 +94,10 @@ fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
     }
 }
 
-/// Everything [`operation`] answers.
+/// Every value that [`operation`] returns.
 pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "by_handle"];
 
-/// The kind of object that the key names; a metric label. A path may be the handle of what is there already.
+/// Kind of operation that holds the key; a metric label. A key that is a path may be the handle of an existing object.
 pub fn operation(key: &LockKey) -> &'static str {
     if key.is_path() {
         "by_handle"
@@ -111,10 +112,10 @@ pub fn operation(key: &LockKey) -> &'static str {
 
 type Span = (Timestamp, Timestamp);
 
-/// Most different messages shown of one key.
+/// Maximum number of different messages shown per key.
 const MAX_WORDS: usize = 10;
 
-/// The reports of all witnesses about one key.
+/// The reports of all witnesses of one key.
 #[derive(Default)]
 struct Series {
     spans: Vec<Span>,
@@ -129,8 +130,8 @@ impl Series {
         }
     }
 
-    /// From the first to the last refusal by the present leader: a restart empties the lock table, so what its
-    /// predecessor refused says nothing of it.
+    /// First and last refusal by the present leader. A restart empties the lock table, so refusals by its predecessor do
+    /// not count.
     fn since(&self, acquired: Option<Timestamp>) -> Option<Span> {
         let clip = |(first, last): &Span| match acquired {
             Some(acquired) if *last < acquired => None,
@@ -146,7 +147,7 @@ impl Series {
     }
 }
 
-/// The keys that `driver` itself refuses, or a sidecar of its in a status. An Event proves nothing.
+/// Keys whose refusal is proven: by the driver's log, or by its sidecar in a status. An Event proves nothing.
 pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<LockKey> {
     witnessed(model, now, &HEARD_OF_THE_DRIVER)
         .chain(standing(model, now))
@@ -155,16 +156,16 @@ pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<Lock
         .collect()
 }
 
-/// Which Events on claims are heard.
+/// Whether Events on claims count.
 struct Heard {
     events: bool,
 }
 const HEARD_OF_ANYBODY: Heard = Heard { events: true };
 const HEARD_OF_THE_DRIVER: Heard = Heard { events: false };
 
-/// Whether an Event can be what the provisioner said: it is on a claim that is there, and about a driver that a class of
-/// the cluster names. The API server lets nobody write an Event on an object of another namespace, but checks neither
-/// its uid nor who is said to report it.
+/// Whether an Event can come from the provisioner: it is on an existing claim, and about a driver that a class of the
+/// cluster names. The API server refuses an Event on an object of another namespace, but checks neither the object's uid
+/// nor the reporter.
 fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockKey) -> bool {
     let Some(known) = model.claims.get(&claim.namespace, &claim.name) else {
         return false;
@@ -176,8 +177,8 @@ fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockK
     known.meta.uid == claim.uid && of_claim && model.serves(driver)
 }
 
-/// Refusals seen in Events and logs, of series that go on: what ended, another witness must not join to what is
-/// new. A log counts only while its pod leads.
+/// Ongoing refusals seen in Events and logs. A series that has ended is left out, since another witness must not join it to
+/// a new one. A log counts only while its pod leads.
 fn witnessed<'m>(
     model: &'m Model,
     now: Timestamp,
@@ -185,7 +186,7 @@ fn witnessed<'m>(
 ) -> impl Iterator<Item = (&'m SharedStr, LockKey, Span, String)> {
     let mut leaders: HashMap<&SharedStr, Vec<&Uid>> = HashMap::new();
     for (driver, _, sightings) in model.refusals.iter() {
-        // Of drivers that only Events name there may be thousands.
+        // There may be thousands of drivers that only Events name.
         if !sightings.keys().any(|it| matches!(it, Witness::Log(_))) {
             continue;
         }
@@ -222,8 +223,8 @@ fn witnessed<'m>(
         })
 }
 
-/// Refusals that stand in a status. The sidecar writes an identical message only once, so that one still
-/// standing goes on until now. Beside a handle it is over: the driver has accepted the snapshot since.
+/// Refusals in a status. The sidecar writes an identical message only once, so a refusal in a status is ongoing until now.
+/// It is over once there is a handle: the driver has accepted the snapshot since.
 fn standing(
     model: &Model,
     now: Timestamp,
@@ -241,7 +242,7 @@ fn standing(
         else {
             return None;
         };
-        // The driver returns the key of the volume or of the snapshot; the snapshot's own is what waits.
+        // The driver returns the key of the volume or of the snapshot, but the snapshot waits.
         let key = match content.snapshot.as_ref() {
             Some(uid) if key.claim().is_none() && key.snapshot().is_none() => {
                 LockKey(format!("snapshot-{uid}").into())
@@ -255,7 +256,7 @@ fn standing(
 /// Objects by their uids, whole or abbreviated.
 struct ByUid<'m, T> {
     whole: HashMap<&'m Uid, &'m T>,
-    /// By their digits, in order; made when the first abbreviation is looked up.
+    /// Sorted by the digits of the uid; built when the first abbreviation is looked up.
     abbreviated: OnceCell<Vec<(String, &'m T)>>,
 }
 
@@ -273,7 +274,7 @@ impl<'m, T> ByUid<'m, T> {
         self.whole.insert(uid, object);
     }
 
-    /// The object that `text` means, if it is only one.
+    /// The object with the uid `text`, whole or abbreviated, if it is only one.
     fn find(&self, text: &str) -> Option<&'m T> {
         if let Some(object) = self.whole.get(&Uid::from(text)) {
             return Some(object);
@@ -337,7 +338,7 @@ impl<'m> Waiters<'m> {
             if claim.phase == ClaimPhase::Pending
                 && let Some(handle) = restored_from(model, claim)
             {
-                // Of several restores the first by name; what the snapshot itself waits for comes before.
+                // Of several restores, the first by name counts. A snapshot that waits itself has been inserted before.
                 let object = || claim.meta.key(ObjectKind::PersistentVolumeClaim);
                 waiters.handles.entry(handle).or_insert_with(object);
             }
@@ -362,7 +363,7 @@ impl<'m> Waiters<'m> {
     }
 }
 
-/// Handle of the snapshot a claim is restored from: a restore takes that snapshot's lock too (ceph-csi before #6354).
+/// Handle of the snapshot that a claim is restored from: a restore takes that snapshot's lock too (ceph-csi before #6354).
 fn restored_from<'m>(model: &'m Model, claim: &Claim) -> Option<&'m str> {
     let Some(DataSource::Snapshot(name)) = &claim.data_source else {
         return None;
@@ -371,15 +372,15 @@ fn restored_from<'m>(model: &'m Model, claim: &Claim) -> Option<&'m str> {
     snapshot_content(model, snapshot)?.handle.as_deref()
 }
 
-/// The object that waits for a key.
+/// An object that waits for a key.
 struct Waiting {
     object: ObjectKey,
     class: Option<SharedStr>,
     bytes: u64,
 }
 
-/// The objects that still wait for `key`; a lock nothing waits for holds nothing up. A name that leads to nothing that waits may still
-/// be the handle of something that does: drivers may make handles of the names they are given.
+/// The object that waits for `key`, if there is one; a lock that blocks nothing is no finding. A key that names no waiting
+/// object may still be the handle of one, as drivers may derive handles from the names they receive.
 fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Option<Waiting> {
     let claim = key.claim().and_then(|uid| waiters.claims.find(uid));
     if let Some(claim) = claim {

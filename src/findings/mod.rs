@@ -1,9 +1,9 @@
 //! Stuck objects, with reasons: a [`Model`] in, [`Finding`]s out. Pure.
 //!
-//! One file a detector. Reasons are closed enums, so that they can be metric labels; what anybody wrote in a
-//! message stays evidence.
+//! One file per detector. Reasons are closed enums, so that they can be metric labels; free text in messages is only
+//! evidence.
 
-/// A closed enum of reasons, each with the text that is its metric label.
+/// Defines a closed enum of reasons, each with its metric label.
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -62,7 +62,7 @@ pub struct Policy {
     pub detect: Detect,
     /// Watched drivers.
     pub drivers: Drivers,
-    /// Whether the cluster is looked at once, so that nobody can have seen for how long a claim has been missing.
+    /// Whether the cluster is read only once. The time for which a claim has been missing is then unknown.
     pub one_shot: bool,
 }
 
@@ -126,7 +126,7 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
-    /// The kinds of which something is stuck: all but held sources.
+    /// The kinds of finding that mean stuck: all but held sources.
     pub const STUCK: [Self; 5] = [
         Self::PendingClaim,
         Self::FailedSnapshot,
@@ -147,7 +147,7 @@ impl FindingKind {
         }
     }
 
-    /// Title of a table of such findings.
+    /// Title of a table of findings of this kind.
     pub fn title(self) -> &'static str {
         match self {
             Self::PendingClaim => "Pending PersistentVolumeClaims",
@@ -159,7 +159,7 @@ impl FindingKind {
         }
     }
 
-    /// The noun by which such findings are counted.
+    /// Noun for a number of findings of this kind.
     pub fn noun(self) -> &'static str {
         match self {
             Self::PendingClaim => "claim",
@@ -212,7 +212,7 @@ impl FindingReason {
             .chain(lock::OPERATIONS.map(|operation| ("operation_lock", operation)))
     }
 
-    /// Whether it means that something is stuck; a hold is our own doing.
+    /// Whether it means that something is stuck. A hold is locksmith's own doing.
     pub fn is_stuck(&self) -> bool {
         !matches!(self, Self::HeldSource)
     }
@@ -221,17 +221,17 @@ impl FindingReason {
 reasons! {
     /// Why a claim is Pending.
     ClaimReason {
-        /// The driver refuses: another operation holds the lock.
+        /// The driver refuses because another operation holds the lock.
         OperationLock = "operation_lock",
         /// The snapshot it restores from is not ready.
         SnapshotNotReady = "snapshot_not_ready",
         /// The snapshot it restores from does not exist.
         SnapshotMissing = "snapshot_missing",
-        /// Its populator has nothing to fill it from yet, or has not begun.
+        /// Its populator has no image to fill it from yet, or has not started.
         AwaitingPopulator = "awaiting_populator",
         /// The provisioner reports another error.
         ProvisioningError = "provisioning_error",
-        /// Nothing was said.
+        /// No error was reported.
         Unknown = "unknown",
     }
 }
@@ -239,27 +239,27 @@ reasons! {
 reasons! {
     /// Why a snapshot is not ready.
     SnapshotReason {
-        /// The driver refuses: another operation holds the lock.
+        /// The driver refuses because another operation holds the lock.
         OperationLock = "operation_lock",
         /// The driver did not answer in time.
         Timeout = "timeout",
-        /// No sidecar looks at it: a restart would not help.
+        /// No sidecar processes it, so a restart would not help.
         SnapshotterAbsent = "snapshotter_absent",
-        /// The sidecar that leads writes on no snapshot at all: neither a restart nor a deletion would help.
+        /// The leading sidecar processes no snapshot at all, so neither a restart nor a deletion would help.
         SnapshotterIdle = "snapshotter_idle",
-        /// Its claim, or the storage volume behind that, does not exist: a deleted snapshot would only be made again.
+        /// Its claim, or the storage volume of the claim, does not exist; a deleted snapshot would only be created again.
         SourceMissing = "source_missing",
         /// Its claim has no volume yet: a symptom of the claim.
         SourceUnbound = "source_unbound",
-        /// The driver has accepted it and is still at work: deleting it would throw the work away.
+        /// The driver has accepted it and is still processing it; a deletion would discard that work.
         Processing = "processing",
-        /// Anything else.
+        /// Any other error.
         Other = "other",
     }
 }
 
 impl SnapshotReason {
-    /// Why neither a deletion nor a restart helps a snapshot of this reason, or `None` where one may.
+    /// Explanation why neither a restart nor a deletion helps, or `None` if one may help.
     pub fn why_beyond_repair(self) -> Option<&'static str> {
         match self {
             Self::OperationLock | Self::Timeout | Self::Other => None,
@@ -277,15 +277,15 @@ impl SnapshotReason {
 }
 
 reasons! {
-    /// Why a deletion does not end.
+    /// Why a deletion is stuck.
     DeletionReason {
-        /// The driver refuses: another operation holds the lock.
+        /// The driver refuses because another operation holds the lock.
         OperationLock = "operation_lock",
         /// A sidecar is still creating the snapshot, or has lost track of it.
         BeingCreated = "being_created",
-        /// A Pending claim is to be restored from it.
+        /// A Pending claim is restored from it.
         InUse = "in_use",
-        /// A finalizer of somebody else's keeps it.
+        /// Another tool's finalizer blocks it.
         Finalizer = "finalizer",
         /// Anything else, such as a driver that fails to delete it.
         Other = "other",
@@ -297,12 +297,12 @@ reasons! {
     SourceReason {
         /// Its claim does not exist.
         ClaimMissing = "claim_missing",
-        /// Its claim is being deleted, and does not go.
+        /// Its claim is being deleted, and blocked by a finalizer.
         ClaimTerminating = "claim_terminating",
     }
 }
 
-/// Everything stuck in `model` at `now`, by kind, namespace and name.
+/// Every finding in `model` at `now`, by kind, namespace and name.
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let locks = lock::detect(model, policy, now);
     let mut findings = Vec::with_capacity(locks.len());
@@ -322,10 +322,10 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// The first moment from `now` on at which time alone may make a finding, or end the time of a hold: until then, what
-/// [`detect`] finds in this model only gets older.
+/// The next time at which a finding may appear, or a hold end, without a change of the model. Until then, the findings that
+/// [`detect`] returns only age.
 pub fn next_due(model: &Model, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-    // A threshold has to be passed, not reached.
+    // A threshold must be exceeded, so the next check is one nanosecond later.
     let passed = |due: Timestamp| due.checked_add(SignedDuration::from_nanos(1)).ok();
     claim::dues(model, policy)
         .chain(snapshot::dues(model, policy))
@@ -346,10 +346,10 @@ impl Finding {
     }
 }
 
-/// Locks, by what they are on.
+/// Found locks, by the operation that they block.
 struct Locks<'f> {
     by_key: HashMap<&'f str, &'f Finding>,
-    /// Locks on the making of an object, by the object's uid.
+    /// Locks that block the creation of an object, by the object's uid.
     making: HashMap<&'f Uid, &'f Finding>,
 }
 
@@ -376,17 +376,16 @@ impl<'f> Locks<'f> {
         locks
     }
 
-    /// Whether no lock is found.
     fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// The lock of that key.
+    /// The lock on `key`.
     fn on(&self, key: &str) -> Option<&'f Finding> {
         self.by_key.get(key).copied()
     }
 
-    /// The lock on the making of a claim's volume, or of a snapshot.
+    /// The lock that blocks the creation of a claim's volume, or of a snapshot.
     fn on_making(&self, uid: &Uid) -> Option<&'f Finding> {
         self.making.get(uid).copied()
     }

@@ -1,4 +1,4 @@
-//! VolumeSnapshots that are not ready for too long, or behind a found lock, however long.
+//! VolumeSnapshots that are not ready for too long, or wait for a found lock (for any time).
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::csi::ErrorClass;
 use crate::model::records::{ClaimPhase, Content, Lease, Snapshot, Source};
 use crate::model::{Kind, Model, UnixSeconds};
 
-/// Until when a snapshot may not be ready: one that the driver has accepted may take hours to be uploaded.
+/// When the snapshot becomes a finding. An accepted snapshot has more time, as its upload may take hours.
 fn due(snapshot: &Snapshot, content: Option<&Content>, policy: &Policy) -> Timestamp {
     let detect = &policy.detect;
     let after = if is_accepted(content) {
@@ -27,7 +27,7 @@ fn is_accepted(content: Option<&Content>) -> bool {
     content.is_some_and(|content| content.handle.is_some())
 }
 
-/// Until when each snapshot that is not ready may be so.
+/// When each unready snapshot becomes a finding.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let unready = model
         .snapshots
@@ -36,12 +36,12 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
     unready.map(|snapshot| due(snapshot, content(model, snapshot), policy))
 }
 
-/// Whether the snapshot is still to become ready; one that is being deleted is not.
+/// Whether the snapshot is expected to become ready; a snapshot that is being deleted is not.
 fn is_unready(snapshot: &Snapshot) -> bool {
     snapshot.ready != Some(true) && snapshot.meta.deleting.is_none()
 }
 
-/// Findings on snapshots.
+/// Findings about snapshots.
 pub fn detect<'a>(
     model: &'a Model,
     policy: &'a Policy,
@@ -85,7 +85,7 @@ pub(super) fn is_locked(locks: &Locks<'_>, snapshot: &Snapshot) -> bool {
     locks.on_making(&snapshot.meta.uid).is_some()
 }
 
-/// A finding about `snapshot`, its reason and evidence aside.
+/// A finding about `snapshot`, with placeholders for reason and evidence.
 pub(super) fn about(
     model: &Model,
     snapshot: &Snapshot,
@@ -113,14 +113,15 @@ pub(super) fn about(
     }
 }
 
-/// Its class, if there is one of that name: what somebody asked for may be any text, and is to be a metric label.
+/// Class of the snapshot, if it exists: the field may hold any text, and becomes a metric label.
 fn class(model: &Model, snapshot: &Snapshot) -> Option<SharedStr> {
     let name = snapshot.class.as_ref()?;
     let class = model.snapshot_classes.get_cluster(name)?;
     Some(class.name.clone())
 }
 
-/// The source that asked for it. VolSync makes the name of the source's, which finds it; the uid proves it.
+/// The source that created it. VolSync puts the source's name into the snapshot's, which finds the source; the uid proves
+/// it.
 pub fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
     let name = snapshot.meta.name.strip_prefix("volsync-")?;
     let name = name.strip_suffix("-src")?;
@@ -128,7 +129,7 @@ pub fn source<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Source> {
     (snapshot.source.as_ref() == Some(&source.meta.uid)).then_some(source)
 }
 
-/// The content that points back at the snapshot.
+/// The content that is bound to the snapshot in both directions.
 pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content> {
     let given = || Snapshot::given_content(&snapshot.meta.uid).into();
     let name = snapshot.content.clone().unwrap_or_else(given);
@@ -138,7 +139,7 @@ pub fn content<'m>(model: &'m Model, snapshot: &Snapshot) -> Option<&'m Content>
         .filter(|content| content.snapshot.as_ref() == Some(&snapshot.meta.uid))
 }
 
-/// The driver that is to take the snapshot, where anything tells.
+/// Driver of the snapshot, if it is known.
 pub fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> Option<SharedStr> {
     if let Some(content) = content {
         return Some(content.driver.clone());
@@ -155,7 +156,7 @@ pub fn driver(model: &Model, snapshot: &Snapshot, content: Option<&Content>) -> 
     Some(class.provisioner.clone())
 }
 
-/// Why the snapshot is not ready, or `None` while nothing can have looked at it.
+/// Reason why the snapshot is not ready; `None` if no snapshotter has had time to process it.
 fn reason(
     model: &Model,
     locks: &Locks<'_>,
@@ -193,19 +194,19 @@ fn reason(
     Some(snapshotters.reason(content))
 }
 
-/// The state of each snapshotter that some content has waited for too long.
+/// State of each snapshotter for which some content has waited too long.
 struct Snapshotters<'m>(HashMap<&'m SharedStr, Snapshotter>);
 
-/// The state of one snapshotter.
+/// State of one snapshotter.
 #[derive(Default)]
 struct Snapshotter {
-    /// Whether nothing takes snapshots for the driver.
+    /// Whether no sidecar takes snapshots for the driver.
     absent: bool,
-    /// Whether a sidecar has held the lease for longer than a snapshot may take to fail.
+    /// Whether a sidecar has held the lease for longer than the threshold for failed snapshots.
     leads: bool,
-    /// When the youngest content was created of which a sidecar has written any status.
+    /// Creation time of the youngest content whose status a sidecar has written.
     latest_seen: Option<UnixSeconds>,
-    /// Whether a sidecar is at work on a content: the next one waits for a free worker.
+    /// Whether a sidecar is processing a content; others then wait for a free worker.
     at_work: bool,
 }
 
@@ -253,7 +254,7 @@ impl<'m> Snapshotters<'m> {
         Self(all)
     }
 
-    /// Why a content without handle and error is not ready.
+    /// Reason why a content without handle and error is not ready.
     fn reason(&self, content: &Content) -> SnapshotReason {
         match self.0.get(&content.driver) {
             _ if content.was_seen() => SnapshotReason::Other,
@@ -271,14 +272,14 @@ impl<'m> Snapshotters<'m> {
 }
 
 impl Content {
-    /// Whether a sidecar has written anything on it.
+    /// Whether a sidecar has written to its status.
     fn was_seen(&self) -> bool {
         self.seen_by_sidecar || self.being_created
     }
 }
 
-/// Whether anything takes snapshots for `driver`: a held lease, or a running sidecar about to take it. `None` where that
-/// cannot be told: its provisioner is not found, or has no pods.
+/// Whether a sidecar takes snapshots for `driver`: a lease is held, or a running sidecar is about to take it. `None` if
+/// this is unknown: the provisioner is not found, or has no pods.
 pub fn has_snapshotter(model: &Model, driver: &str, now: Timestamp) -> Option<bool> {
     let (_, name) = crate::model::lease_names(driver);
     let name = SharedStr::from(name);

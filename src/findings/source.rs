@@ -1,4 +1,4 @@
-//! ReplicationSources that back up what is not there, and those we hold.
+//! ReplicationSources whose claim is missing or being deleted, and held ReplicationSources.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::holds;
 use crate::model::Model;
 use crate::model::records::{Claim, Mover, Source};
 
-/// Until when each source that may be orphaned may be so, and each hold holds. That its claim is missing is looked up, and
-/// each look-up is a change of its own.
+/// When each suspect becomes orphaned, and when each hold ends. A missing claim needs no due time: each look-up of it is a
+/// change of the model.
 pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
     let after = policy.detect.orphaned_after;
     let holds = holds::enforced(model).map(|hold| hold.until);
@@ -27,7 +27,7 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
     orphaned.chain(holds)
 }
 
-/// Findings on sources.
+/// Findings about sources.
 pub fn detect<'a>(
     model: &'a Model,
     policy: &'a Policy,
@@ -48,7 +48,7 @@ pub fn detect<'a>(
     orphaned.chain(held)
 }
 
-/// Sources whose claim is gone, going or pending.
+/// Sources whose claim is missing, being deleted or pending.
 fn suspects(model: &Model) -> Vec<&Source> {
     let claims = model.claims.needs_attention();
     let claims = claims.map(|claim| (&claim.meta.namespace, &claim.meta.name));
@@ -86,7 +86,7 @@ fn orphaned(
         (SourceReason::ClaimTerminating, since, evidence)
     } else {
         let absence = model.absences.of(&source.meta.namespace, name)?;
-        // Both ends are looks that were taken: that nobody looks any more proves nothing.
+        // Both ends of the span are reads: time without a read proves nothing.
         let span = absence.last.duration_since(absence.first);
         if !absence.counts() || (span <= after.signed() && !policy.one_shot) {
             return None;
@@ -111,7 +111,7 @@ fn orphaned(
     })
 }
 
-/// One finding for all the holds of a source.
+/// One finding for all holds of a source.
 fn finding(model: &Model, of_source: &[holds::HeldSource<'_>]) -> Option<Finding> {
     let first = of_source.first()?;
     let place = &first.source;
@@ -128,7 +128,7 @@ fn finding(model: &Model, of_source: &[holds::HeldSource<'_>]) -> Option<Finding
     })
 }
 
-/// Who serves the claim; of one that is gone, who would serve what the source makes of it.
+/// Driver of the claim; if the claim is gone, the driver of the snapshots or volumes that the source creates.
 fn driver(model: &Model, source: &Source, class: Option<&SharedStr>) -> Option<SharedStr> {
     let provisioner = |class: &SharedStr| {
         let class = model.storage_classes.get_cluster(class)?;

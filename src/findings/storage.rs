@@ -1,14 +1,14 @@
-//! How much storage is stuck: findings in, those out that together count every volume once. Pure.
+//! Amount of stuck storage: of findings about the same volume, only one is counted. Pure.
 
 use std::collections::HashSet;
 
 use crate::api::Uid;
 use crate::findings::{Finding, FindingReason};
 
-/// The stuck ones among `findings`, less those about storage another one counts already.
+/// The findings about something stuck, without those whose storage another one counts already.
 ///
-/// A claim, the snapshot it is restored from and the lock both wait for are three findings about one volume; so
-/// are two snapshots of one claim. The finding nearest to the user's claim is kept.
+/// A claim, the snapshot it is restored from and the lock that blocks both are three findings about one volume; so are two
+/// snapshots of one claim. The finding nearest to the user's claim is kept.
 pub fn counted_once(findings: &[Finding]) -> Vec<&Finding> {
     let mut stuck: Vec<_> = findings
         .iter()
@@ -42,7 +42,7 @@ fn objects(finding: &Finding) -> impl Iterator<Item = &Uid> {
         .map(|object| &object.uid)
 }
 
-/// Nearest to the user's claim first; `None` for what is not stuck.
+/// Rank of a finding, nearest to the user's claim first; `None` if nothing is stuck.
 fn rank(what: &FindingReason) -> Option<u8> {
     match what {
         FindingReason::PendingClaim(_) => Some(0),

@@ -1,4 +1,4 @@
-//! One file a detector, named as it is.
+//! One file per detector, with its name.
 
 mod claim;
 mod deletion;

@@ -1,4 +1,4 @@
-//! Pending claims: every reason, and everything that is Pending and no finding.
+//! Pending claims: every reason, and Pending claims that are no finding.
 
 use rstest::rstest;
 
@@ -8,7 +8,7 @@ use crate::model::fixture::*;
 use crate::model::records::{Claim, DataSource};
 use crate::model::{Kind, WatchState};
 
-/// Pending since a quarter to two.
+/// A claim that has been Pending since 01:45.
 fn stuck() -> Claim {
     claim("media", "sonarr").pending().created(at(-15))
 }
@@ -210,7 +210,7 @@ fn a_restore_leads_over_its_snapshot_and_content_to_the_lock() {
     assert_eq!(kinds, way);
 }
 
-/// Pending for less than ten minutes, while the lock has been found.
+/// Pending for less than ten minutes, after the lock was found.
 #[rstest]
 #[case::its_own(
     World::rook().with(young())

@@ -1,4 +1,4 @@
-//! Deletions that do not end: every reason, what each finding is about, and those that merely take their time.
+//! Stuck deletions: every reason, the object of each finding, and deletions that are only slow.
 
 use rstest::rstest;
 
@@ -7,7 +7,7 @@ use crate::findings::FindingKind;
 use crate::model::fixture::*;
 use crate::model::records::{Protection, Snapshot};
 
-/// Ready, and being deleted since a quarter to two.
+/// A ready snapshot that has been Terminating since 01:45.
 fn going() -> Snapshot {
     snapshot("media", "volsync-prowlarr-src", "prowlarr").deleting(at(-15))
 }

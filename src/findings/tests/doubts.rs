@@ -1,4 +1,4 @@
-//! What must not read as "nothing is stuck", though nothing is found.
+//! Situations without findings that must not be reported as "nothing is stuck".
 
 use rstest::rstest;
 
@@ -89,7 +89,7 @@ fn drivers_are_doubted_only_once_classes_are_seen() {
     assert_eq!(found(&world, &Config::default()), [""; 0]);
 }
 
-/// Case 16 of the drivers: whatever a class names is watched by default, ceph-csi without Rook's prefix too.
+/// Case 16 of the drivers: by default every driver that a class names is watched, also ceph-csi without Rook's prefix.
 #[rstest]
 #[case("rbd.csi.ceph.com")]
 #[case("driver.longhorn.io")]

@@ -1,4 +1,4 @@
-//! Time alone makes a finding only when it was said that it would.
+//! Without a change, findings appear only at the predicted time.
 
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -9,7 +9,7 @@ use crate::findings::{Policy, detect, next_due};
 use crate::model::Model;
 use crate::model::fixture::*;
 
-/// What is stuck, without its reasons: a lease that goes stale changes those.
+/// Stuck objects without their reasons, which change when a lease becomes stale.
 fn stuck(model: &Model, policy: &Policy, now: Timestamp) -> Vec<String> {
     let found = detect(model, policy, now).into_iter();
     let found = found.filter(|finding| finding.what.is_stuck());

@@ -1,4 +1,4 @@
-//! What somebody makes up who may write Events, claims, snapshots and pods in one namespace.
+//! Objects forged by a tenant who may create Events, claims, snapshots and pods in one namespace.
 
 use rstest::rstest;
 
@@ -9,12 +9,12 @@ use crate::model::fixture::*;
 use crate::model::records::{Claim, Lease, Pod};
 use crate::model::{Change, Model, ProvisioningError, Refusal, Witness};
 
-/// Somebody else's, Pending since a quarter to two.
+/// A claim of another tenant, Pending since 01:45.
 fn victim() -> Claim {
     claim("media", "sonarr").pending().created(at(-15))
 }
 
-/// The tenant's own.
+/// A claim of the attacker.
 fn mine() -> Claim {
     claim("tenant", "mine").pending().created(at(-15))
 }
@@ -26,7 +26,7 @@ fn world() -> World {
         .with(mine())
 }
 
-/// An Event of ten minutes, of the tenant's namespace, on the claim of this name and uid.
+/// An Event in the attacker's namespace, ten minutes long, on the claim with this name and uid.
 fn event(name: &str, uid: &str, driver: &str, key: &str) -> Change {
     let mut on = mine().meta.key(ObjectKind::PersistentVolumeClaim);
     on.name = name.into();
@@ -53,8 +53,8 @@ fn locked(model: &World) -> Vec<String> {
     locks.collect()
 }
 
-/// Attack: an Event that says a lock is in the way of somebody else's claim, or of one's own at a driver that is made up.
-/// Defence: it counts only of the claim it is on, under the uid that claim has, and of a driver that a class names.
+/// Attack: an Event that reports a lock on another tenant's claim, or on one's own claim at an invented driver. Defence: an
+/// Event counts only for the claim it is on, under the current uid of the claim, and for a driver that a class names.
 #[rstest]
 #[case::about_anothers_claim(event("mine", MINE, DRIVER, "pvc-uid-claim-media-sonarr"))]
 #[case::on_a_claim_of_anothers_uid(event("mine", VICTIM, DRIVER, "pvc-uid-claim-media-sonarr"))]
@@ -83,8 +83,8 @@ fn a_forged_event_makes_no_lock(#[case] forged: Change) {
     assert_eq!(locked(&world), [""; 0]);
 }
 
-/// Attack: Events that say that one's own claim is refused, for as long as one likes. Defence: it is shown, and proves
-/// nothing: only the leader's log and statuses do.
+/// Attack: Events that report a lock on one's own claim for any time. Defence: the lock is shown, but not proven; only the
+/// leader's log and statuses prove it.
 #[test]
 fn what_only_an_event_says_is_shown_and_proves_nothing() {
     let key = LockKey("pvc-uid-claim-tenant-mine".into());
@@ -96,8 +96,8 @@ fn what_only_an_event_says_is_shown_and_proves_nothing() {
     assert!(proven(&logged.0));
 }
 
-/// Attack: an Event on a claim of one's own that bears the uid of somebody else's, for its message to be told of that one.
-/// Defence: what failed is kept by namespace, name and uid together.
+/// Attack: an Event on one's own claim with the uid of another tenant's, so that its message is shown for the latter.
+/// Defence: errors are stored by namespace, name and uid together.
 #[test]
 fn a_message_is_told_of_the_claim_its_event_is_on() {
     let mut on = mine().meta.key(ObjectKind::PersistentVolumeClaim);
@@ -114,8 +114,8 @@ fn a_message_is_told_of_the_claim_its_event_is_on() {
     );
 }
 
-/// Attack: a pod of one's own that is called as the provisioner's leader, with its containers, labels and owner, so that its
-/// log is read for locks and it is restarted instead. Defence: holder and Deployment are looked for in the Lease's namespace.
+/// Attack: a pod with the name, containers, labels and owner of the provisioner's leader, so that its log is read for locks
+/// and it is restarted instead. Defence: holder and Deployment are searched in the namespace of the Lease.
 #[test]
 fn a_pod_elsewhere_is_no_replica_of_the_provisioner() {
     let mut forged: Pod = replica(PROVISIONER, "7d9f8b6c5d", "leadr");
@@ -133,8 +133,8 @@ fn a_pod_elsewhere_is_no_replica_of_the_provisioner() {
     assert_eq!(locked(&world), [""; 0]);
 }
 
-/// Attack: Leases of one's own with the names of the provisioner's, held by a pod of one's own and renewed later than
-/// the true ones; or the snapshotter's alone, where no snapshotter runs. Defence: only those in `provisionerNamespaces` count.
+/// Attack: Leases with the names of the provisioner's, held by the attacker's pod and renewed later than the true ones; or
+/// only the snapshotter's Lease, where no snapshotter runs. Defence: only those in `provisionerNamespaces` count.
 #[test]
 fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
     let forged = |name| Lease {
@@ -159,8 +159,8 @@ fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
     assert_eq!(has_snapshotter(&missing.0, DRIVER, at(0)), None);
 }
 
-/// Attack: a snapshot class that is any text, a new one in each snapshot, to be as many metric labels. Defence: a class is
-/// told only if there is one of that name.
+/// Attack: an arbitrary snapshot class in each snapshot, to create as many metric labels. Defence: a class is reported only
+/// if it exists.
 #[test]
 fn a_class_that_is_not_there_is_no_label() {
     let hostile = snapshot("tenant", "s", "mine")

@@ -1,6 +1,6 @@
-//! The cost of a pass over what one tenant may create: names, uids and data sources chosen to be expensive.
+//! Cost of a pass over objects of one hostile tenant: names, uids and data sources chosen to be expensive.
 //!
-//! A pass is measured in rows read, which is the same on every machine, and runs on a small stack.
+//! The cost is measured in rows read, which is the same on every machine. Each pass runs on a small stack.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::model::{Model, rows_read};
 
 const CLAIMS: usize = 100_000;
 
-/// Rows that a pass may read for each hostile object: itself, what it points to, and what points to it.
+/// Rows that a pass may read per hostile object: itself, the objects it refers to, and those that refer to it.
 const ROWS_PER_CLAIM: u64 = 20;
 
 /// The default stack of a thread is 2 MiB; a recursion over 100,000 claims needs tens.
@@ -30,7 +30,7 @@ fn uid(n: usize) -> Uid {
     Uid::from(format!("00000000-0000-4000-8000-{n:012}"))
 }
 
-/// Each claim is called like the one by which VolSync fills the one before.
+/// Each claim is named as if VolSync filled the previous one through it.
 fn chain() -> World {
     (0..CLAIMS).fold(World::rook(), |world, n| {
         let mut claim = hostile(&format!("vs-prime-{}", uid(n)));
@@ -39,7 +39,7 @@ fn chain() -> World {
     })
 }
 
-/// Each claim is called like one by which VolSync fills a claim that is not there.
+/// Each claim is named as if VolSync filled a missing claim through it.
 fn strays() -> World {
     (0..CLAIMS).fold(World::rook(), |world, n| {
         let mut claim = hostile(&format!("vs-prime-{}", uid(CLAIMS + n)));
@@ -48,7 +48,7 @@ fn strays() -> World {
     })
 }
 
-/// All restore one locked snapshot, and each has an Event of its own that says so.
+/// All restore one locked snapshot, and each has an Event that reports the lock.
 fn one_lock() -> World {
     let image = snapshot("tenant", "image", "other").created(at(-60));
     let world = World::rook()
@@ -69,7 +69,7 @@ fn one_lock() -> World {
     })
 }
 
-/// Snapshots without a status, of a driver that nothing serves, beside as many leases.
+/// Snapshots without a status, of a driver without provisioner, and as many leases.
 fn snapshots_and_leases() -> World {
     (0..CLAIMS / 2).fold(World::rook(), |world, n| {
         let taken = snapshot("tenant", &format!("snapshot-{n}"), "claim").created(at(-60));
@@ -81,7 +81,7 @@ fn snapshots_and_leases() -> World {
     })
 }
 
-/// One pass on a small stack: rows read, time taken and findings.
+/// One pass on a small stack: rows read, duration and findings.
 fn pass(model: Model) -> (u64, std::time::Duration, Vec<Finding>) {
     let config = Config::default();
     let policy = Policy {

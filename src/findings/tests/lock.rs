@@ -1,4 +1,4 @@
-//! Operation locks: what tells of one, what it is of, and which refusals are normal.
+//! Operation locks: their evidence, their object, and refusals that are normal.
 
 use rstest::rstest;
 
@@ -27,12 +27,12 @@ fn hangs() -> Snapshot {
     snapshot("media", "s", "prowlarr").unready().created(at(-9))
 }
 
-/// Watches only the drivers called so.
+/// Watches only the drivers with this name.
 fn only(drivers: &str) -> Config {
     parse(&format!("drivers: [{{name: '{drivers}'}}]")).unwrap()
 }
 
-/// The locks found: driver's key, object that waits and since how many minutes before two.
+/// The found locks: key, object that waits, and start in minutes before 02:00.
 fn locks(world: &World, config: &Config) -> Vec<(String, String, i64)> {
     let found = world.found(config, at(0));
     let locks = found.iter().filter_map(|finding| {
@@ -176,8 +176,8 @@ fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str)
     assert_eq!(found, [(key.to_owned(), object.to_owned(), -8)]);
 }
 
-/// The sidecar writes a message once and not again: one that stands is refused until now. The driver calls what
-/// it refuses "Volume ID" even where its log says "Snapshot ID" (ceph-csi `rbd/controllerserver.go`).
+/// The sidecar writes a message only once, so a refusal in a status lasts until now. The driver returns "Volume ID" even
+/// where its log has "Snapshot ID" (ceph-csi `rbd/controllerserver.go`).
 #[rstest]
 #[case::its_own_key("snapshot-uid-snapshot-media-s", "snapshot-uid-snapshot-media-s")]
 #[case::the_key_of_its_volume("volume-of-s", "snapshot-uid-snapshot-media-s")]
@@ -228,7 +228,7 @@ fn refusals_of_an_unwatched_driver_are_nobodys_business() {
     assert_eq!(locks(&world, &config), []);
 }
 
-/// A path that ends in a claim's name is the reason why that claim is Pending, as the bare name is.
+/// A path that ends in a claim's uid is the reason why that claim is Pending, as the bare key is.
 #[rstest]
 #[case("projects/p/zones/z/disks/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11")]
 #[case("pvc-15ca337149094727")]

@@ -1,4 +1,4 @@
-//! Failed snapshots: every reason, and everything unready that is no finding.
+//! Failed snapshots: every reason, and unready snapshots that are no finding.
 
 use std::num::NonZeroU64;
 
@@ -10,19 +10,19 @@ use crate::model::fixture::*;
 use crate::model::records::{Lease, Snapshot};
 use crate::model::{Kind, WatchState};
 
-/// Unready since a quarter to two.
+/// A snapshot that has been unready since 01:45.
 fn stuck() -> Snapshot {
     snapshot("media", "s", "prowlarr")
         .unready()
         .created(at(-15))
 }
 
-/// With the claim it is of.
+/// A world with the claim of the snapshot.
 fn world() -> World {
     World::rook().with(claim("media", "prowlarr"))
 }
 
-/// Nobody renews the snapshotter's lease, and no pod has the sidecar.
+/// The snapshotter's lease is stale, and no pod has the sidecar.
 fn without_snapshotter() -> World {
     let bare = |suffix| {
         let mut pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
@@ -42,7 +42,7 @@ fn stale() -> Lease {
     stale
 }
 
-/// A managed cluster: the provider runs the controller where nobody sees its pods.
+/// A managed cluster: the provider runs the controller outside of it.
 fn outside_the_cluster() -> World {
     World::empty()
         .with(namespace("media"))

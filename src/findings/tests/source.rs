@@ -1,4 +1,4 @@
-//! Orphaned sources and held ones, and everything that only looks orphaned.
+//! Orphaned and held sources, and sources that only seem orphaned.
 
 use rstest::rstest;
 
@@ -7,7 +7,7 @@ use crate::model::fixture::*;
 use crate::model::records::{Mover, Source};
 use crate::model::{Change, Delta};
 
-/// Its claim has answered 404 for a quarter of an hour.
+/// A source whose claim has been answered with 404 for a quarter of an hour.
 fn orphan() -> World {
     World::rook().with(source("media", "lost")).not_found(
         "media",
@@ -110,7 +110,7 @@ fn held_source_is_shown_and_is_not_stuck() {
     assert_eq!(found[0].evidence, ["held by r until 2026-11-01T03:00:00Z"]);
 }
 
-/// The uid counts: a source made again under its name is not held.
+/// The uid decides: a source that was deleted and re-created is not held.
 #[test]
 fn source_made_again_is_not_shown_as_held() {
     let world = World::rook()
