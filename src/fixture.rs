@@ -1,4 +1,4 @@
-//! A hand-made [`View`] with one of everything, for the tests of those who show it.
+//! A constructed [`View`] with one of everything, for tests of its readers.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::state::view::{Breaker, HoldView, ProvisionerView, RunView, StepView, 
 const GI: u64 = 1 << 30;
 const RBD: &str = "rook-ceph.rbd.csi.ceph.com";
 
-/// Runs `work` on a thread with a stack of so many bytes; with how long it took.
+/// Runs `work` on a thread with a stack of `bytes`; returns its result and duration.
 pub fn on_stack_of<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -31,12 +31,12 @@ pub fn now() -> Timestamp {
     "2026-11-01T03:00:00Z".parse().unwrap()
 }
 
-/// So many minutes before [`now`].
+/// The given number of minutes before [`now`].
 pub fn ago(minutes: i64) -> Timestamp {
     now() - SignedDuration::from_mins(minutes)
 }
 
-/// An object whose uid is made of its kind and name.
+/// An object with a uid derived from its kind and name.
 pub fn object(kind: ObjectKind, namespace: &str, name: &str) -> ObjectKey {
     ObjectKey {
         kind,
@@ -59,7 +59,7 @@ fn finding(what: FindingReason, object: ObjectKey, minutes: i64, gi: u64) -> Fin
     }
 }
 
-/// Every watch live, but for Remediations, which the cluster does not serve.
+/// Every watch synced, except for Remediations, which the cluster does not serve.
 pub fn all_seen() -> Freshness {
     let mut freshness = Freshness::default();
     for kind in Kind::ALL {
@@ -69,7 +69,7 @@ pub fn all_seen() -> Freshness {
     freshness
 }
 
-/// A cluster in which nothing is stuck.
+/// A cluster without findings.
 pub fn healthy() -> View {
     View {
         at: now(),
@@ -102,7 +102,7 @@ pub fn healthy() -> View {
     }
 }
 
-/// A cluster in the middle of a remediation.
+/// A cluster during a remediation.
 pub fn jammed() -> View {
     View {
         mode: Mode::Act,
@@ -193,7 +193,7 @@ fn findings() -> Vec<Finding> {
     ]
 }
 
-/// One of a run, one that a person planned, and one of a class.
+/// Holds: one of a run, a planned one, and one of a class.
 fn holds() -> Vec<HoldView> {
     let of_run = HoldView {
         object: source(),
@@ -284,7 +284,7 @@ fn failed() -> RunView {
     }
 }
 
-/// A cluster that could not be seen whole: some snapshots are refused to us.
+/// A cluster that could not be read completely: the right to read some snapshots is missing.
 pub fn half_seen() -> View {
     let mut view = jammed();
     view.freshness.note(

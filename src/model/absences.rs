@@ -1,4 +1,4 @@
-//! Claims the API server itself said do not exist, and claims it said could not be provisioned.
+//! Claims for which the API server answered 404, and claims that could not be provisioned.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{ObjectKey, SharedStr};
 
-/// An uncached GET of a claim that ended in 404, this often in a row.
+/// Consecutive uncached GETs of a claim that ended in 404.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Absence {
-    /// The first of the row.
+    /// Time of the first.
     pub first: Timestamp,
-    /// The latest.
+    /// Time of the latest.
     pub last: Timestamp,
-    /// How many.
+    /// Number of them.
     pub count: u32,
 }
 
-/// Longest time between two answers of a row: claims are looked up at least every 30 s, of a namespace with thousands of
-/// suspects every few minutes. After a longer one nobody knows what was there meanwhile.
+/// Longest time between two consecutive answers. Claims are read at least every 30 s, or every few minutes in a namespace
+/// with thousands of suspects. After a longer gap, the claim may have existed in between.
 const MAX_GAP: SignedDuration = SignedDuration::from_mins(15);
 
 impl Absence {
-    /// Whether it was asked often enough: one answer may fall between deletion and re-creation.
+    /// Whether there are enough answers: a single one may fall between deletion and re-creation.
     pub fn counts(&self) -> bool {
         const NEEDED: u32 = 2;
         self.count >= NEEDED
@@ -35,7 +35,7 @@ impl Absence {
 pub struct Absences(HashMap<(SharedStr, SharedStr), Absence>);
 
 impl Absences {
-    /// Adds one more answer of 404.
+    /// Adds an answer of 404.
     pub fn missing(&mut self, namespace: SharedStr, name: SharedStr, at: Timestamp) {
         let begun = Absence {
             first: at,
@@ -50,17 +50,17 @@ impl Absences {
         seen.count = seen.count.saturating_add(1);
     }
 
-    /// Any other answer ends the row: it was found, or could not be looked for.
+    /// Any other answer ends the series: the claim exists, or could not be read.
     pub fn not_missing(&mut self, namespace: SharedStr, name: SharedStr) {
         self.0.remove(&(namespace, name));
     }
 
-    /// Forgets claims for which `keep`, given namespace and name, says no.
+    /// Removes the claims for which `keep`, given namespace and name, returns false.
     pub fn retain(&mut self, keep: impl Fn(&SharedStr, &SharedStr) -> bool) {
         self.0.retain(|(namespace, name), _| keep(namespace, name));
     }
 
-    /// Every claim that was not found, with what is known of it.
+    /// Namespace and name of every missing claim.
     pub fn iter(&self) -> impl Iterator<Item = (&SharedStr, &SharedStr)> {
         self.0.keys().map(|(namespace, name)| (namespace, name))
     }
@@ -74,28 +74,28 @@ impl Absences {
 /// The latest `ProvisioningFailed` Event of a claim.
 #[derive(Clone, Debug)]
 pub struct ProvisioningError {
-    /// When.
+    /// Time of the Event.
     pub at: Timestamp,
-    /// The message, cut short.
+    /// The message, shortened.
     pub message: Arc<str>,
 }
 
-/// Claims remembered: Events are written by anybody who may, and must not fill memory.
+/// Maximum number of claims: tenants can write Events, and must not fill the memory.
 const MAX_ERRORS: usize = 20_000;
 
-/// How many of them one namespace may fill.
+/// Maximum number of claims per namespace.
 const MAX_ERRORS_OF_NAMESPACE: usize = 2_000;
 
-/// Provisioning errors by the claim as its Event names it: an Event that names the uid of a claim elsewhere is of none.
+/// Provisioning errors by the claim that the Event names. An Event with a wrong uid matches no claim.
 #[derive(Debug, Default)]
 pub struct ProvisioningErrors {
     of_claims: HashMap<ObjectKey, ProvisioningError>,
-    /// How many there are of each namespace.
+    /// Number of errors per namespace.
     of_namespaces: HashMap<SharedStr, usize>,
 }
 
 impl ProvisioningErrors {
-    /// Notes an error, if it is news.
+    /// Records an error, unless a later one is known.
     pub fn note(&mut self, claim: ObjectKey, error: ProvisioningError) {
         if let Some(known) = self.of_claims.get_mut(&claim) {
             if error.at >= known.at {
@@ -113,17 +113,17 @@ impl ProvisioningErrors {
         }
     }
 
-    /// The latest error of one claim.
+    /// The latest error of a claim.
     pub fn of(&self, claim: &ObjectKey) -> Option<&ProvisioningError> {
         self.of_claims.get(claim)
     }
 
-    /// Whether none is known.
+    /// Whether no error is known.
     pub fn is_empty(&self) -> bool {
         self.of_claims.is_empty()
     }
 
-    /// Forgets claims for which `keep` says no.
+    /// Removes the claims for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&ObjectKey) -> bool) {
         let of_namespaces = &mut self.of_namespaces;
         self.of_claims.retain(|claim, _| {

@@ -12,11 +12,11 @@ use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 /// One event of a watch, in the words of kube's `watcher::Event`.
 #[derive(Debug)]
 pub enum Delta<T> {
-    /// A list begins; an object that it lacks when [`Delta::InitDone`] comes is gone.
+    /// A list begins. An object that has not appeared by [`Delta::InitDone`] is gone.
     Init,
-    /// An object as it is now.
+    /// An object was created or changed.
     Apply(T),
-    /// An object is gone.
+    /// An object was deleted.
     Delete {
         /// Namespace, empty for cluster-scoped kinds.
         namespace: SharedStr,
@@ -66,43 +66,43 @@ pub enum Change {
     Run(Delta<Run>),
     /// SnapshotHolds.
     SnapshotHold(Delta<SnapshotHold>),
-    /// The policy that enforces them.
+    /// The ValidatingAdmissionPolicy that enforces SnapshotHolds.
     HoldPolicy(Delta<HoldPolicy>),
     /// The binding of that policy.
     HoldBinding(Delta<HoldBinding>),
     /// An operation was refused because another holds its lock.
     Refused(Refusal),
-    /// The log of a provisioner's pod was opened for this driver, or could not be; `None` once it is no longer followed.
+    /// Result of opening the log of a provisioner's pod for a driver; `None` once it is no longer followed.
     LogRead(Uid, SharedStr, Option<Result<(), SharedStr>>),
-    /// An Event said that a claim could not be provisioned.
+    /// An Event reports that a claim could not be provisioned.
     ProvisioningFailed(ObjectKey, ProvisioningError),
-    /// An uncached GET of a claim: whether it answered 404.
+    /// Result of an uncached GET of a claim.
     ClaimLookedUp {
         /// Namespace.
         namespace: SharedStr,
         /// Name.
         name: SharedStr,
-        /// Whether there is no such claim.
+        /// Whether the API server answered 404.
         missing: bool,
-        /// When.
+        /// Time of the answer.
         at: Timestamp,
     },
-    /// Prometheus answered an expression, or did not.
+    /// Prometheus's answer to an expression, or the error.
     Answered(String, Answer),
-    /// This replica leads, in this term, or does not.
+    /// The term in which this replica leads, or `None` if it does not lead.
     Leads(Option<i32>),
-    /// Nothing that is kept.
+    /// No change.
     Nothing,
-    /// How a kind is being read has changed.
+    /// The state of a watch has changed.
     Read(Kind, WatchState, Timestamp),
 }
 
 impl Model {
-    /// Folds one observation in.
+    /// Applies one observation.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Claim(delta) => {
-                // Seen, it is not missing; if it goes again, the look-ups of before do not count.
+                // The claim exists, so earlier 404s no longer count.
                 if let Delta::Apply(claim) = &delta {
                     let meta = &claim.meta;
                     self.absences
@@ -167,7 +167,7 @@ impl Model {
                 missing,
                 at,
             } => {
-                // The answer may be older than the claim that the watch shows by now.
+                // The 404 may be older than a claim that the watch shows by now.
                 if missing && self.claims.get(&namespace, &name).is_none() {
                     self.absences.missing(namespace, name, at);
                 } else {

@@ -1,17 +1,17 @@
-//! The latest volume or snapshot that each driver was seen to create, whether it still exists or not.
+//! The latest volume or snapshot that each driver was seen to create, even if it has been deleted since.
 
 use std::collections::HashMap;
 
 use super::UnixSeconds;
 use crate::api::{ObjectKind, SharedStr};
 
-/// Drivers remembered. Only the controllers of a cluster write the objects that name one.
+/// Maximum number of drivers. Only controllers write the objects that name one.
 const MAX_DRIVERS: usize = 1_000;
 
-/// One thing a driver created.
+/// An object that a driver created.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Creation {
-    /// When, by the object.
+    /// Creation time of the object.
     pub at: UnixSeconds,
     /// PersistentVolume or VolumeSnapshotContent.
     pub kind: ObjectKind,
@@ -19,12 +19,12 @@ pub struct Creation {
     pub name: SharedStr,
 }
 
-/// The latest creation of each driver. One that was deleted since still shows that the driver works.
+/// The latest creation of each driver. A deleted one still shows that the driver works.
 #[derive(Debug, Default)]
 pub struct Creations(HashMap<SharedStr, Creation>);
 
 impl Creations {
-    /// Notes what `driver` created, unless a later creation is known: a relist shows old objects again.
+    /// Records a creation by `driver`, unless a later one is known: a relist shows old objects again.
     pub fn note(&mut self, driver: &SharedStr, creation: Creation) {
         let full = self.0.len() >= MAX_DRIVERS;
         match self.0.get_mut(driver) {
@@ -37,7 +37,7 @@ impl Creations {
         }
     }
 
-    /// The latest creation of `driver`.
+    /// The latest creation by `driver`.
     pub fn latest(&self, driver: &SharedStr) -> Option<&Creation> {
         self.0.get(driver)
     }

@@ -1,27 +1,27 @@
-//! How the pods of provisioners went. Whether the processes of one had ended is known only from its last state, and asked
-//! about when its object is gone.
+//! Last states of the deleted pods of provisioners. They alone show whether a pod's processes had ended, and are needed
+//! after its object is gone.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::records::Pod;
 use crate::api::{SharedStr, Uid};
 
-/// Most pods remembered, the latest ones: a restart replaces a few.
+/// Maximum number of pods, the latest ones; a restart replaces a few.
 const MAX_PODS: usize = 256;
 
-/// How a pod went.
+/// Last state of a deleted pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Departure {
-    /// Its namespace.
+    /// Namespace of the pod.
     pub namespace: SharedStr,
     /// The node it ran on.
     pub node: Option<SharedStr>,
-    /// Whether its node had reported every container as terminated before the object went. After a forced deletion it has
-    /// not, and they may still run.
+    /// Whether its node had reported every container as terminated before the object was removed. If not, as after a forced
+    /// deletion, they may still run.
     pub ended: bool,
 }
 
-/// The pods with a provisioner's sidecars that were seen going.
+/// The deleted pods that had a provisioner's sidecars.
 #[derive(Debug, Default)]
 pub struct Departures {
     pods: HashMap<Uid, Departure>,
@@ -29,7 +29,7 @@ pub struct Departures {
 }
 
 impl Departures {
-    /// Remembers the last state of a pod whose object has gone.
+    /// Records the last state of a deleted pod.
     pub(super) fn note(&mut self, pod: &Pod) {
         let Some(sidecars) = &pod.sidecars else {
             return;
@@ -50,12 +50,12 @@ impl Departures {
         }
     }
 
-    /// Those whose processes may still run, as far as they are remembered.
+    /// The recorded pods whose processes may still run.
     pub fn not_ended(&self) -> impl Iterator<Item = (&Uid, &Departure)> {
         self.pods.iter().filter(|(_, departure)| !departure.ended)
     }
 
-    /// How the pod of this uid went; `None` where that was not seen.
+    /// The pod with this uid; `None` if its deletion was not observed.
     pub fn of(&self, uid: &Uid) -> Option<&Departure> {
         self.pods.get(uid)
     }
@@ -98,8 +98,8 @@ mod tests {
         );
     }
 
-    /// Attack: pods of one's own, without end, to crowd out those of the provisioner. Defence: only pods with its sidecars,
-    /// in the namespaces of provisioners, are remembered, and of those the latest.
+    /// Attack: create and delete pods without end, to crowd out those of the provisioner. Defence: only pods with its
+    /// sidecars, in the namespaces of provisioners, are recorded, and the latest of them are kept.
     #[test]
     fn departures_of_other_pods_are_not_remembered() {
         let mut mine = replica("mine", "x", "0");

@@ -1,4 +1,4 @@
-//! How far an observation can be trusted: what has never been listed, or fails now, proves nothing.
+//! State of each watch: a collection that was never listed, or whose watch fails, proves nothing.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// How far clocks may differ: more than an answer takes, less than any time that protects something.
+/// Tolerated difference between clocks: longer than a request takes, shorter than every protective timeout.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The watched collections, and other inputs.
@@ -53,17 +53,17 @@ pub enum Kind {
     HoldPolicy,
     /// The binding of that policy.
     HoldBinding,
-    /// Kubernetes Events on claims and contents.
+    /// Kubernetes Events about claims and contents.
     Events,
-    /// The CustomResourceDefinitions of Remediations and SnapshotHolds, beside those of this program: an older one drops what
-    /// a run records.
+    /// The CustomResourceDefinitions of Remediations and SnapshotHolds, compared with this program's: an older definition
+    /// drops fields that a run records.
     Definitions,
-    /// The clock of this machine, beside the API server's: where they differ, no age can be told.
+    /// This machine's clock, compared with the API server's: if they differ, ages are unknown.
     Clock,
 }
 
 impl Kind {
-    /// Every kind, in the order it is shown.
+    /// Every kind, in display order.
     pub const ALL: [Self; 23] = [
         Self::PersistentVolumeClaims,
         Self::PersistentVolumes,
@@ -126,11 +126,11 @@ impl Kind {
 pub enum WatchState {
     /// Nothing has been listed yet.
     Never,
-    /// Listed whole, and followed since.
+    /// Listed completely, and watched since.
     Synced,
-    /// The last attempt failed; what is known may be old.
+    /// The last attempt failed; the known objects may be stale.
     Failing(String),
-    /// The cluster does not serve this API; that there is none of it is known.
+    /// The cluster does not serve this API, so there are no such objects.
     NotServed,
 }
 
@@ -141,7 +141,7 @@ pub enum WatchState {
 pub struct Freshness(BTreeMap<Kind, (WatchState, Option<Timestamp>)>);
 
 impl Freshness {
-    /// Records a new state.
+    /// Records a state.
     pub fn note(&mut self, kind: Kind, state: WatchState, at: Timestamp) {
         self.0.insert(kind, (state, Some(at)));
     }
@@ -153,23 +153,23 @@ impl Freshness {
             .map_or(&WatchState::Never, |(state, _)| state)
     }
 
-    /// When the state was last confirmed or changed.
+    /// Time at which the state was last confirmed or changed.
     pub fn at(&self, kind: Kind) -> Option<Timestamp> {
         self.0.get(&kind).and_then(|(_, at)| *at)
     }
 
-    /// Whether what is known of the kind can be acted on: live, or known not to be served.
+    /// Whether the known objects can be acted on: the watch is synced, or the kind is not served.
     pub fn trusted(&self, kind: Kind) -> bool {
         matches!(self.of(kind), WatchState::Synced | WatchState::NotServed)
     }
 
-    /// The kinds that cannot be acted on, each with why.
+    /// The kinds that cannot be acted on, each with its state.
     pub fn unsynced(&self) -> impl Iterator<Item = (Kind, &WatchState)> {
         Kind::ALL
             .into_iter()
             .map(|kind| (kind, self.of(kind)))
             .filter(|(kind, state)| {
-                // Who may not read the policy still sees all that is stuck; gate `holdPolicy` judges it by itself.
+                // Without the right to read the policy, findings are still complete; gate `holdPolicy` checks the policy.
                 let of_policy = matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
                 let bears = !of_policy || !matches!(state, WatchState::Failing(_));
                 bears && !self.trusted(*kind)

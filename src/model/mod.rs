@@ -45,10 +45,10 @@ use records::{
     Run, Snapshot, SnapshotClass, SnapshotHold, Source, StorageClass, Volume, Workload,
 };
 
-/// Everything known, as plain tables. Only [`Model::apply`] changes it.
+/// The known state of the cluster, in plain tables. Only [`Model::apply`] changes it.
 #[derive(Debug, Default)]
 pub struct Model {
-    /// Where provisioners are looked for.
+    /// Where provisioners are searched.
     pub discovery: Discovery,
     /// PersistentVolumeClaims.
     pub claims: Table<Claim>,
@@ -76,52 +76,52 @@ pub struct Model {
     pub daemon_sets: Table<Workload>,
     /// Nodes.
     pub nodes: Table<Node>,
-    /// How the pods of provisioners went.
+    /// Last known states of the deleted pods of provisioners.
     pub departures: Departures,
     /// Leases, other than those of nodes.
     pub leases: Table<Lease>,
     /// Namespaces.
     pub namespaces: Table<Namespace>,
-    /// CephClusters, where Rook is.
+    /// CephClusters, if the cluster has Rook.
     pub ceph_clusters: Table<CephCluster>,
     /// Remediations.
     pub runs: Table<Run>,
     /// SnapshotHolds.
     pub holds: Table<SnapshotHold>,
-    /// The policy that enforces them.
+    /// The ValidatingAdmissionPolicy that enforces SnapshotHolds.
     pub hold_policies: Table<HoldPolicy>,
     /// The binding of that policy.
     pub hold_bindings: Table<HoldBinding>,
-    /// Prometheus' answers, by expression.
+    /// Prometheus's answers, by expression.
     pub answers: std::collections::HashMap<String, Answer>,
-    /// Volumes and snapshots that drivers were seen to create.
+    /// Latest volume or snapshot that each driver created.
     pub creations: Creations,
-    /// Whether the log of each followed pod could be opened for a driver, or why not: pods may serve several.
+    /// Result of opening the log of each followed pod, by pod and driver: a pod may serve several drivers.
     pub logs: std::collections::HashMap<(Uid, SharedStr), Result<(), SharedStr>>,
     /// Refused operations, by driver and key.
     pub refusals: Refusals,
-    /// Claims that do not exist.
+    /// Claims for which the API server answered 404.
     pub absences: Absences,
     /// Claims that could not be provisioned.
     pub provisioning_errors: ProvisioningErrors,
     /// The term in which this replica leads; `None` while it does not.
     pub term: Option<i32>,
-    /// How far each of the above can be trusted.
+    /// State of every watch, which shows how far the tables can be trusted.
     pub freshness: Freshness,
 }
 
-/// Prometheus' answer to an expression.
+/// Prometheus's answer to an expression.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// When it was asked.
+    /// Time of the query.
     pub at: jiff::Timestamp,
-    /// How many series it returned, or why it could not be asked.
+    /// Number of returned series, or the error.
     pub series: Result<usize, String>,
 }
 
 impl Model {
-    /// Forgets what is over: series that ended, errors of claims that are gone or have their volume, absences of claims that
-    /// no source names any more.
+    /// Drops outdated data: series that have ended, errors of claims that are gone or Bound, absences of claims that no
+    /// source names any more.
     pub fn forget(&mut self, now: jiff::Timestamp) {
         self.refusals.forget_ended(now);
         let sources = &self.sources;
@@ -138,14 +138,14 @@ impl Model {
         }
     }
 
-    /// Whether a class of the cluster names `driver`: whatever else names one, a tenant may have written.
+    /// Whether a class of the cluster names `driver`. Other objects that name a driver may be a tenant's.
     pub fn serves(&self, driver: &str) -> bool {
         let provisions = |class: &StorageClass| *class.provisioner == *driver;
         let snapshots = |class: &SnapshotClass| *class.driver == *driver;
         self.storage_classes.iter().any(provisions) || self.snapshot_classes.iter().any(snapshots)
     }
 
-    /// How many objects of each kind are known.
+    /// Number of known objects per kind.
     pub fn object_counts(&self) -> std::collections::BTreeMap<Kind, usize> {
         [
             (Kind::PersistentVolumeClaims, self.claims.len()),

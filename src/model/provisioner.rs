@@ -1,9 +1,9 @@
-//! Who serves a CSI driver: driver → lease → holder → pod → Deployment, StatefulSet or DaemonSet.
+//! Finds the provisioner of a CSI driver: driver → lease → holder → pod → Deployment, StatefulSet or DaemonSet.
 //!
-//! A lease's holder is rarely a pod's name. csi-lib-utils takes the host name, with every character but letters, digits
-//! and `-` turned into `-`; a pod on the host's network has its node's host name; external-provisioner 3.1.1 to 6.1.x
-//! makes up `<unix ms>-<0..9999>-<driver>`, which leads to no pod. Leases are never cleaned up, and anybody may create
-//! one in a namespace of their own: only those in [`Discovery::namespaces`] are read.
+//! The holder of a lease is rarely the name of a pod. csi-lib-utils uses the host name, with every character but letters,
+//! digits and `-` replaced by `-`; a pod in the host network has its node's host name; external-provisioner 3.1.1 to 6.1.x
+//! uses a random identity, `<unix ms>-<0..9999>-<driver>`, which names no pod. Leases are never cleaned up, and every
+//! tenant can create one in their own namespace, so only those in [`Discovery::namespaces`] are read.
 
 mod not_found;
 #[cfg(test)]
@@ -24,17 +24,17 @@ use crate::config::{Config, Drivers, ProvisionerNamespaces, ProvisionerRef, Work
 /// Kubernetes cuts a host name at this length.
 const MAX_HOSTNAME: usize = 63;
 
-/// Where provisioners are looked for.
+/// Where provisioners are searched.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
     /// Namespaces that may hold provisioners.
     pub namespaces: ProvisionerNamespaces,
-    /// Drivers, some with the name of their provisioner's workload.
+    /// Configured drivers; some entries name the provisioner's workload.
     pub drivers: Drivers,
 }
 
 impl Discovery {
-    /// As configured.
+    /// The settings in `config`.
     pub fn of(config: &Config) -> Self {
         Self {
             namespaces: config.provisioner_namespaces.clone(),
@@ -72,8 +72,7 @@ pub struct Provisioner<'m> {
 pub struct Replica<'m> {
     /// The pod.
     pub pod: &'m Pod,
-    /// Whether it holds either lease, as far as the holder can be told: where no pod can be named for a lease, each
-    /// replica may be the one.
+    /// Whether it holds either lease, as far as known: if a lease's holder names no pod, each replica may be the holder.
     pub leads: bool,
 }
 
@@ -98,7 +97,7 @@ fn sanitized(name: &str) -> String {
     name
 }
 
-/// Whether `identity` is one that external-provisioner 3.1.1 to 6.1.x makes up: `<unix ms>-<0..9999>-<driver>`.
+/// Whether `identity` has the random form of external-provisioner 3.1.1 to 6.1.x: `<unix ms>-<0..9999>-<driver>`.
 pub fn is_made_up(identity: &str, driver: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let mut parts = identity.splitn(3, '-');
@@ -115,14 +114,14 @@ fn host_name(name: &str) -> &str {
     }
 }
 
-/// How surely a lease holder's identity is that of a pod.
+/// How a lease holder's identity matches a pod, most certain first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Match {
-    /// It is the pod's name.
+    /// It is the name of the pod.
     Name,
-    /// It is what csi-lib-utils makes of the pod's host name.
+    /// It is the pod's host name, sanitised by csi-lib-utils.
     HostName,
-    /// It is what csi-lib-utils makes of the node's host name, and the pod is on the host's network.
+    /// It is the node's host name, sanitised by csi-lib-utils, and the pod is in the host network.
     Node,
 }
 
@@ -145,16 +144,16 @@ impl Match {
     }
 }
 
-/// How surely a pod that runs the sidecars serves a driver.
+/// How certain it is that a pod with the sidecars serves a driver, least certain first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Fit {
-    /// Its containers are those configured for the driver.
+    /// It has the container configured for the driver.
     Possible,
-    /// An argument names the driver.
+    /// An argument of a container names the driver.
     Named,
 }
 
-/// Whether a pod runs the sidecar that holds a lease.
+/// Tests whether a pod runs the sidecar that holds a lease.
 type Runs = fn(&Sidecars) -> bool;
 
 impl<'m> Provisioner<'m> {
@@ -163,7 +162,7 @@ impl<'m> Provisioner<'m> {
         self.provisioner.into_iter().chain(self.snapshotter)
     }
 
-    /// Whether a pod runs the sidecar that holds `lease`.
+    /// The test for the sidecar that holds `lease`.
     fn runs(&self, lease: &Lease) -> Runs {
         match self.provisioner {
             Some(provisioner) if provisioner.name == lease.name => Sidecars::provisions,
@@ -171,7 +170,7 @@ impl<'m> Provisioner<'m> {
         }
     }
 
-    /// When the younger of the two present leaders took over: what was refused before says nothing of them.
+    /// Time at which the younger of the two present leaders took over; earlier refusals came from their predecessors.
     pub fn acquired(&self) -> Option<Timestamp> {
         self.leases().filter_map(|lease| lease.acquired).max()
     }
@@ -188,14 +187,14 @@ impl Model {
             .collect()
     }
 
-    /// The provisioner of `driver`, or `None` where [`Model::find_provisioner`] finds none.
+    /// The provisioner of `driver`, or `None` if [`Model::find_provisioner`] finds none.
     pub fn provisioner<'m>(&'m self, driver: &'m str) -> Option<Provisioner<'m>> {
         self.find_provisioner(driver).ok()
     }
 
-    /// The provisioner of `driver`. The configuration's own word counts first; then the namespace whose lease was renewed
-    /// last, unless that leads nowhere and another leads somewhere; then, for a driver that elects nobody, the only workload
-    /// that runs its sidecars.
+    /// The provisioner of `driver`. A configured workload has priority; then the namespace with the most recently renewed
+    /// lease, unless its holder leads to no workload and that of another namespace does; then, for a driver without leader
+    /// election, the only workload that runs its sidecars.
     pub fn find_provisioner<'m>(
         &'m self,
         driver: &'m str,
@@ -212,7 +211,7 @@ impl Model {
             .map(|namespace| (namespace, self.leases_in(namespace, driver)))
             .filter(|(_, (provisioner, snapshotter))| provisioner.or(*snapshotter).is_some())
             .collect();
-        // A stale lease stays for ever; the live one is the one that was renewed last.
+        // A stale lease is never deleted; the live one has the latest renewal.
         elected.sort_by_key(|(namespace, (provisioner, snapshotter))| {
             let renewed = [provisioner, snapshotter].map(|lease| lease.and_then(|l| l.renewed));
             (Reverse(renewed.into_iter().max()), (*namespace).clone())
@@ -238,7 +237,7 @@ impl Model {
         }
     }
 
-    /// The provisioner of `driver`, whose workload is known: as it was planned, whatever else may be found by now.
+    /// The provisioner of `driver` with a known workload, such as that of a plan, whatever discovery finds by now.
     pub fn provisioner_of<'m>(
         &'m self,
         workload: &'m Workload,
@@ -257,7 +256,7 @@ impl Model {
         self.workload(named.kind, &named.namespace, &named.name)
     }
 
-    /// The workload of that kind and name.
+    /// The workload with that kind and name.
     pub fn workload(
         &self,
         kind: WorkloadKind,
@@ -278,8 +277,8 @@ impl Model {
         (lease(provisioner), lease(snapshotter))
     }
 
-    /// The workload that the holder of either lease belongs to; else the only one there whose pods run the sidecars, as a
-    /// holder may be made up.
+    /// The workload of the holder of either lease; otherwise the only workload there whose pods run the sidecars, as the
+    /// holder may be a random identity.
     fn elected_workload<'m>(
         &'m self,
         namespace: &SharedStr,
@@ -315,7 +314,8 @@ impl Model {
         }
     }
 
-    /// Workloads of `namespace` whose pods run the sidecars of `driver`, by name: those with both, unless there is none.
+    /// Workloads of `namespace` whose pods run the sidecars of `driver`, by name: those with both sidecars, unless there is
+    /// none.
     fn running_sidecars(&self, namespace: &SharedStr, driver: &str) -> Vec<&Workload> {
         let candidates = self
             .pods
@@ -336,7 +336,7 @@ impl Model {
         distinct(best.collect())
     }
 
-    /// How surely the pod is one of `driver`; `None` where it is another's, or lacks the configured container.
+    /// How certain it is that the pod serves `driver`; `None` if it serves another one, or lacks the configured container.
     fn fit(&self, sidecars: &Sidecars, driver: &str) -> Option<Fit> {
         if let Some(named) = &sidecars.driver {
             return (**named == *driver).then_some(Fit::Named);
@@ -347,8 +347,8 @@ impl Model {
         (!lacks).then_some(Fit::Possible)
     }
 
-    /// The pods that may hold a lease of the provisioner: one, unless several on one node share its host name, or none is
-    /// known by the holder's identity.
+    /// The pods that may hold a lease of the provisioner: one, or several on one node that share its host name, or none if
+    /// the holder's identity names no pod.
     pub fn holders(&self, of: &Provisioner<'_>, lease: &Lease) -> Vec<&Pod> {
         self.holders_by(lease, of.runs(lease), of.driver)
     }
@@ -379,7 +379,7 @@ impl Model {
             .collect()
     }
 
-    /// Pods beside the workload that may hold `lease` as well, as they run its sidecar for the same driver.
+    /// Pods outside the workload that may hold `lease` as well, since they run its sidecar for the same driver.
     pub fn rivals(&self, of: &Provisioner<'_>, lease: &Lease) -> impl Iterator<Item = &Pod> {
         let (runs, driver, workload) = (of.runs(lease), of.driver, of.workload);
         self.pods
@@ -391,7 +391,7 @@ impl Model {
             })
     }
 
-    /// The workload a pod belongs to. A Deployment's ReplicaSet is called after it and the template's hash.
+    /// The workload that a pod belongs to. The name of a Deployment's ReplicaSet is its own and the hash of the template.
     pub fn workload_of(&self, pod: &Pod) -> Option<&Workload> {
         let (kind, owner) = pod.controller.as_ref()?;
         let namespace = &pod.meta.namespace;
@@ -417,7 +417,7 @@ impl Model {
             .filter(|lease| lease.holder.is_some())
             .map(|lease| self.holders(of, lease))
             .collect();
-        // A driver that elects nobody works in each of its pods.
+        // Without leader election, every pod is active.
         let all_lead = of.leases().next().is_none() || leaders.iter().any(Vec::is_empty);
         let is_leader = move |pod: &Pod| {
             let mut leaders = leaders.iter().flatten();
@@ -431,7 +431,7 @@ impl Model {
             .filter(belongs)
             .collect();
         if pods.is_empty() {
-            // One that the configuration names may call its sidecars what it likes.
+            // A configured workload may use any names for its sidecars.
             pods = self.pods.iter().filter(belongs).collect();
         }
         pods.into_iter().map(move |pod| Replica {
@@ -440,7 +440,7 @@ impl Model {
         })
     }
 
-    /// Whether the pod is one of this workload.
+    /// Whether the pod belongs to this workload.
     pub fn belongs(&self, pod: &Pod, workload: &Workload) -> bool {
         pod.meta.namespace == workload.meta.namespace
             && self
@@ -449,14 +449,14 @@ impl Model {
     }
 }
 
-/// Each once, by kind and name.
+/// Removes duplicates, by kind and name.
 fn distinct(mut workloads: Vec<&Workload>) -> Vec<&Workload> {
     workloads.sort_by_key(|workload| workload.key());
     workloads.dedup_by_key(|workload| &workload.meta.uid);
     workloads
 }
 
-/// The provisioner's and the snapshotter's, of one namespace.
+/// Leases of the provisioner and the snapshotter, in one namespace.
 type Leases<'m> = (Option<&'m Lease>, Option<&'m Lease>);
 
 impl Lease {
@@ -470,8 +470,8 @@ impl Lease {
         }
     }
 
-    /// Whether it is held and was renewed within its own duration before `now`, as far as clocks may differ: a sidecar's
-    /// default lease of 15 s is shorter than that, and would never read as held where this clock is ahead.
+    /// Whether it is held and was renewed within its own duration before `now`, plus the tolerance for clocks: a sidecar's
+    /// default lease of 15 s is shorter than the tolerance, and would never count as held if this clock is ahead.
     pub fn held(&self, now: Timestamp) -> bool {
         self.holder
             .as_ref()

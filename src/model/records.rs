@@ -1,4 +1,4 @@
-//! One small record per object: the fields findings, plans and gates ask about, and no others.
+//! One small record per object, with only the fields that findings, plans and gates read.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -21,11 +21,11 @@ pub struct Meta {
     pub name: SharedStr,
     /// Uid.
     pub uid: Uid,
-    /// When it was created.
+    /// Creation time (`metadata.creationTimestamp`).
     pub created: UnixSeconds,
-    /// When its deletion was asked for.
+    /// Time of the request to delete it (`metadata.deletionTimestamp`).
     pub deleting: Option<UnixSeconds>,
-    /// Whether it carries the opt-out label: it is shown, and never touched.
+    /// Whether it carries the opt-out label: it is shown, but never changed.
     pub opted_out: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Claim {
     pub requested: u64,
     /// Whether the scheduler has chosen a node (annotation `volume.kubernetes.io/selected-node`).
     pub node_selected: bool,
-    /// Driver asked to provision (annotation `volume.kubernetes.io/storage-provisioner`).
+    /// Driver that is requested to provision it (annotation `volume.kubernetes.io/storage-provisioner`).
     pub provisioner: Option<SharedStr>,
     /// `spec.dataSourceRef`, else `spec.dataSource`.
     pub data_source: Option<DataSource>,
@@ -73,7 +73,7 @@ pub enum ClaimPhase {
     Lost,
 }
 
-/// The source that a claim is filled from.
+/// The data source of a claim.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DataSource {
     /// A VolumeSnapshot of the same namespace.
@@ -87,20 +87,20 @@ pub enum DataSource {
     },
     /// Another claim of the same namespace.
     Claim(SharedStr),
-    /// A ReplicationDestination: VolSync's populator fills it by way of a claim `vs-prime-<uid>`.
+    /// A ReplicationDestination: VolSync's populator fills the claim through another one, `vs-prime-<uid>`.
     Destination(SharedStr),
-    /// A populator this program knows nothing about.
+    /// An unknown populator.
     Other,
 }
 
-/// A PersistentVolume made by a CSI driver.
+/// A PersistentVolume of a CSI driver.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// Name.
     pub name: SharedStr,
     /// CSI driver.
     pub driver: SharedStr,
-    /// When it was made.
+    /// Creation time.
     pub created: UnixSeconds,
 }
 
@@ -109,28 +109,28 @@ pub struct Volume {
 pub struct Snapshot {
     /// Identity.
     pub meta: Meta,
-    /// The claim it is of; `None` for a pre-provisioned one.
+    /// Source claim; `None` for a pre-provisioned snapshot.
     pub source_claim: Option<SharedStr>,
     /// `spec.volumeSnapshotClassName`.
     pub class: Option<SharedStr>,
     /// `status.readyToUse`.
     pub ready: Option<bool>,
-    /// `status.boundVolumeSnapshotContentName`, where it is not the one it is given.
+    /// `status.boundVolumeSnapshotContentName`, if it is not [`Snapshot::given_content`].
     pub content: Option<SharedStr>,
-    /// `status.restoreSize`, in bytes; a driver that does not know it says 0 or nothing.
+    /// `status.restoreSize`, in bytes; drivers that do not know it report 0 or nothing.
     pub restore_size: Option<NonZeroU64>,
     /// `status.error`.
     pub error: Option<Box<StatusError>>,
     /// Uid of the ReplicationSource that controls it.
     pub source: Option<Uid>,
-    /// Whether VolSync's label says that it made it.
+    /// Whether it carries VolSync's label.
     pub by_volsync: bool,
-    /// Why it must not be deleted, as far as the object itself tells.
+    /// Why it must not be deleted, judged by the object alone.
     pub protection: Option<Protection>,
 }
 
 impl Snapshot {
-    /// Bytes of storage it stands for: what a restore takes or, where nobody knows, what its claim asks for.
+    /// Stuck storage in bytes: the restore size or, if unknown, the request of the claim.
     pub fn bytes(&self, claim: Option<&Claim>) -> u64 {
         self.restore_size
             .map(NonZeroU64::get)
@@ -138,8 +138,7 @@ impl Snapshot {
             .unwrap_or(0)
     }
 
-    /// Name of the content that is made for the snapshot of this uid, before it is bound (external-snapshotter,
-    /// pkg/utils/util.go).
+    /// Default name of the content of a snapshot with this uid (external-snapshotter, pkg/utils/util.go).
     pub fn given_content(uid: &Uid) -> String {
         format!("snapcontent-{uid}")
     }
@@ -154,18 +153,18 @@ pub enum Protection {
     Populating,
     /// Member of a group snapshot.
     Group,
-    /// A finalizer that is none of the snapshot controller's or the provisioner's: asked to go, it would stay.
+    /// A finalizer of neither the snapshot controller nor the provisioner, which would keep it Terminating.
     Finalizer,
 }
 
-/// An error as a status tells it.
+/// An error in a status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StatusError {
-    /// First occurrence of this very message.
+    /// First occurrence of exactly this message.
     pub since: Timestamp,
     /// The class of the message.
     pub nature: ErrorClass,
-    /// The message, cut short; evidence, never a label.
+    /// The message, shortened; evidence, never a label.
     pub message: Arc<str>,
 }
 
@@ -178,20 +177,20 @@ pub struct Content {
     pub driver: SharedStr,
     /// Uid of the VolumeSnapshot it belongs to.
     pub snapshot: Option<Uid>,
-    /// Whether the storage snapshot goes with it (`deletionPolicy: Delete`).
+    /// Whether the storage snapshot is deleted with it (`deletionPolicy: Delete`).
     pub deletes: bool,
-    /// CSI handle of the volume it is taken of.
+    /// CSI handle of the source volume.
     pub volume_handle: Option<SharedStr>,
     /// CSI handle of the snapshot, once the driver accepted it.
     pub handle: Option<SharedStr>,
-    /// When the driver took the snapshot.
+    /// Time at which the driver took the snapshot.
     pub taken: Option<UnixSeconds>,
-    /// The run that touched it last for its deletion to go on (annotation [`crate::api::TOUCHED_ANNOTATION`]).
+    /// The run that last annotated it to continue its deletion (annotation [`crate::api::TOUCHED_ANNOTATION`]).
     pub touched_by: Option<SharedStr>,
     /// Whether a sidecar has written any status.
     pub seen_by_sidecar: bool,
-    /// Whether a sidecar may still be creating the snapshot (annotation `volumesnapshot-being-created`): it refuses to
-    /// delete the snapshot until then.
+    /// Whether a sidecar may still be creating the snapshot (annotation `volumesnapshot-being-created`). Until then it does
+    /// not delete the snapshot.
     pub being_created: bool,
     /// `status.error`.
     pub error: Option<Box<StatusError>>,
@@ -213,7 +212,7 @@ pub struct StorageClass {
     pub name: SharedStr,
     /// CSI driver.
     pub provisioner: SharedStr,
-    /// Whether it waits for the first consumer.
+    /// Whether its binding mode is WaitForFirstConsumer.
     pub waits_for_consumer: bool,
 }
 
@@ -222,34 +221,34 @@ pub struct StorageClass {
 pub struct Source {
     /// Identity.
     pub meta: Meta,
-    /// `spec.sourcePVC`, when not empty.
+    /// `spec.sourcePVC`, if not empty.
     pub claim: Option<SharedStr>,
     /// Mover.
     pub mover: Mover,
-    /// Whether a synchronisation makes a snapshot or clone of the claim.
+    /// Whether a sync creates a snapshot or clone of the claim.
     pub copies: bool,
-    /// StorageClass of the mover's temporary claim, where the source names one.
+    /// StorageClass of the mover's temporary claim, if the source sets one.
     pub storage_class: Option<SharedStr>,
-    /// VolumeSnapshotClass of its snapshots, where the source names one.
+    /// VolumeSnapshotClass of its snapshots, if the source sets one.
     pub snapshot_class: Option<SharedStr>,
-    /// When the synchronisation now running began.
+    /// Start of the current sync.
     pub syncing: Option<Timestamp>,
-    /// The tool whose labels say that it re-creates this object from Git.
+    /// The tool that, by its labels, re-creates this object from Git.
     pub gitops: Option<GitOps>,
 }
 
 /// The mover of a source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mover {
-    /// restic, rclone, rsync or rsync-TLS: `paused` stops their Job.
+    /// restic, rclone, rsync or rsync-TLS: `paused` suspends their Job.
     Job,
-    /// kopia, of the fork: takes `paused` for a completed backup.
+    /// kopia, in the fork: treats `paused` as a completed backup.
     Kopia,
     /// syncthing: ignores `paused`, makes no snapshots.
     Syncthing,
     /// Outside VolSync.
     External,
-    /// None that is known.
+    /// Unknown.
     Unknown,
 }
 
@@ -260,7 +259,7 @@ pub enum GitOps {
     Flux,
     /// Argo CD.
     Argo,
-    /// Argo CD up to 2.x by default, or Helm: both set this label, and both create again what their source names.
+    /// Argo CD up to 2.x by default, or Helm: both set this label, and both re-create the objects of their source.
     InstanceLabel,
 }
 
@@ -289,45 +288,45 @@ pub struct Destination {
 pub struct Pod {
     /// Identity.
     pub meta: Meta,
-    /// `status.phase` is Running.
+    /// Whether `status.phase` is Running.
     pub running: bool,
-    /// Condition Ready is True.
+    /// Whether condition Ready is True.
     pub ready: bool,
-    /// Its phase is Succeeded or Failed: it will not run again.
+    /// Whether its phase is Succeeded or Failed.
     pub finished: bool,
-    /// Names of the claims it mounts.
+    /// Names of the mounted claims.
     pub claims: Box<[SharedStr]>,
-    /// Fields by which a provisioner is found; `None` for a pod without a provisioner's or snapshotter's sidecar.
+    /// Fields that identify a provisioner; `None` for a pod without a provisioner's or snapshotter's sidecar.
     pub sidecars: Option<Box<Sidecars>>,
-    /// Its controller: kind and name.
+    /// Kind and name of its controller.
     pub controller: Option<(SharedStr, SharedStr)>,
     /// Label `pod-template-hash`.
     pub template_hash: Option<SharedStr>,
 }
 
 impl Pod {
-    /// Whether it was asked to go and its node reports it as ended for good: a terminal phase, with every container terminated.
-    /// Kubelets set that phase since Kubernetes 1.27, before they remove the object; those of earlier ones never do.
+    /// Whether its deletion was requested and its node reports it as finished: a terminal phase, with every container
+    /// terminated. Kubelets set that phase since Kubernetes 1.27, before they remove the object; older ones never do.
     pub fn is_over(&self) -> bool {
         let ended = |sidecars: &Sidecars| sidecars.ended;
         self.finished && self.meta.deleting.is_some() && self.sidecars.as_deref().is_some_and(ended)
     }
 }
 
-/// The part of a pod that decides which driver it serves and under which identity it holds a lease.
+/// Fields of a pod that decide which driver it serves, and under which identity it holds a lease.
 #[derive(Clone, Debug, Default)]
 pub struct Sidecars {
-    /// Names of all its containers.
+    /// Names of its containers.
     pub containers: Box<[SharedStr]>,
-    /// The driver that an argument of one of its containers names, such as `--drivername=…`.
+    /// The driver in an argument of one of its containers, such as `--drivername=…`.
     pub driver: Option<SharedStr>,
-    /// `spec.hostname`; where unset, the pod's name is its host name.
+    /// `spec.hostname`; if unset, the pod's name is its host name.
     pub hostname: Option<SharedStr>,
     /// `spec.nodeName`.
     pub node: Option<SharedStr>,
     /// `spec.hostNetwork`: its host name is the node's.
     pub host_network: bool,
-    /// Whether it was asked to go, and its node has reported every container as terminated since.
+    /// Whether its deletion was requested, and its node has reported every container as terminated since.
     pub ended: bool,
 }
 
@@ -355,13 +354,13 @@ impl Sidecars {
 pub struct Workload {
     /// Identity.
     pub meta: Meta,
-    /// Which of the three it is.
+    /// Its kind.
     pub kind: WorkloadKind,
-    /// `spec.replicas`; of a DaemonSet, `status.desiredNumberScheduled`.
+    /// `spec.replicas`; for a DaemonSet, `status.desiredNumberScheduled`.
     pub replicas: i32,
-    /// Kind and API group of its controller, when it has one.
+    /// Kind and API group of its controller, if it has one.
     pub controller: Option<(SharedStr, SharedStr)>,
-    /// The restart it was last asked for by us (annotation on the pod template).
+    /// Id of the last restart by locksmith (annotation on the pod template).
     pub restarted_by: Option<SharedStr>,
 }
 
@@ -396,7 +395,7 @@ pub struct Lease {
 pub struct Node {
     /// Name.
     pub name: SharedStr,
-    /// Condition Ready is True.
+    /// Whether condition Ready is True.
     pub ready: bool,
 }
 
@@ -420,11 +419,11 @@ pub struct CephCluster {
     pub namespace: SharedStr,
     /// Name.
     pub name: SharedStr,
-    /// `status.ceph.health`, such as `HEALTH_OK`; `None` while Rook has not said.
+    /// `status.ceph.health`, such as `HEALTH_OK`; `None` until Rook has written it.
     pub health: Option<SharedStr>,
 }
 
-/// A Remediation: its status is read whole where it matters, from the object itself.
+/// A Remediation. Its status is read from the object, which is kept whole.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Identity.
@@ -433,22 +432,22 @@ pub struct Run {
     pub object: Arc<crate::api::remediation::Remediation>,
 }
 
-/// A SnapshotHold: while it exists and is not past its deadline, the API server refuses snapshots of its sources.
+/// A SnapshotHold: while it exists and its deadline has not passed, the API server refuses snapshots of its sources.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SnapshotHold {
     /// Identity.
     pub meta: Meta,
     /// The run that owns it; `None` for a planned hold, which a person ends.
     pub run: Option<RunRef>,
-    /// The person who made it.
+    /// The person who created it.
     pub held_by: Option<SharedStr>,
-    /// Why it was made.
+    /// The reason that person gave.
     pub reason: Option<SharedStr>,
-    /// When the API server stops refusing.
+    /// When the API server ends the hold.
     pub until: Timestamp,
     /// The held ReplicationSources by uid: namespace and name.
     pub sources: BTreeMap<Uid, (SharedStr, SharedStr)>,
-    /// VolumeSnapshotClasses of which no snapshot may be taken.
+    /// VolumeSnapshotClasses whose snapshots are refused.
     pub snapshot_classes: Box<[SharedStr]>,
 }
 
@@ -463,27 +462,27 @@ pub struct RunRef {
     pub uid: Uid,
 }
 
-/// The ValidatingAdmissionPolicy that enforces SnapshotHolds, compared with the one that ships.
+/// The ValidatingAdmissionPolicy that enforces SnapshotHolds, compared with the released one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HoldPolicy {
     /// Name.
     pub name: SharedStr,
-    /// How it differs from the one that ships; `None` where it does not.
+    /// Difference from the released policy; `None` if there is none.
     pub difference: Option<Arc<str>>,
 }
 
-/// The binding of that policy, compared with the one that ships.
+/// The binding of that policy, compared with the released one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HoldBinding {
     /// Name.
     pub name: SharedStr,
     /// The namespace whose SnapshotHolds count (`spec.paramRef.namespace`).
     pub namespace: SharedStr,
-    /// How it differs, other than in that namespace, from the one that ships; `None` where it does not.
+    /// Difference from the released binding, apart from that namespace; `None` if there is none.
     pub difference: Option<Arc<str>>,
 }
 
-/// The parts of [`Record`] a kind has beside its name.
+/// Implements [`Record`] for a kind: its name, and the given optional parts.
 macro_rules! filed_under_meta {
     ($($record:ty { $($part:item)* })+) => {$(
         impl Record for $record {
@@ -535,7 +534,7 @@ filed_under_meta!(
     }
     Destination {}
     Pod {
-        /// Those of a provisioner, maybe: there are few, and every question about provisioners is about them.
+        /// Pods that may be a provisioner's. There are few, and every search for a provisioner reads them.
         fn needs_attention(&self) -> bool {
             self.sidecars.is_some()
         }

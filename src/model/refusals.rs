@@ -1,4 +1,4 @@
-//! Refused operations: who said so, since when, and whether it goes on.
+//! Refused operations: their witness, first and last occurrence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
 
-/// Who saw a refusal.
+/// Source of the report of a refusal.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Witness {
-    /// A Kubernetes Event on this claim. Whoever may write Events in its namespace can have written it.
+    /// A Kubernetes Event on this claim. Anybody with the right to create Events in its namespace can forge it.
     Event(ObjectKey),
     /// `status.error` of a VolumeSnapshot or VolumeSnapshotContent.
     Status,
@@ -20,66 +20,66 @@ pub enum Witness {
     Log(Uid),
 }
 
-/// One refusal, as seen once.
+/// One report of a refusal.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// CSI driver.
     pub driver: SharedStr,
-    /// The key that is locked.
+    /// The locked key.
     pub key: LockKey,
-    /// Who saw it.
+    /// Source of the report.
     pub witness: Witness,
-    /// When it began, if the witness tells; else as `at`.
+    /// Start of the refusals, if the witness reports it; otherwise equal to `at`.
     pub first: Timestamp,
-    /// When it was seen.
+    /// Time of the report.
     pub at: Timestamp,
-    /// The message, cut short.
+    /// The message, shortened.
     pub message: Arc<str>,
 }
 
-/// Refusals of one key by one witness.
+/// A series of refusals of one key by one witness.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// The first of the unbroken series.
+    /// First refusal of the unbroken series.
     pub first: Timestamp,
-    /// The latest.
+    /// Latest refusal.
     pub last: Timestamp,
-    /// How many.
+    /// Number of refusals.
     pub count: u64,
     /// The latest message.
     pub message: Arc<str>,
 }
 
 impl Sighting {
-    /// Whether the series may still go on: its last refusal is no longer ago than the longest pause in one.
+    /// Whether the series may be ongoing: the last refusal is no older than the longest pause in a series.
     pub fn goes_on(&self, now: Timestamp) -> bool {
         now.duration_since(self.last) <= SERIES_GAP
     }
 }
 
-/// Longest pause between two refusals of one series: the sidecars' backoff ends at 5 minutes, and a call
-/// may take 150 s to be refused (domain facts: external-provisioner, external-snapshotter, Rook defaults).
+/// Longest pause between two refusals of one series: the sidecars' backoff is at most 5 minutes, and a call may take 150 s
+/// to be refused (external-provisioner and external-snapshotter with Rook's defaults).
 const SERIES_GAP: SignedDuration = SignedDuration::from_secs(5 * 60 + 150 + 30);
 
-/// Keys remembered per driver: a flood of made-up keys must not fill memory.
+/// Maximum number of keys per driver: a flood of forged keys must not fill the memory.
 const MAX_KEYS: usize = 10_000;
 
-/// How many of these Events may fill: what the drivers themselves say always finds room.
+/// Maximum number of these keys that come from Events, so that there is always room for those that drivers report.
 const MAX_KEYS_OF_EVENTS: usize = MAX_KEYS / 2;
 
-/// How many series the Events of one namespace may begin: whoever writes them at will keeps out nobody else's.
+/// Maximum number of series from Events of one namespace, so that a tenant cannot crowd out others.
 const MAX_SERIES_OF_NAMESPACE: usize = 500;
 
 /// Refusals by driver and key, then by witness.
 #[derive(Debug, Default)]
 pub struct Refusals {
     by_key: HashMap<(SharedStr, LockKey), BTreeMap<Witness, Sighting>>,
-    /// How many of these series Events tell of, by namespace.
+    /// Number of these series that come from Events, by namespace.
     of_events: HashMap<SharedStr, usize>,
 }
 
 impl Refusals {
-    /// Adds one refusal: to its series, or as the start of a new one.
+    /// Adds a refusal to its series, or starts a new one.
     pub fn note(&mut self, refusal: Refusal) {
         let Refusal {
             driver,
@@ -111,7 +111,7 @@ impl Refusals {
         }
         let sightings = self.by_key.entry(id).or_default();
         match sightings.get_mut(&witness) {
-            // Told late, of a series that ended before this one began.
+            // A late report, about a series that ended before this one began.
             Some(known) if known.first.duration_since(at) > SERIES_GAP => {}
             Some(known) if at.duration_since(known.last) <= SERIES_GAP => {
                 known.first = known.first.min(first);
@@ -147,7 +147,7 @@ impl Refusals {
         self.by_key.get(&(driver.clone(), key.clone()))
     }
 
-    /// Forgets series that ended.
+    /// Drops the series that have ended.
     pub fn forget_ended(&mut self, now: Timestamp) {
         let of_events = &mut self.of_events;
         self.by_key.retain(|_, sightings| {
@@ -166,8 +166,8 @@ impl Refusals {
     }
 }
 
-/// Whether an Event on `claim` can be about `key`: the provisioner calls what it makes after the claim, and a handle is
-/// what the claim is restored from.
+/// Whether an Event on `claim` can be about `key`: the provisioner names the volume after the claim, and a handle may be
+/// the claim's data source.
 fn may_tell(claim: &ObjectKey, key: &LockKey) -> bool {
     match key.claim() {
         Some(uid) if claim.uid.is_meant_by(uid) => true,
@@ -256,7 +256,7 @@ mod tests {
         let mut refusals = Refusals::default();
         for n in 0..MAX_KEYS {
             refusals.note(told(event("tenant", "flood"), &format!("handle-{n}"), 0));
-            // The same key by many claims is as much of a flood.
+            // One key reported on many claims is a flood, too.
             refusals.note(told(event("tenant", &format!("uid-{n}")), "handle", 0));
         }
         let series = |refusals: &Refusals| -> usize {

@@ -1,17 +1,17 @@
-//! Times of metadata, as the API server writes them.
+//! Timestamps of metadata.
 
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 
-/// A time in whole seconds, as all metadata has it (`metav1.Time`): in four bytes, of which there are two for every object.
+/// A time in whole seconds, the precision of `metav1.Time`. Four bytes, since every object has two of them.
 ///
-/// From 1970 to 2106; what is before or after is taken for the first or the last.
+/// From 1970 to 2106; earlier and later times are clamped.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct UnixSeconds(NonZeroU32);
 
 impl UnixSeconds {
-    /// The time itself.
+    /// The time as a timestamp.
     pub fn at(self) -> Timestamp {
         Timestamp::constant(i64::from(self.0.get()), 0)
     }

@@ -1,4 +1,4 @@
-//! One kind's records by name, refilled in place by a relist.
+//! Records of one kind, indexed by name, updated in place by a relist.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,29 +15,29 @@ pub(super) static NO_NAMESPACE: LazyLock<SharedStr> = LazyLock::new(|| SharedStr
 
 /// A record of a table.
 pub trait Record {
-    /// Namespace, empty for cluster-scoped kinds, and name: what it is filed under.
+    /// Namespace (empty for cluster-scoped kinds) and name: the key of the record.
     fn name(&self) -> (&SharedStr, &SharedStr);
 
-    /// Whether a detector has to look at it. Most of a healthy cluster is settled, so that looking costs what is not.
+    /// Whether detectors have to read it. In a healthy cluster few records need attention, so detection is cheap.
     fn needs_attention(&self) -> bool {
         false
     }
 
-    /// Shares what other records say in the same words.
+    /// Replaces repeated strings by shared ones.
     fn share(&mut self, _names: &mut Interner) {}
 
-    /// Name of the claim it is about, in its own namespace, for kinds that are found by it.
+    /// Name of the claim it is about, in its own namespace, for kinds that are indexed by claim.
     fn claim(&self) -> Option<&SharedStr> {
         None
     }
 }
 
-/// Words that repeat: namespaces, classes, drivers.
+/// Repeated strings: namespaces, classes, drivers.
 #[derive(Debug, Default)]
 pub struct Interner(HashSet<SharedStr>);
 
 impl Interner {
-    /// Makes `name` the one that all share.
+    /// Replaces `name` by the shared string.
     pub fn share(&mut self, name: &mut SharedStr) {
         match self.0.get(name) {
             Some(known) => name.clone_from(known),
@@ -45,14 +45,14 @@ impl Interner {
         }
     }
 
-    /// The same where there is one.
+    /// The same for an optional string.
     pub fn share_some(&mut self, name: &mut Option<SharedStr>) {
         if let Some(name) = name {
             self.share(name);
         }
     }
 
-    /// Forgets those that nobody says any more.
+    /// Drops the strings that no record uses any more.
     fn forget_unused(&mut self) {
         self.0.retain(|name| SharedStr::strong_count(name) > 1);
     }
@@ -63,17 +63,17 @@ type Name = (SharedStr, SharedStr);
 
 /// Records of one kind.
 ///
-/// A relist does not rebuild it: memory does not double while one runs, and what it did not mention is dropped only once it is
-/// complete.
+/// A relist does not rebuild the table, so memory does not double meanwhile. Records that it did not mention are dropped
+/// once it is complete.
 #[derive(Debug)]
 pub struct Table<T> {
-    /// Filed under the name in the record itself, which so is kept once; boxed, as a table is never full.
+    /// Indexed by the name in the record itself, which is thus stored once; boxed, as a hash table has empty slots.
     rows: HashTable<Box<T>>,
     hasher: RandomState,
     names: Interner,
     needs_attention: BTreeSet<Name>,
     by_claim: HashMap<Name, BTreeSet<SharedStr>>,
-    /// Names that the relist under way has not mentioned yet.
+    /// Names that the current relist has not mentioned yet.
     unmentioned: HashSet<Name>,
 }
 
@@ -91,7 +91,7 @@ impl<T> Default for Table<T> {
 }
 
 impl<T: Record> Table<T> {
-    /// Folds one event in.
+    /// Applies one event.
     pub fn apply(&mut self, delta: Delta<T>) {
         match delta {
             Delta::Init => {
@@ -161,7 +161,7 @@ impl<T: Record> Table<T> {
         }
     }
 
-    /// The record of that name.
+    /// The record with that name.
     pub fn get(&self, namespace: &SharedStr, name: &SharedStr) -> Option<&T> {
         let hash = self.hasher.hash_one((&**namespace, &**name));
         #[cfg(test)]
@@ -172,7 +172,7 @@ impl<T: Record> Table<T> {
         Some(row)
     }
 
-    /// The cluster-scoped record of that name.
+    /// The cluster-scoped record with that name.
     pub fn get_cluster(&self, name: &SharedStr) -> Option<&T> {
         self.get(&NO_NAMESPACE, name)
     }
@@ -186,7 +186,7 @@ impl<T: Record> Table<T> {
         })
     }
 
-    /// Those a detector has to look at, by namespace and name.
+    /// Records that need attention, by namespace and name.
     pub fn needs_attention(&self) -> impl Iterator<Item = &T> {
         self.needs_attention
             .iter()
@@ -205,14 +205,14 @@ impl<T: Record> Table<T> {
             .filter_map(|(namespace, name)| self.get(namespace, name))
     }
 
-    /// Those that the relist under way has not mentioned yet.
+    /// Records that the current relist has not mentioned yet.
     pub fn unmentioned(&self) -> impl Iterator<Item = &T> {
         self.unmentioned
             .iter()
             .filter_map(|(namespace, name)| self.get(namespace, name))
     }
 
-    /// Those about that claim, by name.
+    /// Records about that claim, by name.
     pub fn of_claim(&self, namespace: &SharedStr, claim: &SharedStr) -> impl Iterator<Item = &T> {
         let names = self.by_claim.get(&(namespace.clone(), claim.clone()));
         let records = names.into_iter().flatten();
@@ -224,7 +224,7 @@ impl<T: Record> Table<T> {
         self.rows.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -243,7 +243,7 @@ fn hash_of<T: Record>(hasher: &RandomState, record: &T) -> u64 {
     hasher.hash_one((&**namespace, &**name))
 }
 
-/// How many rows this thread has read: the cost of a detector, in a figure that no busy machine changes.
+/// Number of rows that this thread has read: the cost of a detector, independent of the load of the machine.
 #[cfg(test)]
 pub mod rows_read {
     use std::cell::Cell;
@@ -254,7 +254,7 @@ pub mod rows_read {
         ROWS.set(ROWS.get() + 1);
     }
 
-    /// Rows read while `work` runs, with its result.
+    /// Number of rows read while `work` runs, with its result.
     pub fn during<T>(work: impl FnOnce() -> T) -> (u64, T) {
         let before = ROWS.get();
         let result = work();
@@ -371,7 +371,7 @@ mod tests {
     }
 
     proptest! {
-        /// The ways in never differ from a look at every row.
+        /// Every index agrees with a scan of all rows.
         #[test]
         fn every_way_in_leads_to_the_same_rows(deltas in deltas()) {
             let mut table = Table::default();

@@ -1,4 +1,4 @@
-//! Why a driver's provisioner is not found, as people read it.
+//! Why a driver's provisioner is not found, as shown to users.
 
 use super::lease_names;
 use crate::api::{ObjectKind, SharedStr};
@@ -6,13 +6,13 @@ use crate::config::ProvisionerRef;
 use crate::model::Model;
 use crate::model::records::{Lease, Pod, Workload};
 
-/// Names shown of a list that may be of any length.
+/// Maximum number of names shown of a list.
 const SHOWN: usize = 3;
 
 /// Why no workload is known to serve a driver.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ProvisionerNotFound {
-    /// The workload that the configuration names is not there.
+    /// The configured workload does not exist.
     #[error("{0}, named by drivers[].provisioner, does not exist")]
     Override(ProvisionerRef),
     /// There is neither a lease nor a pod with its sidecars.
@@ -23,16 +23,16 @@ pub enum ProvisionerNotFound {
     Holder {
         /// Namespace and name.
         lease: String,
-        /// Its holder.
+        /// Its holder identity.
         holder: SharedStr,
     },
-    /// The lease is there, and nobody holds it.
+    /// The lease exists, but nobody holds it.
     #[error("nobody holds lease {0}, and no workload there runs its sidecars")]
     NotHeld(String),
-    /// A pod that holds a lease belongs to nothing that could replace it.
+    /// The pod that holds the lease has no controller that would replace it.
     #[error("{0} holds its lease and belongs to no Deployment, StatefulSet or DaemonSet")]
     Unowned(String),
-    /// More than one workload may be it.
+    /// Several workloads match.
     #[error("several workloads run its sidecars: {0}")]
     Ambiguous(String),
 }
@@ -85,7 +85,7 @@ impl ProvisionerNotFound {
     }
 }
 
-/// The first few of them.
+/// The first [`SHOWN`] names, and the number of the others.
 fn listed(names: impl IntoIterator<Item = impl ToString>) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     let more = names.len().saturating_sub(SHOWN);

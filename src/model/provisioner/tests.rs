@@ -1,10 +1,10 @@
-//! Which workload serves a driver, in every layout of leases and identities that is deployed.
+//! Finding the provisioner of a driver, in every deployed layout of leases and identities.
 //!
-//! Each world has two permitted namespaces, `rook-ceph` and `kube-system`, and says which workload is found:
+//! Each world has two permitted namespaces, `rook-ceph` and `kube-system`. Asserted is the workload that is found:
 //! 1. by each kind of identity that holds a lease;
 //! 2. among stale and forged leases of the same name;
 //! 3. without a lease;
-//! 4. by the configuration's own word; and, where none is found, why.
+//! 4. by the configuration; and the error if none is found.
 
 use rstest::rstest;
 
@@ -15,7 +15,7 @@ use crate::model::{Change, Delta};
 
 const RANDOM: &str = "1704123456789-6806-rook-ceph-rbd-csi-ceph-com";
 
-/// No lease at all, and the rest of Rook.
+/// Rook without any lease.
 fn without_leases() -> World {
     let gone = |world: World, name: &str| {
         let (namespace, name) = ("rook-ceph".into(), name.into());
@@ -29,7 +29,7 @@ fn without_leases() -> World {
     world
 }
 
-/// No provisioner at all.
+/// A cluster without a provisioner.
 fn without_provisioner() -> World {
     let gone = |world: World, suffix: &str| {
         let pod = replica(PROVISIONER, "7d9f8b6c5d", suffix);
@@ -45,7 +45,7 @@ fn held(provisioner: &str, snapshotter: &str) -> World {
         .with(lease(SNAPSHOTTER_LEASE, snapshotter, at(-300)))
 }
 
-/// The workload that is found, or why none is.
+/// The workload that is found, or the error.
 fn found(world: &World) -> String {
     let found = world.0.find_provisioner(DRIVER);
     found.map_or_else(
@@ -57,7 +57,7 @@ fn found(world: &World) -> String {
     )
 }
 
-/// Names of the pods whose log counts.
+/// Names of the pods whose logs count.
 fn leaders(world: &World) -> Vec<String> {
     let provisioner = world.0.find_provisioner(DRIVER).unwrap();
     let leaders = world.0.replicas(&provisioner).filter(|it| it.leads);
@@ -90,7 +90,7 @@ fn set(kind: WorkloadKind, name: &str) -> Workload {
     set
 }
 
-/// A pod of that set.
+/// A pod of `set`.
 fn pod_of(set: &Workload, suffix: &str) -> Pod {
     let mut pod = replica(&set.meta.name, "x", suffix);
     pod.meta.namespace = set.meta.namespace.clone();
@@ -115,7 +115,7 @@ fn stale(mut lease: Lease) -> Lease {
 
 const DOTTED: &str = "rook-ceph.rbd.csi.ceph.com-ctrlplugin";
 
-/// The operator's Deployment, whose pods' names have dots, with a lease held by its pod as csi-lib-utils writes it.
+/// The operator's Deployment, whose pod names contain dots, with a lease under the name that csi-lib-utils sanitised.
 fn operators() -> World {
     let holder = format!("{}-6c5d7d9f8b-abcde", sanitized(DOTTED));
     without_provisioner()
@@ -137,7 +137,7 @@ fn cut_and_sanitised() -> World {
         .with(lease(LEASE, &holder, at(-9)))
 }
 
-/// Two drivers' provisioners on one node, both on its network.
+/// The provisioners of two drivers on one node, both in its network.
 fn host_network() -> World {
     let other = |suffix| {
         let pod = replica("csi-cephfsplugin-provisioner", "5f6d7c8b9", suffix);
@@ -200,7 +200,7 @@ fn a_provisioner_is_found_by_its_leases_holder(
     assert_eq!(leaders(&world), leading);
 }
 
-/// A second driver's provisioner in the same namespace: the configured container, or else an argument, tells them apart.
+/// A second driver's provisioner in the same namespace: the configured container, or an argument, distinguishes them.
 #[rstest]
 #[case::by_its_container(|pod: Pod| with_sidecars(pod, |it| *it = sidecars("csi-cephfsplugin")))]
 #[case::by_an_argument(|pod: Pod| naming(pod, OTHER_DRIVER))]
@@ -242,7 +242,7 @@ fn of_several_leases_counts(#[case] world: World, #[case] workload: &str) {
     assert_eq!(found(&world), workload);
 }
 
-/// Whatever the order in which leases become known.
+/// In any order of observing the leases.
 #[test]
 fn the_order_of_arrival_decides_nothing() {
     let leases = || {
@@ -261,7 +261,7 @@ fn the_order_of_arrival_decides_nothing() {
     );
 }
 
-/// `--node-deployment`: nobody is elected, and the snapshotter's container may have another name (democratic-csi).
+/// `--node-deployment`: there is no election, and the snapshotter's container may have another name (democratic-csi).
 #[test]
 fn a_driver_that_elects_nobody_is_found_by_its_sidecars_and_all_its_logs_count() {
     let set = set(WorkloadKind::DaemonSet, "node");
@@ -350,7 +350,7 @@ fn lease_names_are_those_rook_shows() {
     );
 }
 
-/// A lease of 15 s, the sidecars' default, renewed so many seconds ago by this clock.
+/// A lease of 15 s, the sidecars' default, renewed this many seconds ago by this clock.
 #[rstest]
 #[case::as_it_should(5, true)]
 #[case::by_a_clock_that_is_behind(-30, true)]
