@@ -1,7 +1,7 @@
-//! Compares this machine's clock with the API server's: every age, deadline and cooldown depends on it.
+//! Compares this machine's clock with the API server's, on which every age, deadline and cooldown depends.
 //!
-//! The server's time is the `Date` header of an answer. In between, the wall clock is compared with the monotonic one, so that a
-//! jump is noticed at once, and not with the next request.
+//! The server's time is the `Date` header of an answer. Between requests, the wall clock is compared with the monotonic
+//! clock, so that a jump is noticed at once.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Time between two comparisons of the wall clock with the monotonic one.
 const JUMP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long it may take to answer. Half of it is the error of what is measured.
+/// Timeout of one request. Half of the answer time is the error of the measurement.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares clocks until the model's task ends.
@@ -34,7 +34,7 @@ pub async fn compare(client: Client, changes: Changes, own: SelfMetrics) {
     loop {
         let reading = match tokio::time::timeout(TIMEOUT, ahead(&client)).await {
             Ok(Ok(Some(ahead))) => agrees(ahead),
-            // The API server of this crate, asked without HTTP, is of this very process.
+            // The API server of this crate, called without HTTP, runs in this process.
             Ok(Ok(None)) => WatchState::NotServed,
             Ok(Err(error)) => WatchState::Failing(error_chain(&error)),
             Err(_) => WatchState::Failing("no answer".to_owned()),
@@ -63,13 +63,13 @@ async fn tell(changes: &Changes, reading: WatchState) -> Result<(), ()> {
     changes.send(change).await.map_err(drop)
 }
 
-/// How far this clock is ahead of the API server's; `None` where that tells no time.
+/// Time by which this clock is ahead of the API server's; `None` if the answer has no date.
 async fn ahead(client: &Client) -> Result<Option<SignedDuration>, kube::Error> {
     let request = Request::get("/version")
         .body(Body::empty())
         .map_err(kube::Error::HttpError)?;
     let asked = Instant::now();
-    // Whatever it is: a server that refuses tells the time too.
+    // The status does not matter: an error response has a date, too.
     let answer = client.send(request).await?;
     let date = answer.headers().get(DATE);
     let theirs = date.and_then(|date| DateTimeParser::new().parse_timestamp(date.as_bytes()).ok());
@@ -77,7 +77,7 @@ async fn ahead(client: &Client) -> Result<Option<SignedDuration>, kube::Error> {
     Ok(theirs.map(|theirs| (Timestamp::now() - underway).duration_since(theirs)))
 }
 
-/// The state of the clock, by its difference from the API server's.
+/// State of the clock, given its difference from the API server's.
 fn agrees(ahead: SignedDuration) -> WatchState {
     if ahead.abs() <= CLOCK_TOLERANCE {
         return WatchState::Synced;
@@ -91,7 +91,7 @@ fn agrees(ahead: SignedDuration) -> WatchState {
     WatchState::Failing(format!("{by} {way} the API server's"))
 }
 
-/// Waits that long, or until the wall clock jumps; returns by how much it jumped.
+/// Waits for `pause`, or until the wall clock jumps; returns the length of the jump.
 async fn jump(pause: Duration) -> Option<SignedDuration> {
     let (clocks, begun) = (Clocks::now(), Instant::now());
     while begun.elapsed() < pause {
@@ -103,17 +103,17 @@ async fn jump(pause: Duration) -> Option<SignedDuration> {
     None
 }
 
-/// The wall clock and the monotonic one, read at the same moment.
+/// The wall clock and the monotonic clock, read at the same moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
-    /// The time of day.
+    /// The wall clock.
     pub wall: Timestamp,
     /// The monotonic clock.
     pub monotonic: Instant,
 }
 
 impl Clocks {
-    /// Reads both.
+    /// Reads both clocks.
     pub fn now() -> Self {
         Self {
             wall: Timestamp::now(),
@@ -121,7 +121,7 @@ impl Clocks {
         }
     }
 
-    /// By how much more the wall clock has gone on until `later` than the steady one did, if that is too much.
+    /// By how much the wall clock advanced more than the monotonic clock until `later`, if that is more than tolerated.
     pub fn jump(self, later: Self) -> Option<SignedDuration> {
         let passed = later.monotonic.duration_since(self.monotonic);
         let passed = SignedDuration::try_from(passed).unwrap_or_default();

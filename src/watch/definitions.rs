@@ -1,8 +1,8 @@
-//! Compares the schemas that the API server serves for our own kinds with those of this program: from an object of an older
-//! definition a field is dropped in silence, or the whole object is refused, and a run would act on less than it recorded.
+//! Compares the schemas that the API server serves for our own kinds with those of this program. With an older definition,
+//! a field is dropped silently or the object is refused, and a run would act on less than it recorded.
 //!
-//! They are read from `/openapi/v3`, which every authenticated account may read (ClusterRole `system:discovery`); reading the
-//! CustomResourceDefinitions would take a right.
+//! They are read from `/openapi/v3`, which every authenticated account may read (ClusterRole `system:discovery`); reading
+//! CustomResourceDefinitions would require an additional right.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -27,14 +27,13 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Time between two comparisons while they differ or cannot be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// How long schemas that were complete are trusted although they cannot be read: a run under way does not wait for each
-/// request that fails.
+/// Time for which complete schemas stay trusted while they cannot be read, so that a failed request does not delay a run.
 const PROVEN: Duration = Duration::from_secs(120);
 
 /// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Compares them until the model's task ends. In mode observe nothing is written, and they are not compared.
+/// Compares them until the model's task ends, unless in mode observe, in which nothing is written.
 pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own: SelfMetrics) {
     let namespace = config.remediation.namespace.as_deref().unwrap_or_default();
     let mut known = WatchState::Never;
@@ -74,8 +73,8 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
     }
 }
 
-/// How the served schemas compare: not served, complete, or lacking something, with the command that installs them for
-/// `namespace`. An error says why they cannot be read.
+/// State of the served schemas: not served, complete, or incomplete, with the command that installs them for
+/// `namespace`. An error if they cannot be read.
 pub async fn state(client: &Client, namespace: &str) -> Result<WatchState, String> {
     match read(client).await {
         Ok(None) => Ok(WatchState::NotServed),
@@ -87,13 +86,13 @@ pub async fn state(client: &Client, namespace: &str) -> Result<WatchState, Strin
     }
 }
 
-/// The OpenAPI document of our group, or `None` where the group is not served at all.
+/// The OpenAPI document of our API group, or `None` if the group is not served.
 async fn read(client: &Client) -> Result<Option<Value>, String> {
     let group = format!("/apis/{GROUP}/v1alpha1");
     if let Some(document) = get(client, &format!("/openapi/v3{group}")).await? {
         return Ok(Some(document));
     }
-    // A document is published a moment after its group is served.
+    // The document is published shortly after its group is served.
     match get(client, &group).await? {
         None => Ok(None),
         Some(_) => Err("they are not published".to_owned()),
@@ -124,7 +123,7 @@ static OURS: LazyLock<[(String, Value); 2]> = LazyLock::new(|| {
     })
 });
 
-/// The first thing of this program's schemas that the served ones lack, as a clause; `None` when they lack nothing.
+/// The first part of this program's schemas that the served ones lack, as a clause; `None` if they are complete.
 fn outdated(document: &Value) -> Option<String> {
     let schemas = document.pointer("/components/schemas");
     let schemas = schemas.and_then(Value::as_object);
@@ -152,7 +151,7 @@ fn outdated(document: &Value) -> Option<String> {
     })
 }
 
-/// The first field or value of `ours` that `served` does not know: `status.steps[].actedAt`, or `status.phase=Expired`.
+/// The first field or value of `ours` that is missing in `served`: `status.steps[].actedAt`, or `status.phase=Expired`.
 fn first_missing(ours: &Value, served: &Value, path: &str) -> Option<String> {
     let keeps_any = served["x-kubernetes-preserve-unknown-fields"] == true;
     let fields = ours["properties"].as_object().into_iter().flatten();
@@ -189,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// A document as the API server publishes it: our own schemas, after `change` of them.
+    /// The document as the API server publishes it: our own schemas, modified by `change`.
     fn served(change: impl FnOnce(&mut Value)) -> Value {
         let schemas = OURS.iter().map(|(kind, schema)| {
             let mut schema = schema.clone();

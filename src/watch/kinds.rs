@@ -24,10 +24,10 @@ use crate::metrics::SelfMetrics;
 use crate::model::{Change, Delta, Kind};
 use crate::tasks::Tasks;
 
-/// Every node renews a Lease of its own every 10 s, which no provisioner holds.
+/// Excludes node leases, which are renewed every 10 s; no provisioner holds one.
 const BUT_NODES: &str = "metadata.namespace!=kube-node-lease";
 
-/// The right to read policies is for this name alone; see [`crate::api::hold::POLICY_NAME`].
+/// Selects our policy, since the right to read policies is limited to this name; see [`crate::api::hold::POLICY_NAME`].
 const OUR_POLICY: &str = "metadata.name=locksmith-snapshot-hold";
 
 /// Starts one task for each watch.
@@ -41,8 +41,8 @@ pub struct Kinds<'a> {
 }
 
 impl<'a> Kinds<'a> {
-    /// Watches by `client`, into `changes`. Remediations and SnapshotHolds are those of `namespace` alone: a tenant with every
-    /// right in a namespace may write both there, with any status, and gates would count them.
+    /// Watches by `client`, into `changes`. Remediations and SnapshotHolds are read only in `namespace`: in other
+    /// namespaces, tenants may create both with any status, and gates would count them.
     pub fn new(
         client: &'a Client,
         namespace: Option<&'a str>,
@@ -59,7 +59,7 @@ impl<'a> Kinds<'a> {
         }
     }
 
-    /// Starts them all.
+    /// Starts every watch.
     pub fn follow_all(&mut self, patterns: &Arc<Patterns>) {
         self.built_in(
             Kind::PersistentVolumeClaims,
@@ -181,7 +181,7 @@ impl<'a> Kinds<'a> {
         );
     }
 
-    /// Where our own kinds are read.
+    /// The API of one of our own kinds, in our namespace.
     fn ours<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -192,7 +192,7 @@ impl<'a> Kinds<'a> {
         }
     }
 
-    /// A kind whose schema the API server itself guarantees.
+    /// Watches a kind whose schema the API server guarantees.
     fn built_in<K, T>(
         &mut self,
         kind: Kind,
@@ -222,7 +222,7 @@ impl<'a> Kinds<'a> {
             .spawn(kind.as_str(), follow(api, fields, sink, convert));
     }
 
-    /// A kind whose objects may be anything their CRD lets through.
+    /// Watches a kind whose objects may have any content that their CRD admits.
     fn custom<K, T>(
         &mut self,
         kind: Kind,
@@ -235,7 +235,7 @@ impl<'a> Kinds<'a> {
         self.custom_in(Api::all(self.client.clone()), kind, wrap, convert);
     }
 
-    /// The same, of those that `api` reads: one that cannot be understood must not hide the others.
+    /// The same, for the objects of `api`. An object that cannot be parsed must not hide the others.
     fn custom_in<K, T>(
         &mut self,
         api: Api<DeserializeGuard<K>>,

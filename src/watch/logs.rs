@@ -21,13 +21,13 @@ use crate::state::Store;
 use crate::tasks::reap;
 use crate::text::error_chain;
 
-/// Pause before a log that ended, or could not be opened, is opened again.
+/// Pause before a log is reopened after it ended or could not be opened.
 const REOPEN: Duration = Duration::from_secs(2);
 
-/// A log without a line for this long is opened again: the connection may be dead.
+/// A log without a new line for this long is reopened: the connection may be dead.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Longest line kept, in bytes; the rest is dropped. A container may write without ever ending a line.
+/// Longest line kept, in bytes; the rest is dropped. A container may write without line breaks.
 const MAX_LINE: usize = 64 * 1024;
 
 /// One container whose log is followed for one driver.
@@ -40,7 +40,7 @@ struct Tail {
     container: SharedStr,
 }
 
-/// Follows the logs of replicas as they come and go, until the model's task ends.
+/// Follows the logs of all replicas until the model's task ends.
 pub async fn follow_provisioners(
     client: Client,
     config: Arc<Config>,
@@ -196,7 +196,7 @@ async fn read(
     Ok(())
 }
 
-/// The next line as far as it is kept, or `None` at the end of the log. A time-out between two pieces loses the line.
+/// The next line, cut at [`MAX_LINE`], or `None` at the end of the log. A timeout within a line loses that line.
 async fn next_line(log: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
     let mut line = Vec::new();
     loop {
@@ -220,7 +220,7 @@ fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).into_owned()
 }
 
-/// The kubelet's timestamp of a line, and the line without it.
+/// Splits a line into the kubelet's timestamp and the rest.
 pub fn stamped(line: &str) -> Option<(Timestamp, &str)> {
     let (stamp, text) = line.split_once(' ')?;
     Some((stamp.parse().ok()?, text))
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::model::fixture::{LEADER, World, at, lease};
 
-    /// One controller for both of its drivers, as several vendors ship it.
+    /// One controller for both of its drivers, as several vendors ship.
     #[tokio::test]
     async fn pod_of_two_drivers_is_followed_for_each() {
         let world = World::rook().with(lease("rook-ceph-cephfs-csi-ceph-com", LEADER, at(-300)));

@@ -1,4 +1,4 @@
-//! Looks up claims that sources name and the watch does not show: only an uncached 404 proves that a claim is missing.
+//! Looks up claims that a source names and the watch does not show. Only an uncached 404 proves that a claim is missing.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -27,23 +27,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Timeout of one look-up.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Concurrent look-ups: one that hangs delays no other, and the load on the API server stays small.
+/// Number of concurrent look-ups: a hanging one delays no other, and the load on the API server stays small.
 const CONCURRENCY: usize = 16;
 
-/// Look-ups of one namespace in one round. A tenant may name thousands of claims that do not exist; each costs the API
-/// server a request. The others of the namespace follow in the next rounds.
+/// Maximum number of look-ups per namespace and round. A tenant may name thousands of claims that do not exist, and each
+/// look-up is a request to the API server. The remaining claims follow in the next rounds.
 const MAX_OF_NAMESPACE: usize = 200;
 
-/// The pause between two rounds: short enough for several within `detect.orphanedAfter`.
+/// The pause between two rounds, short enough for several rounds within `detect.orphanedAfter`.
 pub fn pause(config: &Config) -> Duration {
     (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Looks up suspects until the model's task ends, in a round every `period`.
+/// Looks up suspects in a round every `period`, until the model's task ends.
 pub async fn claims(client: Client, period: Duration, store: Store, changes: Changes) {
     let mut rounds = tokio::time::interval(period);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick comes at once, before anything is listed.
+    // The first tick is immediate, before anything is listed.
     rounds.tick().await;
     while !changes.is_closed() {
         rounds.tick().await;
@@ -56,8 +56,8 @@ pub async fn claims(client: Client, period: Duration, store: Store, changes: Cha
     }
 }
 
-/// Looks up each of `suspects`, several side by side, beginning with none after `period`: on a slow API server those of one
-/// namespace would keep the next round, which begins with everybody else's, waiting for minutes.
+/// Looks up each of `suspects` concurrently, and starts none after `period`: on a slow API server, those of one namespace
+/// would otherwise delay the next round by minutes, and with it the other namespaces.
 fn look_up(
     client: &Client,
     suspects: Vec<(SharedStr, SharedStr)>,
@@ -79,9 +79,9 @@ fn look_up(
         .buffer_unordered(CONCURRENCY)
 }
 
-/// Whether the API server answers 404. Any other answer, or none, proves nothing.
+/// Whether the API server answers 404. Any other answer, or a timeout, proves nothing.
 async fn is_missing(client: Client, namespace: &str, name: &str) -> bool {
-    // The name is any text its owner likes.
+    // A tenant may write any text as the name.
     if !is_object_name(name) {
         return true;
     }
@@ -90,8 +90,8 @@ async fn is_missing(client: Client, namespace: &str, name: &str) -> bool {
     matches!(answer, Ok(Ok(None)))
 }
 
-/// The suspects to look up next: the longest not looked up first, of each namespace so many, and no namespace after
-/// all of another.
+/// The suspects to look up next: in turn by namespace, at most [`MAX_OF_NAMESPACE`] of each, the longest not looked up
+/// first.
 fn round(model: &Model) -> Vec<(SharedStr, SharedStr)> {
     let mut suspects = suspects(model);
     suspects.sort_by_cached_key(|(namespace, name)| {
@@ -182,7 +182,8 @@ mod tests {
         assert_eq!(named(&round(&world.0)), ["b", "c", "a"]);
     }
 
-    /// An API server that has no claim, never answers about those called `hang`, and takes a second for `slow-…`; with the paths it was asked for.
+    /// An API server without any claim. It never answers for names with `hang`, and takes a second for `slow-…`; with the
+    /// requested paths.
     fn without_claims() -> (Client, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
@@ -205,8 +206,8 @@ mod tests {
         (Client::new(service, "default"), asked)
     }
 
-    /// Attack: `spec.sourcePVC: "?watch=true&n=1"`, which kube puts into the path as it is. Defence: a name that none can
-    /// have is asked for nowhere.
+    /// Attack: `spec.sourcePVC: "?watch=true&n=1"`, which kube puts into the path unescaped. Defence: an invalid name is
+    /// never requested.
     #[tokio::test]
     async fn impossible_name_is_missing_without_a_request() {
         let (client, asked) = without_claims();
@@ -218,8 +219,8 @@ mod tests {
         assert_eq!(*asked.lock().unwrap(), [path]);
     }
 
-    /// Attack: thousands of sources of claims that do not exist, so that those of others are looked up after all of them.
-    /// Defence: a round ends in time, and each begins with the longest not looked up of every namespace.
+    /// Attack: thousands of sources with claims that do not exist, to delay the look-ups of other namespaces. Defence: a
+    /// round has a time limit, and takes the longest not looked up of every namespace first.
     #[tokio::test(start_paused = true)]
     async fn round_ends_in_time_on_a_slow_api_server() {
         let (client, _) = without_claims();

@@ -1,6 +1,6 @@
-//! Observes the cluster: watches, Events, logs and look-ups in, [`Change`]s out.
+//! Observes the cluster: sends watch events, Events, log lines and look-ups to the model as [`Change`]s.
 //!
-//! Every object is converted to its record as it arrives, and dropped. Nothing here decides or writes anything.
+//! Every object is converted to its record on arrival, and dropped. This module decides and writes nothing.
 
 mod clock;
 pub mod convert;
@@ -35,13 +35,13 @@ use crate::model::Change;
 use crate::state::{self, Store};
 use crate::tasks::Tasks;
 
-/// Most changes that may wait for the model's task.
+/// Maximum number of changes that wait for the model's task.
 const QUEUE: usize = 4096;
 
 /// The queue of the model's task.
 pub type Changes = mpsc::Sender<Change>;
 
-/// Starts every watch. All end when the returned set is dropped.
+/// Starts every watch. They end when the returned set is dropped.
 pub fn start(
     client: &Client,
     config: &Arc<Config>,
@@ -106,7 +106,7 @@ pub struct Patterns {
 }
 
 impl Patterns {
-    /// Compiles them.
+    /// Compiles the patterns.
     pub fn new(config: &Config) -> Result<Self, PatternError> {
         let compile = |driver: &crate::config::Driver| {
             Ok((driver.clone(), LockPatterns::new(&driver.lock_patterns)?))
@@ -122,7 +122,7 @@ impl Patterns {
         })
     }
 
-    /// Those of `driver`, or the common ones where it is unknown.
+    /// The patterns of `driver`, or the common ones if it is unknown.
     pub fn of(&self, driver: Option<&str>) -> &LockPatterns {
         driver
             .and_then(|name| self.drivers.iter().find(|(driver, _)| driver.matches(name)))

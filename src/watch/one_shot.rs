@@ -1,4 +1,4 @@
-//! One look at a cluster, for the command line.
+//! Reads the cluster once, for the command line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::state::Store;
 use crate::state::view::{self, View};
 use crate::tasks::Tasks;
 
-/// The result of one look. Watching ends when it is dropped.
+/// Result of reading the cluster once. Dropping it ends the watches.
 pub struct Seen {
     /// The view.
     pub view: View,
-    /// The model it is a view of.
+    /// The model of the view.
     pub store: Store,
     _watches: Tasks,
 }
 
-/// Looks until everything has been read once, and missing claims asked for twice, for at most `timeout`. What
-/// could not be read by then, the view's freshness tells.
+/// Waits until everything has been read once, and missing claims twice, for at most `timeout`. The view's freshness shows
+/// which kinds could not be read by then.
 pub async fn look(
     client: Client,
     config: &Config,
@@ -48,7 +48,7 @@ pub async fn look(
     let mut views = store.views();
     let complete = async {
         while views.changed().await.is_ok() {
-            // The published view may be older than the model by now, so another is taken of the model that is judged here.
+            // The published view may be older than the model, so a new view is taken of the model that is checked here.
             let seen = store.read(|model| {
                 let view = view::take(model, &config, &policy, Timestamp::now());
                 let opened = view.provisioners.iter().all(|it| it.unopened == 0);
@@ -71,7 +71,7 @@ pub async fn look(
     })
 }
 
-/// The view when the timeout ended. A claim of which nobody could say whether it is missing is a doubt like any other.
+/// The view at the timeout. A claim that could not be looked up is a doubt.
 fn in_part(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
     let mut view = view::take(model, config, policy, now);
     let open = lookups::open(model).into_iter();

@@ -13,7 +13,7 @@ use crate::model::{Answer, Change};
 /// Timeout of one query.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The answer of `/api/v1/query`, as far as used.
+/// The answer of `/api/v1/query`, with only the fields that are read.
 #[derive(Deserialize)]
 struct Body {
     data: Data,
@@ -26,7 +26,7 @@ struct Data {
     result: serde_json::Value,
 }
 
-/// Queries every expression once an interval, until the model's task ends.
+/// Queries every expression once per interval, until the model's task ends.
 pub async fn ask(url: String, config: Arc<Config>, changes: Changes) {
     let url = format!("{}/api/v1/query", url.trim_end_matches('/'));
     let http = reqwest::Client::new();
@@ -46,7 +46,7 @@ pub async fn ask(url: String, config: Arc<Config>, changes: Changes) {
     }
 }
 
-/// How many series an expression returns; a scalar counts as one unless it is 0.
+/// Number of series that an expression returns; a scalar counts as one unless it is 0.
 async fn once(
     http: &reqwest::Client,
     url: &str,
@@ -60,7 +60,7 @@ async fn once(
     Ok(match (data.result_type.as_str(), data.result.as_array()) {
         ("scalar", Some(pair)) => usize::from(pair.get(1).is_none_or(|value| value != "0")),
         (_, Some(series)) => series.len(),
-        // An answer that cannot be parsed closes the gate.
+        // An answer that cannot be parsed counts as one series, which closes the gate.
         (_, None) => 1,
     })
 }
@@ -75,11 +75,11 @@ mod tests {
 
     use super::*;
 
-    /// Attack: names of objects that change what an expression asks. Defence: nothing is put into an expression; Prometheus gets
-    /// it letter by letter.
+    /// Attack: object names that change a query. Defence: nothing is inserted into an expression; Prometheus receives it
+    /// unchanged.
     #[tokio::test]
     async fn expressions_are_asked_as_they_are_written() {
-        // Installed once for the process; another test may have been first.
+        // Installed once per process; another test may have done so.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let keep = asked.clone();

@@ -1,4 +1,4 @@
-//! One watch: raw events of the API server in, records and the state of the watch out.
+//! One watch: events of the API server in, changes of records and of the watch's state out.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::text::error_chain;
 /// Duration of one watch request. A dead connection is noticed within this and 5 s.
 const WATCH_SECONDS: u32 = 60;
 
-/// Objects in one page of a list that tenants may fill. An object may have 256 KiB of annotations, and a page is in memory as
-/// text and as objects: 40 MB at a time for each such kind, of the 256 MiB that the container may use.
+/// Page size of a list that tenants can fill. An object may have 256 KiB of annotations, and a page is in memory both as
+/// text and as objects: 40 MB at a time for each such kind, of the container's 256 MiB.
 const PAGE: u32 = 50;
 
-/// Objects in one page of the others: a list in pages of 50 takes the API server three times as long.
+/// Page size of other lists: with pages of 50, a list takes the API server three times as long.
 const LARGE_PAGE: u32 = 500;
 
-/// Time between two checks whether an API that was not served is served now.
+/// Time between two checks whether a missing API is served by now.
 const ABSENT_RETRY: Duration = Duration::from_secs(15);
 
-/// The receiver of the events of one watch.
+/// Receiver of the events of a watch.
 pub struct Sink<T> {
     kind: Kind,
     changes: Changes,
@@ -70,9 +70,9 @@ impl<T> Sink<T> {
     }
 }
 
-/// Follows all objects of one kind until the model's task ends.
+/// Watches all objects of one kind until the model's task ends.
 ///
-/// After any error everything is listed again: only a complete list proves that nothing was missed.
+/// After an error, everything is listed again: only a complete list proves that no change was missed.
 pub async fn follow<K, T>(
     api: Api<K>,
     fields: &str,
@@ -115,7 +115,7 @@ pub async fn follow<K, T>(
     }
 }
 
-/// `Ok` when the model's task has ended.
+/// Watches once; `Ok` if the model's task has ended.
 async fn follow_once<K, T>(
     api: &Api<K>,
     fields: &str,
@@ -166,7 +166,7 @@ fn config(kind: Kind, fields: &str) -> watcher::Config {
     }
 }
 
-/// Whether objects of this kind are written by the cluster's own controllers and administrators alone.
+/// Whether only controllers and administrators of the cluster write objects of this kind.
 fn is_of_controllers(kind: Kind) -> bool {
     matches!(
         kind,
@@ -185,7 +185,7 @@ fn removal<K: Resource, T>(object: &K) -> Delta<T> {
     }
 }
 
-/// Whether the API server does not serve this kind at all.
+/// Whether the API server does not serve this kind.
 fn is_absent(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -194,7 +194,7 @@ fn is_absent(error: &watcher::Error) -> bool {
     }
 }
 
-/// Follows `ProvisioningFailed` Events of claims. Snapshots keep their error in their status; claims do not.
+/// Watches `ProvisioningFailed` Events of claims: snapshots have their error in the status, claims do not.
 pub async fn follow_events(
     api: Api<KubeEvent>,
     changes: Changes,
@@ -226,7 +226,7 @@ pub async fn follow_events(
                 at: failure.error.at,
                 message: failure.error.message.clone(),
             };
-            // A full queue costs one of many repetitions of the same Event.
+            // A full queue drops one of many repetitions of an Event.
             let _ = refused.try_send(Change::Refused(refusal));
         }
         Some(failure)

@@ -1,4 +1,4 @@
-//! Records of custom kinds: sources and destinations, the schema of sources, Ceph's health, and our own runs.
+//! Converts custom kinds: ReplicationSources and ReplicationDestinations, CephClusters, and Remediations.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::model::records::{self, Destination, GitOps, Mover, Run, Source};
 
-/// Labels with which Flux and Argo CD mark what they re-create.
+/// Labels of Flux and Argo CD on the objects that they re-create.
 const FLUX_LABELS: [&str; 2] = [
     "kustomize.toolkit.fluxcd.io/name",
     "helm.toolkit.fluxcd.io/name",
 ];
 const ARGO_LABEL: &str = "argocd.argoproj.io/instance";
 const ARGO_ANNOTATION: &str = "argocd.argoproj.io/tracking-id";
-/// Argo CD's default up to 2.x (`application.instanceLabelKey`). Helm charts set it too.
+/// Argo CD's default label up to 2.x (`application.instanceLabelKey`). Helm charts set it, too.
 const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 
-/// A ReplicationSource.
+/// Converts a ReplicationSource.
 pub fn source(object: &ReplicationSource) -> Option<Source> {
     let spec = &object.spec;
     let mover = if spec.kopia.is_some() {
@@ -62,7 +62,7 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
     })
 }
 
-/// A ReplicationDestination.
+/// Converts a ReplicationDestination.
 pub fn destination(object: &ReplicationDestination) -> Option<Destination> {
     let image = object
         .status
@@ -77,7 +77,7 @@ pub fn destination(object: &ReplicationDestination) -> Option<Destination> {
     })
 }
 
-/// A CephCluster.
+/// Converts a CephCluster.
 pub fn ceph_cluster(object: &CephCluster) -> Option<records::CephCluster> {
     let health = object
         .status
@@ -90,7 +90,7 @@ pub fn ceph_cluster(object: &CephCluster) -> Option<records::CephCluster> {
     })
 }
 
-/// A Remediation.
+/// Converts a Remediation.
 pub fn run(object: &Remediation) -> Option<Run> {
     Some(Run {
         meta: meta(&object.metadata)?,

@@ -7,8 +7,9 @@ use crate::api::{ObjectKind, Uid};
 use crate::holds::parse_place;
 use crate::model::records::{RunRef, SnapshotHold};
 
-/// A SnapshotHold. Its run is the Remediation that owns it. One that only names a run has lost its owner, as `kubectl delete
-/// --cascade=orphan` does: its run has no uid, so that no run is taken for it. Without either it is a planned hold.
+/// Converts a SnapshotHold. Its run is the Remediation that owns it. A hold that names a run but has lost its owner, as
+/// after `kubectl delete --cascade=orphan`, gets a run without uid, which matches none. A hold with neither is a planned
+/// hold.
 pub fn hold(object: &Object) -> Option<SnapshotHold> {
     let meta = meta(&object.metadata)?;
     let spec = &object.spec;

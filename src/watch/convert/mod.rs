@@ -1,4 +1,4 @@
-//! Objects as the API server sends them in, records out. Pure; what cannot be understood is left out.
+//! Converts objects of the API server to records. Pure; objects that cannot be understood are left out.
 
 mod custom;
 mod hold;
@@ -25,7 +25,7 @@ use crate::model::records::Meta;
 /// Longest message kept as evidence.
 const MAX_MESSAGE: usize = 512;
 
-/// The first of a message that may be of any length.
+/// The beginning of a message of any length.
 pub fn cut(message: &str) -> Arc<str> {
     let end = message
         .char_indices()
@@ -49,8 +49,8 @@ fn meta(from: &ObjectMeta) -> Option<Meta> {
     })
 }
 
-/// Longest text kept of a field. Names have 253 bytes at most, volume handles some hundreds, but a tenant may write a
-/// megabyte where the API server checks no name, such as `spec.sourcePVC`; what is cut here is no name of any object either.
+/// Longest text kept of a field, in bytes. Names have at most 253, volume handles some hundred. Where the API server checks
+/// no name, as in `spec.sourcePVC`, a tenant may write a megabyte; a longer text is the name of no object.
 const MAX_TEXT: usize = 1024;
 
 fn sym(text: &str) -> SharedStr {
@@ -80,7 +80,7 @@ fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
         .find(|owner| owner.controller == Some(true))
 }
 
-/// Bytes of a quantity such as `10Gi`; what cannot be read counts as nothing.
+/// Bytes of a quantity such as `10Gi`; 0 if it cannot be parsed.
 fn bytes(quantity: Option<&Quantity>) -> u64 {
     let Some(Quantity(text)) = quantity else {
         return 0;
@@ -108,7 +108,7 @@ fn bytes(quantity: Option<&Quantity>) -> u64 {
         .map_or(0, |number| whole(number * factor))
 }
 
-/// A float as whole bytes; the cast saturates at both ends.
+/// A float as whole bytes, saturating at both ends.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole(number: f64) -> u64 {
     number.ceil() as u64
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(read.restore_size.map(NonZeroU64::get), expected);
     }
 
-    /// Case 24: the API server honours the annotation, and before the field.
+    /// Case 24: the API server honours the annotation, with priority over the field.
     #[rstest]
     #[case::by_field(json!({}), json!("ceph-block"), Some("ceph-block"))]
     #[case::by_annotation(json!({"volume.beta.kubernetes.io/storage-class": "ceph-block"}), json!(null), Some("ceph-block"))]
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(claim.class.as_deref(), class);
     }
 
-    /// Case 11: a snapshot of another namespace is not one of that name in the claim's own.
+    /// Case 11: a snapshot of another namespace differs from one of the same name in the claim's own.
     #[rstest]
     #[case::of_its_own(json!("media"), DataSource::Snapshot("s".into()))]
     #[case::of_none(json!(null), DataSource::Snapshot("s".into()))]
@@ -218,7 +218,8 @@ mod tests {
         assert_eq!(claim.data_source, Some(expected));
     }
 
-    /// A source that a tool would create again is never deleted. Argo CD 2 marks its own with a label that Helm sets too.
+    /// A source that a GitOps tool would re-create is never deleted. Argo CD 2 marks its objects with a label that Helm
+    /// sets, too.
     #[rstest]
     #[case("kustomize.toolkit.fluxcd.io/name", Some(GitOps::Flux))]
     #[case("argocd.argoproj.io/instance", Some(GitOps::Argo))]
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(source.gitops, tool);
     }
 
-    /// Attack: names of a megabyte, in fields of which the API server checks nothing, to fill the memory. Defence: a kilobyte
+    /// Attack: names of a megabyte, in fields that the API server does not check, to fill the memory. Defence: a kilobyte
     /// of each is kept.
     #[test]
     fn long_names_cost_a_kilobyte() {

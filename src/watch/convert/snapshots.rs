@@ -17,7 +17,7 @@ use crate::model::UnixSeconds;
 use crate::model::records::{Content, Protection, Snapshot, SnapshotClass, StatusError};
 use crate::watch::Patterns;
 
-/// A VolumeSnapshot.
+/// Converts a VolumeSnapshot.
 pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot> {
     let meta = meta(&object.metadata)?;
     let labels = object.metadata.labels.as_ref();
@@ -64,7 +64,8 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
     })
 }
 
-/// Whether a finalizer is neither one that the snapshot controller and the provisioner take away, nor Kubernetes' own.
+/// Whether a finalizer belongs to neither the snapshot controller, the provisioner nor Kubernetes, so that none of them
+/// removes it.
 fn is_foreign(finalizer: &str) -> bool {
     const KNOWN: [&str; 2] = [
         "snapshot.storage.kubernetes.io/",
@@ -73,7 +74,7 @@ fn is_foreign(finalizer: &str) -> bool {
     finalizer.contains('/') && !KNOWN.iter().any(|group| finalizer.starts_with(group))
 }
 
-/// A VolumeSnapshotContent.
+/// Converts a VolumeSnapshotContent.
 pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Content> {
     let meta = meta(&object.metadata)?;
     let status = object.status.as_ref();
@@ -99,7 +100,7 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
     })
 }
 
-/// A VolumeSnapshotClass.
+/// Converts a VolumeSnapshotClass.
 pub fn snapshot_class(object: &VolumeSnapshotClass) -> Option<SnapshotClass> {
     Some(SnapshotClass {
         name: sym(object.metadata.name.as_deref()?),
@@ -107,7 +108,7 @@ pub fn snapshot_class(object: &VolumeSnapshotClass) -> Option<SnapshotClass> {
     })
 }
 
-/// The error in a status. One without a time is dated to the object's creation.
+/// The error in a status. Without a time, it is dated to the creation of the object.
 fn trouble(
     error: Option<&VolumeSnapshotError>,
     meta: &crate::model::records::Meta,

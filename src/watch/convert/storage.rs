@@ -1,4 +1,4 @@
-//! Claims, volumes, classes, and what Events say of claims.
+//! Claims, volumes, classes, and Events about claims.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -12,16 +12,16 @@ use crate::api::{snapshot, volsync};
 use crate::model::ProvisioningError;
 use crate::model::records::{Claim, ClaimPhase, DataSource, StorageClass, Volume};
 
-/// Set by the scheduler on a claim that waits for its first consumer.
+/// Set by the scheduler on a claim with WaitForFirstConsumer.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// Set by the persistent volume controller when it asks an external provisioner.
+/// Set by the persistent volume controller when it requests a volume from an external provisioner.
 const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 
-/// Names the class of a claim where `spec.storageClassName` does not; the API server still honours it, and before the field
+/// Class of a claim in the beta notation. The API server still honours it, with priority over `spec.storageClassName`
 /// (component-helpers, `GetPersistentVolumeClaimClass`).
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
-/// A PersistentVolumeClaim.
+/// Converts a PersistentVolumeClaim.
 pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     let spec = object.spec.as_ref()?;
     let phase = match object
@@ -54,7 +54,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     })
 }
 
-/// `spec.dataSourceRef`, else `spec.dataSource`, of a claim in `namespace`.
+/// `spec.dataSourceRef`, otherwise `spec.dataSource`, of a claim in `namespace`.
 fn data_source(namespace: Option<&str>, spec: &PersistentVolumeClaimSpec) -> Option<DataSource> {
     let (group, kind, name, elsewhere) = match (&spec.data_source_ref, &spec.data_source) {
         (Some(from), _) => {
@@ -78,7 +78,7 @@ fn data_source(namespace: Option<&str>, spec: &PersistentVolumeClaimSpec) -> Opt
     })
 }
 
-/// A PersistentVolume of a CSI driver.
+/// Converts a PersistentVolume of a CSI driver.
 pub fn volume(object: &PersistentVolume) -> Option<Volume> {
     let spec = object.spec.as_ref()?;
     let csi = spec.csi.as_ref()?;
@@ -89,7 +89,7 @@ pub fn volume(object: &PersistentVolume) -> Option<Volume> {
     })
 }
 
-/// A StorageClass.
+/// Converts a StorageClass.
 pub fn storage_class(object: &storage::StorageClass) -> Option<StorageClass> {
     Some(StorageClass {
         name: sym(object.metadata.name.as_deref()?),
@@ -98,24 +98,24 @@ pub fn storage_class(object: &storage::StorageClass) -> Option<StorageClass> {
     })
 }
 
-/// The message of a `ProvisioningFailed` Event.
+/// A `ProvisioningFailed` Event.
 pub struct Failure {
-    /// The claim, as the Event names it. That it is of this uid, the API server does not check.
+    /// The claim that the Event names. The API server does not check the uid.
     pub claim: ObjectKey,
-    /// CSI driver that is said to have written it.
+    /// CSI driver that the Event names as its source; not proven.
     pub driver: SharedStr,
-    /// When it said so first.
+    /// Time of the first occurrence.
     pub first: Timestamp,
     /// The latest message.
     pub error: ProvisioningError,
 }
 
-/// A `ProvisioningFailed` Event. The provisioner names itself `<driver>_<pod>_<uuid>`.
+/// Converts a `ProvisioningFailed` Event. The provisioner's component name is `<driver>_<pod>_<uuid>`.
 pub fn failure(event: &Event) -> Option<Failure> {
     let involved = &event.involved_object;
     let claim = ObjectKey {
         kind: ObjectKind::PersistentVolumeClaim,
-        // Its own, which nobody can choose beyond their rights.
+        // The namespace of the Event itself, which the API server authorizes.
         namespace: sym(event.metadata.namespace.as_deref()?),
         name: sym(involved.name.as_deref()?),
         uid: Uid::from(involved.uid.as_deref()?),

@@ -16,7 +16,7 @@ use crate::api::{SharedStr, Uid};
 use crate::config::WorkloadKind;
 use crate::model::records::{Lease, Namespace, Node, Pod, Sidecars, Workload};
 
-/// A Pod, of which only this is read: there are many, and most of one is never asked about.
+/// The fields of a Pod that are read. There are many pods, and most of their fields are never needed.
 #[derive(Resource, Clone, Debug, Default, Deserialize, Serialize)]
 #[resource(inherit = "core::Pod")]
 pub struct LeanPod {
@@ -84,7 +84,7 @@ struct LeanContainerState {
     terminated: Option<Happened>,
 }
 
-/// That it did is all that is read.
+/// The presence of the field; its content is not read.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Happened {}
 
@@ -95,10 +95,10 @@ struct LeanCondition {
     status: String,
 }
 
-/// Arguments of a CSI driver that name it: ceph-csi and csi-driver-nfs, others, democratic-csi.
+/// Arguments in which a CSI driver's name is given: of ceph-csi and csi-driver-nfs, of others, of democratic-csi.
 const DRIVER_NAME_FLAGS: [&str; 3] = ["--drivername", "--driver-name", "--csi-name"];
 
-/// The driver that the arguments name; a reference to an environment variable names none.
+/// The driver that the arguments name; a reference to an environment variable is ignored.
 fn named_driver(containers: &[LeanContainer]) -> Option<SharedStr> {
     let named = |args: &[String]| {
         args.iter().enumerate().find_map(|(at, arg)| {
@@ -115,7 +115,8 @@ fn named_driver(containers: &[LeanContainer]) -> Option<SharedStr> {
         .find_map(|container| named(&container.args))
 }
 
-/// Whether the kubelet reported every container as terminated, which it does before it lets a pod's object go.
+/// Whether the kubelet has reported every container as terminated, which it does before it lets the pod's object be
+/// removed.
 fn has_ended(pod: &LeanPod) -> bool {
     let status = &pod.status;
     let terminated = |it: &LeanContainerStatus| it.state.terminated.is_some();
@@ -152,7 +153,7 @@ fn is_ready(status: &LeanStatus) -> bool {
     conditions.any(|c| c.kind == "Ready" && c.status == "True")
 }
 
-/// A Pod.
+/// Converts a Pod.
 pub fn pod(object: &LeanPod) -> Option<Pod> {
     let phase = object.status.phase.as_deref();
     let labels = object.metadata.labels.as_ref();
@@ -173,7 +174,7 @@ pub fn pod(object: &LeanPod) -> Option<Pod> {
     })
 }
 
-/// A Deployment.
+/// Converts a Deployment.
 pub fn deployment(object: &apps::Deployment) -> Option<Workload> {
     let spec = object.spec.as_ref()?;
     let template = spec.template.metadata.as_ref();
@@ -185,13 +186,13 @@ pub fn deployment(object: &apps::Deployment) -> Option<Workload> {
     })
 }
 
-/// A StatefulSet.
+/// Converts a StatefulSet.
 pub fn stateful_set(object: &apps::StatefulSet) -> Option<Workload> {
     let replicas = object.spec.as_ref()?.replicas.unwrap_or(1);
     workload(WorkloadKind::StatefulSet, &object.metadata, replicas)
 }
 
-/// A DaemonSet.
+/// Converts a DaemonSet.
 pub fn daemon_set(object: &apps::DaemonSet) -> Option<Workload> {
     let status = object.status.as_ref();
     let replicas = status.map_or(0, |status| status.desired_number_scheduled);
@@ -213,7 +214,7 @@ fn workload(kind: WorkloadKind, metadata: &ObjectMeta, replicas: i32) -> Option<
     })
 }
 
-/// A Lease.
+/// Converts a Lease.
 pub fn lease(object: &coordination::Lease) -> Option<Lease> {
     let spec = object.spec.as_ref()?;
     Some(Lease {
@@ -227,7 +228,7 @@ pub fn lease(object: &coordination::Lease) -> Option<Lease> {
     })
 }
 
-/// A Node, of which only this is read: its status lists every image it has.
+/// The fields of a Node that are read; the status of a Node lists all of its images.
 #[derive(Resource, Clone, Debug, Default, Deserialize, Serialize)]
 #[resource(inherit = "core::Node")]
 pub struct LeanNode {
@@ -237,7 +238,7 @@ pub struct LeanNode {
     status: LeanStatus,
 }
 
-/// A Node.
+/// Converts a Node.
 pub fn node(object: &LeanNode) -> Option<Node> {
     Some(Node {
         name: sym(object.metadata.name.as_deref()?),
@@ -245,7 +246,7 @@ pub fn node(object: &LeanNode) -> Option<Node> {
     })
 }
 
-/// A Namespace.
+/// Converts a Namespace.
 pub fn namespace(object: &core::Namespace) -> Option<Namespace> {
     Some(Namespace {
         name: sym(object.metadata.name.as_deref()?),
