@@ -1,6 +1,6 @@
-//! `/api/v1`: the latest [`View`] and its parts as JSON, and the OpenAPI description of all that. Read-only.
+//! `/api/v1`: the latest [`View`] and its parts as JSON, with an OpenAPI description. Read-only.
 //!
-//! Routes and description are made of the same list, and schemas of the types that are sent.
+//! Routes and description come from the same list, and schemas from the types that are sent.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::state::view::View;
 
 const OPENAPI: &str = "/api/v1/openapi.json";
 
-/// One thing that can be read.
+/// An endpoint.
 struct Endpoint<I> {
     path: &'static str,
     summary: &'static str,
@@ -37,7 +37,7 @@ impl<I: ReceiveAlerts> Endpoint<I> {
         let read = async move |State(context): State<Arc<AppState<I>>>, headers: HeaderMap| {
             context.guard.authorize_get(&headers, path).await?;
             let view = context.views.borrow().clone();
-            // Written beside the runtime, as the metrics are.
+            // Serialized in a blocking task, as the metrics are.
             let body = tokio::task::spawn_blocking(move || serde_json::to_vec(part(&view)));
             let body = body.await.map_err(internal)?.map_err(internal)?;
             Ok::<_, Problem>(sent(body))
@@ -68,7 +68,7 @@ fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 4] {
     ]
 }
 
-/// The routes, and that of their description.
+/// The routes of the endpoints, and that of their description.
 pub(super) fn routes<I: ReceiveAlerts>() -> Router<Arc<AppState<I>>> {
     let described = get(
         async |State(context): State<Arc<AppState<I>>>, headers: HeaderMap| {
@@ -88,7 +88,7 @@ fn sent(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// The description, by OpenAPI 3.1, whose schemas are those of JSON Schema.
+/// The description in OpenAPI 3.1, whose schemas are JSON Schema.
 pub(super) fn description<I: ReceiveAlerts>() -> Value {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();

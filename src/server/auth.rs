@@ -25,16 +25,16 @@ pub enum AuthError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// There are no tokens.
+    /// The file contains no token.
     #[error("server.auth.tokenFile: {0} contains no token")]
     Empty(PathBuf),
 }
 
-/// Authorizes requests; by default all of them.
+/// Authorizes requests; by default, all of them.
 #[derive(Default)]
 pub struct Authenticator {
     check: Check,
-    /// Whether reading asks for the same as posting.
+    /// Whether GET requests are authorized, too.
     reads: bool,
 }
 
@@ -47,7 +47,7 @@ enum Check {
 }
 
 impl Authenticator {
-    /// The guard that `auth` asks for; `client` is for asking the API server.
+    /// Creates the authenticator that `auth` configures; `client` is for reviews by the API server.
     pub async fn new(auth: &Auth, client: &Client) -> Result<Self, AuthError> {
         let check = match &auth.token_file {
             Some(path) => {
@@ -110,7 +110,7 @@ fn unauthorized(why: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, why)
 }
 
-/// The token of `Authorization: Bearer …`.
+/// The token in `Authorization: Bearer …`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -118,11 +118,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Digests of tokens: all of one length, so that a comparison tells nothing of what it compares.
+/// Digests of tokens. All have the same length, so that the time of a comparison reveals nothing.
 struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
-    /// Takes as long whichever token it is, and whether it is one.
+    /// Whether `token` is one of them, in constant time.
     fn contain(&self, token: &str) -> bool {
         let asked = digest(token);
         let hits = self.0.iter().map(|known| known.ct_eq(&asked));
@@ -134,7 +134,7 @@ fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// The tokens that are in the file now. Read at each request, which is rare, so that no change is ever missed.
+/// The tokens in the file. They are read for each request, which is rare, so that no change is missed.
 async fn tokens(path: &Path) -> Result<Tokens, AuthError> {
     let text = tokio::fs::read_to_string(path).await;
     let text = text.map_err(|source| AuthError::Read {

@@ -1,7 +1,7 @@
-//! Reads bodies of requests: so large each, so much of all together, and so long.
+//! Reads request bodies, with limits on the size of each, on the size of all together, and on the time.
 //!
-//! A client decides how fast a body comes. Bodies that arrive share memory, not places: a thousand clients that send a byte
-//! each keep nobody out.
+//! A client decides how fast a body arrives. Incomplete bodies share memory, not webhook slots: a thousand clients that
+//! send one byte each block no other.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::problem::Problem;
 use super::webhook::{MAX_BODY, SOON};
 
-/// Most bytes of all bodies that are read at a time: 64 of the largest.
+/// Maximum size of all bodies that are read at a time, in bytes: 64 of the largest.
 const MAX_BODIES: usize = 64 * MAX_BODY;
 
-/// How long one body may take.
+/// Time limit of one body.
 pub(super) const BODY_WITHIN: Duration = Duration::from_secs(5);
 
-/// The memory that bodies share.
+/// The memory shared by all bodies.
 pub(super) struct Bodies(Semaphore);
 
 impl Bodies {
@@ -27,7 +27,7 @@ impl Bodies {
         Self(Semaphore::new(MAX_BODIES))
     }
 
-    /// Reads a body whole, within [`BODY_WITHIN`]; its memory is counted until the permit is dropped.
+    /// Reads a whole body within [`BODY_WITHIN`]. Its memory counts until the permit is dropped.
     pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
         tokio::time::timeout(BODY_WITHIN, self.receive(body))
             .await

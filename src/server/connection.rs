@@ -1,7 +1,7 @@
-//! Limits of clients: how many connections there are, and how long one may be idle.
+//! Limits on clients: the number of connections, and the time a response may stay unread.
 //!
-//! How long headers may take, the server is told; how large they may be, hyper bounds; bodies are bounded where they are
-//! read. HTTP/2 is not spoken: nothing here needs it, and its resets and header tables are ways to make a server work.
+//! The server limits the time for headers, hyper their size, and bodies are limited where they are read. HTTP/2 is not
+//! offered: nothing here needs it, and its resets and header tables add attack surface.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-/// Most connections at a time. Each costs some 20 KiB; those who read and post here need a handful.
+/// Maximum number of connections. Each costs some 20 KiB; regular clients need a handful.
 pub(super) const MOST: usize = 2048;
 
-/// How long a client may leave what it asked for unread, not a byte of it taken.
+/// Time after which a connection is closed if the client has read no byte of a response.
 pub(super) const UNREAD_FOR: Duration = Duration::from_secs(30);
 
-/// Accepts at most [`MOST`] connections at a time, and closes any other at once.
+/// Accepts at most [`MOST`] connections at a time, and closes further ones immediately.
 #[derive(Clone)]
 pub(super) struct LimitedAcceptor<A> {
     inner: A,
@@ -29,7 +29,7 @@ pub(super) struct LimitedAcceptor<A> {
 }
 
 impl<A> LimitedAcceptor<A> {
-    /// In front of `inner`, with [`MOST`] places.
+    /// Wraps `inner`, with [`MOST`] slots.
     pub(super) fn new(inner: A) -> Self {
         Self {
             inner,
@@ -62,10 +62,10 @@ where
     }
 }
 
-/// A connection that has its place, and ends when its client has left an answer unread for too long.
+/// A connection that holds a slot, and ends when its client has left a response unread for too long.
 pub(super) struct Connection<T> {
     stream: T,
-    /// Since a write had to wait.
+    /// Deadline of the blocked write.
     waits: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
@@ -79,7 +79,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// `written`, or the end of patience.
+    /// Returns `written`, or an error once the deadline has passed.
     fn in_time<N>(
         &mut self,
         written: Poll<io::Result<N>>,
@@ -155,7 +155,7 @@ mod tests {
         Ok((connection, there))
     }
 
-    /// Attack: connections without end. Defence: so many at a time, and one more when one has gone.
+    /// Attack: connections without end. Defence: their number is limited, and a closed one makes room for another.
     #[tokio::test]
     async fn so_many_connections_are_let_in_and_one_more_when_one_has_gone() {
         let door = LimitedAcceptor::new(axum_server::accept::DefaultAcceptor);
@@ -168,8 +168,8 @@ mod tests {
         assert!(connection(&door).await.is_ok());
     }
 
-    /// Attack: answers asked for and never read, each held in memory. Defence: a write that has waited for half a minute
-    /// ends its connection; one that goes on, however slowly it began, does not.
+    /// Attack: responses that are requested and never read, each of which is held in memory. Defence: a write that is
+    /// blocked for half a minute ends its connection; a slow one that makes progress does not.
     #[tokio::test(start_paused = true)]
     async fn an_answer_left_unread_ends_its_connection() {
         let door = LimitedAcceptor::new(axum_server::accept::DefaultAcceptor);

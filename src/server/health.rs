@@ -1,4 +1,4 @@
-//! `/healthz`: whether the process answers and its loops make progress. `/readyz`: whether its observation is complete.
+//! `/healthz`: whether the process responds and its loops make progress. `/readyz`: whether its observation is complete.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::model::WatchState;
 use crate::state::view::View;
 use crate::text::humanize;
 
-/// Alive while every loop of the process turns: one that stands still is ended by no error, and cured by a restart.
+/// Alive while every loop of the process makes progress. A hanging loop reports no error; a restart fixes it.
 pub(super) async fn healthz<I>(State(context): State<Arc<AppState<I>>>) -> Response {
     match context.own.heartbeats().silent(Instant::now()) {
         None => "ok\n".into_response(),
@@ -26,8 +26,8 @@ pub(super) async fn healthz<I>(State(context): State<Arc<AppState<I>>>) -> Respo
     }
 }
 
-/// Ready once the whole cluster has been seen. A watch that fails later does not unready it: every replica would go
-/// at the same time, and with them the metric that tells.
+/// Ready once the whole cluster has been observed. A watch that fails later does not make it unready: all replicas would
+/// become unready at the same time, and so would the metric that reports the failure.
 pub(super) async fn readyz<I>(State(context): State<Arc<AppState<I>>>) -> Response {
     if context.shutdown.is_cancelled() {
         return unavailable("shutting down\n".to_owned());
@@ -46,7 +46,7 @@ fn unavailable(why: String) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
-/// One line a kind that has not been seen.
+/// One line per kind that has not been observed.
 fn missing(view: &View) -> String {
     let doubts = view.freshness.unsynced();
     doubts

@@ -1,6 +1,6 @@
-//! The HTTP server: the latest [`View`] and metrics out, notifications of Alertmanager in.
+//! The HTTP server: serves the latest [`View`] and metrics, and receives notifications of Alertmanager.
 //!
-//! It decides nothing: notifications go to [`ReceiveAlerts`], and answers come from the view.
+//! It decides nothing: notifications go to [`ReceiveAlerts`], and responses come from the view.
 
 mod api;
 mod auth;
@@ -43,22 +43,22 @@ use crate::alerts::ReceiveAlerts;
 use crate::metrics::{Metrics, SelfMetrics};
 use crate::state::view::View;
 
-/// How long any answer may take. A scrape may wait for another one.
+/// Timeout of any response. A scrape may wait for another one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long keeping one notification may take.
+/// Timeout for persisting a notification.
 const WEBHOOK_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a client may take to send the headers of its first request; others may come between two scrapes.
+/// Timeout for the headers of a client's first request; for later ones see [`HEADERS_WITHIN`].
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a client may take to send its headers, kept-alive connections between two scrapes included.
+/// Timeout for the headers of a request on a kept-alive connection, including the time between two scrapes.
 const HEADERS_WITHIN: Duration = Duration::from_secs(90);
 
-/// Largest headers read, and most of an answer kept ready for a client that reads slowly.
+/// Largest headers read, and maximum buffered part of a response, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// How long open requests may take to end at a shutdown: less than the 30 s Kubernetes grants in all.
+/// Time for open requests to finish at a shutdown, less than the 30 s that Kubernetes grants in total.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// The services that the server is built from.
@@ -67,13 +67,13 @@ pub struct Services<I> {
     pub views: watch::Receiver<Arc<View>>,
     /// The exposition of `/metrics`.
     pub metrics: Metrics,
-    /// Where requests are counted.
+    /// Counters of requests.
     pub own: SelfMetrics,
-    /// Takes notifications.
+    /// Receiver of notifications.
     pub alerts: I,
-    /// Who is let in.
+    /// Authenticator of requests.
     pub guard: Authenticator,
-    /// Cancelled when the process is to end.
+    /// Cancelled at shutdown.
     pub shutdown: CancellationToken,
 }
 
@@ -92,7 +92,7 @@ struct AppState<I> {
     webhook_within: Duration,
 }
 
-/// All routes.
+/// Creates the router.
 pub fn router<I: ReceiveAlerts>(site: Services<I>) -> Router {
     routes(site, WEBHOOK_WITHIN)
 }
@@ -135,17 +135,17 @@ fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Rout
         .with_state(context)
 }
 
-/// The answer, or that there is none after [`ANSWER_WITHIN`].
+/// The response, or an error after [`ANSWER_WITHIN`].
 async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
     tokio::time::timeout(ANSWER_WITHIN, next.run(request))
         .await
         .map_err(|_| Problem::retryable("this took too long", webhook::LATER))
 }
 
-/// Why there is no server, or no longer.
+/// Why the server could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("failed to listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -153,12 +153,12 @@ pub enum ServeError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// It ended on its own.
+    /// It stopped unexpectedly.
     #[error("the HTTP server ended: {0}")]
     Ended(#[source] std::io::Error),
 }
 
-/// A server that listens, and does not answer yet.
+/// A server that listens, but does not respond yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -166,7 +166,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`; port 0 takes a free one.
+    /// Listens on `address`; port 0 picks a free one.
     pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(failed)?;
@@ -179,8 +179,8 @@ impl Server {
         self.address
     }
 
-    /// Answers until `shutdown` is cancelled, by `certificate` where there is one; then ends open requests, and returns
-    /// within 10 s.
+    /// Serves until `shutdown` is cancelled, over TLS if there is a `certificate`; then finishes open requests, within 10
+    /// s.
     pub async fn serve(
         self,
         router: Router,

@@ -17,7 +17,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// An error that no retry cures.
+    /// An error for which a retry is useless.
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self {
             status,
@@ -27,7 +27,7 @@ impl Problem {
         }
     }
 
-    /// Closes the connection after the answer: the body of the request was not read, so that the connection cannot be used again.
+    /// Closes the connection after the response: the request body was not read, so the connection cannot be reused.
     pub(super) fn close(self) -> Self {
         Self {
             closes: true,
@@ -35,8 +35,8 @@ impl Problem {
         }
     }
 
-    /// Closes the connection after the answer, so that the client's next one may reach another replica: a Service chooses a replica
-    /// for each connection.
+    /// Closes the connection after the response, so that the client's next one may reach another replica: a Service chooses
+    /// a replica for each connection.
     pub(super) fn on_new_connection(self) -> Self {
         Self {
             closes: true,
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// An error that a retry may cure: Alertmanager retries a request that is answered with a 5xx, and no other.
+    /// An error for which a retry may succeed: Alertmanager retries a request only after a 5xx.
     pub(super) fn retryable(error: impl Into<String>, retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),

@@ -1,4 +1,4 @@
-//! Requests to the whole router, and to a listening server.
+//! Requests to the router, and to a listening server.
 
 mod access;
 mod api;
@@ -25,7 +25,7 @@ use crate::metrics::Format;
 use crate::model::{Freshness, Kind};
 use crate::tasks::heartbeat::SILENT_AFTER;
 
-/// Takes everything, or answers as it is told.
+/// Accepts every notification, or answers with the given result.
 #[derive(Clone, Default)]
 struct Receiver {
     taken: Arc<Mutex<Vec<Notification>>>,
@@ -349,7 +349,7 @@ async fn more_than_can_be_worked_on_are_sent_away_at_once() {
     let waiting = (0..MAX_AT_A_TIME).map(|_| face.post(notification()));
     let waiting = futures::future::join_all(waiting);
     tokio::pin!(waiting);
-    // One look at it starts them all; none can end.
+    // The first poll starts all of them; none can finish.
     assert!(futures::poll!(&mut waiting).is_pending());
     assert_eq!(receiver.taken.lock().unwrap().len(), MAX_AT_A_TIME);
     assert_eq!(face.post(notification()).await.status(), 503);
@@ -362,8 +362,8 @@ async fn more_than_can_be_worked_on_are_sent_away_at_once() {
     );
 }
 
-/// Attack: more bodies than there are places, each a byte that others never follow. Defence: a body takes no place until
-/// all of it is there, and has to be there in time.
+/// Attack: more bodies than webhook slots, each one byte without an end. Defence: a body takes no slot until it is
+/// complete, and it has a time limit.
 #[tokio::test(start_paused = true)]
 async fn slow_bodies_keep_nobody_out() {
     let face = face(fixture::jammed(), Receiver::default());
@@ -380,7 +380,8 @@ async fn slow_bodies_keep_nobody_out() {
     assert!(answers.iter().all(|response| response.status() == 503));
 }
 
-/// Attack: large bodies that stop before their end, to fill memory. Defence: together they have so much of it.
+/// Attack: large bodies that stop before their end, to fill the memory. Defence: all bodies share a limited amount of
+/// memory.
 #[tokio::test(start_paused = true)]
 async fn bodies_share_bounded_memory() {
     let face = face(fixture::jammed(), Receiver::default());
@@ -396,8 +397,8 @@ async fn bodies_share_bounded_memory() {
     assert_eq!(face.post(notification()).await.status(), 202);
 }
 
-/// Attack: a web page that posts to a port-forward on its reader's machine. Defence: browsers post no JSON across origins
-/// without asking first, which is not answered here.
+/// Attack: a web page posts to a port-forward on its reader's machine. Defence: browsers send JSON across origins only
+/// after a preflight request, which is not answered here.
 #[rstest]
 #[case("application/json; charset=utf-8", 202)]
 #[case("text/plain", 415)]

@@ -1,4 +1,4 @@
-//! The server's certificate: files in, an acceptor out that follows them without a restart.
+//! The server's certificate: reads the files, and reloads them without a restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio::sync::Mutex;
 
 use crate::config::Tls;
 
-/// How often the files are looked at. A Secret's volume changes by a swap of symlinks, which watches of files miss.
+/// Interval of checking the files. A Secret volume is updated by swapping symlinks, which file watches miss.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Why there is no certificate.
+/// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -34,13 +34,13 @@ pub enum TlsError {
     Pair(#[source] rustls::Error),
 }
 
-/// A certificate and its key, as they are now in their files.
+/// A certificate and its key, reloaded from their files.
 pub struct Certificate {
     chain: PathBuf,
     key: PathBuf,
     every: Duration,
     config: RustlsConfig,
-    /// Of the files as they were last tried.
+    /// Digest of the files when they were last loaded.
     tried: Mutex<[u8; 32]>,
 }
 
@@ -51,7 +51,7 @@ struct Pair {
 }
 
 impl Certificate {
-    /// Reads the files that `tls` names, if it does.
+    /// Reads the files of `tls`, if it is configured.
     pub async fn load(tls: &Tls) -> Result<Option<Self>, TlsError> {
         Self::load_every(tls, LOOK_EVERY).await
     }
@@ -76,8 +76,8 @@ impl Certificate {
         RustlsAcceptor::new(self.config.clone())
     }
 
-    /// Takes what stands in the files, if that is news. What cannot be used leaves the last good one in place: the two
-    /// files do not change at the same time.
+    /// Loads the files if they have changed. If they cannot be used, the last valid certificate stays in use: the two files
+    /// do not change at the same time.
     pub(super) async fn refresh(&self) -> Result<(), TlsError> {
         let pair = Pair::read(&self.chain, &self.key).await?;
         let digest = pair.digest();
@@ -109,8 +109,8 @@ impl Pair {
         })
     }
 
-    /// The certificate, and HTTP/1.1 as the only protocol. In HTTP/2 an answer cannot end the connection, and a
-    /// standby has to.
+    /// The certificate, and HTTP/1.1 as the only protocol: in HTTP/2 a response cannot close the connection, which a
+    /// standby needs.
     fn config(&self) -> Result<ServerConfig, rustls::Error> {
         let unreadable = |error: pem::Error| rustls::Error::General(error.to_string());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
@@ -131,7 +131,7 @@ impl Pair {
     }
 }
 
-/// Follows the files of `certificate`, and never returns.
+/// Reloads the files of `certificate` periodically; never returns.
 pub(super) async fn keep_fresh(certificate: Option<&Certificate>) {
     let Some(certificate) = certificate else {
         return std::future::pending().await;

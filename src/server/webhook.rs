@@ -1,4 +1,4 @@
-//! `POST /webhook`: hands a notification to [`ReceiveAlerts`], and answers once it is persisted.
+//! `POST /webhook`: passes a notification to [`ReceiveAlerts`], and responds once it is persisted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::problem::Problem;
 use crate::alerts::{self, Accepted, ReceiveAlerts, Refused};
 use crate::config::Mode;
 
-/// Largest body read. An alert of ours takes about 1 KiB.
+/// Largest body read, in bytes. One of our alerts takes about 1 KiB.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// Most notifications handled at a time; more are rejected at once with `Retry-After`.
+/// Maximum number of concurrent notifications; further ones are rejected immediately with `Retry-After`.
 pub const MAX_AT_A_TIME: usize = 16;
 
 /// `Retry-After` under load, and after a change of leader or a failure of the API server.
@@ -54,7 +54,7 @@ async fn answer<I: ReceiveAlerts>(
         });
         return Ok(Json(answer).into_response());
     }
-    // A place is taken only now: how fast a body comes is the client's choice.
+    // A slot is taken only after the body is read, since the client decides how fast the body arrives.
     let _place = context.webhooks.try_acquire().map_err(|_| Refused::Full)?;
     let submitted = context.alerts.receive(notification);
     let Accepted {
@@ -69,8 +69,8 @@ async fn answer<I: ReceiveAlerts>(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// Whether the body is declared as JSON. Every other type a web page may post across origins without asking first, to a
-/// port-forward on its reader's own machine, for example.
+/// Whether the body is declared as JSON. A web page may post any other type across origins without a preflight request, for
+/// example to a port-forward on its reader's machine.
 fn is_json(headers: &HeaderMap) -> bool {
     let declared = headers
         .get(header::CONTENT_TYPE)

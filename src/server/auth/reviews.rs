@@ -1,4 +1,4 @@
-//! Asks the API server whose token it is, and whether they may.
+//! Authenticates and authorizes tokens at the API server.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::super::webhook::{LATER, SOON};
 use super::unauthorized;
 use crate::cluster::reviews;
 
-/// How long both questions may take together: less than a webhook's whole answer.
+/// Timeout of both requests together, shorter than that of a webhook.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Most requests that are asked about at a time: strangers must not put load on the API server.
+/// Maximum number of concurrent reviews: unauthenticated clients must not put load on the API server.
 const AT_A_TIME: usize = 8;
 
 /// TokenReview and SubjectAccessReview.
@@ -31,7 +31,7 @@ impl Reviews {
         }
     }
 
-    /// Lets the owner of `token` in if they may `verb` on `path`.
+    /// Authorizes the owner of `token` for `verb` on `path`.
     pub(super) async fn authorize(
         &self,
         token: &str,

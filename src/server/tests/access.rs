@@ -1,4 +1,4 @@
-//! Whom the tokens of a file let in, and where.
+//! Requests that the tokens of a file authorize.
 
 use kube::{Client, Config};
 
@@ -7,9 +7,9 @@ use crate::config::Auth;
 use crate::server::AuthError;
 use crate::server::api::description;
 
-/// A client that nobody answers.
+/// A client whose requests are never answered.
 fn nobody() -> Client {
-    // Installed once for the process; another test may have been first.
+    // Installed once per process; another test may have done so.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap()
 }
@@ -183,8 +183,8 @@ async fn a_file_without_tokens_is_named_at_the_start() {
     );
 }
 
-/// Attack: a token guessed byte by byte from how long a refusal takes. Defence: digests of one length are compared, each whole
-/// and all of them; a comparison that could end early is not in the code.
+/// Attack: a token guessed byte by byte from the time of a refusal. Defence: digests of one length are compared, all of
+/// them and each as a whole; no comparison ends early.
 #[test]
 fn tokens_are_compared_in_constant_time() {
     let source = include_str!("../auth.rs");

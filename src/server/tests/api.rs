@@ -51,13 +51,13 @@ async fn each_answer_is_as_described(#[case] view: View) {
     }
 }
 
-/// A schema that takes no field it does not name: what is sent has to be described.
+/// The schema, closed to fields that it does not name: every field in a response must be described.
 fn strict(schema: Value) -> Value {
     match schema {
         Value::Object(mut fields) => {
             let of_an_object = fields.contains_key("properties");
             for (name, field) in &mut fields {
-                // Alternatives beside properties are about the same object, which is closed once.
+                // Alternatives beside properties describe the same object, so that it is closed once.
                 let parts = of_an_object && name == "oneOf";
                 let taken = field.take();
                 *field = if parts { taken } else { strict(taken) };

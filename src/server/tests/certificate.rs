@@ -12,7 +12,7 @@ use crate::config::Tls;
 /// Name that the certificates are for.
 const NAME: &str = "locksmith.test";
 
-/// A new certificate for [`NAME`] in the files of `tls`; gives it in PEM.
+/// Writes a new certificate for [`NAME`] into the files of `tls`; returns it as PEM.
 fn issue(tls: &Tls) -> String {
     let issued = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
     let certificate = issued.cert.pem();
@@ -26,7 +26,7 @@ fn issue(tls: &Tls) -> String {
 }
 
 fn files(directory: &Path) -> Tls {
-    // Installed once for the process; another test may have been first.
+    // Installed once per process; another test may have done so.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Tls {
         certificate: Some(directory.join("tls.crt")),
@@ -34,7 +34,7 @@ fn files(directory: &Path) -> Tls {
     }
 }
 
-/// Asks by a new connection, trusting this certificate and no other.
+/// Sends a request over a new connection that trusts only this certificate.
 async fn trusting(certificate: &str, address: SocketAddr) -> reqwest::Result<StatusCode> {
     let certificate = reqwest::Certificate::from_pem(certificate.as_bytes())?;
     let client = reqwest::Client::builder()
@@ -45,7 +45,7 @@ async fn trusting(certificate: &str, address: SocketAddr) -> reqwest::Result<Sta
     Ok(client.get(url).send().await?.status())
 }
 
-/// The protocol agreed upon with whoever would take HTTP/2, as Alertmanager would.
+/// The protocol negotiated with a client that accepts HTTP/2, as Alertmanager does.
 fn agreed(certificate: &str, address: SocketAddr) -> Option<Vec<u8>> {
     let mut roots = rustls::RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
@@ -88,7 +88,7 @@ async fn a_new_certificate_is_shown_without_a_restart() {
         .await
         .unwrap();
     assert!(trusting(&first, address).await.is_err());
-    // By HTTP/2 a standby could not send Alertmanager to another replica.
+    // Over HTTP/2, a standby could not send Alertmanager to another replica.
     let agreed = tokio::task::spawn_blocking(move || agreed(&second, address)).await;
     assert_eq!(agreed.unwrap().as_deref(), Some(&b"http/1.1"[..]));
 

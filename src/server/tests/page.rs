@@ -1,4 +1,4 @@
-//! The status page as it is served, and the events that keep it live.
+//! The status page as it is served, and the events that update it.
 
 use futures::StreamExt;
 
@@ -16,7 +16,7 @@ async fn events(face: &Face) -> Events {
     response.into_body().into_data_stream()
 }
 
-/// The page that the next event brings, or `None` at the end.
+/// The page of the next event, or `None` at the end.
 async fn next(events: &mut Events) -> Option<Value> {
     let event = events.next().await?.unwrap();
     let event = std::str::from_utf8(&event).unwrap().to_owned();
@@ -55,10 +55,10 @@ async fn an_event_tells_each_change_until_the_end() {
     face.publish.send(Arc::new(fixture::jammed())).unwrap();
     let jammed = next(&mut events).await.unwrap();
     assert_eq!(jammed["title"], "7 stuck · locksmith");
-    // When it was looked, not when it is told.
+    // The time of the observation, not of the response.
     assert_eq!(jammed["at"], "2026-11-01 03:00:00 UTC");
     assert!(jammed["content"].as_str().unwrap().contains("pvc/prowlarr"));
-    // Ages go on, changes or none.
+    // Ages advance without changes.
     assert_eq!(next(&mut events).await.unwrap()["title"], jammed["title"]);
     face.shutdown.cancel();
     assert_eq!(next(&mut events).await, None);
@@ -116,7 +116,7 @@ async fn so_many_may_follow_and_one_more_when_one_has_gone() {
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     all.pop();
-    // Long before anybody who reads nothing has to go.
+    // Well before a client that reads nothing is disconnected.
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(events(&face).await);
 }
