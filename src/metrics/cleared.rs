@@ -1,4 +1,4 @@
-//! Two views in, what has cleared in between out, and how long it had stood. Pure.
+//! Findings that have cleared between two views, and how long they lasted. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use crate::api::{LockKey, ObjectKey};
 use crate::findings::{Finding, FindingReason};
 use crate::state::view::View;
 
-/// Which finding it is, whatever its reason is by now.
+/// Identity of a finding, whatever its current reason.
 type Id = (&'static str, Option<ObjectKey>, Option<LockKey>);
 
-/// The findings that have not cleared, and since when each stands.
+/// Uncleared findings with their start times.
 #[derive(Debug, Default)]
 pub struct Uncleared(BTreeMap<Id, Timestamp>);
 
 impl Uncleared {
-    /// The findings that are no longer in `view`: the kind of each, and how long it stood. Nothing clears
-    /// because it was not seen: a view that is not complete changes nothing.
+    /// The findings that are no longer in `view`: kind and duration of each. An incomplete view changes nothing, since an
+    /// unobserved finding has not cleared.
     pub fn cleared(&mut self, view: &View) -> Vec<(&'static str, Duration)> {
         if !view.complete() {
             return Vec::new();

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-/// Every name starts with this and an underscore.
+/// Prefix of every name, followed by an underscore.
 pub const PREFIX: &str = "locksmith";
 
 /// A metric family with `N` labels.
@@ -23,14 +23,14 @@ pub struct Family<const N: usize> {
     pub kind: MetricType,
     /// Names of its labels.
     pub labels: [&'static str; N],
-    /// One line for people. It is written as it stands, so it must hold no backslash and no line break.
+    /// Help text in one line. It is not escaped, so it must contain no backslash and no line break.
     pub help: &'static str,
 }
 
 /// The labels of one series, owned.
 pub type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 
-/// A family whose number of labels does not matter.
+/// A family with any number of labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Name, without prefix, unit and `_total`.
@@ -41,7 +41,7 @@ pub struct Row {
     pub kind: MetricType,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// One line for people.
+    /// Help text in one line.
     pub help: &'static str,
 }
 
@@ -57,7 +57,7 @@ impl<const N: usize> Family<N> {
         }
     }
 
-    /// The labels of one series of it.
+    /// The labels of one of its series.
     pub fn series(&self, values: [impl Into<Cow<'static, str>>; N]) -> Labels<N> {
         let mut values = values.into_iter();
         self.labels
@@ -66,7 +66,7 @@ impl<const N: usize> Family<N> {
 }
 
 impl Row {
-    /// The name the samples carry, and the one to ask for in PromQL; of a histogram, without `_bucket`.
+    /// Name of the samples, as used in PromQL; for a histogram, without `_bucket`.
     pub fn full_name(&self) -> String {
         let unit = self
             .unit
@@ -79,11 +79,11 @@ impl Row {
     }
 }
 
-/// Writes families, each once and whole, as the exposition format wants it.
+/// Writes complete families in the exposition format.
 pub struct Encoder<'e>(DescriptorEncoder<'e>);
 
 impl<'e> Encoder<'e> {
-    /// Writes to `encoder`.
+    /// Creates an encoder around `encoder`.
     pub fn new(encoder: DescriptorEncoder<'e>) -> Self {
         Self(encoder)
     }
@@ -96,7 +96,7 @@ impl<'e> Encoder<'e> {
             .encode_descriptor(family.name, family.help, family.unit.as_ref(), family.kind)
     }
 
-    /// Writes a family of gauges: each series by the values of its labels.
+    /// Writes a family of gauges, with each series given by its label values.
     pub fn gauges<'s, const N: usize, V: EncodeGaugeValue>(
         &mut self,
         family: &'static Family<N>,
@@ -113,7 +113,7 @@ impl<'e> Encoder<'e> {
         Ok(())
     }
 
-    /// Writes a family of one gauge without labels; without a value, none.
+    /// Writes a gauge without labels; nothing if there is no value.
     pub fn gauge<V: EncodeGaugeValue>(
         &mut self,
         family: &'static Family<0>,
@@ -123,7 +123,7 @@ impl<'e> Encoder<'e> {
         value.map_or(Ok(()), |value| encoder.encode_gauge(&value))
     }
 
-    /// Writes a family that keeps its own count.
+    /// Writes a family that has its own counter.
     pub fn counted<const N: usize>(
         &mut self,
         family: &'static Family<N>,
@@ -133,7 +133,7 @@ impl<'e> Encoder<'e> {
     }
 }
 
-/// Writes the table of families: a constant for each, and [`Row`]s of all of them by group.
+/// Defines the table of families: a constant for each, and the [`Row`]s of all by group.
 macro_rules! families {
     ($(
         $group:literal {
@@ -151,7 +151,7 @@ macro_rules! families {
             };
         )+)+
 
-        /// Every family, by what it is about, in the order they are written.
+        /// Every family by group, in the order they are written.
         pub static TABLE: &[(&str, &[Row])] = &[$( ($group, &[$($id.row()),+]), )+];
     };
     (@unit) => { None };

@@ -1,13 +1,13 @@
-//! An `Accept` header in, the format to answer in out; and one exposition in the other's words.
+//! Selects the format of a response by its `Accept` header, and converts an exposition to the classic format.
 
 use super::families::TABLE;
 
-/// The text formats Prometheus reads.
+/// The text formats that Prometheus reads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The older one, for those who ask for nothing else: `promtool check metrics` reads only this.
+    /// The classic text format, for clients that request no other: `promtool check metrics` reads only this.
     Classic,
 }
 
@@ -21,7 +21,7 @@ impl Format {
         }
     }
 
-    /// Content type.
+    /// Value of the header `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -30,8 +30,8 @@ impl Format {
     }
 }
 
-/// An OpenMetrics exposition in the older format: there, a counter's type and help are on `_total`, and unit and
-/// end are not told.
+/// Converts an OpenMetrics exposition to the classic format, in which type and help of a counter are on `_total`, and unit
+/// and end are absent.
 pub fn classic(openmetrics: &str) -> String {
     let counters: Vec<String> = TABLE
         .iter()

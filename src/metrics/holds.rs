@@ -1,4 +1,4 @@
-//! Writes what the API server holds for us.
+//! Writes the holds that the API server enforces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +10,7 @@ use super::family::Encoder;
 use super::stuck::{LISTED, at_most, volumes};
 use crate::state::view::View;
 
-/// The clock counts here, and not when the view was taken: a deadline passes also while nothing is looked at.
+/// `now` decides, not the time of the view: a deadline passes also while nothing is observed.
 pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::Result {
     let spans = spans(view, now);
     let stuck_not = |finding: &&crate::findings::Finding| !finding.what.is_stuck();
@@ -43,13 +43,14 @@ pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::
     to.gauges(&f::HELD_STORAGE, volumes(held))
 }
 
-/// From when to when something is held.
+/// Start and end of a hold.
 struct Span {
     since: Timestamp,
     until: Timestamp,
 }
 
-/// The holds at `now` by their labels. Several planned holds of one source make one series: the first since, the last until.
+/// The holds at `now` by their labels. Several planned holds of one source are one series: the earliest start, the latest
+/// deadline.
 fn spans(view: &View, now: Timestamp) -> BTreeMap<[&str; 4], Span> {
     let mut spans: BTreeMap<[&str; 4], Span> = BTreeMap::new();
     for hold in view.holds.iter().filter(|hold| now < hold.until) {

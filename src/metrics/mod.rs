@@ -1,8 +1,8 @@
-//! The exposition that Prometheus scrapes, from the latest [`View`] and the program's own counts.
+//! The exposition that Prometheus scrapes, from the latest [`View`] and the program's own counters.
 //!
-//! Series about objects are written from the view itself at each scrape, so that none outlives its object and a
-//! scrape costs what is stuck, not what there is. [`families`] is the table all families are written from;
-//! `deploy/docs/metrics.md` is made from it too.
+//! Series about objects are written from the view at each scrape, so that none outlives its object and the cost of a scrape
+//! scales with the stuck objects. [`families`] is the table of all families; `deploy/docs/metrics.md` is generated from it,
+//! too.
 
 mod cleared;
 pub mod families;
@@ -35,18 +35,18 @@ use tokio::sync::{Mutex, watch};
 use crate::state::view::View;
 use family::Encoder;
 
-/// Why there is no exposition.
+/// Why the exposition could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ScrapeError {
     /// A family could not be written.
     #[error("failed to write the metrics: {0}")]
     Write(#[from] fmt::Error),
-    /// The task that writes ended early.
+    /// The task that writes it ended early.
     #[error("failed to write the metrics: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Everything there is to scrape.
+/// All metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     writer: Arc<Mutex<Writer>>,
@@ -56,12 +56,12 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Writer {
     registry: Registry,
-    /// The latest exposition of each format, and when it was begun.
+    /// The latest exposition in each format, and when writing it started.
     latest: [Option<(Instant, Arc<str>)>; 2],
 }
 
 impl Writer {
-    /// The exposition, if it was begun after `asked`: then it shows all that whoever asked may expect.
+    /// The exposition, if writing it started after `asked`, so that it shows everything until then.
     fn latest(&self, format: Format, asked: Instant) -> Option<Arc<str>> {
         let (begun, body) = self.latest[format as usize].as_ref()?;
         (*begun >= asked).then(|| body.clone())
@@ -102,8 +102,8 @@ impl Metrics {
         }
     }
 
-    /// The exposition. One is written at a time, beside the runtime: with everything stuck it takes long enough for others to
-    /// notice. All that wait for one are given the same, so that Prometheus waits for two at most, however many ask.
+    /// The exposition. Only one is written at a time, in a blocking task: with everything stuck, it takes long enough to
+    /// delay others. All waiting scrapes receive the same one, so that Prometheus waits for at most two.
     pub async fn scrape(&self, format: Format) -> Result<Arc<str>, ScrapeError> {
         let asked = Instant::now();
         let mut writer = self.writer.clone().lock_owned().await;
@@ -114,7 +114,7 @@ impl Metrics {
     }
 }
 
-/// Writes every family of the table, in its order.
+/// Writes every family in the order of the table.
 #[derive(Debug)]
 struct Snapshot {
     views: watch::Receiver<Arc<View>>,
@@ -124,7 +124,7 @@ struct Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // Cloned, so that no new view waits for this one to be written.
+        // Cloned, so that writing does not delay the next view.
         let view = self.views.borrow().clone();
         let mut encoder = Encoder::new(encoder);
         stuck::encode(&view, &mut encoder)?;

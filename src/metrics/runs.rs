@@ -1,4 +1,4 @@
-//! Writes how far Remediations have come. Finished ones are only counted: their number grows with time.
+//! Writes the progress of Remediations. Finished ones are only counted, as their number grows with time.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Writes how far the observation can be trusted, and what the program is.
+//! Writes the state of the observation, and the build of the program.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Counters of the program itself. Clones share their counts.
+//! Counters of the program itself. Clones share them.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::findings::{FindingKind, FindingReason};
 use crate::model::Kind;
 use crate::tasks::heartbeat::Heartbeats;
 
-/// Upper bounds for steps, in seconds: a patch takes one, a takeover of leases 165, a run's patience some hours.
+/// Bucket bounds for steps, in seconds: a patch takes one, a takeover of leases 165, the longest timeout some hours.
 const STEP_SECONDS: [f64; 10] = [
     1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 3600.0,
 ];
 
-/// Upper bounds for taking a view, in seconds: well under one for 20,000 objects.
+/// Bucket bounds for taking a view, in seconds: well below one for 20,000 objects.
 const VIEW_SECONDS: [f64; 7] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
 
-/// Upper bounds for what was stuck, in seconds: a minute to a week.
+/// Bucket bounds for the duration of findings, in seconds: a minute to a week.
 const STUCK_SECONDS: [f64; 10] = [
     60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
 ];
@@ -31,24 +31,24 @@ const STUCK_SECONDS: [f64; 10] = [
 /// Outcome of an alert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AlertOutcome {
-    /// A Remediation was made for it.
+    /// A Remediation was created for it.
     Started,
-    /// There was one already.
+    /// It joined an existing Remediation.
     Joined,
-    /// It asks for nothing: resolved, or no playbook matches.
+    /// It starts nothing: it is resolved, or no playbook matches.
     Ignored,
     /// It is about another cluster.
     OtherCluster,
-    /// It could not be recorded; Alertmanager is told to come again.
+    /// It could not be recorded; Alertmanager retries.
     Refused,
 }
 
-/// How a step ended.
+/// Outcome of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StepOutcome {
     /// The cluster shows its effect.
     Succeeded,
-    /// It was given up.
+    /// It failed.
     Failed,
 }
 
@@ -70,7 +70,7 @@ pub struct SelfMetrics {
 }
 
 impl Default for SelfMetrics {
-    /// Counters whose labels are known beforehand start at 0, so that `increase()` sees the first event.
+    /// Counters with known labels start at 0, so that `increase()` sees the first event.
     fn default() -> Self {
         let own = Self {
             leader: Gauge::default(),
@@ -113,22 +113,22 @@ impl Default for SelfMetrics {
 }
 
 impl SelfMetrics {
-    /// The loops whose standstill fails the liveness probe.
+    /// The loops that the liveness probe checks.
     pub fn heartbeats(&self) -> &Heartbeats {
         &self.heartbeats
     }
 
-    /// Whether this replica is the one that acts.
+    /// Records whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// A request to the webhook was answered with this HTTP status.
+    /// Counts a response of the webhook by its HTTP status.
     pub fn webhook_request(&self, code: u16) {
         self.webhook_counter(code.to_string()).inc();
     }
 
-    /// An alert was received; `playbook` is the one it asks for, if any.
+    /// Counts a received alert; `playbook` is the one that it starts, if any.
     pub fn alert(&self, playbook: Option<&str>, outcome: AlertOutcome) {
         self.alert_counter(playbook, outcome).inc();
     }
@@ -139,12 +139,12 @@ impl SelfMetrics {
         self.webhook_alerts.get_or_create_owned(&labels)
     }
 
-    /// The firing alerts were read from Alertmanager, and taken, or were not.
+    /// Counts a poll of Alertmanager by whether it succeeded and the alerts were accepted.
     pub fn pulled(&self, ok: bool) {
         self.pull_counter(ok).inc();
     }
 
-    /// A step ended, so long after it began.
+    /// Records the duration of a step that has ended.
     pub fn step_finished(&self, step: StepName, outcome: StepOutcome, took: Duration) {
         self.step_counter(step, outcome).inc();
         let labels = f::STEP_DURATION.series([step.as_str()]);
@@ -152,29 +152,29 @@ impl SelfMetrics {
         durations.observe(took.as_secs_f64());
     }
 
-    /// A write was tried. `kind` is that of the object, `outcome` `"ok"`, `"skipped"` or a class of error: closed sets
-    /// both.
+    /// Counts a write. `kind` is that of the object, `outcome` is `"ok"`, `"skipped"` or a class of error; both are closed
+    /// sets.
     pub fn write(&self, verb: &'static str, kind: &'static str, outcome: &'static str) {
         let labels = f::WRITES.series([verb, kind, outcome]);
         self.writes.get_or_create_owned(&labels).inc();
     }
 
-    /// A watch failed, and is taken up again.
+    /// Counts a failure of a watch, which is then restarted.
     pub fn watch_failed(&self, kind: Kind) {
         self.watch_counter(kind).inc();
     }
 
-    /// Lines were read from a provisioner's log.
+    /// Counts lines read from a provisioner's log.
     pub fn log_lines(&self, lines: u64) {
         self.log_lines.inc_by(lines);
     }
 
-    /// A view was taken, in this time.
+    /// Records the time it took to take a view.
     pub fn view_taken(&self, took: Duration) {
         self.view_duration.observe(took.as_secs_f64());
     }
 
-    /// A finding of this kind has cleared after it stood for so long.
+    /// Records how long a cleared finding of this kind had lasted.
     pub fn cleared(&self, finding: &'static str, stood: Duration) {
         self.stuck_durations(finding).observe(stood.as_secs_f64());
     }

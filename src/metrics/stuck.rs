@@ -1,4 +1,4 @@
-//! Writes what is stuck: one series an object, and sums that stay few whatever happens.
+//! Writes stuck objects: one series per object, and sums of bounded number.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,11 +11,11 @@ use crate::findings::storage;
 use crate::findings::{Finding, FindingReason};
 use crate::state::view::View;
 
-/// Most objects of one namespace that have series of their own, those that are stuck for longest: a tenant who makes
-/// thousands of broken ones costs a scrape no more. The sums count them all.
+/// Maximum number of objects per namespace with series of their own, those stuck for longest: a tenant with thousands of
+/// broken objects must not inflate a scrape. The sums count all.
 pub(super) const LISTED: usize = 500;
 
-/// Since when, and how many bytes, of one or several findings with the same labels.
+/// Start and bytes of the findings with the same labels.
 #[derive(Clone, Copy)]
 struct Stuck {
     since: Timestamp,
@@ -23,7 +23,7 @@ struct Stuck {
     count: u64,
 }
 
-/// Labels of one object's series.
+/// Labels of an object's series.
 type OfObject<'v> = [&'v str; 7];
 
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
@@ -45,7 +45,7 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::STUCK_BYTES, each(&objects, |object| object.bytes))
 }
 
-/// Number of findings of every kind and reason. Zeros only while everything is seen and there is no doubt.
+/// Number of findings of every kind and reason. Zeros are written only while every watch is synced and there is no doubt.
 fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
     let mut counts: BTreeMap<_, u64> = BTreeMap::new();
     if view.is_certain() {
@@ -60,10 +60,10 @@ fn findings(view: &View) -> impl Iterator<Item = ([&str; 2], u64)> {
         .map(|((finding, reason), count)| ([finding, reason], count))
 }
 
-/// Stuck objects by their labels. An object that waits for several keys is one series: its storage is stuck once.
+/// Stuck objects by their labels. An object that waits for several keys is one series, since its storage is stuck once.
 fn by_object(view: &View) -> Vec<(OfObject<'_>, Stuck)> {
     let mut objects: Vec<_> = view.stuck().filter_map(of_object).collect();
-    // A view's findings are nearly in this order.
+    // The findings of a view are almost sorted.
     objects.sort_by_key(|(labels, _)| *labels);
     objects.dedup_by(|(labels, next), (known, stuck)| {
         let same = labels == known;
@@ -76,7 +76,7 @@ fn by_object(view: &View) -> Vec<(OfObject<'_>, Stuck)> {
     objects
 }
 
-/// A finding's object with its labels.
+/// The object of a finding with its labels.
 fn of_object(finding: &Finding) -> Option<(OfObject<'_>, Stuck)> {
     let object = finding.object.as_ref()?;
     let [driver, class] = made_of(finding);
@@ -97,7 +97,7 @@ fn of_object(finding: &Finding) -> Option<(OfObject<'_>, Stuck)> {
     Some((labels, stuck))
 }
 
-/// Those that have series of their own, in the same order.
+/// The objects with series of their own, in the same order.
 fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
     let mut oldest_first: Vec<_> = objects.iter().enumerate().collect();
     oldest_first.sort_by_key(|(_, (_, stuck))| stuck.since);

@@ -1,4 +1,4 @@
-//! Whole expositions of hand-made views.
+//! Complete expositions of constructed views.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -25,12 +25,12 @@ async fn scrape(view: View, own: SelfMetrics) -> String {
         .to_string()
 }
 
-/// Attack: scrapes without end, so that Prometheus waits behind them. Defence: those that wait together share one exposition.
+/// Attack: scrapes without end, so that Prometheus has to wait. Defence: concurrent scrapes share one exposition.
 #[tokio::test]
 async fn many_scrapes_at_once_write_few_expositions() {
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     let counted = || {
-        // The clock is read once for each exposition.
+        // The clock is read once per exposition.
         WRITTEN.fetch_add(1, Ordering::Relaxed);
         fixture::now()
     };
@@ -65,7 +65,7 @@ fn busy() -> SelfMetrics {
     own
 }
 
-/// The client keeps series in a hash map: puts those of each counted family in order.
+/// Sorts the series of each counter family, as the client keeps them in a hash map.
 fn ordered(body: &str) -> String {
     let mut families: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
     for line in body.lines() {
@@ -82,7 +82,7 @@ fn ordered(body: &str) -> String {
             series.sort_unstable();
         }
         if head.iter().any(|line| line.ends_with(" histogram")) {
-            // The series of one histogram stay as they are: its last label is the one that names it.
+            // The series of one histogram keep their order: the last label names the bucket.
             series.sort_by_key(|line| line.rsplit(['{', ',']).next());
         }
         for line in head.into_iter().chain(series) {
@@ -220,8 +220,8 @@ async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
     assert!(of("stuck_operations_bytes") > of("stuck_storage_bytes"));
 }
 
-/// Attack: claims, snapshots and marks without end in one namespace, each a series. Defence: of a namespace so many have series
-/// of their own; the sums count all of them, and other namespaces keep theirs.
+/// Attack: claims, snapshots and holds without end in one namespace, each a series. Defence: the number of series per
+/// namespace is limited; the sums count all, and other namespaces keep their series.
 #[tokio::test]
 async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
     let mut view = fixture::jammed();
@@ -251,7 +251,7 @@ async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
     assert!(body.contains("name=\"prowlarr\""));
 }
 
-/// Attack: a name made to end its label and begin a series. Defence: labels are escaped.
+/// Attack: a name that ends its label and starts another series. Defence: labels are escaped.
 #[tokio::test]
 async fn a_hostile_name_stays_inside_its_label() {
     let mut view = fixture::jammed();
