@@ -5,12 +5,12 @@ use regex::Regex;
 
 use crate::api::LockKey;
 
-/// Messages that drivers write when another operation holds the lock.
+/// Patterns of the messages of drivers when another operation holds the lock.
 ///
 /// In this order: ceph-csi `internal/util/idlocker.go`, whose snapshot operations log "Snapshot ID" and return "Volume ID"
-/// (azuredisk, csi-driver-nfs and GCE PD write the same, Filestore and Linode "volume key", aws-ebs the like); ceph-csi's
-/// operation locks; aws-ebs; Mayastor; OpenEBS ZFS; democratic-csi (bin/democratic-csi, a JSON list of which the first is
-/// taken); HPE. A quote may be escaped once or more, as the message may stand in JSON.
+/// (azuredisk, csi-driver-nfs and GCE PD have the same messages, Filestore and Linode "volume key", aws-ebs similar ones);
+/// ceph-csi's operation locks; aws-ebs; Mayastor; OpenEBS ZFS; democratic-csi (bin/democratic-csi, a JSON list of which the
+/// first entry is used); HPE. A quote may be escaped, even repeatedly, as the message may be in JSON.
 const COMMON: [&str; 7] = [
     r#"(?i)\ban? operation with the given (?:volume|snapshot|target path)(?: ?(?:id|key))?[ =:]+\\*"?(?P<key>[^\s"\\]+)\\*"? (?:is )?already (?:exists|in progress)"#,
     r"(?i)\ban? (?:expand|restore|delete|clone|create) operation with given id (?P<key>\S+) already exists",
@@ -21,8 +21,8 @@ const COMMON: [&str; 7] = [
     r"(?i)\balready an operation pending for the specified id (?:\w+:)?(?P<key>[^\s:]+)",
 ];
 
-/// One of these is in every message the patterns of [`COMMON`] match, with or without capitals; they are looked for as they
-/// are written, which takes a fraction of the time.
+/// Every message that [`COMMON`] matches contains one of these words, in any case. Searching for them first takes a
+/// fraction of the time.
 const COMMON_WORDS: [&str; 5] = [
     "lready ",
     "LREADY ",
@@ -31,7 +31,7 @@ const COMMON_WORDS: [&str; 5] = [
     "N PROGRESS",
 ];
 
-/// Longest key taken: a CSI handle may have 128 bytes (CSI specification, size limits), some drivers use more.
+/// Longest accepted key, in bytes: a CSI handle may have 128 (CSI specification, size limits); some drivers use more.
 const MAX_KEY: usize = 512;
 
 /// Class of an error message.
@@ -43,7 +43,7 @@ pub enum ErrorClass {
     Timeout,
     /// The source of the snapshot does not exist: the claim, or the storage volume behind it.
     SourceMissing,
-    /// The claim it was to be taken from has no volume yet.
+    /// The source claim has no volume yet.
     SourceUnbound,
     /// Anything else.
     Other,
@@ -57,13 +57,13 @@ pub struct LockPatterns {
     further: Vec<Regex>,
 }
 
-/// A pattern that cannot be used.
+/// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
     /// Not a regular expression.
     #[error("{0:?} is not a valid regular expression: {1}")]
     Syntax(String, String),
-    /// No group tells the key.
+    /// It has no group `key`.
     #[error("{0:?} has no group called key: put (?P<key>…) around the key of the lock")]
     NoKey(String),
 }
@@ -76,7 +76,7 @@ impl LockPatterns {
                 .map_err(|error| PatternError::Syntax(pattern.to_owned(), error.to_string()))
         };
         let words = AhoCorasick::builder()
-            // Only so does the searcher take many bytes at a time; which word it finds does not matter.
+            // Required for the vectorised search; it does not matter which word is found.
             .match_kind(MatchKind::LeftmostFirst)
             .build(COMMON_WORDS)
             .map_err(|error| PatternError::Syntax(COMMON_WORDS.join("|"), error.to_string()))?;
@@ -101,8 +101,8 @@ impl LockPatterns {
         })
     }
 
-    /// The key that `text` says is locked. The configured patterns go first: where a common one matches too, its key may lead
-    /// nowhere.
+    /// The locked key in `text`. Configured patterns have priority, since the key of a common one may be useless where both
+    /// match.
     pub fn find(&self, text: &str) -> Option<LockKey> {
         let common = if self.words.is_match(text) {
             self.common.as_slice()
@@ -136,9 +136,9 @@ impl LockPatterns {
     }
 }
 
-/// Whether the claim of a snapshot does not exist (snapshot-controller), or the driver does not know the storage volume
-/// behind it (ceph-csi: `source Volume ID … not found`). The sidecar writes the volume's handle in front of the driver's
-/// own words, so that only those say what was not found.
+/// Whether the claim of a snapshot does not exist (snapshot-controller), or the driver does not find its storage volume
+/// (ceph-csi: `source Volume ID … not found`). The sidecar prefixes the driver's message with the volume's handle, so only
+/// the driver's part is searched.
 fn is_source_missing(message: &str) -> bool {
     let claim = message.contains("not found")
         && (message.contains("persistentvolumeclaim") || message.contains("PersistentVolumeClaim"));
@@ -195,7 +195,7 @@ mod tests {
         "An operation with the given volume key modeInstance/us-east4/pvc-4e1/vol1 already exists",
         Some("modeInstance/us-east4/pvc-4e1/vol1")
     )]
-    // Case 7: democratic-csi, as returned and as its log has it.
+    // Case 7: democratic-csi, as returned and as logged.
     #[case(
         r#"operation locked due to in progress operation(s): ["create_snapshot_name_snapshot-77","volume_id_pvc-4e1"]"#,
         Some("snapshot-77")
@@ -209,7 +209,7 @@ mod tests {
         "There is already an operation pending for the specified id CreateVolume:pvc-4e1:0001",
         Some("pvc-4e1")
     )]
-    // Case 15: aws-ebs, as JSON and structured klog have it.
+    // Case 15: aws-ebs, in JSON and in structured klog.
     #[case(
         r#"{"level":"error","error":"rpc error: code = Aborted desc = An operation with the given volume=\"vol-1\" is already in progress"}"#,
         Some("vol-1")
@@ -260,7 +260,7 @@ mod tests {
         );
     }
 
-    /// Case 6: a pattern for paths of a driver whose message the common ones match too.
+    /// Case 6: a configured pattern for paths, of a driver whose messages match the common patterns, too.
     #[test]
     fn configured_pattern_goes_before_common_ones() {
         let own = r"given Volume ID \S+/(?P<key>pvc-\S+) already exists".to_owned();

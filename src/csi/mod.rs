@@ -1,4 +1,4 @@
-//! Facts about CSI drivers: the messages of their locks, and where these are logged. Pure.
+//! Facts about CSI drivers: the messages of their locks, and the containers that log them. Pure.
 
 mod errors;
 mod presets;

@@ -1,24 +1,23 @@
 //! Known drivers, by name: the container whose log shows refused operations.
 //!
-//! A driver that is not listed is watched all the same, by Events and by what its sidecars write into the status of
-//! snapshots.
+//! A driver that is not listed is watched, too, by Events and by the status that its sidecars write on snapshots.
 
 /// A known driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Preset {
     names: Names,
-    /// The container of its controller's pods that logs refused operations, or `None` where it takes no such locks.
+    /// The container of its controller pods that logs refused operations, or `None` if the driver has no such locks.
     pub container: Option<&'static str>,
 }
 
-/// How a driver is called.
+/// The name of a driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Names {
-    /// Always so.
+    /// Always this name.
     Fixed(&'static str),
-    /// So, or with a prefix and a dot in front: Rook and ceph-csi-operator put their namespace there.
+    /// This name, optionally with a prefix and a dot: Rook and ceph-csi-operator prefix their namespace.
     Prefixed(&'static str),
-    /// By whoever installs it, with this at the beginning by convention.
+    /// Chosen at installation; begins with this by convention.
     Beginning(&'static str),
 }
 
@@ -43,7 +42,7 @@ const fn without_locks(name: &'static str) -> Preset {
     }
 }
 
-/// Names and containers as each project's own manifests or chart have them.
+/// Names and containers as in each project's manifests or chart.
 const PRESETS: [Preset; 18] = [
     prefixed("rbd.csi.ceph.com", "csi-rbdplugin"),
     prefixed("cephfs.csi.ceph.com", "csi-cephfsplugin"),
@@ -64,7 +63,7 @@ const PRESETS: [Preset; 18] = [
     fixed("local.csi.openebs.io", "openebs-lvm-plugin"),
     fixed("io.openebs.csi-mayastor", "csi-controller"),
     fixed("linodebs.csi.linode.com", "csi-linode-plugin"),
-    // It waits for its own volumes, and refuses nothing because of another operation.
+    // It waits for its own volumes, and refuses no operation because of another one.
     without_locks("driver.longhorn.io"),
     without_locks("topolvm.io"),
 ];
@@ -81,13 +80,13 @@ impl Preset {
     }
 }
 
-/// The preset of the driver called `driver`.
+/// The preset of `driver`.
 pub fn preset(driver: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.is_of(driver))
 }
 
-/// Whether the provisioner of a StorageClass is a CSI driver, as far as its name tells: theirs are domain names, without a
-/// slash (CSI specification, `GetPluginInfo`). Those of Kubernetes itself and of most others have one, such as
+/// Whether the provisioner of a StorageClass is a CSI driver, judged by its name: CSI drivers have domain names without a
+/// slash (CSI specification, `GetPluginInfo`). Those of Kubernetes and of most others have a slash, such as
 /// `rancher.io/local-path`.
 pub fn is_csi(provisioner: &str) -> bool {
     !provisioner.is_empty() && !provisioner.contains('/')

@@ -1,4 +1,4 @@
-//! The state at one moment: the task that owns the model, and the view of it that readers get.
+//! The current state: the task that owns the model, and its view for readers.
 
 mod store;
 pub mod view;

@@ -1,4 +1,4 @@
-//! The task that owns the model, and the handle everybody else has.
+//! The task that owns the model, and the handle for everything else.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,49 +14,49 @@ use crate::model::{Change, Discovery, Model};
 use crate::state::view::{self, View};
 use crate::tasks::Tasks;
 
-/// Shortest pause between two views. In a quiet cluster a change is shown at once. A list of thousands arrives in many pieces,
-/// and a view of each piece would be wasted.
+/// Shortest pause between two views. In a quiet cluster a change is shown immediately; a list of thousands arrives in many
+/// pieces, and a view of each would be wasted.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// The pause as a multiple of the time that the view took, so that views use at most a fifth of a core while a run changes
 /// thousands of objects.
 const PAUSE_FACTOR: u32 = 4;
 
-/// Longest pause: a change, such as the annotation that stops every run, reaches the model no later.
+/// Longest pause: a change, such as the kill switch, reaches the model no later.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// Longest time between two views: leases go stale, and refusals end, by time alone.
+/// Longest time between two views: leases become stale, and refusals end, without a change.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The model as one task keeps it, and the latest view of it. Cheap to clone.
+/// The model, owned by one task, and its latest view. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     model: Arc<RwLock<Model>>,
     views: watch::Receiver<Arc<View>>,
-    /// Weak, so that the task ends with those who look.
+    /// Weak, so that the task ends with the last observer.
     changes: mpsc::WeakSender<Change>,
 }
 
 impl Store {
-    /// Runs a plain function on the model as it is now.
+    /// Runs a pure function on the current model.
     pub fn read<T>(&self, look: impl FnOnce(&Model) -> T) -> T {
         look(&self.model.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same, with the view that was taken of that very model.
+    /// The same, with the view that was taken of this model.
     pub fn judge<T>(&self, look: impl FnOnce(&Model, &View) -> T) -> T {
         self.read(|model| look(model, &self.view()))
     }
 
-    /// Adds what did not come from looking at the cluster.
+    /// Adds a change that does not come from observing the cluster.
     pub async fn tell(&self, change: Change) {
         if let Some(changes) = self.changes.upgrade() {
-            // An error means that the task has ended, and nobody reads the model any more.
+            // An error means that the task has ended, so that the model is no longer read.
             let _ = changes.send(change).await;
         }
     }
 
-    /// The latest view, and a way to await the next.
+    /// A receiver of views, to read the latest or await the next.
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
     }
@@ -69,7 +69,7 @@ impl Store {
 
 #[cfg(test)]
 impl Store {
-    /// A store of a model that never changes, and the end that publishes views of it.
+    /// A store of a model that never changes, and the sender of its views.
     pub fn of(model: Model) -> (Self, watch::Sender<Arc<View>>) {
         let first = view::take(
             &model,
@@ -119,7 +119,7 @@ pub fn start(
     }
 }
 
-/// The one writer of the model.
+/// The only writer of the model.
 struct Keeper<C> {
     model: Arc<RwLock<Model>>,
     config: Arc<Config>,
@@ -130,7 +130,7 @@ struct Keeper<C> {
 }
 
 impl<C: Fn() -> Timestamp> Keeper<C> {
-    /// Folds in what arrives, until nobody can send any more.
+    /// Applies changes until all senders are dropped.
     async fn keep(self, mut changes: mpsc::Receiver<Change>) {
         let mut batch = Vec::new();
         let mut standing = Uncleared::default();
@@ -184,7 +184,7 @@ mod tests {
     use crate::model::fixture::{Told, World, at, claim};
     use crate::tasks::heartbeat::SILENT_AFTER;
 
-    /// A keeper whose clock goes with the runtime's, which only goes on when all wait.
+    /// A keeper on the runtime's clock, which is paused and advances only while all tasks wait.
     fn kept(policy: Policy) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {
         let (changes, views, _) = kept_with(policy, SelfMetrics::default());
         (changes, views)
@@ -283,7 +283,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_becomes_due_by_time_alone_is_shown_when_it_does() {
-        // 300 ms short of its time.
+        // 300 ms before the threshold.
         let mut policy = ten_minutes();
         policy.detect.pending_after = crate::config::Duration::from_millis(600_300);
         let (changes, mut views) = kept(policy);

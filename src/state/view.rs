@@ -1,7 +1,7 @@
-//! The view for readers: an immutable snapshot of the findings and what they rest on. Pure.
+//! The view for readers: an immutable snapshot of the findings and the state they are based on. Pure.
 //!
-//! Metrics, the API and the command line all read the same one, and never the model itself: its size is that of
-//! what is stuck, not of the cluster.
+//! Metrics, the API and the command line read the same view, and never the model. Its size depends on the stuck objects,
+//! not on the cluster.
 
 use std::collections::BTreeMap;
 
@@ -321,7 +321,7 @@ impl RunView {
         }
     }
 
-    /// Whether it waits for a person and for nothing else.
+    /// Whether it only waits for a person.
     pub fn waits_for_a_person(&self) -> bool {
         gates::waits_for_a_person(&self.gates)
     }
@@ -340,14 +340,14 @@ impl StepView {
 }
 
 impl View {
-    /// The stuck ones among the findings.
+    /// The findings that mean stuck.
     pub fn stuck(&self) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()
             .filter(|finding| finding.what.is_stuck())
     }
 
-    /// The stuck ones of one kind, those that have been for longest first.
+    /// The stuck findings of one kind, longest first.
     pub fn stuck_of(&self, kind: FindingKind) -> Vec<&Finding> {
         let mut findings: Vec<_> = self
             .stuck()
@@ -357,7 +357,7 @@ impl View {
         findings
     }
 
-    /// The circuit breaker, unless what it counts is not seen.
+    /// The circuit breaker, unless Remediations are not observed.
     pub fn breaker(&self) -> Option<Breaker> {
         self.freshness
             .trusted(Kind::Remediations)
@@ -369,13 +369,13 @@ impl View {
         self.complete() && self.doubts.is_empty() && self.hold_problem().is_none()
     }
 
-    /// Why the holds that there are may not be in force.
+    /// Why existing holds may not be enforced.
     pub fn hold_problem(&self) -> Option<&str> {
         let problem = self.hold_policy.as_deref();
         problem.filter(|_| !self.holds.is_empty())
     }
 
-    /// Whether everything that is watched has been seen.
+    /// Whether every watched collection is synced.
     pub fn complete(&self) -> bool {
         self.freshness.unsynced().next().is_none()
     }

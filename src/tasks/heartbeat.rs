@@ -1,20 +1,20 @@
-//! Loops that turn for as long as the process lives. One that stands still makes the liveness probe fail, so that the kubelet
-//! restarts a daemon that looks healthy and sees or does nothing.
+//! Loops that run for the life of the process. If one hangs, the liveness probe fails, so that the kubelet restarts a
+//! daemon that would otherwise seem healthy.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a loop may stand still. Each call in a turn is bounded by 15 s, and a turn of many calls beats between them; a list
-/// of many pages from a slow API server takes longest.
+/// Time after which a loop counts as hanging. Each call is limited to 15 s, and a pass of many calls beats between them; a
+/// long list from a slow API server takes the longest.
 pub const SILENT_AFTER: Duration = Duration::from_secs(300);
 
-/// The loops of a process. Clones share them.
+/// The loops of a process; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeats(Arc<Mutex<Vec<Heartbeat>>>);
 
-/// One loop. Clones share its beats.
+/// One loop; clones share its beats.
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     name: &'static str,
@@ -22,7 +22,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeats {
-    /// Adds a loop, which has to beat from now on.
+    /// Adds a loop, which must beat from now on.
     pub fn add(&self, name: &'static str) -> Heartbeat {
         let last = Arc::new(Mutex::new(Instant::now()));
         let heartbeat = Heartbeat { name, last };
@@ -31,7 +31,7 @@ impl Heartbeats {
         heartbeat
     }
 
-    /// The loop that has been silent for longest, and for how long, if that is longer than [`SILENT_AFTER`].
+    /// The loop that has been silent longest, and for how long, if that exceeds [`SILENT_AFTER`].
     pub fn silent(&self, now: Instant) -> Option<(&'static str, Duration)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = all.iter().map(|it| (it.name, it.silent_for(now)));
@@ -41,7 +41,7 @@ impl Heartbeats {
 }
 
 impl Heartbeat {
-    /// Notes that the loop turns.
+    /// Records that the loop makes progress.
     pub fn beat(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }

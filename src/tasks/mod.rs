@@ -1,5 +1,5 @@
-//! Tasks that last as long as the process. One that ends, or panics, is an error that ends the process: a daemon without it
-//! would look healthy, and see or do nothing.
+//! Tasks that run for the life of the process. If one ends or panics, the process ends with an error: without it, the
+//! daemon would seem healthy while it observes or does nothing.
 
 pub mod heartbeat;
 
@@ -8,19 +8,19 @@ use std::panic::resume_unwind;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// A set of tasks, each with a name. All end when it is dropped.
+/// A set of named tasks. Dropping it ends them.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
-/// A task has ended that should not have.
+/// A task has ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
 #[error("the task \"{name}\" {}", how(.panic.as_deref()))]
 pub struct TaskEnded {
     name: &'static str,
-    /// The message, where it panicked.
+    /// The panic message, if it panicked.
     panic: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Tasks {
         self.names.insert(id, name);
     }
 
-    /// Waits until one of them ends. Where there is none, none ever does.
+    /// Waits until one of them ends; forever if there is none.
     pub async fn ended(&mut self) -> TaskEnded {
         let Some(ended) = self.set.join_next_with_id().await else {
             return std::future::pending().await;
@@ -59,7 +59,7 @@ impl Tasks {
     }
 }
 
-/// Takes from `tasks` those that have ended. A panic goes on in the caller, so that whoever watches it hears of it.
+/// Removes finished tasks from `tasks`. A panic is resumed in the caller, so that its supervisor observes it.
 pub fn reap(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.try_join_next() {
         if let Err(error) = ended

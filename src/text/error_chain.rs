@@ -1,9 +1,9 @@
-//! An error with everything that led to it, in one line.
+//! Formats an error with its causes in one line.
 
 use std::error::Error;
 
-/// An error and what caused it. The one that a TLS handshake fails on is the last of five. Of an answer of the API server only the
-/// message is kept: kube prints the whole Status after it.
+/// The error followed by its causes. The actual reason of a failed TLS handshake is the last of five. Of a response of the API
+/// server only the message is kept: kube prints the whole Status after it.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut answer = answer_of(error);

@@ -1,4 +1,4 @@
-//! Spans of time, sizes and kinds as people read them, in a terminal and in a browser. Pure.
+//! Formats durations, sizes and kinds for people. Pure.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// A size in the largest unit that fits, as Kubernetes writes it: `512Mi`, `1.5Gi`. `-` for none.
+/// Size in the largest unit that fits, in Kubernetes notation: `512Mi`, `1.5Gi`. `-` for none.
 pub fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 5] = [
         (1 << 50, "Pi"),
@@ -68,13 +68,13 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// `1 claim`, `2 claims`.
+/// A number with its noun: `1 claim`, `2 claims`.
 pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
-/// The kind as kubectl takes it for short.
+/// The short name of the kind in kubectl.
 pub fn kind(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::PersistentVolumeClaim => "pvc",
@@ -93,12 +93,12 @@ pub fn kind(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// The object as kubectl takes it: `pvc/prowlarr`.
+/// The object in kubectl's notation: `pvc/prowlarr`.
 pub fn object(object: &ObjectKey) -> String {
     format!("{}/{}", kind(object.kind), object.name)
 }
 
-/// The object with its namespace, where it has one: `media/pvc/prowlarr`.
+/// The object with its namespace, if it has one: `media/pvc/prowlarr`.
 pub fn place(key: &ObjectKey) -> String {
     if key.namespace.is_empty() {
         object(key)
@@ -107,13 +107,13 @@ pub fn place(key: &ObjectKey) -> String {
     }
 }
 
-/// A message without what would steer a terminal or turn its text round: anybody may have written it.
+/// A message without characters that control a terminal or change the direction of text: it may come from a tenant.
 pub fn plain(text: &str) -> String {
     text.replace(steers, " ")
 }
 
-/// Whether a character does something instead of being shown: controls, line and paragraph ends, and those that turn the
-/// direction of text (Unicode, bidirectional formatting).
+/// Whether a character has an effect instead of being shown: controls, line and paragraph separators, and bidirectional
+/// formatting (Unicode).
 pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

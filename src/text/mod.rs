@@ -1,4 +1,4 @@
-//! Text for people: spans of time, sizes, names as kubectl takes them, errors with their causes. Pure.
+//! Text for people: durations, sizes, kubectl names, errors with their causes. Pure.
 
 mod error_chain;
 pub mod humanize;
