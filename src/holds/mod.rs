@@ -1,8 +1,8 @@
-//! Holds: which sources the API server refuses snapshots of, for whom, and when each is released. Pure.
+//! Holds: the sources whose snapshots the API server refuses, their holders, and when each is released. Pure.
 //!
-//! A hold is one SnapshotHold object; the API server enforces it by the policy that [`policy`] describes. Nothing is written
-//! on a ReplicationSource or a PersistentVolumeClaim, and nothing about a hold is kept anywhere else: deleting the object,
-//! its Remediation or its CRD releases everything, and so does its deadline, with no process of ours running.
+//! A hold is one SnapshotHold object, enforced by the API server with the policy that [`policy`] describes. Nothing is
+//! written to a ReplicationSource or a PersistentVolumeClaim, and a hold has no other state: deleting the object, its
+//! Remediation or its CRD releases everything, and so does its deadline, even without any running locksmith.
 
 pub mod policy;
 mod release;
@@ -19,11 +19,11 @@ use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::model::records::{Claim, RunRef, SnapshotHold};
 use crate::model::{Kind, Model};
 
-/// Uid that no object has: a snapshot owned by it must pass while a hold is in force.
+/// A uid that no object has: during a hold, a snapshot owned by it must be accepted.
 pub const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 impl RunRef {
-    /// Names a Remediation.
+    /// Reference to a Remediation.
     pub fn of(run: &Remediation) -> Self {
         Self {
             namespace: run.metadata.namespace.as_deref().unwrap_or_default().into(),
@@ -32,7 +32,7 @@ impl RunRef {
         }
     }
 
-    /// The hold of this run, which has its name. Without a uid: it may not exist yet.
+    /// The hold of this run, which has the same name. Without a uid, as it may not exist yet.
     pub fn hold(&self) -> ObjectKey {
         ObjectKey {
             kind: ObjectKind::SnapshotHold,
@@ -44,7 +44,7 @@ impl RunRef {
 }
 
 impl SnapshotHold {
-    /// Whether the API server still refuses at `now`.
+    /// Whether the hold has not passed its deadline at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
         now < self.until && self.meta.deleting.is_none()
     }
@@ -54,7 +54,7 @@ impl SnapshotHold {
         self.meta.key(ObjectKind::SnapshotHold)
     }
 
-    /// Who ends it: the run, or the person.
+    /// The run or person that ends it.
     pub fn holder(&self) -> &str {
         match (&self.run, &self.held_by) {
             (Some(run), _) => &run.name,
@@ -64,7 +64,7 @@ impl SnapshotHold {
     }
 }
 
-/// The object that holds `sources` for `run`. Deleting the Remediation deletes it, too.
+/// The SnapshotHold of `sources` for `run`. It is deleted with the Remediation.
 pub fn object(hold: &ObjectKey, run: &RunRef, spec: SnapshotHoldSpec) -> Object {
     let owner = k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
         api_version: format!("{GROUP}/v1alpha1"),
@@ -82,18 +82,18 @@ pub fn object(hold: &ObjectKey, run: &RunRef, spec: SnapshotHoldSpec) -> Object 
 /// A ReplicationSource in a hold.
 #[derive(Clone, Debug)]
 pub struct HeldSource<'m> {
-    /// The source, as the hold names it.
+    /// The source, as recorded in the hold.
     pub source: ObjectKey,
     /// The hold.
     pub hold: &'m SnapshotHold,
-    /// The source's claim; `None` when there is no such source or claim.
+    /// The source's claim; `None` if the source or the claim does not exist.
     pub claim: Option<&'m Claim>,
     /// Whether the source still exists.
     pub exists: bool,
 }
 
-/// The holds that the API server enforces: those of the namespace that the binding names. While the binding cannot be read,
-/// any hold may be enforced, and all are returned.
+/// The holds that the API server enforces: those in the namespace that the binding names. While the binding cannot be read,
+/// any hold may be enforced, so all are returned.
 pub fn enforced(model: &Model) -> impl Iterator<Item = &SnapshotHold> {
     let binding = model
         .hold_bindings
@@ -104,7 +104,7 @@ pub fn enforced(model: &Model) -> impl Iterator<Item = &SnapshotHold> {
     all.filter(move |hold| unknown || namespace == Some(&hold.meta.namespace))
 }
 
-/// The hold of `run`, while the API server enforces it.
+/// The hold of `run`, if the API server enforces it at `now`.
 pub fn of_run<'m>(model: &'m Model, run: &RunRef, now: Timestamp) -> Option<&'m SnapshotHold> {
     let hold = model.holds.get(&run.namespace, &run.name)?;
     (hold.run.as_ref() == Some(run) && hold.is_active(now)).then_some(hold)
@@ -144,19 +144,19 @@ pub fn held(model: &Model, now: Timestamp) -> Vec<HeldSource<'_>> {
     held
 }
 
-/// A deadline that long after `now`, in whole seconds, as the API server counts its times.
+/// The deadline `after` from `now`, in whole seconds, the precision of the API server.
 pub fn deadline(now: Timestamp, after: jiff::SignedDuration) -> Timestamp {
     let until = now.checked_add(after).unwrap_or(now);
     Timestamp::from_second(until.as_second()).unwrap_or(until)
 }
 
-/// `namespace/name` in, both out.
+/// Splits `namespace/name`.
 pub fn parse_place(place: &str) -> Option<(SharedStr, SharedStr)> {
     let (namespace, name) = place.split_once('/')?;
     Some((namespace.into(), name.into()))
 }
 
-/// The name of a source in a hold: `namespace/name`.
+/// Key of a source in a hold: `namespace/name`.
 pub fn place(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
@@ -168,11 +168,11 @@ pub struct HoldChange {
     pub add: BTreeMap<Uid, String>,
     /// Sources to release.
     pub remove: Vec<Uid>,
-    /// Whether its VolumeSnapshotClasses are released, all of them.
+    /// Whether all of its VolumeSnapshotClasses are released.
     pub release_classes: bool,
 }
 
-/// The merge patch that makes `change`, on exactly the version that was read.
+/// The merge patch that applies `change` to exactly the version that was read.
 pub fn patch(resource_version: Option<&str>, change: &HoldChange) -> serde_json::Value {
     let added = change
         .add

@@ -1,7 +1,9 @@
-//! The ValidatingAdmissionPolicy that enforces holds: the one that ships, how a served one differs, and its proof. Pure.
+//! The ValidatingAdmissionPolicy that enforces holds: the released objects, the comparison with the served ones, and its
+//! proof. Pure.
 //!
-//! The proof is two dry-run creates in our own namespace: a VolumeSnapshot owned by a held uid must be refused by our policy,
-//! and one owned by nobody must pass. The first alone could be somebody else's policy, the second alone no hold at all.
+//! The proof is two dry-run creates in our own namespace: a VolumeSnapshot owned by a held uid must be refused by our
+//! policy, and one owned by [`NOBODY`](super::NOBODY) must be accepted. The refusal alone could come from another policy;
+//! the acceptance alone could mean that nothing is held.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,10 +17,10 @@ use crate::api::{SharedStr, Uid};
 use crate::model::records::{HoldBinding, HoldPolicy};
 use crate::model::{Kind, Model, WatchState};
 
-/// The policy and its binding, as `deploy/` has them.
+/// The policy and its binding, as in `deploy/`.
 pub const MANIFEST: &str = include_str!("../../deploy/hold-policy.yaml");
 
-/// The namespace the manifest is written for.
+/// Namespace in the manifest.
 const SHIPPED_NAMESPACE: &str = "volsync-locksmith";
 
 /// The command that installs the policy for SnapshotHolds of `namespace`.
@@ -26,7 +28,7 @@ pub fn install(namespace: &str) -> String {
     format!("locksmith crd -n {namespace} | kubectl apply --server-side -f -")
 }
 
-/// The shipped policy and binding, parsed once. A test parses them, too, so that the fallback is never used.
+/// The released policy and binding, parsed once. A test parses them, too, so that the fallback is never used.
 struct Shipped {
     policy: Value,
     binding: Value,
@@ -82,7 +84,7 @@ pub fn policy_record(object: &ValidatingAdmissionPolicy) -> Option<HoldPolicy> {
     })
 }
 
-/// The record of a served binding. The namespace is the installation's own, and no difference.
+/// The record of a served binding. Its namespace differs per installation, and is no difference.
 pub fn binding_record(object: &ValidatingAdmissionPolicyBinding) -> Option<HoldBinding> {
     let mut served = json!(object);
     let namespace = served
@@ -105,7 +107,7 @@ pub fn binding_record(object: &ValidatingAdmissionPolicyBinding) -> Option<HoldB
     })
 }
 
-/// How `served` differs from `shipped`: first in its version, else in the first field of its spec.
+/// Difference of `served` from `shipped`: its version, otherwise the first differing field of its spec.
 fn difference(served: &Value, shipped: &Value) -> Option<Arc<str>> {
     let annotations = served.pointer("/metadata/annotations");
     let version = annotations.and_then(|all| all.get(POLICY_VERSION_ANNOTATION));
@@ -118,7 +120,7 @@ fn difference(served: &Value, shipped: &Value) -> Option<Arc<str>> {
     Some(format!("was edited: {field} differs from the shipped one").into())
 }
 
-/// Without what the API server fills in: empty objects, lists and texts, and null.
+/// Removes values that the API server fills in: empty objects, lists and strings, and null.
 fn pruned(value: &Value) -> Value {
     let empty = |value: &Value| match value {
         Value::Null => true,
@@ -157,7 +159,7 @@ fn first_difference(path: &str, served: &Value, shipped: &Value) -> Option<Strin
     Some(path.to_owned())
 }
 
-/// Why no hold of `namespace` would be in force, or `None`.
+/// Why no hold in `namespace` would be enforced, or `None`.
 pub fn not_in_force(model: &Model, namespace: &str) -> Option<String> {
     if let Some(why) = not_as_shipped(model) {
         return Some(why);
@@ -171,7 +173,7 @@ pub fn not_in_force(model: &Model, namespace: &str) -> Option<String> {
     })
 }
 
-/// Why no hold at all would be in force: the policy or its binding is missing, older or edited, or cannot be seen.
+/// Why no hold at all would be enforced: the policy or its binding is missing, outdated or edited, or cannot be read.
 pub fn not_as_shipped(model: &Model) -> Option<String> {
     for (kind, what) in [
         (Kind::HoldPolicy, "ValidatingAdmissionPolicy"),
@@ -208,29 +210,29 @@ pub fn not_as_shipped(model: &Model) -> Option<String> {
 /// The dry-run creates that prove a hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Probe {
-    /// Where: the namespace of the hold.
+    /// Namespace of the hold.
     pub namespace: SharedStr,
-    /// A held source, where there is any.
+    /// A held source, if there is any.
     pub source: Option<Uid>,
-    /// A held VolumeSnapshotClass, where there is any.
+    /// A held VolumeSnapshotClass, if there is any.
     pub class: Option<SharedStr>,
 }
 
 /// The API server's answer to one dry-run create.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// It would have been created.
+    /// It would be created.
     Accepted,
-    /// It was refused, with this message.
+    /// It is refused, with this message.
     Refused(String),
 }
 
 /// The answers to a [`Probe`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proof {
-    /// A VolumeSnapshot that the hold covers, once for each of what the probe names.
+    /// For a VolumeSnapshot of each held source or class of the probe.
     pub held: Vec<Answer>,
-    /// One that nobody holds.
+    /// For a VolumeSnapshot that is not held.
     pub free: Answer,
 }
 
@@ -259,7 +261,7 @@ impl Proof {
     }
 }
 
-/// Whether our policy refused, by the message that the API server makes of its name.
+/// Whether our policy refused it: the API server puts its name into the message.
 fn is_ours(message: &str) -> bool {
     message.contains(&format!("ValidatingAdmissionPolicy '{POLICY_NAME}'"))
         && message.contains("denied request")
@@ -277,7 +279,7 @@ mod tests {
 
     fn served(change: impl FnOnce(&mut Value)) -> Option<Arc<str>> {
         let mut policy = policy();
-        // Defaults that the API server fills in.
+        // Defaults of the API server.
         policy["spec"]["matchConstraints"]["namespaceSelector"] = json!({});
         policy["spec"]["matchConstraints"]["objectSelector"] = json!({});
         policy["metadata"]["generation"] = json!(1);

@@ -1,7 +1,7 @@
 //! Which held sources are due for release, and why the others are not. Pure.
 //!
-//! The same rules serve a run that resumes and the clean-up after a crash. The deadline needs none of them: the API server
-//! stops refusing by itself, and all that is left to do is to remove the object.
+//! A run that resumes and the clean-up after a crash follow the same rules. The deadline depends on none of them: the API
+//! server ends the hold by itself, and only the object must be removed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,12 +15,12 @@ use crate::config::{Percent, ResumeSources, ResumeWhen};
 use crate::model::records::{Claim, ClaimPhase, SnapshotHold};
 use crate::model::{Kind, Model};
 
-/// When holds of a run that succeeded are released.
+/// Conditions under which a successful run releases its holds.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleasePolicy {
-    /// Which sources.
+    /// Condition for each source.
     pub when: ResumeWhen,
-    /// Share of running apps above which all are.
+    /// Share of running apps from which all sources are released.
     pub all_above: Option<Percent>,
 }
 
@@ -36,30 +36,30 @@ impl From<&ResumeSources> for ReleasePolicy {
 /// Whether a held source is due for release.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Due {
-    /// At once: its run no longer exists.
+    /// Immediately: its run no longer exists.
     Now(&'static str),
-    /// In the order and at the pace of a resume.
+    /// With the next batch of the resume.
     InTurn(&'static str),
-    /// Not yet; this is what it waits for.
+    /// Not yet; the text names the condition it waits for.
     Waits(&'static str),
-    /// Not yet: as far as the model shows, its run is still at work.
+    /// Not yet: as far as known, its run is still running.
     AtWork,
 }
 
-/// One write that releases.
+/// One write that releases sources.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Release {
     /// The SnapshotHold.
     pub hold: ObjectKey,
-    /// The change that releases; `None` deletes the object, which releases the rest.
+    /// The change of the SnapshotHold; `None` deletes it, which releases everything.
     pub change: Option<HoldChange>,
-    /// Why.
+    /// Reason, for logs and Events.
     pub why: &'static str,
-    /// Whether it is one of the batches of a resume, which keep a pause between them.
+    /// Whether it is a batch of a resume; there is a pause between two of them.
     pub in_turn: bool,
 }
 
-/// Every source that runs hold at `now`, with whether it is due. Planned holds are a person's.
+/// Every source that runs hold at `now`, and whether it is due. Planned holds are left to their person.
 pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldSource<'_>, Due)> {
     let of_runs = enforced(model).filter(|hold| hold.run.is_some() && hold.is_active(now));
     let mut holds = of_runs.peekable();
@@ -82,11 +82,11 @@ pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldSou
     all
 }
 
-/// The sources of one hold that are due.
+/// The due sources of one hold.
 struct Batch<'m> {
     hold: &'m SnapshotHold,
     sources: Vec<Uid>,
-    /// Why the first of them is.
+    /// Reason for the first of them.
     why: Option<&'static str>,
 }
 
@@ -100,7 +100,7 @@ impl<'m> Batch<'m> {
     }
 }
 
-/// The writes that release what is due at `now`, at most `batch` sources in turn.
+/// The writes that release the sources due at `now`, at most `batch` of those in turn.
 pub fn releases(model: &Model, policy: ReleasePolicy, batch: u32, now: Timestamp) -> Vec<Release> {
     let whole = |hold: &SnapshotHold, why, in_turn| Release {
         hold: hold.key(),
@@ -129,7 +129,7 @@ pub fn releases(model: &Model, policy: ReleasePolicy, batch: u32, now: Timestamp
         batch.sources.push(held.source.uid);
         batch.why.get_or_insert(why);
     }
-    // Classes wait for no app: they are released with the first write after the run.
+    // Classes have no apps to wait for: they are released with the first write after the run.
     let running = HashSet::new();
     let on_classes = enforced(model).filter(|hold| {
         hold.is_active(now) && hold.run.is_some() && !hold.snapshot_classes.is_empty()
@@ -165,18 +165,18 @@ pub fn releases(model: &Model, policy: ReleasePolicy, batch: u32, now: Timestamp
     all
 }
 
-/// Why everything of a hold whose Remediation no longer exists is released.
+/// Reason to release a hold whose Remediation no longer exists.
 const RUN_GONE: &str = "its run is gone";
 
-/// How far a run is, as its holds see it.
+/// The state of a run that decides about its holds.
 #[derive(Clone, Copy)]
 enum Stage {
     AtWork,
-    /// It resumes, or has ended well.
+    /// It resumes, or has succeeded.
     Resumes,
-    /// The same, and so many of its apps run that all may resume.
+    /// The same, and enough of its apps run to release all sources.
     ResumesAll,
-    /// It has ended, or is about to, without success.
+    /// It has ended, or is about to end, without success.
     GaveUp,
 }
 
@@ -209,7 +209,7 @@ impl Stage {
     }
 }
 
-/// How far the run of `hold` is; `None` where there is no such run.
+/// The state of the run of `hold`; `None` if there is no such run.
 fn stage(
     model: &Model,
     hold: &SnapshotHold,
@@ -231,7 +231,7 @@ fn judge(
 ) -> Due {
     match run {
         None if model.freshness.trusted(Kind::Remediations) => return Due::Now(RUN_GONE),
-        // A list that has not come yet knows of no run at all.
+        // Before the first list of Remediations, no run is known.
         None => return Due::Waits("the Remediations to be listed"),
         Some(Stage::GaveUp) => return Due::InTurn("its run has ended without success"),
         Some(Stage::AtWork) => return Due::AtWork,
@@ -255,7 +255,7 @@ fn judge(
     }
 }
 
-/// Claims some running pod mounts.
+/// Claims that a running pod mounts.
 fn running_claims(model: &Model) -> HashSet<(&SharedStr, &SharedStr)> {
     model
         .pods
@@ -269,7 +269,7 @@ fn running_claims(model: &Model) -> HashSet<(&SharedStr, &SharedStr)> {
         .collect()
 }
 
-/// Whether so many of the apps whose sources the run was to hold are running that all may resume.
+/// Whether enough of the apps whose sources the run was to hold are running to release all.
 fn all_may_resume(
     model: &Model,
     status: &RemediationStatus,
@@ -279,7 +279,7 @@ fn all_may_resume(
     let Some(share) = policy.all_above else {
         return false;
     };
-    // A list that has not come yet shows too few apps, and too large a share of them running.
+    // Before the first list of sources, too few apps are known, and too large a share of them is running.
     if !model.freshness.trusted(Kind::ReplicationSources) {
         return false;
     }

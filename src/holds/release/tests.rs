@@ -1,4 +1,4 @@
-//! Every way a hold may stand with its run, its claim and the time.
+//! Every combination of a hold with its run, its claim and the time.
 
 use rstest::rstest;
 
@@ -21,7 +21,7 @@ const fn policy(when: ResumeWhen) -> ReleasePolicy {
     }
 }
 
-/// Held by the run `r` until three.
+/// A source held by the run `r` until three.
 fn held() -> Source {
     source("media", "a")
 }
@@ -79,7 +79,7 @@ fn only(world: &World, policy: ReleasePolicy, minutes: i64) -> Due {
     due.remove(0).1
 }
 
-/// The API server has ended it by then; what is left to do is to remove the object, whoever made it.
+/// The API server has ended the hold, so that only the object must be removed, whether it is a run's or a person's.
 #[rstest]
 #[case::nobody_knows(world())]
 #[case::its_run_is_at_work(world().with(run_in("r", Phase::Running)))]
@@ -136,7 +136,7 @@ fn a_hold_whose_run_is(#[case] world: World, #[case] expected: Due) {
     assert_eq!(only(&world, RUNNING, 0), expected);
 }
 
-/// A release is never kept back by what keeps a run from going on.
+/// A release is never blocked by a closed gate.
 #[rstest]
 #[case::the_kill_switch(namespace("locksmith").stopped().into())]
 #[case::a_watch_that_fails(Change::Read(Kind::PersistentVolumeClaims, WatchState::Failing("x".to_owned()), at(0)))]
@@ -209,7 +209,7 @@ fn source_that_no_longer_exists_is_released() {
     assert_eq!(only(&world, RUNNING, 0), expected);
 }
 
-/// Five apps held, so many of them running.
+/// Five held apps, of which `running` run.
 fn apps(running: usize) -> World {
     let mut run = resuming();
     let mut world = World::rook();
@@ -252,7 +252,7 @@ fn sizes(releases: &[Release]) -> Vec<(Option<usize>, bool)> {
     releases.iter().map(size).collect()
 }
 
-/// The last batch deletes the hold.
+/// The last batch deletes the SnapshotHold.
 #[rstest]
 #[case::two_of_five(5, 2, &[(Some(2), true)])]
 #[case::those_that_run(3, 9, &[(Some(3), true)])]
@@ -291,7 +291,7 @@ fn a_hold_of_a_class_ends_with_its_run(#[case] run: Remediation, #[case] expecte
     assert_eq!(releases(&world.0, RUNNING, 1, at(0)).len(), expected);
 }
 
-/// Other tools' snapshots wait for no app of ours.
+/// Snapshots of other tools do not wait for any app.
 #[test]
 fn classes_are_released_before_sources_whose_apps_do_not_run() {
     let mut world = apps(0);
@@ -306,7 +306,7 @@ fn classes_are_released_before_sources_whose_apps_do_not_run() {
     assert!(change.release_classes && change.remove.is_empty());
 }
 
-/// A process that has just started would release everything: no source is known to it yet.
+/// In a process that has just started, no source is known yet, so that every source would be released.
 #[test]
 fn nothing_is_released_before_the_sources_are_listed() {
     let world = World::rook()
@@ -317,7 +317,7 @@ fn nothing_is_released_before_the_sources_are_listed() {
     assert_eq!(releases(&unlisted.0, RUNNING, 9, at(0)), []);
 }
 
-/// `kubectl delete remediation --cascade=orphan` takes the owner away and leaves the hold.
+/// `kubectl delete remediation --cascade=orphan` removes the owner but leaves the hold.
 #[test]
 fn a_hold_whose_owner_was_removed_is_released() {
     let mut orphan = hold("r", at(60), &[&held()]);
@@ -332,7 +332,7 @@ fn a_hold_whose_owner_was_removed_is_released() {
     );
 }
 
-/// Without the binding nobody knows which holds the API server enforces.
+/// Without the binding it is unknown which holds the API server enforces.
 #[test]
 fn every_hold_is_shown_while_the_binding_cannot_be_read() {
     let mut world = World::rook()
@@ -356,7 +356,7 @@ fn planned_holds_are_neither_counted_nor_released() {
     assert_eq!(holds::held(&world.0, at(0)).len(), 1);
 }
 
-/// A SnapshotHold anywhere else is no parameter of the policy, and holds nothing.
+/// A SnapshotHold in another namespace is no parameter of the policy, and holds nothing.
 #[test]
 fn holds_of_other_namespaces_count_for_nothing() {
     let mut elsewhere = hold("r", at(60), &[&held()]);
