@@ -1,7 +1,7 @@
 //! The runs that a notification requests: alerts in, a [`Cause`] each out, and the run that serves it already. Pure.
 //!
-//! One cause is one run, whatever the alert is called, however often and from however many Alertmanagers it comes. An alert is
-//! a hint only: the gates compare it with the findings.
+//! One cause has one run, whatever the alert's name, and however often and from however many Alertmanagers it arrives. An
+//! alert is only a hint: the gates compare it with the findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,7 +89,7 @@ pub fn causes(
             .collect();
         let named = alert.labels.get("driver").filter(|name| !name.is_empty());
         let drivers: Vec<SharedStr> = match named {
-            // A made-up one would make a run of its own.
+            // A forged driver name would start a run of its own.
             Some(name) => watched()
                 .filter(|driver| ***driver == **name)
                 .cloned()
@@ -120,7 +120,7 @@ pub fn causes(
     (causes, ignored)
 }
 
-/// The drivers that have a class of either kind, or `None` while that has not been seen.
+/// The drivers that have a StorageClass or VolumeSnapshotClass, or `None` until both have been listed.
 pub(super) fn served(model: &Model) -> Option<BTreeSet<SharedStr>> {
     let seen = |kind| model.freshness.trusted(kind);
     if !seen(Kind::StorageClasses) || !seen(Kind::VolumeSnapshotClasses) {
@@ -131,7 +131,7 @@ pub(super) fn served(model: &Model) -> Option<BTreeSet<SharedStr>> {
     Some(classes.chain(snapshot_classes).cloned().collect())
 }
 
-/// The alert as a Remediation records it: so much and no more, whatever it is called.
+/// The alert as a Remediation records it, limited in size.
 pub(super) fn reference(alert: &Alert) -> AlertRef {
     let name = alert.labels.get("alertname").map_or("", String::as_str);
     let sent = alert.fingerprint.as_deref().filter(|sent| {
@@ -151,8 +151,8 @@ pub(super) fn resolved(alerts: &[Alert]) -> Vec<AlertRef> {
     alerts.iter().filter(resolved).map(reference).collect()
 }
 
-/// The alerts of a run once `firing` are added to `known`, or `None` where that changes nothing: one is added while there is
-/// room, and one that was silenced fires again.
+/// The alerts of a run with `firing` added to `known`, or `None` if nothing changes: a new one is added while there is
+/// room, and a silenced one fires again.
 pub(super) fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec<AlertRef>> {
     let mut all = known.to_vec();
     let mut changed = false;
@@ -167,7 +167,7 @@ pub(super) fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec
     changed.then_some(all)
 }
 
-/// The alerts of a run once those of `known` that are among `resolved` are marked, or `None` where that changes nothing.
+/// The alerts of a run with those of `known` that are among `resolved` marked, or `None` if nothing changes.
 pub(super) fn with_resolved(
     known: &[AlertRef],
     resolved: &[AlertRef],
@@ -184,7 +184,7 @@ pub(super) fn with_resolved(
     changed.then_some(all)
 }
 
-/// The beginning of a name, of at most [`MAX_ALERTNAME`] bytes.
+/// The beginning of a name, at most [`MAX_ALERTNAME`] bytes.
 fn beginning(name: &str) -> &str {
     let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
     let end = ends.take_while(|end| *end <= MAX_ALERTNAME).last();
@@ -201,8 +201,8 @@ fn fingerprint(alert: &Alert) -> String {
     short_hash(digest)
 }
 
-/// The name of the next run of `cause`, after those in `model`: everybody who has seen the same runs makes the same
-/// name, so that the API server lets only one of two makers through.
+/// The name of the next run of `cause`, after those in `model`. It is derived from the last run, so that of two creators
+/// with the same state, the API server accepts only one.
 pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
     let mut digest = Sha256::new();
     let last = last.map(ToString::to_string).unwrap_or_default();
@@ -248,7 +248,7 @@ pub(super) fn existing_run(
     config: &Config,
     now: Timestamp,
 ) -> ExistingRun {
-    // One jam has several symptoms, each with its alert: the run that does the most is the run of all.
+    // One jam has several symptoms, each with an alert: the run that does the most serves all of them.
     let mut runs: Vec<_> = model
         .runs
         .iter()
@@ -267,7 +267,7 @@ pub(super) fn existing_run(
     }
     let cooling = runs.iter().rev().find(|run| {
         let status = run.object.status.as_ref().filter(|it| counts(it, config));
-        // Dated as by gate `cooldown`.
+        // The same time as in gate `cooldown`.
         let finished =
             status.and_then(|status| Some(status.finished_at?.max(run.meta.created.at())));
         finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
@@ -304,8 +304,8 @@ fn offers_rejected_plan(
         .is_ok_and(|plan| plan.hash == rejected.plan)
 }
 
-/// Whether a run that is over stands in the way of the next: one that did something, one that could not be planned or
-/// waited in vain, or, where plans are all that is wanted, one that was planned.
+/// Whether a finished run counts for the cooldown: one that changed something, could not be planned, or waited in vain; in
+/// mode plan, also one that was planned.
 fn counts(status: &RemediationStatus, config: &Config) -> bool {
     match status.phase {
         Phase::Failed | Phase::NothingToDo | Phase::Expired => true,
@@ -326,7 +326,7 @@ mod tests {
     use crate::model::fixture::{DRIVER, UNWATCHED, World, at, recorded, run_in};
     use crate::model::{Change, Delta};
 
-    /// That of the runs of the fixture.
+    /// Namespace of the fixture's runs.
     fn namespace() -> SharedStr {
         run_in("r", Phase::Pending)
             .metadata
@@ -387,7 +387,7 @@ mod tests {
         );
     }
 
-    /// The run that does the most is the run of every symptom; one that does less is none for the others.
+    /// The run that does the most serves every symptom; one that does less does not serve the others.
     #[rstest]
     #[case::of_the_same_playbook("failed-snapshots", "failed-snapshots", true)]
     #[case::that_does_more("csi-operation-locks", "failed-snapshots", true)]
@@ -416,7 +416,7 @@ mod tests {
         );
     }
 
-    /// The plan of the last run was rejected; a person who was asked once is asked again only about another plan.
+    /// The plan of the last run was rejected; only a different plan is offered again.
     #[rstest]
     #[case::as_it_was(World::jam(), Decision::Rejected, ExistingRun::Rejected("last".into()))]
     #[case::of_one_more_source(
@@ -481,7 +481,7 @@ mod tests {
     #[case::that_is_not_told(None, &[DRIVER])]
     #[case::that_is_told_as_nothing(Some(""), &[DRIVER])]
     fn an_alert_is_about_a_driver(#[case] driver: Option<&str>, #[case] about: &[&str]) {
-        // Nothing tells the driver of an orphan on default classes.
+        // The driver of an orphan on default classes is unknown.
         let orphan = Finding {
             what: crate::findings::FindingReason::OrphanedSource(
                 crate::findings::SourceReason::ClaimMissing,
@@ -529,8 +529,8 @@ mod tests {
         assert_eq!(ours(&all, &of_home), (vec![home], 3));
     }
 
-    /// Attack: alerts without end, whose names and fingerprints fill a Remediation to the limit of etcd, after which its status
-    /// cannot be recorded. Defence: what an alert puts into an object is bounded, and so is their number.
+    /// Attack: alerts without end, with names and fingerprints that fill a Remediation to the limit of etcd, so that its
+    /// status cannot be recorded. Defence: both the size and the number of recorded alerts are limited.
     #[test]
     fn alerts_put_little_into_a_remediation() {
         let alerts: Vec<_> = (0..5_000)
@@ -588,8 +588,8 @@ mod tests {
         assert_eq!(with_firing(&known, &[alert("b", -1)]).unwrap().len(), 3);
     }
 
-    /// Attack: alerts about drivers that are made up, each to be a Remediation of its own, and its failure one more for the
-    /// circuit breaker. Defence: a driver is one that a class of the cluster names.
+    /// Attack: alerts about invented drivers, each of which starts a Remediation whose failure counts for the circuit
+    /// breaker. Defence: only drivers that a class of the cluster names are accepted.
     #[test]
     fn an_alert_about_a_made_up_driver_asks_for_nothing() {
         let config = Config::default();

@@ -1,4 +1,4 @@
-//! Alerts in, Remediations out: by Alertmanager's webhook, and read from its API.
+//! Receives alerts by Alertmanager's webhook and API, and creates Remediations.
 
 pub mod cause;
 mod payload;
@@ -9,9 +9,9 @@ pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};
 pub use poll::poll;
 pub use receiver::AlertReceiver;
 
-/// Takes notifications.
+/// Receiver of notifications.
 pub trait ReceiveAlerts: Send + Sync + 'static {
-    /// Takes a notification; `Ok` once nothing that follows can lose it.
+    /// Accepts a notification; `Ok` once it is persisted.
     fn receive(
         &self,
         notification: Notification,
@@ -23,25 +23,25 @@ pub trait ReceiveAlerts: Send + Sync + 'static {
 pub struct Accepted {
     /// Names of the Remediations created for it, or joined by it.
     pub remediations: Vec<String>,
-    /// How many of its alerts start nothing.
+    /// Number of alerts that start nothing.
     pub ignored: usize,
-    /// How many of its alerts are about another cluster.
+    /// Number of alerts about another cluster.
     pub other_cluster: usize,
 }
 
 /// Why a notification is not accepted now; a retry can succeed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// Another replica acts.
+    /// Another replica leads.
     #[error("this replica is not the leader")]
     NotLeader,
-    /// The drivers of the alerts are not known yet.
+    /// The drivers of the cluster are not known yet.
     #[error("StorageClasses and VolumeSnapshotClasses have not been read yet")]
     NotSeen,
     /// The Remediation could not be written.
     #[error("failed to record the Remediation: {0}")]
     CannotPersist(String),
-    /// Too many wait already.
+    /// Too many notifications are waiting.
     #[error("too many notifications are waiting")]
     Full,
 }

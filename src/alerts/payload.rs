@@ -1,4 +1,4 @@
-//! Reads notifications of Alertmanager and of Grafana: bytes in, a [`Notification`] or what is wrong with them out. Pure.
+//! Parses notifications of Alertmanager and of Grafana: bytes in, a [`Notification`] or an error out. Pure.
 //!
 //! Alertmanager's `notify/webhook` sends version 4; Grafana's own alerting sends the same shape as version 1, with more
 //! fields. Fields not named here are ignored, the status of the group among them: it is `firing` as long as any alert is.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// The versions of the payload that are understood: Alertmanager's and Grafana's.
+/// Supported versions of the payload: Alertmanager's and Grafana's.
 const VERSIONS: [&str; 2] = ["4", "1"];
 
 /// One notification about one group of alerts.
@@ -19,7 +19,7 @@ pub struct Notification {
     pub group_key: String,
     /// The alerts, firing and resolved.
     pub alerts: Vec<Alert>,
-    /// How many more alerts there are than were sent. That an alert is not here does not mean that it is resolved.
+    /// Number of alerts that were left out. An alert that is missing here may still fire.
     #[serde(default, rename = "truncatedAlerts")]
     pub truncated: u64,
 }
@@ -32,7 +32,7 @@ pub struct Alert {
     pub status: AlertStatus,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Since when it fires, or fired.
+    /// Time since which it fires or, if it is resolved, fired.
     pub starts_at: Timestamp,
     /// Alertmanager's hash of the labels; before 0.19 it sends none.
     #[serde(default)]
@@ -43,13 +43,13 @@ pub struct Alert {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertStatus {
-    /// It does.
+    /// It fires.
     Firing,
-    /// It did.
+    /// It no longer fires.
     Resolved,
 }
 
-/// Why a body is no notification.
+/// Why a body is not a valid notification.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PayloadError {
     /// Not JSON.
@@ -61,9 +61,9 @@ pub enum PayloadError {
     /// A field is missing or has a value of the wrong kind.
     #[error("{path}: {problem}")]
     Field {
-        /// Path of the field, such as `alerts[0].startsAt`, or `payload` for the whole.
+        /// Path of the field, such as `alerts[0].startsAt`, or `payload` for the whole body.
         path: String,
-        /// What is wrong with it.
+        /// The error.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Reads the alerts that fire from Alertmanager itself, so that a lost webhook loses nothing.
+//! Reads firing alerts from Alertmanager, so that a lost webhook request has no effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::config::Config;
 use crate::metrics::SelfMetrics;
 use crate::text::error_chain;
 
-/// How long Alertmanager may take.
+/// Timeout of a request to Alertmanager.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause before a failed poll is repeated: a new leader may have observed too little to accept an alert.
 const SOON: Duration = Duration::from_secs(15);
 
-/// Largest answer that is read, in bytes: some 20,000 alerts.
+/// Largest response that is read, in bytes: some 20,000 alerts.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Why the alerts could not be read.
@@ -34,7 +34,7 @@ enum PollError {
     TooLarge,
 }
 
-/// One alert of `/api/v2/alerts`, as far as used.
+/// One alert of `/api/v2/alerts`, with only the fields that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GettableAlert {
@@ -46,7 +46,7 @@ struct GettableAlert {
     status: GettableStatus,
 }
 
-/// Which silences and which other alerts mute it.
+/// The silences and inhibiting alerts that mute it.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct GettableStatus {
@@ -54,10 +54,10 @@ struct GettableStatus {
     inhibited_by: Vec<String>,
 }
 
-/// The alerts that were listed last and not silenced, by fingerprint and start.
+/// The unsilenced alerts of the last poll, by fingerprint and start.
 type Listed = BTreeMap<(String, Timestamp), Alert>;
 
-/// Hands the firing alerts to `receiver`, when leadership begins and every `alertmanager.interval` after.
+/// Passes the firing alerts to `receiver` when leadership begins, and every `alertmanager.interval` after that.
 pub fn poll(
     url: &str,
     config: Arc<Config>,
@@ -111,9 +111,8 @@ async fn read(http: &reqwest::Client, url: &str) -> Result<Vec<GettableAlert>, P
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// The alerts that fire, and as resolved those that ask for nothing any more: the silenced ones, which is a person's wish,
-/// and those that are listed no longer. An inhibited alert does neither: it still fires, and a run under way inhibits those
-/// that asked for it.
+/// The firing alerts; and as resolved, those that were silenced or are no longer listed. An inhibited alert is neither: it
+/// still fires, and a running run inhibits the alerts that started it.
 fn notification(alerts: Vec<GettableAlert>, listed: &mut Listed) -> Notification {
     let mut gone = std::mem::take(listed);
     let mut sent = Vec::new();
@@ -166,7 +165,7 @@ mod tests {
         })
     }
 
-    /// Fingerprints that fire and that are resolved, once Alertmanager lists `alerts`.
+    /// Fingerprints of the firing and of the resolved alerts after Alertmanager lists `alerts`.
     fn sent(alerts: Value, listed: &mut Listed) -> (Vec<String>, Vec<String>) {
         let alerts = serde_json::from_value(alerts).unwrap();
         let (firing, resolved): (Vec<_>, Vec<_>) = notification(alerts, listed)

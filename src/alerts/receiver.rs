@@ -1,4 +1,4 @@
-//! Turns notifications into Remediations, one after the other.
+//! Turns notifications into Remediations, one at a time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ pub struct AlertReceiver {
     config: Arc<Config>,
     namespace: SharedStr,
     own: SelfMetrics,
-    /// One at a time: the next one sees what the one before has made.
+    /// One notification at a time: the next one must see the Remediations that the one before has created.
     turn: Arc<Mutex<Vec<Made>>>,
 }
 
-/// A Remediation that was made a moment ago, and that the watch may not show yet.
+/// A Remediation that was just created, and that the watch may not show yet.
 struct Made {
     run: Remediation,
     at: Instant,
@@ -63,7 +63,7 @@ impl AlertReceiver {
         }
     }
 
-    /// Makes sure that every cause has its Remediation. Persisted when it returns.
+    /// Ensures that every cause has a Remediation, which is persisted when this returns.
     async fn take(
         &self,
         notification: &Notification,
@@ -79,7 +79,7 @@ impl AlertReceiver {
             other_cluster,
         };
         let mut made = self.turn.lock().await;
-        // It may have been a long wait.
+        // The lock may have been awaited for long.
         self.writer.confirm().await?;
         for (cause, alerts) in causes {
             let ensured = self.ensure(&mut made, &cause, alerts).await;
@@ -94,8 +94,8 @@ impl AlertReceiver {
         Ok(accepted)
     }
 
-    /// Marks the alerts that no longer fire on the runs that have not begun: one whose alerts are all resolved or silenced
-    /// is not to act hours later.
+    /// Marks resolved alerts on runs that have not started: a run whose alerts are all resolved or silenced must not act
+    /// hours later.
     async fn resolve(&self, resolved: &[AlertRef]) -> Result<(), WriteError> {
         let now = Timestamp::now();
         let waiting: Vec<_> = self.store.read(|model| {
@@ -118,7 +118,7 @@ impl AlertReceiver {
         Ok(())
     }
 
-    /// The Remediation of `cause`: the one that is open, the last one while it cools down, or a new one.
+    /// The Remediation of `cause`: the open one, the last one during its cooldown, or a new one.
     async fn ensure(
         &self,
         made: &mut Vec<Made>,
@@ -158,7 +158,7 @@ impl AlertReceiver {
             {
                 return Ok((name, AlertOutcome::Joined));
             }
-            // Somebody has deleted it meanwhile.
+            // It has been deleted meanwhile.
             made.remove(at);
         }
         match existing {
@@ -201,7 +201,7 @@ impl AlertReceiver {
                         });
                         Ok((name, AlertOutcome::Started))
                     }
-                    // Somebody who saw the same runs may have made the same name first; or nobody made anything.
+                    // Another replica with the same state may have created the same name first, or the watch is late.
                     Err(error) if error.kind() == ErrorKind::Conflict => {
                         let api: Api<Remediation> =
                             Api::namespaced(client.clone(), &self.namespace);
@@ -223,7 +223,7 @@ impl AlertReceiver {
         change_alerts(self.writer.client(), &self.namespace, name, change).await
     }
 
-    /// The same of the run as it was last seen.
+    /// Whether this would change the run as last observed.
     fn has_news(&self, model: &Model, name: &SharedStr, alerts: &[AlertRef]) -> bool {
         model
             .runs
