@@ -1,4 +1,4 @@
-//! The daemon: wires what looks, what decides and what writes, and ends them in order.
+//! The daemon: wires observation, decision and writes, and shuts them down in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::state::Store;
 use crate::tasks::{TaskEnded, Tasks};
 use crate::watch::{self, Patterns};
 
-/// How long a daemon that ends goes on writing the Events of what it did.
+/// Time at shutdown to write the remaining Events.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Options of a daemon.
@@ -34,14 +34,14 @@ pub struct AppOptions {
     pub identity: String,
 }
 
-/// A daemon that listens, and has not begun.
+/// A daemon that listens, but has not started.
 pub struct App {
     server: Server,
     options: AppOptions,
 }
 
 impl App {
-    /// Takes its address.
+    /// Binds its address.
     pub fn bind(options: AppOptions) -> Result<Self, ServeError> {
         let server = Server::bind(options.config.server.listen)?;
         Ok(Self { server, options })
@@ -52,7 +52,7 @@ impl App {
         self.server.address()
     }
 
-    /// Runs until `stop`, then ends in order: requests answered, steps parked, the lease released.
+    /// Runs until `stop`, then shuts down in order: finishes requests, parks steps, releases the lease.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         run(self.server, self.options, stop).await
     }
@@ -101,7 +101,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let mut serving = std::pin::pin!(serving);
     let failed = tokio::select! {
         ended = &mut serving => {
-            // A server that ended by itself takes the rest with it.
+            // A server that has ended by itself stops everything else.
             stop.cancel();
             acting.all_ended().await;
             return Ok(ended?);
@@ -111,13 +111,13 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     };
     tracing::error!(error = %failed, "a task failed; shutting down");
     stop.cancel();
-    // How the server ends is of no interest beside why.
+    // The first error is returned; how the server ends afterwards does not matter.
     let _ = serving.await;
     acting.all_ended().await;
     Err(failed.into())
 }
 
-/// The first of `tasks` to end before `stop`: after it, all do.
+/// The first of `tasks` to end before `stop`, after which all must end.
 async fn unless_stopped(tasks: &mut Tasks, stop: &CancellationToken) -> TaskEnded {
     let ended = tasks.ended().await;
     if stop.is_cancelled() {
@@ -203,7 +203,7 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     }
 }
 
-/// Runs `telling` until it has nothing more to tell, or `stop` was some time ago.
+/// Runs `telling` until all Events are written, or [`LAST_WORDS`] after `stop`.
 async fn last_words(stop: CancellationToken, telling: impl Future<Output = ()>) {
     let enough = async {
         stop.cancelled().await;
@@ -219,7 +219,7 @@ async fn tell_leadership(mut leadership: Leadership, store: Store, own: SelfMetr
     let mut told = None;
     loop {
         let term = leadership.term().map(|term| term.number);
-        // A renewal is no news.
+        // A renewal is not reported.
         if term != told {
             own.leads(term.is_some());
             store.tell(Change::Leads(term)).await;
@@ -231,7 +231,7 @@ async fn tell_leadership(mut leadership: Leadership, store: Store, own: SelfMetr
     }
 }
 
-/// Receives alerts where this daemon acts. In mode observe nothing does: the server answers before it hands anything on.
+/// Receives alerts if this daemon acts. In mode observe there is no receiver, and the server responds by itself.
 struct Acting(Option<AlertReceiver>);
 
 impl ReceiveAlerts for Acting {

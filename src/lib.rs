@@ -1,4 +1,4 @@
-//! volsync-locksmith: shows what a jammed CSI driver holds up, and carries out the repair.
+//! volsync-locksmith: finds volumes and snapshots stuck behind a jammed CSI driver, and runs the repair.
 //!
 //! ```text
 //! watch ──► model ──► findings ──► plan ──► gates ──► steps ──► cluster ──► (the cluster) ──► watch

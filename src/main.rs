@@ -6,7 +6,7 @@ use clap::Parser;
 use locksmith::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    // Before any TLS: the provider is chosen once, for all of the process.
+    // The TLS provider is chosen once per process, before any TLS.
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     debug_assert!(installed.is_ok(), "nothing else installs one");
     let cli = Cli::parse();

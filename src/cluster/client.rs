@@ -1,4 +1,4 @@
-//! How requests are made: bounded in time, and never repeated behind our back.
+//! Request settings: each has a timeout, and none is repeated implicitly.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use kube::{Client, Config};
 
 use super::WriteError;
 
-/// How long one request may take.
+/// Timeout of one request.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A client for writes. kube repeats POST, PATCH and DELETE for minutes on 429 and 5xx by default; a write is
-/// decided on what was just read, so it is made once, and decided again.
+/// A client for writes. By default, kube repeats POST, PATCH and DELETE for minutes on 429 and 5xx. A write depends on what
+/// was just read, so it is attempted once, and decided again.
 pub fn writing(config: &Config) -> Result<Client, kube::Error> {
     let mut config = config.clone();
     config.default_retry = false;
     Client::try_from(config)
 }
 
-/// Parameters of a create or replace whose fields are kept under `manager`.
+/// Parameters of a create or replace with field manager `manager`.
 pub(super) fn posting(manager: &str) -> PostParams {
     PostParams {
         field_manager: Some(manager.to_owned()),
@@ -26,7 +26,7 @@ pub(super) fn posting(manager: &str) -> PostParams {
     }
 }
 
-/// Whether an object was refused for its size: etcd takes requests of 1.5 MiB (`--max-request-bytes`).
+/// Whether an object was refused for its size: etcd accepts requests of 1.5 MiB (`--max-request-bytes`).
 pub fn is_too_large(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
@@ -34,7 +34,7 @@ pub fn is_too_large(error: &kube::Error) -> bool {
     status.code == 413 || status.message.contains("request is too large")
 }
 
-/// Ends a request that is not answered.
+/// Applies [`CALL_TIMEOUT`] to a request.
 pub async fn bounded<T>(
     verb: &'static str,
     object: impl FnOnce() -> String,

@@ -1,5 +1,5 @@
-//! Kubernetes Events, as `kubectl describe` shows them. No write waits for an Event: they are handed to a task of their own, and one
-//! that does not fit its queue is dropped and counted.
+//! Kubernetes Events, as `kubectl describe` shows them. No write waits for an Event: a separate task writes them, and drops
+//! and counts those that exceed its queue.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -16,21 +16,21 @@ use crate::api::remediation::Remediation;
 use crate::api::{ObjectKey, ObjectKind};
 use crate::metrics::SelfMetrics;
 
-/// Longest message the API server takes is 1024 bytes.
+/// Longest message, in bytes; the API server accepts 1024.
 const MAX_MESSAGE: usize = 1000;
 
-/// How many Events may wait: those of a run that deletes as many snapshots as any may.
+/// Maximum number of waiting Events: those of a run with the maximum number of deletions.
 const QUEUE: usize = 1024;
 
-/// And how many Events of runs: a hundred runs from first to last.
+/// Maximum number of waiting Events about runs: a hundred complete runs.
 const QUEUE_OF_RUNS: usize = 1024;
 
-/// What an Event is about.
+/// The object of an Event.
 pub trait Regarding {
     /// Kind of the object.
     fn kind(&self) -> ObjectKind;
 
-    /// The reference that `kubectl describe` finds it by.
+    /// The reference by which `kubectl describe` finds the Event.
     fn reference(&self) -> ObjectReference;
 }
 
@@ -73,21 +73,21 @@ impl Regarding for ObjectKey {
     }
 }
 
-/// Takes Events, and has them written when there is time. Clones share the queues.
+/// Queues Events, and writes them when there is time. Clones share the queues.
 #[derive(Clone)]
 pub struct EventRecorder {
-    /// What is told of a run is little, and tells most: it waits for nothing but its like.
+    /// Events about runs are few and important, so they have a queue of their own.
     of_runs: mpsc::Sender<Waiting>,
     of_objects: mpsc::Sender<Waiting>,
     own: SelfMetrics,
 }
 
-/// An Event that is to be written, and what it is counted by.
+/// A waiting Event, and the kind by which it is counted.
 type Waiting = (ObjectKind, Event);
 
 impl EventRecorder {
-    /// A herald, and what writes by `client`, one at a time and with rests, until the last clone is dropped and nothing waits any
-    /// more.
+    /// A recorder, and the task that writes by `client`, one Event at a time with pauses, until the last clone is dropped
+    /// and the queues are empty.
     pub fn new(client: Client, own: SelfMetrics) -> (Self, impl Future<Output = ()>) {
         let (of_runs, runs) = mpsc::channel(QUEUE_OF_RUNS);
         let (of_objects, objects) = mpsc::channel(QUEUE);
@@ -100,7 +100,7 @@ impl EventRecorder {
         (herald, delivery)
     }
 
-    /// Has an Event on `object` written. `reason` is one CamelCase word; a warning is something a person should look at.
+    /// Queues an Event about `object`. `reason` is one CamelCase word; a warning needs a person's attention.
     pub fn say(&self, object: &impl Regarding, reason: &str, message: &str, warning: bool) {
         let kind = object.kind();
         let event = event(object.reference(), reason, message, warning);
@@ -133,7 +133,7 @@ async fn deliver(
         let next = tokio::select! {
             biased;
             of_run = runs.recv(), if patient => {
-                // Who ends is in a hurry.
+                // At shutdown there are no pauses.
                 ends = of_run.is_none();
                 if ends {
                     continue;
@@ -149,7 +149,7 @@ async fn deliver(
     }
 }
 
-/// What writing an Event is counted as.
+/// Verb of an Event in the metrics.
 const VERB: &str = "event";
 
 fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool) -> Event {
@@ -179,7 +179,7 @@ fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool)
     }
 }
 
-/// The namespace of an Event: that of its object, or `default` where the object has none, as the API server demands.
+/// Namespace of an Event: that of its object, or `default` if the object has none, as the API server requires.
 fn namespace_of(regarding: &ObjectReference) -> String {
     let namespace = regarding.namespace.as_deref().unwrap_or_default();
     let namespace = if namespace.is_empty() {
@@ -190,14 +190,14 @@ fn namespace_of(regarding: &ObjectReference) -> String {
     namespace.to_owned()
 }
 
-/// What the API server makes the name of an Event from: a prefix longer than a name may be is refused, and of a long one it takes
-/// the first 58 characters (`apiserver/pkg/storage/names`).
+/// Prefix for the name of an Event. The API server refuses a prefix that is longer than a name may be, and uses the first
+/// 58 characters of a long one (`apiserver/pkg/storage/names`).
 fn generate_name(object: &str) -> String {
     let prefix: String = object.chars().take(57).collect();
     format!("{}.", prefix.trim_end_matches(['.', '-']))
 }
 
-/// Writes it once; says what became of it.
+/// Writes an Event once; returns the outcome.
 async fn write(client: &Client, event: &Event) -> &'static str {
     let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
@@ -228,7 +228,8 @@ mod tests {
     use super::*;
     use crate::model::fixture::{run, source};
 
-    /// A herald, and what each of its Events is about and when it arrives, by a clock that only goes on when all wait.
+    /// A recorder, and the object and arrival time of each of its Events, on a clock that advances only while all tasks
+    /// wait.
     fn herald() -> (EventRecorder, mpsc::UnboundedReceiver<(String, Duration)>) {
         let (written, arrivals) = mpsc::unbounded_channel();
         let begun = Instant::now();
@@ -255,7 +256,7 @@ mod tests {
         herald.say(&object, "LocksmithHeld", "hold", false);
     }
 
-    /// The API server refused the Events of contents, which have no namespace.
+    /// The API server refused Events about contents, which have no namespace.
     #[test]
     fn event_of_a_cluster_scoped_object_is_in_default() {
         let mut content = source("", "snapcontent-1")
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(namespace(&content).as_deref(), Some("media"));
     }
 
-    /// The API server refused the Events of objects with names of 253 characters.
+    /// The API server refused Events about objects with names of 253 characters.
     #[test]
     fn event_name_begins_with_the_object_name() {
         assert_eq!(generate_name("sonarr"), "sonarr.");

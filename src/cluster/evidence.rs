@@ -1,4 +1,4 @@
-//! Evidence: an object as the API server returns it, with its content and Events, before it is deleted.
+//! Evidence: an object as returned by the API server, with its content and Events, recorded before it is deleted.
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,17 +15,17 @@ use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{ObjectKey, ObjectKind};
 
-/// Events kept of each object, the latest ones.
+/// Maximum number of Events kept of each object, the latest ones.
 const EVENTS: usize = 10;
 
-/// Events read of each object: anybody may have written any number.
+/// Maximum number of Events read of each object, as tenants may create any number.
 const EVENTS_READ: u32 = 500;
 
 /// Longest record, in bytes: the pod of a provisioner with nine containers takes 25 KiB. All evidence of a run is in one
-/// object, which the API server limits, and an owner may write as much into each of theirs.
+/// object, which the API server limits, and tenants decide the size of theirs.
 const MAX_KEPT: usize = 32 * 1024;
 
-/// The resource of a kind of which evidence is kept.
+/// The resource of a kind with evidence.
 fn resource(kind: ObjectKind) -> Option<ApiResource> {
     match kind {
         ObjectKind::ReplicationSource => Some(ApiResource::erase::<ReplicationSource>(&())),
@@ -38,9 +38,9 @@ fn resource(kind: ObjectKind) -> Option<ApiResource> {
 }
 
 impl Writer {
-    /// The object, what belongs to it and its events, or `None` when it is gone: then nothing is deleted either.
+    /// The object, its content and its Events, or `None` if it no longer exists; then nothing is deleted either.
     ///
-    /// Where they take more than `room` bytes, the oldest events are left out, and then what says the same again.
+    /// If they take more than `room` bytes, the oldest Events are left out first, then redundant parts.
     pub async fn gather(
         &self,
         object: &ObjectKey,
@@ -81,7 +81,7 @@ impl Writer {
         }))
     }
 
-    /// The object that has this name now, with every field that the API server knows, or `None` where there is none.
+    /// The current object with that name, with every field that the API server returns, or `None` if there is none.
     async fn read(
         &self,
         kind: ObjectKind,
@@ -117,7 +117,7 @@ impl Writer {
     }
 }
 
-/// What names an object, and when it was made and asked to go.
+/// Identity of an object, with its creation and deletion time.
 fn identity(object: &Value) -> Value {
     const FIELDS: [&str; 6] = [
         "namespace",
@@ -134,7 +134,7 @@ fn identity(object: &Value) -> Value {
     Value::Object(fields.collect())
 }
 
-/// Without `managedFields`, which is long and rebuilds nothing.
+/// The object without `managedFields`, which are long and not needed to rebuild it.
 fn plain(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
@@ -142,15 +142,15 @@ fn plain(mut object: Value) -> Value {
     object
 }
 
-/// As much as fits into `room` bytes of a status. The oldest events go first, then what rebuilds nothing: the content but for
-/// what finds its snapshot in the storage system, and the object's status; then the metadata that its owner added, and at last
-/// its spec. What names the object is kept in any case.
+/// As much as fits into `room` bytes of a status. The oldest Events are left out first, then parts that are not needed to
+/// rebuild the object: its status, and the content except the fields that find its snapshot in the storage system; then
+/// metadata set by the owner, and finally the spec. The identity is always kept.
 fn fit(itself: &Value, content: Option<&Value>, mut events: Vec<Value>, room: usize) -> String {
     let at = Timestamp::now();
     let record = |object: &Value, content: Option<&Value>, events: &[Value]| {
         json!({ "keptAt": at, "object": object, "content": content, "events": events }).to_string()
     };
-    // What is kept is text within JSON, where each of its quotes takes a byte more.
+    // The record is text within JSON, where each quote takes an additional byte.
     let fits = |text: &str| text.len() + text.matches(['"', '\\']).count() <= room;
     loop {
         let whole = record(itself, content, &events);
@@ -172,7 +172,7 @@ fn fit(itself: &Value, content: Option<&Value>, mut events: Vec<Value>, room: us
         cut = reduce(cut);
         short = record(&cut, content.as_ref(), &[]);
     }
-    // A content that is longer than this is none of a driver's.
+    // No driver writes a content that is longer.
     if short.len() <= MAX_KEPT {
         short
     } else {
@@ -187,13 +187,13 @@ fn without_status(mut object: Value) -> Value {
     object
 }
 
-/// With no metadata but what names it.
+/// The object with only identifying metadata.
 fn identified(mut object: Value) -> Value {
     object["metadata"] = identity(&object);
     object
 }
 
-/// Only what names it. Nothing can be rebuilt from that: `locksmith evidence` reports it.
+/// Only the identity. Nothing can be rebuilt from it, which `locksmith evidence` reports.
 fn named(object: Value) -> Value {
     let mut fields = object;
     let kept = ["apiVersion", "kind", "metadata"];
@@ -203,7 +203,7 @@ fn named(object: Value) -> Value {
     fields
 }
 
-/// What finds, in the storage system, what a content stands for; the rest of it the snapshot says too.
+/// The fields of a content that find its snapshot in the storage system; the VolumeSnapshot has the others.
 fn essence(content: &Value) -> Value {
     let of = |path: &str| content.pointer(path).cloned();
     json!({
@@ -283,8 +283,8 @@ mod tests {
         assert_eq!(kept["content"]["spec"]["source"]["volumeHandle"], "h");
     }
 
-    /// Attack: a failed snapshot of one's own with as many annotations as the API server takes, so that the status of the
-    /// run that is to delete it cannot be written. Defence: evidence has a size.
+    /// Attack: a failed snapshot with as many annotations as the API server accepts, so that the status of the run that
+    /// deletes it cannot be written. Defence: evidence is limited in size.
     #[test]
     fn evidence_is_no_larger_than_it_may_be_and_always_names_the_object() {
         let named = |annotations: Value, spec: Value| {
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// An object with everything, and what is kept of it in so much room.
+    /// An object with all parts, and the parts kept for each size.
     #[rstest]
     #[case::whole(10_000, &["apiVersion", "kind", "metadata", "spec", "status"], true)]
     #[case::without_its_status(3_200, &["apiVersion", "kind", "metadata", "spec"], true)]

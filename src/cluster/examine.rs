@@ -1,4 +1,4 @@
-//! Uncached reads of objects and logs whose absence proves something.
+//! Uncached reads of objects and logs whose absence is evidence.
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -16,13 +16,13 @@ use crate::run_context::{LiveState, TailRefusal};
 use crate::state::Store;
 use crate::watch::{Patterns, snapshot_record};
 
-/// Most bytes read of a log's tail: lines may have any length.
+/// Maximum number of bytes read of a log's tail, as lines may have any length.
 const TAIL_BYTES: i64 = 1 << 20;
 
-/// Snapshots in one page.
+/// Page size of a list of snapshots.
 const PAGE: u32 = 500;
 
-/// Looks now: at VolumeSnapshots, and at the logs of the provisioner of `logs_of`, where they are asked for.
+/// Reads VolumeSnapshots, and the logs of the provisioner of `logs_of`, as requested.
 pub async fn examine(
     client: &Client,
     store: &Store,
@@ -64,7 +64,7 @@ async fn snapshots(client: &Client, patterns: &Patterns) -> Result<Vec<Snapshot>
     }
 }
 
-/// A pod to read, and in which of its containers.
+/// Namespace, pod and container of a log.
 type Replica = (SharedStr, SharedStr, SharedStr);
 
 fn replicas(model: &Model, config: &Config, driver: &SharedStr) -> Option<Vec<Replica>> {

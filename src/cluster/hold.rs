@@ -1,6 +1,6 @@
-//! SnapshotHolds: created, patched, deleted, and proven with dry-run creates.
+//! Creates, patches and deletes SnapshotHolds, and proves them with dry-run creates.
 //!
-//! The daemon and a person at the command line release by the same few lines; neither needs the other.
+//! The daemon and the command line share this code; neither needs the other to release.
 
 use std::time::{Duration, Instant};
 
@@ -17,19 +17,19 @@ use crate::api::{ObjectKey, ObjectKind, Uid};
 use crate::holds::policy::{Answer, Probe, Proof};
 use crate::holds::{self, HoldChange, NOBODY};
 
-/// SnapshotHolds read at a time: each may be a megabyte.
+/// Page size of a list: each SnapshotHold may be a megabyte.
 const PAGE: u32 = 20;
 
-/// How long a new hold may take to reach every API server; 30 to 80 ms were measured.
+/// Time for a new hold to reach every API server; 30 to 80 ms were measured.
 const SETTLES: Duration = Duration::from_secs(5);
 
 /// Pause between two proofs.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Longest message of the API server that is kept.
+/// Longest message of the API server that is kept, in characters.
 const LONGEST: usize = 500;
 
-/// The identity of a hold that was read.
+/// Identity of a hold.
 pub fn key(hold: &SnapshotHold) -> ObjectKey {
     ObjectKey {
         kind: ObjectKind::SnapshotHold,
@@ -39,7 +39,7 @@ pub fn key(hold: &SnapshotHold) -> ObjectKey {
     }
 }
 
-/// Creates a SnapshotHold in its namespace, and returns it as the API server has it.
+/// Creates a SnapshotHold in its namespace, and returns it as stored.
 pub async fn create(
     client: &Client,
     manager: &str,
@@ -53,7 +53,7 @@ pub async fn create(
     bounded("create", name, call).await
 }
 
-/// Creates the hold of a run. An existing one of that name is not changed; the watch shows its owner.
+/// Creates the hold of a run. An existing one with that name is not changed; the watch shows its owner.
 pub(super) async fn create_for_run(
     client: &Client,
     hold: &SnapshotHold,
@@ -67,7 +67,7 @@ pub(super) async fn create_for_run(
     }
 }
 
-/// Makes `change` to `object`, on exactly the version that is read first.
+/// Applies `change` to `object`, on exactly the version that is read first.
 pub async fn patch(
     client: &Client,
     object: &ObjectKey,
@@ -81,14 +81,14 @@ pub async fn patch(
     if_same(client, object, may, patch).await
 }
 
-/// Deletes `object`, which releases all that is left in it.
+/// Deletes `object`, which releases everything that it still holds.
 pub async fn delete(
     client: &Client,
     object: &ObjectKey,
     may: impl AsyncFnOnce() -> Result<(), WriteError>,
 ) -> Result<Tried, WriteError> {
     let delete = async |api: Api<SnapshotHold>, live: SnapshotHold| {
-        // By its uid alone: whatever it has become, all of it is to go.
+        // With the uid as the only precondition: whatever its version, it is deleted.
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: live.metadata.uid,
@@ -103,7 +103,7 @@ pub async fn delete(
     if_same(client, object, may, delete).await
 }
 
-/// Reads `object`, and carries out `write` on what was read, if it is still the same object and `may` allows a write.
+/// Reads `object`, and performs `write` on the result, if it still is the same object and `may` permits a write.
 async fn if_same(
     client: &Client,
     object: &ObjectKey,
@@ -120,7 +120,7 @@ async fn if_same(
     }
 }
 
-/// Every SnapshotHold of `namespace`, or of all. Where the kind is not served there are none.
+/// Every SnapshotHold in `namespace`, or in all namespaces; none if the kind is not served.
 pub async fn list(
     client: &Client,
     namespace: Option<&str>,
@@ -145,7 +145,7 @@ pub async fn list(
     }
 }
 
-/// Tries what `probe` names, and what nobody holds, with dry-run creates.
+/// Tests the held objects of `probe`, and one that is not held, with dry-run creates.
 pub async fn prove(client: &Client, probe: &Probe) -> Result<Proof, WriteError> {
     let nobody = Uid::from(NOBODY);
     let mut held = Vec::new();
@@ -175,7 +175,7 @@ pub async fn refuted(client: &Client, probe: &Probe) -> Option<String> {
     }
 }
 
-/// One dry-run create of a VolumeSnapshot owned by `owner`, which VolSync would be the maker of.
+/// One dry-run create of a VolumeSnapshot that `owner` controls, as VolSync would create it.
 async fn attempt(
     client: &Client,
     probe: &Probe,
@@ -215,7 +215,7 @@ async fn attempt(
     };
     match bounded("create", name, api.create(&params, &snapshot)).await {
         Ok(_) => Ok(Answer::Accepted),
-        // A missing right is also a 403. Its message does not name the policy, so that the proof fails with it.
+        // A missing right also gives a 403. Its message does not name the policy, so the proof fails with it.
         Err(WriteError::Api { error, .. }) if refusal(&error).is_some() => {
             Ok(Answer::Refused(refusal(&error).unwrap_or_default()))
         }
@@ -223,7 +223,7 @@ async fn attempt(
     }
 }
 
-/// The message of a 403 or 422, cut short.
+/// The message of a 403 or 422, shortened.
 fn refusal(error: &kube::Error) -> Option<String> {
     let kube::Error::Api(status) = error else {
         return None;

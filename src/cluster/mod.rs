@@ -1,8 +1,8 @@
 //! All writes to a cluster.
 //!
-//! An object is read again, uncached, before each write. It is skipped unless it is still the one that was decided on, and the
-//! write names the uid or resourceVersion just read, so that the API server refuses it where something came between. The effect
-//! is observed through the watch.
+//! Before each write, the object is read again, uncached. It is skipped unless it still is the planned one, and the write
+//! names the uid or resourceVersion just read, so that the API server refuses it after a concurrent change. The effect is
+//! observed through the watch.
 
 mod client;
 mod events;
@@ -24,13 +24,13 @@ pub use writer::{Tried, Writer};
 
 use crate::text::error_chain;
 
-/// Name under which this program's fields are kept (`metadata.managedFields`) and its requests logged.
+/// Field manager of this program (`metadata.managedFields`), and its user agent.
 pub const FIELD_MANAGER: &str = "locksmith";
 
-/// The same of what a person does at the command line.
+/// The same for a person's command line.
 pub const FIELD_MANAGER_CLI: &str = "locksmith-cli";
 
-/// Why a write was not made, other than that it was no longer wanted.
+/// Why a write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The API server refused it, or could not be reached.
@@ -43,10 +43,10 @@ pub enum WriteError {
         /// The error of the client.
         error: Box<kube::Error>,
     },
-    /// Another replica leads by now.
+    /// Another replica leads.
     #[error("not written: this replica does not lead")]
     NotLeader,
-    /// The API server dropped a field of a record: what is done next would be decided on less than was recorded.
+    /// The API server dropped a field of a record, so that later decisions would lack it.
     #[error(
         "the cluster's CRD of Remediations is older than this program, and has no {field}: apply the output of `locksmith crd`"
     )]
@@ -54,13 +54,13 @@ pub enum WriteError {
         /// Path of the field.
         field: String,
     },
-    /// There is no such object any more.
+    /// The object no longer exists.
     #[error("{object} was deleted meanwhile")]
     Gone {
-        /// The object to write to.
+        /// The object of the write.
         object: String,
     },
-    /// It was not answered; whether it was done is seen by looking.
+    /// There was no response; the watch shows whether it was done.
     #[error(
         "failed to {verb} {object}: no answer within {}; the API server may have carried it out all the same",
         humantime::format_duration(CALL_TIMEOUT)
@@ -140,7 +140,7 @@ impl ErrorKind {
     }
 }
 
-/// An error in one short line: the API server's 422 embeds the whole object, which is nobody's business.
+/// An error in one short line: the API server's 422 contains the whole object, which must not be shown.
 fn brief(error: &kube::Error) -> String {
     const LONGEST: usize = 200;
     let text = error_chain(error);

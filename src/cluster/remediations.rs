@@ -1,4 +1,4 @@
-//! Remediations: created, their status recorded, changed by a person, and made small enough for etcd.
+//! Creates Remediations, records their status, changes them for a person, and reduces them to the limit of etcd.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -8,7 +8,7 @@ use super::client::posting;
 use super::{ErrorKind, FIELD_MANAGER, FIELD_MANAGER_CLI, WriteError, bounded};
 use crate::api::remediation::{AlertRef, Remediation, RemediationStatus};
 
-/// How often a change of alerts is retried where the controller writes the same run: it writes several times as a run begins.
+/// Attempts to change the alerts of a run while the controller writes to it: it writes several times as a run begins.
 const MAX_ATTEMPTS: usize = 5;
 
 /// The Remediations of the namespace of `run`.
@@ -20,7 +20,7 @@ fn object(name: &str) -> impl FnOnce() -> String {
     move || format!("Remediation {name}")
 }
 
-/// Creates `run` in its namespace, and returns it as the API server has it. `manager` is the field manager.
+/// Creates `run` in its namespace, and returns it as stored. `manager` is the field manager.
 pub async fn create(
     client: &Client,
     manager: &str,
@@ -32,8 +32,8 @@ pub async fn create(
     bounded("create", object(&run.name_any()), call).await
 }
 
-/// Replaces the status of `run`, unless the object was changed since it was read. One that is too large for etcd loses its
-/// labels and annotations first, and is then to be recorded again.
+/// Replaces the status of `run`, unless the object was changed since it was read. If it is too large for etcd, its labels
+/// and annotations are removed, and the status must be recorded again.
 pub async fn record(
     client: &Client,
     mut run: Remediation,
@@ -53,8 +53,8 @@ pub async fn record(
     }
 }
 
-/// Removes the labels and annotations of a run that is too large for etcd with its status: nothing else in it is unbounded, and
-/// one that cannot be recorded neither proceeds nor ends.
+/// Removes the labels and annotations of a run that with its status is too large for etcd: only they are unbounded, and a
+/// run that cannot be recorded neither proceeds nor ends.
 async fn make_room(api: &Api<Remediation>, run: &Remediation) -> Result<(), WriteError> {
     let name = run.name_any();
     if run.labels().is_empty() && run.annotations().is_empty() {
@@ -76,8 +76,8 @@ fn without_labels(patch: &mut Value) {
     patch["metadata"]["annotations"] = Value::Null;
 }
 
-/// Merges a person's `patch` into `run`, however far it has come since: its controller writes to it all the time. Labels and
-/// annotations are removed with it where the object is too large for etcd otherwise. Another object of that name is a conflict.
+/// Merges a person's `patch` into `run`, in whichever version, as the controller writes to it all the time. If the object
+/// would be too large for etcd, labels and annotations are removed as well. Another object with that name is a conflict.
 pub async fn change(
     client: &Client,
     run: &Remediation,
@@ -104,7 +104,7 @@ pub async fn change(
     }
 }
 
-/// Changes the alerts that a run lists by `change`, which returns `None` where nothing changes. Returns whether the run exists.
+/// Changes the alerts of a run by `change`, which returns `None` for no change. Returns whether the run exists.
 pub async fn change_alerts(
     client: &Client,
     namespace: &str,
@@ -120,7 +120,7 @@ pub async fn change_alerts(
             other => return other,
         }
     }
-    // The run exists, and that it does is all that must not be lost.
+    // The run exists; the change of its alerts may be lost.
     Ok(true)
 }
 

@@ -1,4 +1,4 @@
-//! Questions to the API server that are asked by a create and persist nothing: who somebody is, and what they may do.
+//! Reviews by the API server, which persist nothing: authentication of a token, authorization of a user.
 
 use k8s_openapi::api::authentication::v1::{
     SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewSpec, UserInfo,
@@ -12,7 +12,7 @@ use kube::{Api, Client};
 
 use super::rights::Right;
 
-/// The owner of `token`; `None` where the API server does not accept it.
+/// The owner of `token`; `None` if the API server does not accept it.
 pub async fn owner_of_token(client: &Client, token: &str) -> kube::Result<Option<UserInfo>> {
     let review = TokenReview {
         spec: TokenReviewSpec {
@@ -28,7 +28,7 @@ pub async fn owner_of_token(client: &Client, token: &str) -> kube::Result<Option
         .and_then(|status| status.user))
 }
 
-/// Whether `user` may `verb` on the non-resource URL `path`.
+/// Whether `user` is authorized for `verb` on the non-resource URL `path`.
 pub async fn may(client: &Client, user: UserInfo, verb: &str, path: &str) -> kube::Result<bool> {
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
@@ -76,7 +76,7 @@ pub async fn has(client: &Client, right: &Right) -> kube::Result<bool> {
     Ok(status.is_some_and(|status| status.allowed))
 }
 
-/// The name of the client's own user; `None` where the API server does not answer.
+/// The client's own user name; `None` if the API server does not respond.
 pub async fn own_name(client: &Client) -> Option<String> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let answer = api

@@ -26,7 +26,7 @@ use crate::state::Store;
 use crate::steps::Intent;
 use crate::watch::{Patterns, snapshot_record, source_record};
 
-/// Annotation that `kubectl rollout restart` sets. It is set too, because people know it.
+/// Annotation that `kubectl rollout restart` sets, too, for people who look for it.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// Result of an intent.
@@ -34,7 +34,7 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 pub enum Tried {
     /// The API server accepted the write. The model shows its effect.
     Written,
-    /// The object was skipped: it is no longer as it was when this was decided.
+    /// The object was skipped, as it has changed since the decision.
     Skipped(String),
 }
 
@@ -66,18 +66,18 @@ impl Writer {
         }
     }
 
-    /// Whether this replica leads, by its own clock: enough to decide, not to write.
+    /// Whether this replica leads by its own clock: sufficient to decide, but not to write.
     pub fn leads(&self) -> bool {
         self.leadership.term().is_some()
     }
 
-    /// The term in which a write may be made now, as the API server has it. Each write is preceded by this: a process that
-    /// was frozen between deciding and writing learns that its term is over.
+    /// The current term, confirmed by the API server. Must precede each write: a process that was frozen between decision
+    /// and write learns that its term is over.
     pub async fn confirm(&self) -> Result<Term, WriteError> {
         self.leadership.confirm().await
     }
 
-    /// Its client.
+    /// The client of its writes.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -110,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// Makes VolSync retry a released source at once: any change of its metadata does.
+    /// Makes VolSync retry a released source at once, which any change of its metadata does.
     pub async fn nudge(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<ReplicationSource> = Api::namespaced(self.client.clone(), &object.namespace);
         let live = match same(&api, object).await? {
@@ -140,7 +140,7 @@ impl Writer {
         self.delete(&api, object, &live.metadata).await
     }
 
-    /// Deletes a source if its claim is, asked once more, not there or on its way out.
+    /// Deletes a source if its claim, read again, is missing or being deleted.
     async fn delete_source(&self, object: &ObjectKey) -> Result<Tried, WriteError> {
         let api: Api<ReplicationSource> = Api::namespaced(self.client.clone(), &object.namespace);
         let live = match same(&api, object).await? {
@@ -159,7 +159,7 @@ impl Writer {
         let claims: Api<PersistentVolumeClaim> =
             Api::namespaced(self.client.clone(), &object.namespace);
         let name = || format!("PersistentVolumeClaim {claim}");
-        // No claim has a name that is none, and as part of a path it would ask for something else.
+        // An invalid name cannot be that of a claim, and could change the path of the request.
         let claim = if is_object_name(&claim) {
             bounded("get", name, claims.get_opt(&claim)).await?
         } else {
@@ -239,7 +239,7 @@ impl Writer {
         self.patch(&api, "touch", object, &patch).await
     }
 
-    /// Empties the holder of a Lease, as client-go does where it releases one: any candidate may take it at once.
+    /// Clears the holder of a Lease, as client-go does on release: any candidate may take it at once.
     async fn hand_over(
         &self,
         object: &ObjectKey,
@@ -306,7 +306,7 @@ impl Writer {
     }
 }
 
-/// The object as it is now, unless it is gone, another one by now, or opted out. A hold is released whatever its labels.
+/// The current object, unless it was deleted, replaced or opted out. A hold is released whatever its labels.
 pub(super) async fn same<K>(
     api: &Api<K>,
     object: &ObjectKey,
@@ -335,7 +335,7 @@ where
     })
 }
 
-/// One merge patch that the API server holds to the schema: an unknown field would otherwise be dropped in silence.
+/// A merge patch with strict validation: an unknown field would otherwise be dropped silently.
 pub(super) async fn merge<K>(
     api: &Api<K>,
     verb: &'static str,

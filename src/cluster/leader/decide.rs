@@ -1,19 +1,19 @@
-//! Who leads: a Lease as last seen in, one [`Decision`] out. Pure.
+//! Decides about leadership: the last observed Lease in, a [`Decision`] out. Pure.
 //!
-//! Times are of one process's own steady clock. What another wrote into the Lease is never compared with a clock
-//! here: a lease has expired when it has been seen unchanged for its whole duration, as client-go decides it
-//! (`leaderelection.go`), so that clocks may disagree by any amount.
+//! All times are from this process's monotonic clock, and never compared with those in the Lease: it has expired once it
+//! was observed unchanged for its whole duration, as in client-go (`leaderelection.go`), so that clocks may differ by any
+//! amount.
 
 use std::time::{Duration, Instant};
 
-/// How long others wait before they take an unrenewed lease.
+/// Time after which an unrenewed Lease may be taken.
 pub const LEASE: Duration = Duration::from_secs(15);
-/// How long the leader goes on without having renewed. Less than [`LEASE`] by more than one request may take.
+/// Time for which the leader acts without a renewal: shorter than [`LEASE`] by more than the timeout of a request.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Pause between two tries.
+/// Pause between two attempts.
 pub const RETRY: Duration = Duration::from_secs(2);
 
-/// The Lease as it was read, and since when it has been the same.
+/// The observed Lease, and the time since which it has been unchanged.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Seen {
     /// `spec.holderIdentity`; empty after a release.
@@ -22,24 +22,24 @@ pub struct Seen {
     pub version: String,
     /// `spec.leaseTransitions`.
     pub transitions: i32,
-    /// When this version was first seen here.
+    /// Time at which this version was first observed.
     pub since: Instant,
 }
 
-/// What to do now.
+/// The next action.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// There is no Lease: make one.
+    /// There is no Lease: create it.
     Create,
-    /// It is ours: write it again, on exactly this version.
+    /// It is held by this process: renew exactly this version.
     Renew,
-    /// It is nobody's, or its holder is silent: take it, on exactly this version.
+    /// It is released or expired: take exactly this version.
     Take,
-    /// It is another's. Look again then.
+    /// Another process holds it: read it again at this time.
     Wait(Instant),
 }
 
-/// What `me` does at `now` about the Lease as seen.
+/// The action of `me` at `now` for the observed Lease.
 pub fn decide(seen: Option<&Seen>, me: &str, now: Instant) -> Decision {
     let Some(seen) = seen else {
         return Decision::Create;
@@ -54,12 +54,12 @@ pub fn decide(seen: Option<&Seen>, me: &str, now: Instant) -> Decision {
     }
 }
 
-/// Whether the Lease as read is that of `term` of `me`.
+/// Whether the Lease as read confirms `term` of `me`.
 pub fn confirms(read: &Seen, me: &str, term: Term) -> bool {
     read.holder == me && read.transitions == term.number
 }
 
-/// Adds a reading: a version keeps the time at which it was first seen.
+/// Adds an observation: an unchanged version keeps the time of its first observation.
 pub fn observe(known: Option<Seen>, read: Seen) -> Seen {
     match known {
         Some(known) if known.version == read.version => known,
@@ -67,18 +67,17 @@ pub fn observe(known: Option<Seen>, read: Seen) -> Seen {
     }
 }
 
-/// A term of leadership. It expires by itself, so its holder checks it before each use.
+/// A term of leadership. It expires by itself, so it must be checked before each use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Term {
-    /// `spec.leaseTransitions`: which term it is.
+    /// Number of the term (`spec.leaseTransitions`).
     pub number: i32,
-    /// Until when it is certain.
+    /// Time until which no other process can lead.
     pub valid_until: Instant,
 }
 
 impl Term {
-    /// The term that a write begun at `asked` gives: from then on and not from its answer, which may have been long
-    /// in coming.
+    /// The term from a write that began at `asked`. It counts from then, not from the response, which may have been slow.
     pub fn from(asked: Instant, number: i32) -> Self {
         Self {
             number,
@@ -86,7 +85,7 @@ impl Term {
         }
     }
 
-    /// Whether it still holds at `at`.
+    /// Whether the term is still valid at `at`.
     pub fn holds(&self, at: Instant) -> bool {
         at < self.valid_until
     }
@@ -161,7 +160,7 @@ mod tests {
     fn a_term_ends_before_anybody_else_may_take_the_lease() {
         let asked = Instant::now();
         let term = Term::from(asked, 1);
-        // Nobody can have seen the write before it was asked for.
+        // Nobody can have observed the write before it began.
         assert!(!term.holds(asked + LEASE));
         assert!(term.holds(asked + Duration::from_millis(9_999)));
     }

@@ -1,7 +1,7 @@
 //! Leader election by a Lease: one of several replicas acts. See [`decide`] for the rules.
 //!
-//! No published crate does all of this: guard its writes by resourceVersion, bound its calls
-//! and end a term by itself.
+//! No published crate meets all three requirements: writes guarded by resourceVersion, calls with timeouts, and terms that
+//! expire by themselves.
 
 mod decide;
 
@@ -24,31 +24,31 @@ use crate::tasks::heartbeat::Heartbeat;
 /// Name of the Lease.
 pub const LEASE_NAME: &str = "locksmith";
 
-/// Timeout of one request: shorter than the rest of a term when a renewal is late.
+/// Timeout of one request, shorter than the remaining term after a late renewal.
 const CALL: Duration = Duration::from_secs(3);
 
-/// The holder of a released Lease.
+/// Holder of a released Lease.
 const NOBODY: &str = "";
 
-/// Longer than any command runs.
+/// Longer than the duration of any command.
 const A_COMMAND: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether this process leads, and until when. Cheap to clone.
 #[derive(Clone)]
 pub struct Leadership {
     term: watch::Receiver<Option<Term>>,
-    /// The Lease and this holder's identity; `None` where nobody else can lead.
+    /// The Lease and this process's identity; `None` if there are no other candidates.
     lease: Option<(Api<Lease>, String)>,
 }
 
 impl Leadership {
-    /// The term, while it lasts by this process's clock.
+    /// The term, if it is valid by this process's clock.
     pub fn term(&self) -> Option<Term> {
         self.term.borrow().filter(|term| term.holds(Instant::now()))
     }
 
-    /// The term, if the Lease still shows it. To be called before each write: the clock of a paused virtual machine stands
-    /// still, so that after the pause a term seems to last that another replica ended long ago.
+    /// The term, if the Lease confirms it. Must be called before each write: the clock of a paused virtual machine stops,
+    /// so that after the pause an expired term seems valid.
     pub async fn confirm(&self) -> Result<Term, WriteError> {
         let term = self.term().ok_or(WriteError::NotLeader)?;
         let Some((api, me)) = &self.lease else {
@@ -61,7 +61,7 @@ impl Leadership {
         confirmed.then_some(term).ok_or(WriteError::NotLeader)
     }
 
-    /// Leadership for as long as the process lives: for a command a person runs by hand.
+    /// Leadership for the life of the process, for a command that a person runs.
     pub fn of_a_person() -> Self {
         let always = Term {
             number: 0,
@@ -85,7 +85,7 @@ impl Leadership {
     }
 }
 
-/// Stands for leadership until `stop`, then releases the Lease if it is held.
+/// Campaigns for leadership until `stop`, then releases a held Lease.
 pub fn stand(
     client: Client,
     namespace: &str,
@@ -108,8 +108,7 @@ pub fn stand(
     (leadership, candidate.run(stop))
 }
 
-/// Waits until nobody leads: the Lease is not there, released, or silent for so long that its holder has given up.
-/// Reads only.
+/// Waits until there is no leader: the Lease does not exist, is released, or has expired. Only reads.
 pub async fn vacant(client: Client, namespace: &str) -> Result<(), kube::Error> {
     let api: Api<Lease> = Api::namespaced(client, namespace);
     let mut seen = None;
@@ -141,7 +140,7 @@ impl Candidate {
             let pause = match self.once(&mut seen).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    // The term expires by itself: the write may have succeeded and its answer been lost.
+                    // The term expires by itself, as the write may have succeeded although its response was lost.
                     tracing::warn!(%error, "lease not renewed");
                     decide::RETRY
                 }
@@ -166,7 +165,7 @@ impl Candidate {
         }
     }
 
-    /// One read and at most one write; returns the pause until the next.
+    /// At most one read and one write; returns the pause until the next attempt.
     async fn once(&self, seen: &mut Option<Seen>) -> Result<Duration, LeaseError> {
         let lease = bounded(self.api.get_opt(LEASE_NAME)).await?;
         *seen = lease
@@ -212,7 +211,7 @@ impl Candidate {
         Ok(decide::RETRY)
     }
 
-    /// The Lease as we would have it; its resourceVersion is that of `from`, so that nobody is overwritten.
+    /// The Lease of this process, with the resourceVersion of `from`, so that no other holder is overwritten.
     fn lease(&self, from: Option<&Lease>, transitions: i32) -> Lease {
         let now = MicroTime(Timestamp::now());
         let before = from.and_then(|lease| lease.spec.as_ref());
@@ -236,7 +235,7 @@ impl Candidate {
         }
     }
 
-    /// Releases the Lease, so that the next replica need not wait.
+    /// Releases the Lease, so that the next replica does not have to wait.
     async fn release(&self, seen: Option<Seen>) -> Result<(), LeaseError> {
         let Some(lease) = bounded(self.api.get_opt(LEASE_NAME)).await? else {
             return Ok(());
@@ -259,7 +258,7 @@ impl Candidate {
     }
 }
 
-/// The error of one attempt.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
     #[error("{0}")]
@@ -287,7 +286,7 @@ fn read(lease: &Lease) -> Seen {
     }
 }
 
-/// Up to a fifth longer, so that candidates do not move in step.
+/// Adds up to a fifth, so that candidates do not act in step.
 fn jittered(pause: Duration) -> Duration {
     let nanos = Timestamp::now().subsec_nanosecond().unsigned_abs();
     pause + pause.mul_f64(0.2 * f64::from(nanos % 1000) / 1000.0)
