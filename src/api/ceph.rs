@@ -1,10 +1,10 @@
-//! `ceph.rook.io/v1`: the health Rook reports of a Ceph cluster, and nothing else.
+//! `ceph.rook.io/v1`: the health of a Ceph cluster, as reported by Rook.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A Ceph cluster run by Rook; its spec is of no interest here.
+/// A Ceph cluster run by Rook; its spec is not read.
 #[derive(CustomResource, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[kube(
     group = "ceph.rook.io",
@@ -16,15 +16,15 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct CephClusterSpec {}
 
-/// What Rook reports.
+/// Status written by Rook.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CephClusterStatus {
-    /// What Ceph says of itself.
+    /// Ceph's own status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceph: Option<CephStatus>,
 }
 
-/// What Ceph says of itself.
+/// Ceph's own status.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CephStatus {
     /// `HEALTH_OK`, `HEALTH_WARN` or `HEALTH_ERR`.

@@ -1,4 +1,4 @@
-//! `locksmith.dev/v1alpha1` SnapshotHold: sources that nobody may snapshot or clone until a deadline.
+//! `locksmith.dev/v1alpha1` SnapshotHold: sources whose snapshots and clones are refused until a deadline.
 //!
 //! The object is the parameter of a ValidatingAdmissionPolicy (`deploy/hold-policy.yaml`): while it exists, and until
 //! `spec.until`, the API server refuses the snapshots and clones of the sources it names. Deleting it releases them.

@@ -13,7 +13,7 @@ pub type SharedStr = Arc<str>;
 
 /// The uid of an object: the one identity that survives deletion and re-creation under the same name.
 ///
-/// UUIDs, which the API server makes, are stored as 16 bytes; any other text is stored as it is.
+/// UUIDs, as the API server generates them, are stored as 16 bytes; any other text is stored unchanged.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(from = "String", into = "String")]
 pub struct Uid(Written);
@@ -31,7 +31,7 @@ impl Uid {
     }
 }
 
-/// Fewest hexadecimal digits of an abbreviated uid: shorter ones are ambiguous within a cluster.
+/// Minimum number of hexadecimal digits of an abbreviated uid: fewer are ambiguous within a cluster.
 const MIN_DIGITS: usize = 8;
 
 impl Uid {
@@ -61,7 +61,7 @@ impl Default for Uid {
 
 impl From<&str> for Uid {
     fn from(text: &str) -> Self {
-        // Only if it is written back the same.
+        // Only if it is formatted back to the same text.
         let same =
             |uuid: &Uuid| *uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text;
         Self(match Uuid::try_parse(text).ok().filter(same) {
@@ -219,7 +219,7 @@ impl LockKey {
             .find_map(|part| part.strip_prefix(prefix))
     }
 
-    /// Whether it is a path, and so may also be a CSI handle.
+    /// Whether it is a path, which may also be a CSI handle.
     pub fn is_path(&self) -> bool {
         self.0.contains('/')
     }

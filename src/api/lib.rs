@@ -17,15 +17,15 @@ pub use key::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 pub use names::is_object_name;
 pub use plan::{ACTING, Action, Plan, PlannedStep, Skipped, StepName, Target, short_hash};
 
-/// Label of an object or namespace that is shown, and never touched; whatever its value.
+/// Label of an object or namespace that is shown, but never changed, whatever the label's value.
 pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";
 
-/// Annotation of a pod template that names the restart it was last changed for.
+/// Annotation of a pod template with the id of the restart that last changed it.
 pub const RESTART_ANNOTATION: &str = "locksmith.dev/restarted-by";
 
-/// Annotation of a VolumeSnapshotContent that names the run that touched it last. Any change makes the csi-snapshotter look
-/// at a content again whose deletion it has lost track of.
+/// Annotation of a VolumeSnapshotContent with the run that last touched it. Any change makes the csi-snapshotter process a
+/// content again whose deletion it has missed.
 pub const TOUCHED_ANNOTATION: &str = "locksmith.dev/touched";
 
-/// Annotation of the Remediations' namespace that stops everything but releasing, whatever its value.
+/// Annotation of the Remediations' namespace that stops everything except releases, whatever its value.
 pub const STOP_ANNOTATION: &str = "locksmith.dev/stop";

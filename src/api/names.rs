@@ -1,12 +1,12 @@
-//! Names of objects, as Kubernetes allows them.
+//! Names of objects, as Kubernetes permits them.
 
 /// Longest name of an object (RFC 1123 subdomain; apimachinery, `validation.DNS1123SubdomainMaxLength`).
 const MAX_NAME: usize = 253;
 
-/// Whether an object can have this name: the kinds read here take an RFC 1123 subdomain.
+/// Whether an object can have this name: the kinds read here require an RFC 1123 subdomain.
 ///
-/// Check every name that comes out of an object's fields before it becomes part of a path: kube does not escape it, and
-/// `?watch=true` as a name turns a GET into a watch. An object of any other name cannot exist.
+/// A name from an object's fields must be checked before it becomes part of a path: kube does not escape it, and
+/// `?watch=true` as a name turns a GET into a watch. No object can have such a name.
 pub fn is_object_name(name: &str) -> bool {
     let is_alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_label = |label: &str| {

@@ -40,7 +40,7 @@ pub const PVC_AS_SOURCE_FINALIZER: &str = "snapshot.storage.kubernetes.io/pvc-as
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeSnapshotSpec {
-    /// What the snapshot is of.
+    /// Source of the snapshot.
     pub source: VolumeSnapshotSource,
     /// Class; the default class when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub struct VolumeSnapshotSource {
     pub volume_snapshot_content_name: Option<String>,
 }
 
-/// What the snapshot controller reports.
+/// Status written by the snapshot controller.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeSnapshotStatus {
@@ -119,7 +119,7 @@ pub struct VolumeSnapshotContentSpec {
     pub deletion_policy: String,
     /// CSI driver.
     pub driver: String,
-    /// Class it was made with.
+    /// Class of the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_snapshot_class_name: Option<String>,
     /// Exactly one handle is set.
@@ -152,14 +152,14 @@ pub struct VolumeSnapshotContentSource {
     pub snapshot_handle: Option<String>,
 }
 
-/// What the sidecar reports; wholly absent means that no sidecar has looked at it.
+/// Status written by the sidecar; absent until the sidecar has processed it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeSnapshotContentStatus {
     /// CSI handle; set once the driver has accepted the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_handle: Option<String>,
-    /// When the driver took it, in nanoseconds since 1970.
+    /// Time at which the driver took it, in nanoseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_time: Option<i64>,
     /// As in the VolumeSnapshot.

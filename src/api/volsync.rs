@@ -15,11 +15,11 @@ pub const GROUP: &str = "volsync.backube";
 /// Annotation on a source PersistentVolumeClaim: while present, with no new [`COPY_TRIGGER`], VolSync
 /// waits before it creates a missing snapshot or clone (`volumehandler.go`).
 pub const USE_COPY_TRIGGER: &str = "volsync.backube/use-copy-trigger";
-/// Annotation with which a person lets one copy through; never written here.
+/// Annotation by which a person triggers one copy; never written here.
 pub const COPY_TRIGGER: &str = "volsync.backube/copy-trigger";
-/// Annotation VolSync writes on the claim to name the copy trigger last served.
+/// Annotation that VolSync writes on the claim with the last copy trigger it served.
 pub const LATEST_COPY_TRIGGER: &str = "volsync.backube/latest-copy-trigger";
-/// Annotation VolSync writes on the claim to say what became of the copy trigger.
+/// Annotation that VolSync writes on the claim with the state of the copy trigger.
 pub const LATEST_COPY_STATUS: &str = "volsync.backube/latest-copy-status";
 /// Value of [`LATEST_COPY_STATUS`] that confirms that VolSync is waiting.
 pub const WAITING_FOR_TRIGGER: &str = "WaitingForTrigger";
@@ -30,7 +30,7 @@ pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
 pub const CREATED_BY_VOLSYNC: &str = "volsync";
 /// Label of temporaries; its value is the uid of the object they belong to.
 pub const CLEANUP_LABEL: &str = "volsync.backube/cleanup";
-/// Label with which a person forbids VolSync, and so us, to delete a snapshot.
+/// Label by which a person forbids the deletion of a snapshot, by VolSync and by locksmith.
 pub const DO_NOT_DELETE_LABEL: &str = "volsync.backube/do-not-delete";
 /// Prefix of labels that mark a snapshot in use by the volume populator.
 pub const POPULATOR_LABEL_PREFIX: &str = "volsync.backube/volpop-pvc-";
@@ -58,10 +58,10 @@ pub struct ReplicationSourceSpec {
     /// Name of the PersistentVolumeClaim to back up; empty for `external` and `syncthing` set-ups without one.
     #[serde(rename = "sourcePVC", default, skip_serializing_if = "Option::is_none")]
     pub source_pvc: Option<String>,
-    /// When to synchronise.
+    /// Schedule of the syncs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
-    /// Stops the mover's Job, and only that: snapshots go on being made.
+    /// Suspends the mover's Job only: VolSync continues to create snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// Mover.
@@ -76,7 +76,7 @@ pub struct ReplicationSourceSpec {
     /// Mover.
     #[serde(rename = "rsyncTLS", default, skip_serializing_if = "Option::is_none")]
     pub rsync_tls: Option<MoverOptions>,
-    /// Mover, of the fork only: it takes `paused` for a completed backup.
+    /// Mover of the fork only: it treats `paused` as a completed backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kopia: Option<MoverOptions>,
     /// Mover without snapshots; ignores `paused`.
@@ -87,44 +87,44 @@ pub struct ReplicationSourceSpec {
     pub external: Option<ExternalOptions>,
 }
 
-/// When a source or destination synchronises; `manual` wins over `schedule`.
+/// Trigger of a source or destination; `manual` takes precedence over `schedule`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trigger {
     /// Cron expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Any value unlike `status.lastManualSync` starts one synchronisation.
+    /// A value that differs from `status.lastManualSync` starts one sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<String>,
 }
 
-/// The options all copying movers share, as far as used.
+/// Common options of all copying movers, as far as read.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MoverOptions {
-    /// `Direct`, `None`, `Clone` or `Snapshot`; the CRD has no default, VolSync takes Snapshot.
+    /// `Direct`, `None`, `Clone` or `Snapshot`; the CRD has no default, VolSync uses Snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_method: Option<String>,
     /// Storage class of the temporary PersistentVolumeClaim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
-    /// Class of the snapshots made.
+    /// Class of the created snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_snapshot_class_name: Option<String>,
-    /// Size of the PersistentVolumeClaims made.
+    /// Size of the created PersistentVolumeClaims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
-    /// Access modes of the PersistentVolumeClaims made.
+    /// Access modes of the created PersistentVolumeClaims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_modes: Option<Vec<String>>,
 }
 
-/// Options of the syncthing mover; none is used here.
+/// Options of the syncthing mover; none is read.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SyncthingOptions {}
 
-/// Options of an external mover, as far as used.
+/// Options of an external mover, as far as read.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ExternalOptions {
     /// Name of the provider.
@@ -132,23 +132,23 @@ pub struct ExternalOptions {
     pub provider: Option<String>,
 }
 
-/// What VolSync reports of a source.
+/// Status of a source.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationSourceStatus {
     /// Conditions; see [`SYNCHRONIZING`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// When the synchronisation now running began; absent when none runs.
+    /// Start of the current sync; absent if none is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_start_time: Option<Time>,
-    /// When the last synchronisation completed.
+    /// End of the last sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
-    /// When the schedule fires next.
+    /// Time of the next scheduled sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_sync_time: Option<Time>,
-    /// The manual trigger last consumed.
+    /// The last processed manual trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_manual_sync: Option<String>,
 }
@@ -169,10 +169,10 @@ pub struct ReplicationSourceStatus {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationDestinationSpec {
-    /// When to synchronise.
+    /// Schedule of the syncs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
-    /// As for a source.
+    /// Suspends the mover's Job, as for a source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// Mover.
@@ -180,26 +180,26 @@ pub struct ReplicationDestinationSpec {
     pub restic: Option<MoverOptions>,
 }
 
-/// What VolSync reports of a destination.
+/// Status of a destination.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationDestinationStatus {
     /// Conditions; see [`SYNCHRONIZING`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// The image restores are made from; a snapshot named here is never deleted by us.
+    /// The image that restores are made from; locksmith never deletes a snapshot named here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_image: Option<TypedLocalObjectReference>,
-    /// When the synchronisation now running began; absent when none runs.
+    /// Start of the current sync; absent if none is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_start_time: Option<Time>,
-    /// When the last synchronisation completed.
+    /// End of the last sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
-    /// When the schedule fires next.
+    /// Time of the next scheduled sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_sync_time: Option<Time>,
-    /// The manual trigger last consumed.
+    /// The last processed manual trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_manual_sync: Option<String>,
 }
@@ -218,7 +218,7 @@ impl ReplicationSourceSpec {
         .find_map(Option::as_ref)
     }
 
-    /// Whether a synchronisation makes a snapshot or clone of the source PersistentVolumeClaim.
+    /// Whether a sync creates a snapshot or clone of the source PersistentVolumeClaim.
     pub fn copies(&self) -> bool {
         self.mover()
             .is_some_and(|m| !matches!(m.copy_method.as_deref(), Some("Direct" | "None")))
