@@ -88,7 +88,7 @@ fn alert_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
         })
 }
 
-/// A playbook that the limits never allow to run.
+/// Errors of a playbook that the limits never allow to run.
 fn limit_fault(config: &Config, playbook: &Playbook) -> Option<String> {
     let deletes = [
         StepName::DeleteFailedSnapshots,

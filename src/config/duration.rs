@@ -1,4 +1,4 @@
-//! Durations as people write them: `90s`, `5m`, `2h 30m`.
+//! Durations in humantime's notation: `90s`, `5m`, `2h 30m`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,27 +8,27 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A span of time, read and written in humantime's notation.
+/// A duration, parsed and formatted in humantime's notation.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Duration(pub StdDuration);
 
 impl Duration {
-    /// So many seconds.
+    /// The given number of seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(StdDuration::from_secs(seconds))
     }
 
-    /// So many milliseconds.
+    /// The given number of milliseconds.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(StdDuration::from_millis(milliseconds))
     }
 
-    /// For arithmetic on timestamps; a span too long to hold is the longest there is.
+    /// For arithmetic on timestamps; saturates at the longest representable duration.
     pub fn signed(self) -> SignedDuration {
         SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
     }
 
-    /// So long after `since`, or the end of time.
+    /// The time after `since`, or the end of time.
     pub fn after(self, since: Timestamp) -> Timestamp {
         since.checked_add(self.signed()).unwrap_or(Timestamp::MAX)
     }
@@ -62,7 +62,7 @@ impl JsonSchema for Duration {
         "Duration".into()
     }
 
-    /// The units of humantime. Fractions are left out: few people write them, and not every version reads them.
+    /// The units of humantime. Fractions are left out: they are rarely used, and not supported by every version.
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         const UNITS: &str = "(nsec|ns|usec|us|µs|msec|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|hr|h|days?|d|weeks?|wks?|wk|w|\
                              months?|M|years?|yrs?|yr|y)";

@@ -12,10 +12,10 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is not YAML.
+    /// The file is not valid YAML.
     #[error("the configuration is not valid YAML: {0}")]
     Syntax(String),
     /// A field is unknown or has a value of the wrong kind.
@@ -23,7 +23,7 @@ pub enum ConfigError {
     Field {
         /// Path of the field, such as `steps.resumeSources.every`.
         path: String,
-        /// What is wrong with it.
+        /// The error.
         problem: String,
     },
     /// Fields that contradict each other; one line each.
@@ -40,7 +40,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     parse(&text)
 }
 
-/// Reads and checks a configuration; an empty one is all defaults.
+/// Parses and checks a configuration; an empty one has all defaults.
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
     let value: serde_json::Value =
         serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
@@ -232,7 +232,7 @@ mod tests {
         assert!(error.contains(says), "{error}");
     }
 
-    /// Of a playbook called `heal`; the fault is told with what to write instead, and no other is.
+    /// Fields of a playbook called `heal`. The error names the fix, and is the only one.
     #[rstest]
     #[case::no_steps("steps: []", "steps: must name at least one step")]
     #[case::a_step_twice(
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(error, format!("playbooks.heal.{says}"));
     }
 
-    /// What is refused is refused for its fault alone: mended, it is taken.
+    /// The refused values are refused only for that error: corrected, they are accepted.
     #[rstest]
     #[case("steps: [restartProvisioner, verifyProvisioning]")]
     #[case("steps: [deleteOrphanedSources], approval: true")]

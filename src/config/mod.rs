@@ -1,6 +1,6 @@
-//! The configuration: one YAML file in, one validated [`Config`] out, or every fault with its path.
+//! The configuration: parses one YAML file into a validated [`Config`], or returns every error with its path.
 //!
-//! `deploy/locksmith.yaml` is the annotated example; a test holds it against the defaults here.
+//! `deploy/locksmith.yaml` is the annotated example; a test compares it with the defaults here.
 
 mod check;
 mod duration;
@@ -79,7 +79,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode as the configuration spells it.
+    /// The mode as spelled in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Observe => "observe",
@@ -172,7 +172,7 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    /// The kind among all those this program names.
+    /// The kind as an [`ObjectKind`](crate::api::ObjectKind).
     pub fn object_kind(self) -> ObjectKind {
         match self {
             Self::Deployment => ObjectKind::Deployment,
@@ -201,7 +201,7 @@ impl Default for ProvisionerNamespaces {
     }
 }
 
-/// What holds for every driver where no entry says otherwise.
+/// Settings of drivers without a matching entry.
 static ANY: LazyLock<Driver> = LazyLock::new(|| Driver {
     name: "*".into(),
     container: None,
@@ -215,14 +215,14 @@ impl Driver {
         Duration::from_secs(150)
     }
 
-    /// Whether this entry is about the driver called `name`.
+    /// Whether this entry applies to the driver `name`.
     pub fn matches(&self, name: &str) -> bool {
         self.name
             .strip_prefix('*')
             .map_or(*self.name == *name, |suffix| name.ends_with(suffix))
     }
 
-    /// The container whose log tells of locks of the driver called `name`, if one is known.
+    /// The container whose log reports locks of the driver `name`, if known.
     pub fn log_container(&self, name: &str) -> Option<SharedStr> {
         let preset = || csi::preset(name)?.container.map(SharedStr::from);
         self.container.clone().or_else(preset)
@@ -230,7 +230,7 @@ impl Driver {
 }
 
 impl Drivers {
-    /// The entry for the driver called `name`, or `None` when it is not watched.
+    /// The entry for the driver `name`, or `None` if it is not watched.
     pub fn find(&self, name: &str) -> Option<&Driver> {
         if self.0.is_empty() {
             return csi::is_csi(name).then(|| &*ANY);

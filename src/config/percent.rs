@@ -1,4 +1,4 @@
-//! Shares as people write them: `30%`.
+//! Percentages in the notation `30%`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,22 +6,22 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A share of a whole, 0 to 100 per cent.
+/// A percentage, 0 to 100.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Percent(u8);
 
 impl Percent {
-    /// So many per cent, at most 100.
+    /// The given percentage, at most 100.
     pub const fn new(percent: u8) -> Self {
         Self(if percent > 100 { 100 } else { percent })
     }
 
-    /// Whether `part` of `whole` is more than this share. Nothing is never more.
+    /// Whether `part` is more than this share of `whole`; false for a part of 0.
     pub fn exceeded_by(self, part: usize, whole: usize) -> bool {
         part * 100 > whole * usize::from(self.0)
     }
 
-    /// Whether `part` of `whole` is at least this share.
+    /// Whether `part` is at least this share of `whole`.
     pub fn reached_by(self, part: usize, whole: usize) -> bool {
         part * 100 >= whole * usize::from(self.0)
     }

@@ -1,4 +1,4 @@
-//! Which alerts start which steps.
+//! Playbooks: their steps, and the alerts that start them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,13 +39,13 @@ impl Playbook {
         2
     }
 
-    /// Whether a run of this one does all that `other` would do, asking no more of a person.
+    /// Whether a run of this playbook does everything that one of `other` would do, and requires no additional approval.
     pub fn covers(&self, other: &Self) -> bool {
         other.steps.iter().all(|step| self.steps.contains(step))
             && (other.approval || !self.approval)
     }
 
-    /// Whether an alert with these labels asks for this playbook.
+    /// Whether an alert with these labels starts this playbook.
     pub fn is_asked_for_by(&self, labels: &BTreeMap<String, String>) -> bool {
         self.alerts
             .iter()
@@ -54,7 +54,7 @@ impl Playbook {
 }
 
 impl Playbooks {
-    /// Whether a run of playbook `one` does all that one of `other` would do; each does so for itself.
+    /// Whether a run of playbook `one` does everything that one of `other` would do. A playbook covers itself.
     pub fn covers(&self, one: &str, other: &str) -> bool {
         one == other
             || matches!((self.0.get(one), self.0.get(other)), (Some(one), Some(other)) if one.covers(other))
@@ -116,12 +116,12 @@ pub struct Matcher {
     name: String,
     value: String,
     negated: bool,
-    /// Anchored at both ends, as Alertmanager's are.
+    /// Anchored at both ends, as in Alertmanager.
     regex: Option<Regex>,
 }
 
 impl Matcher {
-    /// `name="value"`.
+    /// Parses `name="value"`.
     pub fn equal(name: &str, value: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -131,12 +131,12 @@ impl Matcher {
         }
     }
 
-    /// The label it is about.
+    /// Name of its label.
     pub fn label(&self) -> &str {
         &self.name
     }
 
-    /// Whether it matches; an absent label counts as empty.
+    /// Whether it matches the labels; an absent label counts as empty.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.name).map_or("", String::as_str);
         let hit = self
@@ -181,7 +181,7 @@ impl std::str::FromStr for Matcher {
     }
 }
 
-/// What stands in quotes, the opening one gone: as in Alertmanager, `\"`, `\\` and `\n` are one character each.
+/// The quoted text after its opening quote. As in Alertmanager, `\"`, `\\` and `\n` are one character each.
 fn unquote(text: &str) -> Option<String> {
     let mut value = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -191,7 +191,7 @@ fn unquote(text: &str) -> Option<String> {
             '\\' => match chars.next()? {
                 'n' => value.push('\n'),
                 escaped @ ('"' | '\\') => value.push(escaped),
-                // Of a regular expression, such as \d.
+                // An escape of a regular expression, such as \d.
                 other => value.extend(['\\', other]),
             },
             plain => value.push(plain),

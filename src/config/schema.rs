@@ -1,6 +1,6 @@
 //! The JSON Schema of the configuration, for editors and for the chart.
 //!
-//! It refuses unknown fields and values of the wrong form. What depends on several fields is left to `check`.
+//! It rejects unknown fields and malformed values. Rules across fields are left to `check`.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;

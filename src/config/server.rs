@@ -1,4 +1,4 @@
-//! The HTTP server: where it listens, by which certificate, and whom it lets in.
+//! Settings of the HTTP server: address, certificate and authentication.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub struct Auth {
 }
 
 impl Server {
-    /// Every fault, with its path below `server`.
+    /// Every error, with its path below `server`.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
         let Self { tls, auth, .. } = self;
         let method = auth.token_file.is_some() || auth.kubernetes;

@@ -1,4 +1,4 @@
-//! How each step goes about it.
+//! Settings of each step.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -24,7 +24,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether it begins on that day.
+    /// Whether the window starts on that day.
     pub fn on(&self, day: Weekday) -> bool {
         self.days.is_empty() || self.days.iter().any(|known| known.weekday() == day)
     }
