@@ -32,15 +32,15 @@ pub enum ClusterError {
     /// The kubeconfig has no such context.
     #[error("no context {asked:?} in the kubeconfig; it has {}", list(.known))]
     Context {
-        /// The one asked for.
+        /// The requested context.
         asked: String,
-        /// Those there are.
+        /// The existing contexts.
         known: Vec<String>,
     },
     /// The kubeconfig cannot be used.
     #[error("failed to use the kubeconfig: {0}")]
     Kubeconfig(#[from] KubeconfigError),
-    /// The configuration does not make a client.
+    /// No client can be created from the configuration.
     #[error("failed to create a client for the cluster: {0}")]
     Client(#[source] kube::Error),
     /// The API server does not answer, or refuses our credentials.
@@ -199,7 +199,7 @@ contexts:
 
     #[tokio::test]
     async fn a_server_out_of_reach_is_named_with_the_last_cause() {
-        // Installed once for the process; another test may have been first.
+        // Installed once per process; another test may have done so.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config");

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_deployed_definition_is_that_of_the_code() {
-        // kustomize and Helm read nothing above their own directories.
+        // kustomize and Helm read no files outside their own directories.
         for file in ["crd.yaml", "base/crd.yaml", "chart/crds/crd.yaml"] {
             in_step(file, &yaml().unwrap());
         }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn no_format_is_unknown_to_the_api_server() {
-        // It warns of them at each apply; int32, int64 and date-time are among those it knows.
+        // kubectl warns of unknown formats at each apply; int32, int64 and date-time are known.
         assert!(!yaml().unwrap().contains("format: uint"));
     }
 

@@ -32,7 +32,7 @@ pub struct Args {
     listen: SocketAddr,
 }
 
-/// Below this, leases run out on a busy machine; above, nobody has the patience.
+/// At lower speeds nobody has the patience; at higher ones, leases expire on a busy machine.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.05..=2.0;
 
 fn speed(text: &str) -> Result<f64, String> {

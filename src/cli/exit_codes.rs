@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(listed, known);
     }
 
-    /// The docs are of the default build.
+    /// The docs describe the default build.
     #[cfg(feature = "demo")]
     #[test]
     fn the_docs_have_the_table() {

@@ -1,7 +1,7 @@
 //! Logs to stderr, filtered by `$RUST_LOG`.
 //!
-//! Messages carry text of others. Control characters are escaped in both formats, so that it cannot end a line or steer the
-//! terminal.
+//! Messages contain text of tenants. Control characters are escaped in both formats, so that it can neither end a line nor
+//! control the terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -151,8 +151,8 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Attack: a message of an Event or a status that ends the log line and begins one of its own, or clears the screen of
-    /// whoever reads. Defence: no field is written with what steers.
+    /// Attack: a message of an Event or a status that ends the log line and starts a forged one, or clears the reader's
+    /// screen. Defence: characters with an effect are escaped in every field.
     #[rstest]
     #[case(LogFormat::Json)]
     #[case(LogFormat::Pretty)]

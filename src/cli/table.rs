@@ -1,23 +1,23 @@
-//! Lays rows out in columns: cells in, lines out. Pure.
+//! Lays out rows in columns. Pure.
 //!
-//! A cell too wide for its column is wrapped after a blank, a hyphen or a slash, and nothing of it is dropped: names
-//! are there to be used.
+//! A cell that is too wide for its column is wrapped after a blank, a hyphen or a slash, and never truncated, so that names
+//! can be copied.
 
-/// Widest line of a table that is to fit a terminal.
+/// Maximum width of a table that fits a terminal.
 pub const COLUMNS: usize = 80;
 
 /// Blanks between two columns.
 const GAP: usize = 2;
 
-/// No column is made narrower than this.
+/// Minimum width of a column.
 const NARROWEST: usize = 8;
 
-/// A column: its title, and which side its cells keep to.
+/// A column: its title and alignment.
 #[derive(Clone, Copy, Debug)]
 pub enum Column {
-    /// Keeps left.
+    /// Left-aligned.
     Text(&'static str),
-    /// Keeps right, and is never wrapped.
+    /// Right-aligned, and never wrapped.
     Number(&'static str),
 }
 
@@ -29,7 +29,7 @@ impl Column {
     }
 }
 
-/// The lines of a table, its header first. `wide` lets them be as long as they are.
+/// The lines of a table, header first. `wide` allows any width.
 pub fn lines(columns: &[Column], rows: Vec<Vec<String>>, wide: bool) -> Vec<String> {
     let header = columns
         .iter()
@@ -59,7 +59,7 @@ fn natural(columns: usize, rows: &[Vec<String>]) -> Vec<usize> {
     widths
 }
 
-/// Takes from the widest column of text until all fit.
+/// Narrows the widest column of text until all fit.
 fn shrink(columns: &[Column], widths: &mut [usize]) {
     let gaps = GAP * columns.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > COLUMNS {

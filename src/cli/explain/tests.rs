@@ -18,7 +18,7 @@ fn policy(config: &Config) -> Policy {
 
 fn explained(world: &World, subject: &str, namespace: &str) -> Option<Explanation> {
     let mut config = Config::default();
-    // Where the world has its hold policy.
+    // Namespace of the hold policy in the fixture.
     config.remediation.namespace = Some("locksmith".into());
     let view = view::take(&world.0, &config, &policy(&config), at(0));
     let subject = subject.parse().unwrap();

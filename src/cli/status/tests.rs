@@ -1,4 +1,4 @@
-//! Whole answers to `locksmith status`.
+//! Complete outputs of `locksmith status`.
 
 use rstest::rstest;
 
@@ -49,7 +49,7 @@ fn a_cluster_in_order() {
     insta::assert_snapshot!(table(&fixture::healthy()));
 }
 
-/// "Nothing is stuck" is only said where everything was looked at.
+/// "Nothing is stuck" is reported only if everything was read.
 #[test]
 fn doubt_is_shown_and_ends_with_2() {
     let mut view = fixture::healthy();
@@ -100,7 +100,7 @@ fn exit_codes(#[case] view: View, #[case] code: u8) {
     assert_eq!(exit_code(&view), code);
 }
 
-/// One driver's provisioner is found and the log of its leader cannot be read; another's is not found.
+/// The provisioner of one driver is found, but the log of its leader cannot be read; that of another is not found.
 #[test]
 fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
     let forbidden = Change::LogRead(
