@@ -1,4 +1,4 @@
-//! One actor's hand on the API: what it writes bears its name.
+//! An actor's access to the API, under its own field manager.
 
 use std::fmt::Debug;
 
@@ -24,7 +24,7 @@ impl Debug for Actor {
     }
 }
 
-/// What every kind here is.
+/// Common requirements of all kinds.
 pub trait Kind: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize {}
 impl<K> Kind for K where K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize
 {}
@@ -35,7 +35,7 @@ impl Actor {
         Self { client, manager }
     }
 
-    /// The objects of `K`, of every namespace if it has namespaces.
+    /// The objects of `K` in all namespaces, or of a cluster-scoped `K`.
     pub fn all<K: Kind>(&self) -> Api<K> {
         Api::all(self.client.clone())
     }
@@ -48,7 +48,7 @@ impl Actor {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Creates `object`, unless one of that name exists already: then `None`.
+    /// Creates `object`; `None` if one with that name exists already.
     pub async fn create<K: Kind>(
         &self,
         api: &Api<K>,
@@ -61,7 +61,7 @@ impl Actor {
         }
     }
 
-    /// Replaces the object by `object`, whose resourceVersion is the precondition.
+    /// Replaces the object by `object`, with its resourceVersion as precondition.
     pub async fn replace<K: Kind>(
         &self,
         api: &Api<K>,
@@ -71,7 +71,7 @@ impl Actor {
         api.replace(name, &self.post(), object).await
     }
 
-    /// Merge patch of everything but the status.
+    /// Merge patch of everything except the status.
     pub async fn merge<K: Kind>(
         &self,
         api: &Api<K>,
@@ -92,7 +92,7 @@ impl Actor {
             .await
     }
 
-    /// Deletes the object called `name` if it still is the one with `uid`; one already gone is fine.
+    /// Deletes the object `name` if it still has this `uid`; a missing one is no error.
     pub async fn delete<K: Kind>(
         &self,
         api: &Api<K>,
@@ -103,7 +103,7 @@ impl Actor {
             .await
     }
 
-    /// As [`Actor::delete`], leaving nothing any grace: what a kubelet does once the containers have ended.
+    /// As [`Actor::delete`], without grace period, as a kubelet does once the containers have terminated.
     pub async fn delete_now<K: Kind>(
         &self,
         api: &Api<K>,
@@ -126,7 +126,7 @@ impl Actor {
             resource_version: None,
         });
         match api.delete(name, &params).await {
-            // A conflict is another object under the same name: ours is gone.
+            // A conflict means another object with the same name: ours is gone.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                 Ok(())
             }

@@ -1,17 +1,17 @@
-//! What kind of cluster the world is.
+//! The configuration of a simulated cluster.
 
 use super::timings::Timings;
 
-/// How a world is set up.
+/// Configuration of a world.
 #[derive(Clone, Debug)]
 pub struct WorldConfig {
-    /// How long everything takes.
+    /// Durations of all operations.
     pub timings: Timings,
     /// Namespace of the provisioner.
     pub namespace: String,
     /// CSI driver, which is also the StorageClasses' provisioner.
     pub driver: String,
-    /// Who owns the provisioner's Deployment.
+    /// Layout of the provisioner.
     pub layout: Layout,
     /// Whether the provisioner's Pods have a `csi-snapshotter` container.
     pub snapshotter: bool,
@@ -19,30 +19,30 @@ pub struct WorldConfig {
     pub messages: ProvisionerMessages,
     /// Names of the Nodes.
     pub nodes: Vec<String>,
-    /// Whether the controllers that come with a cluster are played too: for an API server with none beside it.
+    /// Whether the cluster's own controllers are simulated, too, for an API server without them.
     pub controllers: bool,
 }
 
-/// How the CSI driver is deployed, which decides under which identity its sidecars hold their Leases.
+/// Deployment of the CSI driver, which decides the identity under which its sidecars hold their Leases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Layout {
-    /// Rook itself, to 1.19: `csi-rbdplugin-provisioner`, with an external-provisioner to 6.1, which makes up its identity.
+    /// Rook until 1.19: `csi-rbdplugin-provisioner`, with an external-provisioner until 6.1, which has a random identity.
     Classic,
-    /// ceph-csi-operator, from Rook 1.18: `<driver>-ctrlplugin`, whose Pod template is kept as the operator made it. Both
-    /// sidecars hold under the host name, in which the dots are replaced.
+    /// ceph-csi-operator, from Rook 1.18: `<driver>-ctrlplugin`, whose Pod template the operator enforces. Both sidecars
+    /// hold their Leases under the host name, with dots replaced.
     OperatorManaged,
-    /// As Classic, on the host's network and with an external-provisioner from 6.2: both hold under the Node's name.
+    /// As Classic, in the host network and with an external-provisioner from 6.2: both hold under the Node's name.
     HostNetwork,
-    /// A StatefulSet, whose Pods keep their names. Needs the controllers of a cluster beside it.
+    /// A StatefulSet, whose Pods keep their names. Requires the controllers of a cluster.
     StatefulSet,
 }
 
-/// Versions of external-provisioner that word failures differently.
+/// Wording of failures, by version of external-provisioner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProvisionerMessages {
-    /// To 5.x: `failed to provision volume with StorageClass "…": ` in front.
+    /// Until 5.x: prefixed with `failed to provision volume with StorageClass "…": `.
     Prefixed,
-    /// From 6.0: the error alone.
+    /// From 6.0: only the error.
     Plain,
 }
 

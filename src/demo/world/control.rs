@@ -1,4 +1,4 @@
-//! A kind to watch and a function of one object in; that function called whenever it may have something to do.
+//! Watches a kind, and calls a function for each object that may need an action.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 
 use super::timings::Retry;
 
-/// Every watch of the world: everything, kept current.
+/// Configuration of every watch of the world.
 pub(super) fn watching() -> watcher::Config {
     watcher::Config::default()
 }
 
-/// Calls `reconcile` for each object `controller` is triggered for, until dropped. Failures are retried
-/// as `retry` says, for each object on its own.
+/// Calls `reconcile` for each triggered object of `controller`, until dropped. A failure is retried after `retry`,
+/// separately for each object.
 pub(super) async fn control<K, Ctx, Fut, Failure>(
     controller: Controller<K>,
     context: Ctx,
@@ -60,7 +60,7 @@ pub(super) async fn control<K, Ctx, Fut, Failure>(
         .await;
 }
 
-/// Failures in a row, by uid.
+/// Consecutive failures by uid.
 #[derive(Debug, Default)]
 struct Failures(Mutex<HashMap<String, u32>>);
 
@@ -80,7 +80,7 @@ impl Failures {
     }
 }
 
-/// Whether the object asked for is not there.
+/// Whether the requested object does not exist.
 pub(super) fn is_absent(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
 }

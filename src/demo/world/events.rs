@@ -1,7 +1,7 @@
-//! What an actor has to say about an object in, an Event in the API out.
+//! Publishes an actor's Events about objects.
 //!
-//! As client-go's recorder: the same thing said again raises the count of the Event already there. Events
-//! are best effort; an actor never fails for one.
+//! As in client-go's recorder, a repetition increases the count of the existing Event. Events are best effort; an actor
+//! never fails because of one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use serde_json::json;
 
 use super::actor::Actor;
 
-/// client-go remembers as many Events to count up.
+/// Number of Events that client-go caches to count repetitions.
 const REMEMBERED: usize = 4096;
 
-/// Whether an Event tells of trouble.
+/// Whether an Event is a warning.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Severity {
     Normal,
@@ -40,7 +40,7 @@ pub(super) struct Recorder {
     seen: Mutex<HashMap<Said, Known>>,
 }
 
-/// What makes two Events the same.
+/// Fields by which two Events are equal.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Said {
     uid: Option<String>,
@@ -65,7 +65,7 @@ impl Recorder {
         }
     }
 
-    /// Says `message` about `object`, in the older form of Events, which counts.
+    /// Publishes `message` about `object` in the core/v1 form, which counts repetitions.
     pub(super) async fn say(
         &self,
         object: ObjectReference,
@@ -103,7 +103,7 @@ impl Recorder {
         }
     }
 
-    /// Says `message` about `object`, in the newer form (events.k8s.io), which names an action and a time.
+    /// Publishes `message` about `object` in the events.k8s.io form, which has an action and a time.
     pub(super) async fn note(
         &self,
         object: ObjectReference,
@@ -165,7 +165,7 @@ impl Recorder {
         }
     }
 
-    /// `None` when the Event has expired meanwhile.
+    /// Counts up a known Event; `None` if it has expired meanwhile.
     async fn count_up(&self, namespace: &str, known: Known) -> Option<Known> {
         let count = known.count + 1;
         let patch = json!({"count": count, "lastTimestamp": Time(Timestamp::now())});
@@ -189,7 +189,7 @@ impl Recorder {
     }
 }
 
-/// Events about cluster-scoped objects are kept in `default`.
+/// Events about cluster-scoped objects are in `default`.
 fn namespace(object: &ObjectReference) -> String {
     object
         .namespace

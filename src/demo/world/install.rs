@@ -1,4 +1,4 @@
-//! An empty API server in, what a Rook cluster consists of before any app is deployed out.
+//! Installs the objects of a Rook cluster before any app is deployed.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,14 +14,14 @@ use super::operator::{Driver, DriverSpec};
 use super::{Error, workloads};
 use locksmith_api::snapshot::{VolumeSnapshotClass, VolumeSnapshotClassBody};
 
-/// StorageClass that binds at once.
+/// StorageClass with immediate binding.
 pub const IMMEDIATE_CLASS: &str = "ceph-block";
 /// StorageClass that waits for the first Pod to mount the claim.
 pub const WAITING_CLASS: &str = "ceph-block-wait";
 /// VolumeSnapshotClass, with deletion policy `Delete`.
 pub const SNAPSHOT_CLASS: &str = "csi-ceph-blockpool";
 
-/// Creates whatever is missing.
+/// Creates the missing objects.
 pub(super) async fn install(client: &Client, config: &WorldConfig) -> Result<(), Error> {
     let actor = Actor::new(client.clone(), "rook");
     let namespace = Namespace {
@@ -69,7 +69,7 @@ pub(super) async fn install(client: &Client, config: &WorldConfig) -> Result<(),
     Ok(())
 }
 
-/// The operator makes the Deployment from this.
+/// The operator creates the Deployment from this.
 async fn install_driver(actor: &Actor, config: &WorldConfig) -> Result<(), Error> {
     let definitions: Api<CustomResourceDefinition> = actor.all();
     actor.create(&definitions, &Driver::crd()).await?;

@@ -1,4 +1,4 @@
-//! A message in, a line as klog writes it out.
+//! Formats a message as a line of klog.
 
 use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
 

@@ -1,8 +1,8 @@
-//! A client of an API server in, a living cluster out: kubelets, CSI sidecars, a Ceph driver, VolSync.
+//! A simulated cluster around the client of an API server: kubelets, CSI sidecars, a Ceph driver, VolSync.
 //!
-//! Every actor is an ordinary API client with a field manager of its own, watches what the real one
-//! watches and writes what the real one writes. None of them knows of the others: they meet in the API
-//! server, and in two places where real ones meet elsewhere, the [`Ceph`] backend and the containers' [`Logs`].
+//! Every actor is an ordinary API client with its own field manager. It watches and writes the same objects as the real
+//! one. Actors do not know each other: they interact through the API server and, where real ones interact elsewhere,
+//! through the [`Ceph`] backend and the containers' [`Logs`].
 //!
 //! ```text
 //! kubelet    Pods ─► scheduled, running, gone; serves their logs
@@ -47,24 +47,24 @@ pub use logs::{Logs, PodRef};
 pub use names::{lease_names, provisioner_deployment};
 pub use timings::{LeaseTimings, Retry, Timings};
 
-/// Why a world could not be started or installed. Once running, its actors retry whatever fails.
+/// Why a world could not be started or installed. Once it runs, its actors retry after each failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refused a request, or did not answer.
+    /// The API server refused a request, or did not respond.
     #[error("failed to reach an agreement with the API server: {0}")]
     Api(#[from] kube::Error),
-    /// The API server went away while something was awaited.
+    /// The API server stopped while something was awaited.
     #[error("failed to wait for the API server: {0}")]
     Wait(#[from] kube::runtime::wait::Error),
-    /// The kubelet's key pair.
+    /// The kubelet's key pair could not be created.
     #[error("failed to make the kubelet's certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The kubelet's port.
+    /// The kubelet's port could not be bound.
     #[error("failed to listen for log requests: {0}")]
     Listen(#[from] std::io::Error),
 }
 
-/// The running actors; they end when this is dropped.
+/// The running actors; dropping it ends them.
 pub struct World {
     client: Client,
     config: WorldConfig,
@@ -84,8 +84,8 @@ impl fmt::Debug for World {
 impl World {
     /// Starts every actor on the API server behind `client`.
     ///
-    /// The kinds of VolSync and of the snapshot controller have to be installed there already; what the
-    /// actors work on comes with [`World::install`].
+    /// The kinds of VolSync and of the snapshot controller must be installed already; [`World::install`] creates the
+    /// objects that the actors work on.
     pub async fn start(client: Client, config: WorldConfig) -> Result<Self, Error> {
         let (ceph, logs) = (Ceph::default(), Logs::default());
         let mut actors = JoinSet::new();
@@ -113,32 +113,32 @@ impl World {
         })
     }
 
-    /// Creates the namespaces, classes and workloads a Rook cluster has; what exists already stays as it is.
+    /// Creates the namespaces, classes and workloads of a Rook cluster; existing objects are not changed.
     pub async fn install(&self) -> Result<(), Error> {
         install::install(&self.client, &self.config).await
     }
 
-    /// The storage backend: the place to break and to mend things.
+    /// The storage backend, in which faults are injected.
     pub fn ceph(&self) -> &Ceph {
         &self.ceph
     }
 
-    /// What the containers wrote.
+    /// The logs of the containers.
     pub fn logs(&self) -> &Logs {
         &self.logs
     }
 
-    /// How this world was set up.
+    /// The configuration of this world.
     pub fn config(&self) -> &WorldConfig {
         &self.config
     }
 
-    /// An API client writing as `manager`, for what a person or Flux would do.
+    /// An API client that writes as `manager`, to act as a person or Flux.
     pub fn person(&self, manager: &'static str) -> Actor {
         Actor::new(self.client.clone(), manager)
     }
 
-    /// Ends every actor and waits until all have ended. Objects stay as they are.
+    /// Ends every actor and waits for them. Objects remain unchanged.
     pub async fn shutdown(mut self) {
         self.actors.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! Lines that containers write in; the last of them, and then those to come, out.
+//! Logs of containers, with the latest lines and a way to follow.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::watch;
 
-/// Lines kept of a container.
+/// Number of lines kept per container.
 const KEPT: usize = 10_000;
 
-/// What all containers of the world write. Clones share it.
+/// The logs of all containers of the world. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Arc<Mutex<HashMap<Container, Ring>>>);
 
@@ -22,12 +22,12 @@ pub struct PodRef {
     pub namespace: String,
     /// Name of the Pod.
     pub name: String,
-    /// Tells a Pod from a later one of the same name.
+    /// Distinguishes the Pod from a later one with the same name.
     pub uid: String,
 }
 
 impl PodRef {
-    /// Refers to `pod`.
+    /// Reference to `pod`.
     pub fn of(pod: &Pod) -> Self {
         Self {
             namespace: pod.namespace().unwrap_or_default(),
@@ -53,7 +53,7 @@ struct Ring {
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Line>,
-    /// Number of the first line kept, counted from the container's start.
+    /// Number of the first kept line, counted from the container's start.
     first: usize,
     ended: bool,
 }
@@ -75,14 +75,14 @@ impl State {
 /// One line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// When it was written.
+    /// Time at which it was written.
     pub at: Timestamp,
-    /// Without its line break.
+    /// Text without the line break.
     pub text: String,
 }
 
 impl Logs {
-    /// A container has started: from now on it can write, and can be read.
+    /// A container has started: its log can be written and read.
     pub fn begin(&self, pod: &PodRef, container: &str) {
         let key = Container {
             namespace: pod.namespace.clone(),
@@ -101,7 +101,7 @@ impl Logs {
         }
     }
 
-    /// A container writes a line. One that has not begun, or has ended, writes nowhere.
+    /// Appends a line. It is dropped if the container has not started, or has ended.
     pub fn append(&self, pod: &PodRef, container: &str, text: impl Into<String>) {
         let line = Line {
             at: Timestamp::now(),
@@ -117,7 +117,7 @@ impl Logs {
         }
     }
 
-    /// The Pod's containers have ended: their readers end with the last line.
+    /// The Pod's containers have ended; readers end with the last line.
     pub fn end(&self, pod: &PodRef) {
         self.rings().retain(|_, ring| {
             let stays = ring.uid != pod.uid;
@@ -128,7 +128,7 @@ impl Logs {
         });
     }
 
-    /// Reads a running container from its first line kept; `None` when there is no such container.
+    /// Reads the log of a running container from its first kept line; `None` if there is no such container.
     pub fn read(&self, namespace: &str, pod: &str, container: &str) -> Option<Reader> {
         let key = Container {
             namespace: namespace.to_owned(),
@@ -146,7 +146,7 @@ impl Logs {
     }
 }
 
-/// A place in one container's log.
+/// A position in a container's log.
 #[derive(Debug)]
 pub struct Reader {
     state: watch::Receiver<State>,
@@ -154,7 +154,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The lines from here on that are written already.
+    /// The lines after this position that are already written.
     pub fn written(&mut self) -> Vec<Line> {
         let state = self.state.borrow();
         let skip = self.next.saturating_sub(state.first);
@@ -162,10 +162,10 @@ impl Reader {
         state.lines.iter().skip(skip).cloned().collect()
     }
 
-    /// The next lines, at least one; `None` once the container has ended and all is read.
+    /// The next lines, at least one; `None` once the container has ended and everything is read.
     pub async fn more(&mut self) -> Option<Vec<Line>> {
         let next = self.next;
-        // The sender outlives its ring only as an ended state, so a closed channel has no more lines either.
+        // The sender outlives its ring only if it has ended, so a closed channel has no further lines either.
         let _ = self
             .state
             .wait_for(|state| state.ended || state.end() > next)

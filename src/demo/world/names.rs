@@ -1,30 +1,30 @@
-//! Names that several actors, and their readers, have to agree on.
+//! Names that several actors and tests share.
 
 use super::config::{Layout, WorldConfig};
 
-/// Containers of a provisioner's Pod that are looked for by name.
+/// Containers of a provisioner's Pod that are selected by name.
 pub(super) const PROVISIONER_CONTAINER: &str = "csi-provisioner";
 pub(super) const SNAPSHOTTER_CONTAINER: &str = "csi-snapshotter";
 pub(super) const DRIVER_CONTAINER: &str = "csi-rbdplugin";
 
-/// Written by the scheduler on a claim that waits for its first consumer.
+/// Set by the scheduler on a claim that waits for its first consumer.
 pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
-/// Keeps a VolumeSnapshotContent until its snapshot is gone from the backend.
+/// Blocks the deletion of a VolumeSnapshotContent until its snapshot is removed from the backend.
 pub(super) const CONTENT_FINALIZER: &str =
     "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
 
-/// Written by the controller manager on a claim that it leaves to an external provisioner.
+/// Set by the controller manager on a claim that it delegates to an external provisioner.
 pub(super) const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 
-/// The Leases of external-provisioner and of external-snapshotter: held independently of each other.
+/// The Leases of external-provisioner and of external-snapshotter, which are held independently.
 pub fn lease_names(driver: &str) -> (String, String) {
     let driver = driver.replace('.', "-");
     let snapshotter = format!("external-snapshotter-leader-{driver}");
     (driver, snapshotter)
 }
 
-/// The Deployment or StatefulSet of the provisioner; also the value of its Pods' label `app`.
+/// Name of the provisioner's Deployment or StatefulSet, and value of its Pods' label `app`.
 pub fn provisioner_deployment(config: &WorldConfig) -> String {
     match config.layout {
         Layout::Classic | Layout::HostNetwork | Layout::StatefulSet => {

@@ -1,8 +1,7 @@
-//! ceph-csi-operator: a `Driver` in; its provisioner's Deployment, kept as the operator wants it, out.
+//! ceph-csi-operator: creates the provisioner's Deployment of a `Driver`, and keeps it as it wants it.
 //!
-//! The operator watches its Deployments and lays its own Pod template over any other, annotations
-//! included: the `restartedAt` of a rollout restart does not last. What lasts is the template's
-//! annotations asked for in the Driver.
+//! The operator watches its Deployments and overwrites any change of the Pod template, annotations included, so that the
+//! `restartedAt` of a rollout restart is removed. Only annotations in the Driver persist.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use super::config::WorldConfig;
 use super::control::{control, watching};
 use super::workloads;
 
-/// `csi.ceph.io/v1`: a CSI driver to deploy, as far as used here.
+/// `csi.ceph.io/v1`: a CSI driver to deploy, with only the fields used here.
 #[derive(CustomResource, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[kube(
     group = "csi.ceph.io",
@@ -40,7 +39,7 @@ pub(super) struct DriverSpec {
 /// Settings of the provisioner's Pods.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub(super) struct ControllerPlugin {
-    /// Annotations of the Pods: a change of them rolls the Deployment out.
+    /// Annotations of the Pods; a change starts a rollout of the Deployment.
     #[serde(default)]
     pub(super) annotations: BTreeMap<String, String>,
 }
@@ -51,7 +50,7 @@ struct Operator {
     config: WorldConfig,
 }
 
-/// Works until dropped, from when the `Driver` kind is there.
+/// Runs until dropped, once the `Driver` kind is served.
 pub(super) async fn run(client: Client, config: WorldConfig) {
     let actor = Actor::new(client, "ceph-csi-operator");
     let definitions = actor.all::<CustomResourceDefinition>();
@@ -102,7 +101,7 @@ async fn reconcile(driver: Arc<Driver>, operator: Arc<Operator>) -> Result<Actio
     Ok(Action::await_change())
 }
 
-/// What the operator would change back; the rest the API server fills in with defaults.
+/// The fields that the operator would revert; the API server fills in the others with defaults.
 fn made_by(deployment: &Deployment) -> (Option<i32>, BTreeMap<String, String>) {
     let spec = deployment.spec.clone().unwrap_or_default();
     let annotations = spec

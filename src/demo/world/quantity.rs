@@ -1,4 +1,4 @@
-//! Bytes in, a size as Kubernetes writes it out, and the way back.
+//! Converts bytes to Kubernetes quantities and back.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -10,7 +10,7 @@ const UNITS: [(&str, i64); 4] = [
     ("Ki", 1 << 10),
 ];
 
-/// In the largest unit that leaves no fraction (apimachinery's canonical form of `BinarySI`).
+/// The quantity in the largest unit without a fraction (apimachinery's canonical form of `BinarySI`).
 pub(super) fn of(bytes: i64) -> Quantity {
     let fits = |(_, size): &&(&str, i64)| bytes != 0 && bytes % size == 0;
     let unit = UNITS.iter().find(fits);
@@ -20,7 +20,7 @@ pub(super) fn of(bytes: i64) -> Quantity {
     ))
 }
 
-/// Bytes in the notations claims use; what cannot be read counts as none.
+/// Bytes of a quantity in the notations that claims use; 0 if it cannot be parsed.
 pub(super) fn bytes(quantity: &Quantity) -> i64 {
     let text = quantity.0.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -1,7 +1,7 @@
-//! The snapshot controller: VolumeSnapshots in, a content for each and its state, carried back, out.
+//! The snapshot controller: creates a content for each VolumeSnapshot, and copies the content's state to it.
 //!
-//! `pkg/common-controller/snapshot_controller.go` of external-snapshotter, of dynamic snapshots. A snapshot that is
-//! deleted takes its content with it, and is gone when that is; its claim is kept while a snapshot of it is unready.
+//! Follows `pkg/common-controller/snapshot_controller.go` of external-snapshotter, for dynamic snapshots. A deleted
+//! snapshot remains until its content is deleted; a claim remains while a snapshot of it is unready.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ use locksmith_api::snapshot::{
     VolumeSnapshotContent, VolumeSnapshotContentSource, VolumeSnapshotContentSpec,
 };
 
-/// Keeps a snapshot while a content is bound to it.
+/// Blocks the deletion of a snapshot while a content is bound to it.
 const BOUND_FINALIZER: &str = "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection";
-/// Keeps a snapshot while a volume is made from it.
+/// Blocks the deletion of a snapshot while a volume is restored from it.
 const SOURCE_FINALIZER: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection";
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Snapshots {
     recorder: Recorder,
 }
 
-/// Works until dropped.
+/// Runs until dropped.
 pub(super) async fn run(client: Client, config: WorldConfig) {
     let actor = Actor::new(client, "snapshot-controller");
     let contents = actor.all::<VolumeSnapshotContent>();
@@ -62,7 +62,7 @@ pub(super) async fn run(client: Client, config: WorldConfig) {
     control(snapshots, context, config.timings.retry, reconcile).await;
 }
 
-/// The snapshot a content is of.
+/// The snapshot of a content.
 fn owner(content: VolumeSnapshotContent) -> Option<ObjectRef<VolumeSnapshot>> {
     let snapshot = content.spec.volume_snapshot_ref;
     Some(ObjectRef::new(&snapshot.name?).within(&snapshot.namespace?))
@@ -81,7 +81,7 @@ async fn reconcile(
     snapshot: Arc<VolumeSnapshot>,
     snapshots: Arc<Snapshots>,
 ) -> Result<Action, kube::Error> {
-    // Read anew: the watch may be behind what the last round wrote.
+    // Read again, as the watch may be behind the previous write.
     let api: Api<VolumeSnapshot> = snapshots
         .actor
         .within(&snapshot.namespace().unwrap_or_default());
@@ -108,7 +108,7 @@ fn content_name(snapshot: &VolumeSnapshot) -> String {
 }
 
 impl Snapshots {
-    /// Asks the driver's sidecar for a snapshot, by a content.
+    /// Creates a content, which requests a snapshot from the driver's sidecar.
     async fn begin(
         &self,
         api: &Api<VolumeSnapshot>,
@@ -173,7 +173,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// The CSI handle of the volume a claim is bound to.
+    /// CSI handle of the volume that a claim is bound to.
     async fn volume(&self, claim: &PersistentVolumeClaim) -> Result<Option<String>, kube::Error> {
         let spec = claim.spec.as_ref();
         let Some(name) = spec.and_then(|spec| spec.volume_name.as_deref()) else {
@@ -184,7 +184,7 @@ impl Snapshots {
         Ok(csi.map(|csi| csi.volume_handle))
     }
 
-    /// Says once why there is no content.
+    /// Records once why there is no content.
     async fn refuse(
         &self,
         api: &Api<VolumeSnapshot>,
@@ -207,7 +207,7 @@ impl Snapshots {
             .map(drop)
     }
 
-    /// The content's state, on the snapshot.
+    /// Copies the content's state to the snapshot.
     async fn carry_back(
         &self,
         api: &Api<VolumeSnapshot>,
@@ -237,7 +237,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// The driver here completes a snapshot at once, so that both Events come together.
+    /// The driver of this world completes a snapshot immediately, so that both Events come together.
     async fn publish_ready(&self, snapshot: &VolumeSnapshot) {
         let name = format!(
             "{}/{}",
@@ -284,7 +284,7 @@ impl Snapshots {
         self.let_go(&api, snapshot, &[SOURCE_FINALIZER]).await
     }
 
-    /// The claim may go, unless another snapshot of it is unready.
+    /// Removes the claim's finalizer, unless another snapshot of it is unready.
     async fn let_go_of_claim(&self, snapshot: &VolumeSnapshot) -> Result<(), kube::Error> {
         let namespace = snapshot.namespace().unwrap_or_default();
         let claims: Api<PersistentVolumeClaim> = self.actor.within(&namespace);
@@ -306,7 +306,7 @@ impl Snapshots {
             .await
     }
 
-    /// Adds what is missing of `finalizers`.
+    /// Adds the missing ones of `finalizers`.
     async fn keep<K: Kind>(
         &self,
         api: &Api<K>,
@@ -319,7 +319,7 @@ impl Snapshots {
         self.set_finalizers(api, object, &all).await
     }
 
-    /// Takes `finalizers` off.
+    /// Removes `finalizers`.
     async fn let_go<K: Kind>(
         &self,
         api: &Api<K>,
@@ -351,7 +351,7 @@ impl Snapshots {
     }
 }
 
-/// Whether `status` differs from what the snapshot shows.
+/// Whether `status` differs from the snapshot's.
 fn says_more(status: &Value, snapshot: &VolumeSnapshot) -> bool {
     let shown = json!(snapshot.status);
     let fields = status.as_object().into_iter().flatten();

@@ -1,17 +1,17 @@
-//! How long everything takes: as in a Rook cluster, or shrunk so that a test sees the same order of events.
+//! Durations of all operations: as in a Rook cluster, or scaled down so that a test sees the same order of events.
 
 use std::time::Duration;
 
-/// Every duration of the world.
+/// All durations of a world.
 #[derive(Clone, Debug)]
 pub struct Timings {
     /// Leader election of both sidecars.
     pub lease: LeaseTimings,
     /// A sidecar's `--timeout` of one gRPC call.
     pub grpc_timeout: Duration,
-    /// A volume operation of a healthy backend.
+    /// Volume operation of a healthy backend.
     pub volume_operation: Duration,
-    /// A snapshot operation of a healthy backend.
+    /// Snapshot operation of a healthy backend.
     pub snapshot_operation: Duration,
     /// external-provisioner's `--retry-interval-start` and `-max`.
     pub provision_retry: Retry,
@@ -19,44 +19,44 @@ pub struct Timings {
     pub snapshot_retry: Retry,
     /// external-snapshotter's `--resync-period`.
     pub snapshot_resync: Duration,
-    /// From a Pod's binding to its containers being ready.
+    /// From the binding of a Pod until its containers are ready.
     pub container_start: Duration,
-    /// From a Pod's deletion to its containers having ended.
+    /// From the deletion of a Pod until its containers have terminated.
     pub container_stop: Duration,
-    /// A kubelet's report of its Node.
+    /// Interval of a kubelet's reports about its Node.
     pub node_heartbeat: Duration,
-    /// VolSync's look at a synchronisation in progress.
+    /// Interval at which VolSync checks a sync in progress.
     pub volsync_requeue: Duration,
     /// VolSync's retries after an error.
     pub volsync_retry: Retry,
-    /// VolSync's mover copying the data.
+    /// Time that VolSync's mover takes to copy the data.
     pub mover: Duration,
-    /// Retries of actors the others have no figures for.
+    /// Retries of all other actors.
     pub retry: Retry,
 }
 
-/// Leader election, as client-go names it.
+/// Leader election, with client-go's names.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseTimings {
-    /// A lease not renewed for this long may be taken.
+    /// Time without a renewal after which a lease may be taken.
     pub duration: Duration,
-    /// A leader that could not renew for this long gives up.
+    /// Time without a successful renewal after which a leader gives up.
     pub renew_deadline: Duration,
-    /// Between two tries.
+    /// Pause between two attempts.
     pub retry_period: Duration,
 }
 
-/// Exponential backoff, doubling.
+/// Exponential backoff with doubling.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// After the first failure.
+    /// Delay after the first failure.
     pub first: Duration,
-    /// Never longer than this.
+    /// Longest delay.
     pub most: Duration,
 }
 
 impl Retry {
-    /// The wait after `failures` failures in a row, counted from one.
+    /// Delay after `failures` consecutive failures, at least one.
     pub fn after(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.first.saturating_mul(1 << doublings).min(self.most)
@@ -64,7 +64,7 @@ impl Retry {
 }
 
 impl Timings {
-    /// As Rook and VolSync deploy them.
+    /// The defaults of Rook and VolSync.
     pub fn real() -> Self {
         Self {
             lease: LeaseTimings {
@@ -101,7 +101,7 @@ impl Timings {
         }
     }
 
-    /// The same order of events, each `factor` times as long.
+    /// All durations multiplied by `factor`, so that the order of events is the same.
     #[must_use]
     pub fn stretched(mut self, factor: f64) -> Self {
         let LeaseTimings {
@@ -138,9 +138,9 @@ impl Timings {
         self
     }
 
-    /// In the same proportions where they matter, and short enough for a test to wait for.
+    /// The relevant proportions, but short enough to wait for in a test.
     ///
-    /// The lease is the longest of them: on a loaded machine a renewal may come a second late.
+    /// The lease is the longest: on a loaded machine a renewal may be a second late.
     pub fn fast() -> Self {
         let ms = Duration::from_millis;
         Self {

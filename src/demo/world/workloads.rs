@@ -1,4 +1,4 @@
-//! A world's configuration in, the workloads that a Rook operator deploys for it out.
+//! The workloads that a Rook operator deploys for a world's configuration.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::names::{
     DRIVER_CONTAINER, PROVISIONER_CONTAINER, SNAPSHOTTER_CONTAINER, provisioner_deployment,
 };
 
-/// Rook runs two, one of them standing by. On the host's network, as csi-driver-nfs, there is one: two on one node would hold
-/// their Leases under the same identity.
+/// Rook runs two replicas, one of them on standby. In the host network, as with csi-driver-nfs, there is one: two on one
+/// node would hold their Leases under the same identity.
 fn replicas(config: &WorldConfig) -> i32 {
     if config.layout == Layout::HostNetwork {
         1
@@ -24,7 +24,7 @@ fn replicas(config: &WorldConfig) -> i32 {
     }
 }
 
-/// The provisioner: one leader of each Lease, wherever it is, and the rest standing by.
+/// The provisioner: the replicas share two Leases, each with one leader.
 pub(super) fn provisioner(config: &WorldConfig) -> Deployment {
     let name = provisioner_deployment(config);
     let labels = app(&name);
@@ -82,7 +82,7 @@ fn provisioner_template(config: &WorldConfig, labels: BTreeMap<String, String>) 
     template
 }
 
-/// The part of the driver that mounts, on every Node; restarting it does nothing for the provisioner's locks.
+/// The node part of the driver, which mounts volumes; restarting it does not affect the provisioner's locks.
 pub(super) fn node_plugin(config: &WorldConfig) -> DaemonSet {
     let name = match config.layout {
         Layout::Classic | Layout::HostNetwork | Layout::StatefulSet => DRIVER_CONTAINER.to_owned(),

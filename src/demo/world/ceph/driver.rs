@@ -1,8 +1,8 @@
-//! One `csi-rbdplugin` process: CSI calls in, their outcome and its log lines out.
+//! One `csi-rbdplugin` process: handles CSI calls, and logs.
 //!
-//! `internal/rbd/controllerserver.go` of ceph-csi. A call takes its locks, works and releases them when it
-//! returns; a caller that gives up does not end it. So a call that hangs keeps its ids locked, and every
-//! further one on them is refused, until the process ends: until [`Driver`] is dropped.
+//! Follows `internal/rbd/controllerserver.go` of ceph-csi. A call takes its locks, works, and releases them when it
+//! returns; a caller that times out does not end it. So a hanging call keeps its ids locked, and every further call with
+//! them is refused, until the process ends: until [`Driver`] is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ const RESTORE: &str = "controllerserver.go:669";
 const DELETE_VOLUME: &str = "controllerserver.go:937";
 const CREATE_SNAPSHOT: &str = "controllerserver.go:1161";
 const DELETE_SNAPSHOT: &str = "controllerserver.go:1441";
-/// And the one that logs every failed call.
+/// Source line that logs every failed call.
 const FAILED: &str = "utils.go:271";
 
 /// A running process. Dropping it ends all calls and releases all locks.
@@ -45,7 +45,7 @@ pub(super) struct Process {
     calls: AtomicU64,
 }
 
-/// What to create a volume from.
+/// Request to create a volume.
 #[derive(Clone, Debug)]
 pub(crate) struct CreateVolume {
     /// `pvc-<uid of the claim>`.
@@ -55,7 +55,7 @@ pub(crate) struct CreateVolume {
     pub(crate) snapshot: Option<String>,
 }
 
-/// One call, as its log lines name it.
+/// One call, as named in its log lines.
 #[derive(Clone, Debug)]
 struct Call {
     number: u64,
@@ -82,7 +82,7 @@ impl Driver {
         }
     }
 
-    /// CreateVolume: locks the name, and to restore also the snapshot's handle.
+    /// CreateVolume: locks the name and, for a restore, the snapshot's handle.
     pub(crate) async fn create_volume(&self, request: CreateVolume) -> Result<Image, Status> {
         let call = self.process.number(&request.name);
         let process = Arc::clone(&self.process);
@@ -158,7 +158,7 @@ impl Driver {
         .await
     }
 
-    /// Waits for `work` no longer than the sidecar's timeout; the work itself goes on in the process.
+    /// Waits for `work` until the sidecar's timeout; the work continues in the process.
     async fn call<T: Send + 'static>(
         &self,
         call: Call,
@@ -171,7 +171,7 @@ impl Driver {
             if let Err(status) = &outcome {
                 process.log(&call, FAILED, &format!("GRPC error: {status}"));
             }
-            // Nobody listens any more once the timeout has passed.
+            // After the timeout there is no receiver.
             drop(answer.send(outcome));
         }));
         match tokio::time::timeout(self.process.config.grpc_timeout, answered).await {
@@ -210,7 +210,7 @@ impl Process {
             .ok_or_else(|| self.refuse(call, place, "Snapshot", id))
     }
 
-    /// The log says which kind of id it is; the answer says Volume ID in any case.
+    /// The log names the kind of id; the response always calls it Volume ID.
     fn refuse(&self, call: &Call, place: &str, kind: &str, id: &str) -> Status {
         self.log(
             call,
@@ -268,7 +268,7 @@ mod tests {
             .read("rook-ceph", "provisioner", DRIVER_CONTAINER)
             .unwrap()
             .written();
-        // The header's time differs from run to run.
+        // The header's time differs between runs.
         lines
             .into_iter()
             .map(|line| line.text[21..].to_owned())

@@ -1,13 +1,13 @@
-//! ceph-csi's `idlocker.go`: a set of the ids being worked on, in the memory of one process.
+//! ceph-csi's `idlocker.go`: the set of ids with a running operation, in the memory of one process.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The ids locked. Clones share the set.
+/// The locked ids. Clones share the set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Locks(Arc<Mutex<BTreeSet<String>>>);
 
-/// Holds one id until dropped: until the operation has returned, or its process has ended.
+/// Locks one id until dropped, when the operation has returned or its process has ended.
 #[derive(Debug)]
 pub(super) struct Held {
     locks: Locks,
@@ -15,7 +15,7 @@ pub(super) struct Held {
 }
 
 impl Locks {
-    /// `None` when an operation on `id` is under way.
+    /// Locks `id`; `None` if an operation on it is running.
     pub(super) fn try_acquire(&self, id: &str) -> Option<Held> {
         self.set().insert(id.to_owned()).then(|| Held {
             locks: self.clone(),
@@ -23,7 +23,7 @@ impl Locks {
         })
     }
 
-    /// The ids locked now.
+    /// The locked ids.
     pub(super) fn ids(&self) -> Vec<String> {
         self.set().iter().cloned().collect()
     }

@@ -1,7 +1,7 @@
-//! Operations on images in, their outcome out, or nothing ever again: the Ceph cluster behind all drivers.
+//! The Ceph cluster behind all drivers: performs operations on images, or lets them hang.
 //!
-//! A sick backend does not fail, it hangs: a librados call made while it is sick never returns, not even
-//! once it is healthy again. What the caller locked stays locked until its process ends.
+//! A sick backend does not fail, it hangs: a librados call made while it is sick never returns, not even after it has
+//! recovered. The locks of the caller remain until its process ends.
 
 mod driver;
 mod locks;
@@ -35,12 +35,12 @@ struct State {
     processes: Vec<Weak<driver::Process>>,
 }
 
-/// Which operations a sick backend lets hang.
+/// Operations that hang in a sick backend.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// Every one.
+    /// All operations.
     All,
-    /// Those whose request names one of these: `pvc-<uid>`, `snapshot-<uid>` or a handle.
+    /// Operations whose request names one of these: `pvc-<uid>`, `snapshot-<uid>` or a handle.
     Only(BTreeSet<String>),
 }
 
@@ -53,14 +53,14 @@ impl Scope {
     }
 }
 
-/// A volume as the backend has it.
+/// A volume in the backend.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Image {
     pub(super) handle: String,
     pub(super) bytes: i64,
 }
 
-/// A snapshot as the backend has it.
+/// A snapshot in the backend.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Snapshot {
     pub(super) handle: String,
@@ -78,17 +78,17 @@ pub struct HeldLock {
 }
 
 impl Ceph {
-    /// From now on, operations within `scope` hang.
+    /// Lets operations within `scope` hang from now on.
     pub fn sicken(&self, scope: Scope) {
         self.state().sick = Some(scope);
     }
 
-    /// From now on, operations complete. Those that hang go on hanging.
+    /// Lets new operations complete from now on. Hanging operations continue to hang.
     pub fn heal(&self) {
         self.state().sick = None;
     }
 
-    /// Every lock of every driver process alive, in order.
+    /// Every lock of every running driver process, sorted.
     pub fn locks(&self) -> Vec<HeldLock> {
         let mut processes = self.state().processes.clone();
         processes.retain(|process| process.strong_count() > 0);
@@ -101,14 +101,14 @@ impl Ceph {
         held
     }
 
-    /// A driver process starts in `pod`.
+    /// Registers a driver process in `pod`.
     fn register(&self, process: &Arc<driver::Process>) {
         let mut state = self.state();
         state.processes.retain(|process| process.strong_count() > 0);
         state.processes.push(Arc::downgrade(process));
     }
 
-    /// Waits as long as the operation on `id` takes: forever, if it would hang.
+    /// Waits for the duration of the operation on `id`; forever if it hangs.
     async fn work(&self, id: &str, takes: Duration) {
         let hangs = self
             .state()
@@ -121,7 +121,7 @@ impl Ceph {
         tokio::time::sleep(takes).await;
     }
 
-    /// Idempotent by `name`, as the omap journal makes the real one.
+    /// Idempotent by `name`, as the real one is by its omap journal.
     fn put_image(&self, name: &str, bytes: i64) -> Image {
         let handle = handle(name);
         self.state()
@@ -131,7 +131,7 @@ impl Ceph {
             .clone()
     }
 
-    /// Idempotent by `name`; `None` when there is no image called `source`.
+    /// Idempotent by `name`; `None` if there is no image `source`.
     fn put_snapshot(&self, name: &str, source: &str) -> Option<Snapshot> {
         let handle = handle(name);
         let mut state = self.state();
@@ -161,10 +161,10 @@ impl Ceph {
     }
 }
 
-/// A handle as ceph-csi composes it: encoding version, length and name of the cluster id, pool, uuid.
+/// A handle in the format of ceph-csi: encoding version, length and name of the cluster id, pool, uuid.
 fn handle(name: &str) -> String {
     let digest = Sha256::digest(name.as_bytes());
-    // A uuid's dashes come before these bytes.
+    // A uuid has dashes before these bytes.
     let dashed = [4, 6, 8, 10];
     let mut handle = "0001-0009-rook-ceph-0000000000000001-".to_owned();
     for (index, byte) in digest.iter().take(16).enumerate() {
@@ -175,7 +175,7 @@ fn handle(name: &str) -> String {
     handle
 }
 
-/// Where a driver process runs and how long its operations take.
+/// Configuration of a driver process.
 #[derive(Clone, Debug)]
 pub(super) struct DriverConfig {
     pub(super) pod: PodRef,

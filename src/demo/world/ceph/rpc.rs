@@ -1,6 +1,6 @@
-//! The outcome of a CSI call that failed, worded as gRPC words it.
+//! A failed CSI call, with the wording of gRPC.
 
-/// gRPC codes that come up here.
+/// The gRPC codes used here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Code {
     Aborted,
@@ -17,7 +17,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// Refused: an operation on `id` is under way. Also snapshot operations name a Volume ID here.
+    /// Refused: another operation on `id` is running. For snapshot operations, the message has Volume ID, too.
     pub(super) fn locked(id: &str) -> Self {
         Self {
             code: Code::Aborted,
@@ -33,7 +33,7 @@ impl Status {
         }
     }
 
-    /// The volume or snapshot to work from does not exist.
+    /// The source volume or snapshot does not exist.
     pub(super) fn not_found(kind: &str, id: &str) -> Self {
         Self {
             code: Code::NotFound,
@@ -41,7 +41,7 @@ impl Status {
         }
     }
 
-    /// Whether the operation is certainly no longer under way (external-snapshotter's `isCSIFinalError`).
+    /// Whether the operation is certainly no longer running (external-snapshotter's `isCSIFinalError`).
     pub(crate) fn is_final(&self) -> bool {
         match self.code {
             Code::Aborted | Code::DeadlineExceeded => false,

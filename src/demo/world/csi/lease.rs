@@ -1,7 +1,7 @@
-//! Leader election as both sidecars do it with client-go: a Lease in, one leader at a time out.
+//! Leader election by a Lease, as both sidecars do it with client-go.
 //!
-//! Expiry is judged by when this candidate saw the Lease change, never by the times written in it. Nothing
-//! is released on exit (`ReleaseLeaderElectionOnExit` is off by default), so a successor waits it out.
+//! Expiry is judged by the time at which this candidate saw the Lease change, never by the times in it. Nothing is released
+//! on exit (`ReleaseLeaderElectionOnExit` is off by default), so a successor waits until the Lease expires.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub(super) struct Candidate {
 /// Kubernetes cuts a host name at this length.
 const MAX_HOSTNAME: usize = 63;
 
-/// The identity that csi-lib-utils takes from the host name (`leaderelection.sanitizeName`): the Node's for a Pod on its
-/// network, else the Pod's.
+/// The identity that csi-lib-utils derives from the host name (`leaderelection.sanitizeName`): the Node's for a Pod in the
+/// host network, otherwise the Pod's.
 pub(super) fn host_identity(pod: &Pod) -> String {
     let spec = pod.spec.clone().unwrap_or_default();
     let host = if spec.host_network == Some(true) {
@@ -43,10 +43,11 @@ pub(super) fn host_identity(pod: &Pod) -> String {
     sanitized(cut.trim_end_matches(['-', '.']))
 }
 
-/// The identity that external-provisioner 3.1.1 to 6.1.x makes up for each process (cmd/csi-provisioner/csi-provisioner.go).
+/// The random identity that external-provisioner 3.1.1 to 6.1.x creates for each process
+/// (cmd/csi-provisioner/csi-provisioner.go).
 pub fn made_up_identity(driver: &str) -> String {
     let started = Timestamp::now().as_millisecond();
-    // Keyed at random.
+    // The hasher is seeded at random.
     let number = RandomState::new().hash_one(started) % 10_000;
     format!("{started}-{number}-{}", sanitized(driver))
 }
@@ -62,7 +63,7 @@ fn sanitized(name: &str) -> String {
     name
 }
 
-/// The Lease as last seen to change.
+/// The Lease, and when it was last seen to change.
 #[derive(Debug)]
 struct Observed {
     version: Option<String>,
@@ -70,7 +71,7 @@ struct Observed {
 }
 
 impl Candidate {
-    /// Runs what `lead` makes whenever elected and ends it when deposed; never returns.
+    /// Runs the future of `lead` whenever elected, and drops it when leadership is lost; never returns.
     pub(super) async fn lead<Fut: Future<Output = ()>>(&self, lead: impl Fn() -> Fut) {
         loop {
             self.acquire().await;
@@ -93,7 +94,7 @@ impl Candidate {
         }
     }
 
-    /// Returns once the Lease could not be renewed for the renew deadline.
+    /// Returns once the Lease could not be renewed within the renew deadline.
     async fn hold(&self) {
         let mut renewed = Instant::now();
         while renewed.elapsed() < self.timings.renew_deadline {
@@ -108,7 +109,7 @@ impl Candidate {
         }
     }
 
-    /// One try, cut off so that a stalled API server cannot keep a leader believing.
+    /// One attempt with a timeout, so that a stalled API server cannot keep a leader in office.
     async fn try_acquire(&self, observed: &mut Observed) -> bool {
         match tokio::time::timeout(self.timings.renew_deadline, self.write(observed)).await {
             Ok(Ok(acquired)) => acquired,
@@ -143,7 +144,7 @@ impl Candidate {
         lease.spec = self.claimed(Some(held)).spec;
         match self.actor.replace(&leases, &self.lease, &lease).await {
             Ok(_) => Ok(true),
-            // Another candidate was quicker.
+            // Another candidate was faster.
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }
@@ -176,7 +177,7 @@ impl Candidate {
     }
 }
 
-/// A free Lease, one's own, or one that has run out.
+/// Whether the Lease is free, held by this candidate, or expired.
 fn may_take(holder: Option<&str>, me: &str, expired: bool) -> bool {
     match holder {
         None | Some("") => true,
@@ -184,7 +185,7 @@ fn may_take(holder: Option<&str>, me: &str, expired: bool) -> bool {
     }
 }
 
-/// The API takes whole seconds, at least one.
+/// The API accepts whole seconds, at least one.
 fn whole_seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis().div_ceil(1000))
         .unwrap_or(i32::MAX)

@@ -1,8 +1,8 @@
-//! Pods of the provisioner in; while one runs, its processes: the driver and the sidecars calling it.
+//! The processes in the provisioner's Pods: the driver, and the sidecars that call it.
 //!
-//! The sidecars of one Pod call the driver in that Pod, each while it leads. The two Leases are
-//! independent, so provisioning and snapshots may be led from different Pods. A process's memory (locks,
-//! backoff, claims in progress) ends with its Pod.
+//! The sidecars of a Pod call the driver in that Pod, each while it leads. The two Leases are independent, so that
+//! provisioning and snapshots may be led from different Pods. The memory of a process (locks, backoff, claims in progress)
+//! is lost with its Pod.
 
 mod lease;
 mod outcome;
@@ -33,7 +33,7 @@ use super::control::watching;
 use super::logs::{Logs, PodRef};
 use super::names::{DRIVER_CONTAINER, PROVISIONER_CONTAINER, SNAPSHOTTER_CONTAINER, lease_names};
 
-/// Starts and ends the processes of every provisioner Pod, until dropped.
+/// Starts and stops the processes of every provisioner Pod, until dropped.
 pub(super) async fn run(client: Client, config: WorldConfig, ceph: Ceph, logs: Logs) {
     let actor = Actor::new(client.clone(), PROVISIONER_CONTAINER);
     let mut pods = watcher(actor.within::<Pod>(&config.namespace), watching())
@@ -79,7 +79,7 @@ fn follow<Fut>(
     }
 }
 
-/// Whether the containers run: SIGTERM, sent on deletion, ends them at once.
+/// Whether the containers run: SIGTERM, sent on deletion, ends them immediately.
 fn runs(pod: &Pod) -> bool {
     let phase = pod
         .status
@@ -98,7 +98,7 @@ fn has_container(pod: &Pod, name: &str) -> bool {
         .any(|container| container.name == name)
 }
 
-/// The processes in one Pod.
+/// The processes of one Pod.
 fn processes(
     client: &Client,
     config: &WorldConfig,

@@ -1,30 +1,30 @@
-//! What became of one try to provision a volume.
+//! Outcome of one attempt to provision a volume.
 
 use std::fmt;
 
 use crate::ceph::Status;
 use crate::config::ProvisionerMessages;
 
-/// Why a volume was not provisioned this time.
+/// Why a volume was not provisioned in this attempt.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The source to restore from is not usable.
+    /// The data source is not usable.
     #[error("error getting handle for DataSource Type VolumeSnapshot by Name {name}: {reason}")]
     Source {
         /// The VolumeSnapshot.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: SourceProblem,
     },
-    /// The driver said no, or nothing.
+    /// The driver returned an error, or no response.
     #[error(transparent)]
     Driver(#[from] Status),
-    /// The API server.
+    /// A request to the API server failed.
     #[error(transparent)]
     Api(#[from] kube::Error),
 }
 
-/// What is wrong with a VolumeSnapshot to restore from (`getSnapshotSource` of external-provisioner).
+/// Why a VolumeSnapshot cannot be restored (`getSnapshotSource` of external-provisioner).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SourceProblem {
     /// It does not exist.
@@ -33,7 +33,7 @@ pub(super) enum SourceProblem {
     NotBound(String),
     /// It is not ready to use.
     NotReady(String),
-    /// It is being deleted, and no restore had begun before.
+    /// It is being deleted, and no restore had started before.
     Deleted(String),
     /// Its content has no handle yet.
     NoHandle(String),
@@ -56,8 +56,8 @@ impl fmt::Display for SourceProblem {
 }
 
 impl Failure {
-    /// Whether the driver may still be at it, so that the claim has to be pursued even once it is deleted;
-    /// `None` when this try says nothing of it (the library's `ProvisioningNoChange`).
+    /// Whether the driver may still be working on it, so that the claim must be pursued even after its deletion; `None` if
+    /// this attempt does not show it (the library's `ProvisioningNoChange`).
     pub(super) fn in_background(&self) -> Option<bool> {
         match self {
             Self::Driver(status) => Some(!status.is_final()),

@@ -1,8 +1,8 @@
-//! external-provisioner: pending claims in, PersistentVolumes out; released volumes in, nothing left of them.
+//! external-provisioner: creates PersistentVolumes for pending claims, and deletes released volumes.
 //!
-//! Each claim is tried again and again, with backoff, and says so in an Event each time. Once a call was
-//! left open (Aborted, DeadlineExceeded), the claim is pursued even after its deletion, until the driver
-//! gives a final answer or the process ends (`claimsInProgress` of sig-storage-lib-external-provisioner).
+//! Each claim is retried with backoff, with an Event for each attempt. Once a call was left open (Aborted,
+//! DeadlineExceeded), the claim is pursued even after its deletion, until the driver returns a final answer or the process
+//! ends (`claimsInProgress` of sig-storage-lib-external-provisioner).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Provisioner {
         }))
     }
 
-    /// Works until dropped.
+    /// Runs until dropped.
     pub(super) async fn run(self) {
         let volumes = Controller::new(self.0.actor.all::<PersistentVolume>(), watching());
         let retry = self.0.config.timings.provision_retry;
@@ -116,7 +116,7 @@ impl Provisioner {
         }
     }
 
-    /// Whether the controller manager has left the claim to this driver, and it has no volume yet.
+    /// Whether the controller manager has delegated the claim to this driver, and it has no volume yet.
     fn wants(&self, claim: &PersistentVolumeClaim) -> bool {
         let unbound = claim
             .spec
@@ -149,7 +149,7 @@ impl Provisioner {
         }
     }
 
-    /// One try.
+    /// One attempt.
     async fn provision(&self, claim: &PersistentVolumeClaim) -> Result<(), Failure> {
         let Context { actor, driver, .. } = &*self.0;
         let volumes: Api<PersistentVolume> = actor.all();
@@ -218,7 +218,7 @@ fn waits_for_consumer(class: &StorageClass) -> bool {
     class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
 }
 
-/// Deletes a released volume, first in the backend.
+/// Deletes a released volume, in the backend first.
 async fn reclaim(
     volume: Arc<PersistentVolume>,
     provisioner: Arc<Provisioner>,

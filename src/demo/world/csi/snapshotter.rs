@@ -1,12 +1,12 @@
-//! The external-snapshotter sidecar: VolumeSnapshotContents in, snapshots of the driver and their state out.
+//! The external-snapshotter sidecar: takes snapshots for VolumeSnapshotContents, and writes their state.
 //!
-//! `pkg/sidecar-controller/snapshot_controller.go`. The annotation `volumesnapshot-being-created` stands
-//! from before the call until its final answer; while it does, the content is not deleted. An error goes to
-//! `status.error` once: the same message again is neither written nor said.
+//! Follows `pkg/sidecar-controller/snapshot_controller.go`. The annotation `volumesnapshot-being-created` is set from
+//! before the call until its final answer; until then the content is not deleted. An error is written to `status.error`
+//! once: the same message is neither written nor reported again.
 //!
 //! A content whose creation succeeds after its deletion began is not deleted then: upstream's `ShouldEnqueueContentChange`
-//! filters out the update that removes the annotation. Any other change of its annotations, the resync or a restart brings it
-//! back. On real parts most such deletions are missed; here all are.
+//! filters out the update that removes the annotation. Any other change of its annotations, the resync or a restart makes
+//! up for it. In real clusters most such deletions are missed; here all are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,14 +40,14 @@ pub(super) struct Snapshotter {
     missed: Arc<Mutex<HashMap<String, Missed>>>,
 }
 
-/// A content whose deletion was not noticed.
+/// A content whose deletion was missed.
 #[derive(Debug)]
 struct Missed {
     annotations: BTreeMap<String, String>,
     since: Instant,
 }
 
-/// Why a content has to be looked at again.
+/// Why a content must be processed again.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -74,7 +74,7 @@ impl Snapshotter {
         }
     }
 
-    /// Works until dropped.
+    /// Runs until dropped.
     pub(super) async fn run(self) {
         let contents = Controller::new(self.actor.all::<VolumeSnapshotContent>(), watching());
         let retry = self.retry;
@@ -85,7 +85,7 @@ impl Snapshotter {
         self.actor.all()
     }
 
-    /// `deleteCSISnapshot`, then lets go of the content.
+    /// `deleteCSISnapshot`, then removes the content's finalizer.
     async fn delete(&self, content: &VolumeSnapshotContent) -> Result<(), Failure> {
         let name = content.name_any();
         let handle = content
@@ -122,7 +122,7 @@ impl Snapshotter {
         Ok(())
     }
 
-    /// `createSnapshotWrapper`: asks the driver, which answers the same for a snapshot it has already.
+    /// `createSnapshotWrapper`: calls the driver, which is idempotent.
     async fn create(&self, content: &VolumeSnapshotContent, volume: &str) -> Result<(), Failure> {
         let name = content.name_any();
         if !content.annotations().contains_key(BEING_CREATED) {
@@ -175,7 +175,7 @@ impl Snapshotter {
         all.insert(content.uid().unwrap_or_default(), missed);
     }
 
-    /// How long the deletion of `content` stays unnoticed; `None` when it is noticed.
+    /// For how long the deletion of `content` is missed; `None` if it is noticed.
     fn stays_missed(&self, content: &VolumeSnapshotContent) -> Option<Duration> {
         let mut all = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = content.uid().unwrap_or_default();
@@ -231,7 +231,7 @@ async fn sync(
     content: Arc<VolumeSnapshotContent>,
     snapshotter: Arc<Snapshotter>,
 ) -> Result<Action, Failure> {
-    // Read anew: the watch may be behind what the last round wrote.
+    // Read again, as the watch may be behind the previous write.
     let Some(content) = snapshotter.contents().get_opt(&content.name_any()).await? else {
         return Ok(Action::await_change());
     };
@@ -263,11 +263,11 @@ fn enqueued_for(content: &VolumeSnapshotContent) -> BTreeMap<String, String> {
     annotations
 }
 
-/// What `syncContent` does with a content.
+/// The action of `syncContent` for a content.
 #[derive(Debug, PartialEq)]
 enum Next<'a> {
     Delete,
-    /// Of the volume with this handle.
+    /// Create a snapshot of the volume with this handle.
     Create(&'a str),
     /// Ready, but still marked as being created.
     Settle,
@@ -300,7 +300,7 @@ fn next(content: &VolumeSnapshotContent) -> Next<'_> {
         .map_or(Next::Nothing, Next::Create)
 }
 
-/// Reason and message of a failed creation: the first try is told from those that follow it.
+/// Reason and message of a failed creation, which differ between the first attempt and later ones.
 fn wording(first: bool, volume: &str, status: &Status) -> (&'static str, String) {
     let cause = format!("failed to take snapshot of the volume {volume}: \"{status}\"");
     if first {

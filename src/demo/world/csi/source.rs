@@ -1,4 +1,4 @@
-//! A claim's data source in, the CSI handle to restore from out (`getSnapshotSource` of external-provisioner).
+//! The data source of a claim and its CSI handle (`getSnapshotSource` of external-provisioner).
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
@@ -7,23 +7,23 @@ use super::outcome::{Failure, SourceProblem};
 use crate::actor::Actor;
 use locksmith_api::snapshot::{self, VolumeSnapshot, VolumeSnapshotContent};
 
-/// What a claim is to be filled from.
+/// The data source of a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// Nothing: an empty volume.
     Empty,
     /// The VolumeSnapshot of this name in the claim's namespace.
     Snapshot(String),
-    /// Something a volume populator takes care of.
+    /// A kind that a volume populator handles.
     Populator,
 }
 
-/// What `claim` asks for.
+/// The data source that `claim` requests.
 pub(super) fn source(claim: &PersistentVolumeClaim) -> Source {
     let Some(spec) = &claim.spec else {
         return Source::Empty;
     };
-    // The API server keeps both alike for the kinds they share; dataSourceRef alone can name any other.
+    // The API server keeps both in sync for the kinds they share; only dataSourceRef can name another kind.
     let (group, kind, name) = match (&spec.data_source_ref, &spec.data_source) {
         (Some(reference), _) => (&reference.api_group, &reference.kind, &reference.name),
         (None, Some(reference)) => (&reference.api_group, &reference.kind, &reference.name),
@@ -36,7 +36,7 @@ pub(super) fn source(claim: &PersistentVolumeClaim) -> Source {
     }
 }
 
-/// The handle of the VolumeSnapshot `name`, if a volume can be restored from it now.
+/// The handle of the VolumeSnapshot `name`, if a volume can be restored from it.
 pub(super) async fn handle(actor: &Actor, namespace: &str, name: &str) -> Result<String, Failure> {
     let snapshots: Api<VolumeSnapshot> = actor.within(namespace);
     let snapshot = snapshots.get_opt(name).await?;

@@ -1,4 +1,4 @@
-//! A provisioned image in, the PersistentVolume that stands for it out, and the way back.
+//! Converts between provisioned images and PersistentVolumes.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 use crate::ceph::Image;
 use crate::quantity;
 
-/// Names the provisioner on a volume.
+/// Annotation of a volume with its provisioner.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
 /// Name of the volume of `claim`, and of the request to create it.
@@ -21,7 +21,7 @@ pub(super) fn name(claim: &PersistentVolumeClaim) -> String {
     format!("pvc-{}", claim.uid().unwrap_or_default())
 }
 
-/// Bytes `claim` asks for.
+/// Bytes that `claim` requests.
 pub(super) fn requested(claim: &PersistentVolumeClaim) -> i64 {
     let requests = claim
         .spec
@@ -33,7 +33,7 @@ pub(super) fn requested(claim: &PersistentVolumeClaim) -> i64 {
         .map_or(0, quantity::bytes)
 }
 
-/// The volume for `claim`, bound to it in advance.
+/// The volume for `claim`, pre-bound to it.
 pub(super) fn of(
     claim: &PersistentVolumeClaim,
     class: &StorageClass,
@@ -75,7 +75,7 @@ pub(super) fn of(
     }
 }
 
-/// The handle to delete when `volume` was provisioned by `driver` and nobody is to use it again.
+/// The handle to delete if `driver` provisioned `volume` and it is released.
 pub(super) fn released_handle(volume: &PersistentVolume, driver: &str) -> Option<String> {
     let spec = volume.spec.as_ref()?;
     let released = volume.status.as_ref()?.phase.as_deref() == Some("Released");

@@ -1,18 +1,18 @@
-//! A Pod in, the state of the claims it mounts out.
+//! The state of the claims that a Pod mounts.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt};
 
 use crate::actor::Actor;
 
-/// The claims of a Pod, all together: the first thing that keeps it waiting.
+/// State of all claims of a Pod: the first reason for it to wait.
 #[derive(Debug)]
 pub(super) enum Claims {
     /// Every claim has its volume.
     Bound,
-    /// There is no claim of this name.
+    /// There is no claim with this name.
     Missing(String),
-    /// This claim is on its way out.
+    /// This claim is being deleted.
     Terminating(String),
     /// These have no volume yet.
     Unbound(Vec<PersistentVolumeClaim>),

@@ -1,6 +1,6 @@
-//! Pods in; scheduled, running and at last gone Pods out, and the logs of their containers over HTTPS.
+//! Schedules Pods, runs them, removes them at the end, and serves the logs of their containers over HTTPS.
 //!
-//! One actor plays the scheduler and the kubelets of all Nodes; containers are names, with a [`Logs`] each.
+//! One actor simulates the scheduler and the kubelets of all Nodes; a container is a name with a [`Logs`].
 
 mod claims;
 mod node;
@@ -23,7 +23,7 @@ use super::config::WorldConfig;
 use super::control::{control, watching};
 use super::logs::Logs;
 
-/// Shared by the roles the kubelet plays.
+/// State shared by the roles of the kubelet.
 #[derive(Debug)]
 struct Kubelet {
     scheduler: Actor,
@@ -32,7 +32,7 @@ struct Kubelet {
     logs: Logs,
 }
 
-/// Binds the port for logs; the future returned does all the rest, until dropped.
+/// Binds the port for logs; the returned future does everything else, until dropped.
 pub(super) async fn start(
     client: &Client,
     config: &WorldConfig,
@@ -63,7 +63,7 @@ async fn run(kubelet: Kubelet) {
     control(pods, kubelet, retry, reconcile).await;
 }
 
-/// What a claim's change may set going.
+/// Pods that a change of a claim may affect.
 fn pods_mounting(pods: &Store<Pod>, claim: &PersistentVolumeClaim) -> Vec<ObjectRef<Pod>> {
     let (namespace, name) = (claim.namespace(), claim.name_any());
     let mounting = pods
@@ -88,7 +88,7 @@ async fn reconcile(pod: Arc<Pod>, kubelet: Arc<Kubelet>) -> Result<Action, kube:
     if pod.metadata.deletion_timestamp.is_some() {
         pod::stop(&kubelet, &pod).await?;
     } else if status::is_running(&pod) {
-        // Started in another life of this process.
+        // Started in a previous run of this process.
         pod::open_logs(&kubelet, &pod);
     } else {
         pod::start(&kubelet, &pod).await?;

@@ -1,4 +1,4 @@
-//! Names in, Nodes that report themselves ready out.
+//! Nodes that report themselves as ready.
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::actor::Actor;
 use crate::config::WorldConfig;
 
-/// Registers every Node and keeps its status fresh. All of them serve logs on the same `port`.
+/// Registers every Node and keeps its status current. All serve logs on the same `port`.
 pub(super) async fn report(actor: Actor, config: WorldConfig, port: u16) {
     let mut heartbeat = tokio::time::interval(config.timings.node_heartbeat);
     loop {
@@ -43,7 +43,7 @@ async fn report_once(actor: &Actor, name: &str, port: u16) -> Result<(), kube::E
         .map(drop)
 }
 
-/// Only an InternalIP: the API server prefers host names, which lead nowhere here.
+/// Only an InternalIP: the API server prefers host names, which do not resolve here.
 fn status(port: u16) -> Value {
     let now = Time(Timestamp::now());
     let room = json!({"cpu": "16", "memory": "64Gi", "pods": "500"});

@@ -1,4 +1,5 @@
-//! The kubelet's part in a Pod's life: its containers start once the volumes are there, and end after a grace.
+//! The kubelet's part of a Pod's life cycle: starts containers once the volumes are there, and stops them with a grace
+//! period.
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,7 +13,7 @@ use crate::actor::Actor;
 use crate::control::{is_absent, watching};
 use crate::logs::{Logs, PodRef};
 
-/// Starts the containers of a Pod on one of our Nodes, unless a claim of it has no volume yet.
+/// Starts the containers of a Pod on one of our Nodes, unless one of its claims has no volume yet.
 pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error> {
     if !matches!(claims::read(&kubelet.node, pod).await?, Claims::Bound) {
         return Ok(());
@@ -34,7 +35,7 @@ pub(super) async fn start(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Erro
     }
 }
 
-/// Ends the containers of a deleted Pod and then the Pod.
+/// Stops the containers of a deleted Pod, and then removes the Pod.
 pub(super) async fn stop(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error> {
     tokio::time::sleep(kubelet.config.timings.container_stop).await;
     let pods: Api<Pod> = kubelet.node.within(&pod.namespace().unwrap_or_default());
@@ -53,7 +54,7 @@ pub(super) async fn stop(kubelet: &Kubelet, pod: &Pod) -> Result<(), kube::Error
         .await
 }
 
-/// From here on the containers can write and be read.
+/// Opens the logs of the containers for writing and reading.
 pub(super) fn open_logs(kubelet: &Kubelet, pod: &Pod) {
     let pod_ref = PodRef::of(pod);
     for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
@@ -61,7 +62,7 @@ pub(super) fn open_logs(kubelet: &Kubelet, pod: &Pod) {
     }
 }
 
-/// Ends the logs of every Pod that goes, by whomever it was deleted.
+/// Closes the logs of every deleted Pod, whoever deleted it.
 pub(super) async fn close_logs(actor: Actor, logs: Logs) {
     let mut pods = watcher(actor.all::<Pod>(), watching())
         .default_backoff()

@@ -1,7 +1,7 @@
-//! kube-scheduler: a Pod without a Node in, a binding out, or the reason why not.
+//! kube-scheduler: binds a Pod without a Node, or records why it cannot.
 //!
-//! Claims of an immediate class must be bound first; for one that waits for its first consumer the Node is
-//! chosen at once and written on the claim, and the Pod is bound when the volume is there.
+//! Claims of an immediate class must be bound first. For a claim that waits for its first consumer, the Node is chosen
+//! immediately and written to the claim, and the Pod is bound once the volume exists.
 
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -14,7 +14,7 @@ use super::status;
 use crate::actor::Actor;
 use crate::names::SELECTED_NODE;
 
-/// One try to place `pod` on one of `nodes`.
+/// One attempt to place `pod` on one of `nodes`.
 pub(super) async fn schedule(
     actor: &Actor,
     pod: &Pod,
@@ -48,9 +48,9 @@ pub(super) async fn schedule(
 }
 
 enum Waiting {
-    /// The Node is chosen; the provisioner's turn.
+    /// The Node is chosen; the provisioner is next.
     ForVolume,
-    /// Nothing the scheduler could do.
+    /// Waits for a claim, which the scheduler cannot provide.
     ForClaim,
 }
 
@@ -113,13 +113,13 @@ async fn bind(actor: &Actor, pod: &Pod, node: &str) -> Result<(), kube::Error> {
         .await
     {
         Ok(_) => Ok(()),
-        // Bound already, or gone.
+        // Already bound, or deleted.
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The Node a DaemonSet asks for, or one that the uid picks, so that replicas spread.
+/// The Node that a DaemonSet selects, or one chosen by uid, so that replicas spread.
 fn choose<'a>(pod: &Pod, nodes: &'a [String]) -> Option<&'a str> {
     if let Some(wanted) = wanted_node(pod) {
         return nodes
@@ -132,7 +132,7 @@ fn choose<'a>(pod: &Pod, nodes: &'a [String]) -> Option<&'a str> {
     nodes.get(sum.checked_rem(nodes.len())?).map(String::as_str)
 }
 
-/// The DaemonSet controller names its Node in a required affinity on `metadata.name`.
+/// The DaemonSet controller selects its Node in a required affinity on `metadata.name`.
 fn wanted_node(pod: &Pod) -> Option<&str> {
     let affinity = pod
         .spec

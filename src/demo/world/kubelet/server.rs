@@ -1,4 +1,4 @@
-//! The kubelet's `containerLogs` endpoint: a request of the API server in, a container's lines out.
+//! The kubelet's `containerLogs` endpoint, from which the API server reads the logs of containers.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::logs::{Line, Logs, Reader};
 
-/// A bound port with a certificate of its own; the API server does not verify kubelets unless told to.
+/// A bound port with a self-signed certificate; by default the API server does not verify kubelets.
 #[derive(Debug)]
 pub(super) struct Server {
     listener: TcpListener,
@@ -27,7 +27,7 @@ pub(super) struct Server {
     logs: Logs,
 }
 
-/// The part of `PodLogOptions` served.
+/// The supported part of `PodLogOptions`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Options {
@@ -41,7 +41,7 @@ struct Options {
 impl Server {
     /// Listens on a free port of 127.0.0.1.
     pub(super) async fn bind(logs: Logs) -> Result<Self, Error> {
-        // Fails only where the process has chosen a provider already, which serves as well.
+        // Fails only if the process has a provider already, which is sufficient.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
@@ -61,7 +61,7 @@ impl Server {
         self.port
     }
 
-    /// Answers until dropped.
+    /// Serves until dropped.
     pub(super) async fn serve(self) {
         let handle = Handle::new();
         let _ends = EndsOnDrop(handle.clone());
@@ -78,7 +78,7 @@ impl Server {
     }
 }
 
-/// Connections have tasks of their own, which the server's future does not take along.
+/// Connections run in tasks of their own, which dropping the server's future does not end.
 struct EndsOnDrop<A: axum_server::Address>(Handle<A>);
 
 impl<A: axum_server::Address> Drop for EndsOnDrop<A> {
@@ -117,7 +117,7 @@ async fn follow(
     Some((Ok(render(&lines, timestamps)), reader))
 }
 
-/// The lines asked for, of those written already.
+/// The requested lines among those already written.
 fn select(mut lines: Vec<Line>, options: &Options, now: Timestamp) -> Vec<Line> {
     let ago = options
         .since_seconds
@@ -131,7 +131,7 @@ fn select(mut lines: Vec<Line>, options: &Options, now: Timestamp) -> Vec<Line> 
     lines.split_off(skip)
 }
 
-/// Each line with its break, and with its time in front when asked for.
+/// The lines with line breaks, and with timestamps if requested.
 fn render(lines: &[Line], timestamps: bool) -> String {
     let mut text = String::new();
     for line in lines {

@@ -1,4 +1,4 @@
-//! A Pod in, the patch of the status that a scheduler or kubelet writes out.
+//! Status patches of a Pod, as written by a scheduler or kubelet.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,7 +23,7 @@ pub(super) fn is_running(pod: &Pod) -> bool {
         == Some("Running")
 }
 
-/// The scheduler's last word, if it could not place `pod`.
+/// The scheduler's latest message, if it could not place `pod`.
 pub(super) fn unschedulable_message(pod: &Pod) -> Option<&String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions
@@ -82,7 +82,7 @@ pub(super) fn running(pod: &Pod) -> Value {
     })
 }
 
-/// Every container has ended: the last that a kubelet says of a Pod before it lets its object go.
+/// Every container has terminated: the last status that a kubelet writes before the Pod is removed.
 pub(super) fn ended(pod: &Pod) -> Value {
     let now = Time(Timestamp::now());
     let containers: Vec<_> = pod

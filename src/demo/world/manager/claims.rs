@@ -1,4 +1,4 @@
-//! PersistentVolumeClaims in; each left to its provisioner, and bound to the volume made for it, out
+//! Delegates PersistentVolumeClaims to their provisioners, and binds them to the created volumes
 //! (`pkg/controller/volume/persistentvolume`).
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::control::{control, watching};
 use crate::events::Severity;
 use crate::names::{SELECTED_NODE, STORAGE_PROVISIONER};
 
-/// On a claim and a volume that have found each other.
+/// Set on a claim and a volume that this controller has bound.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// Written beside [`STORAGE_PROVISIONER`] for older provisioners.
@@ -34,7 +34,7 @@ pub(super) async fn run(manager: Manager) {
     control(claims, manager, retry, reconcile).await;
 }
 
-/// The claim a volume is for.
+/// The claim of a volume.
 fn owner(volume: PersistentVolume) -> Option<ObjectRef<PersistentVolumeClaim>> {
     let claim = volume.spec?.claim_ref?;
     Some(ObjectRef::new(&claim.name?).within(&claim.namespace?))
@@ -69,7 +69,7 @@ fn is_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     owner.is_some_and(|owner| owner.uid == claim.uid())
 }
 
-/// Both sides, the volume's first.
+/// Binds both sides, the volume first.
 async fn bind(
     manager: &Manager,
     claim: &PersistentVolumeClaim,
@@ -115,7 +115,7 @@ async fn bind(
     Ok(())
 }
 
-/// Marks the claim for whoever provisions its class.
+/// Annotates the claim for the provisioner of its class.
 async fn leave_to_provisioner(
     manager: &Manager,
     claim: &PersistentVolumeClaim,

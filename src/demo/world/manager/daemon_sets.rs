@@ -1,4 +1,4 @@
-//! DaemonSets in, a Pod of each on every Node out (`pkg/controller/daemon`).
+//! Keeps a Pod of each DaemonSet on every Node (`pkg/controller/daemon`).
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn pod(set: &DaemonSet, node: &str) -> Pod {
     pod
 }
 
-/// To the Node of that name, which the scheduler then chooses.
+/// Affinity to the Node with that name, which the scheduler then chooses.
 fn affinity(node: &str) -> Affinity {
     let field = NodeSelectorRequirement {
         key: "metadata.name".to_owned(),

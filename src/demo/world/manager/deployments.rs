@@ -1,8 +1,7 @@
-//! Deployments in; a ReplicaSet for each Pod template, the newest one with the replicas, out
-//! (`pkg/controller/deployment`).
+//! Creates a ReplicaSet for each Pod template of a Deployment, the newest with the replicas (`pkg/controller/deployment`).
 //!
-//! `Recreate` ends the old Pods before it begins new ones. `RollingUpdate` begins all the new ones first, as if
-//! `maxSurge` were 100%.
+//! `Recreate` stops the old Pods before it starts new ones. `RollingUpdate` starts all new ones first, as if `maxSurge`
+//! were 100%.
 
 use std::sync::Arc;
 
@@ -21,9 +20,9 @@ use super::{Manager, pods};
 use crate::control::{control, watching};
 use locksmith_api::short_hash;
 
-/// Label of everything made from one template.
+/// Label of all objects created from one template.
 const TEMPLATE_HASH: &str = "pod-template-hash";
-/// Which of its Deployment's ReplicaSets this is.
+/// Number of the ReplicaSet within its Deployment.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
 pub(super) async fn run(manager: Manager) {
@@ -49,7 +48,7 @@ async fn reconcile(
     let is_new = |set: &ReplicaSet| set.labels().get(TEMPLATE_HASH) == Some(&hash);
     let (new, old): (Vec<_>, Vec<_>) = owned.into_iter().partition(is_new);
     let Some(new) = new.into_iter().next() else {
-        // Its creation brings the Deployment here again.
+        // The creation triggers the Deployment again.
         let set = replica_set(&deployment, &hash, old.len() + 1);
         manager.actor.create(&sets, &set).await?;
         return Ok(Action::await_change());
@@ -76,7 +75,7 @@ async fn reconcile(
             .merge_status(&deployments, &deployment.name_any(), &patch)
             .await?;
     }
-    // Pods that end are no change of anything this watches.
+    // The end of a Pod changes nothing that this controller watches.
     let retry = manager.config.timings.retry.first;
     Ok(if may_begin {
         Action::await_change()
@@ -85,7 +84,7 @@ async fn reconcile(
     })
 }
 
-/// How many Pods there still are of `sets`, those on their way out included.
+/// Number of remaining Pods of `sets`, including those being deleted.
 async fn pods_of(
     manager: &Manager,
     namespace: &str,
@@ -121,7 +120,7 @@ async fn scale(
         .map(drop)
 }
 
-/// None of its Pods may begin until the old ones are known about.
+/// A ReplicaSet without Pods, until the old ones are counted.
 fn replica_set(deployment: &Deployment, hash: &str, revision: usize) -> ReplicaSet {
     let spec = deployment.spec.clone().unwrap_or_default();
     let mut template = spec.template;
@@ -196,14 +195,14 @@ fn status(deployment: &Deployment, new: &ReplicaSet, old: &[ReplicaSet], wanted:
     })
 }
 
-/// Whether `status` says anything new, the times of conditions aside.
+/// Whether `status` differs from the current one, apart from the times of conditions.
 fn changed(deployment: &Deployment, status: &Value) -> bool {
     let plain = |mut status: Value| {
         for condition in status["conditions"].as_array_mut().into_iter().flatten() {
             *condition = json!([condition["type"], condition["status"], condition["reason"]]);
         }
         let fields = status.as_object().cloned().unwrap_or_default();
-        // What is not there is none.
+        // An absent number is 0.
         let said = fields.into_iter().filter(|(_, value)| *value != json!(0));
         said.collect::<serde_json::Map<_, _>>()
     };

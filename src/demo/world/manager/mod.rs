@@ -1,4 +1,4 @@
-//! The part of kube-controller-manager that a cluster of this world needs, for an API server that has none beside it.
+//! The controllers of kube-controller-manager that this world needs, for an API server without one.
 //!
 //! ```text
 //! deployments   Deployment ─► ReplicaSet, one per Pod template
@@ -23,7 +23,7 @@ use super::actor::Actor;
 use super::config::WorldConfig;
 use super::events::Recorder;
 
-/// Shared by the controllers.
+/// State shared by the controllers.
 #[derive(Clone, Debug)]
 struct Manager {
     actor: Actor,
@@ -31,7 +31,7 @@ struct Manager {
     config: WorldConfig,
 }
 
-/// Works until dropped.
+/// Runs until dropped.
 pub(super) async fn run(client: Client, config: WorldConfig) {
     let actor = Actor::new(client, "kube-controller-manager");
     let manager = Manager {

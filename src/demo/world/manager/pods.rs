@@ -1,4 +1,4 @@
-//! What the workload controllers have in common: the Pods of an owner, and a Pod made from its template.
+//! Common parts of the workload controllers: the Pods of an owner, and Pods created from its template.
 
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::ListParams;
@@ -6,7 +6,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::Manager;
 
-/// The Pods that `owner` controls and that are not on their way out.
+/// The Pods that `owner` controls and that are not being deleted.
 pub(super) async fn of<K>(manager: &Manager, owner: &K) -> Result<Vec<Pod>, kube::Error>
 where
     K: Resource<DynamicType = ()>,
@@ -26,7 +26,7 @@ pub(super) fn controls<K: Resource, O: Resource>(owner: &K, object: &O) -> bool 
         .any(|reference| reference.controller == Some(true) && Some(&*reference.uid) == uid)
 }
 
-/// A Pod of `owner`, as `template` has it.
+/// A Pod of `owner`, created from `template`.
 pub(super) fn from_template<K>(owner: &K, template: PodTemplateSpec) -> Pod
 where
     K: Resource<DynamicType = ()>,
@@ -52,7 +52,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// How many of `pods`, as statuses count.
+/// Number of `pods`, as statuses count.
 pub(super) fn count<'a>(pods: impl Iterator<Item = &'a Pod>) -> i32 {
     i32::try_from(pods.count()).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! ReplicaSets in, as many Pods of each as it asks for out (`pkg/controller/replicaset`).
+//! Keeps the requested number of Pods of each ReplicaSet (`pkg/controller/replicaset`).
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) async fn run(manager: Manager) {
 async fn reconcile(set: Arc<ReplicaSet>, manager: Arc<Manager>) -> Result<Action, kube::Error> {
     let namespace = set.namespace().unwrap_or_default();
     let sets: Api<ReplicaSet> = manager.actor.within(&namespace);
-    // Read anew: the watch may be behind what a Deployment asks for by now.
+    // Read again, as the watch may be behind the Deployment controller's write.
     let Some(set) = sets.get_opt(&set.name_any()).await? else {
         return Ok(Action::await_change());
     };

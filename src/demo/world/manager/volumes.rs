@@ -1,4 +1,4 @@
-//! PersistentVolumes in; released ones, whose claim is gone, out (`pkg/controller/volume/persistentvolume`).
+//! Releases PersistentVolumes whose claim is gone (`pkg/controller/volume/persistentvolume`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A claim to copy in; a snapshot of it and a claim restored from that out (`volumehandler/volumehandler.go`).
+//! Copies a claim: takes a snapshot, and restores a claim from it (`volumehandler/volumehandler.go`).
 
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference,
@@ -17,12 +17,12 @@ use locksmith_api::volsync::{
     USE_COPY_TRIGGER, WAITING_FOR_TRIGGER,
 };
 
-/// Since when VolSync has been waiting for a copy trigger.
+/// Annotation with the time since which VolSync has been waiting for a copy trigger.
 const WAITING_SINCE: &str = "volsync.backube/latest-copy-trigger-waiting-since";
-/// Value of [`LATEST_COPY_STATUS`] once the copy is made.
+/// Value of [`LATEST_COPY_STATUS`] once the copy is done.
 const COMPLETED: &str = "Completed";
 
-/// The snapshot `name` of `claim`, once it can be used; it is made if it is missing and may be made.
+/// The snapshot `name` of `claim`, once it is usable; it is created if it is missing and permitted.
 pub(super) async fn ensure_snapshot(
     volsync: &VolSync,
     source: &ReplicationSource,
@@ -67,7 +67,7 @@ pub(super) async fn ensure_snapshot(
     Ok(Some(snapshot))
 }
 
-/// A claim `name` restored from `snapshot`, made if it is missing; shaped after the claim `original`.
+/// The claim `name` restored from `snapshot`, with the properties of `original`; created if it is missing.
 pub(super) async fn ensure_restored(
     volsync: &VolSync,
     source: &ReplicationSource,
@@ -91,7 +91,7 @@ pub(super) async fn ensure_restored(
     let requests = size.map(|size| [("storage".to_owned(), size)].into());
     let requests = requests.or_else(|| original.resources.and_then(|resources| resources.requests));
     let mut meta = metadata(source, name, true);
-    // The scheduler's part in the life of the mover's Pod; without effect on an immediate class.
+    // The scheduler's part for the mover's Pod; without effect for an immediate class.
     meta.annotations = Some([(SELECTED_NODE.to_owned(), volsync.node.clone())].into());
     let wanted = PersistentVolumeClaim {
         metadata: meta,
@@ -144,7 +144,7 @@ fn spec_of(claim: &PersistentVolumeClaim, options: &MoverOptions) -> VolumeSnaps
     }
 }
 
-/// Bound, and not known to be unready; one being deleted is waited out, and then made anew.
+/// Bound, and not known to be unready. One that is being deleted is awaited, and then created again.
 fn is_usable(snapshot: &VolumeSnapshot) -> bool {
     let status = snapshot.status.clone().unwrap_or_default();
     snapshot.metadata.deletion_timestamp.is_none()
@@ -152,7 +152,7 @@ fn is_usable(snapshot: &VolumeSnapshot) -> bool {
         && status.ready_to_use != Some(false)
 }
 
-/// Whether a person has reserved the right to say when a copy is made, and has not said so.
+/// Whether a person has enabled the copy trigger, and has not triggered a copy.
 fn waits_for_trigger(claim: &PersistentVolumeClaim) -> bool {
     let annotations = claim.annotations();
     let trigger = annotations

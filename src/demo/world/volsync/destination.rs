@@ -1,4 +1,4 @@
-//! A ReplicationDestination in, one step of its restore out: a claim, its data, and a snapshot of it.
+//! Restores a ReplicationDestination, one step at a time: a claim, its data, and a snapshot of it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{Failure, Progress, VolSync, metadata};
 use locksmith_api::snapshot::{self, VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use locksmith_api::volsync::{MoverOptions, ReplicationDestination};
 
-/// On the destination's claim: the snapshot being made of it.
+/// Annotation of the destination's claim with the snapshot that is taken of it.
 const SNAPSHOT_NAME: &str = "volsync.backube/snapname";
 
 pub(super) async fn reconcile(
@@ -131,7 +131,7 @@ async fn ensure_claim(
     }
 }
 
-/// The name stays on the claim until the synchronisation is over, so that each makes one snapshot.
+/// The name remains on the claim until the end of the sync, so that each sync takes one snapshot.
 async fn name_snapshot(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,

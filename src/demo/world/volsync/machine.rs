@@ -1,6 +1,6 @@
-//! Spec and status of a source or destination in, what VolSync does with it next out (`statemachine/machine.go`).
+//! VolSync's state machine of a source or destination (`statemachine/machine.go`).
 //!
-//! A synchronisation is in progress as long as `status.lastSyncStartTime` is set, whoever set it.
+//! A sync is in progress while `status.lastSyncStartTime` is set, whoever set it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::schedule;
 use locksmith_api::volsync::{ReplicationDestination, ReplicationSource, SYNCHRONIZING, Trigger};
 
-/// What the two kinds have in common.
+/// Common fields of both kinds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Machine {
     schedule: Option<String>,
@@ -23,18 +23,18 @@ pub(super) struct Machine {
     conditions: Vec<Condition>,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// A synchronisation is due, or none was ever made.
+    /// A sync is due, or none has run before.
     Begin,
-    /// Work on the one in progress.
+    /// Continue the current sync.
     Synchronize,
-    /// Clean up, and wait: this long for the schedule, or for a manual trigger.
+    /// Clean up and wait: this long for the schedule, or for a manual trigger.
     Idle(Option<Duration>),
 }
 
-/// The condition `Synchronizing`, as VolSync words it.
+/// The condition `Synchronizing`, with VolSync's wording.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum State {
     InProgress,
@@ -82,7 +82,7 @@ impl Machine {
         }
     }
 
-    /// What to do at `now`.
+    /// The action at `now`.
     pub(super) fn next(&self, now: Timestamp) -> Next {
         let (Some(synced), None) = (self.synced, self.started) else {
             return if self.started.is_some() {
@@ -100,12 +100,12 @@ impl Machine {
         }
         match self.scheduled_after(synced) {
             Some(due) if due > now => Next::Idle(Duration::try_from(due - now).ok()),
-            // With neither trigger VolSync synchronises in a loop.
+            // Without a trigger, VolSync syncs in a loop.
             Some(_) | None => Next::Begin,
         }
     }
 
-    /// Status of one that is idle: what it waits for, and when that is due; `None` when it says so already.
+    /// Status while idle, with the next trigger and its time; `None` if unchanged.
     pub(super) fn idle(&self, now: Timestamp) -> Option<Value> {
         let due = self
             .synced
@@ -121,12 +121,12 @@ impl Machine {
         (!said).then(|| json!({"nextSyncTime": due, "conditions": conditions}))
     }
 
-    /// Status of a synchronisation that begins.
+    /// Status of a sync that starts.
     pub(super) fn begun(&self, now: Timestamp) -> Value {
         json!({"lastSyncStartTime": Time(now), "conditions": self.conditions(&State::InProgress, now)})
     }
 
-    /// Status of one that has completed.
+    /// Status of a sync that has completed.
     pub(super) fn completed(&self, now: Timestamp) -> Value {
         let took = self.started.map(|started| now.duration_since(started));
         json!({
@@ -139,7 +139,7 @@ impl Machine {
         })
     }
 
-    /// Status that says `state`; `None` when it says so already.
+    /// Status with `state`; `None` if unchanged.
     pub(super) fn saying(&self, state: &State, now: Timestamp) -> Option<Value> {
         let conditions = self.conditions(state, now);
         (conditions != self.conditions).then(|| json!({"conditions": conditions}))
@@ -168,7 +168,7 @@ impl Machine {
 }
 
 impl State {
-    /// Status, reason and message.
+    /// Status, reason and message of the condition.
     fn words(&self) -> (&'static str, &'static str, &str) {
         match self {
             Self::InProgress => ("True", "SyncInProgress", "Synchronization in-progress"),
@@ -288,7 +288,7 @@ mod tests {
         );
         let error = machine.saying(&State::Error("gone".into()), later).unwrap();
         assert_eq!(error["conditions"][0]["reason"], "Error");
-        // The transition time is that of the status, not of the reason.
+        // The transition time belongs to the status, not to the reason.
         assert_eq!(
             error["conditions"][0]["lastTransitionTime"],
             "2026-06-23T08:00:00Z"

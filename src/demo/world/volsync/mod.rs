@@ -1,9 +1,8 @@
-//! VolSync: ReplicationSources, ReplicationDestinations and the claims to populate in; snapshots, temporary
-//! claims and populated volumes out.
+//! VolSync: takes snapshots of ReplicationSources, restores ReplicationDestinations, and populates claims.
 //!
-//! The mover is a wait instead of a Job. `spec.paused` stops the mover and nothing else: a paused
-//! synchronisation in progress goes on making the snapshot it misses. Where the API server refuses it, the condition of the
-//! source repeats the message, and VolSync retries with its backoff.
+//! The mover is a delay instead of a Job. `spec.paused` only stops the mover: a paused sync in progress still creates its
+//! missing snapshot. If the API server refuses it, the condition of the source repeats the message, and VolSync retries
+//! with its backoff.
 
 mod copy;
 mod destination;
@@ -39,17 +38,17 @@ struct VolSync {
     actor: Actor,
     recorder: Arc<Recorder>,
     timings: Timings,
-    /// Where the mover's Pods would go.
+    /// The Node for the mover's Pods.
     node: String,
 }
 
-/// Why a synchronisation cannot go on; its text is the message of the condition.
+/// Why a sync cannot continue; the text is the message of the condition.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     /// The claim to back up does not exist.
     #[error("PersistentVolumeClaim \"{0}\" not found")]
     NoSuchClaim(String),
-    /// The API server refused; told in its words, as VolSync does.
+    /// The API server refused a request; the message is unchanged, as in VolSync.
     #[error("{}", in_its_words(.0))]
     Api(#[from] kube::Error),
 }
@@ -61,14 +60,14 @@ fn in_its_words(error: &kube::Error) -> String {
     }
 }
 
-/// How far a synchronisation has come.
+/// Progress of a sync.
 #[derive(Clone, Debug, PartialEq)]
 enum Progress<T> {
     InProgress,
     Completed(T),
 }
 
-/// Works until dropped.
+/// Runs until dropped.
 pub(super) async fn run(client: Client, config: WorldConfig) {
     let actor = Actor::new(client, "volsync");
     let volsync = VolSync {
@@ -109,8 +108,8 @@ async fn destinations(volsync: VolSync) {
     control(destinations, volsync, retry, destination::reconcile).await;
 }
 
-/// A source claim is watched only while it uses the copy trigger: its coming back from the dead, or the
-/// annotation's removal, is found out at the next round.
+/// A source claim is watched only while it uses the copy trigger. Otherwise its re-creation, or the removal of the
+/// annotation, is noticed with the next requeue.
 fn triggered(
     known: &Store<ReplicationSource>,
     claim: &PersistentVolumeClaim,
@@ -129,7 +128,7 @@ fn triggered(
 }
 
 impl VolSync {
-    /// Says in the condition how `object` stands, unless it is said already.
+    /// Writes `state` to the condition of `object`, unless it is unchanged.
     async fn say<K: Kind + Namespaced>(
         &self,
         object: &K,
@@ -142,7 +141,7 @@ impl VolSync {
         }
     }
 
-    /// Writes into the status of `object`, if it is still the one that was read.
+    /// Writes the status of `object`, if it is unchanged since it was read.
     async fn write_status<K: Kind + Namespaced>(
         &self,
         object: &K,
@@ -158,7 +157,7 @@ impl VolSync {
             .merge_status(&api, &object.name_any(), &patch)
             .await
         {
-            // Changed or deleted meanwhile: its own event brings it back.
+            // Changed or deleted meanwhile, which triggers it again.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
                 Ok(())
             }
@@ -167,11 +166,11 @@ impl VolSync {
     }
 }
 
-/// Kinds that live in namespaces.
+/// Namespaced kinds.
 trait Namespaced: Resource<Scope = k8s_openapi::NamespaceResourceScope> {}
 impl<K: Resource<Scope = k8s_openapi::NamespaceResourceScope>> Namespaced for K {}
 
-/// Metadata of an object made for `owner`; a temporary one is deleted when the synchronisation is over.
+/// Metadata of an object created for `owner`; a temporary one is deleted at the end of the sync.
 fn metadata<K: Kind>(owner: &K, name: &str, temporary: bool) -> kube::api::ObjectMeta {
     let mut labels = vec![(CREATED_BY_LABEL.to_owned(), CREATED_BY_VOLSYNC.to_owned())];
     if temporary {

@@ -1,7 +1,7 @@
-//! A claim that names a ReplicationDestination in, the same claim with a restored volume out.
+//! The volume populator: fills a claim that names a ReplicationDestination.
 //!
-//! `volumepopulator_controller.go`: another claim, `vs-prime-<uid>`, is restored from the destination's
-//! latest image; then its volume is given to the claim that asked, which is pending until then.
+//! Follows `volumepopulator_controller.go`: another claim, `vs-prime-<uid>`, is restored from the destination's latest
+//! image; then its volume is handed over to the requesting claim, which is pending until then.
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ use locksmith_api::volsync::{
     CREATED_BY_LABEL, CREATED_BY_VOLSYNC, GROUP, POPULATOR_LABEL_PREFIX, ReplicationDestination,
 };
 
-/// On the restored claim: the claim it was made for.
+/// Label of the restored claim with the claim it was created for.
 const PRIME_LABEL: &str = "volsync.backube/populator-pvc-for";
-/// On the volume: where its data came from.
+/// Annotation of the volume with the source of its data.
 const POPULATED_FROM: &str = "volsync.backube/populated-from";
 
-/// Works until dropped.
+/// Runs until dropped.
 pub(super) async fn run(volsync: VolSync) {
     let actor = &volsync.actor;
     let claims = Controller::new(actor.all::<PersistentVolumeClaim>(), watching());
@@ -94,7 +94,7 @@ async fn reconcile(
     Ok(Action::await_change())
 }
 
-/// A class that waits for its first consumer needs the consumer's Node first.
+/// A class that waits for its first consumer requires the consumer's Node first.
 async fn ready_to_place(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
@@ -194,7 +194,7 @@ async fn begin(
     Ok(())
 }
 
-/// Keeps the snapshots in use until the restored claim is gone.
+/// Protects the snapshots in use until the restored claim is gone.
 async fn own_snapshots(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
@@ -223,7 +223,7 @@ async fn own_snapshots(
     Ok(())
 }
 
-/// Gives the restored volume to the claim that asked for it; the controller manager does the binding.
+/// Hands the restored volume over to the requesting claim; the controller manager binds it.
 async fn rebind(
     volsync: &VolSync,
     claim: &PersistentVolumeClaim,
@@ -312,7 +312,7 @@ async fn say(
         .await;
 }
 
-/// The ReplicationDestination that `claim` is to be populated from.
+/// The ReplicationDestination from which `claim` is populated.
 fn destination_of(claim: &PersistentVolumeClaim) -> Option<&str> {
     let reference = claim.spec.as_ref()?.data_source_ref.as_ref()?;
     let ours =

@@ -1,12 +1,12 @@
-//! A cron expression in, its period out.
+//! Parses the period of a cron expression.
 
 use k8s_openapi::jiff::SignedDuration;
 
-/// The period of the schedules people give backups: `@hourly`, `@daily`, `@weekly`, `*/n * * * *`,
-/// `m * * * *`, `m */n * * *`, `m h * * *`. `None` for any other.
+/// The period of common backup schedules: `@hourly`, `@daily`, `@weekly`, `*/n * * * *`, `m * * * *`, `m */n * * *`, `m h *
+/// * *`. `None` for any other.
 ///
-/// A synchronisation is due one period after the last one, not at the clock's hour: nothing here starts
-/// because a test happens to run at the full hour.
+/// A sync is due one period after the last one, not at the clock's hour, so that nothing starts because a test runs at the
+/// full hour.
 pub(super) fn interval(schedule: &str) -> Option<SignedDuration> {
     let minutes = match schedule.split_whitespace().collect::<Vec<_>>()[..] {
         ["@hourly"] => 60,

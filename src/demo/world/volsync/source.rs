@@ -1,4 +1,4 @@
-//! A ReplicationSource in, one step of its backup out.
+//! Backs up a ReplicationSource, one step at a time.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) async fn reconcile(
     source: Arc<ReplicationSource>,
     volsync: Arc<VolSync>,
 ) -> Result<Action, Failure> {
-    // syncthing, external and empty ones have nothing of this.
+    // Sources with syncthing, external or no mover need no action.
     if source.spec.mover().is_none() || source.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -61,7 +61,7 @@ pub(super) async fn reconcile(
     }
 }
 
-/// `Synchronize` of the mover: source claim, snapshot, temporary claim, and then the mover itself.
+/// `Synchronize` of the mover: source claim, snapshot, temporary claim, then the mover.
 async fn synchronize(
     volsync: &VolSync,
     source: &ReplicationSource,
@@ -95,7 +95,7 @@ async fn synchronize(
     Ok(Progress::Completed(()))
 }
 
-/// Whether a volume stands behind the claim.
+/// Whether the claim is bound to a volume.
 pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim
         .status
@@ -104,7 +104,7 @@ pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
         == Some("Bound")
 }
 
-/// Deletes the temporaries of a synchronisation that is over.
+/// Deletes the temporary objects of a finished sync.
 pub(super) async fn cleanup<K: Kind>(volsync: &VolSync, owner: &K) -> Result<(), kube::Error> {
     delete_temporaries::<PersistentVolumeClaim, K>(volsync, owner).await?;
     delete_temporaries::<VolumeSnapshot, K>(volsync, owner).await
