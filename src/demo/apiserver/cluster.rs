@@ -1,4 +1,4 @@
-//! The state behind every request: what is served, what is stored, what time it is.
+//! The state of the server: resources, objects, clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use super::random::Random;
 use super::resources::{Catalog, Resource, crd};
 use super::store::{Key, Store};
 
-/// Namespaces that are there from the start and cannot be deleted (the last one can).
+/// Namespaces that exist from the start.
 const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Everything a request can read or change; requests hold it one at a time.
+/// All state; requests lock it one at a time.
 #[derive(Debug)]
 pub struct Cluster {
-    /// What is served.
+    /// Served resources.
     pub catalog: Catalog,
-    /// What is stored.
+    /// Stored objects.
     pub store: Store,
-    /// Where names and uids come from.
+    /// Source of names and uids.
     pub random: Random,
-    /// Lists that clients are in the middle of.
+    /// Lists that clients are paging through.
     pub pages: Pages,
-    /// Tokens issued for service accounts, by token: user name.
+    /// User names of issued service account tokens, by token.
     pub tokens: BTreeMap<String, String>,
-    /// Whether controllers run that release what admission protects.
+    /// Whether there are controllers to remove the finalizers that admission adds.
     pub controlled: bool,
-    /// Something may have been left behind since the controllers last looked.
+    /// Whether something was written since the last pass of the controllers.
     untidy: bool,
     clock: Clock,
 }
@@ -58,17 +58,17 @@ impl Cluster {
                 "spec": {"finalizers": ["kubernetes"]},
             }));
         }
-        // As a server that was just started remembers nothing from before.
+        // A server that was just started has no events from before.
         cluster.store.compact();
         cluster
     }
 
-    /// The time.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The time as objects record it: whole seconds, RFC 3339.
+    /// The current time in whole seconds, in RFC 3339.
     pub fn stamp(&self) -> String {
         stamp(self.now())
     }
@@ -92,12 +92,12 @@ impl Cluster {
         self.store.put(&resource.bucket, key(&object), object)
     }
 
-    /// Whether controllers have something to look at; says so once.
+    /// Whether the controllers must run a pass; resets the flag.
     pub fn take_untidy(&mut self) -> bool {
         std::mem::take(&mut self.untidy)
     }
 
-    /// Removes an object; with a CustomResourceDefinition go the objects of its kind.
+    /// Removes an object; with a CustomResourceDefinition, the objects of its kind, too.
     pub fn remove(&mut self, resource: &Resource, last: Value) -> Arc<Value> {
         if resource.bucket == crd::BUCKET {
             self.catalog.unregister(&last);
@@ -112,8 +112,8 @@ impl Cluster {
         self.store.remove(&resource.bucket, &key(&last), last)
     }
 
-    /// Puts an object in as it is, as a restored backup would: uid and creationTimestamp are kept where it
-    /// has them. Says whether its kind is served.
+    /// Stores an object unchanged, as from a backup: a uid and creationTimestamp are kept. Returns whether its kind is
+    /// served.
     pub fn load(&mut self, mut object: Value) -> bool {
         let kind = (object.text("/apiVersion"), object.text("/kind"));
         let Some(resource) = self.catalog.of_object(kind.0, kind.1) else {
@@ -139,12 +139,12 @@ impl Cluster {
     }
 }
 
-/// Where an object is kept in its bucket.
+/// The key of an object in its bucket.
 pub fn key(object: &Value) -> Key {
     (object.namespace().to_owned(), object.name().to_owned())
 }
 
-/// A time in whole seconds.
+/// A time in whole seconds, in RFC 3339.
 pub fn stamp(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)

@@ -1,4 +1,4 @@
-//! What is served, as clients ask for it: group by group, or all at once.
+//! Discovery: served resources, by group or aggregated.
 //!
 //! Upstream: `apiserver/pkg/endpoints/discovery`.
 
@@ -9,7 +9,7 @@ use super::routes::Route;
 
 /// The media type of aggregated discovery.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-/// The Kubernetes version whose behaviour this server has.
+/// The Kubernetes version that this server emulates.
 const MINOR: &str = "33";
 
 /// The document of a discovery route, or `None` for other routes.
@@ -100,7 +100,7 @@ fn resources(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
     }))
 }
 
-/// The kind a part of an object is read and written as.
+/// The kind that a subresource reads and writes.
 fn part_kind(resource: &Resource, part: Subresource) -> (&str, &str, &str) {
     match part {
         Subresource::Scale => ("autoscaling", "v1", "Scale"),
@@ -113,7 +113,7 @@ fn part_kind(resource: &Resource, part: Subresource) -> (&str, &str, &str) {
     }
 }
 
-/// Aggregated discovery, where the route has it and the client accepts it: media type and document.
+/// Aggregated discovery, if the route has it and the client accepts it: media type and document.
 pub fn aggregated(catalog: &Catalog, route: &Route, accept: &str) -> Option<(&'static str, Value)> {
     let core = match route {
         Route::CoreVersions => true,

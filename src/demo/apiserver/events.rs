@@ -1,10 +1,10 @@
-//! Events in their two shapes: kept as core/v1, served as events.k8s.io/v1 too.
+//! The two forms of Events: stored as core/v1, served as events.k8s.io/v1, too.
 //!
 //! Upstream: `pkg/apis/events/v1/conversion.go` of Kubernetes.
 
 use serde_json::Value;
 
-/// Names in core/v1 and in events.k8s.io/v1.
+/// Field names in core/v1 and in events.k8s.io/v1.
 const NAMES: [(&str, &str); 7] = [
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -15,12 +15,12 @@ const NAMES: [(&str, &str); 7] = [
     ("count", "deprecatedCount"),
 ];
 
-/// A core event as an events.k8s.io one.
+/// Converts a core event to events.k8s.io.
 pub fn to_new(event: Value) -> Value {
     renamed(event, NAMES)
 }
 
-/// An events.k8s.io event as a core one.
+/// Converts an events.k8s.io event to core.
 pub fn to_core(event: Value) -> Value {
     renamed(event, NAMES.map(|(core, new)| (new, core)))
 }

@@ -1,4 +1,4 @@
-//! What a refused request answers: a `metav1.Status` with the code, reason and causes clients act on.
+//! The response to a refused request: a `metav1.Status` with the code, reason and causes that clients evaluate.
 //!
 //! Upstream: `apimachinery/pkg/api/errors/errors.go`.
 
@@ -6,24 +6,24 @@ use serde_json::{Value, json};
 
 use super::resources::Resource;
 
-/// A refusal; every variant of it is one of upstream's `New…` constructors.
+/// A refusal; each constructor corresponds to one of upstream's `New…` functions.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// HTTP status code.
     pub code: u16,
-    /// `metav1.StatusReason`; empty is "unknown".
+    /// `metav1.StatusReason`; empty means unknown.
     pub reason: &'static str,
-    /// What a person reads.
+    /// Message for people.
     pub message: String,
     /// `metav1.StatusDetails`, or null.
     pub details: Value,
 }
 
-/// The result of everything a request can be refused in.
+/// The result of a request that may be refused.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// One field that is wrong, as `field.Error` prints it.
+/// One invalid field, formatted as `field.Error`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cause {
     reason: &'static str,
@@ -32,7 +32,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A field that has to be there.
+    /// A required field is missing.
     pub fn required(field: impl Into<String>, detail: &str) -> Self {
         let message = match detail {
             "" => "Required value".to_owned(),
@@ -41,7 +41,7 @@ impl Cause {
         Self::new("FieldValueRequired", field, message)
     }
 
-    /// A value that breaks a rule.
+    /// A value violates a rule.
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         Self::new(
             "FieldValueInvalid",
@@ -50,7 +50,7 @@ impl Cause {
         )
     }
 
-    /// A value of the wrong JSON type.
+    /// A value has the wrong JSON type.
     pub fn mistyped(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         Self::new(
             "FieldValueTypeInvalid",
@@ -59,24 +59,24 @@ impl Cause {
         )
     }
 
-    /// A text beyond its limit.
+    /// A text exceeds its limit.
     pub fn too_long(field: impl Into<String>, most: u64) -> Self {
         let message = format!("Too long: may not be more than {most} bytes");
         Self::new("FieldValueTooLong", field, message)
     }
 
-    /// A list beyond its limit.
+    /// A list exceeds its limit.
     pub fn too_many(field: impl Into<String>, count: u64, most: u64) -> Self {
         let message = format!("Too many: {count}: must have at most {most} items");
         Self::new("FieldValueTooMany", field, message)
     }
 
-    /// A value that this request may not set.
+    /// This request may not set the value.
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
         Self::new("FieldValueForbidden", field, format!("Forbidden: {detail}"))
     }
 
-    /// A value outside an enumeration.
+    /// A value is not in the enumeration.
     pub fn unsupported(field: impl Into<String>, value: &Value, supported: &[Value]) -> Self {
         let supported: Vec<_> = supported.iter().map(Value::to_string).collect();
         Self::new(
@@ -97,12 +97,12 @@ impl Cause {
         }
     }
 
-    /// Whether rules on a value make no sense before this is mended.
+    /// Whether rules about the value must not be evaluated because of this error.
     pub fn blocks_rules(&self) -> bool {
         self.reason != "FieldValueInvalid" && self.reason != "FieldValueForbidden"
     }
 
-    /// Whether the JSON type is the problem.
+    /// Whether the JSON type is wrong.
     pub fn is_mistyped(&self) -> bool {
         self.reason == "FieldValueTypeInvalid"
     }
@@ -138,25 +138,25 @@ impl Failure {
         self
     }
 
-    /// No such object.
+    /// The object does not exist.
     pub fn not_found(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} not found", resource.qualified());
         Self::new(404, "NotFound", message).about(&resource.group, &resource.plural, name, &[])
     }
 
-    /// No such resource type or path; the text clients take for "this API is not there".
+    /// The resource or path does not exist; clients expect this text for a missing API.
     pub fn no_resource() -> Self {
         let message = "the server could not find the requested resource";
         Self::new(404, "NotFound", message).about("", "", "", &[])
     }
 
-    /// The name is taken.
+    /// An object with this name exists.
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", resource.qualified());
         Self::new(409, "AlreadyExists", message).about(&resource.group, &resource.plural, name, &[])
     }
 
-    /// The object is not the one the request was made for.
+    /// A precondition is not met.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!(
             "Operation cannot be fulfilled on {} {name:?}: {why}",
@@ -165,13 +165,13 @@ impl Failure {
         Self::new(409, "Conflict", message).about(&resource.group, &resource.plural, name, &[])
     }
 
-    /// The object changed since it was read.
+    /// The object was changed since it was read.
     pub fn modified(resource: &Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
-    /// Fields owned by other appliers; `causes` holds manager and path.
+    /// Other managers own the fields; `causes` holds manager and path.
     pub fn apply_conflict(message: String, causes: &[(String, String)]) -> Self {
         let causes: Vec<_> = causes
             .iter()
@@ -186,7 +186,7 @@ impl Failure {
         Self::new(409, "Conflict", message).about("", "", "", &causes)
     }
 
-    /// The object breaks its schema or a rule about it.
+    /// The object violates its schema or a rule.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
         let mut lines: Vec<_> = causes.iter().map(ToString::to_string).collect();
         lines.dedup();
@@ -206,25 +206,25 @@ impl Failure {
         Self::new(422, "Invalid", message).about(group, kind, name, &causes)
     }
 
-    /// A patch that cannot be carried out on this object.
+    /// The patch cannot be applied to this object.
     pub fn unprocessable(why: impl std::fmt::Display) -> Self {
         let message =
             format!("the server rejected our request due to an error in our request: {why}");
         Self::new(422, "Invalid", message)
     }
 
-    /// The request makes no sense.
+    /// The request is malformed.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
 
-    /// The request is understood and refused.
+    /// The request is understood, but forbidden.
     pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
         Self::new(403, "Forbidden", message).about(&resource.group, &resource.plural, name, &[])
     }
 
-    /// The namespace goes away.
+    /// The namespace is being deleted.
     pub fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
@@ -242,12 +242,12 @@ impl Failure {
         )
     }
 
-    /// A resourceVersion or continue token older than what is remembered.
+    /// The resourceVersion or continue token is no longer available.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
-    /// A resourceVersion the server has not reached.
+    /// The resourceVersion is in the future.
     pub fn version_too_large(wanted: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
         let mut failure = Self::new(504, "Timeout", message);
@@ -258,19 +258,19 @@ impl Failure {
         failure
     }
 
-    /// The verb is not served here.
+    /// The verb is not supported here.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
         Self::new(405, "MethodNotAllowed", message).about("", "", "", &[])
     }
 
-    /// None of the accepted media types is served.
+    /// None of the accepted media types is supported.
     pub fn not_acceptable() -> Self {
         let message = "only the following media types are accepted: application/json";
         Self::new(406, "NotAcceptable", message)
     }
 
-    /// The body's media type is not understood.
+    /// The media type of the body is not supported.
     pub fn unsupported_media_type(supported: &[&str]) -> Self {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {}",
@@ -286,7 +286,7 @@ impl Failure {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// Something on the way failed, not the request.
+    /// An internal error.
     pub fn internal(why: impl std::fmt::Display) -> Self {
         let message = format!("Internal error occurred: {why}");
         let mut failure = Self::new(500, "InternalError", message);
@@ -294,17 +294,17 @@ impl Failure {
         failure
     }
 
-    /// A 500 without a reason: what upstream makes of errors it does not classify.
+    /// A 500 without a reason, as upstream returns for unclassified errors.
     pub fn unclassified(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
-    /// The server is about to end.
+    /// The server is shutting down.
     pub fn stopping() -> Self {
         Self::new(503, "ServiceUnavailable", "the server is stopping")
     }
 
-    /// An answer of another server, passed on.
+    /// The error response of another server.
     pub fn upstream(code: u16, message: impl Into<String>) -> Self {
         let reason = match code {
             400 => "BadRequest",
@@ -315,7 +315,7 @@ impl Failure {
         Self::new(code, reason, message)
     }
 
-    /// The answer's body.
+    /// Body of the response.
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status",

@@ -1,4 +1,4 @@
-//! Route and method in, answer out: the only place that knows HTTP's verbs.
+//! Handles requests by route and method.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::watch::watch;
 use super::write::{Change, Target, Written};
 use super::{Shared, discovery, openapi};
 
-/// Answers a request.
+/// Handles a request.
 pub async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     match answer(&shared, request).await {
         Ok(response) => response,
@@ -89,7 +89,7 @@ async fn collection(
             let mut cluster = shared.lock();
             let page = cluster.list(resource, namespace, &options)?;
             let now = cluster.now();
-            // A long list takes long to write down, and nobody needs to wait for that.
+            // Serializing a long list takes time, for which the lock is not needed.
             drop(cluster);
             let document = view.page(resource, &page, now);
             Ok(json_response(StatusCode::OK, &document, &[]))
@@ -237,7 +237,7 @@ async fn subresource(
     }
 }
 
-/// The change a PUT or a PATCH asks for.
+/// The change of a PUT or a PATCH.
 async fn change(target: &Target, parts: &Parts, query: &Query, body: Body) -> Result<Change> {
     let bytes = request::body(body).await?;
     if parts.method == Method::PUT {
@@ -256,7 +256,7 @@ fn view(parts: &Parts, query: &Query) -> Result<View> {
     View::negotiate(accept(parts), query.get("includeObject"))
 }
 
-/// What a deletion answers for kinds that do not answer with the object.
+/// Response to the deletion of kinds that do not return the object.
 fn deleted(resource: &Resource, object: &Value) -> Value {
     let mut details = json!({"name": object.name(), "kind": resource.plural, "uid": object.uid()});
     if !resource.group.is_empty() {

@@ -1,8 +1,8 @@
-//! Reading and writing JSON by pointer: an API server handles objects whose types it learns at run time.
+//! Access to JSON by pointer, as the types of objects are known only at run time.
 
 use serde_json::{Map, Value};
 
-/// Pointer access that never fails: what is absent reads as empty, what is in the way of a write is replaced.
+/// Pointer access that never fails: an absent value reads as empty, and a write replaces values in its way.
 pub trait Json {
     /// The string at `pointer`, or `""`.
     fn text(&self, pointer: &str) -> &str;
@@ -14,11 +14,11 @@ pub trait Json {
     fn items(&self, pointer: &str) -> &[Value];
     /// The entries of the object at `pointer`.
     fn entries(&self, pointer: &str) -> impl Iterator<Item = (&String, &Value)>;
-    /// Sets `pointer`, making the objects on the way.
+    /// Sets `pointer`, and creates the objects on its path.
     fn put(&mut self, pointer: &str, value: impl Into<Value>);
-    /// Removes what `pointer` holds from its object.
+    /// Removes the value at `pointer`.
     fn cut(&mut self, pointer: &str) -> Option<Value>;
-    /// Makes `pointer` what it is in `other`, absence included.
+    /// Sets `pointer` to its value in `other`, or removes it.
     fn copy(&mut self, pointer: &str, other: &Value);
 }
 
@@ -73,7 +73,7 @@ impl Json for Value {
     }
 }
 
-/// The object in `value`, which becomes one where it is not.
+/// The object in `value`, which is replaced by an empty one if it is not an object.
 pub fn object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
@@ -84,17 +84,17 @@ pub fn object(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
-/// A JSON pointer's way of writing `/` and `~` in a key.
+/// Escapes `/` and `~` in a key of a JSON pointer.
 pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// The key a pointer's part stands for.
+/// The key in a part of a JSON pointer.
 pub fn unescape(part: &str) -> String {
     part.replace("~1", "/").replace("~0", "~")
 }
 
-/// The metadata that every object has.
+/// Common metadata of all objects.
 pub trait Meta {
     /// `metadata.name`.
     fn name(&self) -> &str;
@@ -104,7 +104,7 @@ pub trait Meta {
     fn uid(&self) -> &str;
     /// `metadata.resourceVersion`.
     fn version(&self) -> &str;
-    /// Whether deletion was asked for.
+    /// Whether the deletion was requested.
     fn deleting(&self) -> bool;
     /// `metadata.finalizers`.
     fn finalizers(&self) -> impl Iterator<Item = &str>;

@@ -1,7 +1,7 @@
-//! A Kubernetes API server inside this process, for the demonstration: no cluster, no network.
+//! A Kubernetes API server inside this process, for the demo: no cluster, no network.
 //!
-//! It is small enough to be read and close enough to kube-apiserver that `kubectl` and the clients of this
-//! program see no difference in what they use; `tests/contract` runs the same cases on both.
+//! It is small, but so close to kube-apiserver that `kubectl` and the clients of this program notice no difference;
+//! `tests/contract` runs the same cases on both.
 //!
 //! ```text
 //! request ─► routes ─► handlers ─┬─► list, watch ◄──────────────┐
@@ -10,10 +10,9 @@
 //!                                      └─► controllers: what follows from deletions
 //! ```
 //!
-//! `resources` says what is served: a table for the built-in kinds, CustomResourceDefinitions for the rest.
-//! `schema` is the one language both are described in. `view` and `table` turn objects into what the client
-//! accepts. Everything a request reads or changes is in one `cluster::Cluster` behind one lock, so every
-//! request sees one revision.
+//! `resources` lists the served resources: a table for the built-in kinds, and CustomResourceDefinitions. Both are
+//! described by `schema`. `view` and `table` convert objects to the representation that the client accepts. All state is in
+//! one `cluster::Cluster` behind one lock, so that every request sees one revision.
 
 mod apply;
 mod cluster;
@@ -52,18 +51,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use cluster::Cluster;
 
-/// How a server is to be.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen; port 0 is any free one.
+    /// Address; port 0 picks a free one.
     pub address: SocketAddr,
-    /// Events remembered per resource: a watch from before the oldest gets 410 Gone.
+    /// Number of events kept per resource: a watch from before the oldest gets 410 Gone.
     pub remembered_events: usize,
-    /// Makes uids and generated names the same each time.
+    /// Makes uids and generated names reproducible.
     pub seed: Option<u64>,
-    /// Where `creationTimestamp` and the like come from.
+    /// Clock for `creationTimestamp` and other times.
     pub clock: Clock,
-    /// Collect dependents of deleted owners, empty deleted namespaces, and protect volumes in use, as
+    /// Whether to collect dependents of deleted owners, empty deleted namespaces, and protect volumes in use, as
     /// kube-controller-manager does.
     pub controllers: bool,
 }
@@ -80,12 +79,12 @@ impl Default for Options {
     }
 }
 
-/// Tells the time.
+/// A clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock of the caller's.
+    /// A clock that calls `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -107,7 +106,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A running server; it ends when this is dropped, and with it every watch.
+/// A running server; dropping it ends it and every watch.
 #[derive(Debug)]
 pub struct ApiServer {
     addr: SocketAddr,
@@ -116,7 +115,7 @@ pub struct ApiServer {
     _stop: DropGuard,
 }
 
-/// What requests share.
+/// State shared by requests.
 #[derive(Debug)]
 struct Shared {
     cluster: Mutex<Cluster>,
@@ -125,7 +124,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Cluster> {
-        // A panic in a request leaves at worst that request's write undone.
+        // A panic in a request at worst loses that request's write.
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -146,7 +145,7 @@ impl ApiServer {
         if options.controllers {
             tokio::spawn(controllers::run(shared.clone()));
         }
-        // Small answers, one after the other: without this each waits for the last one's acknowledgement.
+        // Disables Nagle's algorithm: otherwise each small response waits for the previous one's acknowledgement.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let server = axum::serve(listener, router.clone())
             .with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -159,12 +158,12 @@ impl ApiServer {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// A client of this server that goes through no socket.
+    /// A client of this server without a socket.
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.router.clone(), "default")
     }
@@ -182,8 +181,8 @@ impl ApiServer {
         )
     }
 
-    /// Puts objects in as they are, as a restored backup would: uid, creationTimestamp, status and all.
-    /// Returns those whose kind is not served.
+    /// Stores objects unchanged, as from a backup, with uid, creationTimestamp and status. Returns those whose kind is not
+    /// served.
     pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Vec<Value> {
         let mut cluster = self.shared.lock();
         objects
@@ -192,7 +191,7 @@ impl ApiServer {
             .collect()
     }
 
-    /// Forgets all events and open lists: watches and continued lists from before now get 410 Gone.
+    /// Drops all events and unfinished lists: earlier watches and lists get 410 Gone.
     pub fn compact(&self) {
         let mut cluster = self.shared.lock();
         cluster.store.compact();

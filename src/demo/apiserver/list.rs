@@ -1,4 +1,4 @@
-//! Lists: a selection of a resource's objects at one revision, in pages.
+//! Lists: selected objects of a resource at one revision, in pages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use super::failure::{Failure, Result};
 use super::resources::Resource;
 use super::selector::Selector;
 
-/// Lists in progress that are remembered; upstream remembers as long as etcd is not compacted.
+/// Maximum number of unfinished lists; upstream keeps them until etcd is compacted.
 const REMEMBERED: usize = 64;
 
-/// What a list request asks for.
+/// Options of a list.
 #[derive(Clone, Debug, Default)]
 pub struct ListOptions {
-    /// Which objects.
+    /// Selected objects.
     pub selector: Selector,
-    /// At most so many; 0 is all.
+    /// Page size; 0 means all.
     pub limit: usize,
-    /// Where to go on.
+    /// Continue token.
     pub continues: String,
-    /// The revision the list may not be older than; empty or 0 is any.
+    /// Minimum revision; empty or 0 means any.
     pub version: String,
 }
 
 /// One page.
 #[derive(Debug)]
 pub struct Page {
-    /// The objects, as stored.
+    /// The stored objects.
     pub items: Vec<Arc<Value>>,
     /// The list's metadata.
     pub metadata: Value,
@@ -78,7 +78,7 @@ impl Cluster {
     }
 }
 
-/// Refuses a revision the server has not reached.
+/// Refuses a revision in the future.
 pub fn require_reached(version: &str, revision: u64) -> Result<u64> {
     if version.is_empty() {
         return Ok(0);
@@ -134,7 +134,7 @@ impl Pages {
         Page { items, metadata }
     }
 
-    /// Forgets all lists in progress.
+    /// Drops all unfinished lists.
     pub fn forget(&mut self) {
         self.open.clear();
     }

@@ -1,4 +1,4 @@
-//! `/openapi/v3`: enough of it for `kubectl` to leave validation to the server, and for `kubectl explain`.
+//! `/openapi/v3`: the part that `kubectl` needs to use server-side validation and `kubectl explain`.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use super::json::Json as _;
 use super::resources::{Catalog, Definition, Resource};
 use super::routes::Route;
 
-/// Query parameters of a write; `kubectl` looks for the first two before it uses them.
+/// Query parameters of a write; `kubectl` uses the first two only if they are listed.
 const PARAMETERS: [&str; 4] = ["fieldValidation", "dryRun", "fieldManager", "force"];
 
 /// The document of an OpenAPI route, or `None` for other routes.
@@ -105,7 +105,7 @@ fn operations(resource: &Resource) -> Value {
     })
 }
 
-/// Adds a definition and all it refers to.
+/// Adds a definition and all definitions that it refers to.
 fn reachable(catalog: &Catalog, name: &str, schemas: &mut BTreeMap<String, Value>) {
     let mut open = BTreeSet::from([name.to_owned()]);
     while let Some(name) = open.pop_first() {

@@ -1,4 +1,4 @@
-//! Requests in: the query's options, the body as JSON, who writes.
+//! Reads requests: query options, JSON body, field manager.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::selector::Selector;
 use super::watch::WatchOptions;
 use super::write::{Change, DeleteOptions, FieldValidation, WriteOptions};
 
-/// The largest body taken. Upstream: `MaxRequestBodyBytes`.
+/// Largest body accepted. Upstream: `MaxRequestBodyBytes`.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// A query's parameters.
@@ -59,7 +59,7 @@ impl Query {
         )
     }
 
-    /// What a list asks for.
+    /// Options of a list.
     pub fn list(&self, resource: &Resource) -> Result<ListOptions> {
         Ok(ListOptions {
             selector: self.selector(resource)?,
@@ -69,7 +69,7 @@ impl Query {
         })
     }
 
-    /// What a watch asks for.
+    /// Options of a watch.
     pub fn watch(&self, resource: &Resource, namespace: Option<String>) -> Result<WatchOptions> {
         let initial = match self.get("sendInitialEvents") {
             "" => None,
@@ -90,7 +90,7 @@ impl Query {
         })
     }
 
-    /// How a write is to be done.
+    /// Options of a write.
     pub fn write(&self, headers: &HeaderMap) -> Result<WriteOptions> {
         let validation = match self.get("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,
@@ -110,7 +110,7 @@ impl Query {
         let agent = headers
             .get(header::USER_AGENT)
             .and_then(|v| v.to_str().ok());
-        // A client that does not name itself is known by its program.
+        // Default field manager of a client: the name of its program.
         let agent = agent
             .and_then(|a| a.split('/').next())
             .filter(|a| !a.is_empty());
@@ -142,7 +142,7 @@ impl Query {
         }
     }
 
-    /// How an object is to be deleted: as the body says, or the query.
+    /// Options of a deletion, from the body or the query.
     pub fn delete(&self, body: &Value) -> Result<DeleteOptions> {
         let mut options: DeleteOptions = if body.is_object() {
             serde_json::from_value(body.clone())
@@ -162,7 +162,7 @@ impl Query {
     }
 }
 
-/// Reads a body whole.
+/// Reads a whole body.
 pub async fn body(body: Body) -> Result<Vec<u8>> {
     to_bytes(body, BODY_LIMIT)
         .await

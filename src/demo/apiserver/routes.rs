@@ -1,4 +1,4 @@
-//! Paths in, what they are about out.
+//! Parses paths into routes.
 //!
 //! Upstream: `apiserver/pkg/endpoints/request/requestinfo.go`.
 
@@ -6,7 +6,7 @@ use super::failure::{Failure, Result};
 use super::resources::{Catalog, Subresource};
 use super::write::Target;
 
-/// What a request is about.
+/// The target of a request.
 #[derive(Debug)]
 pub enum Route {
     /// `/healthz` and the like.
@@ -25,13 +25,13 @@ pub enum Route {
     OpenApiIndex,
     /// `/openapi/v3/apis/apps/v1`: group and version.
     OpenApi(String, String),
-    /// All objects of a resource, in one namespace or in all.
+    /// All objects of a resource, in one or all namespaces.
     Collection(Target),
-    /// One object, or a part of it.
+    /// An object, or one of its subresources.
     Object(Target),
 }
 
-/// Finds out what a path is about.
+/// Parses a path.
 pub fn route(catalog: &Catalog, path: &str) -> Result<Route> {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     match parts.as_slice() {
@@ -58,7 +58,7 @@ pub fn route(catalog: &Catalog, path: &str) -> Result<Route> {
 }
 
 fn objects(catalog: &Catalog, group: &str, version: &str, rest: &[&str]) -> Result<Route> {
-    // `namespaces/x` is an object, and `namespaces/x/status` a part of it; `namespaces/x/pods` is neither.
+    // `namespaces/x` is an object, and `namespaces/x/status` its subresource; `namespaces/x/pods` is neither.
     let (namespace, rest) = match rest {
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, rest),
         ["namespaces", namespace, rest @ ..] => (Some(*namespace), rest),

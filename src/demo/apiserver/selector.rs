@@ -1,4 +1,4 @@
-//! Label and field selectors: text in, a test of objects out.
+//! Parses label and field selectors, and evaluates them on objects.
 //!
 //! Upstream: `apimachinery/pkg/labels/selector.go` and `apimachinery/pkg/fields/selector.go`.
 
@@ -8,7 +8,7 @@ use super::failure::{Failure, Result};
 use super::json::Json as _;
 use super::resources::Resource;
 
-/// Which objects a list, a watch or a deletion is about.
+/// Selects the objects of a list, a watch or a deletion.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
     labels: Vec<Requirement>,
@@ -20,7 +20,7 @@ enum Requirement {
     Exists(String),
     Absent(String),
     In(String, Vec<String>),
-    /// Also true where the label is absent.
+    /// Also matches if the label is absent.
     NotIn(String, Vec<String>),
     Greater(String, i64),
     Less(String, i64),
@@ -34,7 +34,7 @@ struct Term {
 }
 
 impl Selector {
-    /// Reads both selectors as the query has them.
+    /// Parses both selectors of a query.
     pub fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self> {
         Ok(Self {
             labels: parse_labels(labels)?,
@@ -42,7 +42,7 @@ impl Selector {
         })
     }
 
-    /// Reads a label selector alone.
+    /// Parses a label selector.
     pub fn of_labels(labels: &str) -> Result<Self> {
         Ok(Self {
             labels: parse_labels(labels)?,
@@ -50,7 +50,7 @@ impl Selector {
         })
     }
 
-    /// Adds "and its name is".
+    /// Adds the condition `metadata.name=name`.
     pub fn named(mut self, name: &str) -> Self {
         self.fields.push(Term {
             pointer: "/metadata/name".to_owned(),
@@ -74,7 +74,7 @@ impl Selector {
     }
 }
 
-/// A field's value as selectors compare it: text, whatever its JSON type.
+/// A field's value as text, as selectors compare it.
 fn field(object: &Value, pointer: &str) -> String {
     match object.pointer(pointer) {
         Some(Value::String(text)) => text.clone(),
@@ -114,7 +114,7 @@ fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
         .collect()
 }
 
-/// The comma parts of a selector; commas inside `in (a,b)` do not part.
+/// Splits a selector at its commas, except for those inside `in (a,b)`.
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
     if text.trim().is_empty() {
         return Vec::new();
@@ -196,7 +196,7 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<Term>> {
         .collect()
 }
 
-/// A `metav1.LabelSelector` in an object, as the text the status of a scale shows.
+/// Formats a `metav1.LabelSelector` as text, for the status of a scale.
 pub fn printed(selector: &Value) -> String {
     let mut parts: Vec<_> = selector
         .entries("/matchLabels")

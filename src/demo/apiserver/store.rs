@@ -1,7 +1,7 @@
-//! Objects by resource, namespace and name, under one revision counter; every write becomes an event that
-//! watches read from a bounded history.
+//! Objects by resource, namespace and name, with a common revision counter. Every write becomes an event in a bounded
+//! history, from which watches read.
 //!
-//! This stands where etcd and the watch cache stand upstream: `apiserver/pkg/storage`.
+//! It replaces etcd and the watch cache of upstream: `apiserver/pkg/storage`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,34 +11,34 @@ use tokio::sync::watch;
 
 use super::json::Json as _;
 
-/// Namespace (empty for cluster-scoped objects) and name: the order lists come in.
+/// Namespace (empty for cluster-scoped objects) and name, in the order of lists.
 pub type Key = (String, String);
 
-/// What a write did to an object.
+/// Kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is new.
+    /// The object was created.
     Added,
-    /// It was there before.
+    /// The object was changed.
     Modified,
-    /// It is gone; the event carries its last state.
+    /// The object was deleted; the event has its last state.
     Deleted,
 }
 
 /// One write.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The revision it made.
+    /// The revision of the write.
     pub revision: u64,
-    /// What was done.
+    /// Kind of change.
     pub change: Change,
     /// The object after it (before it, for a deletion), with `revision` as its resourceVersion.
     pub object: Arc<Value>,
-    /// The object before it, which tells a selector's watch who enters and who leaves.
+    /// The object before it, which shows whether it enters or leaves a selection.
     pub previous: Option<Arc<Value>>,
 }
 
-/// A watch asked for events that are no longer remembered.
+/// The requested events are no longer available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too old resource version: {wanted} ({oldest})")]
 pub struct TooOld {
@@ -59,9 +59,9 @@ impl TooOld {
 struct Bucket {
     objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Event>,
-    /// Revision of the youngest event that was forgotten.
+    /// Revision of the latest dropped event.
     forgotten: u64,
-    /// Revision of the last write: what watches wait on.
+    /// Revision of the last write, on which watches wait.
     latest: watch::Sender<u64>,
 }
 
@@ -81,14 +81,14 @@ impl Default for Bucket {
 pub struct Store {
     buckets: BTreeMap<String, Bucket>,
     revision: u64,
-    /// Nothing from before this revision is remembered of any resource.
+    /// Revision of the last compaction, of all resources.
     compacted: u64,
     remember: usize,
     written: watch::Sender<u64>,
 }
 
 impl Store {
-    /// An empty store that remembers `remember` events per resource.
+    /// An empty store that keeps `remember` events per resource.
     pub fn new(remember: usize) -> Self {
         Self {
             buckets: BTreeMap::new(),
@@ -125,12 +125,12 @@ impl Store {
             .map(|(_, object)| object)
     }
 
-    /// The buckets that hold, or held, an object.
+    /// The buckets that contain, or contained, an object.
     pub fn buckets(&self) -> impl Iterator<Item = &str> {
         self.buckets.keys().map(String::as_str)
     }
 
-    /// Writes an object under the next revision and returns it as stored.
+    /// Stores an object under the next revision, and returns it.
     pub fn put(&mut self, bucket: &str, key: Key, object: Value) -> Arc<Value> {
         let object = self.stamp(object);
         let bucket = self.buckets.entry(bucket.to_owned()).or_default();
@@ -151,7 +151,7 @@ impl Store {
         object
     }
 
-    /// Removes an object; `last` is its state at the end.
+    /// Removes an object; `last` is its last state.
     pub fn remove(&mut self, bucket: &str, key: &Key, last: Value) -> Arc<Value> {
         let object = self.stamp(last);
         let bucket = self.buckets.entry(bucket.to_owned()).or_default();
@@ -173,7 +173,7 @@ impl Store {
         Arc::new(object)
     }
 
-    /// Whether a watch can begin after a revision.
+    /// Whether a watch can start after a revision.
     pub fn remembers(&self, bucket: &str, revision: u64) -> Result<(), TooOld> {
         let forgotten = self.buckets.get(bucket).map_or(0, |b| b.forgotten);
         TooOld::unless(revision, forgotten.max(self.compacted))
@@ -193,18 +193,18 @@ impl Store {
         }))
     }
 
-    /// Tells the revision of each write to a resource.
+    /// Receives the revision of each write to a resource.
     pub fn subscribe(&mut self, bucket: &str) -> watch::Receiver<u64> {
         let bucket = self.buckets.entry(bucket.to_owned()).or_default();
         bucket.latest.subscribe()
     }
 
-    /// Tells the revision of each write to any resource.
+    /// Receives the revision of each write to any resource.
     pub fn writes(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }
 
-    /// Forgets all events, as a compaction of etcd does: a watch cannot begin before now any more.
+    /// Drops all events, like a compaction of etcd: a watch cannot start before now.
     pub fn compact(&mut self) {
         self.compacted = self.revision;
         for bucket in self.buckets.values_mut() {

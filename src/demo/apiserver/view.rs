@@ -1,4 +1,4 @@
-//! How an answer is to look: whole objects, tables, or metadata only, as the `Accept` header asks.
+//! Representation of a response according to the `Accept` header: whole objects, tables, or metadata only.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::table::{Include, only_metadata, table};
 /// A representation of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
-    /// As they are.
+    /// Whole objects.
     #[default]
     Whole,
     /// As `meta.k8s.io` Tables.
@@ -23,7 +23,7 @@ pub enum View {
 }
 
 impl View {
-    /// The first representation of the header that is served; `include` is the query's `includeObject`.
+    /// The first supported representation in the header; `include` is the query's `includeObject`.
     pub fn negotiate(accept: &str, include: &str) -> Result<Self> {
         let include = match include {
             "None" => Include::Nothing,
@@ -73,7 +73,7 @@ impl View {
         }
     }
 
-    /// One event's object; a watch's table has its columns with the first.
+    /// The object of an event; a watch sends the columns of a table with the first one.
     pub fn event(
         self,
         resource: &Resource,

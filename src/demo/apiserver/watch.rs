@@ -1,4 +1,4 @@
-//! Watches: a revision and a selection in, a stream of events as JSON lines out.
+//! Watches: a stream of events as JSON lines, from a revision on.
 //!
 //! Upstream: `apiserver/pkg/storage/cacher` and `apiserver/pkg/endpoints/handlers/watch.go`.
 
@@ -20,29 +20,29 @@ use super::selector::Selector;
 use super::store::{Change, Event, TooOld};
 use super::view::View;
 
-/// How often a quiet watch hears of the revision.
+/// Interval of bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// A last bookmark comes so long before the end.
+/// Time of the last bookmark before the end.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
-/// Length of a watch whose client does not say.
+/// Default length of a watch.
 const DEFAULT_LENGTH: Duration = Duration::from_secs(30 * 60);
-/// Marks the bookmark after which a streamed list is complete.
+/// Annotation of the bookmark after which a streamed list is complete.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// What a watch request asks for.
+/// Options of a watch.
 #[derive(Debug, Default)]
 pub struct WatchOptions {
-    /// In which namespace.
+    /// Namespace; all namespaces if `None`.
     pub namespace: Option<String>,
-    /// Which objects.
+    /// Selected objects.
     pub selector: Selector,
-    /// Events after this revision; empty or 0 is "what is there, then what happens".
+    /// Start after this revision; empty or 0 starts with the existing objects.
     pub version: String,
-    /// Send bookmarks.
+    /// Whether to send bookmarks.
     pub bookmarks: bool,
-    /// Whether to begin with what is there; where asked for, a bookmark ends it.
+    /// Whether to start with the existing objects; if explicitly requested, a bookmark follows them.
     pub initial: Option<bool>,
-    /// End after this time.
+    /// Length of the watch.
     pub length: Option<Duration>,
 }
 
@@ -53,7 +53,7 @@ struct Watch {
     options: WatchOptions,
     view: View,
     changes: watch::Receiver<u64>,
-    /// Revision of the last event seen.
+    /// Revision of the last event that was read.
     seen: u64,
     lines: VecDeque<Value>,
     headed: bool,
@@ -113,7 +113,7 @@ pub fn watch(
 }
 
 impl Watch {
-    /// The next lines, together; `None` at the end.
+    /// The next lines; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if !self.lines.is_empty() {
@@ -122,7 +122,7 @@ impl Watch {
             if self.over {
                 return None;
             }
-            // Marked before reading, so that a write in between wakes the wait below.
+            // Marked before reading, so that a concurrent write ends the wait below.
             self.changes.mark_unchanged();
             self.read();
             if !self.lines.is_empty() {
@@ -138,7 +138,7 @@ impl Watch {
         }
     }
 
-    /// Takes over what happened since.
+    /// Reads the events since then.
     fn read(&mut self) {
         let shared = self.shared.clone();
         let cluster = shared.lock();
@@ -156,7 +156,7 @@ impl Watch {
         }
     }
 
-    /// What an event is to this watch: an object that leaves the selection is deleted to it.
+    /// The event for this watch: an object that leaves the selection counts as deleted.
     fn seen_by_selector(&self, event: &Event) -> Option<Value> {
         use Change::{Added, Deleted, Modified};
         let selected = |object: &Value| {
@@ -179,7 +179,7 @@ impl Watch {
         };
         let mut object = Value::clone(&event.object);
         if let (Deleted, Modified, Some(previous)) = (change, event.change, &event.previous) {
-            // The last state that was in the selection, at the revision it left.
+            // The last state within the selection, at the revision at which it left.
             object = Value::clone(previous);
             super::json::Json::put(
                 &mut object,
@@ -192,7 +192,7 @@ impl Watch {
 
     fn remind(&mut self) {
         let revision = self.shared.lock().store.revision();
-        // Nothing between the last read and now is for this watch, or the wait had ended otherwise.
+        // There are no relevant events since the last read, otherwise the wait would have ended.
         if !self.changes.has_changed().unwrap_or(false) {
             self.lines
                 .push_back(bookmark(&self.resource, revision, false));

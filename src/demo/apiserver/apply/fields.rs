@@ -1,7 +1,7 @@
-//! Sets of field paths, as `metadata.managedFields` records them: a tree of path elements, some of them members.
+//! Sets of field paths, as in `metadata.managedFields`: a tree of path elements, some of which are members.
 //!
-//! Upstream: `structured-merge-diff/fieldpath`. An element is kept as it is serialised: `f:name` for a field,
-//! `k:{…}` for a list item by its keys, `v:…` for a set's value.
+//! Upstream: `structured-merge-diff/fieldpath`. An element is stored in its serialised form: `f:name` for a field, `k:{…}`
+//! for a list item by its keys, `v:…` for the value of a set.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,9 +16,9 @@ pub struct FieldSet(BTreeMap<String, Node>);
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Node {
-    /// The path that ends here is in the set.
+    /// Whether the path to this node is in the set.
     member: bool,
-    /// Paths that go on.
+    /// Longer paths.
     below: FieldSet,
 }
 
@@ -30,7 +30,7 @@ pub fn field(name: &str) -> String {
 }
 
 impl FieldSet {
-    /// The set as `fieldsV1` writes it.
+    /// Parses a set in the form of `fieldsV1`.
     pub fn from_json(json: &Value) -> Self {
         let nodes = json.as_object().into_iter().flatten();
         Self(
@@ -45,7 +45,7 @@ impl FieldSet {
         )
     }
 
-    /// The set for `fieldsV1`.
+    /// The set in the form of `fieldsV1`.
     pub fn to_json(&self) -> Value {
         let nodes = self.0.iter().map(|(element, node)| {
             let mut json = node.below.to_json();
@@ -59,7 +59,7 @@ impl FieldSet {
         Value::Object(nodes.collect())
     }
 
-    /// Whether no path is in it.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -76,7 +76,7 @@ impl FieldSet {
         }
     }
 
-    /// Whether the path of this one element is in it.
+    /// Whether the path of this single element is in the set.
     pub fn has(&self, element: &str) -> bool {
         self.0.get(element).is_some_and(|n| n.member)
     }
@@ -86,7 +86,7 @@ impl FieldSet {
         self.0.get(element).map_or(&EMPTY, |n| &n.below)
     }
 
-    /// Paths in either.
+    /// Union.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut all = self.clone();
@@ -98,13 +98,13 @@ impl FieldSet {
         all
     }
 
-    /// Paths in both.
+    /// Intersection.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         self.combine(other, |mine, theirs| mine && theirs, Self::intersection)
     }
 
-    /// Paths in this one only.
+    /// Difference.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         self.combine(other, |mine, theirs| mine && !theirs, Self::difference)
@@ -126,7 +126,7 @@ impl FieldSet {
         Self(nodes.collect())
     }
 
-    /// With every struct field on the way to a member: a struct goes when all that was in it goes.
+    /// Adds every struct field on the way to a member: a struct is removed with its last field.
     #[must_use]
     pub fn with_structs(&self, schema: Option<&Schema>) -> Self {
         let nodes = self.0.iter().map(|(element, node)| {
@@ -143,7 +143,7 @@ impl FieldSet {
         Self(nodes.collect())
     }
 
-    /// Every path, as messages show it: `.spec.containers[name="app"].image`.
+    /// Every path in the form of messages: `.spec.containers[name="app"].image`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.paths_below("", &mut paths);

@@ -1,4 +1,4 @@
-//! `metadata.managedFields` in and out: who wrote which fields, by which operation.
+//! Reads and writes `metadata.managedFields`: who wrote which fields, by which operation.
 //!
 //! Upstream: `apimachinery/pkg/util/managedfields/internal/managedfields.go`.
 
@@ -7,48 +7,48 @@ use serde_json::{Value, json};
 use super::super::json::Json as _;
 use super::fields::{FieldSet, field};
 
-/// How a manager wrote.
+/// Kind of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
-    /// Server-side apply: what is no longer applied is released.
+    /// Server-side apply: fields that are no longer applied are released.
     Apply,
-    /// Everything else: what was written stays.
+    /// Any other write: written fields remain.
     Update,
 }
 
-/// Who writes.
+/// A writer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    /// The field manager's name.
+    /// Name of the field manager.
     pub name: String,
-    /// How it writes.
+    /// Kind of write.
     pub operation: Operation,
-    /// The `apiVersion` it writes in.
+    /// The `apiVersion` of the written object.
     pub api_version: String,
     /// `status`, or empty.
     pub subresource: String,
 }
 
-/// Who owns what since when.
+/// A field manager with its fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manager {
-    /// Who.
+    /// The writer.
     pub identity: Identity,
-    /// When the set last changed.
+    /// Time at which the set last changed.
     pub time: String,
-    /// What.
+    /// Owned fields.
     pub fields: FieldSet,
 }
 
 impl Identity {
-    /// Whether both are the same writer; an applier stays the same in another version.
+    /// Whether both are the same writer; an applier remains the same in another version.
     pub fn is(&self, other: &Self) -> bool {
         let key = |i: &Self| (i.name.clone(), i.operation, i.subresource.clone());
         key(self) == key(other)
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
     }
 
-    /// The writer as conflicts name it.
+    /// The writer as shown in conflicts.
     pub fn printed(&self) -> String {
         let through = match self.subresource.as_str() {
             "" => String::new(),
@@ -62,7 +62,7 @@ impl Identity {
     }
 }
 
-/// What nobody owns: identity and bookkeeping.
+/// Fields without owner: identity and bookkeeping.
 pub fn unowned() -> FieldSet {
     let mut set = FieldSet::default();
     for top in ["apiVersion", "kind", "metadata"] {
@@ -84,7 +84,7 @@ pub fn unowned() -> FieldSet {
     set
 }
 
-/// The managers an object records; entries that cannot be read are dropped.
+/// The managers recorded on an object; unreadable entries are dropped.
 pub fn read(object: &Value) -> Vec<Manager> {
     object
         .items("/metadata/managedFields")
@@ -109,7 +109,7 @@ pub fn read(object: &Value) -> Vec<Manager> {
         .collect()
 }
 
-/// Records the managers on an object: appliers first, then by time.
+/// Records the managers on an object, sorted by operation and time.
 pub fn write(object: &mut Value, mut managers: Vec<Manager>) {
     managers.retain(|m| !m.fields.is_empty());
     managers.sort_by_key(|m| {

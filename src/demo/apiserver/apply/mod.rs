@@ -1,4 +1,4 @@
-//! Field ownership: who wrote what, conflicts between appliers, release of what is applied no longer.
+//! Field ownership: tracking of writes, conflicts between appliers, release of fields that are no longer applied.
 //!
 //! Upstream: `structured-merge-diff/merge/update.go` and `apimachinery/pkg/util/managedfields`.
 
@@ -17,20 +17,19 @@ use super::schema::Schema;
 use fields::FieldSet;
 use managers::Manager;
 
-/// The live object an ownership change starts from, and who makes it when.
+/// A change of ownership: its schema, writer and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a> {
-    /// The resource's schema.
+    /// Schema of the resource.
     pub schema: &'a Schema,
-    /// Who writes.
+    /// The writer.
     pub identity: &'a Identity,
-    /// When, in RFC 3339.
+    /// Time in RFC 3339.
     pub now: &'a str,
 }
 
 impl Writer<'_> {
-    /// Records on `new` who owns what after a plain write that turned `old` into it. `old` is null for a
-    /// creation.
+    /// Records the owners on `new` after a write other than apply that changed `old` into it. `old` is null for a creation.
     pub fn track(&self, old: &Value, new: &mut Value) {
         let mut all = claimed(old, new);
         new.cut("/metadata/managedFields");
@@ -45,8 +44,8 @@ impl Writer<'_> {
         managers::write(new, all);
     }
 
-    /// `live` after a server-side apply of `config`, with the ownership recorded on it. `live` is null, or
-    /// holds only its identity, where the object does not exist.
+    /// `live` after a server-side apply of `config`, with the owners recorded. If the object does not exist, `live` is null
+    /// or has only its identity.
     pub fn apply(&self, live: &Value, config: &Value, force: bool) -> Result<Value> {
         let schema = Some(self.schema);
         let recorded = managers::read(live);
@@ -84,7 +83,7 @@ impl Writer<'_> {
         Ok(merged)
     }
 
-    /// `merged` without what the applier applied last time, applies no longer, and nobody else owns.
+    /// `merged` without the fields that the applier applied before, no longer applies, and nobody else owns.
     fn release(&self, merged: Value, last: &FieldSet, all: &[Manager]) -> Value {
         if last.is_empty() {
             return merged;
@@ -97,7 +96,7 @@ impl Writer<'_> {
 
         let last = with_structs(last);
         let everything = paths(&merged);
-        // Take all of it away, then put back what is owned, and what was never the applier's.
+        // Removes all of these fields, then restores those that are owned or never were the applier's.
         let owned = all
             .iter()
             .fold(FieldSet::default(), |set, m| set.union(&m.fields));
@@ -113,7 +112,7 @@ impl Writer<'_> {
             .unwrap_or_default()
     }
 
-    /// Makes the writer own exactly `fields`; the time moves only with the set.
+    /// Makes the writer the owner of exactly `fields`; its time changes only with the set.
     fn claim(&self, all: &mut Vec<Manager>, fields: &FieldSet, old: &Value) {
         let fields = fields.difference(&managers::unowned());
         let before = managers::read(old)
@@ -131,7 +130,7 @@ impl Writer<'_> {
     }
 }
 
-/// The managers a plain write starts from: those it names itself, else those on record. `[{}]` clears them.
+/// The managers before a write: those in the new object, otherwise the recorded ones. `[{}]` clears them.
 fn claimed(old: &Value, new: &Value) -> Vec<Manager> {
     let named = new.items("/metadata/managedFields");
     if matches!(named, [only] if only.as_object().is_some_and(serde_json::Map::is_empty)) {

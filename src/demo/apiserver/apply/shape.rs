@@ -1,4 +1,4 @@
-//! How a value takes part in merging: as one, field by field, or item by item.
+//! How a value merges: as one value, by field, or by item.
 
 use std::collections::BTreeSet;
 
@@ -7,28 +7,28 @@ use serde_json::{Map, Value};
 use super::super::schema::{Form, Merge, Schema};
 use super::fields::field;
 
-/// What a value is to a merge.
+/// Shape of a value for a merge.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape<'s> {
     /// One value.
     Leaf,
-    /// Fields, with the schema that knows them.
+    /// Fields, with their schema.
     Map(Option<&'s Schema>),
-    /// Items told apart by what is in them.
+    /// Items with keys.
     List(Items<'s>),
 }
 
-/// An associative list's items.
+/// Items of an associative list.
 #[derive(Clone, Copy, Debug)]
 pub struct Items<'s> {
     /// The items' schema.
     pub schema: Option<&'s Schema>,
-    /// Key fields and their defaults; none is a set of scalars.
+    /// Key fields and their defaults; empty for a set of scalars.
     keys: &'s [(String, Option<Value>)],
 }
 
 impl<'s> Shape<'s> {
-    /// The shape of a value; without a schema maps are open and lists are one value.
+    /// The shape of a value; without a schema, maps merge by field and lists are one value.
     pub fn of(schema: Option<&'s Schema>, value: &Value) -> Self {
         let Some(schema) = schema else {
             return if value.is_object() {
@@ -54,7 +54,7 @@ impl<'s> Shape<'s> {
 }
 
 impl Items<'_> {
-    /// The path element of an item: its keys, or itself.
+    /// Path element of an item: its keys, or its value.
     pub fn element(&self, item: &Value) -> String {
         if self.keys.is_empty() {
             return format!("v:{item}");
@@ -70,7 +70,7 @@ impl Items<'_> {
         format!("k:{}", Value::Object(keys))
     }
 
-    /// The items with their elements, in order.
+    /// The items with their path elements, in order.
     pub fn index<'v>(&self, list: Option<&'v Value>) -> Vec<(String, &'v Value)> {
         let items = list.and_then(Value::as_array).into_iter().flatten();
         items.map(|item| (self.element(item), item)).collect()
@@ -109,9 +109,9 @@ pub struct Pair<'v, 's> {
     pub name: &'v str,
     /// Its path element.
     pub element: String,
-    /// Its schema; `None` is "anything".
+    /// Its schema; `None` means any value.
     pub schema: Option<&'s Schema>,
-    /// The schema names it: a struct's field, not a map's key.
+    /// Whether the schema names it, as a field of a struct; otherwise it is a key of a map.
     pub named: bool,
     /// Its value on the left.
     pub left: Option<&'v Value>,
@@ -119,7 +119,7 @@ pub struct Pair<'v, 's> {
     pub right: Option<&'v Value>,
 }
 
-/// Absent, null or without content: told apart from each other only as one value.
+/// Whether the value is absent, null or empty; the three differ only where it is one value.
 pub fn is_hollow(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => true,

@@ -1,4 +1,4 @@
-//! Walks over typed values: the paths in one, the difference of two, two merged, one without some paths.
+//! Operations on typed values: collect paths, compare, merge, remove paths.
 //!
 //! Upstream: `structured-merge-diff/typed`.
 
@@ -12,7 +12,7 @@ use super::shape::{Items, Shape, is_hollow, zip};
 
 type Path = Vec<String>;
 
-/// Every leaf and every list item of a value.
+/// Every leaf and list item of a value.
 pub fn collect(schema: Option<&Schema>, value: &Value) -> FieldSet {
     let mut set = FieldSet::default();
     collect_at(schema, value, &mut Path::new(), &mut set);
@@ -27,7 +27,7 @@ fn collect_at(schema: Option<&Schema>, value: &Value, path: &mut Path, set: &mut
                 let child = pair.left.unwrap_or(&Value::Null);
                 path.push(pair.element);
                 collect_at(pair.schema, child, path, set);
-                // A map's key is an item of its own; a struct's field is only where its content is.
+                // A map's key is an item itself; a field of a struct exists only with its content.
                 if !pair.named || child.is_object() && is_hollow(Some(child)) {
                     set.insert(path);
                 }
@@ -45,25 +45,25 @@ fn collect_at(schema: Option<&Schema>, value: &Value, path: &mut Path, set: &mut
     }
 }
 
-/// What a write changes.
+/// Changes of a write.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// Paths that are new.
+    /// New paths.
     pub added: FieldSet,
-    /// Paths whose value changes.
+    /// Paths with a changed value.
     pub modified: FieldSet,
-    /// Paths that go.
+    /// Removed paths.
     pub removed: FieldSet,
 }
 
 impl Comparison {
-    /// Paths whose value the write decides.
+    /// Paths whose value the write sets.
     pub fn written(&self) -> FieldSet {
         self.added.union(&self.modified)
     }
 }
 
-/// The difference of two values.
+/// Difference of two values.
 pub fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Comparison {
     let mut comparison = Comparison::default();
     compare_at(
@@ -122,7 +122,7 @@ fn compare_at(
     }
 }
 
-/// `live` with everything `config` says; nothing is removed.
+/// `live` with all values of `config`; nothing is removed.
 pub fn merge(schema: Option<&Schema>, live: Option<&Value>, config: Option<&Value>) -> Value {
     let (Some(old), Some(new)) = (live, config) else {
         return config.or(live).cloned().unwrap_or_default();
@@ -142,7 +142,7 @@ pub fn merge(schema: Option<&Schema>, live: Option<&Value>, config: Option<&Valu
     }
 }
 
-/// Items in the order of `config` where it has any to say; others stay where they were between them.
+/// Items in the order of `config`, with the remaining ones at their previous positions in between.
 fn merge_items(items: Items<'_>, live: &Value, config: &Value) -> Vec<Value> {
     let live = items.index(Some(live));
     let before: BTreeMap<_, _> = live.iter().map(|(e, v)| (e.clone(), *v)).collect();
@@ -159,7 +159,7 @@ fn merge_items(items: Items<'_>, live: &Value, config: &Value) -> Vec<Value> {
             merged.push((*item).clone());
             continue;
         }
-        // Up to the next item both have, whichever it is.
+        // Up to the next common item.
         for (known, item) in config.by_ref().map(take) {
             merged.push(item);
             if known {
@@ -171,7 +171,7 @@ fn merge_items(items: Items<'_>, live: &Value, config: &Value) -> Vec<Value> {
     merged
 }
 
-/// `value` without the paths in `gone`, and without what that empties.
+/// `value` without the paths in `gone`, and without objects and lists that become empty.
 pub fn remove(schema: Option<&Schema>, value: &Value, gone: &FieldSet) -> Option<Value> {
     if gone.is_empty() {
         return Some(value.clone());

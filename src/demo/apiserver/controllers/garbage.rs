@@ -1,4 +1,4 @@
-//! Dependents of owners that go: deleted with them, before them, or left to themselves.
+//! Deletes dependents of deleted owners, or orphans them.
 //!
 //! Upstream: `pkg/controller/garbagecollector` of Kubernetes.
 
@@ -13,12 +13,12 @@ use crate::write::{FOREGROUND, ORPHAN, Target};
 
 type Uids<'a> = BTreeSet<&'a str>;
 
-/// What its owners' state means for an object.
+/// The action for an object, given its owners.
 enum Fate<'a> {
     Stay,
-    /// No owner is left, or all of them wait for it to go.
+    /// Delete it: no owner is left, or all of them wait for its deletion.
     Go,
-    /// These owners are gone or let go of it; others stay.
+    /// Remove these owners, which are deleted or orphan it; others remain.
     Forget(Uids<'a>),
 }
 
@@ -54,7 +54,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a dependent that is still there blocks its owner.
+    /// Whether an existing dependent blocks the deletion of its owner.
     fn blocked(&self, all: &Snapshot, owner: &Value) -> bool {
         let blocks = |dependent: &Value| {
             let owners = dependent.items("/metadata/ownerReferences");

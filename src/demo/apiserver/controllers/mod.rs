@@ -1,7 +1,7 @@
-//! What follows from writes: owners' dependents, a namespace's content, volumes nobody uses any more.
+//! Controllers: garbage collection, deletion of namespaces, protection of volumes in use.
 //!
-//! Upstream these are controllers of kube-controller-manager, each with its own watches. Here each pass looks
-//! at everything, and the writes it makes bring about the next.
+//! Upstream these are controllers of kube-controller-manager, each with its own watches. Here each pass reads all objects,
+//! and the writes of a pass trigger the next.
 
 mod garbage;
 mod namespaces;
@@ -20,19 +20,19 @@ use super::json::{Json as _, Meta as _};
 use super::resources::Resource;
 use super::write::{Change, DeleteOptions, Target, WriteOptions};
 
-/// A burst of writes is over within this, or goes on in the next.
+/// Time to collect the writes of a burst; later writes are handled by the next pass.
 const BURST: Duration = Duration::from_millis(10);
 
-/// Every object with its resource, as it was when a pass began.
+/// All objects with their resources at the start of a pass.
 type Snapshot = [(Arc<Resource>, Arc<Value>)];
 
-/// Looks after every write that may leave something behind, until the server stops.
+/// Runs a pass after every write that may require one, until the server stops.
 pub async fn run(shared: Arc<Shared>) {
     let mut writes = shared.lock().store.writes();
     loop {
         writes.mark_unchanged();
         shared.lock().tidy();
-        // Writes come in bursts, and one look serves a whole one.
+        // Writes come in bursts, which one pass handles.
         tokio::time::sleep(BURST).await;
         tokio::select! {
             changed = writes.changed() => if changed.is_err() { return },
@@ -58,14 +58,14 @@ impl Cluster {
         self.release_volumes(&all);
     }
 
-    /// Deletes an object, unless somebody did already.
+    /// Deletes an object, unless it is already deleted.
     fn delete_quietly(&mut self, target: &Target, object: &Value) {
         if !object.deleting() {
             drop(self.delete(target, &DeleteOptions::default()));
         }
     }
 
-    /// Writes one field, unless the object is gone since the pass began.
+    /// Writes a field, unless the object was deleted since the pass started.
     fn set(&mut self, target: &Target, pointer: &str, value: Value) {
         let options = WriteOptions {
             manager: "kube-controller-manager".to_owned(),
@@ -76,7 +76,7 @@ impl Cluster {
         drop(self.update(target, &options, Change::Merge(patch)));
     }
 
-    /// Takes a finalizer off an object.
+    /// Removes a finalizer from an object.
     fn release(&mut self, resource: &Arc<Resource>, object: &Value, finalizer: &str) {
         let left: Vec<_> = object.finalizers().filter(|f| *f != finalizer).collect();
         let target = Target::of(resource, object);

@@ -1,4 +1,4 @@
-//! A namespace that is deleted: emptied first, then let go.
+//! Empties a deleted namespace, and then removes it.
 //!
 //! Upstream: `pkg/controller/namespace` of Kubernetes.
 
@@ -8,7 +8,7 @@ use crate::json::{Json as _, Meta as _};
 use crate::resources::Subresource;
 use crate::write::Target;
 
-/// Holds a namespace until it is empty; others may hold it by finalizers of their own.
+/// Finalizer of a namespace until it is empty; it may have other finalizers.
 const FINALIZER: &str = "kubernetes";
 
 impl Cluster {

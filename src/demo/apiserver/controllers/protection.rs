@@ -1,4 +1,4 @@
-//! Claims and volumes that are deleted stay while they are in use.
+//! Protects claims and volumes from deletion while they are in use.
 //!
 //! Upstream: `pkg/controller/volume/pvcprotection` and `…/pvprotection` of Kubernetes.
 
@@ -8,9 +8,9 @@ use super::Snapshot;
 use crate::cluster::Cluster;
 use crate::json::{Json as _, Meta as _};
 
-/// Holds a claim while a pod uses it.
+/// Finalizer of a claim while a pod uses it.
 pub const CLAIM: &str = "kubernetes.io/pvc-protection";
-/// Holds a volume while it is bound.
+/// Finalizer of a volume while it is bound.
 pub const VOLUME: &str = "kubernetes.io/pv-protection";
 
 impl Cluster {

@@ -1,4 +1,4 @@
-//! Strategic merge patches. Merge patches (RFC 7386) and JSON patches (RFC 6902) are those of the crate json-patch.
+//! Strategic merge patches. Merge patches (RFC 7386) and JSON patches (RFC 6902) are applied by the crate json-patch.
 
 mod strategic;
 

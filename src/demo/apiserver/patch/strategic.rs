@@ -1,7 +1,7 @@
-//! Strategic merge patch: a merge patch that knows which lists merge item by item, with its directives.
+//! Strategic merge patch: a merge patch with rules for merging lists by item, and with directives.
 //!
-//! Upstream: `apimachinery/pkg/util/strategicpatch`. Merge keys are those of server-side apply; the first
-//! of several, as upstream's `patchMergeKey` is.
+//! Upstream: `apimachinery/pkg/util/strategicpatch`. Merge keys are those of server-side apply; of several keys the first,
+//! which is upstream's `patchMergeKey`.
 
 use serde_json::{Map, Value};
 
@@ -41,7 +41,7 @@ pub fn apply(schema: Option<&Schema>, target: &mut Value, patch: &Value) {
                 items.retain(|i| !value.as_array().is_some_and(|gone| gone.contains(i)));
             }
         } else if let Some(list) = name.strip_prefix(ORDER) {
-            // With content the order is that content's, below.
+            // If the patch has content, its order applies, below.
             if let (Some(Value::Array(items)), false) =
                 (target.get_mut(list), patch.contains_key(list))
             {
@@ -55,7 +55,7 @@ pub fn apply(schema: Option<&Schema>, target: &mut Value, patch: &Value) {
     }
 }
 
-/// How the items of a list are told apart.
+/// The key of the items of a list.
 #[derive(Clone, Copy)]
 struct Key<'s>(Option<&'s str>);
 
@@ -140,7 +140,7 @@ fn merged(
     items
 }
 
-/// Items that `order` names in that order; the others between them where they were before.
+/// Sorts the items named in `order` by it, and keeps the others at their previous positions in between.
 fn sort(key: Key<'_>, items: &mut Vec<Value>, before: &[Value], order: &[Value]) {
     let (mut named, others): (Vec<_>, Vec<_>) = items
         .drain(..)

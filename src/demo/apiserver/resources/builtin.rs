@@ -1,4 +1,4 @@
-//! The built-in kinds: a row each. Group, version, names in paths and schemas come from `k8s-openapi`.
+//! The table of built-in kinds. Group, version, names in paths and schemas come from `k8s-openapi`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -30,13 +30,13 @@ use super::{Definition, Resource, Subresource, Trait};
 use crate::schema::{Definitions, Schema};
 use crate::table::{Column, columns};
 
-/// The built-in kinds, read once for the process.
+/// The built-in kinds, loaded once per process.
 pub struct BuiltIn {
-    /// In the order discovery lists them.
+    /// In the order of discovery.
     pub resources: Vec<Arc<Resource>>,
-    /// Definitions as published.
+    /// Published definitions.
     pub definitions: Arc<BTreeMap<String, Value>>,
-    /// `ObjectMeta`, which custom resources have too.
+    /// Schema of `ObjectMeta`, for custom resources, too.
     pub metadata: Arc<Schema>,
 }
 
@@ -115,7 +115,7 @@ impl Row {
         self
     }
 
-    /// Labels that are also paths.
+    /// Field labels that are also paths.
     fn selects(mut self, labels: &[&str]) -> Self {
         self.0.fields = labels
             .iter()
@@ -124,7 +124,7 @@ impl Row {
         self
     }
 
-    /// Labels that stand for other paths.
+    /// Field labels with different paths.
     fn selects_as(mut self, labels: &[(&str, &str)]) -> Self {
         self.0.fields.extend(
             labels
@@ -134,13 +134,13 @@ impl Row {
         self
     }
 
-    /// Listed by `kubectl get all`.
+    /// Included in `kubectl get all`.
     fn in_all(mut self) -> Self {
         self.0.categories = vec!["all".to_owned()];
         self
     }
 
-    /// Another version's objects, in another shape.
+    /// Stored in the form of another version.
     fn kept_as(mut self, bucket: &str, api_version: &str) -> Self {
         bucket.clone_into(&mut self.0.bucket);
         api_version.clone_into(&mut self.0.stored_as);

@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::{Resource, Trait, builtin, crd};
 use crate::schema::Schema;
 
-/// Built-in resources and those of the CustomResourceDefinitions that exist now.
+/// Built-in resources, and those of the current CustomResourceDefinitions.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    /// In the order discovery lists them.
+    /// In the order of discovery.
     resources: Vec<Arc<Resource>>,
     definitions: Arc<BTreeMap<String, Value>>,
     metadata: Arc<Schema>,
@@ -28,7 +28,7 @@ impl Catalog {
         }
     }
 
-    /// The resource at a path.
+    /// The resource with this path.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         self.resources
             .iter()
@@ -36,7 +36,7 @@ impl Catalog {
             .cloned()
     }
 
-    /// The resource whose objects say they are of this kind.
+    /// The resource of objects with this kind.
     pub fn of_object(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
         self.resources
             .iter()
@@ -44,7 +44,7 @@ impl Catalog {
             .cloned()
     }
 
-    /// The resource that objects of a bucket are of.
+    /// The resource whose objects are in this bucket.
     pub fn of_bucket(&self, bucket: &str) -> Option<Arc<Resource>> {
         self.resources
             .iter()
@@ -52,7 +52,7 @@ impl Catalog {
             .cloned()
     }
 
-    /// Every resource, in discovery's order.
+    /// All resources, in the order of discovery.
     pub fn all(&self) -> &[Arc<Resource>] {
         &self.resources
     }
@@ -81,7 +81,7 @@ impl Catalog {
         &self.definitions
     }
 
-    /// Serves what a CustomResourceDefinition says now.
+    /// Serves the resources of a CustomResourceDefinition.
     pub fn register(&mut self, definition: &Value) {
         self.unregister(definition);
         self.resources.extend(
@@ -91,7 +91,7 @@ impl Catalog {
         );
     }
 
-    /// Serves it no more.
+    /// Stops serving them.
     pub fn unregister(&mut self, definition: &Value) {
         let bucket = crd::bucket(definition);
         self.resources

@@ -1,4 +1,4 @@
-//! A CustomResourceDefinition in, the resources it defines and the status it gets out.
+//! The resources of a CustomResourceDefinition, and its status.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::json::{Json as _, Meta as _};
 use crate::schema::Schema;
 use crate::table::Column;
 
-/// The kind itself, in its bucket.
+/// Bucket of CustomResourceDefinitions.
 pub const BUCKET: &str = "apiextensions.k8s.io/customresourcedefinitions";
 
-/// Where the objects a definition defines are kept.
+/// Bucket of the objects of a definition.
 pub fn bucket(definition: &Value) -> String {
     format!(
         "{}/{}",
@@ -22,7 +22,7 @@ pub fn bucket(definition: &Value) -> String {
     )
 }
 
-/// The resources it defines: one for each served version.
+/// The resources of a definition: one per served version.
 pub fn resources(definition: &Value, metadata: &Arc<Schema>) -> Vec<Resource> {
     let versions = definition.items("/spec/versions");
     let group = definition.text("/spec/group");
@@ -108,7 +108,7 @@ fn columns(version: &Value) -> Vec<Column> {
     columns
 }
 
-/// What is wrong with a definition beyond its schema.
+/// Errors of a definition beyond its schema.
 pub fn validate(definition: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let wanted = format!(
@@ -142,7 +142,7 @@ pub fn validate(definition: &Value) -> Vec<Cause> {
     causes
 }
 
-/// The status a definition has once its resources are served. Upstream, controllers write it moments later.
+/// Status of a definition with served resources. Upstream, controllers write it shortly after.
 pub fn establish(definition: &mut Value, now: &str) {
     let names = definition
         .pointer("/spec/names")

@@ -1,12 +1,12 @@
-//! What a built-in kind's decoder fills in where a field is absent.
+//! Defaults that the decoders of built-in kinds set.
 //!
-//! Upstream: `pkg/apis/*/v1/defaults.go` of Kubernetes; what no client here reads is left out.
+//! Upstream: `pkg/apis/*/v1/defaults.go` of Kubernetes, limited to defaults that a client here reads.
 
 use serde_json::{Value, json};
 
 use crate::json::Json as _;
 
-/// Fills in the defaults of a kind.
+/// Sets the defaults of a kind.
 pub fn fill(kind: &str, object: &mut Value) {
     match kind {
         "Pod" => pod(object, "/spec"),

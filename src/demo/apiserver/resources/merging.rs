@@ -1,15 +1,15 @@
-//! How lists and structs of the built-in kinds merge, and which of their fields the server insists on: facts
-//! of the published OpenAPI document (`x-kubernetes-list-type`, `-map-keys`, `-map-type`) and of the
-//! validation code, for the definitions reachable from the kinds served here.
+//! Merge rules of lists and structs of the built-in kinds, and their required fields, from the published OpenAPI document
+//! (`x-kubernetes-list-type`, `-map-keys`, `-map-type`) and the validation code. Limited to the definitions reachable from
+//! the kinds served here.
 
 use serde_json::Value;
 
 use crate::schema::{Merge, Overlay};
 
-/// What the decoders' definitions leave out.
+/// Facts that are missing in the decoders' definitions.
 pub const OVERLAY: Overlay = Overlay { merge, required };
 
-/// Definition, field, keys; no keys is a set of scalars.
+/// Definition, field, keys; a set of scalars has no keys.
 const LISTS: &[(&str, &str, &[&str])] = &[
     ("DaemonSetStatus", "conditions", &["type"]),
     ("DeploymentStatus", "conditions", &["type"]),
@@ -51,7 +51,7 @@ const LISTS: &[(&str, &str, &[&str])] = &[
     ("ObjectMeta", "ownerReferences", &["uid"]),
 ];
 
-/// Structs and maps that are written as one value; no field is the definition itself.
+/// Structs and maps that merge as one value; an empty field means the definition itself.
 const ATOMS: &[(&str, &str)] = &[
     ("ConfigMapKeySelector", ""),
     ("LocalObjectReference", ""),
@@ -70,7 +70,7 @@ const ATOMS: &[(&str, &str)] = &[
     ("OwnerReference", ""),
 ];
 
-/// Fields whose absence validation refuses; decoders take it for a zero value otherwise.
+/// Fields required by validation; for decoders, an absent field has its zero value.
 const REQUIRED: &[(&str, &str)] = &[
     ("Container", "name"),
     ("CSIDriver", "spec"),
@@ -98,7 +98,7 @@ const REQUIRED: &[(&str, &str)] = &[
     ("Volume", "name"),
 ];
 
-/// `io.k8s.api.core.v1.PodSpec` is `PodSpec`: no two definitions served here share a last part.
+/// `io.k8s.api.core.v1.PodSpec` becomes `PodSpec`, which is unique among the definitions served here.
 fn short(definition: &str) -> &str {
     definition.rsplit('.').next().unwrap_or(definition)
 }

@@ -1,5 +1,5 @@
-//! Which resources are served, and by which rules: a table for the built-in kinds, CustomResourceDefinitions
-//! for the rest, one [`Resource`] for either.
+//! The served resources and their rules: a table of the built-in kinds, and CustomResourceDefinitions, each as a
+//! [`Resource`].
 
 pub mod builtin;
 mod catalog;
@@ -20,35 +20,35 @@ use super::table::Column;
 /// A resource in one version.
 #[derive(Debug)]
 pub struct Resource {
-    /// API group; empty is the core group.
+    /// API group; empty for the core group.
     pub group: String,
     /// `v1`.
     pub version: String,
-    /// `v1`, `apps/v1`: both.
+    /// Group and version, such as `v1` or `apps/v1`.
     pub api_version: String,
-    /// `pods`: its name in paths.
+    /// Name in paths, such as `pods`.
     pub plural: String,
-    /// `pod`.
+    /// Singular name, such as `pod`.
     pub singular: String,
-    /// `Pod`.
+    /// Kind, such as `Pod`.
     pub kind: String,
-    /// `po`: what `kubectl` takes as well.
+    /// Short names in `kubectl`, such as `po`.
     pub short_names: Vec<String>,
-    /// `all`: groups of resources for `kubectl get`.
+    /// Groups of resources for `kubectl get`, such as `all`.
     pub categories: Vec<String>,
-    /// Objects live in namespaces.
+    /// Whether the objects are namespaced.
     pub namespaced: bool,
-    /// Where its objects are kept; the versions of a resource share it.
+    /// Bucket of its objects, shared by all versions.
     pub bucket: String,
-    /// `apiVersion` of its objects as they are kept.
+    /// `apiVersion` of its objects in the store.
     pub stored_as: String,
-    /// What else is served below an object.
+    /// Its subresources.
     pub subresources: Vec<Subresource>,
-    /// What its objects look like.
+    /// Schema of its objects.
     pub schema: Arc<Schema>,
-    /// What `kubectl get` prints.
+    /// Columns of `kubectl get`.
     pub columns: Vec<Column>,
-    /// Where it departs from the common rules.
+    /// Exceptions from the common rules.
     pub traits: Vec<Trait>,
     /// Field selectors beyond name and namespace: label and JSON pointer into the stored form.
     pub fields: Vec<(String, String)>,
@@ -56,7 +56,7 @@ pub struct Resource {
     pub definition: Definition,
 }
 
-/// Where a resource's published definition comes from.
+/// Source of a resource's published definition.
 #[derive(Clone, Debug)]
 pub enum Definition {
     /// Name of a built-in definition.
@@ -65,47 +65,47 @@ pub enum Definition {
     Custom(Arc<Value>),
 }
 
-/// A path below an object.
+/// A subresource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subresource {
-    /// Writes only the status, while the main path leaves it alone.
+    /// Writes only the status, which the main path does not write.
     Status,
-    /// The replica count, the same for every kind that has one.
+    /// Replica count, in a common form.
     Scale,
-    /// A container's output, from its kubelet.
+    /// Log of a container, from its kubelet.
     Log,
-    /// Puts a pod on a node.
+    /// Assigns a pod to a node.
     Binding,
-    /// Deletes a pod.
+    /// Evicts a pod.
     Eviction,
-    /// Issues a service account's token.
+    /// Issues a token for a service account.
     Token,
-    /// Writes a namespace's finalizers.
+    /// Writes the finalizers of a namespace.
     Finalize,
 }
 
-/// A departure from what most resources do.
+/// An exception from the common rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trait {
-    /// `metadata.generation` counts the changes of what is neither metadata nor status.
+    /// `metadata.generation` counts changes outside of metadata and status.
     Generation,
-    /// Annotations count as well.
+    /// Changes of annotations are counted, too.
     AnnotationsCount,
-    /// The status given at creation is kept.
+    /// A status in a created object is kept.
     StatusAtCreation,
-    /// Deletion leaves time to stop.
+    /// Deletion has a grace period.
     Graceful,
-    /// An update must name the resourceVersion.
+    /// An update must have a resourceVersion.
     VersionedUpdate,
-    /// An update of an absent object creates it.
+    /// An update of a missing object creates it.
     CreateOnUpdate,
-    /// Deletion answers with the object.
+    /// Deletion returns the object.
     ReturnsDeleted,
-    /// Dependents outlive their owner unless the request says otherwise.
+    /// Dependents are orphaned by default.
     OrphansDependents,
-    /// Never stored: a question whose answer is the object with its status.
+    /// Never stored: returned with its status.
     Review,
-    /// `events.k8s.io` shape of objects kept in the core shape.
+    /// The `events.k8s.io` form of objects stored in the core form.
     EventsShape,
     /// Defined by a CustomResourceDefinition.
     Custom,
@@ -135,12 +135,12 @@ impl Subresource {
         }
     }
 
-    /// The subresource of that name.
+    /// The subresource with that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
 
-    /// What can be done with it, as discovery tells.
+    /// Its verbs in discovery.
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
             Self::Status | Self::Scale => &["get", "patch", "update"],
@@ -152,7 +152,7 @@ impl Subresource {
 }
 
 impl Resource {
-    /// `pods`, `deployments.apps`: as messages name it.
+    /// Name in messages: `pods`, `deployments.apps`.
     pub fn qualified(&self) -> String {
         match self.group.as_str() {
             "" => self.plural.clone(),
@@ -160,17 +160,17 @@ impl Resource {
         }
     }
 
-    /// Whether it departs in this way.
+    /// Whether it has this exception.
     pub fn is(&self, trait_: Trait) -> bool {
         self.traits.contains(&trait_)
     }
 
-    /// Whether that is served below its objects.
+    /// Whether it has this subresource.
     pub fn has(&self, subresource: Subresource) -> bool {
         self.subresources.contains(&subresource)
     }
 
-    /// The pointer a field selector's label stands for.
+    /// The pointer of a field selector's label.
     pub fn selectable(&self, label: &str) -> Option<String> {
         match label {
             "metadata.name" => Some("/metadata/name".to_owned()),
@@ -183,7 +183,7 @@ impl Resource {
         }
     }
 
-    /// What can be done with it, as discovery tells.
+    /// Its verbs in discovery.
     pub fn verbs(&self) -> &'static [&'static str] {
         if self.is(Trait::Review) {
             &["create"]
@@ -201,7 +201,7 @@ impl Resource {
         }
     }
 
-    /// A stored object in this version.
+    /// Converts a stored object to this version.
     pub fn present(&self, stored: &Arc<Value>) -> Arc<Value> {
         if self.api_version == self.stored_as {
             return stored.clone();
@@ -214,7 +214,7 @@ impl Resource {
         Arc::new(object)
     }
 
-    /// An object of this version as it is stored.
+    /// Converts an object of this version to its stored form.
     pub fn stored(&self, mut object: Value) -> Value {
         if self.is(Trait::EventsShape) {
             object = super::events::to_core(object);
@@ -223,7 +223,7 @@ impl Resource {
         object
     }
 
-    /// Fills in what the schema, or the decoder of a built-in kind, means by absence.
+    /// Sets the defaults of the schema, or of the decoder of a built-in kind.
     pub fn default_into(&self, object: &mut Value) {
         self.schema.default_into(object);
         if !self.is(Trait::Custom) {

@@ -1,11 +1,11 @@
-//! Absent fields in: a schema's `default`s.
+//! Applies the `default`s of a schema to absent fields.
 
 use serde_json::Value;
 
 use super::{Form, Schema};
 
 impl Schema {
-    /// Fills in defaults. A null where null is no value is dropped first.
+    /// Applies defaults. A null that is not nullable is removed first.
     pub fn default_into(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {

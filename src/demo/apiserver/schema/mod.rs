@@ -1,5 +1,5 @@
-//! One schema language for built-in kinds and custom resources: an OpenAPI v3 structural schema with the
-//! `x-kubernetes-*` extensions, read once, then used to prune, default, validate and to merge by.
+//! The schema of built-in kinds and custom resources: an OpenAPI v3 structural schema with the `x-kubernetes-*` extensions,
+//! used to prune, default, validate and merge.
 //!
 //! Upstream: `apiextensions-apiserver/pkg/apiserver/schema`.
 
@@ -19,36 +19,36 @@ pub use prune::tidy;
 pub use read::{Definitions, Overlay};
 use rules::Rule;
 
-/// A schema and, through its children, a whole document's.
+/// A schema with its child schemas.
 #[derive(Debug, Default)]
 pub struct Schema {
-    /// The JSON type.
+    /// JSON type.
     pub form: Form,
-    /// An object's named fields.
+    /// Named fields of an object.
     pub properties: BTreeMap<String, Arc<Schema>>,
-    /// An object's other fields: a map's values.
+    /// Other fields of an object: the values of a map.
     pub additional: Option<Arc<Schema>>,
-    /// An array's items.
+    /// Items of an array.
     pub items: Option<Arc<Schema>>,
-    /// How writes by several managers come together here.
+    /// How writes by several managers merge.
     pub merge: Merge,
-    /// Named fields that have to be there.
+    /// Required fields.
     pub required: Vec<String>,
-    /// Unnamed fields are kept.
+    /// Whether unknown fields are kept.
     pub preserve: bool,
-    /// A whole object with its own `apiVersion`, `kind` and `metadata`.
+    /// Whether it is a whole object with its own `apiVersion`, `kind` and `metadata`.
     pub embedded: bool,
-    /// `null` is a value.
+    /// Whether `null` is valid.
     pub nullable: bool,
-    /// What absence means.
+    /// Default value.
     pub default: Option<Value>,
     /// Bounds of the value.
     pub limits: Limits,
-    /// Rules on the value and on how it changes.
+    /// Rules about the value and its changes.
     pub rules: Vec<Rule>,
 }
 
-/// What JSON type a schema is of.
+/// The JSON type of a schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Form {
@@ -66,14 +66,14 @@ pub enum Form {
 /// `x-kubernetes-list-type` and `x-kubernetes-map-type`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Merge {
-    /// By the type: objects field by field, arrays as one.
+    /// By type: objects by field, arrays as one value.
     #[default]
     ByType,
     /// As one value.
     Atomic,
     /// A list of distinct scalars.
     Set,
-    /// A list of objects told apart by these fields, with the default of a field left out.
+    /// A list of objects with these key fields; a field may have a default.
     Keyed(Vec<(String, Option<Value>)>),
 }
 
@@ -92,7 +92,7 @@ pub struct Limits {
 }
 
 impl Schema {
-    /// A field's schema and whether the schema names the field; `None` is "anything goes".
+    /// Schema of a field, and whether the schema names the field; `None` means any value.
     pub fn field(&self, name: &str) -> (Option<&Arc<Schema>>, bool) {
         match self.properties.get(name) {
             Some(schema) => (Some(schema), true),

@@ -1,14 +1,14 @@
-//! Unknown fields out: an object and its schema in, the paths of what was dropped out.
+//! Removes unknown fields from an object, and returns their paths.
 
 use serde_json::Value;
 
 use super::{Form, Schema};
 
-/// Present in every embedded object, whatever its schema says.
+/// Fields of every embedded object, whatever its schema.
 const EMBEDDED: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 impl Schema {
-    /// Removes what the schema does not know and tells the paths, in the object's order.
+    /// Removes unknown fields, and returns their paths in the object's order.
     pub fn prune(&self, value: &mut Value) -> Vec<String> {
         let mut dropped = Vec::new();
         self.prune_at(value, "", &mut dropped);
@@ -44,7 +44,7 @@ impl Schema {
     }
 }
 
-/// A field's path below another.
+/// Path of a field below another.
 pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
@@ -53,8 +53,8 @@ pub(super) fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// Drops nulls, and empty lists and maps, as decoding into Go types with `omitempty` does. Empty structs
-/// stay: `emptyDir: {}` says something.
+/// Removes nulls, and empty lists and maps, as decoding into Go types with `omitempty` does. Empty structs remain:
+/// `emptyDir: {}` has a meaning.
 pub fn tidy(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(map) => map.retain(|name, child| {

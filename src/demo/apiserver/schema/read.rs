@@ -1,4 +1,4 @@
-//! OpenAPI JSON in, [`Schema`] out: of a CustomResourceDefinition, or of the definitions of the built-in kinds.
+//! Reads the [`Schema`] of a CustomResourceDefinition, or of the definitions of the built-in kinds, from OpenAPI JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::super::json::Json as _;
 use super::rules::Rule;
 use super::{Form, Limits, Merge, Schema};
 
-/// Facts the published definitions leave out, by definition and field.
+/// Facts that are missing in the published definitions, by definition and field.
 #[derive(Clone, Copy, Debug)]
 pub struct Overlay {
-    /// How a definition (field empty) or a field of it merges.
+    /// How a definition (empty field) or one of its fields merges.
     pub merge: fn(definition: &str, field: &str) -> Option<Merge>,
-    /// Whether the server insists on a field; what decoders insist on is another matter.
+    /// Whether validation requires a field; decoders have their own rules.
     pub required: fn(definition: &str, field: &str) -> bool,
 }
 
-/// Named definitions that schemas refer to, each read once.
+/// Named definitions that schemas refer to, each of which is read once.
 #[derive(Debug)]
 pub struct Definitions<'a> {
     source: &'a BTreeMap<String, Value>,
     overlay: Overlay,
     done: BTreeMap<String, Arc<Schema>>,
-    /// Being read: a reference to one of these is a cycle, and stays open.
+    /// Definitions being read: a reference to one of these is a cycle, and is not resolved.
     open: BTreeSet<String>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Definitions<'a> {
         }
     }
 
-    /// The schema of one definition.
+    /// The schema of a definition.
     pub fn get(&mut self, name: &str) -> Arc<Schema> {
         if let Some(done) = self.done.get(name) {
             return done.clone();
@@ -55,7 +55,7 @@ impl<'a> Definitions<'a> {
             .map(|(field, _)| field.clone())
             .filter(|field| (self.overlay.required)(name, field))
             .collect();
-        // A type that says nothing on its fields has its own way of encoding them.
+        // A type without fields has its own encoding.
         schema.preserve |= schema.properties.is_empty() && schema.additional.is_none();
         if let Some(merge) = (self.overlay.merge)(name, "") {
             schema.merge = merge;
@@ -88,7 +88,7 @@ impl<'a> Definitions<'a> {
 }
 
 impl Schema {
-    /// The `openAPIV3Schema` of a custom resource, with the metadata every object has.
+    /// The `openAPIV3Schema` of a custom resource, with the common metadata.
     pub fn of_custom_resource(source: &Value, metadata: &Arc<Schema>) -> Self {
         let mut schema = inline(source);
         schema.form = Form::Object;
@@ -113,7 +113,7 @@ fn anything() -> Schema {
     }
 }
 
-/// What a field's own merge rule is put on: the built-in kinds' definitions have nothing else.
+/// The schema to which a field's merge rule is added: the definitions of built-in kinds have no other rules.
 fn shallow(schema: &Schema) -> Schema {
     Schema {
         form: schema.form,
@@ -166,7 +166,7 @@ fn form(source: &Value) -> Form {
     }
 }
 
-/// A schema without a word on its content admits any.
+/// Whether a schema has no constraints on its content.
 fn is_open(source: &Value) -> bool {
     ["type", "properties", "additionalProperties", "items"]
         .iter()
@@ -206,7 +206,7 @@ fn limits(source: &Value) -> Limits {
         max_length: count("maxLength"),
         min_items: count("minItems"),
         max_items: count("maxItems"),
-        // Patterns are ECMA-262; one this engine cannot read is not enforced.
+        // Patterns are ECMA-262; a pattern that this engine cannot parse is not enforced.
         pattern: source
             .get("pattern")
             .and_then(Value::as_str)

@@ -1,7 +1,7 @@
-//! `x-kubernetes-validations`: the part of CEL that says what may not change and what goes together.
+//! `x-kubernetes-validations`: a subset of CEL, for immutability and dependencies between fields.
 //!
-//! Understood are `self`, `oldSelf` and fields of theirs, literals, `has()`, `==`, `!=`, `!`, `&&`, `||` and
-//! parentheses. A rule outside that is not enforced.
+//! Supported are `self`, `oldSelf` and their fields, literals, `has()`, `==`, `!=`, `!`, `&&`, `||` and parentheses. Other
+//! rules are not enforced.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::super::json::Json as _;
 #[derive(Debug)]
 pub struct Rule {
     condition: Expression,
-    /// What a person reads when it is broken.
+    /// Message for a violation.
     pub message: String,
 }
 
@@ -23,7 +23,7 @@ enum Expression {
     Equal(Box<Self>, Box<Self>),
     Has(Box<Self>),
     Literal(Value),
-    /// Of the value as it was, or as it is now: a field of a field.
+    /// A nested field of the new or the old value.
     Field {
         old: bool,
         path: Vec<String>,
@@ -31,7 +31,7 @@ enum Expression {
 }
 
 impl Rule {
-    /// The rules of a schema that can be enforced here.
+    /// The rules of a schema that are supported.
     pub fn read(source: &Value) -> Vec<Self> {
         source
             .items("/x-kubernetes-validations")
@@ -48,13 +48,13 @@ impl Rule {
             .collect()
     }
 
-    /// Whether a value keeps the rule. One on transitions holds where there was no value before.
+    /// Whether a value satisfies the rule. A transition rule holds if there was no previous value.
     pub fn holds(&self, value: &Value, old: Option<&Value>) -> bool {
         if self.condition.is_transition() && old.is_none() {
             return true;
         }
         let old = old.unwrap_or(&Value::Null);
-        // What cannot be evaluated, such as a field that is not there, breaks the rule.
+        // An expression that cannot be evaluated, such as an absent field, violates the rule.
         self.condition.truth(value, old).unwrap_or(false)
     }
 }
@@ -73,7 +73,7 @@ impl Expression {
 
     fn truth(&self, new: &Value, old: &Value) -> Option<bool> {
         match self {
-            // Either side decides alone, even where the other cannot be evaluated.
+            // One true side is sufficient, even if the other cannot be evaluated.
             Self::Or(a, b) => match (a.truth(new, old), b.truth(new, old)) {
                 (Some(true), _) | (_, Some(true)) => Some(true),
                 (a, b) => Some(a? || b?),
@@ -104,7 +104,7 @@ impl Expression {
     }
 }
 
-/// A recursive descent over the words of a rule.
+/// A recursive descent parser over the tokens of a rule.
 struct Parser(Vec<String>);
 
 impl Parser {
@@ -187,12 +187,12 @@ impl Parser {
             _ => return None,
         };
         let path = names.map(unescaped).collect();
-        // A call of a function is outside the subset.
+        // Function calls are not supported.
         (!self.take("(")).then_some(Expression::Field { old, path })
     }
 }
 
-/// Length of the word a rule goes on with.
+/// Length of the next token of a rule.
 fn word(text: &str) -> Option<usize> {
     if let Some(operator) = ["&&", "||", "==", "!=", "!", "(", ")"]
         .into_iter()
@@ -209,7 +209,7 @@ fn word(text: &str) -> Option<usize> {
     (end > 0).then_some(end)
 }
 
-/// A field whose name is a word of CEL's is written `__name__`.
+/// A field whose name is a keyword of CEL is written as `__name__`.
 fn unescaped(name: &str) -> String {
     name.strip_prefix("__")
         .and_then(|n| n.strip_suffix("__"))

@@ -1,4 +1,4 @@
-//! A value against its schema: causes out, worded as upstream words them.
+//! Validates a value against its schema, with the messages of upstream.
 //!
 //! Upstream: `kube-openapi/pkg/validation/validate`, `apiextensions-apiserver/pkg/apiserver/validation`.
 
@@ -9,7 +9,7 @@ use super::prune::join;
 use super::{Form, Limits, Merge, Schema};
 
 impl Schema {
-    /// Everything that is wrong with a value, `old` being what it was before.
+    /// Every error of a value; `old` is the previous value.
     pub fn validate(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = Vec::new();
         self.validate_at(value, "", &mut causes);
@@ -73,7 +73,7 @@ impl Schema {
         !self.rules.is_empty() || below.into_iter().any(|s| s.has_rules())
     }
 
-    /// The fields or items of a value that have a schema.
+    /// The fields or items of a value with a schema.
     fn children<'v>(
         &'v self,
         value: &'v Value,
@@ -103,7 +103,7 @@ impl Schema {
         }
     }
 
-    /// The item of an older list that is the same one: only keys tell.
+    /// The corresponding item of the previous list, found by its keys.
     fn counterpart<'v>(&self, old: &'v Value, item: &Value) -> Option<&'v Value> {
         let Merge::Keyed(keys) = &self.merge else {
             return None;
@@ -117,7 +117,7 @@ impl Schema {
 struct Child<'v> {
     schema: &'v Schema,
     value: &'v Value,
-    /// What it was before.
+    /// The previous value.
     old: Option<&'v Value>,
     path: String,
 }
@@ -154,7 +154,7 @@ fn is_whole(value: &Value) -> bool {
     value.as_f64().is_some_and(|n| n.fract() == 0.0)
 }
 
-/// A JSON type as upstream's validator calls it.
+/// Name of a JSON type in upstream's messages.
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,4 +1,4 @@
-//! `pods/log`: the container's output, streamed through from the kubelet of the pod's node.
+//! `pods/log`: streams a container's log from the kubelet of the pod's node.
 //!
 //! Upstream: `pkg/registry/core/pod/strategy.go` (`LogLocation`) of Kubernetes.
 
@@ -16,7 +16,7 @@ use crate::json::{Json as _, Meta as _};
 use crate::request::Query;
 use crate::write::Target;
 
-/// Options of the request that the kubelet gets as they are.
+/// Options that are passed to the kubelet unchanged.
 const PASSED_ON: [&str; 8] = [
     "follow",
     "previous",
@@ -28,7 +28,7 @@ const PASSED_ON: [&str; 8] = [
     "stream",
 ];
 
-/// Where a container's log is.
+/// Location of a container's log.
 #[derive(Debug, PartialEq)]
 pub struct Location {
     /// `https://host:port` of the kubelet.
@@ -38,7 +38,7 @@ pub struct Location {
 }
 
 impl Cluster {
-    /// Where to get the log a request asks for; `None` while the pod is on no node.
+    /// Location of the requested log; `None` until the pod is on a node.
     pub fn log_location(&self, target: &Target, query: &Query) -> Result<Option<Location>> {
         let pod = self.get(&target.resource, &target.namespace, &target.name)?;
         let container = container(&pod, query.get("container"))?;
@@ -69,7 +69,7 @@ impl Cluster {
     }
 }
 
-/// The container asked for, or the only one there is.
+/// The requested container, or the only one.
 fn container<'a>(pod: &'a Value, asked: &'a str) -> Result<&'a str> {
     let name = pod.name();
     let all: Vec<_> = ["/spec/initContainers", "/spec/containers"]
@@ -113,7 +113,7 @@ fn kubelet(node: &Arc<Value>) -> Result<String> {
     Ok(format!("https://{host}:{port}"))
 }
 
-/// Percent-encodes what a query value may not hold.
+/// Percent-encodes a query value.
 fn escaped(value: &str) -> String {
     value
         .bytes()
@@ -126,7 +126,7 @@ fn escaped(value: &str) -> String {
         .collect()
 }
 
-/// Asks the kubelet and hands its answer through as it comes. Kubelets have self-signed certificates.
+/// Streams the kubelet's response. Kubelets have self-signed certificates.
 pub async fn stream(location: Location) -> Result<Response> {
     let url = location
         .kubelet

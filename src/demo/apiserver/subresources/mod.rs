@@ -1,4 +1,4 @@
-//! What is served below an object, and the questions that are never stored.
+//! Subresources, and reviews, which are never stored.
 
 pub mod logs;
 mod pods;

@@ -7,13 +7,13 @@ use crate::failure::{Failure, Result};
 use crate::json::{Json as _, Meta as _};
 use crate::write::{Change, DeleteOptions, Target, WriteOptions};
 
-/// What a write that answers no object answers.
+/// Body of a successful write without an object.
 pub fn success() -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
 }
 
 impl Cluster {
-    /// Puts a pod on the node the binding names.
+    /// Assigns a pod to the node in the binding.
     pub fn bind(
         &mut self,
         target: &Target,
@@ -53,7 +53,7 @@ impl Cluster {
         Ok(success())
     }
 
-    /// Deletes a pod as an eviction asks; no disruption budget stands in the way here.
+    /// Deletes a pod; disruption budgets are not supported.
     pub fn evict(&mut self, target: &Target, eviction: &Value) -> Result<Value> {
         let options = eviction.get("deleteOptions").cloned().unwrap_or(json!({}));
         let options: DeleteOptions = serde_json::from_value(options)
@@ -62,7 +62,7 @@ impl Cluster {
         Ok(success())
     }
 
-    /// Writes a namespace's finalizers; the last one to go takes the namespace with it.
+    /// Writes the finalizers of a namespace, which is removed with the last one.
     pub fn finalize(
         &mut self,
         target: &Target,

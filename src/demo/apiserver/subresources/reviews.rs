@@ -1,4 +1,4 @@
-//! Reviews: who a token belongs to, who may do what. Everybody may do everything here.
+//! Reviews of tokens and access. Every user is authorized for everything.
 
 use serde_json::{Value, json};
 
@@ -7,12 +7,12 @@ use crate::failure::Result;
 use crate::json::{Json as _, Meta as _};
 use crate::write::Target;
 
-/// Who a request without credentials is.
+/// User of a request without credentials.
 const USER: &str = "kubernetes-admin";
-/// Length of a token's life where the request does not say, in seconds.
+/// Default lifetime of a token, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
 
-/// Answers a review: the question with its status.
+/// Returns a review with its status.
 pub fn review(cluster: &Cluster, mut review: Value) -> Value {
     let status = match review.text("/kind") {
         "TokenReview" => match cluster.tokens.get(review.text("/spec/token")) {
@@ -34,7 +34,7 @@ pub fn review(cluster: &Cluster, mut review: Value) -> Value {
 }
 
 impl Cluster {
-    /// Issues a token for a service account; `TokenReview` knows it from now on.
+    /// Issues a token for a service account, which `TokenReview` accepts from then on.
     pub fn issue_token(&mut self, target: &Target, mut request: Value) -> Result<Value> {
         let account = self.get(&target.resource, &target.namespace, &target.name)?;
         let token = format!("demo.{}.{}", self.random.uid(), self.random.uid());

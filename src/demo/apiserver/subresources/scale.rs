@@ -1,4 +1,4 @@
-//! `scale`: the replica count of any kind that has one, in one shape.
+//! `scale`: the replica count of any scalable kind.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::json::{Json as _, Meta as _};
 use crate::selector::printed;
 use crate::write::{Change, Target, WriteOptions};
 
-// Every kind with a scale keeps its part of it in the same places.
+// The paths are the same for every scalable kind.
 const REPLICAS: &str = "/spec/replicas";
 const OBSERVED: &str = "/status/replicas";
 const SELECTOR: &str = "/spec/selector";
@@ -22,7 +22,7 @@ impl Cluster {
         Ok(scale_of(&object))
     }
 
-    /// Writes the replica count a scale, or a patch of one, asks for.
+    /// Writes the replica count of a scale, or of a patch of one.
     pub fn rescale(
         &mut self,
         target: &Target,

@@ -1,4 +1,4 @@
-//! Objects in, the rows `kubectl get` prints out: a `meta.k8s.io/v1` Table.
+//! Formats objects as the rows of `kubectl get`: a `meta.k8s.io/v1` Table.
 
 pub mod columns;
 mod path;
@@ -20,7 +20,7 @@ pub struct Column {
     kind: String,
     format: &'static str,
     description: String,
-    /// 0 is always shown, more only with `-o wide`.
+    /// 0 is always shown, higher values only with `-o wide`.
     priority: i64,
     cell: Cell,
 }
@@ -33,7 +33,7 @@ enum Cell {
 }
 
 impl Column {
-    /// The object's name: every table's first column but events'.
+    /// The name of the object, which is the first column of every table except that of events.
     pub fn name() -> Self {
         let mut column = Self::path("Name", "string", ".metadata.name");
         column.format = "name";
@@ -47,17 +47,17 @@ impl Column {
         })
     }
 
-    /// A column that shows what a path selects.
+    /// A column with the value that a path selects.
     pub fn path(name: &str, kind: &str, path: &str) -> Self {
         Self::new(name, kind, Cell::Path(JsonPath::parse(path)))
     }
 
-    /// A text column of a built-in kind: a path that selects nothing prints as no text.
+    /// A text column of a built-in kind; a missing value prints as an empty text.
     pub fn field(name: &str, path: &str) -> Self {
         Self::new(name, "string", Cell::Field(JsonPath::parse(path)))
     }
 
-    /// A column that works its text out.
+    /// A column with a computed text.
     pub fn computed(name: &str, kind: &str, cell: fn(&Value, Timestamp) -> Value) -> Self {
         Self::new(name, kind, Cell::Computed(cell))
     }
@@ -73,13 +73,13 @@ impl Column {
         }
     }
 
-    /// With a description.
+    /// Sets the description.
     pub fn described(mut self, description: &str) -> Self {
         description.clone_into(&mut self.description);
         self
     }
 
-    /// With a priority.
+    /// Sets the priority.
     pub fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
         self
@@ -112,7 +112,7 @@ impl Column {
     }
 }
 
-/// What a path selected, as a cell of a type; nothing prints as an empty cell.
+/// A selected value as a cell of a type; no value prints as an empty cell.
 fn printed(selected: &[&Value], kind: &str, now: Timestamp) -> Value {
     let Some(first) = selected.first().filter(|v| !v.is_null()) else {
         return Value::Null;
@@ -135,10 +135,10 @@ fn text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
-/// What goes with each row.
+/// Content of a row beside its cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Include {
-    /// Nothing but the cells.
+    /// Only the cells.
     Nothing,
     /// The object's metadata.
     #[default]
@@ -147,8 +147,8 @@ pub enum Include {
     Object,
 }
 
-/// The table of some objects; `metadata` is the list's. Without `headed` the columns are left out, as they
-/// are for all but the first event of a watch.
+/// The table of some objects; `metadata` is the list's. Without `headed`, as in all but the first event of a watch, the
+/// columns are left out.
 pub fn table<'a>(
     resource: &Resource,
     objects: impl Iterator<Item = &'a Value>,
@@ -181,7 +181,7 @@ pub fn table<'a>(
     })
 }
 
-/// An object as a `PartialObjectMetadata`.
+/// Converts an object to a `PartialObjectMetadata`.
 pub fn only_metadata(object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",

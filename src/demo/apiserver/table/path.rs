@@ -1,6 +1,6 @@
 //! The JSONPath subset of printer columns: fields, indices, `[*]` and `[?(@.field=="value")]`.
 //!
-//! Upstream: `client-go/util/jsonpath`; a path outside the subset selects nothing.
+//! Upstream: `client-go/util/jsonpath`; an unsupported path selects nothing.
 
 use serde_json::Value;
 
@@ -17,13 +17,13 @@ enum Step {
 }
 
 impl JsonPath {
-    /// Reads a path, with or without the leading `$` or `.`.
+    /// Parses a path, with or without the leading `$` or `.`.
     pub fn parse(text: &str) -> Self {
         let text = text.trim().trim_start_matches('{').trim_end_matches('}');
         Self(steps(text.strip_prefix('$').unwrap_or(text)))
     }
 
-    /// Everything it selects, in order.
+    /// All selected values, in order.
     pub fn select<'a>(&self, root: &'a Value) -> Vec<&'a Value> {
         let Some(steps) = &self.0 else {
             return Vec::new();
@@ -78,7 +78,7 @@ fn steps(mut rest: &str) -> Option<Vec<Step>> {
             } else if !name.is_empty() {
                 steps.push(Step::Field(name));
             } else if !after.is_empty() {
-                // `..` is recursive descent: outside the subset.
+                // `..` is recursive descent, which is not supported.
                 return None;
             }
             rest = after;
@@ -87,7 +87,7 @@ fn steps(mut rest: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// A name up to the next `.` or `[`; a backslash takes the next character as it is.
+/// A name up to the next `.` or `[`; a backslash escapes the next character.
 fn field(text: &str) -> (String, &str) {
     let mut name = String::new();
     let mut chars = text.char_indices();
@@ -101,7 +101,7 @@ fn field(text: &str) -> (String, &str) {
     (name, "")
 }
 
-/// The index of the `]` that ends a bracket; quoted ones do not.
+/// The index of the closing `]` of a bracket, outside of quotes.
 fn closing(text: &str) -> Option<usize> {
     let mut quote = None;
     text.char_indices()

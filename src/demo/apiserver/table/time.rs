@@ -1,4 +1,4 @@
-//! A time in, how long ago it was out, as `kubectl` writes it.
+//! Formats durations like `kubectl`.
 //!
 //! Upstream: `HumanDuration` of `apimachinery/pkg/util/duration`.
 
@@ -20,7 +20,7 @@ pub fn ago(time: Option<&Value>, now: Timestamp) -> String {
         )
 }
 
-/// Seconds with the two units that matter at that size.
+/// Formats seconds in the two units relevant at that size.
 pub fn human(seconds: i64) -> String {
     let two = |big: i64, big_unit: &str, small: i64, small_unit: &str| {
         let rest = seconds % big / small;

@@ -1,4 +1,4 @@
-//! What the default admission plugins do to a new object: its namespace has to be there, and some kinds get more.
+//! The default admission plugins for new objects: the namespace must exist, and some kinds get defaults.
 //!
 //! Upstream: `NamespaceLifecycle`, `DefaultStorageClass`, `StorageObjectInUseProtection`.
 
@@ -13,10 +13,10 @@ use crate::json::{Json as _, Meta as _};
 const NAMESPACES: &str = "/namespaces";
 const CLASSES: &str = "storage.k8s.io/storageclasses";
 const DEFAULT_CLASS: &str = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
-/// Namespaces nobody may delete.
+/// Namespaces that cannot be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-/// Lets a new object in, or says why not.
+/// Admits a new object, or refuses it.
 pub fn admit(cluster: &Cluster, target: &Target, object: &mut Value) -> Result<()> {
     if target.resource.namespaced {
         let namespace = cluster.store.get(NAMESPACES, "", &target.namespace);
@@ -70,7 +70,7 @@ fn default_class(cluster: &Cluster) -> Option<String> {
         .map(|c| c.name().to_owned())
 }
 
-/// Refuses the deletion of what every cluster has.
+/// Refuses the deletion of system namespaces.
 pub fn admit_deletion(target: &Target) -> Result<()> {
     let namespace = target.resource.bucket == NAMESPACES;
     if namespace && IMMORTAL.contains(&target.name.as_str()) {

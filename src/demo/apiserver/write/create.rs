@@ -1,4 +1,4 @@
-//! A new object: named, stamped, owned, stored.
+//! Creates an object: name, server-set fields, owners, storage.
 
 use serde_json::{Value, json};
 
@@ -10,13 +10,13 @@ use crate::failure::{Failure, Result};
 use crate::json::{Json as _, Meta as _};
 use crate::resources::{Resource, Subresource, Trait, crd};
 
-/// A name generated so often that it is always taken says the prefix is full.
+/// Attempts to generate a free name.
 const NAME_ATTEMPTS: usize = 8;
-/// Room for the suffix in a generated name.
+/// Maximum length of the prefix of a generated name, which leaves room for the suffix.
 const MAX_GENERATED_PREFIX: usize = 58;
 
 impl Cluster {
-    /// Creates the object a body describes.
+    /// Creates the object in a body.
     pub fn create(
         &mut self,
         target: &Target,
@@ -49,7 +49,7 @@ impl Cluster {
         self.insert(target, options, object, warnings)
     }
 
-    /// Stores a new object that is decoded and owned.
+    /// Stores a new object with recorded owners.
     pub fn insert(
         &mut self,
         target: &Target,
@@ -110,7 +110,7 @@ impl Cluster {
         })
     }
 
-    /// Gives a nameless object a name from its `generateName`.
+    /// Generates a name from `generateName` for an object without name.
     fn name(&mut self, target: &Target, object: &mut Value) {
         let prefix = object.text("/metadata/generateName");
         if !object.name().is_empty() || prefix.is_empty() {
@@ -129,7 +129,7 @@ impl Cluster {
     }
 }
 
-/// Puts the object where the path says, unless it says otherwise itself.
+/// Sets the object's namespace and name from the path, or refuses other ones.
 pub fn place(target: &Target, object: &mut Value) -> Result<()> {
     if !target.resource.namespaced {
         object.cut("/metadata/namespace");
@@ -157,7 +157,7 @@ pub fn place(target: &Target, object: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// A new object has no status yet, where status is written apart.
+/// Removes the status of a new object if the kind has the subresource `status`.
 pub fn reset(resource: &Resource, object: &mut Value) {
     let apart = resource.has(Subresource::Status);
     if apart && !resource.is(Trait::StatusAtCreation) {

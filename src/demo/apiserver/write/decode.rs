@@ -1,4 +1,4 @@
-//! A body in, an object of the resource's kind out: known fields only, right types, defaults filled in.
+//! Decodes a body into an object of the resource's kind: checks types, removes unknown fields, sets defaults.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::json::Json as _;
 use crate::resources::{Resource, Trait};
 use crate::schema::tidy;
 
-/// Where an object comes from: refusals are worded after it.
+/// Source of an object, which decides the wording of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The request's body.
@@ -17,7 +17,7 @@ pub enum Source {
     Patch,
 }
 
-/// Makes `object` one of the resource's, and tells what was dropped.
+/// Decodes `object`, and returns warnings about removed fields.
 pub fn decode(
     resource: &Resource,
     object: &mut Value,
@@ -47,7 +47,7 @@ pub fn decode(
     })
 }
 
-/// Fills in the kind, or refuses another.
+/// Sets the kind, or refuses a different one.
 fn check_kind(resource: &Resource, object: &mut Value) -> Result<()> {
     if !object.is_object() {
         return Err(Failure::bad_request(format!(
@@ -78,7 +78,7 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// A built-in kind is decoded into a type, so a wrong JSON type is a bad request rather than an invalid object.
+/// Built-in kinds are decoded into types, so that a wrong JSON type is a bad request, not an invalid object.
 fn check_types(resource: &Resource, object: &Value, source: Source) -> Result<()> {
     let wrong = resource.schema.validate(object, None);
     match wrong.iter().find(|c| c.is_mistyped()) {

@@ -1,4 +1,4 @@
-//! Deletion: at once, after a grace period, or when the last finalizer lets go.
+//! Deletion: immediate, after a grace period, or after the last finalizer is removed.
 //!
 //! Upstream: `apiserver/pkg/registry/rest/delete.go` and `registry/generic/registry/store.go`.
 
@@ -14,28 +14,28 @@ use crate::failure::{Failure, Result};
 use crate::json::{Json as _, Meta as _};
 use crate::resources::{Resource, Trait};
 
-/// Holds the owner until its dependents are gone.
+/// Finalizer of an owner until its dependents are deleted.
 pub const FOREGROUND: &str = "foregroundDeletion";
-/// Holds the owner until its dependents have forgotten it.
+/// Finalizer of an owner until its dependents are orphaned.
 pub const ORPHAN: &str = "orphan";
 
-/// How an object is to be deleted.
+/// Options of a deletion.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
-    /// Seconds a graceful deletion leaves.
+    /// Grace period in seconds.
     pub grace_period_seconds: Option<i64>,
-    /// What the object has to be.
+    /// Preconditions on the object.
     pub preconditions: Option<Preconditions>,
-    /// `Orphan`, `Background`, `Foreground`.
+    /// `Orphan`, `Background` or `Foreground`.
     pub propagation_policy: Option<String>,
-    /// The older way to ask for `Orphan`.
+    /// Deprecated form of `Orphan`.
     pub orphan_dependents: Option<bool>,
     /// `All`.
     pub dry_run: Vec<String>,
 }
 
-/// What an object has to be for its deletion to go on.
+/// Preconditions of a deletion.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Preconditions {
@@ -45,17 +45,17 @@ pub struct Preconditions {
     pub resource_version: Option<String>,
 }
 
-/// What became of the object.
+/// Result of a deletion.
 #[derive(Debug)]
 pub struct Deletion {
-    /// Its last state, or its state under deletion.
+    /// The object's last state, or its current state if it is still being deleted.
     pub object: Arc<Value>,
-    /// It is gone.
+    /// Whether the object is removed.
     pub gone: bool,
 }
 
 impl Cluster {
-    /// Deletes an object, or begins to.
+    /// Deletes an object, or starts its deletion.
     pub fn delete(&mut self, target: &Target, options: &DeleteOptions) -> Result<Deletion> {
         let resource = &target.resource;
         let stored = self.get(resource, &target.namespace, &target.name)?;
@@ -89,7 +89,7 @@ impl Cluster {
         Ok(Deletion { object, gone })
     }
 
-    /// Sets or shortens the time a graceful deletion leaves.
+    /// Sets or shortens the grace period.
     fn graceful(&self, resource: &Resource, object: &mut Value, options: &DeleteOptions) -> Grace {
         if !resource.is(Trait::Graceful) {
             return Grace::None;
@@ -124,7 +124,7 @@ impl Cluster {
         Grace::after(seconds)
     }
 
-    /// Moves the end of a graceful deletion back, though not into the past.
+    /// Moves the end of a grace period to an earlier time, but not into the past.
     fn shorten(&self, object: &mut Value, by: i64, seconds: i64) {
         let end: Option<Timestamp> = object.text("/metadata/deletionTimestamp").parse().ok();
         let end = end.and_then(|e| e.saturating_sub(SignedDuration::from_secs(by)).ok());
@@ -142,7 +142,7 @@ impl Cluster {
         object.put("/metadata/deletionGracePeriodSeconds", seconds);
     }
 
-    /// Marks an object that only waits for its finalizers.
+    /// Marks an object for deletion that only waits for its finalizers.
     fn mark(&self, object: &mut Value) {
         if !object.deleting() {
             bump(object);
@@ -152,22 +152,22 @@ impl Cluster {
     }
 }
 
-/// Whether finalizers keep an object; a namespace has some more in its spec.
+/// Whether finalizers block the deletion of an object; a namespace has additional ones in its spec.
 pub fn is_held(resource: &Resource, object: &Value) -> bool {
     let content = resource.kind == "Namespace" && !object.items("/spec/finalizers").is_empty();
     content || object.finalizers().next().is_some()
 }
 
-/// How far a graceful deletion is.
+/// State of a graceful deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grace {
-    /// The kind knows none, or it is over.
+    /// The kind has no grace period, or it has passed.
     None,
-    /// It began now, and ends when the kubelet says so.
+    /// It starts now, and ends when the kubelet deletes the object.
     Begun,
-    /// It began now with no time left.
+    /// It starts now without a grace period.
     Over,
-    /// It began before, and this request does not shorten it.
+    /// It started before, and this request does not shorten it.
     Pending,
 }
 
@@ -177,7 +177,7 @@ impl Grace {
     }
 }
 
-/// A first deletion counts as a change of the spec.
+/// A first deletion increases the generation.
 fn bump(object: &mut Value) {
     if let Some(generation) = object.integer("/metadata/generation") {
         object.put("/metadata/generation", generation + 1);
@@ -206,7 +206,7 @@ fn check(resource: &Resource, object: &Value, options: &DeleteOptions) -> Result
     Ok(())
 }
 
-/// Sets the finalizer that makes the garbage collector treat dependents as asked.
+/// Sets the finalizer for the requested treatment of dependents.
 fn propagate(resource: &Resource, object: &mut Value, options: &DeleteOptions) {
     let policy = options.propagation_policy.as_deref();
     let had = |name: &str| object.finalizers().any(|f| f == name);

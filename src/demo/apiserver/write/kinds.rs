@@ -1,4 +1,4 @@
-//! Rules of single built-in kinds: what the server fills in, what it insists on, what may not change.
+//! Rules of single built-in kinds: server-set fields, validation, immutable fields.
 //!
 //! Upstream: the `strategy.go` of each kind and `pkg/apis/*/validation` of Kubernetes.
 
@@ -9,7 +9,7 @@ use crate::failure::Cause;
 use crate::json::{Json as _, Meta as _};
 use crate::resources::{Resource, Trait, crd};
 
-/// Fills in what only the server decides.
+/// Sets the fields that only the server sets.
 pub fn prepare_create(resource: &Resource, object: &mut Value, revision: u64) {
     if resource.is(Trait::Custom) {
         return;
@@ -34,7 +34,7 @@ pub fn prepare_create(resource: &Resource, object: &mut Value, revision: u64) {
         }
         "Job" => label_job(object),
         "Service" if object.text("/spec/clusterIP").is_empty() => {
-            // Unique while a cluster has fewer writes than the service range has addresses.
+            // Unique as long as there are fewer writes than addresses in the service range.
             let ip = format!("10.96.{}.{}", revision / 250 % 256, revision % 250 + 1);
             object.put("/spec/clusterIPs", json!([ip]));
             object.put("/spec/clusterIP", ip);
@@ -43,12 +43,12 @@ pub fn prepare_create(resource: &Resource, object: &mut Value, revision: u64) {
     }
 }
 
-/// Normalises what is written.
+/// Normalises a written object.
 pub fn prepare_update(resource: &Resource, object: &mut Value) {
     if resource.bucket != "/secrets" {
         return;
     }
-    // `stringData` is a way to write `data`, never to read it.
+    // `stringData` is write-only: it is merged into `data`.
     let Some(Value::Object(texts)) = object.cut("/stringData") else {
         return;
     };
@@ -60,7 +60,7 @@ pub fn prepare_update(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// A job selects its pods by its own uid.
+/// A job selects its pods by its uid.
 fn label_job(job: &mut Value) {
     if job.truth("/spec/manualSelector") {
         return;
@@ -77,7 +77,7 @@ fn label_job(job: &mut Value) {
     }
 }
 
-/// Keys become file names, so only some characters are theirs.
+/// Keys become file names, which limits their characters.
 fn validate_keys(object: &Value) -> Vec<Cause> {
     let valid = |key: &str| {
         let safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -95,7 +95,7 @@ fn validate_keys(object: &Value) -> Vec<Cause> {
     .collect()
 }
 
-/// What is wrong with a new object beyond its schema.
+/// Errors of a new object beyond its schema.
 pub fn validate_create(resource: &Resource, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if resource.is(Trait::Custom) {
@@ -131,7 +131,7 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Fields of a kind that stay as they were made.
+/// Immutable fields of a kind.
 const IMMUTABLE: &[(&str, &[&str])] = &[
     ("DaemonSet", &["/spec/selector"]),
     ("Deployment", &["/spec/selector"]),
@@ -160,14 +160,14 @@ const IMMUTABLE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Parts of a pod's spec that may change after all.
+/// Mutable parts of a pod's spec.
 const POD_MUTABLE: [&str; 3] = [
     "/spec/activeDeadlineSeconds",
     "/spec/terminationGracePeriodSeconds",
     "/spec/tolerations",
 ];
 
-/// What an update may not do to a kind.
+/// Errors of an update beyond the schema.
 pub fn validate_update(resource: &Resource, old: &Value, new: &Value) -> Vec<Cause> {
     if resource.is(Trait::Custom) {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The rules every object's metadata obeys, whatever its kind.
+//! Rules for the metadata of every object.
 //!
 //! Upstream: `apimachinery/pkg/api/validation/objectmeta.go`.
 
@@ -25,7 +25,7 @@ fn matches(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
     pattern.as_ref().is_none_or(|p| p.is_match(text))
 }
 
-/// What is wrong with the metadata of an object that is written.
+/// Errors in the metadata of a written object.
 pub fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = object.name();
@@ -80,7 +80,7 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Finalizers that need no domain.
+/// Finalizers without a domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 fn controllers(object: &Value) -> Option<Cause> {
@@ -95,7 +95,7 @@ fn controllers(object: &Value) -> Option<Cause> {
     })
 }
 
-/// What an update may not do to metadata.
+/// Errors in an update of metadata.
 pub fn validate_update(old: &Value, new: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     for field in ["name", "namespace", "uid", "creationTimestamp"] {

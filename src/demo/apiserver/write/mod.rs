@@ -1,4 +1,4 @@
-//! Every write goes one way: decode → admit → own → prepare → validate → store.
+//! All writes: decode → admit → own → prepare → validate → store.
 //!
 //! Upstream: `apiserver/pkg/endpoints/handlers` and `apiserver/pkg/registry`.
 
@@ -21,16 +21,16 @@ use super::failure::Failure;
 use super::json::Meta as _;
 use super::resources::{Resource, Subresource};
 
-/// Which object a request is about.
+/// The object of a request.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Its resource.
     pub resource: Arc<Resource>,
     /// Its namespace; empty for cluster-scoped resources.
     pub namespace: String,
-    /// Its name; empty where the server or the body gives it.
+    /// Its name; empty if the server or the body sets it.
     pub name: String,
-    /// The part of it.
+    /// Its subresource.
     pub subresource: Option<Subresource>,
 }
 
@@ -45,59 +45,59 @@ impl Target {
         }
     }
 
-    /// It is not there.
+    /// The error that it does not exist.
     pub fn not_found(&self) -> Failure {
         Failure::not_found(&self.resource, &self.name)
     }
 }
 
-/// What to do about fields a schema does not know.
+/// Handling of unknown fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
-    /// Drop them.
+    /// Remove them.
     Ignore,
-    /// Drop them and say so.
+    /// Remove them, and return a warning.
     #[default]
     Warn,
     /// Refuse the write.
     Strict,
 }
 
-/// How a write is to be done.
+/// Options of a write.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
     /// The field manager.
     pub manager: String,
-    /// What to do about unknown fields.
+    /// Handling of unknown fields.
     pub validation: FieldValidation,
-    /// Do all but the storing.
+    /// Do everything except storing.
     pub dry_run: bool,
-    /// Take fields over from other appliers.
+    /// Take over fields from other appliers.
     pub force: bool,
 }
 
-/// What is to become of an object.
+/// Change of an object.
 #[derive(Debug)]
 pub enum Change {
-    /// This.
+    /// Replacement.
     Replace(Value),
-    /// The object with an RFC 7386 patch.
+    /// RFC 7386 merge patch.
     Merge(Value),
-    /// The object with an RFC 6902 patch.
+    /// RFC 6902 JSON patch.
     Json(json_patch::Patch),
-    /// The object with a strategic merge patch.
+    /// Strategic merge patch.
     Strategic(Value),
-    /// The object with a server-side applied configuration.
+    /// Server-side applied configuration.
     Apply(Value),
 }
 
-/// What was written.
+/// Result of a write.
 #[derive(Debug)]
 pub struct Written {
-    /// The object after it, as stored.
+    /// The stored object.
     pub object: Arc<Value>,
-    /// It was not there before.
+    /// Whether the object is new.
     pub created: bool,
-    /// What a person should know about the request.
+    /// Warnings for the client.
     pub warnings: Vec<String>,
 }

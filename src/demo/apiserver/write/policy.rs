@@ -1,7 +1,7 @@
-//! ValidatingAdmissionPolicies: each new object is held against the policies that are bound, by their CEL expressions.
+//! ValidatingAdmissionPolicies: evaluates the CEL expressions of bound policies for each new object.
 //!
-//! Upstream: `apiserver/pkg/admission/plugin/policy/validating`. Evaluated are creations; `variables`, audit annotations and
-//! warnings are not supported, and an expression that needs them counts as one that fails.
+//! Upstream: `apiserver/pkg/admission/plugin/policy/validating`. Only creations are evaluated. `variables`, audit
+//! annotations and warnings are not supported; an expression that needs them fails.
 
 use std::sync::Arc;
 
@@ -78,13 +78,13 @@ struct Request<'a> {
 }
 
 enum Params {
-    /// The policy takes none.
+    /// The policy has no params.
     None,
     Some(Vec<Arc<Value>>),
     NotFound,
 }
 
-/// The objects that a binding hands to its policy.
+/// The params of a policy under a binding.
 fn params(cluster: &Cluster, policy: &Value, binding: &Value) -> Params {
     let kind = &policy["spec"]["paramKind"];
     if kind.is_null() {
@@ -114,7 +114,7 @@ fn params(cluster: &Cluster, policy: &Value, binding: &Value) -> Params {
     }
 }
 
-/// A label selector of an object. `None` where it cannot be understood: it selects nothing.
+/// Parses a label selector. `None` if it is invalid, and selects nothing.
 fn selector(of: &Value) -> Option<Selector> {
     let equal = of.entries("/matchLabels");
     let mut terms: Vec<_> = equal
@@ -138,7 +138,7 @@ fn selector(of: &Value) -> Option<Selector> {
     Selector::of_labels(&terms.join(",")).ok()
 }
 
-/// Whether match constraints are about the creation of this object.
+/// Whether match constraints match the creation of this object.
 fn matches(cluster: &Cluster, constraints: &Value, target: &Target, object: &Value) -> bool {
     let resource = &target.resource;
     let listed = |rule: &Value, field: &str, word: &str| {
@@ -239,7 +239,7 @@ fn evaluate(
         let added = context.add_variable(name, value);
         added.map_err(|error| error.to_string())?;
     }
-    // The crate's own needs another calendar; comparisons are all that is asked of it.
+    // The crate's own function requires another date library; only comparisons are needed.
     let added = context.add_function("timestamp", |text: Arc<String>| {
         let time: std::result::Result<Timestamp, _> = text.parse();
         time.map(Timestamp::as_millisecond)
@@ -249,7 +249,7 @@ fn evaluate(
     program.execute(&context).map_err(|error| error.to_string())
 }
 
-/// The Status of a denied request: worded as Forbidden, whatever its reason.
+/// The Status of a denied request, worded as Forbidden with any reason.
 fn refusal(target: &Target, name: &str, reason: &str, why: &str) -> Failure {
     let mut failure = Failure::forbidden(&target.resource, name, why);
     (failure.code, failure.reason) = match reason {

@@ -1,4 +1,4 @@
-//! A changed object: the change carried out on the stored one, kept to the part it may touch, checked, stored.
+//! Updates an object: applies the change, limits it to its part, validates, stores.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::json::{Json as _, Meta as _};
 use crate::patch;
 use crate::resources::{Resource, Subresource, Trait, crd};
 
-/// Set by the server alone; an update carries them over.
+/// Fields set only by the server; an update keeps them.
 const CARRIED: [&str; 4] = [
     "/metadata/creationTimestamp",
     "/metadata/deletionTimestamp",
@@ -24,7 +24,7 @@ const CARRIED: [&str; 4] = [
 ];
 
 impl Cluster {
-    /// Changes an object, or creates it where the change allows that.
+    /// Changes an object, or creates it if the change permits that.
     pub fn update(
         &mut self,
         target: &Target,
@@ -86,7 +86,7 @@ impl Cluster {
         })
     }
 
-    /// Creates by apply, or by an update of a kind that allows it.
+    /// Creates by apply, or by an update if the kind permits that.
     fn update_absent(
         &mut self,
         target: &Target,
@@ -131,8 +131,7 @@ impl Cluster {
         }
     }
 
-    /// Stores a changed object; without a change nothing is written, and without its last finalizer an
-    /// object under deletion goes.
+    /// Stores a changed object. An unchanged object is not written, and one under deletion without finalizers is removed.
     fn store_update(
         &mut self,
         resource: &Arc<Resource>,
@@ -171,7 +170,7 @@ fn identity(target: &Target, options: &WriteOptions, applies: bool) -> Identity 
     }
 }
 
-/// What the change makes of the object, before anything is checked.
+/// The object after the change, before any check.
 fn proposed(
     target: &Target,
     old: &Value,
@@ -201,7 +200,7 @@ fn proposed(
     Ok(new)
 }
 
-/// An applied configuration, kept to the part this path writes.
+/// An applied configuration, limited to the part that this path writes.
 fn configuration(target: &Target, mut config: Value) -> Result<Value> {
     let resource = &target.resource;
     if config.pointer("/metadata/managedFields").is_some() {
@@ -251,7 +250,7 @@ fn require_same_uid(target: &Target, old: &Value, new: &Value) -> Result<()> {
     Err(Failure::conflict(&target.resource, &target.name, &why))
 }
 
-/// Refuses an object that breaks a rule.
+/// Refuses an invalid object.
 fn validate(resource: &Resource, old: &Value, new: &Value) -> Result<()> {
     let mut causes = metadata::validate(resource, new);
     causes.extend(metadata::validate_update(old, new));
@@ -268,7 +267,7 @@ fn validate(resource: &Resource, old: &Value, new: &Value) -> Result<()> {
     ))
 }
 
-/// The version a write was made for has to be the stored one; most kinds allow leaving it out.
+/// The resourceVersion of the write must be the stored one; for most kinds it may be absent.
 fn check_version(resource: &Resource, old: &Value, new: &mut Value) -> Result<()> {
     match new.version() {
         "" if resource.is(Trait::VersionedUpdate) => {
@@ -293,7 +292,7 @@ fn check_version(resource: &Resource, old: &Value, new: &mut Value) -> Result<()
     }
 }
 
-/// Each path writes its part: the main one all but the status, the status one little else.
+/// Limits a write to the part of its path: the main path writes all except the status, the status path little else.
 fn keep_apart(target: &Target, old: &Value, new: &mut Value) {
     let custom = target.resource.is(Trait::Custom);
     match target.subresource {
@@ -324,7 +323,7 @@ fn keep_apart(target: &Target, old: &Value, new: &mut Value) {
     }
 }
 
-/// Whether anything differs that the generation counts.
+/// Whether anything differs that increases the generation.
 fn counts(resource: &Resource, old: &Value, new: &Value) -> bool {
     let status_apart = resource.has(Subresource::Status);
     let content = |v: &Value| {

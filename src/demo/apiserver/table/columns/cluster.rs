@@ -1,4 +1,4 @@
-//! Nodes, namespaces, events and the small kinds.
+//! Nodes, Namespaces, Events and other kinds.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::{Column, labels, or, text};
 use crate::json::Json as _;
 use crate::table::ago;
 
-/// The columns of kinds that show when they were made.
+/// The columns of kinds that show only their creation time.
 pub fn created() -> Vec<Column> {
     vec![
         Column::name(),
@@ -141,7 +141,7 @@ fn address(node: &Value, kind: &str) -> Value {
     or(found.map_or("", |a| a.text("/address")), "<none>")
 }
 
-/// The columns of Events, of either group: both are kept in the core shape.
+/// The columns of Events in either group; both are stored in the core form.
 pub fn event() -> Vec<Column> {
     vec![
         text("Last Seen", last_seen),

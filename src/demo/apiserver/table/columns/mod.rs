@@ -18,12 +18,12 @@ pub use workloads::{daemon_set, deployment, job, replica_set, stateful_set};
 use super::Column;
 use crate::json::Json as _;
 
-/// A text column that works its text out.
+/// A text column with a computed text.
 fn text(name: &str, cell: fn(&Value, Timestamp) -> Value) -> Column {
     Column::computed(name, "string", cell)
 }
 
-/// What a table shows for an absent text.
+/// `text`, or `absent` if it is empty.
 fn or(text: &str, absent: &str) -> Value {
     if text.is_empty() { absent } else { text }.into()
 }

@@ -1,4 +1,4 @@
-//! A pod's row: its one-word status is worked out of phase, containers and deletion.
+//! The row of a pod, with a status computed from phase, containers and deletion.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -63,7 +63,7 @@ fn status(pod: &Value) -> String {
         })
 }
 
-/// The first init container that is not done, unless the pod is past it.
+/// Status of the first unfinished init container, if the pod is still initializing.
 fn initializing(pod: &Value) -> Option<String> {
     if condition(pod, "Initialized") {
         return None;
@@ -79,7 +79,7 @@ fn initializing(pod: &Value) -> Option<String> {
     })
 }
 
-/// The first container that says why it does not run.
+/// Reason of the first container that does not run.
 fn containers(pod: &Value) -> Option<String> {
     let statuses = pod.items("/status/containerStatuses");
     let reason = statuses

@@ -99,7 +99,7 @@ fn phase(object: &Value, _: Timestamp) -> Value {
     object.text("/status/phase").into()
 }
 
-/// A claim shows these only once it has a volume.
+/// A text that is shown only for a bound claim.
 fn bound(claim: &Value, text: &str) -> Value {
     if claim.text("/spec/volumeName").is_empty() {
         return "".into();

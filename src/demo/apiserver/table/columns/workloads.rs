@@ -1,4 +1,4 @@
-//! Deployments and what else runs pods.
+//! Workloads: Deployments and other kinds that run pods.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -118,7 +118,7 @@ fn number(object: &Value, pointer: &str) -> Value {
     object.integer(pointer).unwrap_or(0).into()
 }
 
-/// What every kind with a pod template shows with `-o wide`.
+/// Adds the columns of a pod template, shown with `-o wide`.
 fn with_template(mut columns: Vec<Column>) -> Vec<Column> {
     columns.extend([
         text("Containers", |o, _| of_containers(o, "/name")).wide(),
