@@ -33,9 +33,7 @@ impl Gate for Snapshotter {
                 "when its provisioner has a csi-snapshotter container that holds its lease",
             ),
             None => (
-                format!(
-                    "cannot tell whether a csi-snapshotter serves {driver}: its provisioner is not found"
-                ),
+                format!("csi-snapshotter of {driver} unknown: its provisioner is not found"),
                 "when the provisioner is found, or named in drivers[].provisioner",
             ),
         };

@@ -19,7 +19,7 @@ const FOLLOWED: usize = 1_000;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotPlan {
     /// No workload is known to serve the driver.
-    #[error("found no provisioner of {0}: {1}; if it runs, name it in drivers[].provisioner")]
+    #[error("provisioner of {0} not found: {1}")]
     NoProvisioner(SharedStr, ProvisionerNotFound),
     /// The sidecars run on every node, beside what mounts volumes there.
     #[error(

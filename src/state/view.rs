@@ -244,8 +244,7 @@ impl ProvisionerView {
             message,
         };
         let not_found = self.problem.as_ref().map(|why| {
-            let message =
-                format!("its provisioner is not found: {why}; name it in drivers[].provisioner");
+            let message = format!("provisioner not found: {why}");
             doubt(DoubtKind::ProvisionerNotFound, message)
         });
         let logs = self.unreadable.len() + self.unopened;

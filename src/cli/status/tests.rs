@@ -15,12 +15,12 @@ fn table(view: &View) -> String {
 }
 
 #[test]
-fn a_jammed_cluster() {
+fn jammed_cluster_is_rendered() {
     insta::assert_snapshot!(table(&fixture::jammed()));
 }
 
 #[test]
-fn a_jammed_cluster_wide() {
+fn jammed_cluster_is_rendered_wide() {
     insta::assert_snapshot!(render(
         &fixture::jammed(),
         fixture::now(),
@@ -30,7 +30,7 @@ fn a_jammed_cluster_wide() {
 }
 
 #[test]
-fn a_jammed_cluster_in_colour() {
+fn jammed_cluster_is_rendered_in_colour() {
     let coloured = render(&fixture::jammed(), fixture::now(), Look::Table, true);
     assert!(coloured.contains("\u{1b}["));
     assert_eq!(
@@ -40,18 +40,18 @@ fn a_jammed_cluster_in_colour() {
 }
 
 #[test]
-fn a_cluster_seen_in_part() {
+fn partly_read_cluster_is_rendered() {
     insta::assert_snapshot!(table(&fixture::half_seen()));
 }
 
 #[test]
-fn a_cluster_in_order() {
+fn healthy_cluster_is_rendered() {
     insta::assert_snapshot!(table(&fixture::healthy()));
 }
 
 /// "Nothing is stuck" is reported only if everything was read.
 #[test]
-fn doubt_is_shown_and_ends_with_2() {
+fn doubt_is_shown_and_exits_with_2() {
     let mut view = fixture::healthy();
     assert_eq!(exit_code(&view), 0);
     view.doubts.push(crate::findings::Doubt {
@@ -72,7 +72,7 @@ fn doubt_is_shown_and_ends_with_2() {
 }
 
 #[test]
-fn long_names_are_wrapped_whole() {
+fn long_names_are_wrapped_not_truncated() {
     let mut view = fixture::jammed();
     let name = "a-claim-whose-name-is-as-long-as-a-name-in-kubernetes-may-ever-be-more-or-less";
     for finding in &mut view.findings {
@@ -102,7 +102,7 @@ fn exit_codes(#[case] view: View, #[case] code: u8) {
 
 /// The provisioner of one driver is found, but the log of its leader cannot be read; that of another is not found.
 #[test]
-fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
+fn provisioner_problem_is_shown_with_its_fix() {
     let forbidden = Change::LogRead(
         LEADER_UID.into(),
         DRIVER.into(),
@@ -117,14 +117,17 @@ fn a_provisioner_that_is_not_found_or_read_is_named_with_the_fix() {
     let unreadable = format!(
         "{DRIVER}: 2 logs of its provisioner cannot be read: Pod rook-ceph/{LEADER}: forbidden"
     );
-    let lost = format!("{OTHER_DRIVER}: its provisioner is not found: neither its leases");
+    let lost = format!("{OTHER_DRIVER}: provisioner not found: no lease");
     assert!(text.contains(&unreadable) && text.contains(&lost), "{text}");
-    assert!(text.contains("name it in drivers[].provisioner"), "{text}");
+    assert!(
+        text.contains("name the workload in drivers[].provisioner"),
+        "{text}"
+    );
     assert_eq!(exit_code(&view), 2);
 }
 
 #[test]
-fn a_hold_is_not_stuck() {
+fn hold_is_not_stuck() {
     let mut view = fixture::jammed();
     view.findings.retain(|finding| !finding.what.is_stuck());
     assert_eq!(exit_code(&view), 0);
@@ -132,7 +135,7 @@ fn a_hold_is_not_stuck() {
 }
 
 #[test]
-fn one_namespace_is_shown_alone() {
+fn namespace_option_hides_other_namespaces() {
     let media = only(fixture::jammed(), Some("media"));
     let ai = only(fixture::jammed(), Some("ai"));
     let all = fixture::jammed();

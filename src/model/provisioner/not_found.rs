@@ -13,13 +13,15 @@ const SHOWN: usize = 3;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ProvisionerNotFound {
     /// The configured workload does not exist.
-    #[error("{0}, named by drivers[].provisioner, does not exist")]
+    #[error("{0} does not exist; correct drivers[].provisioner")]
     Override(ProvisionerRef),
     /// There is neither a lease nor a pod with its sidecars.
     #[error("{0}")]
     NoLease(String),
     /// The holder leads to no pod, and no pod runs the sidecars.
-    #[error("{holder:?}, holder of lease {lease}, matches no pod there")]
+    #[error(
+        "no pod matches {holder:?}, the holder of lease {lease}; name the workload in drivers[].provisioner"
+    )]
     Holder {
         /// Namespace and name.
         lease: String,
@@ -27,13 +29,17 @@ pub enum ProvisionerNotFound {
         holder: SharedStr,
     },
     /// The lease exists, but nobody holds it.
-    #[error("nobody holds lease {0}, and no workload there runs its sidecars")]
+    #[error(
+        "no holder of lease {0}, and no workload with its sidecars there; start it, or name it in drivers[].provisioner"
+    )]
     NotHeld(String),
     /// The pod that holds the lease has no controller that would replace it.
-    #[error("{0} holds its lease and belongs to no Deployment, StatefulSet or DaemonSet")]
+    #[error(
+        "{0} holds its lease, but belongs to no Deployment, StatefulSet or DaemonSet; restart it by hand"
+    )]
     Unowned(String),
     /// Several workloads match.
-    #[error("several workloads run its sidecars: {0}")]
+    #[error("several workloads run its sidecars: {0}; name one in drivers[].provisioner")]
     Ambiguous(String),
 }
 
@@ -50,14 +56,16 @@ impl ProvisionerNotFound {
             .collect();
         elsewhere.sort();
         elsewhere.dedup();
-        let hint = if elsewhere.is_empty() {
-            String::new()
+        let fix = if elsewhere.is_empty() {
+            "name the workload in drivers[].provisioner".to_owned()
         } else {
             let elsewhere = listed(elsewhere);
-            format!("; leases of that name are in {elsewhere}, outside provisionerNamespaces")
+            format!(
+                "leases of that name are in {elsewhere}: add their namespace to provisionerNamespaces"
+            )
         };
         Self::NoLease(format!(
-            "neither its leases ({provisioner}, {snapshotter}) nor a pod with its sidecars is in {}{hint}",
+            "no lease {provisioner} or {snapshotter}, and no pod with its sidecars, in {}; {fix}",
             listed(namespaces)
         ))
     }

@@ -191,7 +191,7 @@ const BOTH: [&str; 2] = [LEADER, "csi-rbdplugin-provisioner-7d9f8b6c5d-stdby"];
     CLASSIC,
     &[LEADER]
 )]
-fn a_provisioner_is_found_by_its_leases_holder(
+fn provisioner_is_found_by_its_lease_holder(
     #[case] world: World,
     #[case] workload: &str,
     #[case] leading: &[&str],
@@ -204,7 +204,7 @@ fn a_provisioner_is_found_by_its_leases_holder(
 #[rstest]
 #[case::by_its_container(|pod: Pod| with_sidecars(pod, |it| *it = sidecars("csi-cephfsplugin")))]
 #[case::by_an_argument(|pod: Pod| naming(pod, OTHER_DRIVER))]
-fn a_made_up_identity_leads_to_the_drivers_own_workload(#[case] other: fn(Pod) -> Pod) {
+fn random_identity_leads_to_the_drivers_workload(#[case] other: fn(Pod) -> Pod) {
     let world = held(RANDOM, RANDOM)
         .with(deployment("csi-other-provisioner"))
         .with(other(replica(
@@ -238,13 +238,13 @@ fn a_made_up_identity_leads_to_the_drivers_own_workload(#[case] other: fn(Pod) -
     )),
     CLASSIC
 )]
-fn of_several_leases_counts(#[case] world: World, #[case] workload: &str) {
+fn live_and_permitted_lease_takes_precedence(#[case] world: World, #[case] workload: &str) {
     assert_eq!(found(&world), workload);
 }
 
 /// In any order of observing the leases.
 #[test]
-fn the_order_of_arrival_decides_nothing() {
+fn order_of_observation_does_not_matter() {
     let leases = || {
         let stale = elsewhere(stale(lease(LEASE, "csi-rbd-1", at(-9000))), "kube-system");
         [lease(LEASE, RANDOM, at(-9)), stale]
@@ -263,7 +263,7 @@ fn the_order_of_arrival_decides_nothing() {
 
 /// `--node-deployment`: there is no election, and the snapshotter's container may have another name (democratic-csi).
 #[test]
-fn a_driver_that_elects_nobody_is_found_by_its_sidecars_and_all_its_logs_count() {
+fn driver_without_election_is_found_by_its_sidecars() {
     let set = set(WorkloadKind::DaemonSet, "node");
     let democratic = |suffix| {
         with_sidecars(pod_of(&set, suffix), |it| {
@@ -295,7 +295,7 @@ fn overridden(kind: WorkloadKind, namespace: &str, name: &str) -> World {
 }
 
 #[test]
-fn the_configurations_word_counts_first() {
+fn configured_provisioner_takes_precedence() {
     let world = overridden(WorkloadKind::StatefulSet, "kube-system", "csi-rbd");
     assert_eq!(found(&world), "StatefulSet csi-rbd");
     assert_eq!(leaders(&world), ["csi-rbd-1"]);
@@ -304,44 +304,47 @@ fn the_configurations_word_counts_first() {
 #[rstest]
 #[case::nothing(
     without_provisioner(),
-    "neither its leases (rook-ceph-rbd-csi-ceph-com, external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com) \
-     nor a pod with its sidecars is in rook-ceph, kube-system"
+    "no lease rook-ceph-rbd-csi-ceph-com or external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com, \
+     and no pod with its sidecars, in rook-ceph, kube-system; name the workload in drivers[].provisioner"
 )]
 #[case::a_lease_outside_the_namespaces(
     without_provisioner().with(elsewhere(lease(LEASE, "x-0", at(-9)), "storage")),
-    "neither its leases (rook-ceph-rbd-csi-ceph-com, external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com) \
-     nor a pod with its sidecars is in rook-ceph, kube-system; leases of that name are in storage, outside \
-     provisionerNamespaces"
+    "no lease rook-ceph-rbd-csi-ceph-com or external-snapshotter-leader-rook-ceph-rbd-csi-ceph-com, \
+     and no pod with its sidecars, in rook-ceph, kube-system; leases of that name are in storage: \
+     add their namespace to provisionerNamespaces"
 )]
 #[case::a_holder_that_matches_no_pod(
     without_provisioner().with(lease(LEASE, "node-9", at(-9))),
-    "\"node-9\", holder of lease rook-ceph/rook-ceph-rbd-csi-ceph-com, matches no pod there"
+    "no pod matches \"node-9\", the holder of lease rook-ceph/rook-ceph-rbd-csi-ceph-com; \
+     name the workload in drivers[].provisioner"
 )]
 #[case::nobody_holds_it(
     without_provisioner().with(lease(LEASE, "", at(-9))),
-    "nobody holds lease rook-ceph/rook-ceph-rbd-csi-ceph-com, and no workload there runs its sidecars"
+    "no holder of lease rook-ceph/rook-ceph-rbd-csi-ceph-com, and no workload with its sidecars there; \
+     start it, or name it in drivers[].provisioner"
 )]
 #[case::a_pod_of_nobody(
     without_provisioner().with(pod("rook-ceph", "bare", &[])).with(lease(LEASE, "bare", at(-9))),
-    "Pod rook-ceph/bare holds its lease and belongs to no Deployment, StatefulSet or DaemonSet"
+    "Pod rook-ceph/bare holds its lease, but belongs to no Deployment, StatefulSet or DaemonSet; \
+     restart it by hand"
 )]
 #[case::several(
     held(RANDOM, RANDOM)
         .with(deployment("second"))
         .with(replica("second", "5f6d7c8b9", "aaaaa")),
     "several workloads run its sidecars: Deployment rook-ceph/csi-rbdplugin-provisioner, \
-     Deployment rook-ceph/second"
+     Deployment rook-ceph/second; name one in drivers[].provisioner"
 )]
 #[case::named_and_not_there(
     overridden(WorkloadKind::Deployment, "kube-system", "csi-rbd"),
-    "Deployment kube-system/csi-rbd, named by drivers[].provisioner, does not exist"
+    "Deployment kube-system/csi-rbd does not exist; correct drivers[].provisioner"
 )]
-fn a_provisioner_is_not_found_because(#[case] world: World, #[case] why: &str) {
+fn missing_provisioner_is_explained(#[case] world: World, #[case] why: &str) {
     assert_eq!(found(&world), why);
 }
 
 #[test]
-fn lease_names_are_those_rook_shows() {
+fn lease_names_match_rook() {
     let (provisioner, snapshotter) = lease_names("rook-ceph.rbd.csi.ceph.com");
     assert_eq!(provisioner, "rook-ceph-rbd-csi-ceph-com");
     assert_eq!(
@@ -356,10 +359,7 @@ fn lease_names_are_those_rook_shows() {
 #[case::by_a_clock_that_is_behind(-30, true)]
 #[case::by_a_clock_that_is_ahead(5 + 30, true)]
 #[case::by_nobody_any_more(15 + 31, false)]
-fn lease_is_held_within_its_duration_and_the_clocks_tolerance(
-    #[case] ago: i64,
-    #[case] held: bool,
-) {
+fn lease_is_held_within_duration_and_clock_tolerance(#[case] ago: i64, #[case] held: bool) {
     let mut short = lease(LEASE, LEADER, at(-300));
     short.seconds = 15;
     short.renewed = Some(at(0) - jiff::SignedDuration::from_secs(ago));

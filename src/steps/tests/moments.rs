@@ -74,7 +74,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
 }
 
 #[rstest]
-#[case::no_provisioner(World::empty().with(namespace("locksmith")), "found no provisioner")]
+#[case::no_provisioner(World::empty().with(namespace("locksmith")), "provisioner of rook-ceph.rbd.csi.ceph.com not found")]
 fn what_cannot_be_planned_ends_the_run_before_it_does_anything(
     #[case] world: World,
     #[case] why: &str,
