@@ -290,8 +290,7 @@ impl Controller {
                     recent.note(object.clone());
                     self.own.write(verb, object.kind.as_str(), "ok");
                     tracing::info!(run, step, verb, %object, "write succeeded");
-                    let message = format!("{verb} by Remediation {run}");
-                    let reason = event_reason(&intent);
+                    let (reason, message) = event(&intent, &run);
                     self.herald.say(object, reason, &message, false);
                 }
                 Ok(Tried::Skipped(why)) => {
@@ -444,15 +443,32 @@ fn verb(intent: &Intent) -> &'static str {
     }
 }
 
-fn event_reason(intent: &Intent) -> &'static str {
+/// Reason and message of the Event about a write.
+fn event(intent: &Intent, run: &str) -> (&'static str, String) {
+    let by = |done: &str| format!("{done} by Remediation {run}");
     match intent {
-        Intent::CreateHold { .. } | Intent::PatchHold { .. } => "LocksmithHeld",
-        Intent::DeleteHold(_) => "LocksmithReleased",
-        Intent::Delete(_) => "LocksmithDeleted",
-        Intent::Replace(_) => "LocksmithReplaced",
-        Intent::Rollout { .. } => "LocksmithRestarted",
-        Intent::Touch { .. } => "LocksmithTouched",
-        Intent::HandOver { .. } => "LocksmithHandedOver",
+        Intent::CreateHold { .. } | Intent::PatchHold { .. } => (
+            "LocksmithHeld",
+            format!("held for Remediation {run}; to release now: locksmith abort {run}"),
+        ),
+        Intent::DeleteHold(_) => ("LocksmithReleased", by("released")),
+        Intent::Delete(_) => (
+            "LocksmithDeleted",
+            by("deleted") + &format!("; to print it: locksmith evidence {run}"),
+        ),
+        Intent::Replace(_) => (
+            "LocksmithReplaced",
+            by("deleted") + ", so that its controller replaces it",
+        ),
+        Intent::Rollout { .. } => ("LocksmithRestarted", by("restarted")),
+        Intent::Touch { .. } => (
+            "LocksmithTouched",
+            by("annotated") + ", so that its deletion continues",
+        ),
+        Intent::HandOver { .. } => (
+            "LocksmithHandedOver",
+            by("released") + ", because its holder has ended",
+        ),
     }
 }
 
