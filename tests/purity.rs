@@ -1,7 +1,7 @@
-//! Modules are layers: each imports only those before it. The lower ones are pure, and only `cluster` writes to a cluster.
+//! Modules are layers: each imports only from lower ones. Pure layers are marked, and only `cluster` writes to a cluster.
 //!
-//! The tests read the source. An import is found however it is written: over several lines, in braces, renamed, or as a path in
-//! an expression. Comments and strings are not read.
+//! The tests parse the source. An import is found in every notation: over several lines, in braces, renamed, or as a path
+//! in an expression. Comments and strings are ignored.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// A module, or a part of one, and whether it is pure: plain functions of plain values, with an explicit `now`.
+/// A module or file, and whether it is pure: functions of plain values, with an explicit `now`.
 struct Layer {
     path: &'static str,
     pure: bool,
@@ -28,7 +28,7 @@ const fn shell(path: &'static str) -> Layer {
     Layer { path, pure: false }
 }
 
-/// From the ground up. A file belongs to the longest path that it begins with, and imports from its own layer and those before.
+/// In order, lowest first. A file belongs to the longest matching path, and imports from its own layer and lower ones.
 const LAYERS: [Layer; 26] = [
     pure("api"),
     pure("text"),
@@ -59,16 +59,16 @@ const LAYERS: [Layer; 26] = [
     shell("main"),
 ];
 
-/// Crates of their own, which cannot import the daemon at all.
+/// Separate crates, which cannot import the daemon.
 const MEMBERS: [&str; 3] = ["api/", "demo/apiserver/", "demo/world/"];
 
-/// Used by tests alone: they show everything up to the view, and the findings of a made-up model.
+/// Used only by tests: they build views, and the findings of a constructed model.
 const FIXTURES: [&str; 2] = ["fixture.rs", "model/fixture/"];
 
-/// A test of how long the detectors take: it needs a clock, and a small stack of its own.
+/// A test of the detectors' cost, which needs a clock and a small stack.
 const MEASURES: &str = "findings/tests/hostile.rs";
 
-/// Paths that pure modules may not name, nor anything below them.
+/// Paths that pure modules must not use, with everything below them.
 const FORBIDDEN: [&str; 20] = [
     "tokio",
     "tokio_util",
@@ -92,7 +92,7 @@ const FORBIDDEN: [&str; 20] = [
     "std::thread",
 ];
 
-/// Words that are a clock or a runtime wherever they stand, and crates that must not be imported whole.
+/// Words that mean a clock or a runtime anywhere, and crates that must not be imported as a whole.
 const WORDS: [(&str, &str); 6] = [
     (r"\bInstant\b", "a clock: take `now` as an argument"),
     (r"\bSystemTime\b", "a clock: take `now` as an argument"),
@@ -114,7 +114,7 @@ const WRITES: [&str; 5] = [
     r"\b(Request ?:: ?(post|put|patch|delete)|Method ?:: ?(POST|PUT|PATCH|DELETE))\b",
 ];
 
-/// Other names for the crate's root, by which an import would go unnoticed.
+/// Other names for the crate's root, which would hide an import.
 const ALIASES: &str = r"\buse crate as\b|\bcrate ?:: ?\{[^;]*\bself as\b|\bextern crate self\b";
 
 #[test]
@@ -137,7 +137,7 @@ fn modules_import_only_lower_layers() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The imports of a file that are not from its own layer or one before it.
+/// The imports of a file from higher layers.
 fn imports_above(name: &str, code: &str, own: usize) -> Vec<String> {
     static ALIASED: LazyLock<Regex> = LazyLock::new(|| regex(ALIASES));
     let aliases = ALIASED.find_iter(code);
@@ -162,7 +162,7 @@ fn imports_above(name: &str, code: &str, own: usize) -> Vec<String> {
     wrong
 }
 
-/// A path that leads to the crate's root by `super`, from there on. Within a module of the file it takes one more.
+/// A path that leads to the crate's root by `super`, from there on. Within a module of the file it needs one more.
 fn from_root<'p>(name: &str, path: &'p str) -> Option<&'p str> {
     let file = name.trim_end_matches(".rs").trim_end_matches("/mod");
     let depth = file.split('/').count();
@@ -187,7 +187,7 @@ fn pure_modules_are_pure() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The demo's actors are a cluster of their own, and tests send requests to the server.
+/// The demo's actors are a cluster themselves, and tests send requests to the server.
 #[test]
 fn only_cluster_writes_to_a_cluster() {
     let all = code_of_all().into_iter();
@@ -253,7 +253,7 @@ fn sources(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The parts of this code that a pure module may not have.
+/// The parts of this code that are forbidden in a pure module.
 fn offences(code: &str) -> Vec<String> {
     static WRONG: LazyLock<Vec<(Regex, &str)>> =
         LazyLock::new(|| WORDS.map(|(word, why)| (regex(word), why)).into());
@@ -280,7 +280,7 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap()
 }
 
-/// The source without comments and texts, each run of blanks one blank.
+/// The source without comments and strings, with each run of blanks as one.
 fn code_of(text: &str) -> String {
     static OTHER: LazyLock<Regex> = LazyLock::new(|| {
         let comments = r"//[^\n]*|(?s:/\*.*?\*/)";
@@ -293,7 +293,7 @@ fn code_of(text: &str) -> String {
     BLANKS.replace_all(&code, " ").into_owned()
 }
 
-/// Every path the code names, those in the braces of a `use` written out.
+/// Every path in the code, with those in the braces of a `use` expanded.
 fn paths(code: &str) -> Vec<String> {
     static USE: LazyLock<Regex> = LazyLock::new(|| regex(r"\buse ([^;]+);"));
     static PLAIN: LazyLock<Regex> = LazyLock::new(|| regex(r"\b\w+(?: ?:: ?\w+)+"));
@@ -309,7 +309,7 @@ fn paths(code: &str) -> Vec<String> {
     paths
 }
 
-/// Writes one tree of a `use` out.
+/// Expands one tree of a `use`.
 fn spread(prefix: &str, tree: &str, into: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((head, rest)) = tree.split_once('{') else {
@@ -394,7 +394,7 @@ fn pure_code_is_accepted() {
 }
 
 #[test]
-fn imports_are_found_however_they_are_written() {
+fn imports_are_found_in_every_notation() {
     let texts = [
         "use crate::watch::Store;",
         "use crate::{model::Model, watch::Store};",
@@ -416,7 +416,7 @@ fn imports_are_found_however_they_are_written() {
 }
 
 #[test]
-fn writes_are_found_however_they_are_written() {
+fn writes_are_found_in_every_notation() {
     let writing = [
         "use kube::api::{ListParams, PostParams};",
         "api.create(&Default::default(), &run)",

@@ -359,7 +359,7 @@ mod tests {
     #[case::that_nobody_approved(Mode::Act, Phase::Expired, None, -10, true)]
     #[case::that_was_planned_where_plans_are_wanted(Mode::Plan, Phase::Planned, None, -10, true)]
     #[case::that_was_planned_before_it_may_act(Mode::Act, Phase::Planned, None, -10, false)]
-    fn a_run_cools_down(
+    fn finished_run_cools_down(
         #[case] mode: Mode,
         #[case] phase: Phase,
         #[case] started: Option<i64>,
@@ -393,7 +393,7 @@ mod tests {
     #[case::that_does_more("csi-operation-locks", "failed-snapshots", true)]
     #[case::that_does_less("failed-snapshots", "csi-operation-locks", false)]
     #[case::that_waits_for_a_person("orphaned-sources", "failed-snapshots", false)]
-    fn an_alert_joins_a_run(#[case] open: &str, #[case] asked: &str, #[case] joins: bool) {
+    fn alert_joins_open_run(#[case] open: &str, #[case] asked: &str, #[case] joins: bool) {
         let mut run = run_in("open", Phase::Running);
         run.spec.playbook = open.to_owned();
         let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
@@ -425,7 +425,7 @@ mod tests {
         ExistingRun::Free(Some("uid-last".into()))
     )]
     #[case::that_was_approved(World::jam(), Decision::Approved, ExistingRun::Free(Some("uid-last".into())))]
-    fn a_plan_is_offered(
+    fn rejected_plan_is_not_offered_again(
         #[case] now: World,
         #[case] decision: Decision,
         #[case] expected: ExistingRun,
@@ -480,7 +480,7 @@ mod tests {
     #[case::that_nobody_watches(Some(UNWATCHED), &[])]
     #[case::that_is_not_told(None, &[DRIVER])]
     #[case::that_is_told_as_nothing(Some(""), &[DRIVER])]
-    fn an_alert_is_about_a_driver(#[case] driver: Option<&str>, #[case] about: &[&str]) {
+    fn alert_selects_drivers(#[case] driver: Option<&str>, #[case] about: &[&str]) {
         // The driver of an orphan on default classes is unknown.
         let orphan = Finding {
             what: crate::findings::FindingReason::OrphanedSource(
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_is_ours_when_every_matcher_matches() {
+    fn alert_is_ours_if_every_matcher_matches() {
         let alert = |labels: &[(&str, &str)]| Alert {
             status: AlertStatus::Firing,
             labels: labels
@@ -532,7 +532,7 @@ mod tests {
     /// Attack: alerts without end, with names and fingerprints that fill a Remediation to the limit of etcd, so that its
     /// status cannot be recorded. Defence: both the size and the number of recorded alerts are limited.
     #[test]
-    fn alerts_put_little_into_a_remediation() {
+    fn recorded_alerts_are_limited_in_size() {
         let alerts: Vec<_> = (0..5_000)
             .map(|n| {
                 let mut alert = firing("LocksmithOperationLocked", Some(DRIVER));
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_without_fingerprints_are_told_apart_by_their_labels() {
+    fn alerts_without_fingerprint_are_identified_by_labels() {
         let of = |driver| {
             let mut alert = firing("LocksmithOperationLocked", Some(driver));
             alert.fingerprint = None;
@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn alert_is_marked_resolved_and_fires_again() {
+    fn resolved_alert_is_marked_until_it_fires_again() {
         let alert = |fingerprint: &str, minute: i64| AlertRef {
             alertname: "LocksmithRestoreStuck".to_owned(),
             fingerprint: fingerprint.to_owned(),
@@ -591,7 +591,7 @@ mod tests {
     /// Attack: alerts about invented drivers, each of which starts a Remediation whose failure counts for the circuit
     /// breaker. Defence: only drivers that a class of the cluster names are accepted.
     #[test]
-    fn an_alert_about_a_made_up_driver_asks_for_nothing() {
+    fn alert_about_an_invented_driver_starts_nothing() {
         let config = Config::default();
         let alerts = ["made-up.rbd.csi.ceph.com", DRIVER].map(|driver| Alert {
             status: AlertStatus::Firing,
@@ -611,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_label_value_and_follows_the_run_before() {
+    fn run_name_is_a_label_value_derived_from_the_last_run() {
         let cause = Cause {
             playbook: "csi-operation-locks".to_owned(),
             driver: "rook-ceph.rbd.csi.ceph.com".into(),

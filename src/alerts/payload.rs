@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_alertmanager_sends() {
+    fn notification_of_alertmanager_is_parsed() {
         let notification = parse(payload().to_string().as_bytes()).unwrap();
         assert_eq!(notification.truncated, 3);
         assert_eq!(notification.group_key, "{}:{}");
@@ -120,7 +120,7 @@ mod tests {
 
     /// Case 17. grafana.com, "webhook notifier", v9.3 to latest.
     #[test]
-    fn reads_what_grafana_sends() {
+    fn notification_of_grafana_is_parsed() {
         let mut payload = payload();
         let more = json!({"version": "1", "orgId": 1, "title": "[FIRING:1]", "state": "alerting", "message": "**Firing**"});
         payload
@@ -138,7 +138,7 @@ mod tests {
 
     /// Case 18. Alertmanager before 0.19 (prometheus/alertmanager #2227).
     #[test]
-    fn fingerprint_may_be_missing() {
+    fn missing_fingerprint_is_accepted() {
         let mut payload = payload();
         payload["alerts"][0]
             .as_object_mut()
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_need_not_tell_of_truncation() {
+    fn missing_truncation_count_is_accepted() {
         let mut payload = payload();
         payload.as_object_mut().unwrap().remove("truncatedAlerts");
         assert_eq!(parse(payload.to_string().as_bytes()).unwrap().truncated, 0);
@@ -162,7 +162,11 @@ mod tests {
     #[case("/alerts/0/status", json!("pending"), "alerts[0].status: unknown variant `pending`")]
     #[case("/alerts/0/startsAt", json!("today"), "alerts[0].startsAt: ")]
     #[case("/alerts/0/labels", json!({"a": 1}), "alerts[0].labels.a: invalid type")]
-    fn says_what_is_wrong(#[case] field: &str, #[case] value: Value, #[case] says: &str) {
+    fn payload_error_names_the_field(
+        #[case] field: &str,
+        #[case] value: Value,
+        #[case] says: &str,
+    ) {
         let mut payload = payload();
         *payload.pointer_mut(field).unwrap() = value;
         let error = parse(payload.to_string().as_bytes())
@@ -176,7 +180,7 @@ mod tests {
     #[case("[]", "version is missing")]
     #[case("{}", "version is missing")]
     #[case(r#"{"version": "4"}"#, "payload: missing field `groupKey`")]
-    fn a_body_of_another_kind_is_refused(#[case] body: &str, #[case] says: &str) {
+    fn payload_of_another_kind_is_refused(#[case] body: &str, #[case] says: &str) {
         let error = parse(body.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn alert_that_is_silenced_or_gone_asks_for_nothing() {
+    fn silenced_or_missing_alert_is_resolved() {
         let active = json!({"state": "active", "silencedBy": [], "inhibitedBy": []});
         let silenced = json!({"state": "suppressed", "silencedBy": ["s"], "inhibitedBy": ["i"]});
         let inhibited = json!({"state": "suppressed", "silencedBy": [], "inhibitedBy": ["i"]});

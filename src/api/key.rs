@@ -237,7 +237,7 @@ mod tests {
 
     /// Case 19.
     #[test]
-    fn uid_is_meant_by_itself_and_by_its_first_digits() {
+    fn uid_matches_itself_and_its_first_digits() {
         let uid = Uid::from("15ca3371-4909-4727-9a3c-0d1f6c6a2b11");
         for text in [
             "15ca3371-4909-4727-9a3c-0d1f6c6a2b11",
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_is_written_as_it_was_read() {
+    fn uid_round_trips() {
         let texts = [
             "4b0c4d5e-9f6a-4c1b-8d2e-7f1e8a2b3c4d",
             "4B0C4D5E-9F6A-4C1B-8D2E-7F1E8A2B3C4D",

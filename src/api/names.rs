@@ -40,12 +40,12 @@ mod tests {
     #[case("ä", false)]
     #[case("a b", false)]
     #[case("a\n", false)]
-    fn accepts_only_subdomains(#[case] name: &str, #[case] accepted: bool) {
+    fn only_subdomains_are_valid_names(#[case] name: &str, #[case] accepted: bool) {
         assert_eq!(is_object_name(name), accepted);
     }
 
     #[test]
-    fn length_is_limited() {
+    fn name_length_is_limited() {
         assert!(is_object_name(&"a".repeat(MAX_NAME)));
         assert!(!is_object_name(&"a".repeat(MAX_NAME + 1)));
     }

@@ -145,7 +145,7 @@ mod tests {
     #[case("https://[::1]:6443", false)]
     #[case("https://localhost:6443", false)]
     #[case("http://cluster.example:8080", false)]
-    fn a_proxy_is_for_clusters_elsewhere(#[case] server: &'static str, #[case] over: bool) {
+    fn local_cluster_uses_no_proxy(#[case] server: &'static str, #[case] over: bool) {
         let environment = Matcher::builder()
             .https("http://proxy.example:3128")
             .no("10.0.0.0/8, .lab.example,")
@@ -178,7 +178,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn the_current_context_is_used_unless_another_is_asked_for() {
+    async fn default_context_is_the_current_one() {
         let directory = tempfile::tempdir().unwrap();
         let home = args(&directory, None).config().await.unwrap();
         let lab = args(&directory, Some("lab")).config().await.unwrap();
@@ -188,7 +188,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn an_unknown_context_is_answered_with_those_there_are() {
+    async fn unknown_context_error_lists_existing_contexts() {
         let directory = tempfile::tempdir().unwrap();
         let error = args(&directory, Some("hime")).config().await.unwrap_err();
         assert_eq!(
@@ -198,7 +198,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn a_server_out_of_reach_is_named_with_the_last_cause() {
+    async fn unreachable_server_error_has_the_root_cause() {
         // Installed once per process; another test may have done so.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn a_missing_file_is_named() {
+    async fn missing_kubeconfig_is_named() {
         let args = ClusterArgs {
             kubeconfig: Some("/nowhere/config".into()),
             context: None,

@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deployed_definition_is_that_of_the_code() {
+    fn deployed_crds_match_the_code() {
         // kustomize and Helm read no files outside their own directories.
         for file in ["crd.yaml", "base/crd.yaml", "chart/crds/crd.yaml"] {
             in_step(file, &yaml().unwrap());
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_charts_policy_is_that_of_the_definition() {
+    fn chart_policy_matches_the_manifest() {
         let text = policy::manifest("{{ .Release.Namespace }}");
         let (own, charts) = (
             "  labels:\n    app.kubernetes.io/name: locksmith\n",
@@ -69,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn no_format_is_unknown_to_the_api_server() {
+    fn crd_formats_are_known_to_the_api_server() {
         // kubectl warns of unknown formats at each apply; int32, int64 and date-time are known.
         assert!(!yaml().unwrap().contains("format: uint"));
     }
 
     #[test]
-    fn what_is_printed_reads_back_as_the_same_definition() {
+    fn printed_crds_round_trip() {
         let text = yaml().unwrap();
         let (remediation, hold) = text.split_once("---\n").unwrap();
         let back: CustomResourceDefinition = serde_saphyr::from_str(remediation).unwrap();

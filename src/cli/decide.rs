@@ -163,7 +163,7 @@ mod tests {
     )]
     #[case(Phase::Running, true, Decision::Approved, Some("has already started"))]
     #[case(Phase::Succeeded, true, Decision::Rejected, Some("has finished"))]
-    fn a_decision_of_which_nothing_would_come_is_refused(
+    fn decision_without_effect_is_refused(
         #[case] phase: Phase,
         #[case] open: bool,
         #[case] decision: Decision,

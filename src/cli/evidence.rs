@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_lists_what_was_deleted_without_server_made_fields() {
+    fn evidence_omits_fields_set_by_the_server() {
         let source = json!({
             "apiVersion": "volsync.backube/v1alpha1",
             "kind": "ReplicationSource",

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_in_the_table_and_nothing_else() {
+    fn table_lists_exactly_the_commands() {
         let listed = CODES.iter().flat_map(|codes| codes.0.split(", "));
         let mut listed: Vec<_> = listed.map(str::to_owned).collect();
         let command = super::super::Cli::command();
@@ -114,7 +114,7 @@ mod tests {
     /// The docs describe the default build.
     #[cfg(feature = "demo")]
     #[test]
-    fn the_docs_have_the_table() {
+    fn docs_contain_the_exit_codes() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/docs/cli.md");
         let docs = std::fs::read_to_string(path).unwrap();
         let (before, rest) = docs.split_once("<!-- exit codes -->\n").unwrap();

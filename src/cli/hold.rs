@@ -194,7 +194,7 @@ mod tests {
     #[case::nothing("hold --for 2h", "name sources")]
     #[case::no_time("hold --all --for 0s", "longer than 0s")]
     #[case::two_lines("hold --all --for 2h --reason a\nb", "one line")]
-    fn senseless_arguments_are_refused(#[case] line: &str, #[case] expected: &str) {
+    fn invalid_arguments_are_refused(#[case] line: &str, #[case] expected: &str) {
         let line = Line::try_parse_from(line.split(' ')).unwrap();
         let error = checked(&line.args, at(0)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

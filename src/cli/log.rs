@@ -156,7 +156,7 @@ mod tests {
     #[rstest]
     #[case(LogFormat::Json)]
     #[case(LogFormat::Pretty)]
-    fn what_others_wrote_neither_ends_a_line_nor_steers(#[case] format: LogFormat) {
+    fn log_fields_cannot_end_a_line_or_control_the_terminal(#[case] format: LogFormat) {
         let text = logged(format);
         let line = text.strip_suffix('\n').unwrap();
         assert!(!line.contains(steers), "{line:?}");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_json_says_the_same() {
+    fn escaped_json_decodes_to_the_same_text() {
         let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json)).unwrap();
         assert_eq!(line["why"], HOSTILE);
         assert_eq!(line["message"], format!("not written: {HOSTILE}"));

@@ -1,4 +1,4 @@
-//! The command line: arguments in, an exit code out. One file a subcommand.
+//! The command line: arguments in, an exit code out. One file per subcommand.
 
 mod args;
 mod check;
@@ -115,7 +115,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn arguments_do_not_contradict_each_other() {
+    fn clap_accepts_the_argument_definitions() {
         Cli::command().debug_assert();
     }
 }

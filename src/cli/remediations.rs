@@ -103,14 +103,14 @@ mod tests {
         "several Remediations begin with nig; choose one of night, night-of-all"
     )]
     #[case("day", "there is no Remediation day; list all with locksmith runs")]
-    fn the_start_of_a_name_is_enough(#[case] name: &str, #[case] found: &str) {
+    fn unique_prefix_selects_a_run(#[case] name: &str, #[case] found: &str) {
         let runs = ["night", "night-of-all"].map(run).to_vec();
         let found_name = named(runs, name).map(|run| run.name_any());
         assert_eq!(found_name.unwrap_or_else(|why| why.to_string()), found);
     }
 
     #[test]
-    fn one_name_in_two_namespaces_is_asked_about() {
+    fn ambiguous_name_requires_a_namespace() {
         let mut elsewhere = run("night");
         elsewhere.metadata.namespace = Some("lab".to_owned());
         let said = named(vec![run("night"), elsewhere], "night").unwrap_err();

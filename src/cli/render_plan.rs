@@ -106,7 +106,7 @@ mod tests {
     use crate::model::fixture::{DRIVER, World, at};
 
     #[test]
-    fn objects_stand_below_each_other() {
+    fn plan_lists_one_object_per_line() {
         let (world, config) = (World::jam(), Config::default());
         let found = world.found(&config, at(0));
         let playbook = &config.playbooks.0["csi-operation-locks"];
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_is_told_as_a_diff() {
+    fn plan_marks_changes_as_a_diff() {
         let told = |action| changes(action).join("\n");
         assert!(told(Action::Rollout).starts_with("spec.template.metadata.annotations["));
         assert!(told(Action::HandOver).starts_with("spec.holderIdentity: an old pod -> none"));

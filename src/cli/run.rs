@@ -245,7 +245,7 @@ mod tests {
     )]
     #[case::another_that_waits_for_a_person(Some(Phase::Pending), "orphaned-sources", None)]
     #[case::one_that_is_over(Some(Phase::Succeeded), "csi-operation-locks", None)]
-    fn a_person_waits_only_for_what_the_daemon_would_wait_for(
+    fn run_is_refused_only_if_the_daemon_would_queue_it(
         #[case] phase: Option<Phase>,
         #[case] playbook: &str,
         #[case] why: Option<&str>,

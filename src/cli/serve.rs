@@ -94,7 +94,7 @@ mod tests {
 
     /// Two containers of one image have the same process id, and may have the same host name.
     #[test]
-    fn identities_without_a_pod_name_are_unique() {
+    fn fallback_identities_are_unique() {
         assert_ne!(fallback_identity(), fallback_identity());
     }
 }

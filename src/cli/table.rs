@@ -134,13 +134,17 @@ mod tests {
     #[case("waits for the leases", 11, &["waits for", "the leases"])]
     #[case("abcdefghij", 4, &["abcd", "efgh", "ij"])]
     #[case("", 4, &[""])]
-    fn wraps(#[case] text: &str, #[case] width: usize, #[case] pieces: &[&str]) {
+    fn long_cell_is_wrapped_at_separators(
+        #[case] text: &str,
+        #[case] width: usize,
+        #[case] pieces: &[&str],
+    ) {
         assert_eq!(wrap(text, width), pieces);
     }
 
     proptest! {
         #[test]
-        fn nothing_but_blanks_is_lost_and_no_piece_is_too_wide(
+        fn wrapping_loses_only_blanks_and_keeps_the_width(
             text in "[a-zé/ -]{0,60}", width in 1_usize..20,
         ) {
             let pieces = wrap(&text, width);

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_of_a_run_pass_those_of_objects() {
+    async fn run_events_overtake_object_events() {
         let (herald, mut arrivals) = herald();
         say_of_an_object(&herald);
         say_of_an_object(&herald);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_at_the_end_is_written() {
+    async fn waiting_events_are_written_at_shutdown() {
         let (herald, mut arrivals) = herald();
         say_of_an_object(&herald);
         say_of_an_object(&herald);

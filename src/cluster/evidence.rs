@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_kept_whole() {
+    fn fitting_evidence_is_kept_whole() {
         let (_, content, events) = parts();
         let kept = kept(10_000);
         assert_eq!(
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_events_go_first() {
+    fn oldest_events_are_dropped_first() {
         let (_, content, events) = parts();
         let kept = kept(2300);
         let left = kept["events"].as_array().unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_and_where_its_snapshot_is_are_kept_in_any_case() {
+    fn identity_and_snapshot_handle_are_always_kept() {
         let kept = kept(100);
         assert_eq!(kept["content"]["status"], json!({ "snapshotHandle": "s" }));
         assert_eq!(kept["content"]["spec"]["source"]["volumeHandle"], "h");
@@ -286,7 +286,7 @@ mod tests {
     /// Attack: a failed snapshot with as many annotations as the API server accepts, so that the status of the run that
     /// deletes it cannot be written. Defence: evidence is limited in size.
     #[test]
-    fn evidence_is_no_larger_than_it_may_be_and_always_names_the_object() {
+    fn evidence_is_limited_and_always_has_the_identity() {
         let named = |annotations: Value, spec: Value| {
             json!({
                 "metadata": {"name": "s", "namespace": "tenant", "uid": "u", "annotations": annotations},
@@ -318,7 +318,7 @@ mod tests {
     #[case::without_its_status(3_200, &["apiVersion", "kind", "metadata", "spec"], true)]
     #[case::without_its_owners_metadata(1_800, &["apiVersion", "kind", "metadata", "spec"], false)]
     #[case::by_name_alone(700, &["apiVersion", "kind", "metadata"], false)]
-    fn status_goes_before_metadata_and_metadata_before_spec(
+    fn status_is_dropped_before_metadata_before_spec(
         #[case] room: usize,
         #[case] fields: &[&str],
         #[case] labelled: bool,
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_as_it_should_be_is_kept_whole() {
+    fn ordinary_object_is_kept_whole() {
         let object = json!({
             "metadata": {"name": "s", "uid": "u", "labels": {"a": "b"}, "managedFields": [1]},
             "spec": {"source": {"persistentVolumeClaimName": "c"}},

@@ -72,18 +72,18 @@ mod tests {
     use rstest::rstest;
 
     #[test]
-    fn nothing_is_all_defaults() {
+    fn empty_file_has_all_defaults() {
         assert_eq!(parse("").unwrap(), Config::default());
     }
 
     #[test]
-    fn the_annotated_example_says_what_the_defaults_are() {
+    fn annotated_example_has_the_defaults() {
         let example = include_str!("../../deploy/locksmith.yaml");
         assert_eq!(parse(example).unwrap(), Config::default());
     }
 
     #[test]
-    fn the_annotated_example_leaves_no_field_out() {
+    fn annotated_example_has_every_field() {
         fn paths(value: &serde_json::Value, at: &str, into: &mut Vec<String>) {
             match value {
                 serde_json::Value::Object(fields) => {
@@ -227,7 +227,7 @@ mod tests {
         "drivers: [{name: x, container: x, lockPatterns: ['no group']}]",
         "drivers[0].lockPatterns: "
     )]
-    fn a_fault_is_named_by_its_path(#[case] text: &str, #[case] says: &str) {
+    fn error_names_the_path(#[case] text: &str, #[case] says: &str) {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
@@ -271,7 +271,7 @@ mod tests {
         "steps: [verifyProvisioning, restartProvisioner]",
         "steps: verifyProvisioning must come after restartProvisioner"
     )]
-    fn a_playbook_that_cannot_work_is_refused(#[case] playbook: &str, #[case] says: &str) {
+    fn invalid_playbook_is_refused(#[case] playbook: &str, #[case] says: &str) {
         let fields = playbook.trim_matches(['{', '}']);
         let text = format!("playbooks: {{heal: {{alerts: [[alertname=X]], {fields}}}}}");
         let error = parse(&text).unwrap_err().to_string();
@@ -283,13 +283,13 @@ mod tests {
     #[case("steps: [restartProvisioner, verifyProvisioning]")]
     #[case("steps: [deleteOrphanedSources], approval: true")]
     #[case("steps: [suspendSources, restartProvisioner, resumeSources]")]
-    fn a_playbook_that_works_is_taken(#[case] fields: &str) {
+    fn corrected_playbook_is_accepted(#[case] fields: &str) {
         let text = format!("playbooks: {{heal: {{alerts: [[alertname=X]], {fields}}}}}");
         assert!(parse(&text).unwrap().playbooks.0.contains_key("heal"));
     }
 
     #[test]
-    fn every_fault_is_told_a_line_each() {
+    fn every_error_has_its_own_line() {
         let playbook = "alerts: [], steps: [resumeSources], attempts: 0";
         let text = format!("{{remediation: {{keep: 0}}, playbooks: {{heal: {{{playbook}}}}}}}");
         let error = parse(&text).unwrap_err().to_string();

@@ -267,7 +267,7 @@ mod tests {
     #[case("other=\"\"", "X", true)]
     #[case(r#"alertname="a \"b\" \\ c""#, r#"a "b" \ c"#, true)]
     #[case(r#"alertname=~"X\d""#, "X1", true)]
-    fn matches_as_alertmanager_does(
+    fn matcher_agrees_with_alertmanager(
         #[case] matcher: Matcher,
         #[case] alertname: &str,
         #[case] hit: bool,
@@ -284,7 +284,7 @@ mod tests {
     #[case("a=~\"(\"")]
     #[case("a=\"x")]
     #[case("a=\"x\"y\"")]
-    fn says_what_is_wrong(#[case] text: &str) {
+    fn invalid_matcher_is_refused(#[case] text: &str) {
         assert!(
             text.parse::<Matcher>()
                 .unwrap_err()

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn published_schema_is_that_of_the_code() {
+    fn published_schema_matches_the_code() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/locksmith.schema.json");
         let wanted = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
         if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn schema_takes_the_annotated_example() {
+    fn schema_accepts_the_annotated_example() {
         let validator = jsonschema::validator_for(&schema()).unwrap();
         let example: Value =
             serde_saphyr::from_str(include_str!("../../deploy/locksmith.yaml")).unwrap();

@@ -218,7 +218,7 @@ mod tests {
     #[case("clone from snapshot is already in progress", None)]
     #[case("volume pvc-4e1 is not ready for workloads", None)]
     #[case("snapshot already exists", None)]
-    fn recognises_what_drivers_write(#[case] text: &str, #[case] key: Option<&str>) {
+    fn messages_of_known_drivers_are_recognised(#[case] text: &str, #[case] key: Option<&str>) {
         let found = LockPatterns::new(&[]).unwrap().find(text);
         assert_eq!(found, key.map(|key| LockKey(key.into())));
     }
@@ -244,12 +244,12 @@ mod tests {
         r#"failed to take snapshot of the volume 0001: "rpc error: code = DeadlineExceeded desc = context deadline exceeded""#,
         ErrorClass::Timeout
     )]
-    fn classifies_the_errors_of_snapshots(#[case] message: &str, #[case] nature: ErrorClass) {
+    fn snapshot_errors_are_classified(#[case] message: &str, #[case] nature: ErrorClass) {
         assert_eq!(LockPatterns::new(&[]).unwrap().nature(message), nature);
     }
 
     #[test]
-    fn takes_a_pattern_of_ones_own() {
+    fn configured_pattern_is_matched() {
         let patterns = LockPatterns::new(&[r"busy: (?P<key>\w+)".to_owned()]).unwrap();
         assert_eq!(patterns.find("busy: vol7"), Some(LockKey("vol7".into())));
         assert!(
@@ -262,7 +262,7 @@ mod tests {
 
     /// Case 6: a configured pattern for paths, of a driver whose messages match the common patterns, too.
     #[test]
-    fn configured_pattern_goes_before_common_ones() {
+    fn configured_pattern_has_priority() {
         let own = r"given Volume ID \S+/(?P<key>pvc-\S+) already exists".to_owned();
         let patterns = LockPatterns::new(&[own]).unwrap();
         let text =
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_end_is_no_key() {
+    fn overlong_key_is_no_key() {
         let text = format!(
             "an operation with the given Volume ID {} already exists",
             "x".repeat(MAX_KEY + 1)

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_is_found_by_its_own_name_and_is_a_csi_driver() {
+    fn every_preset_matches_its_own_driver() {
         for known in &PRESETS {
             let (Names::Fixed(name) | Names::Prefixed(name) | Names::Beginning(name)) = known.names;
             assert_eq!(preset(name), Some(known));

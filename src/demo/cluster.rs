@@ -80,14 +80,14 @@ mod tests {
     use crate::demo::world::Timings;
 
     #[test]
-    fn made_up_identity_names_no_pod() {
+    fn random_identity_names_no_pod() {
         let driver = "rook-ceph.rbd.csi.ceph.com";
         let identity = world::made_up_identity(driver);
         assert!(crate::model::is_made_up(&identity, driver), "{identity}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn the_playbooks_jam_comes_about_without_any_cluster() {
+    async fn playbook_jam_is_reached_on_the_embedded_cluster() {
         let config = WorldConfig::new(Timings::fast());
         let cluster = Cluster::start(Options::default(), config).await.unwrap();
         let jam = playbook_jam(&cluster.world, Outage::Over).await.unwrap();

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_its_snapshot_and_their_locks_are_one_volume() {
+    fn restore_snapshot_and_lock_count_as_one_volume() {
         let claim = fixture::object(ObjectKind::PersistentVolumeClaim, "media", "app");
         let prime = fixture::object(ObjectKind::PersistentVolumeClaim, "media", "vs-prime-1");
         let snapshot = fixture::object(ObjectKind::VolumeSnapshot, "media", "app-dst");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn two_snapshots_of_one_claim_are_one_volume_and_of_two_are_two() {
+    fn snapshots_of_one_claim_count_as_one_volume() {
         let [one, two] = ["one", "two"]
             .map(|name| fixture::object(ObjectKind::PersistentVolumeClaim, "media", name));
         let [a, b] =
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_held_is_not_stuck() {
+    fn held_source_counts_no_stuck_storage() {
         let source = fixture::object(ObjectKind::ReplicationSource, "media", "app");
         assert_eq!(
             bytes(&[about(FindingReason::HeldSource, &source, 5, &[])]),

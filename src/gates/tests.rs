@@ -97,12 +97,12 @@ impl Case {
 }
 
 #[test]
-fn a_jam_that_may_be_mended_finds_every_gate_open() {
+fn repairable_jam_opens_every_gate() {
     assert_eq!(Case::jam().closed(), Vec::<String>::new());
 }
 
 #[test]
-fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
+fn every_closed_gate_has_reason_and_opens_when() {
     let case = Case::of(World::default()).set(|case| case.config.mode = Mode::Plan);
     let answers = case.answers();
     let names: Vec<_> = answers.iter().map(|gate| gate.gate.as_str()).collect();
@@ -127,7 +127,7 @@ fn all_answers_are_shown_each_with_why_and_what_would_open_it() {
 }
 
 #[test]
-fn the_standing_gates_are_those_that_a_person_or_a_failure_closes_at_any_time() {
+fn standing_gates_are_checked_during_a_run() {
     let case = Case::jam();
     let findings = Vec::new();
     let standing = judge_standing(&RunContext::new(
@@ -169,14 +169,14 @@ fn record(gate: &str, open: bool) -> GateRecord {
 }
 
 #[test]
-fn all_closed_gates_are_told_in_one_line() {
+fn closed_gates_are_summarised_in_one_line() {
     let gates = [record("a", false), record("b", true), record("c", false)];
     let told = "closed: a, reason of a; opens cure of a; closed: c, reason of c; opens cure of c";
     assert_eq!(closed(&gates).as_deref(), Some(told));
 }
 
 #[test]
-fn a_newer_answer_takes_the_place_of_the_older_and_the_others_stay() {
+fn newer_result_replaces_the_older_one() {
     let mut gates = vec![record("a", true), record("b", false)];
     merge(&mut gates, vec![record("b", true), record("c", false)]);
     assert_eq!(

@@ -80,7 +80,11 @@ mod tests {
         "2026-11-24T03:00:00Z",
         true
     )]
-    fn windows_are_local(#[case] window: &str, #[case] now: Timestamp, #[case] inside: bool) {
+    fn windows_use_their_time_zone(
+        #[case] window: &str,
+        #[case] now: Timestamp,
+        #[case] inside: bool,
+    ) {
         let window: Window = serde_saphyr::from_str(window).unwrap();
         assert_eq!(is_in(&window, now), inside);
     }

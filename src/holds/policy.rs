@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn shipped_policy_is_read_and_equals_itself() {
+    fn shipped_policy_has_no_difference_from_itself() {
         assert_eq!(policy()["kind"], "ValidatingAdmissionPolicy");
         assert_eq!(served(|_| {}), None);
         let record = binding_record(&objects("elsewhere").unwrap().1).unwrap();
@@ -350,7 +350,7 @@ mod tests {
     )]
     #[case::another(Answer::Refused("quota".into()), Answer::Accepted, Some("by something else: quota"))]
     #[case::all_refused(Answer::Refused(OURS.into()), Answer::Refused("no".into()), Some("refused, too"))]
-    fn proof_needs_both_sides(
+    fn proof_requires_refusal_and_acceptance(
         #[case] held: Answer,
         #[case] free: Answer,
         #[case] refuted: Option<&str>,

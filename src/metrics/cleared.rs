@@ -52,7 +52,7 @@ mod tests {
     use crate::fixture;
 
     #[test]
-    fn what_goes_is_told_once_with_how_long_it_stood() {
+    fn cleared_finding_is_reported_once_with_its_duration() {
         let mut standing = Uncleared::default();
         assert_eq!(standing.cleared(&fixture::jammed()), []);
         let mut cleared = standing.cleared(&fixture::healthy());
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reason_is_the_same_finding() {
+    fn finding_with_another_reason_is_the_same() {
         let mut standing = Uncleared::default();
         standing.cleared(&fixture::jammed());
         let mut view = fixture::jammed();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_has_not_cleared() {
+    fn unobserved_finding_has_not_cleared() {
         let mut standing = Uncleared::default();
         standing.cleared(&fixture::jammed());
         let mut blind = fixture::half_seen();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_for_openmetrics_gets_it_and_who_does_not_the_older_format() {
+    fn accept_header_selects_the_format() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
         assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
         for curl in ["", "*/*", "text/plain;version=0.0.4"] {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_looks_like_a_description_stays_as_it_is() {
+    fn label_that_looks_like_a_comment_is_kept() {
         let sample = "locksmith_steps_total{step=\"# TYPE locksmith_steps counter\"} 1\n";
         assert_eq!(classic(sample), sample);
     }

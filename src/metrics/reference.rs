@@ -42,7 +42,7 @@ fn describe(row: &Row, page: &mut String) {
 }
 
 #[test]
-fn the_page_says_what_the_code_does() {
+fn metrics_page_matches_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/docs/metrics.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, reference()).unwrap();
@@ -56,7 +56,7 @@ fn the_page_says_what_the_code_does() {
 }
 
 #[test]
-fn help_can_be_written_as_it_stands() {
+fn help_needs_no_escaping() {
     for row in TABLE.iter().flat_map(|(_, rows)| *rows) {
         let spoils = |c: char| c == '\\' || c.is_control();
         assert!(

@@ -27,7 +27,7 @@ async fn scrape(view: View, own: SelfMetrics) -> String {
 
 /// Attack: scrapes without end, so that Prometheus has to wait. Defence: concurrent scrapes share one exposition.
 #[tokio::test]
-async fn many_scrapes_at_once_write_few_expositions() {
+async fn concurrent_scrapes_share_expositions() {
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     let counted = || {
         // The clock is read once per exposition.
@@ -93,12 +93,12 @@ fn ordered(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_jammed_cluster() {
+async fn jammed_cluster_is_exported() {
     insta::assert_snapshot!(ordered(&scrape(fixture::jammed(), busy()).await));
 }
 
 #[tokio::test]
-async fn every_family_of_the_table_is_written_once_and_in_its_order() {
+async fn every_family_is_written_once_in_table_order() {
     let body = scrape(fixture::jammed(), busy()).await;
     let written: Vec<_> = body
         .lines()
@@ -114,7 +114,7 @@ async fn every_family_of_the_table_is_written_once_and_in_its_order() {
 }
 
 #[tokio::test]
-async fn every_family_of_the_table_has_a_series_in_the_golden() {
+async fn every_family_has_a_series_in_the_snapshot() {
     let body = scrape(fixture::jammed(), busy()).await;
     for row in families::TABLE.iter().flat_map(|(_, rows)| *rows) {
         let name = row.full_name();
@@ -129,7 +129,7 @@ async fn every_family_of_the_table_has_a_series_in_the_golden() {
 }
 
 #[tokio::test]
-async fn no_two_series_are_alike() {
+async fn series_are_unique() {
     let body = scrape(fixture::jammed(), busy()).await;
     let mut series: Vec<_> = body
         .lines()
@@ -151,7 +151,7 @@ fn findings(body: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn nothing_stuck_is_zero_for_every_finding() {
+async fn healthy_cluster_exports_zero_for_every_finding() {
     let body = scrape(fixture::healthy(), SelfMetrics::default()).await;
     let findings = findings(&body);
     assert_eq!(
@@ -162,7 +162,7 @@ async fn nothing_stuck_is_zero_for_every_finding() {
 }
 
 #[tokio::test]
-async fn what_is_not_seen_is_never_zero() {
+async fn unobserved_findings_are_never_zero() {
     let body = scrape(fixture::half_seen(), SelfMetrics::default()).await;
     let findings = findings(&body);
     assert!(!findings.is_empty());
@@ -171,7 +171,7 @@ async fn what_is_not_seen_is_never_zero() {
 }
 
 #[tokio::test]
-async fn a_breaker_that_counts_runs_nobody_sees_is_not_closed_but_unknown() {
+async fn breaker_is_unknown_while_runs_are_unobserved() {
     let mut view = fixture::jammed();
     let line = "\nlocksmith_breaker_open ";
     assert!(
@@ -186,7 +186,7 @@ async fn a_breaker_that_counts_runs_nobody_sees_is_not_closed_but_unknown() {
 }
 
 #[tokio::test]
-async fn a_run_waits_for_a_person_when_it_waits_for_nothing_else() {
+async fn run_awaits_a_person_only_if_nothing_else_blocks_it() {
     let waits = async |gates: &[(&str, bool)]| {
         let mut view = fixture::jammed();
         for run in &mut view.runs {
@@ -206,7 +206,7 @@ async fn a_run_waits_for_a_person_when_it_waits_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
+async fn storage_of_a_claim_and_its_lock_counts_once() {
     let body = scrape(fixture::jammed(), SelfMetrics::default()).await;
     let of = |name: &str| -> u64 {
         let start = format!("{PREFIX}_{name}{{");
@@ -223,7 +223,7 @@ async fn storage_of_a_claim_and_of_the_lock_it_waits_for_counts_once() {
 /// Attack: claims, snapshots and holds without end in one namespace, each a series. Defence: the number of series per
 /// namespace is limited; the sums count all, and other namespaces keep their series.
 #[tokio::test]
-async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
+async fn series_per_namespace_are_bounded() {
     let mut view = fixture::jammed();
     let before = scrape(view.clone(), SelfMetrics::default())
         .await
@@ -253,7 +253,7 @@ async fn a_namespace_full_of_broken_objects_costs_a_bounded_number_of_series() {
 
 /// Attack: a name that ends its label and starts another series. Defence: labels are escaped.
 #[tokio::test]
-async fn a_hostile_name_stays_inside_its_label() {
+async fn hostile_name_is_escaped_in_its_label() {
     let mut view = fixture::jammed();
     for run in &mut view.runs {
         run.playbook = "x\"} 1\nlocksmith_mode{mode=\"act".into();
@@ -264,7 +264,7 @@ async fn a_hostile_name_stays_inside_its_label() {
 
 #[tokio::test]
 #[ignore = "needs promtool: ./tests/run"]
-async fn promtool_finds_nothing_to_say() {
+async fn promtool_accepts_the_exposition() {
     let body = super::format::classic(&scrape(fixture::jammed(), busy()).await);
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

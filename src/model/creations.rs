@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_creation_does_not_replace_a_later_one() {
+    fn older_creation_does_not_replace_a_later_one() {
         let (mut creations, driver) = (Creations::default(), SharedStr::from("a"));
         creations.note(&driver, creation("first", 1));
         creations.note(&driver, creation("latest", 3));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_drivers_is_bounded() {
+    fn number_of_drivers_is_bounded() {
         let mut creations = Creations::default();
         for number in 0..=MAX_DRIVERS {
             creations.note(&format!("d{number}").as_str().into(), creation("v", 1));

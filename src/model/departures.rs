@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn departures_tell_how_a_provisioners_pod_went() {
+    fn last_state_of_a_provisioner_pod_is_recorded() {
         let killed = replica(PROVISIONER, "7d9f8b6c5d", "leadr");
         let ended = replica(PROVISIONER, "7d9f8b6c5d", "stdby").ended();
         let world = World::rook()
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn departures_during_a_gap_of_the_watch_are_noted() {
+    fn deletion_during_a_watch_gap_is_recorded() {
         let world = World::rook().with(Change::Pod(Delta::Init));
         let world = world
             .with(replica(PROVISIONER, "7d9f8b6c5d", "stdby"))
@@ -101,7 +101,7 @@ mod tests {
     /// Attack: create and delete pods without end, to crowd out those of the provisioner. Defence: only pods with its
     /// sidecars, in the namespaces of provisioners, are recorded, and the latest of them are kept.
     #[test]
-    fn departures_of_other_pods_are_not_remembered() {
+    fn deletions_of_other_pods_are_not_recorded() {
         let mut mine = replica("mine", "x", "0");
         mine.meta.namespace = "tenant".into();
         let plain = pod("rook-ceph", "toolbox", &[]);

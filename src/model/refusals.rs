@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_goes_on_through_the_longest_backoff_and_starts_anew_after_it() {
+    fn series_survives_the_longest_backoff() {
         let mut refusals = Refusals::default();
         for second in [0, 10, 10 + 480] {
             refusals.note(refusal("pvc-1", second));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_long_ago_that_comes_late_does_not_lengthen_the_series() {
+    fn late_report_does_not_extend_the_series() {
         let mut refusals = Refusals::default();
         for second in [7200, 7200 - 480, 0] {
             refusals.note(refusal("pvc-1", second));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_keys_is_bounded() {
+    fn number_of_keys_is_bounded() {
         let mut refusals = Refusals::default();
         for n in 0..MAX_KEYS + 500 {
             refusals.note(refusal(&format!("pvc-{n}"), 0));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_one_namespace_keep_out_nobody_elses() {
+    fn events_of_one_namespace_do_not_crowd_out_others() {
         let mut refusals = Refusals::default();
         for n in 0..MAX_KEYS {
             refusals.note(told(event("tenant", "flood"), &format!("handle-{n}"), 0));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_events_leaves_room_for_what_a_driver_says() {
+    fn event_flood_leaves_room_for_driver_reports() {
         let mut refusals = Refusals::default();
         for n in 0..MAX_KEYS {
             let namespace = format!("tenant-{}", n % 100);

@@ -37,12 +37,12 @@ mod tests {
     #[case::never("1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z")]
     #[case::the_last("2106-02-07T06:28:15Z", "2106-02-07T06:28:15Z")]
     #[case::too_late("9999-01-01T00:00:00Z", "2106-02-07T06:28:15Z")]
-    fn keeps_whole_seconds(#[case] of: Timestamp, #[case] kept: Timestamp) {
+    fn whole_seconds_round_trip(#[case] of: Timestamp, #[case] kept: Timestamp) {
         assert_eq!(UnixSeconds::from(of).at(), kept);
     }
 
     #[test]
-    fn costs_four_bytes_there_or_not() {
+    fn optional_time_takes_four_bytes() {
         assert_eq!(size_of::<Option<UnixSeconds>>(), 4);
     }
 }

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relist_drops_what_it_does_not_mention_and_only_when_complete() {
+    fn relist_drops_unmentioned_records_once_complete() {
         let mut table = Table::default();
         table.apply(put("kept"));
         table.apply(put("gone"));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relist_that_starts_again_counts_only_its_last_attempt() {
+    fn restarted_relist_counts_only_the_last_attempt() {
         let mut table = Table::default();
         table.apply(Delta::Init);
         table.apply(put("old"));
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_kept_once_and_forgotten_with_the_last() {
+    fn repeated_strings_are_shared_until_unused() {
         let mut table = Table::default();
         table.apply(put("a"));
         table.apply(put("b"));
@@ -373,7 +373,7 @@ mod tests {
     proptest! {
         /// Every index agrees with a scan of all rows.
         #[test]
-        fn every_way_in_leads_to_the_same_rows(deltas in deltas()) {
+        fn indices_agree_with_a_full_scan(deltas in deltas()) {
             let mut table = Table::default();
             for delta in deltas {
                 table.apply(delta);

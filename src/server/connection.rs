@@ -157,7 +157,7 @@ mod tests {
 
     /// Attack: connections without end. Defence: their number is limited, and a closed one makes room for another.
     #[tokio::test]
-    async fn so_many_connections_are_let_in_and_one_more_when_one_has_gone() {
+    async fn connections_are_limited() {
         let door = LimitedAcceptor::new(axum_server::accept::DefaultAcceptor);
         let mut all = Vec::new();
         for _ in 0..MOST {
@@ -171,7 +171,7 @@ mod tests {
     /// Attack: responses that are requested and never read, each of which is held in memory. Defence: a write that is
     /// blocked for half a minute ends its connection; a slow one that makes progress does not.
     #[tokio::test(start_paused = true)]
-    async fn an_answer_left_unread_ends_its_connection() {
+    async fn unread_response_ends_its_connection() {
         let door = LimitedAcceptor::new(axum_server::accept::DefaultAcceptor);
         let (mut connection, mut client) = connection(&door).await.unwrap();
         let reading = tokio::spawn(async move {

@@ -123,7 +123,7 @@ fn notification() -> String {
 }
 
 #[tokio::test]
-async fn metrics_come_as_openmetrics_to_whoever_asks_for_it() {
+async fn metrics_format_follows_the_accept_header() {
     let face = face(fixture::jammed(), Receiver::default());
     let asks = Request::get("/metrics").header(
         header::ACCEPT,
@@ -142,7 +142,7 @@ async fn metrics_come_as_openmetrics_to_whoever_asks_for_it() {
 }
 
 #[tokio::test]
-async fn each_answer_shows_the_latest_view() {
+async fn responses_show_the_latest_view() {
     let face = face(fixture::healthy(), Receiver::default());
     let before = json(face.get("/api/v1/status").await).await;
     face.publish.send(Arc::new(fixture::jammed())).unwrap();
@@ -160,7 +160,7 @@ async fn each_answer_shows_the_latest_view() {
 #[case("/", 200)]
 #[case("/healthz", 200)]
 #[tokio::test]
-async fn paths(#[case] path: &str, #[case] status: u16) {
+async fn paths_have_their_status_codes(#[case] path: &str, #[case] status: u16) {
     let face = face(fixture::healthy(), Receiver::default());
     assert_eq!(face.get(path).await.status(), status);
 }
@@ -171,7 +171,7 @@ async fn paths(#[case] path: &str, #[case] status: u16) {
 #[case("POST", "/metrics", 405, Some("GET,HEAD"))]
 #[case("DELETE", "/api/v1/runs", 405, Some("GET,HEAD"))]
 #[tokio::test]
-async fn what_is_asked_for_wrongly_is_told_why(
+async fn wrong_request_is_explained(
     #[case] method: &str,
     #[case] path: &str,
     #[case] status: u16,
@@ -188,7 +188,7 @@ async fn what_is_asked_for_wrongly_is_told_why(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_answers_is_ended_with_when_to_come_again() {
+async fn hanging_request_ends_with_retry_after() {
     let router: Router = Router::new()
         .route("/", get(std::future::pending::<()>))
         .layer(middleware::from_fn(in_time));
@@ -200,7 +200,7 @@ async fn what_never_answers_is_ended_with_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn ready_once_everything_was_seen_until_the_end() {
+async fn server_stays_ready_once_everything_was_observed() {
     let face = face(
         View {
             freshness: Freshness::default(),
@@ -227,7 +227,7 @@ async fn ready_once_everything_was_seen_until_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_that_stands_still_fails_the_liveness_probe() {
+async fn hanging_loop_fails_the_liveness_probe() {
     let face = face(fixture::healthy(), Receiver::default());
     let model = face.own.heartbeats().add("model");
     assert_eq!(face.get("/healthz").await.status(), 200);
@@ -241,7 +241,7 @@ async fn a_loop_that_stands_still_fails_the_liveness_probe() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_named_with_why() {
+async fn unreadable_kinds_are_listed_with_the_reason() {
     let page = text(
         face(fixture::half_seen(), Receiver::default())
             .get("/readyz")
@@ -255,7 +255,7 @@ async fn what_cannot_be_read_is_named_with_why() {
 }
 
 #[tokio::test]
-async fn a_notification_is_handed_on_and_what_came_of_it_told() {
+async fn notification_is_passed_on_and_its_result_returned() {
     let receiver = Receiver::default();
     let face = face(fixture::jammed(), receiver.clone());
     let response = face.post(notification()).await;
@@ -273,7 +273,7 @@ async fn a_notification_is_handed_on_and_what_came_of_it_told() {
 }
 
 #[tokio::test]
-async fn mode_observe_starts_nothing_and_says_so() {
+async fn mode_observe_refuses_notifications() {
     let receiver = Receiver::default();
     let view = View {
         mode: Mode::Observe,
@@ -298,7 +298,7 @@ async fn mode_observe_starts_nothing_and_says_so() {
 #[case(Refused::Full, "5", false)]
 #[case(Refused::NotSeen, "5", false)]
 #[tokio::test]
-async fn what_passes_is_a_503_that_says_when_to_come_again(
+async fn temporary_refusal_is_a_503_with_retry_after(
     #[case] refused: Refused,
     #[case] after: &str,
     #[case] by_another_connection: bool,
@@ -325,7 +325,7 @@ async fn what_passes_is_a_503_that_says_when_to_come_again(
 #[case(notification().replace("firing", "burning"), 400, "alerts[0].status")]
 #[case(" ".repeat(MAX_BODY + 1), 413, "max_alerts")]
 #[tokio::test]
-async fn what_no_repetition_cures_says_what_is_wrong(
+async fn permanent_refusal_names_the_problem(
     #[case] body: String,
     #[case] status: u16,
     #[case] says: &str,
@@ -339,7 +339,7 @@ async fn what_no_repetition_cures_says_what_is_wrong(
 }
 
 #[tokio::test]
-async fn more_than_can_be_worked_on_are_sent_away_at_once() {
+async fn excess_notifications_are_rejected_immediately() {
     let until = Arc::new(Notify::new());
     let receiver = Receiver {
         holds_until: Some(until.clone()),
@@ -365,7 +365,7 @@ async fn more_than_can_be_worked_on_are_sent_away_at_once() {
 /// Attack: more bodies than webhook slots, each one byte without an end. Defence: a body takes no slot until it is
 /// complete, and it has a time limit.
 #[tokio::test(start_paused = true)]
-async fn slow_bodies_keep_nobody_out() {
+async fn slow_bodies_block_no_other_client() {
     let face = face(fixture::jammed(), Receiver::default());
     let slow = || {
         let byte = futures::stream::once(async { Ok::<_, std::io::Error>("{") });
@@ -405,14 +405,14 @@ async fn bodies_share_bounded_memory() {
 #[case("application/x-www-form-urlencoded", 415)]
 #[case("text/plain; application/json", 415)]
 #[tokio::test]
-async fn webhook_takes_json_only(#[case] content_type: &str, #[case] status: u16) {
+async fn webhook_accepts_only_json(#[case] content_type: &str, #[case] status: u16) {
     let face = face(fixture::jammed(), Receiver::default());
     let response = face.post_as(content_type, notification()).await;
     assert_eq!(response.status(), status);
 }
 
 #[tokio::test]
-async fn an_intake_that_does_not_answer_ends_in_a_503() {
+async fn hanging_receiver_ends_in_a_503() {
     let receiver = Receiver {
         holds_until: Some(Arc::new(Notify::new())),
         ..Receiver::default()
@@ -433,7 +433,7 @@ async fn ask(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn listens_answers_and_ends_when_told() {
+async fn server_shuts_down_on_request() {
     let Face {
         router, shutdown, ..
     } = face(fixture::healthy(), Receiver::default());
@@ -447,7 +447,7 @@ async fn listens_answers_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named() {
+async fn address_in_use_is_named() {
     let first = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let error = Server::bind(first.address()).unwrap_err().to_string();
     assert!(error.contains(&first.address().to_string()), "{error}");

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_model_that_stands_still_is_found() {
+    async fn hanging_keeper_is_found() {
         let own = SelfMetrics::default();
         let (_changes, _views, task) = kept_with(ten_minutes(), own.clone());
         tokio::time::sleep(SILENT_AFTER * 2).await;
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_arrives_in_a_quiet_cluster_is_shown_at_once() {
+    async fn change_in_a_quiet_cluster_is_shown_immediately() {
         let (changes, mut views) = kept(ten_minutes());
         tokio::time::sleep(DEBOUNCE * 3).await;
         let sent = Instant::now();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_shown_in_few_views() {
+    async fn flood_of_changes_is_shown_in_few_views() {
         let (changes, mut views) = kept(ten_minutes());
         let flood = async {
             for _ in 0..200 {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_grows_with_what_a_view_takes_and_is_never_long() {
+    fn pause_grows_with_the_view_time_up_to_a_limit() {
         let of = |millis| pause(Duration::from_millis(millis)).as_millis();
         assert_eq!(
             [0, 12, 13, 50, 63, 3_000].map(of),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_becomes_due_by_time_alone_is_shown_when_it_does() {
+    async fn due_finding_is_shown_without_a_change() {
         // 300 ms before the threshold.
         let mut policy = ten_minutes();
         policy.detect.pending_after = crate::config::Duration::from_millis(600_300);

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_silence_is_found() {
+    async fn longest_silence_is_found() {
         let all = Heartbeats::default();
         assert_eq!(all.silent(Instant::now()), None, "no loop is no silence");
         let (model, controller) = (all.add("model"), all.add("controller"));

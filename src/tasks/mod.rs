@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn panic_of_a_task_is_told_with_its_name() {
+    async fn panic_is_reported_with_the_task_name() {
         let mut tasks = Tasks::default();
         tasks.spawn("idle", std::future::pending());
         tasks.spawn("controller", async { panic!("out of {}", "bounds") });
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn end_of_a_task_is_told_with_its_name() {
+    async fn end_is_reported_with_the_task_name() {
         let mut tasks = Tasks::default();
         tasks.spawn("idle", std::future::pending());
         tasks.spawn("store", async {});
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_task_never_ends() {
+    async fn empty_set_never_ends() {
         let none = tokio::time::timeout(std::time::Duration::from_hours(1), async {
             Tasks::default().ended().await
         });
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "tail")]
-    async fn panic_of_a_task_within_a_task_goes_on_outside() {
+    async fn nested_panic_is_resumed_in_the_outer_task() {
         let mut tasks = JoinSet::new();
         tasks.spawn(async { panic!("tail") });
         loop {

@@ -189,12 +189,12 @@ mod tests {
     #[case(3 << 29, "1.5Gi")]
     #[case(1_000_000_000, "953.6Mi")]
     #[case(u64::MAX, "16383.9Pi")]
-    fn sizes(#[case] bytes: u64, #[case] text: &str) {
+    fn sizes_have_the_largest_unit(#[case] bytes: u64, #[case] text: &str) {
         assert_eq!(size(bytes), text);
     }
 
     #[test]
-    fn a_message_cannot_steer_the_terminal() {
+    fn message_cannot_control_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
         assert_eq!(plain("a\u{9b}2Jb\u{202e}c\u{2028}d\u{7f}"), "a 2Jb c d ");
     }

@@ -140,7 +140,7 @@ mod tests {
     #[case::a_little_fast(90, None)]
     #[case::ahead(3_660, Some(3_600))]
     #[case::back(-3_540, Some(-3_600))]
-    fn a_wall_clock_goes_on_as_the_steady_one_does(#[case] wall: i64, #[case] by: Option<i64>) {
+    fn wall_clock_jump_is_measured(#[case] wall: i64, #[case] by: Option<i64>) {
         let begun = Clocks::now();
         let later = Clocks {
             wall: begun.wall + SignedDuration::from_secs(wall),
@@ -155,7 +155,7 @@ mod tests {
     #[case(-30, None)]
     #[case(3600, Some("60m ahead of the API server's"))]
     #[case(-5400, Some("90m behind the API server's"))]
-    fn clocks_may_differ_a_little(#[case] seconds: i64, #[case] why: Option<&str>) {
+    fn small_clock_difference_is_tolerated(#[case] seconds: i64, #[case] why: Option<&str>) {
         let expected = why.map_or(WatchState::Synced, |why| {
             WatchState::Failing(why.to_owned())
         });

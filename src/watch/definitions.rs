@@ -223,7 +223,7 @@ mod tests {
     #[case::value(|it: &mut Value| { let all = it.pointer_mut(&format!("{STATUS}/properties/phase/enum")).unwrap(); all.as_array_mut().unwrap().retain(|it| it != "Expired"); }, "lacks status.phase=Expired")]
     #[case::kind(|it: &mut Value| remove(it, "", "SnapshotHold"), "the cluster has no CRD of SnapshotHold")]
     #[case::nothing_published(|it: &mut Value| *it = Value::Null, "the cluster has no CRD of Remediation")]
-    fn older_schema_is_named_by_what_it_lacks(
+    fn older_schema_is_reported_by_its_missing_field(
         #[case] change: fn(&mut Value),
         #[case] expected: &str,
     ) {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn schema_that_keeps_unknown_fields_lacks_only_what_it_names_itself() {
+    fn open_schema_lacks_only_its_own_missing_values() {
         let keeps = |schemas: &mut Value| {
             remove(schemas, &format!("{STATUS}/properties"), "evidence");
             schemas.pointer_mut(STATUS).unwrap()["x-kubernetes-preserve-unknown-fields"] =

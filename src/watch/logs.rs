@@ -240,7 +240,7 @@ mod tests {
 
     /// One controller for both of its drivers, as several vendors ship.
     #[tokio::test]
-    async fn pod_of_two_drivers_is_followed_for_each() {
+    async fn pod_of_two_drivers_is_followed_for_both() {
         let world = World::rook().with(lease("rook-ceph-cephfs-csi-ceph-com", LEADER, at(-300)));
         let (store, views) = Store::of(world.0);
         let (log, mut requests) = mpsc::unbounded_channel();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_read_whatever_the_pieces_they_come_in() {
+    async fn split_lines_are_joined() {
         for piece in [1, 2, 3, 100] {
             let found = lines(b"one\n\ntwo \xff\nthree", piece).await;
             assert_eq!(found, ["one", "", "two \u{fffd}", "three"]);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_is_cut_and_the_next_one_is_read() {
+    async fn endless_line_is_cut_and_the_next_one_read() {
         let mut log = vec![b'x'; 5 * MAX_LINE];
         log.extend_from_slice(b"\nnext\n");
         let found = lines(&log, 8192).await;

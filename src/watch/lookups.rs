@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn round_takes_turns_between_namespaces() {
+    fn round_alternates_between_namespaces() {
         let flood =
             (0..10_000).map(|n| source("a-tenant", &format!("s{n}")).of(&format!("c{n:05}")));
         let world = flood.fold(World::empty(), World::with);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn round_begins_with_the_longest_not_looked_up() {
+    fn round_starts_with_the_longest_not_looked_up() {
         let world = ["a", "b", "c"]
             .into_iter()
             .fold(World::empty(), |world, name| {
@@ -209,7 +209,7 @@ mod tests {
     /// Attack: `spec.sourcePVC: "?watch=true&n=1"`, which kube puts into the path unescaped. Defence: an invalid name is
     /// never requested.
     #[tokio::test]
-    async fn impossible_name_is_missing_without_a_request() {
+    async fn invalid_name_is_missing_without_a_request() {
         let (client, asked) = without_claims();
         assert!(is_missing(client.clone(), "media", "?watch=true&n=1").await);
         assert!(is_missing(client.clone(), "media", "../secrets").await);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lookup_that_hangs_delays_no_other() {
+    async fn hanging_lookup_delays_no_other() {
         let (client, _) = without_claims();
         let names =
             ["hang", "a", "b", "c"].map(|name| (SharedStr::from("media"), SharedStr::from(name)));

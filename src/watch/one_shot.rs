@@ -92,7 +92,7 @@ mod tests {
     use crate::model::fixture::{World, at, source};
 
     #[test]
-    fn a_claim_nobody_answers_for_is_not_taken_for_one_that_is_there() {
+    fn unanswered_lookup_is_a_doubt() {
         let config = Config::default();
         let world = World::empty().with(source("ai", "litellm").of("gone"));
         let policy = Policy {

@@ -78,7 +78,7 @@ mod tests {
     /// Attack: object names that change a query. Defence: nothing is inserted into an expression; Prometheus receives it
     /// unchanged.
     #[tokio::test]
-    async fn expressions_are_asked_as_they_are_written() {
+    async fn expressions_are_sent_unchanged() {
         // Installed once per process; another test may have done so.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let asked = Arc::new(Mutex::new(Vec::new()));

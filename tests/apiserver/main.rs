@@ -1,15 +1,15 @@
-//! What only a real API server decides, asked of one.
+//! Tests of decisions that only a real API server makes.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
-// A test's future lives once, and the kind of its parameters says nothing to its reader.
+// The future of a test lives once, and its parameter types do not matter to a reader.
 #![allow(clippy::large_futures, clippy::default_trait_access)]
 
 #[path = "../upstream_crds/compare.rs"]
 mod compare;
 #[path = "../monitoring/shipped.rs"]
 mod shipped;
-// The tests of deploy/ use the rest of it.
+// The tests of deploy/ use the remaining parts.
 #[allow(dead_code)]
 #[path = "../deploy/render.rs"]
 mod render;

@@ -1,15 +1,15 @@
-//! What it costs, beside what it is to be compared with. Nothing is asserted: a figure is of one run on one machine.
+//! Costs of the program, with comparisons. Nothing is asserted: a figure is from one run on one machine.
 //!
-//! `./tests/bench` runs all of them, and `./tests/bench NAME` one; `deploy/docs/performance.md` tells how each is made.
+//! `./tests/bench` runs all of them, and `./tests/bench NAME` one; `deploy/docs/performance.md` describes each.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
-// Figures are for people: what an f64 cannot hold, no row shows.
+// Figures are for people, and smaller than the precision of an f64.
 #![allow(clippy::cast_precision_loss)]
-// A bench's future lives once, and the kind of its parameters says nothing to its reader.
+// The future of a bench lives once, and its parameter types do not matter to a reader.
 #![allow(clippy::large_futures, clippy::default_trait_access)]
 
-// Tests use the rest of both.
+// Tests use the remaining parts.
 #[allow(dead_code)]
 #[path = "../apiserver/support/daemon.rs"]
 mod daemon;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         .filter(|arg| arg != "--bench")
         .collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        // A size of its own process, so that none stands in what another has left.
+        // A size in its own process, so that it does not use another's memory.
         [growth::ONE, claims] => growth::one(claims.parse().unwrap()),
         [memory::ONE] => memory::one(),
         [] => run(&BENCHES),
@@ -74,7 +74,7 @@ fn refuse(why: &str) -> ExitCode {
 }
 
 fn run(benches: &[(&str, Bench)]) {
-    // The testbed and the program under test both need one before the first connection.
+    // The testbed and the program under test both need a provider before their first connection.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut rows = Vec::new();
     for (name, bench) in benches {

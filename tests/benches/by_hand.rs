@@ -1,4 +1,4 @@
-//! The playbook by hand: a part of it is done, and timed by what the API server was asked; what the whole takes follows.
+//! The manual playbook: a part of it is performed and timed by the audit log, and extrapolated to the whole.
 
 use std::process::Command;
 
@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use crate::server::Ground;
 use crate::testbed::{Event, Identity};
 
-/// Whose requests those by hand are.
+/// User of the manual requests.
 const PERSON: &str = "person";
 
-/// The person, who logs in as pods do: a certificate costs something with each request.
+/// The person, who logs in with a token like a pod: a certificate makes each request slower.
 pub async fn person(ground: &Ground) -> Identity {
     ground.service_account(PERSON).await
 }
 
-/// Does a step of `tests/benches/by-hand`, with a number where it is not 0; says when it began and ended.
+/// Performs a step of `tests/benches/by-hand`, with a number unless it is 0; returns its start and end.
 pub async fn run(person: &Identity, step: &str, number: usize) -> [Timestamp; 2] {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/benches/by-hand");
     let mut script = Command::new(script);
@@ -29,12 +29,12 @@ pub async fn run(person: &Identity, step: &str, number: usize) -> [Timestamp; 2]
     [begun, Timestamp::now()]
 }
 
-/// Everything the person has asked for until now.
+/// All requests of the person so far.
 pub async fn requests(ground: &Ground) -> Vec<Event> {
     ground.requests_of(PERSON).await
 }
 
-/// Seconds that `all` take where the first few were `written` so: what comes before the first of them counts once.
+/// Seconds for `all` writes, extrapolated from the times of the first ones, `written`; time before the first counts once.
 pub fn of_all(written: &[f64], all: usize) -> f64 {
     let (first, last) = (written[0], written[written.len() - 1]);
     let each = (last - first) / (written.len() - 1) as f64;

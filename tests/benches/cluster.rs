@@ -1,4 +1,4 @@
-//! A cluster of any size as the API server would list it: a claim, its volume, a snapshot and its content each, and a
+//! A cluster of any size as listed by the API server: claims, each with its volume, a snapshot and its content, and a
 //! ReplicationSource for every tenth.
 
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 
 const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
-/// How a cluster is made.
+/// Parameters of a cluster.
 #[derive(Clone)]
 pub struct Cluster {
-    /// By which what snapshots say is understood.
+    /// Patterns for the messages of snapshots.
     pub patterns: Arc<Patterns>,
     /// Number of claims.
     pub claims: usize,
-    /// Of how many claims and snapshots one is stuck.
+    /// One claim and snapshot in this number is stuck.
     pub one_in: usize,
-    /// What time it is.
+    /// Current time.
     pub now: Timestamp,
 }
 
@@ -31,13 +31,13 @@ fn object<K: DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).unwrap()
 }
 
-/// A uid as the API server makes it, always the same one of a kind and number.
+/// A uid like the API server's, derived from a kind and number.
 fn uid(kind: u32, at: usize) -> String {
     format!("{kind:08x}-4b0c-4d5e-9f6a-{at:012x}")
 }
 
 impl Cluster {
-    /// When everything in it was made: long enough ago for what is stuck to be found.
+    /// Creation time of all objects, so long ago that stuck ones are found.
     fn created(&self) -> Timestamp {
         self.now - SignedDuration::from_hours(1)
     }
@@ -81,12 +81,12 @@ impl Cluster {
         Change::Volume(Delta::Apply(volume_record(&volume).unwrap()))
     }
 
-    /// Where the objects of a number are.
+    /// Namespace of the objects with this number.
     pub fn namespace(at: usize) -> String {
         format!("team-{:03}", at % 200)
     }
 
-    /// The snapshot of a number.
+    /// Name of the snapshot with this number.
     pub fn snapshot_name(at: usize) -> String {
         format!("volsync-application-{at}-src")
     }
@@ -148,7 +148,7 @@ impl Cluster {
         Change::Source(Delta::Apply(source_record(&source).unwrap()))
     }
 
-    /// Every object, as an initial list brings it.
+    /// Every object, in the order of an initial list.
     pub fn objects(&self) -> impl Iterator<Item = Change> + use<'_> {
         (0..self.claims).flat_map(move |at| {
             let fine = at % self.one_in != 0;
@@ -164,7 +164,7 @@ impl Cluster {
         })
     }
 
-    /// What there is one of in a cluster of any size.
+    /// Objects that exist once in a cluster of any size.
     pub fn classes() -> [Change; 2] {
         use locksmith::model::records::{SnapshotClass, StorageClass};
         [

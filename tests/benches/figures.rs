@@ -1,11 +1,11 @@
-//! What benches share: many measurements as one spread, and the rows of the table at the end.
+//! Shared by the benches: the spread of many measurements, and the rows of the final table.
 
 use std::fmt;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// Of many measurements of one thing.
+/// Many measurements of the same thing.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Spread {
     pub least: f64,
@@ -25,7 +25,7 @@ impl Spread {
         }
     }
 
-    /// Seconds of so many times of doing it.
+    /// Seconds of each of `times` repetitions.
     pub fn times(times: usize, mut what: impl FnMut()) -> Self {
         Self::of((0..times).map(|_| timed(&mut what)).collect())
     }
@@ -41,7 +41,7 @@ impl Spread {
     }
 }
 
-/// The median, with the least and the most.
+/// The median, with minimum and maximum.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (median, least, most) = (self.median, self.least, self.most);
@@ -49,7 +49,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Three digits that say something.
+/// Three significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -59,22 +59,22 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// Seconds that it takes.
+/// Duration in seconds.
 pub fn timed(what: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     what();
     begun.elapsed().as_secs_f64()
 }
 
-/// A row of the table at the end.
+/// A row of the final table.
 pub struct Row {
-    /// What was measured.
+    /// Subject of the measurement.
     pub what: String,
-    /// Of this program.
+    /// Figure of this program.
     pub ours: String,
-    /// What it is measured beside, and its figure.
+    /// Figure of the comparison, with its subject.
     pub beside: String,
-    /// The one against the other.
+    /// Ratio of both.
     pub ratio: String,
 }
 
@@ -103,7 +103,7 @@ pub fn table(rows: &[Row]) {
     }
 }
 
-/// A size of a process in bytes, as Linux keeps them: `VmRSS` now, `VmHWM` at most.
+/// Memory of a process in bytes, as Linux reports it: `VmRSS` is the current size, `VmHWM` the peak.
 pub fn memory(pid: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(field));

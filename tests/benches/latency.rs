@@ -1,5 +1,5 @@
-//! How long after something went bad it is in /metrics, and how long after a webhook the first write of the run is made:
-//! in peace, and while the driver's log is a flood.
+//! Time from a failure until it is in /metrics, and from a webhook to the first write of its run: on an idle system, and
+//! during a flood of driver logs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use crate::figures::{Row, Spread, short};
 use crate::server::{DRIVER, Ground, Jam, NAMESPACE, config, objects, over, seconds};
 use crate::testbed::Event;
 
-/// Objects that go bad, one after the other.
+/// Number of objects that fail, one after the other.
 const OBJECTS: usize = 200;
-/// Pause between two of them: no multiple of anything.
+/// Pause between two of them, chosen so that it is no multiple of any interval.
 const PAUSE: Duration = Duration::from_millis(53);
-/// Webhooks, each with a run of its own.
+/// Number of webhooks, each with its own run.
 const RUNS: usize = 20;
-/// Lines a second of each of two replicas.
+/// Lines per second of each of two replicas.
 const FLOOD: u64 = 50_000;
-/// A claim is stuck from then on.
+/// Age from which a claim is stuck.
 const AGE: SignedDuration = SignedDuration::from_secs(1);
 
 const PLAYBOOK: &str = "
@@ -97,7 +97,7 @@ pub async fn bench() -> Vec<Row> {
     ]
 }
 
-/// Seconds from the end of its patience until a claim is in /metrics, over many claims.
+/// Seconds from a claim's threshold until it is in /metrics, for many claims.
 async fn went_bad(ground: &Ground, daemon: &Daemon) -> Spread {
     let client = ground.client();
     let url = daemon.url("/metrics");
@@ -118,7 +118,7 @@ async fn went_bad(ground: &Ground, daemon: &Daemon) -> Spread {
     Spread::of(late.collect())
 }
 
-/// When each claim was first in /metrics, as fast as it can be looked.
+/// Time at which each claim was first in /metrics, polled as fast as possible.
 fn looked_for(url: &str) -> BTreeMap<String, Timestamp> {
     let agent = agent();
     let mut seen = BTreeMap::new();
@@ -141,7 +141,7 @@ fn looked_for(url: &str) -> BTreeMap<String, Timestamp> {
     seen
 }
 
-/// Milliseconds from a webhook to its Remediation, and to the first hold of the run, over many runs.
+/// Milliseconds from a webhook to its Remediation, and to the first hold of the run, for many runs.
 async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spread) {
     let mut posted = Vec::new();
     for _ in 0..RUNS {
@@ -151,7 +151,7 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
         assert_eq!(code, 202, "{when}: {answer}");
         let name = answer["remediations"][0].as_str().unwrap().to_owned();
         posted.push((begun, name.clone()));
-        // The next one is another run only once this one is over.
+        // The next webhook creates another run only after this one has finished.
         ground
             .run_until(&name, |status| !status.holds.is_empty())
             .await;

@@ -1,4 +1,4 @@
-//! How fast a provisioner's log is looked through for operation locks, beside `grep -F` for the same words.
+//! Speed of searching a provisioner's log for operation locks, compared with `grep -F` for the same words.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -9,11 +9,11 @@ use locksmith::csi::LockPatterns;
 use crate::figures::{Row, Spread};
 
 const LINES: usize = 1_000_000;
-/// Of so many lines one tells of a lock: a jam that is looked at for long.
+/// One line in this number reports a lock, as in a jam with many retries.
 const ONE_IN: usize = 1_000;
 const TIMES: usize = 9;
 
-/// What csi-provisioner and ceph-csi write, a line at a time.
+/// Typical lines of csi-provisioner and ceph-csi.
 fn log() -> String {
     let mut log = String::new();
     for at in 0..LINES {

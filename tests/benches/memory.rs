@@ -1,4 +1,4 @@
-//! Whether memory stays as it is: an hour's worth of events, many times over, on 100,000 claims and as many snapshots.
+//! Whether memory is stable: the events of many hours on 100,000 claims and as many snapshots.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::cluster::Cluster;
 use crate::figures::{Row, memory};
 use crate::growth;
 
-/// Argument by which this program measures it in a process that has nothing else in it.
+/// Argument with which this program measures it in a separate process.
 pub const ONE: &str = "--memory-of-one";
 
 const CLAIMS: usize = 100_000;
 
-/// Hours that pass.
+/// Number of simulated hours.
 const HOURS: usize = 12;
 
-/// Events of an hour: each of 10,000 sources makes a snapshot, which is born, is ready and goes.
+/// Events per hour: each of 10,000 sources creates a snapshot, which becomes ready and is deleted.
 const SNAPSHOTS: usize = 10_000;
 
 pub fn bench() -> Vec<Row> {
@@ -52,7 +52,7 @@ pub fn bench() -> Vec<Row> {
     )]
 }
 
-/// Prints the resident memory before, and after each hour.
+/// Prints the resident memory at first, and after each hour.
 pub fn one() {
     let config = Config::default();
     let policy = Policy {
@@ -73,7 +73,7 @@ pub fn one() {
     for hour in 0..HOURS {
         let now = now + SignedDuration::from_hours(hour.try_into().unwrap());
         for at in 0..SNAPSHOTS {
-            // Names are used once only, as those of claims that are populated are.
+            // Each name is used only once, like those of populated claims.
             let at = CLAIMS + hour * SNAPSHOTS + at;
             for change in [
                 cluster.snapshot(at, false),
@@ -100,7 +100,7 @@ fn gone(at: usize) -> Change {
     })
 }
 
-/// The list is read again whole, as after a watch that failed.
+/// A complete relist, as after a failed watch.
 fn relist(cluster: &Cluster, model: &mut Model) {
     model.apply(Change::Claim(Delta::Init));
     for at in 0..CLAIMS {

@@ -1,7 +1,9 @@
-//! The whole playbook on a large jam, beside the same done by hand: what each takes that is not the cluster's own time.
+//! The whole playbook on a large jam, compared with the manual procedure: the time that each takes, without the cluster's
+//! own.
 //!
-//! A step's own time is from its start until the API server has answered its last write to an object of the cluster: what
-//! is read before is in it, what the cluster then takes to show the effect is not. Both are read from the audit log.
+//! A step's own time is from its start until the API server has responded to its last write to an object of the cluster. It
+//! includes reads before the writes, but not the time until the cluster shows their effect. Both are read from the audit
+//! log.
 
 use locksmith::api::remediation::StepPhase;
 
@@ -14,7 +16,7 @@ const JAM: Jam = Jam {
     failed: 500,
     pending: 200,
 };
-/// By hand one part in so many is done of each step that goes from object to object.
+/// Of each manual step that goes through objects, only one part in this number is performed.
 const PART: usize = 20;
 
 const STEPS: [(&str, usize); 5] = [
@@ -27,7 +29,7 @@ const STEPS: [(&str, usize); 5] = [
 
 pub async fn bench() -> Vec<Row> {
     let ground = Ground::new().await;
-    // What is done by hand has a jam of its own: a deletion is made once.
+    // The manual procedure has a jam of its own, as a deletion happens only once.
     ground.jam(JAM).await;
     let by_hand = in_loops(&ground).await;
     drop(ground);
@@ -56,7 +58,7 @@ pub async fn bench() -> Vec<Row> {
     )]
 }
 
-/// Own seconds of each step of a run.
+/// Own time of each step of a run, in seconds.
 async fn locksmith(ground: &Ground) -> [f64; 5] {
     let user = ground.service_account("locksmith-daemon").await;
     let daemon = ground.daemon(&user, &config(""), JAM.failed).await;
@@ -77,7 +79,7 @@ async fn locksmith(ground: &Ground) -> [f64; 5] {
     own
 }
 
-/// Own seconds of each step by hand, as of the whole jam.
+/// Own time of each manual step, extrapolated to the whole jam, in seconds.
 async fn in_loops(ground: &Ground) -> [f64; 5] {
     let person = by_hand::person(ground).await;
     let provisioner = Provisioner::watch(ground.client(), "first", "second", JAM.pending);

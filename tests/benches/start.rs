@@ -1,4 +1,4 @@
-//! A start with very many objects on a real API server: until it is ready, at most in memory, and idle after it.
+//! Start with very many objects on a real API server: time until ready, peak memory, and idle load afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::server::objects::Object;
 use crate::server::{Ground, objects};
 
 const OBJECTS: usize = 100_000;
-/// Creating them ends after so long, with however many there are then.
+/// Time limit of creating the objects, however many there are then.
 const CREATION: Duration = Duration::from_secs(180);
-/// Objects created between two looks at the clock.
+/// Number of objects created between two checks of the time.
 const BATCH: usize = 2_000;
 const IDLE: Duration = Duration::from_secs(30);
-/// How often readiness is asked for.
+/// Interval of checking readiness.
 const POLL: Duration = Duration::from_millis(20);
 
 pub async fn bench() -> Vec<Row> {
@@ -71,7 +71,7 @@ pub async fn bench() -> Vec<Row> {
     ]
 }
 
-/// One of them: of all that is watched, what is made in one request.
+/// One object, of the watched kind that takes a single request to create.
 fn volume(at: usize) -> Object {
     let name = format!("pvc-{at:08x}-4b0c-4d5e-9f6a-7f1e8a2b3c4d");
     let body = serde_json::json!({

@@ -1,5 +1,5 @@
-//! A thousand sources, held, proven and released: beside the playbook's loop of kubectl, and beside a client that only patches
-//! each of them.
+//! A thousand sources, held, proven and released, compared with the playbook's loop of kubectl, and with a client that
+//! patches each of them.
 
 use axum::http::Method;
 use futures::StreamExt;
@@ -14,14 +14,14 @@ use crate::server::{Ground, Jam, config, objects, over, seconds, written};
 use crate::testbed::Identity;
 
 const SOURCES: usize = 1_000;
-/// How many of them the loop of kubectl goes through: each takes it as long as another.
+/// Number of sources in the loop of kubectl; each takes the same time.
 const SAMPLE: usize = 25;
-/// What else a shared machine has to do differs from one second to the next: in each round all are timed, one after the other.
+/// Other load of a shared machine changes from second to second, so each round measures all of them, one after the other.
 const ROUNDS: usize = 7;
-/// Requests under way at once, as many as the program has.
+/// Number of concurrent requests, as in the program.
 const CONCURRENCY: usize = 16;
 
-/// A run that would only hold has nothing to do: this one deletes one snapshot in the hold.
+/// A run that only holds would have nothing to do, so this one deletes one snapshot during the hold.
 const PLAYBOOK: &str = "
 playbooks:
   suspend:
@@ -30,7 +30,7 @@ playbooks:
     attempts: 1
 ";
 
-/// Seconds to and fro of each round.
+/// Seconds for hold and release in each round.
 #[derive(Default)]
 struct Rounds(Vec<[f64; 2]>);
 
@@ -39,7 +39,7 @@ impl Rounds {
         self.0.iter().map(|[to, fro]| to + fro).collect()
     }
 
-    /// How many times as long as the other it took, of each round.
+    /// Ratio to the other one in each round.
     fn times(&self, other: &Self) -> Spread {
         let both = self.sums().into_iter().zip(other.sums());
         Spread::of(both.map(|(one, other)| one / other).collect())
@@ -52,7 +52,7 @@ impl Rounds {
     }
 }
 
-/// The program beside a client that only writes and beside a loop over the sources. While one is timed, no other runs.
+/// The program, a client that only writes, and a loop over the sources, measured one at a time.
 pub async fn bench() -> Vec<Row> {
     let ground = Ground::new().await;
     let jam = Jam {
@@ -61,11 +61,11 @@ pub async fn bench() -> Vec<Row> {
         pending: 0,
     };
     let sources = ground.jam(jam).await;
-    // Whoever logs in by a certificate pays for it with each request.
+    // A client with a certificate would be slower with each request.
     let bare_user = ground.service_account("bare").await;
     let user = ground.service_account("locksmith-daemon").await;
     let person = by_hand::person(&ground).await;
-    // Once for nothing, as kubectl keeps what the API server serves.
+    // A first run without measuring, as kubectl caches the discovery.
     in_a_loop(&ground, &person).await;
     let (mut bare, mut looped, mut ours) =
         (Rounds::default(), Rounds::default(), Rounds::default());
@@ -111,7 +111,7 @@ pub async fn bench() -> Vec<Row> {
     ]
 }
 
-/// A run of the program: until the cluster shows each effect, in seconds.
+/// Hold and release by a run of the program, until the cluster shows each effect, in seconds.
 async fn run(ground: &Ground, name: &str) -> [f64; 2] {
     ground.ask(name, "suspend").await;
     let status = ground.run_until(name, over).await;
@@ -133,7 +133,7 @@ fn took(status: &RemediationStatus, step: StepName) -> f64 {
     seconds(record.started_at, record.finished_at.unwrap())
 }
 
-/// The playbook's loop over all sources, to and fro, in seconds.
+/// Hold and release by the playbook's loop over all sources, in seconds.
 async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
     let spans = [
         by_hand::run(person, "suspend", SAMPLE).await,
@@ -147,7 +147,7 @@ async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
     })
 }
 
-/// Makes the writes of a hold, or of its release, without a look at anything; in seconds.
+/// The writes of a hold, or of its release, without any read; in seconds.
 async fn write_all(client: &Client, hold: bool) -> f64 {
     let paused = hold.then_some(true);
     let begun = std::time::Instant::now();

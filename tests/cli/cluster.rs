@@ -1,4 +1,4 @@
-//! What commands print of a jammed cluster: to a pipe, to somebody who wants colours, and to one who wants none.
+//! Output of commands for a jammed cluster: to a pipe, with colours, and without.
 
 use std::process::{Command, Output};
 
@@ -14,10 +14,10 @@ use locksmith::demo::world::{Timings, WorldConfig};
 
 use crate::text;
 
-/// What fits a terminal as narrow as they come.
+/// Width of the narrowest terminal.
 const COLUMNS: usize = 80;
 
-/// Longer than a line.
+/// A message longer than a line.
 const MESSAGE: &str = "closed: cooldown, opens 14:32; closed: blast radius 41 of 50 > 30%; closed: approval, see \
     `locksmith approve`; closed: window, opens 22:00";
 
@@ -36,7 +36,7 @@ impl Ground {
         Self { cluster, directory }
     }
 
-    /// What the program prints and ends with.
+    /// Output and exit code of the program.
     async fn locksmith(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
         command
@@ -56,7 +56,7 @@ impl Ground {
         text(&said.stdout)
     }
 
-    /// A run of the past, as a daemon has left it.
+    /// A former run, as left by a daemon.
     async fn run(&self, name: &str) {
         let runs: Api<Remediation> = Api::namespaced(self.cluster.server.client(), "default");
         let spec = RemediationSpec {
@@ -80,7 +80,7 @@ impl Ground {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn runs_fit_a_terminal_or_take_a_line_each() {
+async fn runs_fit_the_terminal_or_one_line_each() {
     let ground = Ground::new().await;
     assert_eq!(ground.printed(&["runs"]).await, "no runs\n");
     let names = [
@@ -112,7 +112,7 @@ async fn runs_fit_a_terminal_or_take_a_line_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn colours_are_for_a_terminal_or_who_asks_for_them() {
+async fn colours_are_for_terminals_or_on_request() {
     let ground = Ground::new().await;
     playbook_jam(&ground.cluster.world, Outage::Over)
         .await

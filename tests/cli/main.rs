@@ -1,6 +1,6 @@
-//! The program as a process: what needs no cluster, and what it says when there is none.
+//! The program as a process: commands that need no cluster, and errors without one.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_annotated_configuration_is_good() {
+fn annotated_configuration_is_valid() {
     let said = locksmith(&["check-config", "deploy/locksmith.yaml"]);
     assert_eq!(said.status.code(), Some(0));
     assert_eq!(
@@ -36,7 +36,7 @@ fn the_annotated_configuration_is_good() {
 }
 
 #[test]
-fn each_fault_of_a_configuration_is_told_with_its_path() {
+fn configuration_errors_have_their_paths() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bad.yaml");
     std::fs::write(
@@ -52,7 +52,7 @@ fn each_fault_of_a_configuration_is_told_with_its_path() {
 }
 
 #[test]
-fn crd_prints_the_definitions_and_the_hold_policy_as_deployed() {
+fn crd_prints_the_deployed_crds_and_policy() {
     let said = locksmith(&["crd"]);
     assert_eq!(said.status.code(), Some(0));
     let crds = include_str!("../../deploy/crd.yaml");
@@ -61,7 +61,7 @@ fn crd_prints_the_definitions_and_the_hold_policy_as_deployed() {
 }
 
 #[test]
-fn without_a_cluster_status_says_where_it_looked_for_one() {
+fn status_without_a_cluster_names_the_searched_places() {
     let said = locksmith(&["status"]);
     assert_eq!(said.status.code(), Some(2));
     let error = text(&said.stderr);
@@ -70,7 +70,7 @@ fn without_a_cluster_status_says_where_it_looked_for_one() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_stops_the_daemon_before_anything_else() {
+fn unreadable_configuration_stops_the_daemon() {
     let said = locksmith(&["serve", "--config", "/nowhere/locksmith.yaml"]);
     assert_eq!(said.status.code(), Some(2));
     assert!(
@@ -78,7 +78,7 @@ fn a_configuration_that_cannot_be_read_stops_the_daemon_before_anything_else() {
     );
 }
 
-/// The way to a cluster at `server`, in a file.
+/// A kubeconfig file for the cluster at `server`.
 fn kubeconfig(server: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = format!(
@@ -89,7 +89,7 @@ fn kubeconfig(server: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn a_cluster_elsewhere_is_reached_over_the_proxy_of_the_environment() {
+fn remote_cluster_is_reached_through_the_proxy() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
     let kubeconfig = kubeconfig("https://cluster.example:6443");
@@ -114,7 +114,7 @@ fn a_cluster_elsewhere_is_reached_over_the_proxy_of_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_on_this_machine_is_reached_without_one() {
+async fn local_cluster_is_reached_without_a_proxy() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = directory.path().join("kubeconfig");
@@ -126,14 +126,14 @@ async fn a_cluster_on_this_machine_is_reached_without_one() {
         .env("HTTPS_PROXY", "http://127.0.0.1:9");
     let said = tokio::task::spawn_blocking(move || command.output().unwrap());
     let said = said.await.unwrap();
-    // Reached, and in doubt: no class of an empty cluster names a CSI driver.
+    // Reached, but with a doubt: no class of an empty cluster names a CSI driver.
     assert_eq!(said.status.code(), Some(2), "{}", text(&said.stderr));
     let printed = text(&said.stdout);
     assert!(printed.contains("Checked: 0 claims"), "{printed}");
 }
 
 #[test]
-fn the_manual_has_every_command_and_what_it_ends_with() {
+fn manual_has_every_command_and_exit_code() {
     let said = locksmith(&["man"]);
     assert_eq!(said.status.code(), Some(0));
     let page = text(&said.stdout);
@@ -148,7 +148,7 @@ fn the_manual_has_every_command_and_what_it_ends_with() {
 }
 
 #[test]
-fn a_completion_script_is_printed_for_each_shell() {
+fn completion_script_is_printed_for_each_shell() {
     for (shell, wanted) in [
         ("bash", "complete -F _locksmith"),
         ("zsh", "#compdef locksmith"),
@@ -161,7 +161,7 @@ fn a_completion_script_is_printed_for_each_shell() {
 }
 
 #[test]
-fn a_log_that_is_no_terminal_is_not_coloured() {
+fn log_without_a_terminal_has_no_colour() {
     let kubeconfig = kubeconfig("https://127.0.0.1:9");
     let mut serving = Command::new(env!("CARGO_BIN_EXE_locksmith"))
         .args(["serve", "--log-format", "pretty", "--listen", "127.0.0.1:0"])

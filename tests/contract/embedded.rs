@@ -1,4 +1,4 @@
-//! What only the embedded server has: its start and end, its clock, its memory, objects put in as they are.
+//! Properties of the embedded server only: start and end, clock, memory, loaded objects.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn config_maps(client: Client) -> Api<ConfigMap> {
 }
 
 #[tokio::test]
-async fn it_serves_over_the_network_what_it_serves_inside() {
+async fn network_and_internal_clients_see_the_same() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     let inside = config_maps(server.client());
     inside
@@ -41,7 +41,7 @@ async fn it_serves_over_the_network_what_it_serves_inside() {
 }
 
 #[tokio::test]
-async fn watches_end_with_it_and_requests_are_refused() {
+async fn stopped_server_ends_watches_and_refuses_requests() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     let api = config_maps(server.client());
     let watch = api.watch(&WatchParams::default(), "0").await.unwrap();
@@ -55,7 +55,7 @@ async fn watches_end_with_it_and_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn the_clock_is_the_callers() {
+async fn timestamps_come_from_the_given_clock() {
     let then: Timestamp = "2026-07-04T12:00:00Z".parse().unwrap();
     let options = Options {
         clock: Clock::new(move || then),
@@ -71,7 +71,7 @@ async fn the_clock_is_the_callers() {
 }
 
 #[tokio::test]
-async fn a_seed_makes_the_same_identifiers() {
+async fn seed_makes_identifiers_reproducible() {
     let mut made = Vec::new();
     for _ in 0..2 {
         let options = Options {
@@ -90,7 +90,7 @@ async fn a_seed_makes_the_same_identifiers() {
 }
 
 #[tokio::test]
-async fn objects_are_put_in_as_they_are() {
+async fn loaded_objects_are_unchanged() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     let claim = json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
@@ -115,7 +115,7 @@ async fn objects_are_put_in_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_gone_but_not_for_who_has_seen_it() {
+async fn compaction_expires_only_older_watches() {
     let server = ApiServer::start(Options::default()).await.unwrap();
     let api = config_maps(server.client());
     for name in ["a", "b", "c"] {
@@ -162,7 +162,7 @@ async fn what_is_forgotten_is_gone_but_not_for_who_has_seen_it() {
 }
 
 #[tokio::test]
-async fn a_watch_that_falls_behind_is_told_so() {
+async fn slow_watch_gets_an_error() {
     let options = Options {
         remembered_events: 4,
         ..Options::default()
@@ -185,7 +185,7 @@ async fn a_watch_that_falls_behind_is_told_so() {
         matches!(&event, WatchEvent::Error(status) if status.code == 410),
         "{event:?}"
     );
-    // What this program watches with lists again by itself.
+    // This program's watches list again by themselves.
     let all: Vec<_> = watcher::watcher(api, watcher::Config::default())
         .take_while(|e| std::future::ready(!matches!(e, Ok(Event::InitDone))))
         .try_collect()
@@ -200,7 +200,7 @@ async fn a_watch_that_falls_behind_is_told_so() {
 }
 
 #[tokio::test]
-async fn hundreds_of_objects_are_watched_without_a_gap() {
+async fn watch_of_hundreds_of_objects_has_no_gap() {
     const OBJECTS: usize = 500;
     let server = ApiServer::start(Options::default()).await.unwrap();
     let api = config_maps(server.client());

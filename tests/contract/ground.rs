@@ -1,4 +1,4 @@
-//! A case's own namespace, and requests as short as their meaning.
+//! A case's own namespace, and short forms of requests.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use axum::http::{HeaderValue, Request};
@@ -7,14 +7,14 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-/// Where a case works.
+/// The environment of a case.
 #[derive(Clone)]
 pub struct Ground {
     pub client: Client,
     pub namespace: String,
 }
 
-/// What the server answered.
+/// Response of the server.
 #[derive(Debug)]
 pub struct Answer {
     pub code: u16,
@@ -46,17 +46,17 @@ impl Ground {
         Ok(ground)
     }
 
-    /// The path of a core resource in the namespace.
+    /// Path of a core resource in the namespace.
     pub fn core(&self, plural: &str) -> String {
         format!("/api/v1/namespaces/{}/{plural}", self.namespace)
     }
 
-    /// The path of a resource of a group in the namespace: `apps/v1`, `deployments`.
+    /// Path of a resource of a group in the namespace: `apps/v1`, `deployments`.
     pub fn of(&self, version: &str, plural: &str) -> String {
         format!("/apis/{version}/namespaces/{}/{plural}", self.namespace)
     }
 
-    /// The path of the custom resource every server here has.
+    /// Path of the custom resource that both servers have.
     pub fn widgets(&self) -> String {
         self.of("contract.locksmith.dev/v1", "widgets")
     }
@@ -89,7 +89,7 @@ impl Ground {
         self.patch(MERGE, path, body).await
     }
 
-    /// Server-side apply; `more` is further query.
+    /// Server-side apply; `more` is appended to the query.
     pub async fn apply(
         &self,
         path: &str,
@@ -167,7 +167,7 @@ impl Ground {
         })))
     }
 
-    /// Reads an object until `holds` of its answer; controllers take their time.
+    /// Reads an object until `holds` accepts the response, as controllers are delayed.
     pub async fn until(
         &self,
         path: &str,
@@ -179,7 +179,7 @@ impl Ground {
             if holds(&last) {
                 return Ok(last);
             }
-            // What is waited for may be an absence, of which a watch by name tells nothing new.
+            // The condition may be an absence, which a watch by name does not report.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             last = self.get(path).await?;
         }
@@ -208,7 +208,7 @@ impl Ground {
             .is(201)
     }
 
-    /// A new pod on a node of that name, or on none.
+    /// A new pod on the node with that name, or on none.
     pub async fn pod(&self, name: &str, node: &str) -> Result<Value> {
         let mut pod = pod(name);
         if !node.is_empty() {
@@ -219,7 +219,7 @@ impl Ground {
 }
 
 impl Answer {
-    /// The body, if the code is that one.
+    /// The body, if the response has this code.
     pub fn is(self, code: u16) -> Result<Value> {
         ensure!(
             self.code == code,
@@ -230,7 +230,7 @@ impl Answer {
         Ok(self.body)
     }
 
-    /// The Status of a refusal with that code and reason.
+    /// The Status of a refusal, if it has this code and reason.
     pub fn refused(self, code: u16, reason: &str) -> Result<Value> {
         let status = self.is(code)?;
         ensure!(text(&status, "/kind") == "Status", "not a Status: {status}");
@@ -243,7 +243,7 @@ impl Answer {
     }
 }
 
-/// Ends the case unless both are equal.
+/// Fails unless both are equal.
 pub fn same(what: &str, found: impl Into<Value>, expected: impl Into<Value>) -> Result<()> {
     let (found, expected) = (found.into(), expected.into());
     ensure!(
@@ -253,7 +253,7 @@ pub fn same(what: &str, found: impl Into<Value>, expected: impl Into<Value>) -> 
     Ok(())
 }
 
-/// Ends the case unless the message says that.
+/// Fails unless the message contains `part`.
 pub fn says(status: &Value, part: &str) -> Result<()> {
     let message = text(status, "/message");
     ensure!(message.contains(part), "expected {part:?} in {message:?}");

@@ -1,4 +1,4 @@
-//! The kind of a hold, what it is about, and the policy that enforces it.
+//! The kind of a hold, the kinds it affects, and the policy that enforces it.
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -9,15 +9,15 @@ use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::holds::policy;
 use serde_json::json;
 
-/// The namespace whose holds count.
+/// The namespace whose holds are enforced.
 pub const NAMESPACE: &str = "contract-holds";
 
-/// The objects that both servers need. A real one has the VolumeSnapshot CRDs as their project publishes them.
+/// The objects that both servers need. A real one has the published VolumeSnapshot CRDs.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     vec![SnapshotHold::crd()]
 }
 
-/// The same for a server that has neither.
+/// The same for a server that has neither kind.
 pub async fn install_kinds(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for kind in [SnapshotHold::crd(), VolumeSnapshot::crd()] {
@@ -25,7 +25,7 @@ pub async fn install_kinds(client: &Client) {
     }
 }
 
-/// The policy, its binding, and the namespace it reads.
+/// The policy, its binding, and the namespace of its params.
 pub async fn install_policy(client: &Client) {
     let params = PostParams::default();
     let namespace: Namespace =

@@ -1,4 +1,4 @@
-//! The real `kubectl`, as a person uses it, against either server.
+//! The real `kubectl`, as a person uses it, with either server.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-/// Longer than any command here takes on a loaded machine.
+/// Longer than any command takes on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What is typed, what goes in, whether it succeeds, and what it says.
+/// Command, input, expected success, and expected output.
 struct Step {
     typed: &'static str,
     stdin: &'static str,
@@ -110,7 +110,7 @@ spec:
       - {name: web, image: 'registry.example/web:2', env: [{name: B, value: '2'}]}
 ";
 
-/// In order: each step stands on those before it.
+/// In order: each step depends on the previous ones.
 const STEPS: &[Step] = &[
     step("version", &["Server Version: v1."]),
     step(
@@ -292,7 +292,7 @@ const STEPS: &[Step] = &[
     .failing(),
 ];
 
-/// Whether there is a `kubectl` to drive; says so if not.
+/// Whether there is a `kubectl`; prints a notice if not.
 pub fn is_there() -> bool {
     let found = std::process::Command::new("kubectl")
         .arg("help")
@@ -305,14 +305,14 @@ pub fn is_there() -> bool {
     found
 }
 
-/// Does all of it in a namespace, and watches.
+/// Runs all steps in a namespace, and then a watch.
 pub async fn drive(kubeconfig: &Path, namespace: &str) {
     let home = tempfile::tempdir().unwrap();
     for step in STEPS {
         let mut command = kubectl(home.path(), kubeconfig, namespace, step.typed);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // It need not read what it is given.
+        // A command need not read its input.
         drop(stdin.write_all(step.stdin.as_bytes()).await);
         drop(stdin);
         let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
@@ -353,7 +353,7 @@ fn kubectl(home: &Path, kubeconfig: &Path, namespace: &str, typed: &str) -> Comm
     command
 }
 
-/// `kubectl get --watch` prints a row for what is there, and one for every change.
+/// `kubectl get --watch` prints a row for each object, and one for every change.
 async fn watch(home: &Path, kubeconfig: &Path, namespace: &str) {
     let run = async |typed: &str| {
         let output = kubectl(home, kubeconfig, namespace, typed)

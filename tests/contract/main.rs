@@ -1,9 +1,9 @@
-//! One contract, two servers: every case runs on the server in this crate, and on a real kube-apiserver.
-//! Where they disagree, the real one is right.
+//! One contract, two servers: every case runs on the server in this crate, and on a real kube-apiserver. If they differ,
+//! the real one is right.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
-// Here most things have a path, and many are a patch.
+// Most variables here are a path or a patch.
 #![allow(clippy::similar_names)]
 
 mod cases;
@@ -11,7 +11,7 @@ mod embedded;
 mod ground;
 mod holds;
 mod kubectl;
-// Other test binaries use the rest of it.
+// Other test binaries use the remaining parts.
 #[allow(dead_code, unused_imports)]
 #[path = "../testbed/mod.rs"]
 mod testbed;
@@ -25,9 +25,9 @@ use locksmith::demo::apiserver::{ApiServer, Options};
 
 use ground::Ground;
 
-/// Cases at a time: a real server shares two cores with its controllers.
+/// Number of concurrent cases: a real server shares two cores with its controllers.
 const CONCURRENCY: usize = 4;
-/// A case that takes longer waits for something that will not come.
+/// A case that takes longer waits in vain.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,13 +62,13 @@ async fn real_server_keeps_the_contract() {
     .await;
     holds::install_policy(&testbed.client()).await;
     run("a real kube-apiserver", testbed.client()).await;
-    // What `kubectl` is expected to say is held against the real server, too.
+    // The expected output of `kubectl` is compared with the real server, too.
     if kubectl::is_there() {
         kubectl::drive(testbed.kubeconfig(), "default").await;
     }
 }
 
-/// Runs every case in a namespace of its own and tells all that fail.
+/// Runs every case in a namespace of its own, and reports all failures.
 async fn run(server: &str, client: Client) {
     let only = std::env::var("CONTRACT_CASE").unwrap_or_default();
     let cases: Vec<_> = cases::ALL

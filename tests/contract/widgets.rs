@@ -1,4 +1,4 @@
-//! The custom resources of the cases: a kind with everything a schema can say that is used, and a bare one.
+//! The custom resources of the cases: a kind with every supported schema feature, and a bare one.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::PostParams;
@@ -12,7 +12,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         .into()
 }
 
-/// Creates them and waits until they are served.
+/// Creates them, and waits until they are served.
 pub async fn install(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in definitions() {

@@ -1,4 +1,4 @@
-//! `demo --scenario by-hand`, played from another terminal: every command that the README names, in its order.
+//! `demo --scenario by-hand`, played from another terminal: every command in the README, in order.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PROXIES, readme, shown_or_written};
 
-/// What the demo does, it does within this.
+/// Time limit for an effect of the demo.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The demo in one terminal, and what another has from it. It ends when dropped.
+/// The demo in one terminal, and the variables it printed for another. Dropping it ends it.
 struct Terminal {
     demo: Child,
     lines: Receiver<String>,
@@ -46,7 +46,7 @@ impl Terminal {
         }
     }
 
-    /// Reads on until a line has `part`.
+    /// Reads until a line contains `part`.
     fn until(&mut self, part: &str) {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -64,7 +64,7 @@ impl Terminal {
         }
     }
 
-    /// What a command prints, and its exit code. Nobody sits at that terminal, so that the answer is given before.
+    /// Output and exit code of a command. There is no terminal, so the answer is sent in advance.
     fn say(&self, command: &str) -> (i32, String) {
         let mut words = command.split_whitespace();
         assert_eq!(words.next(), Some("locksmith"));
@@ -90,7 +90,7 @@ impl Drop for Terminal {
     }
 }
 
-/// The commands of the README, without what it says of them.
+/// The commands of the README, without their descriptions.
 fn commands() -> Vec<String> {
     let block = Regex::new(r"(?s)<!-- by hand -->\n(.*?)<!-- /by hand -->").unwrap();
     let readme = readme();
@@ -105,9 +105,9 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn a_jam_is_healed_by_hand_as_the_readme_tells() {
+fn readme_commands_heal_the_jam() {
     let mut terminal = Terminal::open();
-    // Before there is anything to see, it can be looked at.
+    // The demo can be inspected before anything is stuck.
     terminal.until(" serves http://");
     assert!(!terminal.told.contains("jam"), "{}", terminal.told);
     terminal.until("your turn");
@@ -138,7 +138,7 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
             if code == wanted && said.contains(part) {
                 break said;
             }
-            // What only looks sees more and more, until all has been stuck for long enough.
+            // A command that only reads shows more and more, until everything has been stuck for long enough.
             let again = looks && Instant::now() < deadline;
             assert!(
                 again,
@@ -158,7 +158,7 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
     ];
     assert_eq!(done, all);
 
-    // Nothing of it stays behind.
+    // Nothing of it remains.
     let directory = std::path::Path::new(&terminal.exports["KUBECONFIG"])
         .parent()
         .unwrap();
@@ -167,9 +167,9 @@ fn a_jam_is_healed_by_hand_as_the_readme_tells() {
     assert!(!directory.exists(), "{}", directory.display());
 }
 
-/// Ages, uids, how much was looked at and the order of rows differ from one time to the next, and with them the widths of columns.
+/// Ages, uids, counts and the order of rows differ between runs, and so do the widths of columns.
 fn masked(table: &str) -> String {
-    // Some are in two lines.
+    // Some are split into two lines.
     let uid = Regex::new("(?m)(vs-prime-|^ *)[0-9a-f]+-[0-9a-f-]+ *").unwrap();
     let age = Regex::new(r"\b([0-9]+[smhd])+\b").unwrap();
     let blanks = Regex::new(" +").unwrap();

@@ -1,6 +1,6 @@
-//! `locksmith demo`: every scenario comes to its end, and the README shows what it prints.
+//! `locksmith demo`: every scenario ends as expected, and the README shows its output.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod by_hand;
@@ -11,13 +11,13 @@ use std::sync::{Mutex, PoisonError};
 use regex::Regex;
 use rstest::rstest;
 
-/// Proxies that lead nowhere: what is in this process needs none.
+/// Proxies that do not exist: connections within the process need none.
 const PROXIES: [(&str, &str); 2] = [
     ("HTTP_PROXY", "http://127.0.0.1:9"),
     ("HTTPS_PROXY", "http://127.0.0.1:9"),
 ];
 
-/// Plays a scenario to its end; what it printed.
+/// Plays a scenario to its end; returns its output.
 fn play(scenario: &str, speed: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_locksmith"))
         .args(["demo", "--exit", "--speed", speed, "--scenario", scenario])
@@ -37,7 +37,7 @@ fn play(scenario: &str, speed: &str) -> String {
 #[case("orphans", "approves of the plan", "3 sources deleted, 0 skipped")]
 #[case("approval", "approves of the plan", "4 claims Bound")]
 #[case("sick-ceph", "all sources resumed", "breaker: the last 2 runs failed")]
-fn a_scenario_comes_to_its_end(
+fn scenario_ends_as_expected(
     #[case] scenario: &str,
     #[case] on_the_way: &str,
     #[case] at_last: &str,
@@ -54,7 +54,7 @@ fn readme() -> String {
     std::fs::read_to_string(README).unwrap()
 }
 
-/// Holds what was printed against what the README shows of it, but for what `masked` hides; writes it anew when told to.
+/// Compares the output with that in the README, except for the parts that `masked` hides; updates the README if requested.
 fn shown_or_written(block: &str, printed: &str, masked: impl Fn(&str) -> String) {
     /// Two tests may write.
     static WRITING: Mutex<()> = Mutex::new(());
@@ -81,7 +81,7 @@ fn shown_or_written(block: &str, printed: &str, masked: impl Fn(&str) -> String)
 }
 
 #[test]
-fn the_readme_shows_what_the_demo_prints() {
+fn readme_shows_the_output_of_the_demo() {
     let varies =
         r"(?m)^ *[0-9]+\.[0-9]s|127\.0\.0\.1:[0-9]+|[^ =]*/locksmith-demo-[^/]+|until [^ ]+Z";
     let varies = Regex::new(varies).unwrap();

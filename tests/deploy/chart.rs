@@ -138,7 +138,7 @@ fn schema_of_values_contains_that_of_the_configuration() {
 }
 
 #[test]
-fn chart_reads_the_defaults_of_the_program() {
+fn chart_uses_the_defaults_of_the_program() {
     holds(
         "deploy/chart/files/locksmith.yaml",
         &read("deploy/locksmith.yaml"),
@@ -146,7 +146,7 @@ fn chart_reads_the_defaults_of_the_program() {
 }
 
 #[test]
-fn chart_announces_every_crd_that_it_installs() {
+fn chart_lists_every_crd_it_installs() {
     let chart: Value = serde_saphyr::from_str(&read("deploy/chart/Chart.yaml")).unwrap();
     let announced = chart["annotations"]["artifacthub.io/crds"].as_str();
     let announced: Vec<Value> = serde_saphyr::from_str(announced.unwrap()).unwrap();
@@ -271,7 +271,7 @@ fn refused_configuration_does_not_install(#[case] config: &str, #[case] says: &s
     "drivers: [{name: '*.nfs.csi.k8s.io', container: nfs, lockPatterns: ['locked: (?P<key>\\w+)']}]"
 )]
 #[ignore = "needs helm: ./tests/run"]
-fn good_configuration_is_installed_unchanged(#[case] config: &str) {
+fn valid_configuration_is_installed_unchanged(#[case] config: &str) {
     let wanted = locksmith::config::parse(config).unwrap();
     let given: Value = serde_saphyr::from_str(config).unwrap();
     let objects = with_values(&json!({ "config": given })).unwrap();
@@ -317,7 +317,7 @@ fn every_object_carries_the_recommended_labels() {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn pods_get_what_the_values_say() {
+fn pods_have_the_settings_of_the_values() {
     let spread =
         json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]);
     let affinity = json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}});
@@ -398,7 +398,7 @@ fn ingress_and_route_lead_to_the_service() {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn each_part_of_the_monitoring_can_be_left_out() {
+fn each_part_of_the_monitoring_can_be_disabled() {
     let parts = [
         ("serviceMonitor", "ServiceMonitor"),
         ("rules", "PrometheusRule"),
@@ -488,7 +488,7 @@ fn notes_name_the_next_command(#[case] values: &[&str], #[case] says: &[&str]) {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn test_of_a_release_checks_as_the_daemon_and_is_no_endpoint_of_it() {
+fn helm_test_runs_as_the_daemon_and_is_no_endpoint() {
     let values =
         json!({"tlsSecret": "tls", "service": {"port": 80}, "serviceAccount": {"name": "mine"}});
     let objects = with_values(&values).unwrap();
@@ -525,7 +525,7 @@ fn test_of_a_release_checks_as_the_daemon_and_is_no_endpoint_of_it() {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn image_of_a_release_is_that_of_the_chart() {
+fn chart_uses_the_image_of_its_release() {
     let printed = helm(&[]);
     let image = format!("image: volsync-locksmith:{}", env!("CARGO_PKG_VERSION"));
     assert!(printed.contains(&image));

@@ -74,7 +74,7 @@ fn holds(file: &str, wanted: &str) {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn kustomize_has_what_the_chart_has() {
+fn kustomize_files_match_the_chart() {
     let base = of_templates(&helm(&[]), &BASE);
     holds("deploy/base/locksmith.yaml", &without_helms_own(&base));
     for (mode, templates) in OVERLAYS {

@@ -37,7 +37,7 @@ fn copied(instructions: &[(String, String)]) -> Vec<String> {
 }
 
 #[test]
-fn the_build_has_every_file_that_it_needs_and_no_others() {
+fn image_build_copies_exactly_the_needed_files() {
     let copied = copied(&instructions());
     let ignored = std::fs::read_to_string(path("deploy/Dockerfile.dockerignore")).unwrap();
     let (all, kept): (Vec<_>, Vec<_>) = ignored.lines().partition(|line| *line == "*");
@@ -104,7 +104,7 @@ fn included(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_image_is_the_binary_and_runs_as_the_user_that_the_pods_ask_for() {
+fn image_has_only_the_binary_and_a_user() {
     let all = instructions();
     let [build, image] = &of(&all, "FROM")[..] else {
         panic!("not two stages: {all:?}")

@@ -92,14 +92,14 @@ fn helm_and_kustomize_install_the_same(#[case] mode: &str, #[case] count: usize)
 
 #[test]
 #[ignore = "needs kubectl: ./tests/run"]
-fn unless_told_otherwise_it_observes() {
+fn default_mode_is_observe() {
     assert_eq!(kustomize("deploy"), kustomize("deploy/overlays/observe"));
     assert_eq!(objects(&helm(&[])), objects(&helm(&["mode=observe"])));
 }
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn every_value_ends_in_a_configuration_that_is_good() {
+fn every_value_gives_a_valid_configuration() {
     let values = [
         "mode=act",
         "tlsSecret=certificate",
@@ -142,7 +142,7 @@ fn every_value_ends_in_a_configuration_that_is_good() {
 #[case::rights("config.server.auth.kubernetes=true")]
 #[case::mode("config.mode=act")]
 #[ignore = "needs helm: ./tests/run"]
-fn what_would_not_work_is_refused(#[case] value: &str) {
+fn unusable_values_are_refused(#[case] value: &str) {
     let path = value.split_once('=').unwrap().0;
     let said = refused(&[value]);
     let part = path.split('.').next().unwrap();
@@ -188,7 +188,7 @@ fn playbook(name: &str, steps: &str) -> [String; 3] {
 #[case::orphans("deleteOrphanedSources", &["locksmith-act: delete replicationsources"])]
 #[case::restart("restartProvisioner", &["locksmith-restart: delete pods", "locksmith-restart: patch deployments", "locksmith-restart: patch leases"])]
 #[ignore = "needs helm: ./tests/run"]
-fn act_adds_what_the_steps_of_the_playbooks_write(#[case] steps: &str, #[case] adds: &[&str]) {
+fn rights_of_act_follow_the_steps_of_the_playbooks(#[case] steps: &str, #[case] adds: &[&str]) {
     let planned = writes(&["mode=plan"]);
     let [alerts, steps, approval] = playbook("own", steps);
     let mut acting = writes(&["mode=act", &alerts, &steps, &approval]);
@@ -198,7 +198,7 @@ fn act_adds_what_the_steps_of_the_playbooks_write(#[case] steps: &str, #[case] a
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn out_of_the_box_act_has_the_steps_of_the_default_playbooks() {
+fn default_rights_of_act_match_the_default_playbooks() {
     let defaults = locksmith::config::Config::default().playbooks.0;
     let mut values = vec!["mode=act".to_owned()];
     for (name, one) in &defaults {
@@ -220,7 +220,7 @@ fn rights_of(mode: &str) -> Objects {
 #[case("plan")]
 #[case("act")]
 #[ignore = "needs kubectl: ./tests/run"]
-fn what_the_page_says_to_delete_takes_every_right_to_write_away(#[case] mode: &str) {
+fn documented_deletion_removes_every_right_to_write(#[case] mode: &str) {
     let page = std::fs::read_to_string(path("deploy/docs/install.md")).unwrap();
     let told = regex::Regex::new(r"kubectl delete --ignore-not-found -f (deploy/\S+)").unwrap();
     let file = told.captures(&page).expect("how to go back to observe")[1].to_owned();

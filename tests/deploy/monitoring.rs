@@ -81,7 +81,7 @@ configMapGenerator:
 }
 
 #[test]
-fn the_rules_and_dashboards_installed_are_those_of_their_directories() {
+fn installed_rules_and_dashboards_match_their_sources() {
     let dashboards = files("dashboards", ".json");
     let mut wanted = dashboards.clone();
     let rule = prometheus_rule(&files("alerts", ".rules.yaml"));
@@ -123,7 +123,7 @@ fn helm_and_kustomize_monitor_the_same() {
 
 #[test]
 #[ignore = "needs helm and kubectl: ./tests/run"]
-fn flux_substitutes_nothing_in_what_has_variables_of_its_own() {
+fn flux_does_not_substitute_variables_of_dashboards() {
     let mut everything = objects(&helm(&["monitoring.enabled=true"]));
     everything.extend(objects(&kustomize(DIRECTORY)));
     let mut found = 0;
@@ -143,7 +143,7 @@ fn flux_substitutes_nothing_in_what_has_variables_of_its_own() {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn prometheus_finds_and_reaches_it() {
+fn prometheus_discovers_and_reaches_the_daemon() {
     let values = [
         "monitoring.enabled=true",
         "monitoring.labels.release=stack",
@@ -204,7 +204,7 @@ fn configuration(objects: &mut [Value]) -> locksmith::config::Config {
 #[case("plan")]
 #[case("act")]
 #[ignore = "needs helm and kubectl: ./tests/run"]
-fn one_command_is_enough_beside_kube_prometheus_stack(#[case] mode: &str) {
+fn documented_values_suit_kube_prometheus_stack(#[case] mode: &str) {
     let mut values = documented_values();
     values.push(format!("mode={mode}"));
     let values: Vec<_> = values.iter().map(String::as_str).collect();
@@ -245,7 +245,7 @@ fn one_command_is_enough_beside_kube_prometheus_stack(#[case] mode: &str) {
 
 #[test]
 #[ignore = "needs helm: ./tests/run"]
-fn where_the_api_server_says_who_may_look_prometheus_has_an_account_that_may() {
+fn prometheus_has_an_account_with_access_to_metrics() {
     let values = [
         "monitoring.enabled=true",
         "auth.kubernetes=true",

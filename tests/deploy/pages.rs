@@ -22,7 +22,7 @@ fn anchors(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let link = Regex::new(r"\]\(([^)#]*)(?:#([^)]+))?\)").unwrap();
     let entries = |directory| path(directory).read_dir().unwrap();
     let docs = entries("deploy/docs")
@@ -54,7 +54,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn every_path_of_deploy_that_a_page_names_is_there() {
+fn pages_name_existing_paths_in_deploy() {
     let named = Regex::new(r"\bdeploy/[a-zA-Z/._-]*[a-zA-Z]").unwrap();
     for page in ["install", "configure", "safety", "by-hand", "many-clusters"] {
         let page = path(&format!("deploy/docs/{page}.md"));
@@ -71,7 +71,7 @@ fn every_path_of_deploy_that_a_page_names_is_there() {
 
 /// A path with a part in capitals, such as `src/gates/NAME.rs`, stands for one that a contributor adds.
 #[test]
-fn contributor_pages_name_paths_that_exist() {
+fn contributor_pages_name_existing_paths() {
     let named =
         Regex::new(r"`((?:src|tests|deploy|alerts|\.ci)/[a-zA-Z0-9/._-]*[a-zA-Z])").unwrap();
     let placeholder = Regex::new(r"\b[A-Z]{3,}\.rs$").unwrap();
@@ -105,7 +105,7 @@ fn owners_kustomization(directory: &Path) -> String {
 
 #[test]
 #[ignore = "needs kubectl: ./tests/run"]
-fn the_overlay_of_the_page_changes_what_it_says() {
+fn documented_overlay_has_the_documented_effect() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().canonicalize().unwrap();
     let text = owners_kustomization(&place);
@@ -134,7 +134,7 @@ fn the_overlay_of_the_page_changes_what_it_says() {
 }
 
 #[test]
-fn the_job_of_an_uninstall_takes_the_image_that_runs() {
+fn uninstall_job_uses_the_image_of_the_daemon() {
     let page = read(&path("deploy/docs/install.md"));
     let told = Regex::new(r#"sed "s\|(.+?)\|image: \$image\|""#).unwrap();
     let replaced = told.captures(&page).expect("a command of sed's")[1].to_owned();
@@ -146,7 +146,7 @@ fn the_job_of_an_uninstall_takes_the_image_that_runs() {
 
 /// Under a policy that denies all egress by default, the Job would reach no API server.
 #[test]
-fn network_policy_selects_the_pods_of_the_uninstall_job() {
+fn network_policy_selects_the_uninstall_job() {
     let objects = objects(&read(&path("deploy/uninstall/job.yaml")));
     let of = |kind: &str| objects.iter().find(|it| it["kind"] == kind).unwrap();
     let policy = &of("NetworkPolicy")["spec"];
@@ -162,7 +162,7 @@ fn example(name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_examples_point_at_what_is_installed() {
+fn examples_refer_to_installed_objects() {
     let [config] = &example("alertmanagerconfig")[..] else {
         panic!("one AlertmanagerConfig")
     };

@@ -274,7 +274,7 @@ fn reliability_page_matches_the_tests() {
 }
 
 #[test]
-fn tests_are_found_with_their_cases_and_what_they_say() {
+fn tests_are_found_with_cases_and_description() {
     let source = "
         /// Something that is no test.
         fn helper() {}
@@ -313,7 +313,7 @@ fn tests_are_found_with_their_cases_and_what_they_say() {
 
 /// What the threat model relies on is a test that is there, and every attack that is tried is in it.
 #[test]
-fn the_threat_model_names_every_attack_and_no_test_that_is_not_there() {
+fn threat_model_names_every_attack_and_only_tests() {
     let model = std::fs::read_to_string(path("deploy/docs/threat-model.md")).unwrap();
     let all = all();
     let named = Regex::new(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+){3,})`").unwrap();

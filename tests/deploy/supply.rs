@@ -81,7 +81,7 @@ fn every_dependency_is_pinned_by_its_checksum() {
 }
 
 #[test]
-fn the_image_is_built_as_the_reproducible_build_is() {
+fn image_build_is_the_reproducible_build() {
     for file in ["deploy/Dockerfile", ".ci/reproducible"] {
         let text = read(file);
         for part in [
@@ -97,7 +97,7 @@ fn the_image_is_built_as_the_reproducible_build_is() {
 
 /// The compiler that CI lints with is the one that builds the image, and not older than the oldest that is promised.
 #[test]
-fn one_rust_version_lints_tests_and_builds() {
+fn one_rust_version_is_used_everywhere() {
     let version = |file: &str, pattern: &str| -> Vec<u32> {
         let text = read(file);
         let found = Regex::new(pattern).unwrap().captures(&text);
@@ -125,7 +125,7 @@ fn chart_and_program_have_one_version() {
 
 /// A moved tag of an action must not change what a release runs.
 #[test]
-fn workflows_pin_actions_by_commit_and_default_to_reading() {
+fn workflows_pin_actions_and_default_to_read_access() {
     let pinned = Regex::new(r"^[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$").unwrap();
     let uses = Regex::new(r"(?m)\buses: (.+)$").unwrap();
     let mut count = 0;

@@ -1,4 +1,4 @@
-//! The corpus of the fuzz targets, replayed: whatever was found once is found again, and no target rots.
+//! Replays the corpus of the fuzz targets, so that no found error returns, and every target stays usable.
 //!
 //! `tests/fuzz/run` does the fuzzing itself.
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 
-/// All of the corpus; it is in the repository.
+/// Maximum size of the corpus, which is in the repository.
 const MAX_CORPUS: u64 = 64 * 1024;
 
 fn below(path: &str) -> PathBuf {
@@ -36,51 +36,51 @@ fn replay(target: &str) {
     }
 }
 
-/// Fuzz target: body of a webhook. No run is asked for but by a firing alert that a playbook names, of a driver there is.
+/// Fuzz target: body of a webhook. A run is started only by a firing alert that a playbook names, about an existing driver.
 #[test]
 fn webhook() {
     replay("webhook");
 }
 
-/// Fuzz target: configuration file. A fault is told with its path; what is read is written so that it is read the same.
+/// Fuzz target: configuration file. An error has its path; a parsed file round-trips.
 #[test]
 fn config() {
     replay("config");
 }
 
-/// Fuzz target: line of a driver's log. The key that is said to be locked is a word of it, and not long.
+/// Fuzz target: line of a driver's log. The locked key is a word of it, and not long.
 #[test]
 fn log_line() {
     replay("log_line");
 }
 
-/// Fuzz target: objects of other versions, statuses included. What is planned and done is done to objects that are there.
+/// Fuzz target: objects of other versions, statuses included. Only existing objects are planned for and changed.
 #[test]
 fn foreign() {
     replay("foreign");
 }
 
-/// Fuzz target: durations. What is read is written so that it is read the same, and goes beyond no time.
+/// Fuzz target: durations. A parsed duration round-trips, and never overflows.
 #[test]
 fn duration() {
     replay("duration");
 }
 
-/// Fuzz target: label matchers. What is read is written so that it is read the same; negation turns the answer.
+/// Fuzz target: label matchers. A parsed matcher round-trips; negation inverts the result.
 #[test]
 fn matcher() {
     replay("matcher");
 }
 
-/// Fuzz target: names. An accepted name is one segment of a path, and each name derived from another is one that the API
-/// server accepts.
+/// Fuzz target: names. An accepted name is one segment of a path, and the API server accepts each name derived from
+/// another.
 #[test]
 fn name() {
     replay("name");
 }
 
 #[test]
-fn every_target_has_its_corpus_and_its_binary() {
+fn every_target_has_a_corpus_and_a_binary() {
     let list = |path: &str| {
         let entries = below(path).read_dir().unwrap();
         let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -95,19 +95,19 @@ fn every_target_has_its_corpus_and_its_binary() {
 }
 
 #[test]
-fn the_corpus_stays_small() {
+fn corpus_stays_small() {
     let files = targets::TARGETS.iter().flat_map(|(name, _)| corpus(name));
     let size: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
     assert!(size <= MAX_CORPUS, "{size} bytes");
 }
 
-/// What a target takes apart says something of the corpus: one that is refused at the door tests nothing behind it.
+/// A target's ability to parse the corpus shows its quality: input that is refused immediately tests nothing.
 #[rstest]
 #[case("webhook", |data: &[u8]| locksmith::alerts::parse(data).is_ok())]
 #[case("config", |data: &[u8]| locksmith::config::parse(&String::from_utf8_lossy(data)).is_ok_and(|it| it != locksmith::config::Config::default()))]
 #[case("name", |data: &[u8]| locksmith::api::is_object_name(&String::from_utf8_lossy(data)))]
 #[case("foreign", |data: &[u8]| serde_json::from_slice::<Vec<serde_json::Value>>(data).is_ok())]
-fn the_corpus_gets_past_the_door(#[case] target: &str, #[case] gets_past: fn(&[u8]) -> bool) {
+fn corpus_is_mostly_accepted(#[case] target: &str, #[case] gets_past: fn(&[u8]) -> bool) {
     let files = corpus(target);
     assert!(
         files

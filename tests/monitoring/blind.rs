@@ -1,11 +1,11 @@
-//! What the dashboards say where nothing is stuck, and where nothing is seen: not the same.
+//! The dashboards distinguish "nothing is stuck" from "nothing is observed".
 
 use serde_json::{Value, json};
 
 use crate::judge;
 use crate::shipped::{DASHBOARDS, queries};
 
-/// The panels at the top that a person reads first, with the labels of what they show.
+/// The panels that a person reads first, with the labels of their series.
 const FIRST_READ: [(&str, &str); 4] = [
     ("Locksmith: Stuck A", "{finding=\"pending_claim\"}"),
     ("Locksmith: Stuck storage A", "{}"),
@@ -13,10 +13,10 @@ const FIRST_READ: [(&str, &str); 4] = [
     ("Locksmith: capacity and trends: Stuck now A", "{}"),
 ];
 
-/// The one that tells whether the others can be believed.
+/// The panel that shows whether the others can be trusted.
 const SEES: [(&str, &str); 1] = [("Locksmith: Sees A", "{}")];
 
-/// A quarter of an hour in which these series stand as they are.
+/// A quarter of an hour with these constant series.
 fn quarter(name: &str, series: &[&str], panels: &[(&str, &str)], shows: Option<u8>) -> Value {
     let all: Vec<_> = DASHBOARDS.into_iter().flat_map(queries).collect();
     let checks: Vec<_> = panels
@@ -47,7 +47,7 @@ fn quarter(name: &str, series: &[&str], panels: &[(&str, &str)], shows: Option<u
 
 #[test]
 #[ignore = "needs promtool: ./tests/run"]
-fn a_dashboard_says_all_clear_only_where_the_whole_cluster_is_seen() {
+fn dashboard_is_green_only_if_everything_is_observed() {
     let complete = "locksmith_observation_complete{instance=\"a\"} 1";
     let in_part = "locksmith_observation_complete{instance=\"a\"} 0";
     let none = "locksmith_findings{finding=\"pending_claim\",reason=\"unknown\",instance=\"a\"} 0";

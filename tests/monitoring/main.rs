@@ -1,6 +1,6 @@
-//! The shipped rules, dashboards and runbooks: right by themselves, and of one mind with each other and the program.
+//! The shipped rules, dashboards and runbooks are valid, and consistent with each other and the program.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod blind;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use metrics::rules;
 use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, scraping, text};
 
-/// Where the pages of this repository are to be read.
+/// URL of the pages of this repository.
 const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
 
 fn alerts() -> Vec<Value> {
@@ -33,7 +33,7 @@ fn alert_names() -> BTreeSet<String> {
     names.collect()
 }
 
-/// The files of a folder, in order.
+/// The files of a directory, sorted.
 fn files(folder: &str) -> Vec<String> {
     let mut files: Vec<_> = std::fs::read_dir(path(folder))
         .unwrap()
@@ -43,7 +43,7 @@ fn files(folder: &str) -> Vec<String> {
     files
 }
 
-/// Runs one of Prometheus' tools in the repository; it must have no fault to find.
+/// Runs one of Prometheus's tools in the repository, which must succeed.
 fn judge(tool: &str, args: &[&str], files: &[String]) {
     let judged = Command::new(tool)
         .args(args)
@@ -58,21 +58,21 @@ fn judge(tool: &str, args: &[&str], files: &[String]) {
 
 #[test]
 #[ignore = "needs promtool: ./tests/run"]
-fn promtool_has_no_fault_to_find_in_the_rules() {
+fn promtool_accepts_the_rules() {
     let rules = RULES.map(str::to_owned);
     judge("promtool", &["check", "rules", "--lint-fatal"], &rules);
 }
 
 #[test]
 #[ignore = "needs promtool: ./tests/run"]
-fn the_rules_do_what_their_tests_say() {
+fn rules_pass_their_tests() {
     judge("promtool", &["test", "rules"], &files("alerts/tests"));
 }
 
 #[test]
 #[ignore = "needs promtool: ./tests/run"]
-fn promtool_has_no_fault_to_find_in_the_sample() {
-    // Beside its rules, which it names. Debian's Prometheus is built without Kubernetes' discovery, hence another.
+fn promtool_accepts_the_sample() {
+    // In the directory of its rules, which it names. Debian's Prometheus has no Kubernetes discovery, hence another one.
     let directory = tempfile::tempdir().unwrap();
     for file in RULES {
         let name = path(file).file_name().unwrap().to_owned();
@@ -87,7 +87,7 @@ fn promtool_has_no_fault_to_find_in_the_sample() {
 
 #[test]
 #[ignore = "needs amtool: ./tests/run"]
-fn amtool_has_no_fault_to_find_in_the_sample() {
+fn amtool_accepts_the_sample() {
     let sample = ["alerts/alertmanager.yaml".to_owned()];
     judge("amtool", &["check-config"], &sample);
 }
@@ -112,7 +112,7 @@ fn every_alert_is_tested_firing_and_not_firing() {
 }
 
 #[test]
-fn every_metric_that_is_asked_for_exists() {
+fn every_queried_metric_exists() {
     let known = metrics::known();
     let mut asked: Vec<(String, String)> = Vec::new();
     for rule in rules() {
@@ -135,7 +135,7 @@ fn every_metric_that_is_asked_for_exists() {
 }
 
 #[test]
-fn every_alert_says_what_it_is_and_what_to_do() {
+fn every_alert_has_summary_description_and_runbook() {
     for alert in alerts() {
         let name = field(&alert, "alert");
         let severity = field(&alert["labels"], "severity");
@@ -166,7 +166,7 @@ fn every_alert_says_what_it_is_and_what_to_do() {
 }
 
 #[test]
-fn whoever_goes_at_once_says_why() {
+fn alerts_without_a_delay_have_a_reason() {
     let rules = text("alerts/locksmith.rules.yaml");
     for rule in rules
         .split("\n\n")
@@ -180,7 +180,7 @@ fn whoever_goes_at_once_says_why() {
 }
 
 #[test]
-fn every_runbook_is_that_of_an_alert_and_leads_only_to_others() {
+fn runbooks_belong_to_alerts_and_link_only_to_runbooks() {
     let alerts = alert_names();
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
     for page in files("deploy/docs/runbooks") {
@@ -194,7 +194,7 @@ fn every_runbook_is_that_of_an_alert_and_leads_only_to_others() {
 }
 
 #[test]
-fn whoever_names_an_alert_names_one_there_is() {
+fn named_alerts_exist() {
     let alerts = alert_names();
     let alert = Regex::new(r"Locksmith(?:\([\w|]+\)|\w+)").unwrap();
     for file in ["deploy/locksmith.yaml", "alerts/alertmanager.yaml"] {
@@ -213,7 +213,7 @@ fn whoever_names_an_alert_names_one_there_is() {
 }
 
 #[test]
-fn every_panel_can_be_understood_and_moved_to_another_grafana() {
+fn panels_have_descriptions_and_portable_datasources() {
     for file in DASHBOARDS {
         let board = read(file);
         let mut ids = BTreeSet::new();
@@ -228,7 +228,7 @@ fn every_panel_can_be_understood_and_moved_to_another_grafana() {
                 panel["datasource"]["uid"], "${datasource}",
                 "{file}: {title}"
             );
-            // A table of alerts leads to the runbook of each.
+            // A table of alerts links to the runbook of each.
             let cells = each(&panel["fieldConfig"], "overrides");
             let mut cells = cells.flat_map(|one| each(one, "properties"));
             let leads = each(panel, "links").next().is_some();

@@ -1,4 +1,4 @@
-//! A PromQL expression in, the metrics it names out; and all that there are.
+//! The metrics in a PromQL expression, and all existing metrics.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::shipped::{RULES, each, read, text};
 
-/// What Prometheus itself makes.
+/// Metrics of Prometheus itself.
 const ITS_OWN: [&str; 1] = ["ALERTS"];
 
 const OPERATORS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
 
-/// Every metric `expr` names.
+/// Every metric in `expr`.
 pub fn named(expr: &str) -> BTreeSet<String> {
     let mut bare = expr.to_owned();
     let labels = r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)";
@@ -30,7 +30,7 @@ pub fn named(expr: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every rule of both files.
+/// Every rule in both files.
 pub fn rules() -> Vec<Value> {
     let mut rules = Vec::new();
     for file in RULES {
@@ -41,7 +41,7 @@ pub fn rules() -> Vec<Value> {
     rules
 }
 
-/// Every metric there is: those of the reference, those that are recorded, and Prometheus' own.
+/// Every existing metric: those in the reference, recorded ones, and Prometheus's own.
 pub fn known() -> BTreeSet<String> {
     let reference = text("deploy/docs/metrics.md");
     let mut known: BTreeSet<String> = ITS_OWN.map(str::to_owned).into();
@@ -60,7 +60,7 @@ pub fn known() -> BTreeSet<String> {
 }
 
 #[test]
-fn metrics_are_told_from_all_other_words() {
+fn metrics_are_recognised_in_expressions() {
     let expr = r#"sum by (cluster, le) (rate(a_total{code!~"x{y}", b="c d"}[5m] offset 1h)) * on (d) group_left () e:f:g > bool 1e3 unless ALERTS"#;
     let expected = ["ALERTS", "a_total", "e:f:g"].map(str::to_owned);
     assert_eq!(named(expr), expected.into());

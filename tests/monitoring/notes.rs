@@ -1,4 +1,4 @@
-//! The annotations of every alert, as Prometheus itself writes them.
+//! The annotations of every alert, as rendered by Prometheus.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::shipped::{RULES, each, field, path, read};
 use crate::{alert_names, files};
 
-/// A test of the rules that only asks for what the alerts of `test` say at the times they are said to fire; promtool
-/// prints what it got where that is not what was expected, which here is nothing.
+/// A test of the rules that only requests the alerts of `test` at the times they fire. It expects none, so that promtool
+/// prints what it got.
 fn asking(test: &Value) -> Value {
     let alert = Regex::new(r#"^ALERTS\{alertname="(\w+)",alertstate="firing"\}$"#).unwrap();
     let checks: Vec<_> = each(test, "promql_expr_test")
@@ -27,7 +27,7 @@ fn asking(test: &Value) -> Value {
     })
 }
 
-/// What promtool prints of all alerts that the tests let fire.
+/// Output of promtool for all alerts that fire in the tests.
 fn printed() -> String {
     let rules: Vec<_> = RULES.iter().map(|file| path(file)).collect();
     let mut tests = Vec::new();
@@ -45,13 +45,13 @@ fn printed() -> String {
 
 #[test]
 #[ignore = "needs promtool: ./tests/run"]
-fn every_alert_says_which_object_it_means_in_words_that_are_whole() {
+fn rendered_annotations_have_no_gaps() {
     let printed = printed();
     let alert = Regex::new(
         r#"Labels:\{alertname="(\w+)"[^\n]*\n\s*Annotations:\{description="(.*)", runbook_url="(.*)", summary="(.*)"\}"#,
     )
     .unwrap();
-    // A template that failed, a value that is none, a label that is not there.
+    // A failed template, a missing value, a missing label.
     let broken = Regex::new(r"<error|<no value>|\{\{|NaN|  |of :|for :|of stay|/[ `']|[ `']/ ");
     let broken = broken.unwrap();
     let mut said = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Who hears of which alert, by the samples and in the words of Alertmanager's own tool.
+//! Receivers of each alert in the samples, according to Alertmanager's own tool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::shipped::{each, field, path, read, text};
 /// Labels by name.
 type Labels = BTreeMap<String, String>;
 
-/// The labels that routes may look at, of every alert there is.
+/// The labels of every alert that routes may match.
 fn alerts_of(cluster: &str) -> Vec<Labels> {
     let labels = |alert: Value| {
         let severity = field(&alert["labels"], "severity");
@@ -30,13 +30,13 @@ fn alerts_of(cluster: &str) -> Vec<Labels> {
     alerts().into_iter().map(labels).collect()
 }
 
-/// Whether a playbook is asked for by it, as configured out of the box.
+/// Whether the alert starts a playbook in the default configuration.
 fn asks_for_something(labels: &Labels) -> bool {
     let playbooks = Config::default().playbooks.0;
     playbooks.values().any(|one| one.is_asked_for_by(labels))
 }
 
-/// The receivers that `config` sends an alert to.
+/// The receivers to which `config` sends an alert.
 fn told(config: &Path, labels: &Labels) -> BTreeSet<String> {
     let mut amtool = Command::new("amtool");
     amtool.args(["config", "routes", "test", "--config.file"]);
@@ -50,7 +50,7 @@ fn told(config: &Path, labels: &Labels) -> BTreeSet<String> {
 
 #[test]
 #[ignore = "needs amtool: ./tests/run"]
-fn every_alert_reaches_a_person_and_those_that_ask_for_something_their_own_locksmith() {
+fn every_alert_reaches_a_person_or_locksmith() {
     let sample = path("alerts/alertmanager.yaml");
     for cluster in ["home", "office"] {
         for labels in alerts_of(cluster) {
@@ -66,8 +66,8 @@ fn every_alert_reaches_a_person_and_those_that_ask_for_something_their_own_locks
     }
 }
 
-/// What the Prometheus Operator makes of the AlertmanagerConfig where it adds no matcher, in an Alertmanager that tells
-/// people by its root route and has the route beside it that the comment speaks of.
+/// The Prometheus Operator's output for the AlertmanagerConfig, without added matchers, in an Alertmanager whose root route
+/// notifies people, with the additional route from the comment.
 fn beside_a_pager(example: &str) -> Value {
     let config = &read(example)["spec"];
     let matchers: Vec<_> = each(&config["route"], "matchers")
@@ -95,7 +95,7 @@ fn beside_a_pager(example: &str) -> Value {
 
 #[test]
 #[ignore = "needs amtool: ./tests/run"]
-fn the_alertmanagerconfig_takes_what_asks_for_something_and_takes_it_from_nobody() {
+fn alertmanagerconfig_routes_only_playbook_alerts() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("alertmanager.yaml");
     let made = beside_a_pager("deploy/examples/alertmanagerconfig.yaml");

@@ -1,4 +1,4 @@
-//! The rules and dashboards that are shipped, read.
+//! Parses the shipped rules and dashboards.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ pub const DASHBOARDS: [&str; 2] = [
     "dashboards/locksmith-capacity.json",
 ];
 
-/// A question to Prometheus, and who asks it.
+/// A query to Prometheus, with its source.
 pub struct Query {
     /// Dashboard and panel, annotation or variable; or the rule.
     pub of: String,
-    /// PromQL, with Grafana's variables in it.
+    /// PromQL with Grafana's variables.
     pub expr: String,
 }
 
-/// Where a file of the repository is.
+/// Path of a file in the repository.
 pub fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
@@ -30,12 +30,12 @@ pub fn text(file: &str) -> String {
     std::fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// A file of YAML, of which JSON is a part.
+/// Parses a file of YAML or JSON.
 pub fn read(file: &str) -> Value {
     serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The sample of Prometheus' configuration, which scrapes `targets` instead of what Kubernetes knows.
+/// The sample configuration of Prometheus, which scrapes `targets` instead of discovering them in Kubernetes.
 pub fn scraping(file: &str, targets: &[&str]) -> Value {
     let mut sample = read(file);
     let job = &mut sample["scrape_configs"][0];
@@ -46,19 +46,19 @@ pub fn scraping(file: &str, targets: &[&str]) -> Value {
     sample
 }
 
-/// A field that has to be there and a text.
+/// A required text field.
 pub fn field<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name]
         .as_str()
         .unwrap_or_else(|| panic!("no {name} in {value:#}"))
 }
 
-/// The elements of a field; none where it is not there.
+/// The elements of a field; none if it is absent.
 pub fn each<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
     value[name].as_array().into_iter().flatten()
 }
 
-/// Everything a dashboard asks: panels, annotations and variables.
+/// All queries of a dashboard: panels, annotations and variables.
 pub fn queries(file: &str) -> Vec<Query> {
     let board = read(file);
     let mut queries = Vec::new();
@@ -79,7 +79,7 @@ pub fn queries(file: &str) -> Vec<Query> {
     }
     for variable in each(&board["templating"], "list") {
         if variable["type"] == "query" {
-            // label_values(series, label) is Grafana's own.
+            // label_values(series, label) is a function of Grafana.
             let asked = field(variable, "query");
             let series = asked.trim_start_matches("label_values(");
             let series = series.split_once(',').map_or(asked, |(series, _)| series);

@@ -1,38 +1,39 @@
-//! The apps of the playbook's cluster as manifests, and the part that each plays in its jam.
+//! The apps of the playbook's cluster as manifests, and the role of each in its jam.
 
 use locksmith::demo::scenario::App;
 use serde_json::{Value, json};
 
 use crate::stack::{SNAPSHOT_CLASS, STORAGE_CLASS};
 
-/// Where the apps live.
+/// Namespaces of the apps.
 pub const NAMESPACES: [&str; 4] = ["media", "ai", "home-automation", "selfhosted"];
 
-/// Holds the repository of every source and destination of a namespace.
+/// Secret with the repository of every source and destination of a namespace.
 const REPOSITORY: &str = "restic";
 
-/// Who plays which part.
+/// The apps by role.
 pub struct Cast {
     /// Backed up before, idle now.
     pub idle: Vec<App>,
     /// Its mover is copying.
     pub copying: App,
-    /// Their backups get stuck.
+    /// Their backups become stuck.
     pub stuck: Vec<App>,
-    /// Its backup gets stuck, and then its claim is deleted.
+    /// Its backup becomes stuck, and then its claim is deleted.
     pub leaving: App,
-    /// Its claim is deleted before its backup begins.
+    /// Its claim is deleted before its backup starts.
     pub gone: App,
-    /// Their restores from a snapshot get stuck.
+    /// Their restores from a snapshot become stuck.
     pub restoring: Vec<App>,
-    /// The same; somebody deletes the stuck claim and creates it again, so that its restore is refused on the snapshot's handle alone.
+    /// The same, but the stuck claim is deleted and created again, so that its restore is refused only for the snapshot's
+    /// handle.
     pub again: App,
-    /// Its restore gets stuck, through VolSync's volume populator.
+    /// Its restore through VolSync's volume populator becomes stuck.
     pub populating: App,
 }
 
 impl Cast {
-    /// The usual names of a home cluster. Of `ai`, nobody will restore archon; litellm is switched off.
+    /// Common names of a home cluster. Nobody restores archon in `ai`; litellm is scaled to zero.
     pub fn new() -> Self {
         let app = App::new;
         Self {
@@ -62,23 +63,23 @@ impl Cast {
         }
     }
 
-    /// Those that are deployed in the healthy beginning.
+    /// The apps deployed in the healthy phase.
     pub fn deployed(&self) -> impl Iterator<Item = &App> {
         self.idle.iter().chain([&self.copying]).chain(&self.stuck)
     }
 
-    /// Those whose data comes from a backup.
+    /// The apps whose data is restored from a backup.
     pub fn restored(&self) -> impl Iterator<Item = &App> {
         self.restoring.iter().chain([&self.again, &self.populating])
     }
 
-    /// Those whose backups complete in the healthy beginning.
+    /// The apps whose backups complete in the healthy phase.
     pub fn backed_up(&self) -> impl Iterator<Item = &App> {
         self.idle.iter().chain(self.restored())
     }
 }
 
-/// The secret that VolSync wants of a repository.
+/// The secret that VolSync requires for a repository.
 pub fn repository(namespace: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -88,7 +89,7 @@ pub fn repository(namespace: &str) -> Value {
     })
 }
 
-/// The ReplicationSource `name` of `app`, hourly with restic. Its first synchronisation begins at once, the next in half an hour.
+/// The ReplicationSource `name` of `app`, hourly with restic. Its first sync starts immediately, the next in half an hour.
 pub fn source(app: &App, name: &str) -> Value {
     let minute = (jiff::Zoned::now().minute() + 30) % 60;
     json!({

@@ -1,4 +1,4 @@
-//! The storage cluster behind the CSI driver: fault rules in, what the driver's processes did out.
+//! The storage cluster behind the CSI driver: sets fault rules, and reads the journal of the driver's processes.
 //!
 //! The files are described in tests/testbed/go/csi-driver/README.md.
 
@@ -11,21 +11,21 @@ use serde_json::Value;
 
 use crate::PATIENCE;
 
-/// Between two looks at the journal, which the driver's processes append to.
+/// Interval of reading the journal, to which the driver's processes append.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The state that all processes of the driver share.
+/// The state shared by all processes of the driver.
 pub struct Ceph {
     state: tempfile::TempDir,
 }
 
-/// One line of the journal, as far as read here.
+/// One line of the journal, with only the fields that are read.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Call {
     pub time: Timestamp,
     /// `begin`, `hang`, `delay` or `end`.
     pub event: String,
-    /// Name of the request: `pvc-<uid>`, `snapshot-<uid>`, or the handle of what is deleted.
+    /// Name of the request: `pvc-<uid>`, `snapshot-<uid>`, or the handle to be deleted.
     pub name: String,
     /// The rule of a `hang` or `delay`.
     #[serde(default)]
@@ -55,10 +55,10 @@ impl Ceph {
         std::fs::rename(next, file).unwrap();
     }
 
-    /// What the driver's processes did so far.
+    /// The calls of the driver's processes so far.
     pub fn calls(&self) -> Vec<Call> {
         let text = std::fs::read_to_string(self.file("calls.jsonl")).unwrap_or_default();
-        // A last line without its end is still being written.
+        // A last line without a line break is still being written.
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         let parse = |line: &str| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
@@ -66,7 +66,7 @@ impl Ceph {
         text[..complete].lines().map(parse).collect()
     }
 
-    /// Waits until the journal is as wanted.
+    /// Waits until `wanted` accepts the journal.
     pub async fn until(&self, what: &str, wanted: impl Fn(&[Call]) -> bool) {
         let reached = async {
             while !wanted(&self.calls()) {

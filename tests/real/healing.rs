@@ -1,4 +1,4 @@
-//! One webhook in, the outcome of its run out.
+//! Sends one webhook, and collects the outcome of its run.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::stack::{Stack, VOLSYNC};
 use crate::testbed::Event;
 use crate::{PATIENCE, render};
 
-/// The same order of events as by default, in seconds instead of minutes.
-/// `within` is how long a restart, then the restores, then the verification may take, each.
+/// The default order of events, in seconds instead of minutes. `within` is the time limit for the restart, for the restores
+/// and for the verification, each.
 pub fn config(within: &str) -> String {
     format!(
         "
@@ -39,24 +39,24 @@ gates: {{minimumAge: 1s, progressWithin: 1s}}
 /// The cluster after a run.
 pub struct Outcome {
     pub run: Run,
-    /// Claims that were Pending and are Bound.
+    /// Number of formerly Pending claims that are Bound.
     pub bound: usize,
-    /// Snapshots that VolSync created between the hold and the first release.
+    /// Number of snapshots that VolSync created between the hold and the first release.
     pub created: usize,
-    /// Snapshots that the program deleted.
+    /// Number of snapshots that the program deleted.
     pub deleted: usize,
-    /// Those of them whose creation did not hang.
+    /// Number of them whose creation did not hang.
     pub wrongly_deleted: usize,
-    /// Sources that are held, in order.
+    /// Held sources, in order.
     pub held: Vec<String>,
-    /// Writes of the program on sources and claims.
+    /// Number of the program's writes to sources and claims.
     pub writes: usize,
-    /// Claims that carry an annotation of VolSync's.
+    /// Number of claims with an annotation of VolSync's.
     pub annotated: usize,
 }
 
 impl Outcome {
-    /// Reads it from the cluster.
+    /// Reads the outcome from the cluster.
     pub async fn read(stack: &Stack, jam: &Jam, run: Run) -> Self {
         let events = stack.audited().await;
         let (created, deleted) = snapshots(&events, &run);
@@ -74,7 +74,7 @@ impl Outcome {
     }
 }
 
-/// Sends the alert of the jam, and waits until its run is over.
+/// Sends the alert of the jam, and waits until its run has finished.
 pub async fn heal(stack: &Stack, daemon: &Daemon, limit: Duration) -> Run {
     let labels = [("driver", DRIVER)];
     let (code, answer) = daemon.fire("LocksmithOperationLocked", &labels).await;
@@ -82,7 +82,7 @@ pub async fn heal(stack: &Stack, daemon: &Daemon, limit: Duration) -> Run {
     Run::finished(&stack.client(), daemon, limit).await
 }
 
-/// Waits until the program sees everything that is stuck, for whatever reason.
+/// Waits until the program observes everything that is stuck.
 pub async fn sees(daemon: &Daemon) {
     let wanted = [
         ("orphaned_source", 3.0),
@@ -102,7 +102,7 @@ pub async fn sees(daemon: &Daemon) {
         .expect("the jam is seen");
 }
 
-/// How many snapshots VolSync created during the hold, and the uids of those that the program deleted.
+/// Number of snapshots that VolSync created during the hold, and uids of those that the program deleted.
 fn snapshots(events: &[Event], run: &Run) -> (usize, Vec<String>) {
     let held = run.step("suspendSources").map(|(_, end)| end);
     let resumed = run.step("resumeSources").map(|(begin, _)| begin);
@@ -133,7 +133,7 @@ fn snapshots(events: &[Event], run: &Run) -> (usize, Vec<String>) {
     )
 }
 
-/// How many of the claims that were Pending are Bound.
+/// Number of formerly Pending claims that are Bound.
 async fn bound(stack: &Stack, jam: &Jam) -> usize {
     let claims: Api<PersistentVolumeClaim> = Api::all(stack.client());
     let claims = claims.list(&Default::default()).await.unwrap().items;
@@ -147,7 +147,7 @@ async fn bound(stack: &Stack, jam: &Jam) -> usize {
     jam.pending.iter().filter(|claim| bound(&claim.uid)).count()
 }
 
-/// Names of the sources that are held, in order.
+/// Names of the held sources, in order.
 async fn held(stack: &Stack) -> Vec<String> {
     let holds: Api<SnapshotHold> = Api::all(stack.client());
     let holds = holds.list(&Default::default()).await.unwrap().items;
@@ -157,7 +157,7 @@ async fn held(stack: &Stack) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// How many sources and claims the program wrote on.
+/// Number of the program's writes to sources and claims.
 fn writes(events: &[Event]) -> usize {
     let kinds = ["replicationsources", "persistentvolumeclaims"];
     events
@@ -167,7 +167,7 @@ fn writes(events: &[Event]) -> usize {
         .count()
 }
 
-/// How many claims carry an annotation of VolSync's, which nobody sets in this jam.
+/// Number of claims with an annotation of VolSync's; no person sets one in this jam.
 async fn annotated(stack: &Stack) -> usize {
     let claims: Api<PersistentVolumeClaim> = Api::all(stack.client());
     let claims = claims.list(&Default::default()).await.unwrap().items;

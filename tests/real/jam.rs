@@ -1,7 +1,7 @@
-//! The state that the playbook was written for, on the real stack.
+//! The jam of the playbook, on the real stack.
 //!
-//! 20 sources in 4 namespaces. Five calls of CreateSnapshot and four of CreateVolume hang: every retry is refused. Three sources
-//! belong to claims that are gone or going, and one mover is copying.
+//! 20 sources in 4 namespaces. Five calls of CreateSnapshot and four of CreateVolume hang: every retry is refused. The
+//! claims of three sources are missing or being deleted, and one mover is copying.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct Jam {
     pub stuck: Vec<Identity>,
     /// Claims whose restore is refused.
     pub pending: Vec<Identity>,
-    /// Sources whose app does not run, in order.
+    /// Sources of stopped apps, in order.
     pub idle: Vec<String>,
     /// Every ReplicationSource.
     pub sources: usize,
@@ -38,13 +38,13 @@ pub fn copying() -> String {
 /// How often the driver hangs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hangs {
-    /// Each call once: a driver that is restarted works.
+    /// Each call once: a restarted driver works.
     Once,
     /// One restore hangs again after every restart.
     OneForEver,
 }
 
-/// Leads the stack into the jam.
+/// Creates the jam on the stack.
 pub async fn jam(stack: &Stack, hangs: Hangs) -> Jam {
     let cast = Cast::new();
     begin_healthy(stack, &cast).await;
@@ -83,7 +83,7 @@ pub async fn jam(stack: &Stack, hangs: Hangs) -> Jam {
     }
 }
 
-/// Apps run, their backups are done, images to restore from are ready, and the claims that are to be restored are gone.
+/// Apps run, their backups are done, images to restore from are ready, and the claims to be restored are deleted.
 async fn begin_healthy(stack: &Stack, cast: &Cast) {
     let client = stack.client();
     for namespace in NAMESPACES {
@@ -143,7 +143,7 @@ async fn begin_healthy(stack: &Stack, cast: &Cast) {
     }
 }
 
-/// The images of the restored apps' destinations, by the names of their snapshots.
+/// Names of the snapshots of the restored apps' destinations.
 async fn images(stack: &Stack, cast: &Cast) -> Vec<String> {
     let destinations = all(
         &stack.client(),
@@ -200,7 +200,7 @@ fn faults(cast: &Cast, images: &[String], hangs: Hangs) -> Vec<Value> {
     rules
 }
 
-/// Deploys the apps whose data comes from a backup.
+/// Deploys the apps whose data is restored from a backup.
 async fn restore(stack: &Stack, cast: &Cast, images: &[String]) {
     for (app, image) in cast.restored().zip(images) {
         let from = if app.name == cast.populating.name {
@@ -261,7 +261,7 @@ async fn pending(stack: &Stack, cast: &Cast) -> Vec<Identity> {
     pending
 }
 
-/// Waits until each of `pending`, or the claim that the populator made for it, is refused.
+/// Waits until each of `pending`, or the claim through which the populator fills it, is refused.
 async fn refused(stack: &Stack, pending: &[Identity]) {
     let events: Api<Event> = Api::all(stack.client());
     let refused = |events: &[Arc<Event>], claim: &Identity| {
@@ -312,7 +312,7 @@ async fn claim_gone(stack: &Stack, app: &App) {
     stack.testbed.until(claims, &app.name, gone).await;
 }
 
-/// All objects of an untyped kind, once `wanted` holds of them. They change rarely, and their kind is not known to a store.
+/// All objects of an untyped kind, once `wanted` accepts them.
 async fn wait_for(
     api: Api<DynamicObject>,
     what: &str,

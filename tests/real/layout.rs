@@ -1,4 +1,4 @@
-//! How a CSI driver is installed: a layout in, the workload of its provisioner out.
+//! Layouts of a CSI driver, and the workload of its provisioner in each.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ pub const NAMESPACE: &str = "rook-ceph";
 /// The CSI driver.
 pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
-/// An install that people run.
+/// A layout in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// For figures.
+    /// Title in the figures.
     pub title: &'static str,
     /// The external-provisioner: `csi-provisioner-v5` or `-v6`.
     pub provisioner: &'static str,
@@ -19,12 +19,12 @@ pub struct Layout {
     pub host_network: bool,
     /// Whether ceph-csi-operator owns the workload and reverts its template.
     pub operator: bool,
-    /// Whether leases of the driver's names stand in other namespaces, too.
+    /// Whether leases with the driver's names exist in other namespaces, too.
     pub stray_leases: bool,
 }
 
 impl Layout {
-    /// Rook up to 1.19, with external-provisioner up to 6.1: the provisioner's lease is held under a random identity.
+    /// Rook until 1.19, with external-provisioner until 6.1: the provisioner's lease is held under a random identity.
     pub const CLASSIC_V5: Self = Self {
         title: "classic Rook, provisioner v5",
         provisioner: "csi-provisioner-v5",
@@ -35,14 +35,14 @@ impl Layout {
         stray_leases: false,
     };
 
-    /// The same with external-provisioner from 6.2 on: both leases are held under the host name, here the pod's name.
+    /// The same with external-provisioner from 6.2: both leases are held under the host name, here the pod's name.
     pub const CLASSIC_V6: Self = Self {
         title: "classic Rook, provisioner v6",
         provisioner: "csi-provisioner-v6",
         ..Self::CLASSIC_V5
     };
 
-    /// ceph-csi-operator: the pods' names have dots, which the holder's identity has not.
+    /// ceph-csi-operator: the pods' names contain dots, which are replaced in the holder's identity.
     pub const OPERATOR: Self = Self {
         title: "ceph-csi-operator",
         name: "rook-ceph.rbd.csi.ceph.com-ctrlplugin",
@@ -50,7 +50,7 @@ impl Layout {
         ..Self::CLASSIC_V6
     };
 
-    /// On the host's network: the holder is the node's name.
+    /// In the host network: the holder is the node's name.
     pub const HOST_NETWORK: Self = Self {
         title: "host network",
         host_network: true,
@@ -72,7 +72,7 @@ impl Layout {
     };
 }
 
-/// The sidecars' timings.
+/// Timings of the sidecars.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// `--timeout` of a call.
@@ -84,20 +84,20 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The same order of events as with Rook's, within a test's patience.
+    /// The same order of events as with Rook's, short enough for a test.
     pub const SHORT: Self = Self {
         timeout: "3s",
         lease: ["8s", "6s", "1s"],
         retry: ["500ms", "4s"],
     };
 
-    /// Short calls with the leases that Rook deploys.
+    /// Short calls, with the leases of Rook.
     pub const ROOK_LEASES: Self = Self {
         lease: Self::ROOK.lease,
         ..Self::SHORT
     };
 
-    /// As Rook deploys csi-provisioner; csi-snapshotter's first retry is after 1s there.
+    /// As Rook deploys csi-provisioner; csi-snapshotter's first retry is after 1 s there.
     pub const ROOK: Self = Self {
         timeout: "150s",
         lease: ["137s", "107s", "26s"],
@@ -105,7 +105,7 @@ impl Pace {
     };
 }
 
-/// The provisioner's workload, of two replicas.
+/// The provisioner's workload, with two replicas.
 pub fn workload(layout: Layout, pace: Pace) -> Value {
     let labels = json!({"app": layout.name});
     let spec = json!({
@@ -134,7 +134,7 @@ pub fn workload(layout: Layout, pace: Pace) -> Value {
     object
 }
 
-/// Those of a real provisioner; the driver and the two sidecars run.
+/// Containers of a real provisioner; the driver and the two sidecars run.
 fn containers(layout: Layout, pace: Pace) -> Value {
     let mut provisioner = sidecar(pace);
     provisioner.push("--immediate-topology=false".to_owned());
@@ -172,7 +172,7 @@ fn sidecar(pace: Pace) -> Vec<String> {
         &format!("--leader-election-renew-deadline={deadline}"),
         &format!("--leader-election-retry-period={period}"),
         "--extra-create-metadata=true",
-        // The defaults, 5 and 10, would make a jam of this size take minutes.
+        // With the defaults, 5 and 10, a jam of this size would take minutes.
         "--kube-api-qps=100",
         "--kube-api-burst=200",
         "--v=2",

@@ -1,4 +1,4 @@
-//! Leases of the driver's names where no sidecar of it is: left behind by an install that moved, and forged by a tenant.
+//! Leases with the driver's names in namespaces without its sidecars: stale after a move, and forged by a tenant.
 
 use jiff::{SignedDuration, Timestamp};
 use locksmith::demo::world::lease_names;
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::layout::DRIVER;
 
-/// Namespace of an earlier install, whose leases nobody deleted.
+/// Namespace of an earlier install, whose leases were not deleted.
 const EARLIER: &str = "default";
 /// Namespace of a tenant.
 const TENANT: &str = "tenant";
-/// A pod of the tenant, with containers called as the sidecars.
+/// A pod of the tenant, with the container names of the sidecars.
 const IMPOSTOR: &str = "csi-rbdplugin-provisioner-0";
 
 /// A namespace, a pod and four leases, in the order of their creation.
@@ -39,7 +39,7 @@ pub fn stray() -> Vec<Value> {
             "csi-rbdplugin-provisioner-5c7f-x2x4z",
             now - month,
         ));
-        // Renewed tomorrow: live for as long as a test takes.
+        // Renewed tomorrow, so that it is live during the whole test.
         objects.push(lease(TENANT, &name, IMPOSTOR, now + day));
     }
     objects

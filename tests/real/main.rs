@@ -1,14 +1,14 @@
-//! The main job on real parts: VolSync's controller, the CSI sidecars with leader election, the snapshot controller and the control
-//! plane. The CSI driver alone is simulated, with ceph-csi's locks.
+//! The main procedure on real parts: VolSync's controller, the CSI sidecars with leader election, the snapshot controller
+//! and the control plane. Only the CSI driver is simulated, with ceph-csi's locks.
 //!
 //! `tests/run real` runs these.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
-// A test's future lives once, and the kind of its parameters says nothing to its reader.
+// The future of a test lives once, and its parameter types do not matter to a reader.
 #![allow(clippy::large_futures, clippy::default_trait_access)]
 
-// The tests of the API server use the rest of these.
+// The tests of the API server use the remaining parts.
 #[allow(dead_code)]
 #[path = "../apiserver/support/daemon.rs"]
 mod daemon;

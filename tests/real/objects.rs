@@ -1,11 +1,11 @@
-//! Objects of any kind, as YAML would have them.
+//! Objects of any kind, as JSON.
 
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
 use serde_json::Value;
 
-/// Creates `object`, whose `apiVersion` and `kind` are set, and gives it as created.
+/// Creates `object`, with its `apiVersion` and `kind`; returns it as stored.
 pub async fn create(client: &Client, object: Value) -> DynamicObject {
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     let types = object.types.as_ref().expect("an object has its kind");
@@ -14,12 +14,12 @@ pub async fn create(client: &Client, object: Value) -> DynamicObject {
     created.unwrap_or_else(|error| panic!("{error}: {object:#?}"))
 }
 
-/// The objects of a kind, of all namespaces.
+/// The objects of a kind in all namespaces.
 pub fn all(client: &Client, api_version: &str, kind: &str) -> Api<DynamicObject> {
     within(client, api_version, kind, None)
 }
 
-/// The objects of a kind in a namespace, or everywhere.
+/// The objects of a kind in one or all namespaces.
 pub fn within(
     client: &Client,
     api_version: &str,

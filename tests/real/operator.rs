@@ -1,4 +1,4 @@
-//! ceph-csi-operator, as far as a restart meets it: it lays its own pod template over any other at once.
+//! ceph-csi-operator, limited to its effect on a restart: it overwrites any other pod template immediately.
 
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::layout::{DRIVER, NAMESPACE};
 
-/// The definition of `drivers.csi.ceph.io`, with any field.
+/// The definition of `drivers.csi.ceph.io`, which accepts any field.
 pub fn driver_crd() -> CustomResourceDefinition {
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let crd = json!({

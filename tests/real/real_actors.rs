@@ -1,7 +1,7 @@
-//! The simulated actors behave as the real parts that they stand for.
+//! The simulated actors behave like the real parts that they replace.
 //!
-//! Set-up: one script ([`crate::actors`]), played on the real stack and in the simulated world of the demo, through the API alone. At each of its
-//! stages, both show the same, but for names, uids and times:
+//! Set-up: one script ([`crate::actors`]), played on the real stack and in the simulated world of the demo, through the API
+//! alone. At each of its stages, both show the same, except for names, uids and times:
 //! 1. claims, snapshots, contents and sources: finalizers, labels, annotations, owners and status;
 //! 2. the log lines by which the driver refuses;
 //! 3. at the end, the Events of each component about each object, in order.
@@ -20,10 +20,10 @@ use crate::layout::{Layout, Pace};
 use crate::objects::create;
 use crate::stack::Stack;
 
-/// The lines that the two do not have in common.
+/// The lines that only one of the two has.
 fn difference(real: &Stage, simulated: &Stage) -> String {
     let lines = |stage: &Stage| -> BTreeSet<String> {
-        // Each line after the object that it is about.
+        // Each line follows the object that it is about.
         let mut about = String::new();
         let mut lines = BTreeSet::new();
         for line in stage.observed.lines() {
@@ -65,7 +65,7 @@ async fn simulated() -> Vec<Stage> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real stack: ./tests/run"]
-async fn simulated_actors_behave_as_the_real_parts() {
+async fn simulated_actors_behave_like_the_real_parts() {
     let simulated = simulated().await;
     let stack = Stack::start(Layout::CLASSIC_V5, Pace::SHORT, BTreeSet::new()).await;
     let real = play(&Ground::Real(Box::new(stack))).await;

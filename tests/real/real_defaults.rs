@@ -1,13 +1,13 @@
 //! The jam with every default and Rook's timings, from its first hung call to the end of its run.
 //!
-//! Set-up: [`crate::jam`] with sidecars as Rook deploys them; the program as deploy/overlays/act configures it; a real Prometheus and
-//! a real Alertmanager with the shipped rules, routes and intervals. It waits for a quarter of an hour, in which hardly
-//! anything runs. Asserted:
-//! 1. an alert of the shipped rules alone begins the run;
-//! 2. every restored claim is Bound at its end, and it ends Succeeded;
+//! Set-up: [`crate::jam`] with sidecars as Rook deploys them; the program as deploy/overlays/act configures it; a real
+//! Prometheus and a real Alertmanager with the shipped rules, routes and intervals. The test takes a quarter of an hour,
+//! mostly waiting. Asserted:
+//! 1. an alert of the shipped rules starts the run by itself;
+//! 2. every restored claim is Bound at its end, and it ends as Succeeded;
 //! 3. VolSync creates no snapshot of a held source during the hold;
-//! 4. the program deletes no snapshot but those that were stuck;
-//! 5. no running mover is killed, and the program writes on no source and no claim.
+//! 4. the program deletes only stuck snapshots;
+//! 5. no running mover is killed, and the program writes to no source and no claim.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use crate::stack::Stack;
 use crate::testbed::{Event, figure};
 use crate::timeline::Timeline;
 
-/// A lock is found after 8 minutes, its alert waits for 1, and a run may take 20.
+/// A lock is found after 8 minutes, its alert fires after 1 more, and a run may take 20.
 const LIMIT: Duration = Duration::from_secs(35 * 60);
 
-/// The configuration that deploy/overlays/act ships, and the namespace, which the program reads from its pod.
+/// The configuration in deploy/overlays/act, with the namespace, which the program reads from its pod.
 fn shipped_config() -> String {
     let objects = render::objects(&render::kustomize("deploy/overlays/act"));
     let mut configs = objects.iter().filter(|one| one["kind"] == "ConfigMap");
@@ -36,7 +36,7 @@ fn shipped_config() -> String {
     format!("{text}remediation: {{namespace: {}}}\n", render::NAMESPACE)
 }
 
-/// When the last of the claims that were Pending became Bound, as the API server wrote down.
+/// Time at which the last of the Pending claims became Bound, from the audit log.
 fn all_bound(events: &[Event], jam: &Jam) -> Option<Timestamp> {
     let bound = |claim: &locksmith::demo::scenario::Identity| {
         let of = |event: &&Event| {

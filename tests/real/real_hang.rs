@@ -11,7 +11,7 @@ use crate::testbed::figure;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real stack: ./tests/run"]
-async fn a_restore_that_hangs_again_fails_the_run() {
+async fn restore_that_hangs_again_fails_the_run() {
     let stack = Stack::start(Layout::CLASSIC_V6, Pace::SHORT, BTreeSet::new()).await;
     let jam = jam(&stack, Hangs::OneForEver).await;
     let daemon = stack.locksmith(&config("12s")).await;

@@ -1,12 +1,12 @@
-//! The playbook's jam, healed by one webhook in each layout that people run.
+//! The playbook's jam, healed by one webhook in each common layout.
 //!
-//! Set-up: [`crate::jam`], with the sidecars' timings shortened in proportion. Asserted of each layout:
-//! 1. the run ends Succeeded;
-//! 2. every restored claim is Bound, the same one;
+//! Set-up: [`crate::jam`], with the sidecars' timings shortened in proportion. Asserted for each layout:
+//! 1. the run ends as Succeeded;
+//! 2. every restored claim is Bound, with the same uid;
 //! 3. VolSync creates no snapshot of a held source during the hold;
-//! 4. the program deletes no snapshot but those that were stuck;
-//! 5. held at the end are only the sources of apps that do not run;
-//! 6. no running mover is killed, and the program writes on no source and no claim.
+//! 4. the program deletes only stuck snapshots;
+//! 5. at the end only the sources of stopped apps are held;
+//! 6. no running mover is killed, and the program writes to no source and no claim.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -19,7 +19,7 @@ use crate::testbed::figure;
 
 const SNAPSHOTS: [&str; 4] = ["one", "two", "three", "four"];
 
-/// A deletion that the sidecar does not miss ends within this of the creation's success.
+/// Time after the creation's success within which a deletion ends that the sidecar does not miss.
 const SETTLE: Duration = Duration::from_secs(2);
 
 fn jams() -> usize {
@@ -27,7 +27,7 @@ fn jams() -> usize {
     jams.map_or(1, |jams| jams.parse().expect("LOCKSMITH_JAMS is a number"))
 }
 
-/// Four refused snapshots in a namespace of their own.
+/// Creates four refused snapshots in a namespace of their own.
 async fn jam(ground: &Ground, namespace: &str) -> Person {
     let person = Person::new(ground.client(), namespace).await;
     person.claim(&App::new(namespace, "data").claim()).await;
@@ -65,7 +65,7 @@ async fn restart_first(ground: &Ground, person: &Person) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// How many deletions did not end by themselves, and seconds from the first annotation to the end of the last of them.
+/// Number of deletions that did not end by themselves, and seconds from the first annotation until the last of them ended.
 async fn delete_first(ground: &Ground, person: &Person) -> (usize, f64) {
     let mut contents = Vec::new();
     for name in SNAPSHOTS {

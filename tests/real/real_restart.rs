@@ -1,6 +1,6 @@
 //! The step `restartProvisioner` with Rook's lease timings (137/107/26 s), ten times.
 //!
-//! Asserted: the median run of the step ends within 2 s of the new pods being Ready.
+//! Asserted: in the median, the step ends within 2 s after the new pods are Ready.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::testbed::figure;
 const ROUNDS: usize = 10;
 const LIMIT_SECONDS: f64 = 2.0;
 
-/// A playbook of that step alone, which may run as often as it is called.
+/// A playbook with only that step, without limits on the number of runs.
 fn config() -> String {
     format!(
         "
@@ -46,8 +46,8 @@ playbooks:
     )
 }
 
-/// One round: a snapshot hangs, its lock is found and the provisioner restarted. Seconds from the Readiness of the last new pod
-/// to the end of the step.
+/// One round: a snapshot hangs, its lock is found and the provisioner restarted. Returns the seconds from the readiness of
+/// the last new pod to the end of the step.
 async fn round(stack: &Stack, daemon: &Daemon, app: &App, number: usize) -> f64 {
     let name = format!("hangs-{number}");
     stack.ceph.set_faults(&[json!({
@@ -73,7 +73,7 @@ async fn round(stack: &Stack, daemon: &Daemon, app: &App, number: usize) -> f64 
         })
         .await;
     let mut alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
-    // Another firing of the alert: the same would belong to the run before.
+    // A new firing of the alert; otherwise it would belong to the previous run.
     alert["alerts"][0]["startsAt"] = json!(Timestamp::now());
     let (code, answer) = daemon.post(&alert).await;
     assert_eq!(code, 202, "{answer}");
@@ -97,7 +97,7 @@ async fn round(stack: &Stack, daemon: &Daemon, app: &App, number: usize) -> f64 
     seconds(ready.expect("a pod is Ready"), end)
 }
 
-/// Waits until the snapshot is ready: the next round begins without a lock.
+/// Waits until the snapshot is ready, so that the next round starts without a lock.
 async fn healed(stack: &Stack, name: &str) {
     let snapshots = all(
         &stack.client(),
@@ -122,7 +122,7 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real stack: ./tests/run"]
-async fn a_restart_takes_over_rooks_leases_at_once() {
+async fn restart_takes_over_rooks_leases_immediately() {
     let stack = Stack::start(Layout::CLASSIC_V5, Pace::ROOK_LEASES, BTreeSet::new()).await;
     let app = App::new(&stack.testbed.namespace("restart").await, "app");
     let claims: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =

@@ -1,4 +1,4 @@
-//! A run of the program, as its Remediation shows it.
+//! A run of the program, read from its Remediation.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,12 +17,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// The only Remediation, once it is over.
+    /// The only Remediation, once it has finished.
     pub async fn finished(client: &Client, daemon: &Daemon, limit: Duration) -> Self {
         Self::finished_beside(client, daemon, limit, 0).await
     }
 
-    /// The newest Remediation, once it is over and there are `earlier` others.
+    /// The newest Remediation, once it has finished and there are `earlier` others.
     pub async fn finished_beside(
         client: &Client,
         daemon: &Daemon,
@@ -66,7 +66,7 @@ impl Run {
         ))
     }
 
-    /// One line: how it ended and how long each step took.
+    /// One line with the outcome and the duration of each step.
     pub fn summary(&self) -> String {
         let mut text = self.phase().to_owned();
         for step in self.status["steps"].as_array().into_iter().flatten() {

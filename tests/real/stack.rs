@@ -1,4 +1,4 @@
-//! The real stack: a control plane, VolSync's controller, the CSI sidecars and the program, with one simulated part, the driver.
+//! The real stack: a control plane, VolSync's controller, the CSI sidecars and the program. Only the driver is simulated.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,18 +26,18 @@ use crate::testbed::crds::published;
 use crate::testbed::process::{Guard, Process};
 use crate::testbed::{Event, Identity, Options, Testbed};
 
-/// StorageClass that binds at once.
+/// StorageClass with immediate binding.
 pub const STORAGE_CLASS: &str = locksmith::demo::world::IMMEDIATE_CLASS;
 /// VolumeSnapshotClass, with deletion policy `Delete`.
 pub const SNAPSHOT_CLASS: &str = locksmith::demo::world::SNAPSHOT_CLASS;
 
-/// Whom VolSync logs in as.
+/// VolSync's user.
 pub const VOLSYNC: &str = "volsync";
 
-/// How long VolSync's movers copy.
+/// Time that VolSync's movers copy.
 const MOVER: Duration = Duration::from_secs(1);
 
-/// Everything runs. The node ends first, as fields are dropped in order.
+/// The running stack. Fields are dropped in order, so the node ends first.
 pub struct Stack {
     pub node: Node,
     actors: JoinSet<()>,
@@ -45,12 +45,12 @@ pub struct Stack {
     pub ceph: Ceph,
     pub testbed: Testbed,
     pub layout: Layout,
-    /// Whom the program logs in as.
+    /// The program's identity.
     pub daemon: Identity,
 }
 
 impl Stack {
-    /// Starts everything and returns when both leases of the driver are held. The movers of `endless` jobs run for ever.
+    /// Starts everything; returns when both leases of the driver are held. The movers of `endless` jobs run forever.
     pub async fn start(layout: Layout, pace: Pace, endless: BTreeSet<String>) -> Self {
         let mut crds = published(&built().join("crds/volsync"));
         crds.extend(own_crds());
@@ -145,9 +145,9 @@ impl Stack {
         self.testbed.client()
     }
 
-    /// Every request of anybody until now.
+    /// Every request so far.
     pub async fn audited(&self) -> Vec<Event> {
-        // The log trails behind the answers: it has every earlier request once it has this one.
+        // The log is delayed: once it contains this request, it contains all earlier ones.
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<Namespace> = Api::all(self.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
@@ -161,7 +161,7 @@ impl Stack {
     }
 }
 
-/// The program's own kinds, as it prints them.
+/// The program's own CRDs, as printed by it.
 fn own_crds() -> Vec<CustomResourceDefinition> {
     let printed = Command::new(env!("CARGO_BIN_EXE_locksmith"))
         .arg("crd")
@@ -176,7 +176,7 @@ fn own_crds() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// Installs what is shipped for mode `act`, but for the Deployment and what belongs to a node's network; gives the account.
+/// Installs the shipped manifests for mode `act`, except for the Deployment and node-specific objects; returns the account.
 async fn installed(testbed: &Testbed) -> Identity {
     for namespace in [render::NAMESPACE, layout::NAMESPACE] {
         create(
@@ -196,14 +196,14 @@ async fn installed(testbed: &Testbed) -> Identity {
         .await
 }
 
-/// Where tests/testbed/build puts what it builds.
+/// Directory of the binaries from tests/testbed/build.
 pub fn built() -> PathBuf {
     let volsync = render::tool("volsync");
     let built = volsync.ancestors().nth(2);
     built.expect("a binary is in bin/").to_owned()
 }
 
-/// As deployed, but for the ports: none is needed. It ends with its guard.
+/// As deployed, except for the ports, which are not needed. It ends with its guard.
 fn start_volsync(user: &Identity) -> (Process, Guard) {
     let args = flags([
         ("kubeconfig", user.kubeconfig().display().to_string()),

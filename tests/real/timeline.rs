@@ -1,4 +1,4 @@
-//! When each thing was first seen, in seconds since the first hung call.
+//! Times of first occurrence, in seconds since the first hung call.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,15 +10,15 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::monitors::Monitor;
 
-/// Between two looks at the program and at Prometheus.
+/// Interval of polling the program and Prometheus.
 const POLL: Duration = Duration::from_secs(1);
 
-/// First times by what happened.
+/// First times by event.
 #[derive(Default)]
 pub struct Timeline(BTreeMap<String, Timestamp>);
 
 impl Timeline {
-    /// Adds what happened at `time`, unless it happened earlier, too.
+    /// Adds an event at `time`, unless it occurred earlier.
     pub fn add(&mut self, what: impl Into<String>, time: Timestamp) {
         let first = self.0.entry(what.into()).or_insert(time);
         *first = time.min(*first);
@@ -63,7 +63,7 @@ impl Timeline {
         }
     }
 
-    /// One line, in order; what was before `begin` is left out.
+    /// One line, in order, without events before `begin`.
     pub fn since(&self, begin: Timestamp) -> String {
         let mut moments: Vec<_> = self.0.iter().filter(|(_, time)| **time >= begin).collect();
         moments.sort_by_key(|(_, time)| **time);
@@ -79,7 +79,7 @@ impl Timeline {
 }
 
 #[test]
-fn a_timeline_keeps_first_times_in_order() {
+fn timeline_keeps_first_times_in_order() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let mut timeline = Timeline::default();
     timeline.add("webhook accepted", at(160));

@@ -1,4 +1,4 @@
-//! The API server's audit log in, who asked for what out.
+//! Reads requests from the API server's audit log.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How long what is waited for may take, on a loaded machine with two cores.
+/// Time limit for an event, on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// Between two looks at the file's length, which is all that a look costs where nothing was added.
+/// Interval of checking the file's length.
 const POLL: Duration = Duration::from_millis(20);
 
-/// One request, as the API server saw it.
+/// One request in the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Event {
     /// `ResponseStarted` for watches, `ResponseComplete`, or `Panic`.
@@ -26,9 +26,9 @@ pub struct Event {
     pub user: String,
     /// The `User-Agent` header.
     pub user_agent: String,
-    /// Group of the resource; empty for that of the core, and for what is none.
+    /// API group of the resource; empty for the core group and for non-resource requests.
     pub group: String,
-    /// Plural of the resource; empty for what is none.
+    /// Plural of the resource; empty for non-resource requests.
     pub resource: String,
     /// `status`, `log`...; empty for the object itself.
     pub subresource: String,
@@ -38,38 +38,38 @@ pub struct Event {
     pub name: String,
     /// The URL's path and query.
     pub uri: String,
-    /// What was sent, of writes.
+    /// Body of a write.
     pub request_body: Option<Value>,
-    /// What was answered, of writes to snapshots.
+    /// Response body of a write to snapshots.
     pub response_body: Option<Value>,
-    /// When the server had received it.
+    /// Time at which the server received the request.
     pub received: Timestamp,
     /// HTTP status.
     pub code: u16,
-    /// When it had answered, or of a watch begun to.
+    /// Time at which it responded or, for a watch, started to respond.
     #[allow(dead_code, reason = "read by benches alone")]
     pub answered: Timestamp,
 }
 
 impl Event {
-    /// Whether it asked for a change.
+    /// Whether it requests a change.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 
-/// Reads one testbed's audit log, each line of it once.
+/// Reads the audit log of a testbed, each line once.
 pub struct Audit {
     log: PathBuf,
     known: Mutex<Known>,
 }
 
-/// What has been read until now.
+/// The part that has been read.
 #[derive(Default)]
 struct Known {
-    /// Where the events of this test begin in the file.
+    /// Offset in the file at which the events of this test begin.
     begin: u64,
-    /// How many bytes of the file.
+    /// Number of bytes read of the file.
     bytes: u64,
     events: Vec<Event>,
 }
@@ -82,25 +82,25 @@ impl Audit {
         }
     }
 
-    /// Leaves out everything written so far, which concerns an earlier test.
+    /// Drops all events so far, which belong to an earlier test.
     pub(super) fn forget(&self) {
         let mut known = self.up_to_date();
         known.begin = known.bytes;
         known.events.clear();
     }
 
-    /// Everything written so far. The event of a request just answered may not be there yet.
+    /// All events so far. The event of the latest request may be missing.
     pub fn events(&self) -> Vec<Event> {
         self.up_to_date().events.clone()
     }
 
-    /// Everything written so far, once `wanted` accepts one of it.
+    /// All events so far, once `wanted` accepts one of them.
     pub async fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         self.expect(what, wanted).await;
         self.events()
     }
 
-    /// The first event that `wanted` accepts, once it is there.
+    /// The first event that `wanted` accepts, once it exists.
     pub async fn expect(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let found = tokio::time::timeout(DEADLINE, async {
             let mut seen = 0;
@@ -120,7 +120,7 @@ impl Audit {
             .unwrap_or_else(|_| panic!("no such event in {}: {what}", self.log.display()))
     }
 
-    /// Reads the log event by event and keeps none, so that one of any length can be read.
+    /// Reads the log event by event, without keeping them, so that its length does not matter.
     pub fn each(&self, mut read: impl FnMut(Event)) {
         let Ok(mut file) = File::open(&self.log) else {
             return;
@@ -128,7 +128,7 @@ impl Audit {
         file.seek(SeekFrom::Start(self.up_to_date().begin)).unwrap();
         let mut lines = BufReader::new(file);
         let mut line = String::new();
-        // A last line without its end is still being written.
+        // A last line without a line break is still being written.
         while lines
             .read_line(&mut line)
             .is_ok_and(|_| line.ends_with('\n'))
@@ -146,9 +146,9 @@ impl Audit {
 }
 
 impl Known {
-    /// Adds what the file has more by now.
+    /// Reads what was added to the file.
     fn read_on(&mut self, log: &Path) {
-        // The server makes it with its first request.
+        // The server creates the file with its first request.
         let Ok(mut file) = File::open(log) else {
             return;
         };
@@ -158,7 +158,7 @@ impl Known {
         file.seek(SeekFrom::Start(self.bytes)).unwrap();
         let mut added = Vec::new();
         file.read_to_end(&mut added).unwrap();
-        // A last line without its end is still being written.
+        // A last line without a line break is still being written.
         let complete = added
             .iter()
             .rposition(|byte| *byte == b'\n')
@@ -192,7 +192,7 @@ fn parse(line: &str) -> serde_json::Result<Event> {
     })
 }
 
-/// `audit.k8s.io/v1` Event, as far as read.
+/// `audit.k8s.io/v1` Event, with only the fields that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {

@@ -1,19 +1,19 @@
-//! Where things are and what a server may see, in; each server's command line out.
+//! Command lines of the servers.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use super::pki::{Ca, Credential, Pair, kubeconfig};
 
-/// The controllers that the product's world needs; each more costs a start some time.
+/// The controllers that the tests need; each additional one makes the start slower.
 const CONTROLLERS: &str = "clusterrole-aggregation-controller,daemonset-controller,deployment-controller,\
     disruption-controller,garbage-collector-controller,job-controller,namespace-controller,\
     persistentvolume-binder-controller,persistentvolume-protection-controller,\
     persistentvolumeclaim-protection-controller,replicaset-controller,serviceaccount-controller,\
     statefulset-controller";
 
-/// What is written of each request. Of snapshots also the answers, which tell what was deleted. Lists have no body
-/// worth keeping; the control plane's own reads and the API server's talk with itself would bury the rest.
+/// Recorded parts of each request. For snapshots, responses are recorded, too, since they show what was deleted. Lists have
+/// no useful body; reads by the control plane and the API server's requests to itself are left out, as there are too many.
 const AUDIT_POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -35,7 +35,7 @@ rules:
 - level: Request
 "#;
 
-/// The identities and files that the servers are started with.
+/// Identities and files of the servers.
 pub struct ControlPlane {
     directory: PathBuf,
     ca: Ca,
@@ -50,7 +50,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Writes keys, certificates and configuration into `directory` and picks ports.
+    /// Writes keys, certificates and configuration to `directory`, and picks ports.
     pub fn new(directory: &Path) -> Self {
         let ca = Ca::new(directory);
         let port = free_port();
@@ -78,7 +78,7 @@ impl ControlPlane {
         }
     }
 
-    /// A kubeconfig for one more user, which shows `credential`.
+    /// A kubeconfig for another user, with `credential`.
     pub fn user(&self, file: &str, credential: &Credential) -> PathBuf {
         kubeconfig(&self.ca, file, self.port, credential)
     }
@@ -88,31 +88,31 @@ impl ControlPlane {
         Credential::Certificate(self.ca.client(file, user, group))
     }
 
-    /// Where the API server writes what it was asked.
+    /// File of the API server's audit log.
     pub fn audit_log(&self) -> PathBuf {
         self.directory.join("audit.log")
     }
 
-    /// Where the store listens.
+    /// URL of the store.
     pub fn etcd_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.etcd_port)
     }
 
-    /// The store, without the waits for a disk.
+    /// The store, without waiting for the disk.
     pub fn etcd(&self) -> Vec<String> {
         let url = self.etcd_url();
         flags([
             ("data-dir", self.path("etcd")),
             ("listen-client-urls", url.clone()),
             ("advertise-client-urls", url),
-            // One member has no peers; any port does.
+            // A single member has no peers; any port will do.
             ("listen-peer-urls", "http://127.0.0.1:0".into()),
             ("unsafe-no-fsync", "true".into()),
             ("log-level", "warn".into()),
         ])
     }
 
-    /// The API server: RBAC, audit, and a kubelet taken at its word.
+    /// The API server: RBAC, audit, and unverified kubelets.
     pub fn apiserver(&self) -> Vec<String> {
         flags([
             ("etcd-servers", self.etcd_url()),
@@ -125,7 +125,7 @@ impl ControlPlane {
             ("tls-private-key-file", text(&self.serving.key)),
             ("client-ca-file", text(&self.ca.certificate())),
             ("authorization-mode", "RBAC".into()),
-            // Pods must not need a service account to be there first; tokens are issued all the same.
+            // Pods must not require an existing service account; tokens are issued nevertheless.
             ("disable-admission-plugins", "ServiceAccount".into()),
             (
                 "service-account-issuer",
@@ -135,7 +135,7 @@ impl ControlPlane {
             ("service-account-signing-key-file", text(&self.token_key)),
             ("service-cluster-ip-range", "10.0.0.0/24".into()),
             ("allow-privileged", "true".into()),
-            // No certificate authority: a kubelet may show a certificate it signed itself.
+            // No certificate authority: a kubelet may have a self-signed certificate.
             (
                 "kubelet-client-certificate",
                 text(&self.kubelet_client.certificate),
@@ -144,13 +144,13 @@ impl ControlPlane {
             ("kubelet-preferred-address-types", "InternalIP".into()),
             ("audit-policy-file", self.path("audit-policy.yaml")),
             ("audit-log-path", text(&self.audit_log())),
-            // Megabytes before the log would be rotated away under its reader.
+            // In megabytes; rotation would remove the log while it is read.
             ("audit-log-maxsize", "100000".into()),
             ("profiling", "false".into()),
         ])
     }
 
-    /// One more API server on the same store: its port, and its command line.
+    /// Another API server on the same store: its port and command line.
     pub fn second_apiserver(&self) -> (u16, Vec<String>) {
         let port = free_port();
         let mut flags = self.apiserver();
@@ -159,7 +159,7 @@ impl ControlPlane {
         (port, flags)
     }
 
-    /// A kubeconfig of the administrator at the API server of that port.
+    /// A kubeconfig of the administrator at the API server on that port.
     pub fn admin_at(&self, port: u16) -> PathBuf {
         let pair = self
             .ca
@@ -172,7 +172,7 @@ impl ControlPlane {
         )
     }
 
-    /// The controllers, alone and in no need of an election.
+    /// The controllers, without leader election.
     pub fn controller_manager(&self) -> Vec<String> {
         flags([
             ("kubeconfig", text(&self.controllers)),
@@ -186,7 +186,7 @@ impl ControlPlane {
         ])
     }
 
-    /// The snapshot controller, which retries within a test's patience.
+    /// The snapshot controller, with retries short enough for a test.
     pub fn snapshot_controller(&self) -> Vec<String> {
         flags([
             ("kubeconfig", text(&self.snapshots)),
@@ -218,8 +218,8 @@ fn text(path: &Path) -> String {
         .to_owned()
 }
 
-/// A port nothing listens on, below those the kernel hands to outgoing connections, so that it is still
-/// free after a server's restart.
+/// A free port, below those that the kernel uses for outgoing connections, so that it is still free after a server's
+/// restart.
 pub fn free_port() -> u16 {
     use std::hash::{BuildHasher, RandomState};
     (0..1000_u16)

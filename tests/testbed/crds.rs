@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions in, served resources out.
+//! Installs CustomResourceDefinitions.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use kube::{Api, Client, CustomResourceExt, ResourceExt};
 
 use locksmith::api::volsync::{ReplicationDestination, ReplicationSource};
 
-/// Between an Established condition and a handler that has heard of it nothing is sent.
+/// The API server does not report when its handler knows an Established definition.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The kinds in a directory of CRD files, as their project publishes them.
+/// The kinds in a directory of CRD files, as published by their project.
 pub fn published(directory: &Path) -> Vec<CustomResourceDefinition> {
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap_or_else(|error| panic!("failed to read {}: {error}", directory.display()))
@@ -33,7 +33,7 @@ pub fn volsync() -> Vec<CustomResourceDefinition> {
     vec![ReplicationSource::crd(), ReplicationDestination::crd()]
 }
 
-/// Creates them and returns once all of them are served.
+/// Creates them, and waits until all are served.
 pub async fn install(client: &Client, crds: Vec<CustomResourceDefinition>) -> kube::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in &crds {

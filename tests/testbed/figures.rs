@@ -1,9 +1,9 @@
-//! What tests measure on their way.
+//! Figures that tests measure.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-/// Tells a figure to whoever wants to see it: tests/run, which shows it at the end.
+/// Reports a figure, which tests/run prints at the end.
 pub fn figure(text: &str) {
     println!("{text}");
     if let Some(file) = std::env::var_os("LOCKSMITH_FIGURES") {

@@ -1,4 +1,4 @@
-//! A name in, somebody the API server knows out: a kubeconfig and clients.
+//! Users of the API server, each with a kubeconfig and clients.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use kube::{Api, Client, Config};
 use super::controlplane::ControlPlane;
 use super::pki::Credential;
 
-/// Somebody who may log in to a testbed.
+/// A user of a testbed.
 pub struct Identity {
     kubeconfig: PathBuf,
     config: Config,
@@ -25,27 +25,27 @@ impl Identity {
         let mut config = Config::from_custom_kubeconfig(file, &options)
             .await
             .expect("the kubeconfig is valid");
-        // A test sees each answer, not what a retry made of it.
+        // A test must see each response, without retries.
         config.default_retry = false;
-        // Tells a test's own requests from those of the program under test.
+        // Distinguishes a test's own requests from those of the program under test.
         config
             .headers
             .push((USER_AGENT, HeaderValue::from_static("locksmith-testbed")));
         Self { kubeconfig, config }
     }
 
-    /// For programs that take a file; kubectl is one.
+    /// For programs that read a file, such as kubectl.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// A new client: its connections belong to the runtime it is made in.
+    /// A new client; its connections belong to the current runtime.
     pub fn client(&self) -> Client {
         Client::try_from(self.config.clone()).expect("the certificates were just made")
     }
 }
 
-/// Somebody with a client certificate.
+/// A user with a client certificate.
 pub async fn certified(
     plane: &ControlPlane,
     file: &str,
@@ -56,18 +56,18 @@ pub async fn certified(
     Identity::new(plane.user(file, &credential)).await
 }
 
-/// The administrator at the API server of that port.
+/// The administrator at the API server on that port.
 pub async fn admin_at(plane: &ControlPlane, port: u16) -> Identity {
     Identity::new(plane.admin_at(port)).await
 }
 
-/// Somebody with a token in a file.
+/// A user with a token in a file.
 pub async fn by_token_file(plane: &ControlPlane, name: &str, file: &Path) -> Identity {
     let credential = Credential::TokenFile(file.to_owned());
     Identity::new(plane.user(&format!("file-{name}"), &credential)).await
 }
 
-/// A service account, by a token that the API server issues for it.
+/// A service account with a token issued by the API server.
 pub async fn service_account(
     plane: &ControlPlane,
     admin: Client,

@@ -1,9 +1,9 @@
 //! A real control plane for tests: etcd, kube-apiserver, kube-controller-manager and the snapshot controller.
 //!
-//! Nothing runs containers: pods stay as they were written unless a test plays the kubelet. Everything
-//! listens on 127.0.0.1, lives in a temporary directory and ends with the test process, however that ends.
-//! Tests that leave the servers as they are get one of [`pool`]'s, which stores what a new one does.
-//! With `LOCKSMITH_KEEP` set the directory, which has all logs, is kept and its path printed.
+//! Nothing runs containers: pods stay as they were created unless a test acts as the kubelet. Everything listens on
+//! 127.0.0.1, is in a temporary directory and ends with the test process, however that ends. Tests that do not stop servers
+//! get a control plane from the [`pool`], whose store has the same objects as a new one's. With `LOCKSMITH_KEEP` set the
+//! directory, which contains all logs, is kept and its path printed.
 
 mod audit;
 pub mod controlplane;
@@ -45,18 +45,18 @@ pub use store::Store;
 use controlplane::ControlPlane;
 use process::{Guard, Process};
 
-/// A start takes 3 s on an idle machine; a loaded one with two cores gets this long.
+/// A start takes 3 s on an idle machine; this is the limit on a loaded one with two cores.
 const START_DEADLINE: Duration = Duration::from_secs(300);
-/// What a controller does, it does within this.
+/// Time limit for an effect of a controller.
 const EFFECT_DEADLINE: Duration = Duration::from_secs(300);
-/// A server that is starting tells nobody.
+/// Interval of polling a server that is starting.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What a testbed is made of.
+/// Options of a testbed.
 pub struct Options {
     /// Whether kube-controller-manager and the snapshot controller run.
     pub controllers: bool,
-    /// Definitions to serve beside those of the snapshots and of VolSync, or in the place of one of them.
+    /// Additional definitions to serve, which may replace those of the snapshots and of VolSync.
     pub crds: Vec<CustomResourceDefinition>,
     /// API groups whose definitions are left out.
     pub without: Vec<&'static str>,
@@ -84,21 +84,20 @@ pub struct Testbed {
     servers: Mutex<Servers>,
 }
 
-/// In the order of their start. The guard comes last, as fields are dropped in order.
+/// In the order of their start. Fields are dropped in order, so the guard comes last.
 struct Servers {
     running: Vec<Process>,
     guard: Guard,
 }
 
 impl Testbed {
-    /// One control plane for all tests of this binary that do not stop it: such tests keep to a namespace
-    /// of their own.
+    /// A shared control plane for all tests of this binary that do not stop it; each uses a namespace of its own.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Testbed> = OnceCell::const_new();
         SHARED.get_or_init(|| Self::start(Options::default())).await
     }
 
-    /// Starts one and returns when it serves every kind and its controllers work.
+    /// Starts a testbed; returns when it serves every kind and its controllers work.
     pub async fn start(options: Options) -> Self {
         let built = build();
         let directory = tempfile::Builder::new()
@@ -109,7 +108,7 @@ impl Testbed {
         if keeping() {
             eprintln!("testbed: keeping {}", directory.display());
         }
-        // From here on the guard removes the directory.
+        // From now on the guard removes the directory.
         let guard = Guard::new(&directory);
         let plane = ControlPlane::new(&directory);
         let admin = identity::certified(&plane, "admin", "admin", Some("system:masters")).await;
@@ -137,7 +136,7 @@ impl Testbed {
         });
         crds.retain(|crd| !options.without.contains(&&*crd.spec.group));
         crds.extend(options.crds);
-        // Before the controllers: the garbage collector learns of a kind only every 30 s.
+        // Before the controllers: the garbage collector notices a new kind only every 30 s.
         let client = testbed.client();
         let installed = Box::pin(crds::install(&client, crds));
         testbed
@@ -150,7 +149,7 @@ impl Testbed {
                 &testbed.plane.controller_manager(),
             );
             testbed.spawn("snapshot-controller", &testbed.plane.snapshot_controller());
-            // The first thing that the controllers do to an empty cluster.
+            // The first thing that the controllers do in an empty cluster.
             let accounts: Api<ServiceAccount> = Api::namespaced(testbed.client(), "default");
             testbed
                 .until(accounts, "default", |account: Option<&ServiceAccount>| {
@@ -161,7 +160,7 @@ impl Testbed {
         testbed
     }
 
-    /// A client of the cluster's administrator, for the runtime it is called in.
+    /// A client of the cluster's administrator, for the current runtime.
     pub fn client(&self) -> Client {
         self.admin.client()
     }
@@ -171,7 +170,7 @@ impl Testbed {
         self.admin.kubeconfig()
     }
 
-    /// A new namespace whose name begins with `prefix`: a test's own ground on a shared control plane.
+    /// Creates a namespace whose name starts with `prefix`, for one test on a shared control plane.
     pub async fn namespace(&self, prefix: &str) -> String {
         let metadata = ObjectMeta {
             generate_name: Some(format!("{prefix}-")),
@@ -192,33 +191,33 @@ impl Testbed {
         Store::new(self.plane.etcd_url())
     }
 
-    /// A program that tests/testbed/build has built.
+    /// Path of a program built by tests/testbed/build.
     #[allow(dead_code, reason = "called by benches alone")]
     pub fn binary(&self, name: &str) -> PathBuf {
         self.binaries.join(name)
     }
 
-    /// What the API server was asked, and by whom.
+    /// The requests that the API server received.
     pub fn audit(&self) -> &Audit {
         &self.audit
     }
 
-    /// Another user, who may do nothing yet unless `group` may.
+    /// Another user, without rights except for those of `group`.
     pub async fn user(&self, name: &str, group: Option<&str>) -> Identity {
         identity::certified(&self.plane, &format!("user-{name}"), name, group).await
     }
 
-    /// Somebody whose token stands in `file`, which is read again from time to time.
+    /// A user with its token in `file`, which is reloaded periodically.
     pub async fn by_token_file(&self, name: &str, file: &Path) -> Identity {
         identity::by_token_file(&self.plane, name, file).await
     }
 
-    /// A service account, by a token as a pod would get it; the account has to exist.
+    /// A service account with a token like a pod's; the account must exist.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Identity {
         identity::service_account(&self.plane, self.client(), namespace, name).await
     }
 
-    /// Ends the API server as a crash would.
+    /// Kills the API server like a crash.
     pub fn stop_apiserver(&self) {
         self.kill("kube-apiserver");
     }
@@ -229,7 +228,7 @@ impl Testbed {
         self.readiness(true).await;
     }
 
-    /// Starts one more API server on the same store; the administrator there, once it is ready.
+    /// Starts another API server on the same store; returns its administrator once it is ready.
     pub async fn second_apiserver(&self) -> Identity {
         self.altered.store(true, Ordering::Relaxed);
         let (port, args) = self.plane.second_apiserver();
@@ -250,7 +249,7 @@ impl Testbed {
         admin
     }
 
-    /// Ends etcd as a crash would, and waits until the API server has noticed: it stays up and fails.
+    /// Kills etcd like a crash, and waits until the API server has noticed: it stays up and fails.
     pub async fn stop_etcd(&self) {
         self.kill("etcd");
         self.readiness(false).await;
@@ -262,18 +261,18 @@ impl Testbed {
         self.readiness(true).await;
     }
 
-    /// Lets etcd run no further, as a disk that hangs does: it answers nothing, and nothing notices its end.
+    /// Stops etcd like a hanging disk: it does not respond, but does not end either.
     pub fn freeze_etcd(&self) {
         self.signal("etcd", Signal::STOP);
     }
 
-    /// Lets etcd run on, and waits until the API server is ready.
+    /// Lets etcd continue, and waits until the API server is ready.
     pub async fn thaw_etcd(&self) {
         self.signal("etcd", Signal::CONT);
         self.readiness(true).await;
     }
 
-    /// Ends the snapshot controller as a crash would.
+    /// Kills the snapshot controller like a crash.
     pub fn stop_snapshot_controller(&self) {
         self.kill("snapshot-controller");
     }
@@ -283,7 +282,7 @@ impl Testbed {
         self.spawn("snapshot-controller", &self.plane.snapshot_controller());
     }
 
-    /// Creates definitions while everything runs, and returns when they are served.
+    /// Creates definitions in the running cluster, and waits until they are served.
     pub async fn install(&self, crds: Vec<CustomResourceDefinition>) {
         self.altered.store(true, Ordering::Relaxed);
         Box::pin(crds::install(&self.client(), crds))
@@ -291,7 +290,7 @@ impl Testbed {
             .expect("failed to install the CRDs");
     }
 
-    /// The object `name` once `condition` holds of it; fails, and says which server is gone, when it does not.
+    /// The object `name` once `condition` accepts it; on a timeout, fails with the server that has ended.
     pub async fn until<K>(&self, api: Api<K>, name: &str, condition: impl Condition<K>) -> Option<K>
     where
         K: Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + kube::Resource + 'static,
@@ -307,7 +306,7 @@ impl Testbed {
         reached.unwrap_or_else(|error| panic!("failed to watch {name}: {error}"))
     }
 
-    /// Waits until the API server says that it can serve, its store included, or that it cannot.
+    /// Waits until the API server reports that it is ready, including its store, or that it is not.
     async fn readiness(&self, wanted: bool) {
         self.ready(&self.client(), wanted).await;
     }
@@ -330,7 +329,7 @@ impl Testbed {
         .await;
     }
 
-    /// What `future` gives; fails with the servers' logs when it takes too long or one of them ends.
+    /// The result of `future`; fails with the servers' logs on a timeout, or if one of them ends.
     async fn within<T>(
         &self,
         deadline: Duration,
@@ -395,7 +394,7 @@ impl Testbed {
     }
 
     fn servers(&self) -> std::sync::MutexGuard<'_, Servers> {
-        // A panic in another test leaves the list as good as it was.
+        // A panic in another test leaves the list valid.
         self.servers
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -414,7 +413,7 @@ fn keeping() -> bool {
     std::env::var_os("LOCKSMITH_KEEP").is_some_and(|value| !value.is_empty())
 }
 
-/// Where the servers are; builds them the first time, which takes some minutes.
+/// Directory of the servers, which are built the first time; that takes some minutes.
 fn build() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testbed/build");
     let output = Command::new(script)

@@ -1,4 +1,4 @@
-//! A test CA; certificates, keys and kubeconfigs out, as files.
+//! A test CA: creates certificates, keys and kubeconfigs as files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use rcgen::{
 };
 use serde_json::json;
 
-/// A certificate and its key, PEM files beside each other.
+/// A certificate and its key, in two PEM files.
 pub struct Pair {
     /// The certificate.
     pub certificate: PathBuf,
@@ -16,7 +16,7 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
-/// Who may sign for this testbed.
+/// The CA of a testbed.
 pub struct Ca {
     directory: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -54,14 +54,14 @@ impl Ca {
         self.sign(file, params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A client's certificate: Kubernetes takes CN for the user and O for the group.
+    /// A client's certificate: CN is the user and O the group in Kubernetes.
     pub fn client(&self, file: &str, user: &str, group: Option<&str>) -> Pair {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished_name(user, group);
         self.sign(file, params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// A key that signs tokens, `<file>.key`, and its public half that checks them, `<file>.pub`.
+    /// A key pair for tokens: `<file>.key` signs them, and `<file>.pub` verifies them.
     pub fn token_keys(&self, file: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("failed to make a key");
         let path = |extension: &str| self.directory.join(format!("{file}.{extension}"));
@@ -93,17 +93,17 @@ impl Ca {
     }
 }
 
-/// How a user of a kubeconfig shows who it is.
+/// Credential of a user in a kubeconfig.
 pub enum Credential {
-    /// By a client certificate.
+    /// A client certificate.
     Certificate(Pair),
-    /// By a service account's token.
+    /// A service account's token.
     Token(String),
-    /// By a token that stands in a file.
+    /// A token in a file.
     TokenFile(PathBuf),
 }
 
-/// Writes `<file>.kubeconfig`, which kubectl and `kube` read alike (JSON is YAML).
+/// Writes `<file>.kubeconfig`, which both kubectl and `kube` read (JSON is YAML).
 pub fn kubeconfig(ca: &Ca, file: &str, port: u16, credential: &Credential) -> PathBuf {
     let user = match credential {
         Credential::Certificate(pair) => {

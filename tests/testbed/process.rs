@@ -1,8 +1,8 @@
-//! A command line in, a running server out, ended whatever becomes of the test process.
+//! Starts a server, and ends it whatever happens to the test process.
 //!
-//! A guard, a small shell in a process group of its own, keeps the pids of all servers. When its standard
-//! input closes, because the test dropped it or because the test process is gone, it kills them and
-//! removes the directory. So neither a panic, nor Ctrl-C, nor kill -9 leaves a server behind.
+//! A guard, a small shell in its own process group, keeps the pids of all servers. When its standard input closes, because
+//! the test dropped it or the test process is gone, it kills them and removes the directory. So neither a panic, nor
+//! Ctrl-C, nor kill -9 leaves a server behind.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,10 +12,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How much of a log is shown when a server fails.
+/// Number of log lines shown when a server fails.
 const LOG_TAIL_LINES: usize = 40;
 
-/// Servers still writing can refill a directory that is being removed, hence the second tries.
+/// Servers may still write to the directory while it is removed, so the removal is repeated.
 const GUARD: &str = r#"
 trap '' INT HUP TERM
 pids=
@@ -30,15 +30,15 @@ for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
 for _ in 1 2 3 4 5; do rm -rf "$1" 2>/dev/null && exit 0; sleep 0.2; done
 "#;
 
-/// Ends servers and removes their directory when dropped or when this process ends.
+/// Ends servers and removes their directory when dropped, or when this process ends.
 pub struct Guard {
     shell: Child,
-    /// `None` once dropped: closing it is the signal.
+    /// `None` once dropped; closing it is the signal.
     input: Option<ChildStdin>,
 }
 
 impl Guard {
-    /// Watches over `directory` from now on.
+    /// Guards `directory` from now on.
     pub fn new(directory: &Path) -> Self {
         let mut shell = Command::new("sh")
             .args(["-c", GUARD, "guard"])
@@ -74,7 +74,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `binary`; its output is added to `<name>.log` in `directory`.
+    /// Starts `binary`; its output is appended to `<name>.log` in `directory`.
     pub fn spawn(
         guard: &mut Guard,
         directory: &Path,
@@ -88,14 +88,14 @@ impl Process {
             .append(true)
             .open(&log)
             .expect("failed to open a server's log");
-        // The shell becomes the server only once the guard knows its pid, so there is no moment in which
-        // the test can die and leave it behind.
+        // The shell becomes the server only after the guard knows its pid, so that the test cannot die in between and leave
+        // it behind.
         let mut child = Command::new("sh")
             .args(["-c", r#"read -r _ && exec "$@" </dev/null"#, name])
             .arg(binary)
             .args(args)
             .current_dir(directory)
-            // They live for a minute and have memory to spare: a fifth of their time would go into collecting it.
+            // The servers live for a minute and have enough memory; garbage collection would take a fifth of their time.
             .env("GOGC", "400")
             .stdin(Stdio::piped())
             .stdout(output.try_clone().expect("failed to share a server's log"))
@@ -114,7 +114,7 @@ impl Process {
         self.name
     }
 
-    /// What ended it, or `None` while it runs.
+    /// How it ended, or `None` while it runs.
     pub fn exited(&mut self) -> Option<String> {
         let status = self
             .child
@@ -123,7 +123,7 @@ impl Process {
         Some(format!("{} ended with {status}", self.name))
     }
 
-    /// The last lines it wrote.
+    /// The last lines of its log.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
@@ -135,12 +135,12 @@ impl Process {
         )
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to it.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the server is there");
     }
 
-    /// Ends it at once, as a crash would, and waits until it is gone.
+    /// Kills it like a crash, and waits for its end.
     pub fn kill(mut self, guard: &mut Guard) {
         let _ = self.child.kill();
         let _ = self.child.wait();

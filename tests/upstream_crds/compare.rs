@@ -1,4 +1,4 @@
-//! Two schemas in, what the first asks of an object that the second does not promise out.
+//! Compares two schemas: what the first requires of an object and the second does not guarantee.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion as Version, JSONSchemaProps,
@@ -7,8 +7,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 
 const INT_OR_STRING: &str = "int-or-string";
 
-/// Each way in which `ours` is not a subset of `theirs`: a field that is not there, one of another type,
-/// one that we need and they may leave out, a printer column or a short name of another make. Empty for a subset.
+/// Every reason why `ours` is not a subset of `theirs`: a field that is missing, has another type, or is required only by
+/// us, or a different printer column or short name. Empty for a subset.
 pub fn differences(
     ours: &CustomResourceDefinition,
     theirs: &CustomResourceDefinition,
@@ -56,7 +56,7 @@ type Schema =
     k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceValidation;
 
 fn walk(ours: &JSONSchemaProps, theirs: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
-    // A quantity is read from a number or a string, and so from either.
+    // A quantity can be read from a number and from a string.
     let reads_both = kind(ours) == INT_OR_STRING && matches!(kind(theirs), "integer" | "string");
     if kind(ours) != kind(theirs) && !reads_both {
         found.push(format!(
@@ -93,7 +93,7 @@ fn walk(ours: &JSONSchemaProps, theirs: &JSONSchemaProps, path: &str, found: &mu
     }
 }
 
-/// The JSON type; a quantity may be a number or a string and has none.
+/// JSON type; a quantity may be a number or a string, and has none.
 fn kind(schema: &JSONSchemaProps) -> &str {
     match &schema.type_ {
         Some(name) => name,

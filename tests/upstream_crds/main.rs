@@ -1,6 +1,6 @@
-//! The fields read and written here are those that VolSync publishes, with the same types.
+//! The fields read and written here exist in VolSync's published CRDs, with the same types.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod compare;
@@ -17,11 +17,11 @@ use locksmith::api::volsync::{ReplicationDestination, ReplicationSource};
 
 /// The mover of a fork, which upstream does not have.
 const FORK_ONLY: &str = ".spec.kopia: not there";
-/// VolSync itself always writes a spec; an object that somebody wrote without one cannot be decoded.
+/// VolSync always writes a spec; an object that a person created without one cannot be decoded.
 const SPEC_NEEDED: &str = ".spec: needed here, optional there";
 
 #[test]
-fn replication_source_is_a_subset_of_upstreams() {
+fn replication_source_is_a_subset_of_upstream() {
     if let Some(upstream) = upstream("replicationsources.yaml") {
         assert_eq!(
             differences(&ReplicationSource::crd(), &upstream),
@@ -31,7 +31,7 @@ fn replication_source_is_a_subset_of_upstreams() {
 }
 
 #[test]
-fn replication_destination_is_a_subset_of_upstreams() {
+fn replication_destination_is_a_subset_of_upstream() {
     if let Some(upstream) = upstream("replicationdestinations.yaml") {
         assert_eq!(
             differences(&ReplicationDestination::crd(), &upstream),
@@ -40,13 +40,13 @@ fn replication_destination_is_a_subset_of_upstreams() {
     }
 }
 
-/// VolSync's own definition. Those files are too large to be copied in here and lie beside the tree.
+/// VolSync's own definition. The files are too large for this repository, and are next to it.
 fn upstream(file: &str) -> Option<CustomResourceDefinition> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/upstream-crds")
         .join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        // Not by eprintln!, which the test runner keeps to itself when a test passes.
+        // Not by eprintln!, whose output the test runner hides when a test passes.
         let notice = format!(
             "LEFT OUT: comparison with upstream, no {}\n",
             path.display()
@@ -58,7 +58,7 @@ fn upstream(file: &str) -> Option<CustomResourceDefinition> {
 }
 
 #[test]
-fn a_made_up_field_is_a_difference() {
+fn unknown_field_is_a_difference() {
     let theirs = json!({"type": "object", "properties": {"paused": {"type": "boolean"}}});
     let ours = json!({"type": "object", "properties": {
         "paused": {"type": "boolean"},
@@ -74,7 +74,7 @@ fn a_made_up_field_is_a_difference() {
 }
 
 #[test]
-fn another_type_is_a_difference_at_any_depth() {
+fn different_type_is_a_difference_at_any_depth() {
     let list = |kind: &str| {
         json!({"type": "object", "properties": {
             "conditions": {"type": "array", "items": {"type": "object", "properties": {
@@ -93,7 +93,7 @@ fn another_type_is_a_difference_at_any_depth() {
 }
 
 #[test]
-fn a_quantity_is_read_from_numbers_and_strings_alone() {
+fn quantity_differs_from_other_types() {
     let quantity = json!({"x-kubernetes-int-or-string": true});
     for fits in ["string", "integer"] {
         assert_eq!(
@@ -108,7 +108,7 @@ fn a_quantity_is_read_from_numbers_and_strings_alone() {
 }
 
 #[test]
-fn a_field_needed_here_and_optional_there_is_a_difference() {
+fn required_field_that_is_optional_upstream_differs() {
     let theirs = json!({"type": "object", "properties": {"driver": {"type": "string"}}});
     let mut ours = theirs.clone();
     ours["required"] = json!(["driver"]);

@@ -46,7 +46,7 @@ fn rendered(subject: &str, namespace: &str) -> String {
 #[case("volumesnapshots/x", Subject::Object(ObjectKind::VolumeSnapshot, "x".to_owned()))]
 #[case("source/x", Subject::Object(ObjectKind::ReplicationSource, "x".to_owned()))]
 #[case("lock/a/b", Subject::Lock("a/b".to_owned()))]
-fn a_subject_is_named_as_kubectl_names_it(#[case] text: &str, #[case] subject: Subject) {
+fn subject_is_parsed_in_kubectl_notation(#[case] text: &str, #[case] subject: Subject) {
     assert_eq!(text.parse(), Ok(subject));
 }
 
@@ -54,28 +54,28 @@ fn a_subject_is_named_as_kubectl_names_it(#[case] text: &str, #[case] subject: S
 #[case("pvc", "expected KIND/NAME")]
 #[case("pvc/", "expected KIND/NAME")]
 #[case("pod/x", "one of pvc, vs, source, lock")]
-fn a_subject_that_cannot_be_explained_is_refused(#[case] text: &str, #[case] why: &str) {
+fn unsupported_subject_is_refused(#[case] text: &str, #[case] why: &str) {
     let error = text.parse::<Subject>().unwrap_err();
     assert!(error.contains(why), "{error}");
 }
 
 #[test]
-fn a_claim_that_waits_for_a_lock() {
+fn locked_claim_is_explained() {
     insta::assert_snapshot!(rendered("pvc/sonarr", "media"));
 }
 
 #[test]
-fn a_snapshot_that_waits_for_a_lock() {
+fn locked_snapshot_is_explained() {
     insta::assert_snapshot!(rendered("vs/volsync-prowlarr-src", "media"));
 }
 
 #[test]
-fn a_source_whose_snapshot_fails() {
+fn source_of_a_failed_snapshot_is_explained() {
     insta::assert_snapshot!(rendered("source/prowlarr", "media"));
 }
 
 #[test]
-fn a_lock_and_what_waits_for_it() {
+fn lock_is_explained_with_its_waiters() {
     let view = explained(&World::jam(), "pvc/sonarr", "media").unwrap();
     let lock = view.lock.unwrap();
     insta::assert_snapshot!(rendered(&format!("lock/{}", lock.0), "nowhere"));
@@ -90,7 +90,7 @@ fn a_lock_and_what_waits_for_it() {
 )]
 #[case::idle("source/wiki", "selfhosted", "is not synchronising")]
 #[case::ready("vs/sonarr-dst-20261101", "media", "is ready")]
-fn an_object_that_is_not_stuck(
+fn healthy_object_is_explained(
     #[case] subject: &str,
     #[case] namespace: &str,
     #[case] state: &str,
@@ -110,6 +110,6 @@ fn an_object_that_is_not_stuck(
 #[case::of_no_such_name("pvc/nowhere", "media")]
 #[case::of_another_namespace("pvc/sonarr", "selfhosted")]
 #[case::of_no_lock("lock/nothing", "media")]
-fn an_object_that_is_not_there(#[case] subject: &str, #[case] namespace: &str) {
+fn missing_object_is_reported(#[case] subject: &str, #[case] namespace: &str) {
     assert!(explained(&World::jam(), subject, namespace).is_none());
 }

@@ -110,7 +110,11 @@ mod tests {
     #[case::ours_though_old("me", 60, Decision::Renew)]
     #[case::released("", 0, Decision::Take)]
     #[case::silent("other", 15, Decision::Take)]
-    fn decides(#[case] holder: &str, #[case] age: u64, #[case] expected: Decision) {
+    fn lease_state_decides_the_action(
+        #[case] holder: &str,
+        #[case] age: u64,
+        #[case] expected: Decision,
+    ) {
         let start = Instant::now();
         let now = start + Duration::from_secs(age);
         assert_eq!(decide(Some(&seen(holder, "1", start)), "me", now), expected);
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_for_another_and_no_longer_than_its_lease() {
+    fn candidate_waits_at_most_for_the_lease_duration() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
         let other = seen("other", "1", start);
@@ -145,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_new_version_starts_the_clock_again() {
+    fn only_a_new_version_restarts_the_wait() {
         let start = Instant::now();
         let later = start + Duration::from_secs(9);
         let known = seen("other", "1", start);
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_term_ends_before_anybody_else_may_take_the_lease() {
+    fn term_ends_before_the_lease_may_be_taken() {
         let asked = Instant::now();
         let term = Term::from(asked, 1);
         // Nobody can have observed the write before it began.

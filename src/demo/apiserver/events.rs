@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_convert_back_and_forth() {
+    fn event_forms_round_trip() {
         let new =
             json!({"note": "n", "regarding": {"kind": "Pod"}, "reason": "R", "deprecatedCount": 2});
         let core =

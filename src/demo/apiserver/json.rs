@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn put_makes_the_way_and_cut_removes_only_the_leaf() {
+    fn put_creates_the_path_and_cut_removes_only_the_leaf() {
         let mut value = json!({"a": 1});
         value.put("/b/c~1d", "x");
         assert_eq!(value, json!({"a": 1, "b": {"c/d": "x"}}));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn copy_carries_absence_too() {
+    fn copy_removes_an_absent_value() {
         let mut value = json!({"status": {"phase": "Bound"}});
         value.copy("/status", &json!({}));
         assert_eq!(value, json!({}));

@@ -110,7 +110,7 @@ mod tests {
         "deployments/a/b Scale"
     )]
     #[case("/api/v1/nodes/n/status", "nodes//n Status")]
-    fn paths_are_about(#[case] path: &str, #[case] expected: &str) {
+    fn paths_are_routed(#[case] path: &str, #[case] expected: &str) {
         let route = route(&Catalog::builtin(), path).expect("served");
         let (Route::Collection(target) | Route::Object(target)) = route else {
             unreachable!("{path} is about objects");
@@ -131,7 +131,7 @@ mod tests {
     #[case("/api/v1/pods/a")]
     #[case("/api/v1/namespaces/a/nodes")]
     #[case("/api/v1/namespaces/a/pods/b/exec")]
-    fn nothing_else_is_served(#[case] path: &str) {
+    fn unknown_paths_are_refused(#[case] path: &str) {
         assert_eq!(
             route(&Catalog::builtin(), path).expect_err("refused").code,
             404

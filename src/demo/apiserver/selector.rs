@@ -238,7 +238,7 @@ mod tests {
     #[case("size>2", true)]
     #[case("size<3", false)]
     #[case("", true)]
-    fn labels_select(#[case] text: &str, #[case] expected: bool) {
+    fn label_selectors_match(#[case] text: &str, #[case] expected: bool) {
         let object = json!({"metadata": {"labels": {"app": "a", "tier": "x", "size": "3"}}});
         let selector = Selector {
             labels: parse_labels(text).expect("a valid selector"),
@@ -251,7 +251,7 @@ mod tests {
     #[case("app in a")]
     #[case("=a")]
     #[case("a b")]
-    fn nonsense_is_refused(#[case] text: &str) {
+    fn malformed_selector_is_refused(#[case] text: &str) {
         assert_eq!(parse_labels(text).expect_err("refused").code, 400);
     }
 }

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_of_one_namespace_in_order() {
+    fn list_is_sorted_and_limited_to_the_namespace() {
         let mut store = Store::new(10);
         for (ns, name) in [("b", "y"), ("a", "z"), ("b", "x"), ("c", "w")] {
             store.put("pods", key(ns, name), json!({"metadata": {"name": name}}));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn history_is_bounded_and_says_when_it_forgot() {
+    fn history_is_bounded_and_reports_dropped_events() {
         let mut store = Store::new(2);
         let start = store.revision();
         for name in ["a", "b", "c"] {

@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_is_named_as_in_a_home_cluster() {
+    fn app_objects_have_the_usual_names() {
         let app = App::new("media", "prowlarr").twice();
         assert_eq!(app.sources, ["prowlarr", "prowlarr-r2"]);
         assert_eq!(app.destination_name(), "prowlarr-dst");
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_claim_names_where_its_data_comes_from() {
+    fn restored_claim_names_its_data_source() {
         let app = App::new("media", "sonarr");
         let spec = app.restored_claim(&Restore::Destination).spec.unwrap();
         assert_eq!(spec.data_source_ref.unwrap().name, "sonarr-dst");

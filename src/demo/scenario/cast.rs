@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cast_is_the_playbooks() {
+    fn cast_matches_the_playbook() {
         let cast = Cast::new();
         let all = sources(cast.all());
         assert_eq!(all.len(), 20);

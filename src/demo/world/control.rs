@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_counted_for_each_object_until_it_succeeds() {
+    fn failures_are_counted_per_object_until_success() {
         let failures = Failures::default();
         let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
         assert_eq!(failures.count(a.clone()), 1);

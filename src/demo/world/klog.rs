@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_klogs() {
+    fn line_has_klogs_format() {
         let at: Timestamp = "2026-06-23T08:10:51.326159Z".parse().unwrap();
         assert_eq!(
             error(at, "controllerserver.go:645", "ID: 19 Req-ID: pvc-1 failed"),
@@ -27,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn microseconds_keep_their_zeros() {
+    fn microseconds_keep_leading_zeros() {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         assert_eq!(
             error(at, "main.go:1", "down"),

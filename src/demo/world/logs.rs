@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_keeps_the_last_lines() {
+    fn log_keeps_the_last_lines() {
         let logs = Logs::default();
         logs.begin(&pod("a"), "c");
         for n in 0..KEPT + 2 {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_containers_that_run_can_write_and_be_read() {
+    fn only_running_containers_have_logs() {
         let logs = Logs::default();
         logs.append(&pod("a"), "c", "too early");
         assert!(logs.read("rook-ceph", "csi", "c").is_none());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_follows_until_the_pod_is_gone() {
+    async fn reader_follows_until_the_pod_ends() {
         let logs = Logs::default();
         logs.begin(&pod("a"), "c");
         logs.append(&pod("a"), "c", "one");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_behind_the_ring_goes_on_with_what_is_left() {
+    fn late_reader_continues_at_the_first_kept_line() {
         let logs = Logs::default();
         logs.begin(&pod("a"), "c");
         let mut reader = logs.read("rook-ceph", "csi", "c").unwrap();

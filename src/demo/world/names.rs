@@ -40,7 +40,7 @@ mod tests {
     use crate::Timings;
 
     #[test]
-    fn leases_are_named_as_rook_has_them() {
+    fn lease_names_match_rook() {
         let (provisioner, snapshotter) = lease_names("rook-ceph.rbd.csi.ceph.com");
         assert_eq!(provisioner, "rook-ceph-rbd-csi-ceph-com");
         assert_eq!(
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deployment_is_named_by_its_owner() {
+    fn deployment_name_depends_on_the_layout() {
         let mut config = WorldConfig::new(Timings::fast());
         assert_eq!(provisioner_deployment(&config), "csi-rbdplugin-provisioner");
         config.layout = Layout::OperatorManaged;

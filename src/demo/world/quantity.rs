@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_as_claims_give_them() {
+    fn quantities_of_claims_are_parsed() {
         let sizes = ["5Gi", "1073741824", "1G", "512Mi", "2Ti", "much"]
             .map(|text| bytes(&Quantity(text.to_owned())));
         assert_eq!(
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_written_without_a_fraction() {
+    fn quantities_have_no_fraction() {
         let sizes = [5 << 30, 1536 << 20, 1_000_000_000, 2 << 40, 0].map(|bytes| of(bytes).0);
         assert_eq!(sizes, ["5Gi", "1536Mi", "1000000000", "2Ti", "0"]);
     }

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_retry_doubles_up_to_its_limit() {
+    fn retry_delay_doubles_up_to_its_limit() {
         let retry = Retry {
             first: Duration::from_secs(1),
             most: Duration::from_secs(300),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_outlives_no_lease_in_either_set() {
+    fn lease_outlives_a_call_in_both_sets() {
         for timings in [Timings::real(), Timings::fast()] {
             assert!(timings.lease.renew_deadline < timings.lease.duration);
             assert!(timings.lease.retry_period < timings.lease.renew_deadline);

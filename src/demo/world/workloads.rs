@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provisioner_has_a_snapshotter_unless_configured_without() {
+    fn provisioner_has_a_snapshotter_by_default() {
         let mut config = WorldConfig::new(Timings::fast());
         assert!(
             containers(&config)
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_part_is_no_provisioner() {
+    fn node_plugin_is_no_provisioner() {
         let plugin = node_plugin(&WorldConfig::new(Timings::fast()));
         assert_eq!(plugin.metadata.name.as_deref(), Some("csi-rbdplugin"));
         let pod = plugin.spec.unwrap().template.spec.unwrap();

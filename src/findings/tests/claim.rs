@@ -128,7 +128,7 @@ fn image() -> crate::model::records::Snapshot {
     World::rook().with(storage_class("alias", "kubernetes.io/alias")).with(stuck().class("alias").provisioner(DRIVER)),
     "unknown"
 )]
-fn a_pending_claim_has_a_reason(#[case] world: World, #[case] reason: &str) {
+fn pending_claim_has_a_reason(#[case] world: World, #[case] reason: &str) {
     let stuck = world.stuck();
     let expected = format!("pending_claim {reason} sonarr");
     let claims: Vec<_> = stuck
@@ -155,18 +155,18 @@ fn a_pending_claim_has_a_reason(#[case] world: World, #[case] reason: &str) {
 #[case::of_no_class(World::rook().with(stuck().class("")))]
 #[case::bound_by_hand(World::rook().with(stuck().naming_a_volume()))]
 #[case::the_populators_own(World::rook().with(restored().created(at(-1))).with(prime()))]
-fn what_merely_waits_is_no_finding(#[case] world: World) {
+fn waiting_claim_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
 }
 
 #[test]
-fn a_claim_called_like_the_populators_that_fills_nobody_is_a_claim_like_any() {
+fn stray_populator_claim_is_reported_itself() {
     let world = World::rook().with(prime());
     assert_eq!(world.stuck().len(), 1);
 }
 
 #[test]
-fn what_cannot_be_seen_is_not_missing() {
+fn unlisted_snapshot_is_not_missing() {
     let world = World::rook()
         .with(stuck().from_snapshot("image"))
         .reading(Kind::VolumeSnapshots, WatchState::Never);
@@ -174,7 +174,7 @@ fn what_cannot_be_seen_is_not_missing() {
 }
 
 #[test]
-fn a_finding_tells_driver_class_size_age_and_what_leads_to_the_cause() {
+fn claim_finding_has_driver_class_size_age_and_chain() {
     let world = World::rook()
         .with(restored())
         .with(prime().from_snapshot("image"))
@@ -192,7 +192,7 @@ fn a_finding_tells_driver_class_size_age_and_what_leads_to_the_cause() {
 }
 
 #[test]
-fn a_restore_leads_over_its_snapshot_and_content_to_the_lock() {
+fn restore_chain_leads_to_the_lock() {
     let world = World::rook()
         .with(stuck().from_snapshot("image"))
         .with(image())
@@ -228,13 +228,13 @@ fn a_restore_leads_over_its_snapshot_and_content_to_the_lock() {
         .refused(&format!("snapshot-{}", image().meta.uid), log_of(LEADER_UID), at(-8), at(-1)),
     "pending_claim snapshot_not_ready sonarr"
 )]
-fn a_young_claim_behind_a_found_lock_is_stuck(#[case] world: World, #[case] found: &str) {
+fn young_claim_behind_a_found_lock_is_stuck(#[case] world: World, #[case] found: &str) {
     let stuck = world.stuck();
     assert!(stuck.iter().any(|one| one == found), "{stuck:?}");
 }
 
 #[test]
-fn a_lock_makes_no_other_young_claim_stuck() {
+fn lock_makes_no_other_young_claim_stuck() {
     let world = World::rook()
         .with(young())
         .with(claim("media", "locked").pending().created(at(-9)))

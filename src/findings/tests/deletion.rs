@@ -48,7 +48,7 @@ fn world() -> World {
         .with(claim("media", "restore").pending().from_snapshot("volsync-prowlarr-src").created(at(-1))),
     "in_use"
 )]
-fn a_deletion_that_does_not_end_has_a_reason(#[case] world: World, #[case] reason: &str) {
+fn stuck_deletion_has_a_reason(#[case] world: World, #[case] reason: &str) {
     let found = world.found(&Config::default(), at(0));
     let found: Vec<_> = found
         .iter()
@@ -76,7 +76,7 @@ fn a_deletion_that_does_not_end_has_a_reason(#[case] world: World, #[case] reaso
 }
 
 #[test]
-fn a_content_without_its_snapshot_is_found_by_itself() {
+fn content_without_its_snapshot_is_found() {
     let world = world().with(content(&going()).handle("csi-1").deleting(at(-15)));
     assert_eq!(
         world.stuck(),
@@ -93,6 +93,6 @@ fn a_content_without_its_snapshot_is_found_by_itself() {
 #[case::of_a_content_of_an_unwatched_driver(
     world().with(content(&going()).handle("csi-1").driver(UNWATCHED).deleting(at(-15)))
 )]
-fn a_deletion_that_may_still_end_is_no_finding(#[case] world: World) {
+fn young_deletion_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
 }

@@ -19,7 +19,7 @@ fn only(driver: &str) -> Config {
 }
 
 #[test]
-fn cluster_seen_whole_leaves_no_doubt() {
+fn completely_observed_cluster_has_no_doubt() {
     assert_eq!(found(&World::rook(), &Config::default()), [""; 0]);
 }
 
@@ -27,19 +27,19 @@ fn cluster_seen_whole_leaves_no_doubt() {
 #[case::no_volsync(Kind::ReplicationSources, "not_served replicationsources")]
 #[case::no_snapshots(Kind::VolumeSnapshots, "not_served volumesnapshots")]
 #[case::no_core_kinds(Kind::PersistentVolumeClaims, "not_served persistentvolumeclaims")]
-fn collection_that_is_not_served_is_a_doubt(#[case] kind: Kind, #[case] doubt: &str) {
+fn unserved_collection_is_a_doubt(#[case] kind: Kind, #[case] doubt: &str) {
     let world = World::rook().reading(kind, WatchState::NotServed);
     assert_eq!(found(&world, &Config::default()), [doubt]);
 }
 
 #[test]
-fn cephclusters_are_there_only_with_rook() {
+fn missing_cephclusters_are_no_doubt_without_rook() {
     let world = World::rook().reading(Kind::CephClusters, WatchState::NotServed);
     assert_eq!(found(&world, &Config::default()), [""; 0]);
 }
 
 #[test]
-fn remediations_are_needed_to_act_only() {
+fn missing_remediations_are_a_doubt_only_to_act() {
     let world = World::rook().reading(Kind::Remediations, WatchState::NotServed);
     let act = Config {
         mode: Mode::Act,
@@ -59,12 +59,12 @@ fn remediations_are_needed_to_act_only() {
     ]
 )]
 #[case::both(only("*.csi.ceph.com"), &[])]
-fn driver_left_out_is_a_doubt(#[case] config: Config, #[case] doubts: &[&str]) {
+fn excluded_driver_is_a_doubt(#[case] config: Config, #[case] doubts: &[&str]) {
     assert_eq!(found(&World::rook(), &config), doubts);
 }
 
 #[test]
-fn excluded_driver_is_told_with_its_claims() {
+fn excluded_driver_is_reported_with_its_claims() {
     let world = World::rook()
         .with(claim("media", "a").class("ceph-filesystem"))
         .with(claim("media", "b").class("ceph-filesystem"))
@@ -84,7 +84,7 @@ fn cluster_without_a_csi_driver_is_a_doubt() {
 }
 
 #[test]
-fn drivers_are_doubted_only_once_classes_are_seen() {
+fn driver_doubts_require_listed_classes() {
     let world = World::empty().reading(Kind::StorageClasses, WatchState::Never);
     assert_eq!(found(&world, &Config::default()), [""; 0]);
 }

@@ -57,7 +57,7 @@ fn terminating() -> World {
         .with(claim("media", "sonarr").pending().created(at(-5))),
     3
 )]
-fn a_finding_comes_when_it_is_due_and_not_before(#[case] world: World, #[case] number: usize) {
+fn finding_appears_when_it_is_due(#[case] world: World, #[case] number: usize) {
     let config = Config::default();
     let policy = Policy {
         detect: config.detect,

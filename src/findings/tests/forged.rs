@@ -72,7 +72,7 @@ fn locked(model: &World) -> Vec<String> {
     "made-up.rbd.csi.ceph.com",
     "pvc-uid-claim-tenant-mine"
 ))]
-fn a_forged_event_makes_no_lock(#[case] forged: Change) {
+fn forged_event_makes_no_lock(#[case] forged: Change) {
     let hangs = snapshot("media", "s", "prowlarr")
         .unready()
         .created(at(-15));
@@ -86,7 +86,7 @@ fn a_forged_event_makes_no_lock(#[case] forged: Change) {
 /// Attack: Events that report a lock on one's own claim for any time. Defence: the lock is shown, but not proven; only the
 /// leader's log and statuses prove it.
 #[test]
-fn what_only_an_event_says_is_shown_and_proves_nothing() {
+fn lock_known_only_from_events_is_shown_but_unproven() {
     let key = LockKey("pvc-uid-claim-tenant-mine".into());
     let forged = world().with(event("mine", MINE, DRIVER, &key.0));
     let proven = |model: &Model| proven(model, &DRIVER.into(), at(0)).contains(&key);
@@ -99,7 +99,7 @@ fn what_only_an_event_says_is_shown_and_proves_nothing() {
 /// Attack: an Event on one's own claim with the uid of another tenant's, so that its message is shown for the latter.
 /// Defence: errors are stored by namespace, name and uid together.
 #[test]
-fn a_message_is_told_of_the_claim_its_event_is_on() {
+fn event_message_is_shown_only_on_its_own_claim() {
     let mut on = mine().meta.key(ObjectKind::PersistentVolumeClaim);
     on.uid = VICTIM.into();
     let error = ProvisioningError {
@@ -117,7 +117,7 @@ fn a_message_is_told_of_the_claim_its_event_is_on() {
 /// Attack: a pod with the name, containers, labels and owner of the provisioner's leader, so that its log is read for locks
 /// and it is restarted instead. Defence: holder and Deployment are searched in the namespace of the Lease.
 #[test]
-fn a_pod_elsewhere_is_no_replica_of_the_provisioner() {
+fn pod_of_another_namespace_is_no_replica() {
     let mut forged: Pod = replica(PROVISIONER, "7d9f8b6c5d", "leadr");
     forged.meta.namespace = "tenant".into();
     forged.meta.uid = "uid-forged".into();
@@ -136,7 +136,7 @@ fn a_pod_elsewhere_is_no_replica_of_the_provisioner() {
 /// Attack: Leases with the names of the provisioner's, held by the attacker's pod and renewed later than the true ones; or
 /// only the snapshotter's Lease, where no snapshotter runs. Defence: only those in `provisionerNamespaces` count.
 #[test]
-fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
+fn lease_of_another_namespace_is_ignored() {
     let forged = |name| Lease {
         namespace: "tenant".into(),
         renewed: Some(at(0)),
@@ -162,7 +162,7 @@ fn a_lease_elsewhere_neither_leads_anywhere_nor_opens_a_gate() {
 /// Attack: an arbitrary snapshot class in each snapshot, to create as many metric labels. Defence: a class is reported only
 /// if it exists.
 #[test]
-fn a_class_that_is_not_there_is_no_label() {
+fn missing_class_is_no_label() {
     let hostile = snapshot("tenant", "s", "mine")
         .class("made\"up")
         .error(crate::csi::ErrorClass::Other)

@@ -63,7 +63,7 @@ fn locks(world: &World, config: &Config) -> Vec<(String, String, i64)> {
         .refused(KEY, log_of(STANDBY_UID), at(-7), at(-1)),
     -7
 )]
-fn a_lock_is_told_by(#[case] world: World, #[case] since: i64) {
+fn lasting_refusals_are_a_lock(#[case] world: World, #[case] since: i64) {
     let expected = (
         KEY.to_owned(),
         "PersistentVolumeClaim media/sonarr".to_owned(),
@@ -107,7 +107,7 @@ fn a_lock_is_told_by(#[case] world: World, #[case] since: i64) {
     World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
         .refused("csi-1", log_of(LEADER_UID), at(-9), at(-1))
 )]
-fn refusals_are_no_lock(#[case] world: World) {
+fn short_or_unrelated_refusals_are_no_lock(#[case] world: World) {
     assert_eq!(locks(&world, &Config::default()), []);
 }
 
@@ -170,7 +170,7 @@ fn refusals_are_no_lock(#[case] world: World) {
     }),
     "projects/p/disks/pvc-15ca3371-4909-4727-9a3c-0d1f6c6a2b11", "VolumeSnapshot media/s"
 )]
-fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str) {
+fn key_leads_to_its_object(#[case] world: World, #[case] key: &str, #[case] object: &str) {
     let world = world.refused(key, log_of(LEADER_UID), at(-8), at(-1));
     let found = locks(&world, &Config::default());
     assert_eq!(found, [(key.to_owned(), object.to_owned(), -8)]);
@@ -181,7 +181,7 @@ fn a_key_leads_to(#[case] world: World, #[case] key: &str, #[case] object: &str)
 #[rstest]
 #[case::its_own_key("snapshot-uid-snapshot-media-s", "snapshot-uid-snapshot-media-s")]
 #[case::the_key_of_its_volume("volume-of-s", "snapshot-uid-snapshot-media-s")]
-fn an_error_that_stands_is_a_lock(#[case] said: &str, #[case] found: &str) {
+fn lasting_status_error_is_a_lock(#[case] said: &str, #[case] found: &str) {
     let world = World::rook()
         .with(hangs())
         .with(content(&hangs()).error(ErrorClass::Locked(key(said))));
@@ -190,7 +190,7 @@ fn an_error_that_stands_is_a_lock(#[case] said: &str, #[case] found: &str) {
 }
 
 #[test]
-fn an_error_that_stands_from_before_the_restart_counts_from_the_takeover() {
+fn error_from_before_the_restart_counts_from_the_takeover() {
     let world = World::rook()
         .with(hangs())
         .with(content(&hangs()).error(ErrorClass::Locked(key("volume-of-s"))))
@@ -204,7 +204,11 @@ fn an_error_that_stands_from_before_the_restart_counts_from_the_takeover() {
 #[case::unset_with_a_quick_driver(None, 10, 5)]
 #[case::set(Some(3), 150, 3)]
 #[case::set_below_what_the_driver_asks_for(Some(1), 240, 1)]
-fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] minutes: i64) {
+fn threshold_follows_the_grpc_timeout(
+    #[case] after: Option<u64>,
+    #[case] timeout: u64,
+    #[case] minutes: i64,
+) {
     let mut config = only("*.rbd.csi.ceph.com");
     config.detect.locked_after = after.map(|minutes| Duration::from_secs(minutes * 60));
     config.drivers.0[0].grpc_timeout = Duration::from_secs(timeout);
@@ -214,7 +218,7 @@ fn the_threshold_is(#[case] after: Option<u64>, #[case] timeout: u64, #[case] mi
 }
 
 #[test]
-fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
+fn huge_grpc_timeout_does_not_panic() {
     let mut config = only("*.rbd.csi.ceph.com");
     config.drivers.0[0].grpc_timeout = Duration(std::time::Duration::MAX);
     let world = world().refused(KEY, event(), at(-9), at(-1));
@@ -222,7 +226,7 @@ fn a_timeout_beyond_all_time_is_no_reason_to_fall_over() {
 }
 
 #[test]
-fn refusals_of_an_unwatched_driver_are_nobodys_business() {
+fn refusals_of_an_unwatched_driver_are_ignored() {
     let config = only("*.cephfs.csi.ceph.com");
     let world = world().refused(KEY, event(), at(-9), at(-1));
     assert_eq!(locks(&world, &config), []);
@@ -245,7 +249,7 @@ fn lock_by_path_or_short_uid_explains_its_claim(#[case] key: &str) {
 }
 
 #[test]
-fn short_uid_of_two_leads_to_neither() {
+fn ambiguous_short_uid_matches_nothing() {
     let other = claim("media", "radarr")
         .pending()
         .created(at(-9))

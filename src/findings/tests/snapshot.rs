@@ -152,7 +152,7 @@ fn locked(key_text: &str) -> ErrorClass {
     world().with(stuck().bound_to("misbound")).with(content(&stuck().uid("other")).named("misbound").handle("csi-1")),
     "other"
 )]
-fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) {
+fn unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) {
     let stuck = world.stuck();
     let expected = format!("failed_snapshot {reason} s");
     let snapshots: Vec<_> = stuck
@@ -178,12 +178,12 @@ fn an_unready_snapshot_has_a_reason(#[case] world: World, #[case] reason: &str) 
 #[case::of_an_unwatched_class(
     world().with(snapshot_class("zfs", UNWATCHED)).with(stuck().class("zfs").without_status())
 )]
-fn what_is_merely_unready_is_no_finding(#[case] world: World) {
+fn young_unready_snapshot_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
 }
 
 #[test]
-fn a_young_snapshot_behind_a_found_lock_is_stuck() {
+fn young_snapshot_behind_a_found_lock_is_stuck() {
     let young = stuck().created(at(-7));
     let key = format!("snapshot-{}", young.meta.uid);
     let world = world().with(content(&young)).with(young);
@@ -209,14 +209,14 @@ fn a_young_snapshot_behind_a_found_lock_is_stuck() {
     Some(OTHER_DRIVER)
 )]
 #[case::by_nothing(World::rook().with(stuck().class("")), None)]
-fn its_driver_is_found(#[case] world: World, #[case] driver: Option<&str>) {
+fn snapshot_driver_is_found(#[case] world: World, #[case] driver: Option<&str>) {
     let found = world.found(&Config::default(), at(0));
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].driver.as_deref(), driver);
 }
 
 #[test]
-fn a_claim_that_cannot_be_seen_is_not_missing() {
+fn unlisted_source_claim_is_not_missing() {
     let world = World::rook().with(stuck().without_status()).reading(
         Kind::PersistentVolumeClaims,
         WatchState::Failing("403".to_owned()),
@@ -225,7 +225,7 @@ fn a_claim_that_cannot_be_seen_is_not_missing() {
 }
 
 #[test]
-fn a_finding_tells_what_it_is_made_of_and_what_was_said() {
+fn snapshot_finding_has_chain_and_message() {
     let mut sized = stuck().error(ErrorClass::Timeout);
     sized.restore_size = NonZeroU64::new(7 << 30);
     let found = world()
@@ -249,7 +249,7 @@ fn a_finding_tells_what_it_is_made_of_and_what_was_said() {
 #[case::of_an_earlier_one_of_that_name("volsync-prowlarr-src", Some("uid-gone"), false)]
 #[case::that_only_looks_like_it("volsync-prowlarr-src", None, false)]
 #[case::under_another_name("prowlarr", Some("uid-source-media-prowlarr"), false)]
-fn the_source_that_asked_comes_first(
+fn chain_starts_with_the_requesting_source(
     #[case] name: &str,
     #[case] owner: Option<&str>,
     #[case] asked: bool,

@@ -24,7 +24,7 @@ fn orphan() -> World {
 )]
 #[case::no_mover_that_is_known(orphan().with(source("media", "lost").mover(Mover::Unknown)), "claim_missing")]
 #[case::kopia(orphan().with(source("media", "lost").mover(Mover::Kopia)), "claim_missing")]
-fn an_orphan_has_a_reason(#[case] world: World, #[case] reason: &str) {
+fn orphaned_source_has_a_reason(#[case] world: World, #[case] reason: &str) {
     assert_eq!(world.stuck(), [format!("orphaned_source {reason} lost")]);
 }
 
@@ -33,7 +33,7 @@ fn an_orphan_has_a_reason(#[case] world: World, #[case] reason: &str) {
 #[case::its_storage_class(source("media", "lost").through("ceph-filesystem"), Some(OTHER_DRIVER))]
 #[case::no_class_it_names(source("media", "lost"), None)]
 #[case::no_class_there_is(source("media", "lost").through("gone").snapshots_by("gone"), None)]
-fn what_an_orphan_names_tells_its_driver(#[case] source: Source, #[case] driver: Option<&str>) {
+fn orphan_driver_is_derived_from_its_classes(#[case] source: Source, #[case] driver: Option<&str>) {
     let world = orphan()
         .with(snapshot_class("csi-ceph-blockpool", DRIVER))
         .with(source);
@@ -65,14 +65,14 @@ fn what_an_orphan_names_tells_its_driver(#[case] source: Source, #[case] driver:
 #[case::another_namespaces_claim_is_missing(
     World::rook().with(source("media", "lost")).not_found("selfhosted", "lost", &[at(-15), at(-1)])
 )]
-fn what_only_looks_orphaned_is_no_finding(#[case] world: World) {
+fn seemingly_orphaned_source_is_no_finding(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
 }
 
 #[rstest]
 #[case::asked_twice(&[at(-1), at(0)], &["orphaned_source claim_missing lost"])]
 #[case::asked_once(&[at(0)], &[])]
-fn one_look_cannot_wait_for_a_missing_claim_to_be_missing_for_long(
+fn one_shot_reports_a_missing_claim_without_waiting(
     #[case] asked: &[jiff::Timestamp],
     #[case] expected: &[&str],
 ) {
@@ -83,7 +83,7 @@ fn one_look_cannot_wait_for_a_missing_claim_to_be_missing_for_long(
 }
 
 #[test]
-fn any_answer_but_404_starts_the_count_anew() {
+fn any_response_but_404_restarts_the_count() {
     let refused = Change::ClaimLookedUp {
         namespace: "media".into(),
         name: "lost".into(),
@@ -97,7 +97,7 @@ fn any_answer_but_404_starts_the_count_anew() {
 }
 
 #[test]
-fn held_source_is_shown_and_is_not_stuck() {
+fn held_source_is_shown_but_not_stuck() {
     let held = source("media", "a");
     let world = World::rook()
         .with(claim("media", "a"))
@@ -112,7 +112,7 @@ fn held_source_is_shown_and_is_not_stuck() {
 
 /// The uid decides: a source that was deleted and re-created is not held.
 #[test]
-fn source_made_again_is_not_shown_as_held() {
+fn recreated_source_is_not_shown_as_held() {
     let world = World::rook()
         .with(claim("media", "a"))
         .with(hold("r", at(60), &[&source("media", "a")]))
@@ -138,7 +138,7 @@ fn deleted(namespace: &str, name: &str) -> Change {
 #[case::nobody_looked_for_half_an_hour(
     World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-60), at(-50), at(-19), at(-12)])
 )]
-fn orphan_counts_no_lookup_from_before_a_gap(#[case] world: World) {
+fn lookups_before_a_gap_do_not_count(#[case] world: World) {
     assert_eq!(world.stuck(), Vec::<String>::new());
 }
 

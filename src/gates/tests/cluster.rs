@@ -18,17 +18,14 @@ use crate::plan::make;
 #[case::what_is_held_is_not_stuck(
     Case::of(World::rook().with(claim("media", "a")).with(source("media", "a")).with(hold("old", at(60), &[&source("media", "a")])))
 )]
-fn without_a_finding_of_the_driver_the_alert_is_not_confirmed(#[case] case: Case) {
+fn alert_requires_a_finding_of_its_driver(#[case] case: Case) {
     assert_eq!(case.closed(), ["confirmed", "minimumAge"]);
 }
 
 #[rstest]
 #[case::deletes_orphans("orphaned-sources", &[])]
 #[case::does_not("csi-operation-locks", &["confirmed", "minimumAge"])]
-fn an_orphan_of_no_known_driver_confirms_what_would_delete_it(
-    #[case] playbook: &str,
-    #[case] closed: &[&str],
-) {
+fn orphan_without_driver_confirms_its_deletion(#[case] playbook: &str, #[case] closed: &[&str]) {
     let world = World::rook()
         .with(source("media", "kept"))
         .with(claim("media", "kept"))
@@ -50,7 +47,7 @@ fn an_orphan_of_no_known_driver_confirms_what_would_delete_it(
 }
 
 #[test]
-fn without_a_snapshotter_nothing_would_help() {
+fn missing_snapshotter_closes_the_gate() {
     let hangs = snapshot("media", "s", "a")
         .without_status()
         .created(at(-15));
@@ -85,12 +82,12 @@ fn stood(minutes: i64, seconds: i64, wanted: u64) -> Case {
     Case::jam().set(|case| case.config.gates.minimum_age = Duration(std::time::Duration::MAX)),
     &["minimumAge"]
 )]
-fn what_is_stuck_has_been_for_long_enough(#[case] case: Case, #[case] closed: &[&str]) {
+fn minimum_age_is_required(#[case] case: Case, #[case] closed: &[&str]) {
     assert_eq!(case.closed(), closed);
 }
 
 #[test]
-fn it_is_told_when_what_is_stuck_has_been_for_long_enough() {
+fn minimum_age_gate_names_its_opening_time() {
     let case = stood(35, -1, 35);
     let opens = case.now + SignedDuration::from_secs(1);
     assert_eq!(
@@ -121,7 +118,7 @@ fn ago(seconds: i64) -> Timestamp {
     &[volume("a", DRIVER, ago(900)), volume("b", DRIVER, ago(3)), volume("c", DRIVER, ago(700))],
     &["progress"]
 )]
-fn a_driver_that_makes_volumes_is_skipped(#[case] made: &[Volume], #[case] closed: &[&str]) {
+fn working_provisioner_closes_the_gate(#[case] made: &[Volume], #[case] closed: &[&str]) {
     let jam = Case::jam();
     let case = made.iter().cloned().fold(jam, Case::with);
     assert_eq!(case.closed(), closed);
@@ -129,7 +126,7 @@ fn a_driver_that_makes_volumes_is_skipped(#[case] made: &[Volume], #[case] close
 
 /// The temporary volume of a VolSync mover lives for seconds.
 #[test]
-fn a_volume_that_was_deleted_since_shows_progress() {
+fn deleted_volume_shows_progress() {
     let gone = Delta::Delete {
         namespace: "".into(),
         name: "pv".into(),
@@ -143,14 +140,14 @@ fn a_volume_that_was_deleted_since_shows_progress() {
 #[rstest]
 #[case::just_now(ago(59), &["progress"])]
 #[case::a_minute_ago(ago(60), &[])]
-fn a_driver_that_takes_snapshots_is_skipped(#[case] taken: Timestamp, #[case] closed: &[&str]) {
+fn working_snapshotter_closes_the_gate(#[case] taken: Timestamp, #[case] closed: &[&str]) {
     let backup = snapshot("selfhosted", "volsync-wiki-src", "wiki");
     let case = Case::jam().with(content(&backup).handle("csi-wiki").taken(taken));
     assert_eq!(case.closed(), closed);
 }
 
 #[test]
-fn what_the_driver_makes_is_named_and_how_long_it_counts() {
+fn progress_gate_names_the_object_and_its_expiry() {
     let case = Case::jam().with(volume("pv", DRIVER, ago(59)));
     let answer = case.answer("progress");
     assert!(answer.reason.contains("PersistentVolume pv"), "{answer:?}");
@@ -174,13 +171,16 @@ fn ceph(name: &str, health: Option<&str>) -> Change {
 #[case::not_told(&[("a", None)], &["cephHealth"])]
 #[case::one_of_two_is_ill(&[("a", Some("HEALTH_OK")), ("b", Some("HEALTH_ERR"))], &["cephHealth"])]
 #[case::a_word_nobody_knows(&[("a", Some("HEALTHY"))], &["cephHealth"])]
-fn ceph_is_well_enough(#[case] clusters: &[(&str, Option<&str>)], #[case] closed: &[&str]) {
+fn accepted_ceph_health_opens_the_gate(
+    #[case] clusters: &[(&str, Option<&str>)],
+    #[case] closed: &[&str],
+) {
     let clusters = clusters.iter().map(|(name, health)| ceph(name, *health));
     assert_eq!(clusters.fold(Case::jam(), Case::with).closed(), closed);
 }
 
 #[test]
-fn what_ceph_may_say_is_for_the_configuration_to_say() {
+fn accepted_ceph_health_is_configurable() {
     let ill = || Case::jam().with(ceph("a", Some("HEALTH_ERR")));
     let reason = "CephCluster rook-ceph/a is HEALTH_ERR";
     assert_eq!(ill().answer("cephHealth").reason, reason);
@@ -199,7 +199,7 @@ fn what_ceph_may_say_is_for_the_configuration_to_say() {
 #[case::returns_something(Some((Ok(2), 1)), &["promql"])]
 #[case::could_not_be_asked(Some((Err("503".to_owned()), 1)), &["promql"])]
 #[case::never_asked(None, &["promql"])]
-fn an_expression_returns_nothing(
+fn empty_promql_result_opens_the_gate(
     #[case] answer: Option<(Result<usize, String>, i64)>,
     #[case] closed: &[&str],
 ) {
@@ -217,7 +217,7 @@ fn an_expression_returns_nothing(
 }
 
 #[test]
-fn one_expression_of_two_is_enough_to_close() {
+fn one_promql_series_closes_the_gate() {
     let mut case = Case::jam();
     let asked = ["a", "b"].map(|name| (name.to_owned(), format!("{name} > 1")));
     case.config.gates.promql = asked.into();
@@ -250,7 +250,7 @@ fn one_expression_of_two_is_enough_to_close() {
         .refused("pvc-uid-claim-tenant-mine", log_of(LEADER_UID), at(-15), at(-1)),
     &[]
 )]
-fn what_a_tenant_can_make_up_confirms_nothing(#[case] world: World, #[case] closed: &[&str]) {
+fn forged_findings_confirm_nothing(#[case] world: World, #[case] closed: &[&str]) {
     let case = Case::of(world);
     let found: Vec<_> = case.closed();
     assert!(
@@ -315,7 +315,7 @@ fn removed(name: &str) -> (crate::api::SharedStr, crate::api::SharedStr) {
     Change::Read(Kind::SnapshotHolds, WatchState::NotServed, at(0)),
     Some("the API server does not serve SnapshotHold")
 )]
-fn the_hold_policy_must_be_in_force(#[case] change: Change, #[case] expected: Option<&str>) {
+fn missing_hold_policy_closes_the_gate(#[case] change: Change, #[case] expected: Option<&str>) {
     let mut case = Case::jam();
     case.world = case.world.with(change);
     let answer = case
@@ -339,7 +339,7 @@ fn the_hold_policy_must_be_in_force(#[case] change: Change, #[case] expected: Op
 
 /// A playbook that holds nothing needs no policy.
 #[test]
-fn the_hold_policy_does_not_matter_to_a_plan_that_holds_nothing() {
+fn plan_without_holds_needs_no_hold_policy() {
     let mut case = Case::jam();
     let (namespace, name) = removed("locksmith-snapshot-hold");
     case.world = case

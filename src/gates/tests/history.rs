@@ -32,7 +32,7 @@ fn of_another_driver(mut run: Remediation) -> Remediation {
 #[case::never_looked_at(run("other"), &[])]
 #[case::of_another_driver(of_another_driver(run_in("other", Phase::Running)), &[])]
 #[case::itself(run_in("mine", Phase::Running), &[])]
-fn one_run_is_at_work_on_a_driver(#[case] other: Remediation, #[case] closed: &[&str]) {
+fn only_one_run_per_driver_acts(#[case] other: Remediation, #[case] closed: &[&str]) {
     assert_eq!(Case::jam().with(other).closed(), closed);
 }
 
@@ -60,12 +60,15 @@ fn begun_at(mut run: Remediation, minutes: i64) -> Remediation {
 #[case::that_never_began(never_begun(ended("other", -1)), &[])]
 #[case::itself(ended("mine", -1), &[])]
 #[case::dated_by_a_clock_that_was_an_hour_behind(begun_at(ended("other", -60), -5), &["cooldown"])]
-fn a_run_of_this_cause_that_ended(#[case] other: Remediation, #[case] closed: &[&str]) {
+fn finished_run_of_the_cause_starts_the_cooldown(
+    #[case] other: Remediation,
+    #[case] closed: &[&str],
+) {
     assert_eq!(Case::jam().with(other).closed(), closed);
 }
 
 #[test]
-fn the_latest_run_of_the_cause_counts() {
+fn latest_run_of_the_cause_counts() {
     let case = Case::jam()
         .with(ended("old", -300))
         .with(ended("new", -10))
@@ -80,7 +83,7 @@ fn the_latest_run_of_the_cause_counts() {
 }
 
 #[test]
-fn a_cooldown_beyond_all_time_never_opens() {
+fn huge_cooldown_never_opens() {
     let case = Case::jam().with(ended("other", -300)).set(|case| {
         case.config.gates.cooldown = Duration(std::time::Duration::MAX);
     });
@@ -148,14 +151,14 @@ fn of_this_provisioner(run: &mut Remediation, plan: &Plan) {
     &["budget"]
 )]
 #[case::itself(cluster(7, 8).with(begun("mine", at(-5))), &[])]
-fn runs_begin_only_so_often(#[case] case: Case, #[case] closed: &[&str]) {
+fn budget_limits_the_number_of_runs(#[case] case: Case, #[case] closed: &[&str]) {
     assert_eq!(case.closed(), closed);
 }
 
 #[rstest]
 #[case::a_second_inside(1, &["budget"])]
 #[case::a_day_ago(0, &[])]
-fn a_run_counts_for_a_day(#[case] seconds: i64, #[case] closed: &[&str]) {
+fn run_counts_for_the_budget_period(#[case] seconds: i64, #[case] closed: &[&str]) {
     let begun = begun(
         "old",
         hours_ago(24) + jiff::SignedDuration::from_secs(seconds),
@@ -166,7 +169,7 @@ fn a_run_counts_for_a_day(#[case] seconds: i64, #[case] closed: &[&str]) {
 
 /// Of three runs where two are allowed, the two oldest have to be too old before another fits.
 #[test]
-fn it_is_told_when_the_budget_has_room_again() {
+fn budget_gate_names_its_opening_time() {
     let answer = cluster(3, 2).answer("budget");
     let reason = "3 runs in the cluster within 1day; 2 are allowed";
     assert_eq!(answer.reason, reason);
@@ -174,7 +177,7 @@ fn it_is_told_when_the_budget_has_room_again() {
 }
 
 #[test]
-fn a_budget_for_longer_than_all_time_counts_every_run() {
+fn huge_budget_period_counts_every_run() {
     let case = cluster(8, 8).set(|case| {
         case.config.gates.budgets.within = Duration(std::time::Duration::MAX);
     });
@@ -204,10 +207,7 @@ use Phase::{Aborted, Failed, Succeeded};
 #[case::three_after_one_that_went_well(&[Succeeded, Failed, Failed, Failed], &["breaker"])]
 #[case::a_person_ended_one_between(&[Failed, Failed, Aborted, Failed], &["breaker"])]
 #[case::a_person_ended_all(&[Aborted, Aborted, Aborted], &[])]
-fn the_breaker_opens_after_three_failures_in_a_row(
-    #[case] phases: &[Phase],
-    #[case] closed: &[&str],
-) {
+fn breaker_opens_after_three_failures_in_a_row(#[case] phases: &[Phase], #[case] closed: &[&str]) {
     let case = after(phases);
     assert_eq!(case.closed(), closed);
     let failed = failures_in_a_row(&case.world.0);
@@ -223,7 +223,7 @@ fn the_breaker_opens_after_three_failures_in_a_row(
 #[case::the_third("r2", &[])]
 #[case::the_second("r1", &[])]
 #[case::the_first("r0", &["breaker"])]
-fn failures_up_to_a_reset_count_no_more(#[case] reset: &str, #[case] closed: &[&str]) {
+fn failures_before_a_reset_do_not_count(#[case] reset: &str, #[case] closed: &[&str]) {
     let case = after(&[Failed; 4]);
     let runs = &case.world.0.runs;
     let run = runs.get(&"locksmith".into(), &reset.into()).unwrap();
@@ -233,7 +233,7 @@ fn failures_up_to_a_reset_count_no_more(#[case] reset: &str, #[case] closed: &[&
 }
 
 #[test]
-fn a_run_that_never_began_is_no_failure() {
+fn unstarted_run_is_no_failure() {
     let mut case = after(&[Failed, Failed]);
     for n in 0..3 {
         let mut waited = never_begun(ended(&format!("w{n}"), -2000));
@@ -245,7 +245,7 @@ fn a_run_that_never_began_is_no_failure() {
 
 /// What was counted from the objects by one process, the next one counts from the same objects.
 #[test]
-fn a_restart_forgets_neither_budget_nor_breaker() {
+fn restart_keeps_budget_and_breaker() {
     let case = |case: Case| {
         let mut runs: Vec<_> = case
             .world

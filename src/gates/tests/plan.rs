@@ -50,13 +50,13 @@ fn failures(snapshots: usize, sources: usize) -> Case {
     }),
     &[]
 )]
-fn no_more_is_deleted_than_is_allowed(#[case] case: Case, #[case] closed: &[&str]) {
+fn blast_radius_limits_deletions(#[case] case: Case, #[case] closed: &[&str]) {
     assert_eq!(case.closed(), closed);
 }
 
 /// The limit is of the run: what it deleted the first time round counts the second time.
 #[test]
-fn what_the_run_has_deleted_before_counts() {
+fn earlier_deletions_of_the_run_count() {
     let mut case = failures(2, 4).set(|case| case.config.gates.max_deletions = 3);
     let kept = |name: &str| EvidenceRecord {
         object: snapshot("media", name, "a0")
@@ -121,7 +121,7 @@ use Decision::{Approved, Rejected};
     asked(|plan| said(Approved, plan, at(-1))).set(|case| case.run.spec.playbook = "gone".to_owned()),
     "the playbook is not in the configuration"
 )]
-fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] reason: &str) {
+fn plan_requires_approval(#[case] case: Case, #[case] reason: &str) {
     assert_eq!(case.closed(), ["approval"]);
     let answer = case.answer("approval");
     assert!(answer.reason.starts_with(reason), "{answer:?}");
@@ -132,20 +132,20 @@ fn without_a_persons_word_the_plan_is_not_approved(#[case] case: Case, #[case] r
 #[case::just_now(at(0))]
 #[case::nearly_a_day_ago(a_day_ago_but(1))]
 #[case::by_a_clock_that_is_a_little_ahead(at(5))]
-fn a_persons_word_opens(#[case] when: Timestamp) {
+fn approval_opens_the_gate(#[case] when: Timestamp) {
     let case = asked(|plan| said(Approved, plan, when));
     assert!(case.closed().is_empty(), "{:?}", case.answer("approval"));
 }
 
 #[test]
-fn a_plan_that_is_not_there_is_not_approved() {
+fn missing_plan_is_not_approved() {
     let case = asked(|plan| said(Approved, plan, at(-1))).set(|case| case.plan = None);
     assert_eq!(case.closed(), ["blastRadius", "approval"]);
 }
 
 /// The hash is of what is to be done, and not of when that was found out.
 #[test]
-fn the_same_plan_made_again_is_still_approved_and_a_changed_one_asks_again() {
+fn approval_is_valid_for_an_unchanged_plan_only() {
     let mut case = asked(|plan| said(Approved, plan, at(-1)));
     case.now = at(1);
     case.plan = case.planned();
@@ -162,7 +162,7 @@ fn the_same_plan_made_again_is_still_approved_and_a_changed_one_asks_again() {
 
 /// Whoever asks for a run gets the plan they were shown, and no other.
 #[test]
-fn a_plan_that_a_person_has_named_is_the_only_one() {
+fn approval_by_hash_is_valid_for_that_plan_only() {
     let named = |plan: String| {
         Case::jam().set(|case| {
             case.run.spec.approval = Some(Approval {

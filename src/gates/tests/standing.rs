@@ -11,7 +11,7 @@ use crate::model::{Kind, WatchState};
 #[case(Mode::Observe, &["mode"])]
 #[case(Mode::Plan, &["mode"])]
 #[case(Mode::Act, &[])]
-fn mode_lets_only_act(#[case] mode: Mode, #[case] closed: &[&str]) {
+fn only_mode_act_opens_the_gate(#[case] mode: Mode, #[case] closed: &[&str]) {
     assert_eq!(
         Case::jam().set(|case| case.config.mode = mode).closed(),
         closed
@@ -19,7 +19,7 @@ fn mode_lets_only_act(#[case] mode: Mode, #[case] closed: &[&str]) {
 }
 
 #[test]
-fn a_replica_that_does_not_lead_does_nothing() {
+fn standby_does_not_act() {
     let case = Case::jam().with(crate::model::Change::Leads(None));
     assert_eq!(case.closed(), ["leadership"]);
 }
@@ -29,19 +29,19 @@ fn a_replica_that_does_not_lead_does_nothing() {
 #[case::namespace_not_seen(Case::of(World::jam().with(crate::model::Change::Namespace(
     crate::model::Delta::Delete { namespace: "".into(), name: "locksmith".into() }
 ))))]
-fn the_kill_switch_closes(#[case] case: Case) {
+fn kill_switch_closes_the_gate(#[case] case: Case) {
     assert_eq!(case.closed(), ["killSwitch"]);
 }
 
 /// Neither the annotation nor a hold of it could be found.
 #[test]
-fn a_run_without_namespace_never_begins() {
+fn run_without_namespace_never_starts() {
     let case = Case::jam().set(|case| case.run.metadata.namespace = None);
     assert_eq!(case.closed(), ["killSwitch", "holdPolicy"]);
 }
 
 #[test]
-fn the_kill_switch_of_another_namespace_is_nobodys_business() {
+fn kill_switch_of_another_namespace_is_ignored() {
     assert!(
         Case::jam()
             .with(namespace("media").stopped())
@@ -51,7 +51,7 @@ fn the_kill_switch_of_another_namespace_is_nobodys_business() {
 }
 
 #[test]
-fn any_watch_in_doubt_closes_freshness() {
+fn unsynced_watch_closes_freshness() {
     // Gate `holdPolicy` reports a policy that cannot be read.
     let seen = |kind: &Kind| !matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
     for kind in Kind::ALL.into_iter().filter(seen) {
@@ -73,7 +73,7 @@ fn any_watch_in_doubt_closes_freshness() {
 }
 
 #[test]
-fn a_kind_that_is_not_served_is_no_doubt() {
+fn unserved_kind_does_not_close_freshness() {
     let case = Case::jam().set(|case| {
         case.world
             .0

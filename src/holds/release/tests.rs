@@ -88,7 +88,7 @@ fn only(world: &World, policy: ReleasePolicy, minutes: i64) -> Due {
 #[case::remediations_are_not_listed(world().reading(Kind::Remediations, WatchState::Never))]
 #[case::the_kill_switch_is_on(world().with(run_in("r", Phase::Running)).with(namespace("locksmith").stopped()))]
 #[case::a_person_planned_it(World::rook().with(hold("p", at(60), &[&held()]).planned("ada")))]
-fn the_deadline_removes_the_hold_whatever_else_is(#[case] world: World) {
+fn deadline_removes_the_hold_in_any_state(#[case] world: World) {
     let all = |minutes| releases(&world.0, RUNNING, 10, at(minutes));
     let whys: Vec<_> = all(60)
         .iter()
@@ -132,7 +132,7 @@ fn the_deadline_removes_the_hold_whatever_else_is(#[case] world: World) {
 #[case::at_its_second_time_round(world().with(failed_at(1, 2)), Due::AtWork)]
 #[case::resuming(world().with(resuming()), Due::Waits("its app to run"))]
 #[case::succeeded(world().with(run_in("r", Phase::Succeeded)), Due::Waits("its app to run"))]
-fn a_hold_whose_run_is(#[case] world: World, #[case] expected: Due) {
+fn hold_follows_the_state_of_its_run(#[case] world: World, #[case] expected: Due) {
     assert_eq!(only(&world, RUNNING, 0), expected);
 }
 
@@ -142,7 +142,7 @@ fn a_hold_whose_run_is(#[case] world: World, #[case] expected: Due) {
 #[case::a_watch_that_fails(Change::Read(Kind::PersistentVolumeClaims, WatchState::Failing("x".to_owned()), at(0)))]
 #[case::another_run_at_work(run_in("other", Phase::Running).into())]
 #[case::an_opt_out(held().opted_out().into())]
-fn what_closes_a_gate_keeps_no_hold(#[case] change: Change) {
+fn closed_gate_does_not_block_a_release(#[case] change: Change) {
     let world = world().with(run_in("r", Phase::Failed)).with(change);
     assert_eq!(
         only(&world, RUNNING, 0),
@@ -183,7 +183,7 @@ fn resumed(claim: Claim) -> World {
     Due::Waits("its PersistentVolumeClaim to be Bound")
 )]
 #[case::all_are_resumed(resumed(claim("media", "a").pending()), ResumeWhen::All, Due::InTurn("its run resumes"))]
-fn a_resume_waits_for_the_claim(
+fn resume_waits_for_the_claim(
     #[case] world: World,
     #[case] when: ResumeWhen,
     #[case] expected: Due,
@@ -195,7 +195,7 @@ fn a_resume_waits_for_the_claim(
 #[case(ResumeWhen::Running, Due::Waits("its PersistentVolumeClaim to exist"))]
 #[case(ResumeWhen::Bound, Due::Waits("its PersistentVolumeClaim to exist"))]
 #[case(ResumeWhen::All, Due::InTurn("its run resumes"))]
-fn a_source_without_claim(#[case] when: ResumeWhen, #[case] expected: Due) {
+fn source_without_claim_is_released_only_with_all(#[case] when: ResumeWhen, #[case] expected: Due) {
     let world = holding().with(resuming());
     assert_eq!(only(&world, policy(when), 0), expected);
 }
@@ -232,7 +232,7 @@ fn apps(running: usize) -> World {
 #[rstest]
 #[case::too_few(3, 3)]
 #[case::enough(4, 5)]
-fn all_are_resumed_once_enough_apps_run(#[case] running: usize, #[case] resumed: usize) {
+fn all_sources_are_resumed_once_enough_apps_run(#[case] running: usize, #[case] resumed: usize) {
     let share = ReleasePolicy {
         all_above: Some(Percent::new(80)),
         ..RUNNING
@@ -257,7 +257,7 @@ fn sizes(releases: &[Release]) -> Vec<(Option<usize>, bool)> {
 #[case::two_of_five(5, 2, &[(Some(2), true)])]
 #[case::those_that_run(3, 9, &[(Some(3), true)])]
 #[case::all_at_once(5, 5, &[(None, true)])]
-fn a_resume_is_patched_in_batches(
+fn resume_is_patched_in_batches(
     #[case] running: usize,
     #[case] batch: u32,
     #[case] expected: &[(Option<usize>, bool)],
@@ -268,7 +268,7 @@ fn a_resume_is_patched_in_batches(
 }
 
 #[test]
-fn a_hold_whose_run_is_gone_is_deleted_whole_and_at_once() {
+fn hold_without_its_run_is_deleted_immediately() {
     let sources = [
         source("media", "a"),
         source("media", "b"),
@@ -285,7 +285,7 @@ fn a_hold_whose_run_is_gone_is_deleted_whole_and_at_once() {
 #[rstest]
 #[case::at_work(run_in("r", Phase::Running), 0)]
 #[case::over(run_in("r", Phase::Failed), 1)]
-fn a_hold_of_a_class_ends_with_its_run(#[case] run: Remediation, #[case] expected: usize) {
+fn class_hold_ends_with_its_run(#[case] run: Remediation, #[case] expected: usize) {
     let of_class = hold("r", at(60), &[]).on_class("csi-ceph-block");
     let world = World::rook().with(of_class).with(run);
     assert_eq!(releases(&world.0, RUNNING, 1, at(0)).len(), expected);
@@ -319,7 +319,7 @@ fn nothing_is_released_before_the_sources_are_listed() {
 
 /// `kubectl delete remediation --cascade=orphan` removes the owner but leaves the hold.
 #[test]
-fn a_hold_whose_owner_was_removed_is_released() {
+fn hold_without_owner_is_released() {
     let mut orphan = hold("r", at(60), &[&held()]);
     orphan.run.as_mut().unwrap().uid = Uid::default();
     let world = World::rook()
@@ -358,7 +358,7 @@ fn planned_holds_are_neither_counted_nor_released() {
 
 /// A SnapshotHold in another namespace is no parameter of the policy, and holds nothing.
 #[test]
-fn holds_of_other_namespaces_count_for_nothing() {
+fn holds_in_other_namespaces_are_ignored() {
     let mut elsewhere = hold("r", at(60), &[&held()]);
     elsewhere.meta.namespace = "media".into();
     let world = World::rook().with(held()).with(elsewhere);
@@ -367,6 +367,6 @@ fn holds_of_other_namespaces_count_for_nothing() {
 }
 
 #[test]
-fn nothing_held_is_nothing_due() {
+fn no_hold_has_no_release() {
     assert!(due(&World::jam().0, RUNNING, at(600)).is_empty());
 }

@@ -61,7 +61,7 @@ impl Guarded {
 }
 
 #[tokio::test]
-async fn a_refusal_is_as_the_api_describes_it() {
+async fn refusal_matches_the_api_description() {
     let guarded = Guarded::by("secret", true).await;
     let description = description::<Receiver>();
     let problem = "/components/responses/Problem/content/application~1json/schema";
@@ -87,7 +87,7 @@ async fn a_refusal_is_as_the_api_describes_it() {
 #[case(Some("Bearer secret"), 202)]
 #[case(Some("bearer other"), 202)]
 #[tokio::test]
-async fn only_a_token_of_the_file_is_let_in(
+async fn only_tokens_in_the_file_are_accepted(
     #[case] authorization: Option<&str>,
     #[case] status: u16,
 ) {
@@ -101,7 +101,7 @@ async fn only_a_token_of_the_file_is_let_in(
 }
 
 #[tokio::test]
-async fn a_refusal_says_how_to_ask() {
+async fn refusal_has_www_authenticate() {
     let guarded = Guarded::by("secret", false).await;
     let refused = guarded.ask("POST", "/webhook", None).await;
     assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
@@ -109,7 +109,7 @@ async fn a_refusal_says_how_to_ask() {
 }
 
 #[tokio::test]
-async fn a_new_token_counts_from_the_next_request_and_the_old_one_no_more() {
+async fn changed_tokens_apply_from_the_next_request() {
     let guarded = Guarded::by("first", false).await;
     assert_eq!(guarded.post(Some("Bearer first")).await, 202);
     guarded.tokens("second");
@@ -118,7 +118,7 @@ async fn a_new_token_counts_from_the_next_request_and_the_old_one_no_more() {
 }
 
 #[tokio::test]
-async fn without_a_token_to_compare_with_nobody_is_let_in() {
+async fn empty_token_file_rejects_every_request() {
     let guarded = Guarded::by("secret", false).await;
     guarded.tokens("\n");
     assert_eq!(guarded.post(Some("Bearer secret")).await, 503);
@@ -133,7 +133,7 @@ async fn without_a_token_to_compare_with_nobody_is_let_in() {
 #[case("/healthz", 200)]
 #[case("/readyz", 200)]
 #[tokio::test]
-async fn reading_is_guarded_where_asked_for_and_probes_never(
+async fn get_requests_need_a_token_if_configured_probes_never(
     #[case] path: &str,
     #[case] status: u16,
 ) {
@@ -146,7 +146,7 @@ async fn reading_is_guarded_where_asked_for_and_probes_never(
 }
 
 #[tokio::test]
-async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
+async fn unreachable_api_server_rejects_every_request() {
     let auth = Auth {
         kubernetes: true,
         ..Auth::default()
@@ -163,7 +163,7 @@ async fn an_api_server_that_cannot_be_asked_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_file_without_tokens_is_named_at_the_start() {
+async fn empty_token_file_is_named_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
     let auth = Auth {

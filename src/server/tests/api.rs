@@ -8,7 +8,7 @@ fn described() -> Value {
 }
 
 #[tokio::test]
-async fn the_description_is_served_and_kept() {
+async fn api_description_is_served_and_up_to_date() {
     let face = face(fixture::healthy(), Receiver::default());
     let served = json(face.get("/api/v1/openapi.json").await).await;
     assert_eq!(served, described());
@@ -29,7 +29,7 @@ async fn the_description_is_served_and_kept() {
 #[case(fixture::jammed())]
 #[case(fixture::half_seen())]
 #[tokio::test]
-async fn each_answer_is_as_described(#[case] view: View) {
+async fn responses_match_the_description(#[case] view: View) {
     let face = face(view, Receiver::default());
     let description = described();
     let paths = description["paths"].as_object().unwrap();
@@ -73,7 +73,7 @@ fn strict(schema: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_not_described_is_refused() {
+async fn undescribed_field_is_refused() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let validator = jsonschema::draft202012::new(&strict(schema)).unwrap();
     assert!(validator.is_valid(&json!({"a": "b"})));

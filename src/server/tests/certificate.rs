@@ -64,7 +64,7 @@ fn agreed(certificate: &str, address: SocketAddr) -> Option<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_shown_without_a_restart() {
+async fn changed_certificate_is_used_without_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let tls = files(directory.path());
     let first = issue(&tls);
@@ -97,7 +97,7 @@ async fn a_new_certificate_is_shown_without_a_restart() {
 }
 
 #[tokio::test]
-async fn half_of_a_change_is_not_taken() {
+async fn mismatched_certificate_and_key_are_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let tls = files(directory.path());
     issue(&tls);
@@ -113,7 +113,7 @@ async fn half_of_a_change_is_not_taken() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_at_the_start() {
+async fn unusable_certificate_files_are_named_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let tls = files(directory.path());
     let load = async || Certificate::load(&tls).await.err().unwrap().to_string();

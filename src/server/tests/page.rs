@@ -25,7 +25,7 @@ async fn next(events: &mut Events) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn nothing_but_its_own_style_and_script_is_let_in() {
+async fn content_policy_permits_only_own_style_and_script() {
     let face = face(fixture::jammed(), Receiver::default());
     let page = face.get("/").await;
     let policy = page.headers()[header::CONTENT_SECURITY_POLICY]
@@ -45,7 +45,7 @@ async fn nothing_but_its_own_style_and_script_is_let_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_tells_each_change_until_the_end() {
+async fn each_change_sends_an_event() {
     let face = face(fixture::healthy(), Receiver::default());
     let mut events = events(&face).await;
     assert_eq!(
@@ -65,7 +65,7 @@ async fn an_event_tells_each_change_until_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_view_in_which_nothing_is_new_leaves_the_page_alone_until_ages_are_due() {
+async fn unchanged_view_sends_no_event_until_ages_change() {
     let face = face(fixture::jammed(), Receiver::default());
     let mut events = events(&face).await;
     next(&mut events).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_view_in_which_nothing_is_new_leaves_the_page_alone_until_ages_are_due
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_no_more_makes_room() {
+async fn stalled_reader_frees_its_slot() {
     let face = face(fixture::healthy(), Receiver::default());
     let mut all = Vec::new();
     for _ in 0..crate::server::status_page::live::LIVE_AT_A_TIME {
@@ -96,7 +96,7 @@ async fn who_reads_no_more_makes_room() {
 }
 
 #[tokio::test]
-async fn what_is_not_looked_at_any_more_is_not_live() {
+async fn stale_view_is_not_live() {
     let Face {
         router, publish, ..
     } = face(fixture::healthy(), Receiver::default());
@@ -106,7 +106,7 @@ async fn what_is_not_looked_at_any_more_is_not_live() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_may_follow_and_one_more_when_one_has_gone() {
+async fn followers_are_limited() {
     let face = face(fixture::healthy(), Receiver::default());
     let mut all = Vec::new();
     for _ in 0..crate::server::status_page::live::LIVE_AT_A_TIME {

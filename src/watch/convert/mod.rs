@@ -135,12 +135,12 @@ mod tests {
     #[case("12345", 12345)]
     #[case("much", 0)]
     #[case("-1", 0)]
-    fn reads_quantities(#[case] text: &str, #[case] expected: u64) {
+    fn quantities_are_parsed(#[case] text: &str, #[case] expected: u64) {
         assert_eq!(bytes(Some(&Quantity(text.to_owned()))), expected);
     }
 
     #[test]
-    fn reads_whose_a_hold_is() {
+    fn holder_is_read() {
         let mut object = json!({
             "metadata": {
                 "namespace": "volsync-locksmith", "name": "r", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z",
@@ -163,7 +163,7 @@ mod tests {
     #[case::told(json!("5Gi"), Some(5 << 30))]
     #[case::zero(json!("0"), None)]
     #[case::nothing(json!(null), None)]
-    fn a_restore_size_of_zero_is_unknown(#[case] size: Value, #[case] expected: Option<u64>) {
+    fn restore_size_of_zero_is_unknown(#[case] size: Value, #[case] expected: Option<u64>) {
         let object = json!({
             "metadata": { "namespace": "media", "name": "a", "uid": "u", "creationTimestamp": "2026-11-01T02:00:00Z" },
             "spec": { "source": {} },
@@ -243,7 +243,7 @@ mod tests {
     /// Attack: names of a megabyte, in fields that the API server does not check, to fill the memory. Defence: a kilobyte
     /// of each is kept.
     #[test]
-    fn long_names_cost_a_kilobyte() {
+    fn long_names_are_cut_at_a_kilobyte() {
         let long = "ä".repeat(1 << 20);
         let object = json!({
             "metadata": {"namespace": "media", "name": "a", "uid": "u", "creationTimestamp": "2026-11-01T00:00:00Z"},
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_between_characters() {
+    fn text_is_cut_between_characters() {
         let cut = cut(&"ä".repeat(1000));
         assert!(cut.len() <= MAX_MESSAGE + 4 && cut.ends_with('…'));
         assert_eq!(&*super::cut("short"), "short");

@@ -1,4 +1,4 @@
-//! Pods' logs come through the API server from whoever is a node's kubelet, under any certificate.
+//! Logs of pods are read through the API server from their node's kubelet, whatever its certificate.
 
 use std::net::SocketAddr;
 
@@ -33,7 +33,7 @@ async fn kubelet() -> SocketAddr {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_log_is_read_from_the_kubelet_of_the_pods_node() {
+async fn log_is_read_from_the_kubelet_of_the_pods_node() {
     let testbed = Testbed::shared().await;
     let address = kubelet().await;
     let namespace = testbed.namespace("kubelet").await;

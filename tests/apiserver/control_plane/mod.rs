@@ -1,4 +1,4 @@
-//! The control plane itself: the facts about a real API server that the rest relies on.
+//! The control plane itself: facts about a real API server that other tests rely on.
 
 mod kubelet_logs;
 mod preconditions;

@@ -1,4 +1,4 @@
-//! The ground that guarded writes stand on: what the API server does with a precondition that fails.
+//! Failed preconditions on the API server, on which guarded writes rely.
 
 use axum::http::{Request, Response, StatusCode};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -12,10 +12,10 @@ use locksmith::api::volsync::{ReplicationSource, ReplicationSourceSpec};
 use crate::testbed::Testbed;
 
 const MANAGER: &str = "locksmith-test";
-/// Well formed, and nobody's.
+/// A well-formed uid that no object has.
 const OTHER_UID: &str = "00000000-0000-4000-8000-000000000000";
 
-/// A source of its own namespace, as a test wants it.
+/// A source in its own namespace.
 struct Ground {
     testbed: &'static Testbed,
     sources: Api<ReplicationSource>,
@@ -44,7 +44,7 @@ impl Ground {
             .unwrap()
     }
 
-    /// Another writer changes the object: its resourceVersion moves on.
+    /// Another writer changes the object, and so its resourceVersion.
     async fn touch(&self, name: &str) -> ReplicationSource {
         self.merge(name, &json!({"metadata": {"labels": {"touched": "yes"}}}))
             .await
@@ -98,7 +98,7 @@ fn status<T>(result: kube::Result<T>) -> Result<T, Box<Status>> {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_merge_patch_of_spec_suspend_is_pruned_with_a_warning() {
+async fn merge_patch_of_spec_suspend_is_pruned_with_a_warning() {
     let ground = Ground::new().await;
     let before = ground.source("prowlarr").await;
     let uri = format!(
@@ -127,7 +127,7 @@ async fn a_merge_patch_of_spec_suspend_is_pruned_with_a_warning() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn strict_validation_refuses_an_unknown_field_and_changes_nothing() {
+async fn strict_validation_refuses_an_unknown_field() {
     let ground = Ground::new().await;
     let before = ground.source("prowlarr").await;
     let strict = PatchParams::default().validation_strict();
@@ -139,7 +139,7 @@ async fn strict_validation_refuses_an_unknown_field_and_changes_nothing() {
         "{}",
         refused.message
     );
-    // It quotes the whole object, so it must never be shown as it is.
+    // It quotes the whole object, so it must never be shown unchanged.
     assert!(
         refused.message.contains(r#"\"sourcePVC\":\"prowlarr\""#),
         "{}",
@@ -152,7 +152,7 @@ async fn strict_validation_refuses_an_unknown_field_and_changes_nothing() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn server_side_apply_to_an_absent_name_creates_unless_the_uid_is_named() {
+async fn apply_to_an_absent_name_creates_unless_a_uid_is_given() {
     let ground = Ground::new().await;
     let ours = || PatchParams::apply(MANAGER);
     let hold = json!({"paused": true});
@@ -178,7 +178,7 @@ async fn server_side_apply_to_an_absent_name_creates_unless_the_uid_is_named() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_merge_patch_keeps_to_the_version_and_the_object_it_names() {
+async fn merge_patch_respects_version_and_uid() {
     let ground = Ground::new().await;
     let stale = ground.source("prowlarr").await;
     let current = ground.touch("prowlarr").await;
@@ -229,7 +229,7 @@ async fn a_merge_patch_keeps_to_the_version_and_the_object_it_names() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_delete_keeps_to_the_version_and_the_object_it_names() {
+async fn delete_respects_version_and_uid() {
     let ground = Ground::new().await;
     let stale = ground.source("prowlarr").await;
     let current = ground.touch("prowlarr").await;
@@ -279,7 +279,7 @@ async fn a_delete_keeps_to_the_version_and_the_object_it_names() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn server_side_apply_names_the_manager_it_conflicts_with() {
+async fn apply_conflict_names_the_other_manager() {
     let ground = Ground::new().await;
     let ours = || PatchParams::apply(MANAGER);
     let theirs = json!({"sourcePVC": "prowlarr", "paused": false});
@@ -312,7 +312,7 @@ async fn server_side_apply_names_the_manager_it_conflicts_with() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_merge_patch_to_an_applied_value_leaves_no_owner_behind() {
+async fn merge_patch_of_an_applied_value_records_no_owner() {
     let ground = Ground::new().await;
     let ours = || PatchParams::apply(MANAGER);
     ground.source("prowlarr").await;
@@ -321,7 +321,7 @@ async fn a_merge_patch_to_an_applied_value_leaves_no_owner_behind() {
         .await
         .unwrap();
 
-    // A person pauses what is paused already: nothing is recorded for them.
+    // A person pauses a paused source: nothing is recorded for them.
     let person = PatchParams {
         field_manager: Some("kubectl-patch".into()),
         ..Default::default()

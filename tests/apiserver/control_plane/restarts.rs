@@ -1,4 +1,4 @@
-//! The control plane falls over and stands up again, with what it knew.
+//! The control plane is killed and restarted with its data.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -9,7 +9,7 @@ use crate::testbed::{Options, Testbed};
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_api_server_and_etcd_come_back_with_their_data() {
+async fn api_server_and_etcd_restart_with_their_data() {
     let testbed = Testbed::start(Options {
         controllers: false,
         ..Options::default()

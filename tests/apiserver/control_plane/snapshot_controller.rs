@@ -1,4 +1,4 @@
-//! The snapshot controller works: it makes a content for a snapshot and guards the claim it is of.
+//! The snapshot controller works: it creates a content for a snapshot, and protects the source claim.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{DeleteParams, PostParams};
@@ -15,13 +15,13 @@ const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_snapshot_of_a_bound_claim_gets_a_content_and_holds_the_claim() {
+async fn snapshot_gets_a_content_and_protects_its_claim() {
     let testbed = Testbed::shared().await;
     let client = testbed.client();
     let namespace = testbed.namespace("snapshots").await;
     let create = PostParams::default();
 
-    // Class and volume are cluster-wide, so they take the namespace's name.
+    // Class and volume are cluster-scoped, so they are named after the namespace.
     let class =
         json!({"metadata": {"name": namespace}, "driver": DRIVER, "deletionPolicy": "Delete"});
     let classes: Api<VolumeSnapshotClass> = Api::all(client.clone());
@@ -90,7 +90,7 @@ async fn a_snapshot_of_a_bound_claim_gets_a_content_and_holds_the_claim() {
     assert_eq!(content.spec.volume_snapshot_ref.uid, snapshot.uid());
     assert_eq!(content.status, None, "no sidecar runs here");
 
-    // A claim deleted under its unready snapshot stays, Terminating.
+    // A claim that is deleted under its unready snapshot remains Terminating.
     claims
         .delete("prowlarr", &DeleteParams::default())
         .await

@@ -1,4 +1,4 @@
-//! The testbed itself: it is what it says it is, and leaves nothing behind.
+//! The testbed itself: it starts with the expected versions, and leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::testbed::{Lent, Options, Testbed};
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn it_is_kubernetes_1_36_and_serves_every_kind() {
+async fn testbed_is_kubernetes_1_36_and_serves_every_kind() {
     let testbed = Testbed::shared().await;
     let version = testbed.client().apiserver_version().await.unwrap();
     assert_eq!(
@@ -57,7 +57,7 @@ async fn it_is_kubernetes_1_36_and_serves_every_kind() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_snapshot_types_are_a_subset_of_what_is_served() {
+async fn snapshot_types_are_a_subset_of_the_served_ones() {
     let testbed = Testbed::shared().await;
     let crds: Api<CustomResourceDefinition> = Api::all(testbed.client());
     for ours in [
@@ -77,7 +77,7 @@ async fn the_snapshot_types_are_a_subset_of_what_is_served() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_audit_log_names_who_wrote_what() {
+async fn audit_log_has_user_and_object_of_each_write() {
     let testbed = Testbed::shared().await;
     let namespace = testbed.namespace("audit").await;
     let ada = testbed.user("ada", Some("system:masters")).await;
@@ -162,7 +162,7 @@ async fn controllers_collect_garbage_and_release_claims() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn dropping_a_testbed_ends_it_and_removes_its_directory() {
+async fn dropped_testbed_ends_and_removes_its_directory() {
     let testbed = Testbed::start(Options {
         controllers: false,
         ..Default::default()
@@ -181,12 +181,12 @@ async fn dropping_a_testbed_ends_it_and_removes_its_directory() {
     assert_eq!(directory.exists(), kept);
 }
 
-/// In whose presence the next test, run in a process of its own, waits to be killed.
+/// If this is set, the next test, run in a child process, waits to be killed.
 const VICTIM: &str = "LOCKSMITH_TEST_VICTIM";
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_killed_test_leaves_no_server_behind() {
+async fn killed_test_leaves_no_server_running() {
     if std::env::var_os(VICTIM).is_some() {
         let testbed = Testbed::start(Options {
             controllers: false,
@@ -202,7 +202,7 @@ async fn a_killed_test_leaves_no_server_behind() {
     let mut victim = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "control_plane::starts::a_killed_test_leaves_no_server_behind",
+            "control_plane::starts::killed_test_leaves_no_server_running",
         ])
         .args(["--ignored", "--nocapture"])
         .env(VICTIM, "yes")
@@ -228,7 +228,7 @@ async fn a_killed_test_leaves_no_server_behind() {
         directory.display()
     );
     victim.kill().await.unwrap();
-    // Who ends the servers is not ours to wait for; the directory goes last.
+    // The servers are ended asynchronously; the directory is removed last.
     let gone = async {
         while directory.exists() || !commands_naming(&directory).is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -246,7 +246,7 @@ async fn a_killed_test_leaves_no_server_behind() {
         .unwrap_or_else(|_| panic!("{}", left()));
 }
 
-/// Command lines of running processes that have `directory` in them.
+/// Command lines of running processes that contain `directory`.
 fn commands_naming(directory: &Path) -> Vec<String> {
     std::fs::read_dir("/proc")
         .unwrap()

@@ -1,4 +1,4 @@
-//! Who may do what: users and service accounts are told apart and bound by RBAC.
+//! Users and service accounts are distinguished and authorized by RBAC.
 
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -10,7 +10,7 @@ use crate::testbed::Testbed;
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_user_without_a_role_is_refused() {
+async fn user_without_a_role_is_refused() {
     let testbed = Testbed::shared().await;
     let maps: Api<ConfigMap> = Api::all(testbed.user("nobody", None).await.client());
     let Err(kube::Error::Api(refused)) = maps.list(&ListParams::default()).await else {
@@ -26,7 +26,7 @@ async fn a_user_without_a_role_is_refused() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_service_account_may_do_what_its_binding_says() {
+async fn service_account_has_the_rights_of_its_binding() {
     let testbed = Testbed::shared().await;
     let namespace = testbed.namespace("identities").await;
     let accounts: Api<ServiceAccount> = Api::namespaced(testbed.client(), &namespace);

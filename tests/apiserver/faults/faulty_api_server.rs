@@ -1,5 +1,5 @@
-//! An API server that conflicts, pushes back, fails, breaks off and forgets: a run ends well for all that, or is undone
-//! where it cannot; and never says that it ended well when it did not.
+//! An API server with conflicts, throttling, errors, aborted responses and expired watches: a run nevertheless succeeds or,
+//! if it cannot, is undone; and it never reports a success that did not happen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,13 @@ use crate::support::fault_plan::Troubles;
 use crate::support::fault_proxy::{Call, Proxy, script, status};
 use crate::support::stage::{DRIVER, Settings, Stage};
 
-/// A run takes 10 s where nothing goes wrong.
+/// Without faults, a run takes 10 s.
 const PATIENCE: Duration = Duration::from_secs(400);
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_run_on_a_faulty_api_server_ends_well(#[values(1, 2, 3)] seed: u64) {
+async fn run_succeeds_on_a_faulty_api_server(#[values(1, 2, 3)] seed: u64) {
     let stage = Stage::jammed().await;
     let troubles = Troubles::new(seed);
     let proxy = Proxy::start(stage.user(), troubles.script());
@@ -47,7 +47,7 @@ async fn a_run_on_a_faulty_api_server_ends_well(#[values(1, 2, 3)] seed: u64) {
     let stuck = &stage.jam.stuck_snapshots;
     let told = |uid: &String| stuck.iter().any(|one| one.uid == *uid);
     assert!(destroyed.iter().all(told), "{destroyed:?}");
-    // One in five is little against the minutes that each step has.
+    // One fault in five requests is little, compared with the minutes that each step has.
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
     let verified = |step: &StepRecord| {
         step.step == StepName::VerifyProvisioning && step.phase == StepPhase::Succeeded
@@ -65,10 +65,11 @@ async fn a_run_on_a_faulty_api_server_ends_well(#[values(1, 2, 3)] seed: u64) {
     assert_eq!(troubles.missed(), []);
 }
 
-/// One that takes no deletion but those of holds: nothing is verified that is not so, and what was done is undone.
+/// The API server refuses every deletion except those of holds: the run verifies nothing that did not happen, and undoes
+/// its changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_run_that_an_api_server_never_lets_through_fails_and_is_undone() {
+async fn run_without_permitted_deletions_fails_and_is_undone() {
     let stage = Stage::jammed().await;
     let pass = script(|call: Call| async move {
         let of_hold = call.uri().path().contains("/snapshotholds/");
@@ -101,10 +102,11 @@ async fn a_run_that_an_api_server_never_lets_through_fails_and_is_undone() {
     stage.released().await;
 }
 
-/// Views come several times a second. A release that is refused with each of them would be written hundreds of times in 10 s.
+/// There are several views per second. A refused release that is repeated with each of them would be written hundreds of
+/// times in 10 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_refused_release_is_repeated_ever_less_often() {
+async fn refused_release_is_retried_with_backoff() {
     const ATTEMPTS: usize = 6;
     let stage = Stage::jammed().await;
     let attempts = watch::Sender::new(Vec::new());
@@ -132,15 +134,15 @@ async fn a_refused_release_is_repeated_ever_less_often() {
         .await
         .unwrap()
         .unwrap();
-    // 250 ms, then twice as long after each: 7.75 s between the first and the sixth.
+    // 250 ms, doubled after each attempt: 7.75 s between the first and the sixth.
     let took = at[ATTEMPTS - 1] - at[0];
     assert!(took > Duration::from_secs(7), "{took:?}");
 }
 
-/// A create may be refused with 409 although nothing of that name is there, by a quota or a webhook.
+/// A quota or a webhook may refuse a create with 409 although no object has that name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_conflict_that_made_nothing_is_not_taken_for_a_run() {
+async fn conflict_without_an_object_is_no_run() {
     let stage = Stage::jammed().await;
     let refused = Arc::new(AtomicBool::new(false));
     let once = refused.clone();
@@ -157,7 +159,7 @@ async fn a_conflict_that_made_nothing_is_not_taken_for_a_run() {
     let proxy = Proxy::start(stage.user(), pass);
     let daemon = Daemon::start(proxy.kubeconfig(), &Settings::default().yaml()).await;
     let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
-    // Until it is taken, as Alertmanager would.
+    // Repeated until it is accepted, as by Alertmanager.
     daemon.notify(&alert).await;
     assert!(refused.load(Ordering::Relaxed));
     assert_eq!(stage.list::<Remediation>().await.len(), 1);

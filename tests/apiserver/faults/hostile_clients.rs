@@ -1,5 +1,5 @@
-//! Clients that mean harm, against the program as a process: what each is answered, what it costs, and that metrics and a
-//! run go on meanwhile.
+//! Hostile clients against the program as a process: the response to each, its cost, and that metrics and a run continue
+//! meanwhile.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -19,19 +19,19 @@ use crate::testbed::figure;
 
 const CONNECTIONS: usize = 1000;
 
-/// What all of it may add to the resident memory, in KiB.
+/// Maximum growth of the resident memory, in KiB.
 const GROWTH: u64 = 64 * 1024;
 
-/// Everything the server says until it closes, or `None` when it does not in time.
+/// Everything that the server sends until it closes the connection, or `None` if it does not in time.
 pub async fn said(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
-    // A reset is an end too: what was not read is dropped by it.
+    // A reset is an end, too; unread data is lost.
     let read = stream.read_to_end(&mut bytes);
     tokio::time::timeout(PATIENCE, read).await.ok()?.ok();
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The status of an answer; 0 for none.
+/// Status of a response; 0 for none.
 pub fn status(answer: &str) -> u16 {
     let status = answer
         .strip_prefix("HTTP/1.1 ")
@@ -39,10 +39,10 @@ pub fn status(answer: &str) -> u16 {
     status.and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-/// Sends these bytes; the status of what is answered.
+/// Sends these bytes; returns the status of the response.
 async fn answered(daemon: &Daemon, bytes: &[u8]) -> u16 {
     let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
-    // Refused before all of it was read, the rest cannot be sent.
+    // If the server refuses early, the rest cannot be sent.
     let _ = stream.write_all(bytes).await;
     status(&said(&mut stream).await.expect("an end"))
 }
@@ -55,12 +55,12 @@ pub fn post(headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Attack: bodies and headers of every wrong shape, tokens that are missing and wrong, a notification again. Defence: each is
-/// refused before it costs anything, and what comes twice is one run.
+/// Attack: malformed bodies and headers of every kind, missing and wrong tokens, a repeated notification. Defence: each is
+/// refused before it causes any cost, and a repeated notification has one run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 #[allow(clippy::too_many_lines, reason = "a table, and what is around it")]
-async fn every_hostile_request_has_its_answer() {
+async fn hostile_requests_are_refused() {
     let stage = Stage::jammed().await;
     let directory = tempfile::tempdir().unwrap();
     let tokens = directory.path().join("tokens");
@@ -179,18 +179,18 @@ async fn every_hostile_request_has_its_answer() {
     assert!(grown < GROWTH, "{grown} KiB");
 }
 
-/// What a client that means harm does with its connection.
+/// Harmful use of a connection.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Harm {
     /// Sends nothing.
     Silent,
-    /// Sends a byte of its headers now and then, and never all.
+    /// Sends a byte of its headers from time to time, and never completes them.
     SlowHeaders,
-    /// Announces a body, and sends a byte of it now and then.
+    /// Announces a body, and sends a byte of it from time to time.
     SlowBody,
-    /// Asks again and again, and reads no answer.
+    /// Sends requests again and again, and reads no response.
     Deaf,
-    /// Speaks HTTP/2 and resets each stream as soon as it is open.
+    /// Opens HTTP/2 streams and resets each immediately.
     Resets,
 }
 
@@ -202,10 +202,10 @@ pub const HARMS: [Harm; 5] = [
     Harm::Resets,
 ];
 
-/// Between two bytes of a slow client.
+/// Pause between two bytes of a slow client.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// Does harm until the server ends the connection; what it said before.
+/// Causes harm until the server closes the connection; returns the status it sent before.
 pub async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm, Option<u16>) {
     let Ok(stream) = TcpStream::connect(address).await else {
         return (harm, None);
@@ -256,14 +256,14 @@ pub async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm,
     };
     let doing = async {
         let failed: std::io::Result<std::convert::Infallible> = doing.await;
-        // The server has closed: the reader finds out.
+        // The server has closed the connection, which the reader notices.
         drop(failed);
         std::future::pending::<()>().await;
     };
     let reading = async {
         let mut bytes = Vec::new();
         if harm == Harm::Deaf {
-            // Until it is closed under the writer.
+            // Until the connection is closed.
             while reads.peek(&mut [0]).await.is_ok()
                 && reads.as_ref().take_error().is_ok_and(|it| it.is_none())
             {
@@ -289,11 +289,11 @@ pub async fn harm(address: String, harm: Harm, open: Arc<AtomicUsize>) -> (Harm,
     (harm, ended)
 }
 
-/// Attack: a thousand connections that say nothing, trickle, never read or reset HTTP/2 streams, all at once and while a run
-/// is under way. Defence: places, times for headers and bodies, an end to unread answers, and no HTTP/2.
+/// Attack: a thousand connections at once that are silent, slow, never read or reset HTTP/2 streams, during a run. Defence:
+/// limits on connections, timeouts for headers, bodies and unread responses, and no HTTP/2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_thousand_hostile_connections_leave_metrics_and_a_run_alone() {
+async fn hostile_connections_do_not_disturb_metrics_or_a_run() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let before = daemon.resident("VmRSS");
@@ -326,8 +326,8 @@ async fn a_thousand_hostile_connections_leave_metrics_and_a_run_alone() {
         *ends.entry(client.await.unwrap()).or_default() += 1;
     }
     assert_eq!(open.load(Ordering::Relaxed), CONNECTIONS);
-    // Every one of them has ended: by its time, or by its first wrong word. Who does not listen does not hear of it; that its
-    // connection ends is tried where the server's side is seen (src/server/connection.rs).
+    // Every connection has ended, by its timeout or its first malformed byte. A client that does not read does not notice;
+    // that its connection ends is tested on the server's side (src/server/connection.rs).
     let heard = |(harm, ended): &(Harm, Option<u16>)| *harm == Harm::Deaf || ended.is_some();
     assert!(ends.keys().all(heard), "{ends:?}");
     let grown = daemon.resident("VmHWM").saturating_sub(before);

@@ -1,4 +1,4 @@
-//! API servers, clients and clusters that misbehave.
+//! Failing API servers, hostile clients and broken clusters.
 
 mod chaos;
 mod faulty_api_server;

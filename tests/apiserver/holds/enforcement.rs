@@ -1,12 +1,12 @@
-//! The hold on a real API server, and what it does to a backup that somebody starts meanwhile.
+//! The hold on a real API server, and its effect on a backup that starts meanwhile.
 //!
-//! Asserted is:
-//! 1. held sources get no snapshot, their condition says who holds them, and their backup is made after the release;
-//! 2. no ReplicationSource and no claim is written, whoever pauses or edits them meanwhile, and nothing of theirs is lost;
-//! 3. the API server ends a hold at its deadline with no process of ours running;
-//! 4. without the policy, with an older or an edited one, the gate says why and nothing is written;
-//! 5. where the policy is taken away under a run, nothing is deleted;
-//! 6. a planned hold is made, proven, shown and released at the command line, and a run neither counts nor releases it.
+//! Asserted:
+//! 1. held sources get no snapshot, their condition names the holder, and their backup runs after the release;
+//! 2. no ReplicationSource and no claim is written, and changes that people make to them meanwhile are kept;
+//! 3. the API server ends a hold at its deadline without any locksmith process;
+//! 4. without the policy, or with an outdated or edited one, the gate names the reason and nothing is written;
+//! 5. if the policy is deleted during a run, nothing is deleted;
+//! 6. a planned hold is created, proven, listed and released at the command line, and a run neither counts nor releases it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use crate::runs::approval::{locksmith, said};
 use crate::support::stage::{NAMESPACE, Settings, Setup, Stage};
 
-/// An app that runs well, whose backup somebody starts while it is held.
+/// A running app whose backup starts while it is held.
 const APP: (&str, &str) = ("media", "bazarr");
 
 async fn start_backup(stage: &Stage) {
@@ -43,7 +43,7 @@ async fn start_backup(stage: &Stage) {
         .await;
 }
 
-/// Waits until the condition of the app's source reads that it is held.
+/// Waits until the condition of the app's source reports the hold.
 async fn refused(stage: &Stage) -> String {
     let held = |source: &ReplicationSource| {
         let status = source.status.clone().unwrap_or_default();
@@ -62,7 +62,7 @@ async fn refused(stage: &Stage) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn held_sources_get_no_snapshot_and_nothing_of_theirs_is_written() {
+async fn held_sources_get_no_snapshot_and_are_not_written() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         settle: "8s",
@@ -78,7 +78,7 @@ async fn held_sources_get_no_snapshot_and_nothing_of_theirs_is_written() {
         "{message}"
     );
 
-    // People and GitOps go on with their work.
+    // People and GitOps continue to write.
     let paused = json!({"spec": {"paused": true}});
     stage
         .patch::<ReplicationSource>("media", "plex", &paused)
@@ -112,7 +112,7 @@ async fn held_sources_get_no_snapshot_and_nothing_of_theirs_is_written() {
         assert!(!theirs.contains(&&*event.resource), "{event:#?}");
     }
 
-    // What was asked for while it was held is done once it no longer is.
+    // A backup that was requested during the hold runs after it.
     stage
         .until::<ReplicationSource>("the backup asked for to be made", |sources| {
             let served = |source: &ReplicationSource| {
@@ -126,7 +126,7 @@ async fn held_sources_get_no_snapshot_and_nothing_of_theirs_is_written() {
         .await;
 }
 
-/// Waits until a dry-run create is refused, or passes, as expected of the hold.
+/// Waits until a dry-run create is refused or accepted, as expected.
 async fn is_in_force(stage: &Stage, expected: bool) {
     let hold = stage.list::<SnapshotHold>().await.remove(0);
     let probe = Probe {
@@ -149,7 +149,7 @@ async fn is_in_force(stage: &Stage, expected: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_api_server_ends_a_hold_at_its_deadline_with_no_process_running() {
+async fn hold_ends_at_its_deadline_without_a_daemon() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         settle: "1h",
@@ -167,7 +167,7 @@ async fn the_api_server_ends_a_hold_at_its_deadline_with_no_process_running() {
     stage.hasten(deadline).await;
     is_in_force(&stage, true).await;
     is_in_force(&stage, false).await;
-    // Times of creation are in whole seconds.
+    // Creation times are in whole seconds.
     assert!(Timestamp::now() >= deadline - SignedDuration::from_secs(1));
     stage
         .until::<VolumeSnapshot>("the held backup's snapshot", |all| {
@@ -186,7 +186,7 @@ async fn the_api_server_ends_a_hold_at_its_deadline_with_no_process_running() {
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn without_the_policy_as_it_ships_the_gate_says_why_and_nothing_is_written(
+async fn missing_or_edited_policy_closes_the_gate(
     #[case] why: &str,
     #[case] change: fn(&mut Value),
 ) {
@@ -228,10 +228,10 @@ async fn without_the_policy_as_it_ships_the_gate_says_why_and_nothing_is_written
     assert!(stage.stuck_snapshots_stand().await);
 }
 
-/// The daemon sees a policy as it ships; the API server is about to stop enforcing it.
+/// The daemon observes the released policy; the API server is about to stop enforcing it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_policy_that_is_taken_away_under_a_run_leads_to_no_deletion() {
+async fn run_deletes_nothing_after_its_policy_is_deleted() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         settle: "5s",
@@ -258,7 +258,7 @@ async fn a_policy_that_is_taken_away_under_a_run_leads_to_no_deletion() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_planned_hold_is_a_persons_from_first_to_last() {
+async fn planned_hold_is_created_and_released_by_a_person() {
     let stage = Stage::jammed().await;
     let kubeconfig = stage.testbed.kubeconfig();
     let source = format!("{}/{}", APP.0, APP.1);
@@ -288,7 +288,7 @@ async fn a_planned_hold_is_a_persons_from_first_to_last() {
         assert!(said(&listed).contains(wanted), "{}", said(&listed));
     }
 
-    // A run holds the source, too, and ends its own hold alone.
+    // A run holds the source, too, and ends only its own hold.
     let daemon = stage.daemon(&Settings::default()).await;
     stage.fire(&daemon).await;
     let status = stage.finished().await;
@@ -309,7 +309,7 @@ async fn a_planned_hold_is_a_persons_from_first_to_last() {
 /// A hold created through one API server is enforced by the other within 5 s, and ends there as fast.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn two_api_servers_on_one_store_enforce_the_same_hold() {
+async fn two_api_servers_enforce_the_same_hold() {
     let stage = Stage::jammed().await;
     let second = stage.testbed.second_apiserver().await;
     let all = async |what: &str, enforced: bool, limit: Duration| {
@@ -340,7 +340,7 @@ async fn two_api_servers_on_one_store_enforce_the_same_hold() {
     let source = format!("{}/{}", APP.0, APP.1);
     let hold = ["hold", &source, "--for", "1h"];
     succeeds(stage.testbed.kubeconfig(), &hold).await;
-    // A server that has just started discovers the kinds of parameters by and by.
+    // A server that has just started discovers param kinds with a delay.
     all("held at first", true, Duration::from_secs(60)).await;
     let said_to = async |args: &[&str]| succeeds(second.kubeconfig(), args).await;
     for _ in 0..3 {
@@ -351,10 +351,10 @@ async fn two_api_servers_on_one_store_enforce_the_same_hold() {
     }
 }
 
-/// VolSync retries by itself within 17 minutes, and at once when its source changes.
+/// VolSync retries by itself within 17 minutes, and immediately when its source changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_source_is_nudged_once_it_is_released_where_that_is_on() {
+async fn released_source_is_nudged_if_configured() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         nudge: true,
@@ -379,10 +379,10 @@ async fn a_source_is_nudged_once_it_is_released_where_that_is_on() {
     assert_eq!(too_early.map(|source| source.name_any()), None);
 }
 
-/// Whatever tool takes it: a snapshot that belongs to no source, of a held class.
+/// A snapshot without a source, of a held class, whichever tool takes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_hold_on_a_class_refuses_every_snapshot_of_that_class() {
+async fn class_hold_refuses_every_snapshot_of_the_class() {
     let stage = Stage::jammed().await;
     let kubeconfig = stage.testbed.kubeconfig();
     let args = ["hold", "--class", "csi-ceph-blockpool", "--for", "1h"];
@@ -405,10 +405,10 @@ async fn a_hold_on_a_class_refuses_every_snapshot_of_that_class() {
     snapshots.create(&params, &other).await.unwrap();
 }
 
-/// A second run of the same name could not exist; a person's hold of that name can.
+/// A second run with the same name cannot exist, but a person's hold with that name can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_source_that_a_person_takes_out_of_the_hold_is_theirs() {
+async fn source_that_a_person_released_is_not_held_again() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         settle: "6s",

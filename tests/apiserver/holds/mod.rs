@@ -1,4 +1,4 @@
-//! Holds, as the API server enforces them.
+//! Holds as enforced by the API server.
 
 mod enforcement;
 mod unreadable_runs;

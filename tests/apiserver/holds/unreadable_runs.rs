@@ -1,5 +1,5 @@
-//! Remediations that cannot be read are not Remediations that are gone: what they hold stays held until its deadline,
-//! and no longer, whatever gate is closed.
+//! A Remediation that cannot be read does not count as deleted: its sources stay held until the deadline, and no longer,
+//! whichever gate is closed.
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use crate::support::stage::{NAMESPACE, Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn holds_of_runs_that_cannot_be_read_last_until_their_deadline_whatever_gate_is_closed() {
+async fn hold_of_an_unreadable_run_lasts_until_its_deadline() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         deadline: "1h",
@@ -28,7 +28,7 @@ async fn holds_of_runs_that_cannot_be_read_last_until_their_deadline_whatever_ga
     before.kill();
     let held = stage.held().await;
     assert!(held.len() > 1, "{held:?}");
-    // Its time is up as soon as anybody looks.
+    // Its deadline has passed when it is first read.
     stage
         .left_behind(&stage.jam.sources[0], 0, Timestamp::now())
         .await;
@@ -40,7 +40,7 @@ async fn holds_of_runs_that_cannot_be_read_last_until_their_deadline_whatever_ga
         call.forward().await
     });
     let proxy = Proxy::start(stage.user(), unreadable);
-    // Closed are mode, killSwitch and freshness: every standing gate but leadership.
+    // Closed are mode, killSwitch and freshness: every standing gate except leadership.
     let stop = json!({"metadata": {"annotations": {STOP_ANNOTATION: "by a person"}}});
     let namespaces: Api<Namespace> = Api::all(stage.testbed.client());
     namespaces
@@ -52,7 +52,7 @@ async fn holds_of_runs_that_cannot_be_read_last_until_their_deadline_whatever_ga
         ..settings
     };
     let daemon = Daemon::start(proxy.kubeconfig(), &settings.yaml()).await;
-    // It is at work, and sees what is held: the hold whose time is up it removes, and passes over the other.
+    // It is running and observes the holds: it removes the one past its deadline, and keeps the other.
     stage
         .until::<SnapshotHold>("the overdue hold to be removed", |all| {
             all.iter().all(|hold| hold.name_any() != "gone")

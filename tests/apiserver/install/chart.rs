@@ -1,4 +1,4 @@
-//! The chart through its life, by the real Helm: installed, changed, uninstalled.
+//! The life cycle of the chart with the real Helm: install, upgrade, uninstall.
 
 use std::process::Output;
 
@@ -47,7 +47,7 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "{errors}");
 }
 
-/// Names of the roles that write, which only some modes have.
+/// Names of the roles with write access, which only some modes have.
 async fn writing_roles(client: &Client) -> Vec<String> {
     let all = ListParams::default().labels("app.kubernetes.io/name=locksmith");
     let cluster: Api<ClusterRole> = Api::all(client.clone());
@@ -72,7 +72,7 @@ async fn writing_roles(client: &Client) -> Vec<String> {
     names
 }
 
-/// Plays the kubelet: the container of the Job's pod has ended well.
+/// Acts as the kubelet: the container of the Job's pod has succeeded.
 async fn end_well(client: &Client, pod: &Pod) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let patch = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
@@ -83,7 +83,7 @@ async fn end_well(client: &Client, pod: &Pod) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn helm_installs_changes_the_mode_and_releases_once_the_daemon_is_gone() {
+async fn helm_installs_upgrades_and_uninstalls() {
     let testbed = Testbed::start(Options::default()).await;
     let client = testbed.client();
     let rook = named::<Namespace>(json!({"name": "rook-ceph"}), json!({}));
@@ -138,7 +138,7 @@ async fn helm_installs_changes_the_mode_and_releases_once_the_daemon_is_gone() {
         });
         let pods = pods.await.unwrap();
         let pod = pods.iter().find(|pod| of_job(pod)).unwrap();
-        // Nothing is left that could take a new hold, and the Job may do what it is for.
+        // Nothing is left that could create a hold, and the Job may start.
         assert!(deployments.get_opt("locksmith").await.unwrap().is_none());
         let spec = pod.spec.as_ref().unwrap();
         assert_eq!(spec.service_account_name.as_deref(), Some(RELEASE));
@@ -157,6 +157,6 @@ async fn helm_installs_changes_the_mode_and_releases_once_the_daemon_is_gone() {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
     assert!(accounts.get_opt(RELEASE).await.unwrap().is_none());
     assert_eq!(writing_roles(&client).await, Vec::<String>::new());
-    // What was recorded outlives the program.
+    // Records outlive the program.
     crds.get(Remediation::crd_name()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A real API server takes everything that is installed, and has nothing to say of it.
+//! A real API server accepts everything that is installed, without warnings.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use crate::render::{self, NAMESPACE};
 use crate::testbed::{Options, Testbed};
 
-/// Where the projects whose kinds are installed here publish them: a module that tests/testbed/kinds pins, its directory,
-/// and the files there.
+/// Sources of the foreign CRDs: a module that tests/testbed/kinds pins, its directory, and the files there.
 const PUBLISHED: [(&str, &str, &[&str]); 4] = [
     (
         "github.com/prometheus-operator/prometheus-operator",
@@ -42,7 +41,7 @@ const PUBLISHED: [(&str, &str, &[&str]); 4] = [
     ),
 ];
 
-/// The directory of a pinned module, fetched where it is not there.
+/// Directory of a pinned module, fetched if it is missing.
 fn module(name: &str) -> PathBuf {
     let pins = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/kinds");
     let output = Command::new("go")
@@ -54,7 +53,7 @@ fn module(name: &str) -> PathBuf {
     module["Dir"].as_str().unwrap().into()
 }
 
-/// The kinds of others that are installed here.
+/// The foreign CRDs that are installed here.
 fn kinds() -> Vec<CustomResourceDefinition> {
     let files = PUBLISHED.into_iter().flat_map(|(name, directory, files)| {
         let directory = module(name).join(directory);
@@ -69,13 +68,13 @@ fn kinds() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// An example, as it is shipped.
+/// A shipped example.
 fn example(name: &str) -> String {
     let file = format!("{}/deploy/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&file).unwrap()
 }
 
-/// Namespaces that are to be there, and whether they are locksmith's own.
+/// The required namespaces, and whether they are locksmith's own.
 async fn namespaces(testbed: &Testbed, objects: &[Value]) {
     let own = objects.iter().find(|it| it["kind"] == "Namespace").unwrap();
     let [rook, monitoring, argocd] =
@@ -89,7 +88,7 @@ async fn namespaces(testbed: &Testbed, objects: &[Value]) {
     }
 }
 
-/// Everything that is in deploy/: each mode, the uninstall, monitoring, the chart with every value set, and the examples.
+/// All objects in deploy/: each mode, the uninstall, monitoring, the chart with every value set, and the examples.
 fn everything() -> Vec<Value> {
     let directories = [
         "deploy/overlays/observe",
@@ -125,7 +124,7 @@ fn everything() -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn every_object_is_valid_and_the_pods_are_restricted() {
+async fn manifests_are_valid_and_pods_restricted() {
     let options = Options {
         controllers: false,
         crds: [vec![Remediation::crd()], kinds()].concat(),
@@ -151,7 +150,7 @@ async fn every_object_is_valid_and_the_pods_are_restricted() {
     let said = render::apply_with(testbed.kubeconfig(), &objects, &flags);
     assert_eq!(said.lines().count(), objects.len(), "{said}");
 
-    // Of a Deployment's or Job's pods the server only warns; a pod itself it refuses.
+    // For the pods of a Deployment or Job the server only warns; a pod itself it refuses.
     let pods: Api<Pod> = Api::namespaced(testbed.client(), NAMESPACE);
     let dry = PostParams {
         dry_run: true,

@@ -1,10 +1,10 @@
-//! The process is killed after each write it makes, all of them: the run is finished all the same, nothing is done
-//! twice, and nothing stays held.
+//! The process is killed after each of its writes: the run finishes nevertheless, nothing is done twice, and nothing stays
+//! held.
 //!
-//! Enumerated are the writes of a whole run and of the releases after it, as a proxy counts them: each that is neither an
-//! Event nor the Lease is the last of a life, twice over, once heard of and once not. Then each Event that is made is
-//! the last of a life; and each renewal of the Lease by one that has done something, where the next life bears another
-//! name, as the pod of a ReplicaSet does, and has to wait until that Lease has run out.
+//! A proxy enumerates the writes of a whole run and of the releases after it. Each write that is neither an Event nor the
+//! Lease is the last of a life, twice: once with its response received, once not. Then each Event is the last write of a
+//! life; and so is each renewal of the Lease after another write, where the next life has another name, as the pod of a
+//! ReplicaSet does, and has to wait until that Lease has expired.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,28 +18,28 @@ use crate::support::crash_points::{Death, Life};
 use crate::support::daemon::notification;
 use crate::support::stage::{DRIVER, Settings, Stage};
 
-/// More than a run needs, however often it is begun again: something is written for ever.
+/// More writes than a run needs, however often it is restarted; otherwise something is written forever.
 const TOO_MANY: usize = 600;
 
-/// So many lives, each of which begins with a start and full lists, take some minutes on an idle machine.
+/// The lives, each with a start and full lists, take some minutes on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// One life after the other, each with what it died of.
+/// Consecutive lives, each with the write it died of.
 struct Lives<'s> {
     stage: &'s Stage,
     settings: Settings,
     death: Death,
-    /// What each that ended died of, in order.
+    /// The writes they died of, in order.
     deaths: Vec<String>,
 }
 
 impl Lives<'_> {
-    /// Lives them until `end` comes, and tells each of the alert until one has taken it.
+    /// Starts lives until `end`, and sends the alert to each until one has accepted it.
     async fn until<T>(&mut self, end: impl Future<Output = T>, mut told: bool) -> T {
         let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
         tokio::pin!(end);
         loop {
-            // The pod of a ReplicaSet never comes back under its name.
+            // The pod of a ReplicaSet never returns under its old name.
             let number = if self.death == Death::Lease {
                 self.deaths.len()
             } else {
@@ -77,11 +77,11 @@ impl Lives<'_> {
 #[case::lease(Death::Lease)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: Death) {
+async fn run_finishes_although_each_write_kills_the_process(#[case] death: Death) {
     let stage = Stage::jammed().await;
     let mut lives = Lives {
         stage: &stage,
-        // Holds outlast this test, so that none is released for its age.
+        // Holds last longer than this test, so that none is released at its deadline.
         settings: Settings {
             deadline: "1h",
             ..Settings::default()
@@ -112,7 +112,7 @@ async fn a_process_that_dies_after_each_write_finishes_the_run(#[case] death: De
     let missing = |source: &&locksmith::demo::scenario::Identity| !left.contains(&source.uid);
     assert_eq!(stage.jam.sources.iter().find(missing), None);
 
-    // What is held until its app runs is released once its run is gone, though nobody saw it go.
+    // A source held until its app runs is released once its run is deleted, although no process observed the deletion.
     let held = stage.held().await.len();
     assert!(held > 0);
     stage.forget_run().await;

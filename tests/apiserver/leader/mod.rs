@@ -1,4 +1,4 @@
-//! Replicas and crashes: who acts, and how a run goes on after its process died.
+//! Replicas and crashes: which replica acts, and how a run continues after its process has died.
 
 mod crashes;
 mod replicas;

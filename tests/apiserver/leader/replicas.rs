@@ -1,5 +1,5 @@
-//! Two replicas: one acts, both show the same; and one that is frozen in the middle of a write does no harm when the
-//! write arrives at last, long after the other has gone on.
+//! Two replicas: one acts, both show the same; and a write of a frozen replica that arrives after the other has taken over
+//! does no harm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::testbed::Event;
 /// The user of the second replica.
 const OTHER: &str = "locksmith-other";
 
-/// What Kubernetes grants a process after SIGTERM.
+/// Grace period of Kubernetes after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What both have seen, both show within this.
+/// Time within which both show the same.
 const SAME_WITHIN: Duration = Duration::from_secs(300);
 
 fn settings() -> Settings {
@@ -50,12 +50,12 @@ async fn second(stage: &Stage) -> Daemon {
     second
 }
 
-/// Waits until both have something to show, and it is the same: each sees a change in its own time.
+/// Waits until both have findings, and show the same: each observes a change at its own time.
 async fn both_show_the_same(first: &Daemon, second: &Daemon) {
     let deadline = Instant::now() + SAME_WITHIN;
     let (mut of_first, mut of_second) = (first.follow().await, second.follow().await);
     loop {
-        // Whichever shows something new.
+        // Whichever shows a change first.
         tokio::select! {
             () = of_first.next() => {}
             () = of_second.next() => {}
@@ -75,7 +75,7 @@ async fn leads(daemon: &Daemon) {
         .await;
 }
 
-/// How many of what is stuck.
+/// Number of stuck objects by labels.
 fn stuck(samples: &BTreeMap<String, f64>) -> BTreeMap<&String, &f64> {
     let of_findings = |name: &&String| name.starts_with("locksmith_findings{");
     samples
@@ -84,12 +84,12 @@ fn stuck(samples: &BTreeMap<String, f64>) -> BTreeMap<&String, &f64> {
         .collect()
 }
 
-/// One write on its way, as often as it was made before.
+/// A write in transit, and how often it was made before.
 #[derive(Clone, Copy, Debug)]
 struct Write {
     method: &'static str,
     resource: &'static str,
-    /// A part of what is sent.
+    /// A part of the request body.
     says: &'static str,
     before: usize,
 }
@@ -119,7 +119,7 @@ impl Write {
     }
 }
 
-/// Lets everything pass but one write, which waits to be let go.
+/// Lets everything pass except one write, which is held until released.
 struct Ambush {
     write: Write,
     seen: AtomicUsize,
@@ -151,10 +151,7 @@ impl Ambush {
 #[case::a_release(Write::new("PATCH", "/snapshotholds/").saying("null"), Layout::Classic)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
-    #[case] write: Write,
-    #[case] layout: Layout,
-) {
+async fn late_write_of_a_frozen_leader_does_no_harm(#[case] write: Write, #[case] layout: Layout) {
     let world = WorldConfig {
         layout,
         ..WorldConfig::new(Timings::fast())
@@ -178,7 +175,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     leads(&first).await;
     let second = second(&stage).await;
 
-    // Both show the same, one takes alerts.
+    // Both show the same, but only one accepts alerts.
     let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
     let (code, answer) = second.post(&alert).await;
     assert_eq!(code, 503, "{answer}");
@@ -186,7 +183,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
 
     let signals = first.signals();
     assert!(ambush.freeze.set(Box::new(first.signals())).is_ok());
-    // One that is frozen does not answer, and Alertmanager turns to all.
+    // A frozen replica does not respond, so Alertmanager sends to all.
     let telling = async {
         first.notify(&alert).await;
         std::future::pending::<()>().await;
@@ -198,7 +195,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     let caught = caught.expect("that write is made").clone();
     leads(&second).await;
     second.notify(&alert).await;
-    // The other one is at work before the write arrives.
+    // The other one acts before the write arrives.
     let audit = stage.testbed.audit();
     let acts = |event: &Event| {
         event.user == OTHER
@@ -217,7 +214,7 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     let stuck = stage.jam.stuck_snapshots.iter().map(|one| one.uid.clone());
     let deleted = stage.deleted().await;
     assert_eq!(deleted["volumesnapshots"], stuck.collect());
-    // Each of the two pods, or none.
+    // Both of the two pods, or none.
     let pods = deleted.get("pods").map(BTreeSet::len);
     assert_eq!(pods, (layout == Layout::OperatorManaged).then_some(2));
     let rollouts = usize::from(layout == Layout::Classic);
@@ -232,12 +229,12 @@ async fn a_leader_frozen_in_a_write_does_no_harm_when_it_wakes(
     stage.released().await;
 }
 
-/// Asserts that of each object, no write of the first replica came through after the first one of the second.
+/// Asserts for each object that no write of the first replica succeeded after the first one of the second.
 async fn nothing_after_the_successor(stage: &Stage) {
     let mut taken_over = BTreeMap::new();
     let mut late = Vec::new();
     for event in stage.writes_of(&[USER, OTHER]).await {
-        // Events are told, not decided on.
+        // Events report decisions, and are not decisions themselves.
         if event.code >= 300 || event.resource == "events" {
             continue;
         }
@@ -260,7 +257,7 @@ async fn nothing_after_the_successor(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_leader_that_is_told_to_end_hands_over_in_the_middle_of_a_step() {
+async fn terminated_leader_hands_over_during_a_step() {
     let stage = Stage::jammed().await;
     let first = stage.daemon(&settings()).await;
     let second = second(&stage).await;

@@ -1,4 +1,4 @@
-//! Two daemons in two namespaces of one cluster: each drives the Remediations of its own namespace alone.
+//! Two daemons in two namespaces of one cluster: each runs only the Remediations of its own namespace.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use serde_json::json;
 
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage};
 
-/// As many as open the breaker.
+/// As many as open the circuit breaker.
 const FAILED: [&str; 3] = ["failed-1", "failed-2", "failed-3"];
 
-/// Attack: a Remediation in a namespace for which another daemon is responsible, or none; and others there, which are said to
-/// be under way, or to have failed just now, so that the breaker and the cooldown keep all runs from beginning. Defence: a
-/// daemon reads those of its own namespace alone.
+/// Attack: a Remediation in a namespace of another daemon, or of none; and others there with the status of a current run,
+/// or of a recent failure, so that circuit breaker and cooldown block all runs. Defence: a daemon reads only the
+/// Remediations of its own namespace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn run_of_another_namespace_is_not_driven() {
+async fn run_in_another_namespace_is_ignored() {
     let stage = Stage::jammed().await;
     let spec = RemediationSpec {
         playbook: "csi-operation-locks".to_owned(),

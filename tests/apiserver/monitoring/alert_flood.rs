@@ -1,5 +1,5 @@
-//! Three Alertmanagers that will not stop: one run, an answer to every request, bounded memory. Nothing is there when
-//! they begin, so that all of them ask for the run to be made.
+//! Three Alertmanagers that flood the webhook: one run, a response to every request, bounded memory. There is no run at
+//! first, so that all of them request its creation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,27 +11,27 @@ use crate::support::daemon::{Daemon, agent, notification};
 use crate::support::stage::{DRIVER, Settings, Stage};
 
 const ALERTMANAGERS: usize = 3;
-/// Each sends several notifications at a time: more in all than are let in at once.
+/// Concurrent notifications of each: in total more than are accepted at once.
 const CONNECTIONS: usize = 8;
 const NOTIFICATIONS: usize = 10_000;
-/// What all of it may add to the resident memory, in KiB.
+/// Maximum growth of the resident memory, in KiB.
 const GROWTH: u64 = 32 * 1024;
-/// All of it takes some seconds on an idle machine.
+/// Time limit; on an idle machine it takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Before what was sent away is sent again. Alertmanager takes longer, and loses no less.
+/// Pause before a rejected notification is repeated. Alertmanager's pause is longer, with the same result.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn ten_thousand_notifications_of_one_cause_are_one_run() {
+async fn ten_thousand_notifications_of_one_cause_start_one_run() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        // Longer than all of it lasts.
+        // Longer than the test.
         cooldown: "1h",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
-    // What the start took at most is no part of what follows.
+    // The peak at startup does not count.
     forget_the_peak(&daemon);
     let before = daemon.resident("VmRSS");
     let url = daemon.url("/webhook");
@@ -72,7 +72,7 @@ async fn ten_thousand_notifications_of_one_cause_are_one_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn alerts_that_come_at_once_are_one_run_that_lists_them_all() {
+async fn concurrent_alerts_start_one_run_that_lists_them_all() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let numbers = 0..5;
@@ -91,7 +91,8 @@ async fn alerts_that_come_at_once_are_one_run_that_lists_them_all() {
     assert_eq!(listed.collect::<BTreeSet<_>>(), sent.collect());
 }
 
-/// Sends this sender's share, no two alike, each until it is taken, as Alertmanager does; counts the answers by status.
+/// Sends this sender's notifications, all different, each until it is accepted, as Alertmanager does; counts the responses
+/// by status.
 fn send(url: &str, sender: usize) -> BTreeMap<u16, usize> {
     let agent = agent();
     let deadline = Instant::now() + PATIENCE;
@@ -119,7 +120,7 @@ fn send(url: &str, sender: usize) -> BTreeMap<u16, usize> {
     answers
 }
 
-/// Has Linux count `VmHWM` from what is resident now.
+/// Resets Linux's `VmHWM` to the memory that is resident now.
 fn forget_the_peak(daemon: &Daemon) {
     std::fs::write(format!("/proc/{}/clear_refs", daemon.pid()), "5").unwrap();
 }

@@ -1,4 +1,4 @@
-//! From the jam to its end without a hand: Prometheus, Alertmanager and the program, each as shipped.
+//! From the jam to its end without human action: Prometheus, Alertmanager and the program, each as shipped.
 
 use std::time::Instant;
 
@@ -13,23 +13,23 @@ use crate::testbed::figure;
 /// The playbook of the jam.
 const PLAYBOOK: &str = "csi-operation-locks";
 
-/// The alerts that ask for it.
+/// The alerts that start it.
 const ASKING: [&str; 2] = ["LocksmithOperationLocked", "LocksmithRestoreStuck"];
 
 fn over(status: &RemediationStatus) -> bool {
     status.phase.finished()
 }
 
-/// Which alert it is.
+/// Name of an alert.
 fn name(alert: &Value) -> &str {
     alert["labels"]["alertname"].as_str().unwrap()
 }
 
-/// Asserts that it was alerts of the shipped rules that asked for the run.
+/// Asserts that alerts of the shipped rules started the run.
 fn asked_by_alerts(run: &Remediation) {
     assert_eq!(&*run.spec.driver, DRIVER);
     let alerts = &run.spec.trigger.alerts;
-    // That of the snapshots asks for less, and joins the run that does it all.
+    // The alert about snapshots requires less, and joins the run that does everything.
     let joins = |name: &str| ASKING.contains(&name) || name == "LocksmithSnapshotFailed";
     assert!(
         alerts
@@ -45,7 +45,7 @@ fn asked_by_alerts(run: &Remediation) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
+async fn jam_fires_its_alert_and_is_healed() {
     let begun = Instant::now();
     let stage = Stage::set(Setup {
         rights: Rights::Installed("act"),
@@ -94,7 +94,7 @@ async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
         })
         .await;
     let resolved = Instant::now();
-    // Seen from outside too: the counts of what was taken, and of what cleared.
+    // Also visible outside: the counters of accepted alerts and of cleared findings.
     prometheus
         .until(r#"locksmith_webhook_requests_total{code="202"} > 0"#, true)
         .await;
@@ -118,7 +118,7 @@ async fn a_jam_fires_its_alert_is_healed_and_the_alert_resolves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Alertmanager: ./tests/run"]
-async fn a_run_in_progress_keeps_the_pager_quiet_about_its_driver_and_nothing_else() {
+async fn run_inhibits_only_alerts_about_its_driver() {
     let alertmanager = Monitor::alertmanager(&Places::new(), "http://127.0.0.1:9/webhook").await;
     let (mended, other) = (format!("driver={DRIVER}"), "driver=other.csi.example");
     alertmanager.fire("LocksmithRunInProgress", &[&mended, "severity=info"]);
@@ -145,7 +145,7 @@ async fn a_run_in_progress_keeps_the_pager_quiet_about_its_driver_and_nothing_el
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn lost_webhooks_lose_nothing_and_a_silence_is_honoured() {
+async fn lost_webhooks_are_polled_and_silences_respected() {
     let stage = Stage::jammed().await;
     let places = Places::new();
     let nowhere = "http://127.0.0.1:9/webhook";

@@ -1,4 +1,4 @@
-//! Every question the dashboards ask, asked of a real Prometheus during a jam and after it.
+//! Every query of the dashboards, evaluated by a real Prometheus during a jam and after it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::shipped::{DASHBOARDS, Query, queries};
 use crate::support::monitors::{Monitor, Places};
 use crate::support::stage::{Settings, Stage};
 
-/// What shows nothing while the run waits for its gates, and something once it is over.
+/// Queries without a result while the run waits for its gates, but with one after its end.
 const AFTERWARDS: [(&str, &str); 7] = [
     ("Locksmith: Last ended A", "no run has ended"),
     ("Locksmith: Run ended", "no run has ended"),
@@ -35,7 +35,7 @@ const AFTERWARDS: [(&str, &str); 7] = [
     ),
 ];
 
-/// What shows something only while a run is under way, so that before and after it may show nothing.
+/// Queries with a result only during a run.
 const MEANWHILE: [(&str, &str); 2] = [
     ("Locksmith: Run began", "no run is under way"),
     (
@@ -44,7 +44,7 @@ const MEANWHILE: [(&str, &str); 2] = [
     ),
 ];
 
-/// What shows something only in trouble that this test does not make.
+/// Queries with a result only after failures that this test does not cause.
 const IN_TROUBLE: [(&str, &str); 2] = [
     (
         "Locksmith: Alerts received B",
@@ -60,7 +60,7 @@ fn is_in(list: &[(&str, &str)], query: &Query) -> bool {
     list.iter().any(|(of, _)| *of == query.of)
 }
 
-/// The expression as Grafana would ask it with everything selected.
+/// The expression as Grafana evaluates it with everything selected.
 fn asked(query: &Query) -> String {
     let variables = [("$cluster", ".*"), ("$__rate_interval", "1m")];
     let expr = variables
@@ -72,7 +72,7 @@ fn asked(query: &Query) -> String {
     expr
 }
 
-/// A target that says whether there is maintenance, and where it is.
+/// A target that reports whether there is maintenance, and its address.
 async fn maintenance(under_way: Arc<AtomicBool>) -> String {
     let says = async move || {
         let value = u8::from(under_way.load(Ordering::Relaxed));
@@ -87,7 +87,7 @@ async fn maintenance(under_way: Arc<AtomicBool>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_prometheus_says_so() {
+async fn every_panel_has_data_and_the_promql_gate_opens() {
     let all: Vec<Query> = DASHBOARDS.into_iter().flat_map(queries).collect();
     for (of, _) in AFTERWARDS.iter().chain(&MEANWHILE).chain(&IN_TROUBLE) {
         assert!(all.iter().any(|query| query.of == *of), "nobody is {of}");
@@ -108,7 +108,7 @@ async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_promethe
     let _alertmanager = Monitor::alertmanager(&places, &daemon.url("/webhook")).await;
     let prometheus = Monitor::prometheus(&places, &[daemon.address(), &target]).await;
 
-    // The gate asks the same Prometheus: the run waits.
+    // The gate queries the same Prometheus, so the run waits.
     let waits = stage
         .run_of("csi-operation-locks", "the gate to be closed", |status| {
             let mut gates = status.gates.iter();
@@ -142,7 +142,7 @@ async fn every_panel_has_something_to_show_and_a_promql_gate_opens_when_promethe
     for query in all.iter().filter(|query| is_in(&AFTERWARDS, query)) {
         prometheus.until(&asked(query), true).await;
     }
-    // What went well is no fault: not the releases at the deadline either.
+    // A success is not counted as a failure, and neither are releases at the deadline.
     stage.hasten(Timestamp::now()).await;
     stage.released().await;
     let releases = r#"locksmith_writes_total{verb="release"} > 0"#;

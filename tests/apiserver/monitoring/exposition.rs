@@ -1,4 +1,4 @@
-//! What /metrics says, judged by Prometheus' own tool.
+//! The output of /metrics, checked by Prometheus's own tool.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use locksmith::api::remediation::Phase;
 use crate::support::daemon::Daemon;
 use crate::support::stage::{Settings, Stage};
 
-/// Runs `promtool check metrics` on what the daemon says now.
+/// Runs `promtool check metrics` on the daemon's current output.
 async fn check(daemon: &Daemon) {
     let (_, body) = daemon.get("/metrics").await;
     let mut promtool = Command::new("promtool")
@@ -29,7 +29,7 @@ async fn check(daemon: &Daemon) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn promtool_has_no_fault_to_find_before_and_after_a_run() {
+async fn promtool_accepts_metrics_before_and_after_a_run() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     check(&daemon).await;

@@ -1,4 +1,4 @@
-//! Prometheus, Alertmanager and the shipped rules and dashboards, beside the daemon.
+//! Prometheus and Alertmanager with the shipped rules and dashboards, and the daemon.
 
 mod alert_flood;
 mod alert_to_healed;

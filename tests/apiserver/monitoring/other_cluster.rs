@@ -1,4 +1,4 @@
-//! Alerts of another cluster start nothing, however they come.
+//! Alerts of another cluster start nothing, whether they are sent or polled.
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -10,7 +10,7 @@ use crate::support::stage::{DRIVER, Settings, Stage};
 
 const FOREIGN: &str = "locksmith_webhook_alerts_total{playbook=\"\",outcome=\"other_cluster\"}";
 
-/// An Alertmanager in which the same alert fires for two clusters; its address.
+/// Address of an Alertmanager in which the same alert fires for two clusters.
 async fn alertmanager() -> String {
     let alert = |cluster: &str| {
         json!({
@@ -42,7 +42,7 @@ fn settings(url: &str) -> Settings {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_webhook_about_another_cluster_is_refused_and_counted() {
+async fn webhook_about_another_cluster_starts_nothing() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&settings("null")).await;
     assert!(daemon.metrics().await[FOREIGN].abs() < f64::EPSILON);
@@ -70,7 +70,7 @@ async fn a_webhook_about_another_cluster_is_refused_and_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn of_alerts_that_are_read_only_those_of_this_cluster_start_a_run() {
+async fn polled_alerts_of_another_cluster_start_nothing() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&settings(&alertmanager().await)).await;
     daemon

@@ -1,4 +1,4 @@
-//! The program under the accounts that are installed: nothing is refused, and no right is there that nothing uses.
+//! The program under the installed accounts: no request is refused, and every right is used.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use crate::support::stage::{
 };
 use crate::testbed::{Event, Identity};
 
-/// One verb on one resource, in one namespace and of one name or, where they are empty, in all and of any.
+/// One verb on one resource, in a namespace and for a name; empty means all.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Right {
     namespace: String,
@@ -44,14 +44,14 @@ impl Right {
             "" => event.resource.clone(),
             part => format!("{}/{part}", event.resource),
         };
-        // Of a list or a watch, the name is that of its field selector.
+        // For a list or a watch, the name is that of its field selector.
         (&event.group, &resource, &event.verb) == (&self.group, &self.resource, &self.verb)
             && (self.namespace.is_empty() || self.namespace == event.namespace)
             && (self.name.is_empty() || self.name == event.name)
     }
 }
 
-/// What one rule of a role gives.
+/// The rights in a rule of a role.
 fn of_rule(rule: &Value, namespace: Option<&str>) -> Vec<Right> {
     let texts = |field: &str| -> Vec<String> {
         let values = rule[field].as_array().into_iter().flatten();
@@ -80,7 +80,7 @@ fn of_rule(rule: &Value, namespace: Option<&str>) -> Vec<Right> {
     rights
 }
 
-/// What the roles among `objects` give to whom they are bound to; all are bound to one account.
+/// The rights in the roles among `objects`, all of which are bound to one account.
 fn granted(objects: &[Value]) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     for binding in objects
@@ -101,7 +101,7 @@ fn granted(objects: &[Value]) -> BTreeSet<Right> {
     rights
 }
 
-/// The objects that give rights in `directory` below deploy/.
+/// The RBAC objects in `directory` below deploy/.
 fn installed(directory: &str) -> Vec<Value> {
     let mut objects = render::objects(&render::kustomize(&format!("deploy/{directory}")));
     objects.retain(render::gives_rights);
@@ -132,7 +132,7 @@ async fn stage(mode: &'static str, layout: Layout) -> Stage {
     .await
 }
 
-/// Waits until an older run is removed.
+/// Waits until an older run is deleted.
 async fn removed(stage: &Stage, name: &str) {
     let removed = |runs: &[Arc<Remediation>]| !runs.iter().any(|run| run.name_any() == name);
     stage
@@ -140,7 +140,7 @@ async fn removed(stage: &Stage, name: &str) {
         .await;
 }
 
-/// Keeps the deletion of one stuck snapshot from ending, by a finalizer on its content.
+/// Blocks the deletion of a stuck snapshot by a finalizer on its content.
 async fn keep_a_content(stage: &Stage) -> String {
     let uid = &stage.jam.stuck_snapshots[0].uid;
     let contents = stage.list::<VolumeSnapshotContent>().await;
@@ -154,7 +154,7 @@ async fn keep_a_content(stage: &Stage) -> String {
     content.name_any()
 }
 
-/// Lets the deletion end once the program has touched the content.
+/// Removes the finalizer once the program has annotated the content.
 async fn release_once_touched(stage: &Stage, name: &str) {
     let touched = |content: &VolumeSnapshotContent| {
         content.name_any() == name && content.annotations().contains_key(TOUCHED_ANNOTATION)
@@ -170,7 +170,7 @@ async fn release_once_touched(stage: &Stage, name: &str) {
     set_finalizers(stage, name, &finalizers).await;
 }
 
-/// A finalizer of nobody's.
+/// A finalizer that no controller removes.
 const KEEPS: &str = "test.locksmith.dev/keep";
 
 async fn set_finalizers(stage: &Stage, name: &str, finalizers: &[String]) {
@@ -182,7 +182,7 @@ async fn set_finalizers(stage: &Stage, name: &str, finalizers: &[String]) {
         .unwrap();
 }
 
-/// Two alerts of one cause, the whole procedure, and a deletion that hangs.
+/// Two alerts of one cause, the whole procedure, and a stuck deletion.
 async fn act_beside_rook() -> Vec<Event> {
     let stage = stage("act", Layout::Classic).await;
     let kept = keep_a_content(&stage).await;
@@ -202,12 +202,12 @@ async fn act_beside_rook() -> Vec<Event> {
 }
 
 /// The orphans after a person's approval; then the whole procedure where an operator would revert a rollout, after which
-/// the older run is removed.
+/// the older run is deleted.
 async fn act_beside_an_operator() -> Vec<Event> {
     let stage = stage("act", Layout::OperatorManaged).await;
     let settings = Settings {
         keep: 1,
-        // What the gates no longer count need not be kept.
+        // Runs that the gates no longer count need not be kept.
         cooldown: "1s",
         gates: ", budgets: {within: 1s}",
         ..Settings::default()
@@ -223,7 +223,7 @@ async fn act_beside_an_operator() -> Vec<Event> {
     stage
         .run_of("csi-operation-locks", "the jam to be healed", healed)
         .await;
-    // A run that holds something is kept, and does not count.
+    // A run that holds sources is kept, and does not count.
     stage.hasten(Timestamp::now()).await;
     removed(&stage, &name).await;
     stage.released().await;
@@ -232,7 +232,7 @@ async fn act_beside_an_operator() -> Vec<Event> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn mode_act_is_given_what_it_uses_and_nothing_else() {
+async fn mode_act_has_exactly_the_rights_it_uses() {
     let mut events = act_beside_rook().await;
     events.extend(act_beside_an_operator().await);
     none_is_refused(&events);
@@ -242,7 +242,7 @@ async fn mode_act_is_given_what_it_uses_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn mode_observe_is_given_what_it_uses_and_nothing_that_writes() {
+async fn mode_observe_has_no_right_to_write() {
     let stage = stage("observe", Layout::Classic).await;
     let settings = Settings {
         mode: "observe",
@@ -253,7 +253,7 @@ async fn mode_observe_is_given_what_it_uses_and_nothing_that_writes() {
         .fire("LocksmithOperationLocked", &[("driver", DRIVER)])
         .await;
     assert_eq!(code, 200);
-    // Its log is followed, and says more than the objects do.
+    // Its log is followed, and has more than the objects show.
     let read = "locksmith_log_lines_total";
     daemon
         .until("logs to be read", |samples| samples[read] > 0.0)
@@ -271,8 +271,8 @@ async fn mode_observe_is_given_what_it_uses_and_nothing_that_writes() {
     }
 }
 
-/// What a daemon that acted has left is released; a plan that two alerts ask for waits for a person; another run is planned,
-/// after which the older one is removed.
+/// The holds of a former daemon in mode act are released; a plan that two alerts request waits for a person; another run is
+/// planned, after which the older one is deleted.
 async fn plan_after_act() -> Vec<Event> {
     let stage = stage("plan", Layout::Classic).await;
     let tomorrow = Timestamp::now() + jiff::SignedDuration::from_hours(24);
@@ -313,7 +313,7 @@ async fn plan_after_act() -> Vec<Event> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn mode_plan_is_given_what_it_uses_and_less_than_act() {
+async fn mode_plan_has_fewer_rights_than_act() {
     let events = plan_after_act().await;
     none_is_refused(&events);
     let [observe, plan, act] =
@@ -330,7 +330,7 @@ async fn mode_plan_is_given_what_it_uses_and_less_than_act() {
     );
 }
 
-/// Waits until the Lease was renewed so many times.
+/// Waits for a number of renewals of the Lease.
 async fn renewals(stage: &Stage, times: usize) {
     let mut seen = BTreeSet::new();
     let renewed = |leases: &[Arc<Lease>]| {
@@ -345,7 +345,7 @@ async fn renewals(stage: &Stage, times: usize) {
     waited.await.unwrap();
 }
 
-/// The kubeconfig of `account` as a pod in [`NAMESPACE`] has it.
+/// The kubeconfig of `account` in a pod of [`NAMESPACE`].
 fn in_its_namespace(account: &Identity, directory: &tempfile::TempDir) -> PathBuf {
     let text = std::fs::read_to_string(account.kubeconfig()).unwrap();
     let mut kubeconfig: Value = serde_saphyr::from_str(&text).unwrap();
@@ -357,7 +357,7 @@ fn in_its_namespace(account: &Identity, directory: &tempfile::TempDir) -> PathBu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn an_uninstall_releases_what_a_killed_daemon_held() {
+async fn uninstall_releases_holds_of_a_killed_daemon() {
     let stage = stage("act", Layout::Classic).await;
     let mut daemon = stage.daemon(&Settings::default()).await;
     stage.fire(&daemon).await;
@@ -389,14 +389,14 @@ async fn an_uninstall_releases_what_a_killed_daemon_held() {
     none_is_refused(&events);
     let unused = unused(granted(&objects), &events);
     assert!(unused.is_empty(), "granted and never used: {unused:#?}");
-    // The Lease of a killed daemon is waited out: it is read until nobody can hold it any more.
+    // The Lease of a killed daemon is read until it has expired.
     let first = events.iter().position(Event::is_write).unwrap();
     let lease = |event: &Event| event.resource == "leases";
     assert!(events[..first].iter().filter(|event| lease(event)).count() > 1);
     assert!(!events[first..].iter().any(lease));
 }
 
-/// Whether the API server let it through; refused by the policy `locksmith-restart` it was not.
+/// Whether the API server accepted it; otherwise the policy `locksmith-restart` must have refused it.
 fn passes<T: std::fmt::Debug>(answer: kube::Result<T>) -> bool {
     match answer {
         Ok(_) => true,
@@ -405,11 +405,11 @@ fn passes<T: std::fmt::Debug>(answer: kube::Result<T>) -> bool {
     }
 }
 
-/// RBAC names no fields and no owners. With the rights of `restartProvisioner` alone a stolen token could rewrite the driver's
-/// operator, whose rights reach further.
+/// RBAC knows neither fields nor owners. With the rights of `restartProvisioner` alone, a stolen token could change the
+/// driver's operator, which has further rights.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn restart_rights_end_at_annotations_and_provisioner_pods() {
+async fn restart_rights_are_limited_to_restarts() {
     const ROOK: &str = "rook-ceph";
     let stage = stage("act", Layout::Classic).await;
     let operator: Pod = named(
@@ -453,7 +453,7 @@ async fn restart_rights_end_at_annotations_and_provisioner_pods() {
     let gone = DeleteParams::default().dry_run();
     assert!(!passes(pods.delete("rook-ceph-operator", &gone).await));
     assert!(passes(pods.delete(&provisioner, &gone).await));
-    // Nobody else is bound.
+    // No other account is bound.
     let administrator: Api<Deployment> = stage.api(ROOK);
     let name = "csi-rbdplugin-provisioner";
     assert!(passes(

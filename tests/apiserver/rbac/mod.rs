@@ -1,4 +1,4 @@
-//! Rights: those of the daemon, and those of its callers.
+//! Rights of the daemon and of its clients.
 
 mod accounts;
 mod webhook_access;

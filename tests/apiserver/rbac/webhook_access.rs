@@ -1,4 +1,4 @@
-//! Who may post to the webhook, where the API server is asked.
+//! Access to the webhook with authorization by the API server.
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::render;
 use crate::support::stage::{NAMESPACE, Rights, Settings, Setup, Stage, named};
 
-/// Alertmanager's account, which has a token and no role yet.
+/// Alertmanager's account, which has a token but no role yet.
 async fn alertmanager(stage: &Stage) -> String {
     let accounts: Api<ServiceAccount> = stage.api("default");
     let account = named::<ServiceAccount>(json!({"name": "alertmanager"}), json!({}));
@@ -31,7 +31,7 @@ async fn alertmanager(stage: &Stage) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_api_server_says_whose_a_token_is_and_what_they_may() {
+async fn api_server_authenticates_and_authorizes_webhooks() {
     let stage = Stage::set(Setup {
         rights: Rights::Installed("observe"),
         ..Setup::default()
@@ -75,7 +75,7 @@ async fn the_api_server_says_whose_a_token_is_and_what_they_may() {
     let (code, answer) = daemon.post_as(Some(&token), &alerts).await;
     assert_eq!(code, 200, "{answer}");
 
-    // What was asked of the API server was asked by the account that is installed.
+    // The reviews were requested by the installed account.
     let asked = stage.everything().await;
     for review in ["tokenreviews", "subjectaccessreviews"] {
         assert!(

@@ -1,4 +1,4 @@
-//! What a person says at the command line, and what comes of it.
+//! Decisions of a person at the command line, and their effects.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage};
 
-/// Runs `locksmith` as the cluster's administrator. Nobody sits at a terminal.
+/// Runs `locksmith` as the cluster's administrator, without a terminal.
 pub async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
     let kubeconfig: PathBuf = kubeconfig.to_owned();
@@ -25,7 +25,7 @@ pub async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Approves of a run's plan; what was said to it.
+/// Approves a run's plan; returns the output.
 pub async fn approve(stage: &Stage, run: &str) -> String {
     let kubeconfig = stage.testbed.kubeconfig();
     let approved = locksmith(kubeconfig, &["approve", run, "--yes"]).await;
@@ -42,7 +42,7 @@ pub fn said(output: &Output) -> String {
     )
 }
 
-/// Lets the alert of the orphans fire, and returns the name of the run once it waits for a person.
+/// Makes the alert of the orphans fire; returns the name of the run once it waits for a person.
 pub async fn waiting_for_a_person(
     stage: &Stage,
     daemon: &crate::support::daemon::Daemon,
@@ -72,7 +72,7 @@ fn names(sources: &[std::sync::Arc<ReplicationSource>]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn orphaned_sources_go_once_a_person_approves_of_the_plan() {
+async fn approved_plan_deletes_orphaned_sources() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let name = waiting_for_a_person(&stage, &daemon).await;
@@ -126,7 +126,7 @@ fn unapproved(status: &RemediationStatus) -> Option<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn an_old_approval_and_one_of_another_plan_count_for_nothing() {
+async fn expired_or_other_approval_is_ignored() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let name = waiting_for_a_person(&stage, &daemon).await;
@@ -147,7 +147,7 @@ async fn an_old_approval_and_one_of_another_plan_count_for_nothing() {
     let status = stage.run_until("the approval to be too old", old).await;
     assert_eq!(status.phase, Phase::Pending);
 
-    // One of the orphans goes by itself: what is planned now, nobody has seen.
+    // One of the orphans is deleted by itself: the new plan has not been approved.
     let gone = &stage.jam.orphaned[0];
     let sources = stage.api::<ReplicationSource>(&gone.namespace);
     sources
@@ -174,7 +174,7 @@ async fn an_old_approval_and_one_of_another_plan_count_for_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_rejected_plan_ends_the_run_and_changes_nothing() {
+async fn rejected_plan_ends_the_run_without_changes() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let name = waiting_for_a_person(&stage, &daemon).await;
@@ -206,7 +206,7 @@ async fn release_needs_no_daemon() {
     let what = locksmith(kubeconfig, &["release"]).await;
     assert_eq!(what.status.code(), Some(2), "{}", said(&what));
 
-    // One source, and nothing else.
+    // One source only.
     let mut names = stage.held().await;
     let hold = stage.list::<SnapshotHold>().await.remove(0);
     let place = hold.spec.sources.values().next().unwrap().clone();

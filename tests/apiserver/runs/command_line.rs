@@ -1,4 +1,4 @@
-//! A person at the command line: looks at the plan, runs it, sees what became of it, and changes their mind.
+//! A person at the command line: prints the plan, runs it, inspects the result, and aborts.
 
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ use crate::runs::approval::{locksmith, said};
 use crate::support::stage::{Settings, Stage};
 use crate::testbed::Event;
 
-/// A file with what the daemon goes by, for the commands that plan as it does.
+/// A file with the daemon's configuration, for the commands that plan.
 fn config(settings: &Settings) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), settings.yaml()).unwrap();
@@ -19,7 +19,7 @@ fn config(settings: &Settings) -> tempfile::NamedTempFile {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_plan_is_shown_and_nothing_is_written() {
+async fn plan_command_writes_nothing() {
     let stage = Stage::jammed().await;
     let kubeconfig = stage.user().kubeconfig();
     let config = config(&Settings::default());
@@ -40,7 +40,7 @@ async fn a_plan_is_shown_and_nothing_is_written() {
     }
     assert!(!text.contains("leadership"), "{text}");
 
-    // Where nothing may be done, the plan is the same, and the mode is what is in its way.
+    // In a mode that does not act, the plan is the same, and gate `mode` is closed.
     let observe = Settings {
         mode: "observe",
         ..Settings::default()
@@ -65,7 +65,7 @@ async fn a_plan_is_shown_and_nothing_is_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_run_is_asked_for_followed_and_described() {
+async fn run_command_creates_and_follows_a_run() {
     let stage = Stage::jammed().await;
     let settings = Settings::default();
     let _daemon = stage.daemon(&settings).await;
@@ -106,7 +106,7 @@ async fn a_run_is_asked_for_followed_and_described() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_run_that_is_interrupted_releases_what_it_holds() {
+async fn interrupted_run_command_releases_the_holds() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         settle: "1h",
@@ -141,7 +141,7 @@ async fn a_run_that_is_interrupted_releases_what_it_holds() {
 
 #[test]
 #[ignore = "needs kubectl: ./tests/run"]
-fn it_is_a_plugin_of_kubectl() {
+fn binary_works_as_a_kubectl_plugin() {
     let directory = tempfile::tempdir().unwrap();
     let plugin = directory.path().join("kubectl-locksmith");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_locksmith"), plugin).unwrap();

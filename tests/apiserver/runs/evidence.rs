@@ -1,8 +1,8 @@
-//! Evidence of what was deleted, from the cluster through the Remediation back into the cluster.
+//! Evidence of deleted objects, from the cluster through the Remediation back into the cluster.
 //!
-//! 1. A deleted ReplicationSource is kept with the fields that this program does not know (`restic.repository`, `retain`).
+//! 1. A deleted ReplicationSource is recorded with fields unknown to this program (`restic.repository`, `retain`).
 //! 2. `locksmith evidence` prints a list that `kubectl create -f -` accepts.
-//! 3. What kubectl creates has the spec and the labels of what was deleted.
+//! 3. The objects that kubectl creates have the spec and the labels of the deleted ones.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::runs::approval::{approve, locksmith, said, waiting_for_a_person};
 use crate::support::stage::{Settings, Setup, Stage};
 
-/// The definition with movers that take any field, as upstream's has many.
+/// The definition with movers that accept any field, as upstream's have many.
 fn with_any_mover_options() -> CustomResourceDefinition {
     let mut crd = json!(ReplicationSource::crd());
     let restic = crd
@@ -45,7 +45,7 @@ fn create(kubeconfig: &Path, list: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn deleted_source_is_created_again_from_its_evidence() {
+async fn deleted_source_is_recreated_from_its_evidence() {
     let stage = Stage::set(Setup {
         sources: Some(with_any_mover_options()),
         ..Setup::default()

@@ -1,4 +1,4 @@
-//! What earlier runs have spent and how they ended is in the Remediations, and not in a process.
+//! Budgets and outcomes of earlier runs are read from the Remediations, not from the memory of a process.
 
 use kube::ResourceExt;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
@@ -7,13 +7,13 @@ use crate::runs::approval::{locksmith, said};
 use crate::support::daemon::{Daemon, notification};
 use crate::support::stage::{DRIVER, Settings, Stage};
 
-/// One run, and one failure, are all there may be.
+/// Permits one run, and one failure.
 const ONE: &str = ", breakerAfter: 1, budgets: {perCluster: 1}";
 
 fn settings() -> Settings {
     Settings {
         deadline: "1h",
-        // Over by the time that the next alert comes.
+        // Has passed before the next alert.
         cooldown: "10ms",
         ..Settings::default()
     }
@@ -25,7 +25,7 @@ fn closed(status: &RemediationStatus) -> Vec<&str> {
     closed.map(|gate| &*gate.gate).collect()
 }
 
-/// The run that is not `first`, once `wanted` holds of its status.
+/// The run that is not `first`, once `wanted` accepts its status.
 async fn next_run(
     stage: &Stage,
     first: &str,
@@ -43,7 +43,7 @@ async fn next_run(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn budget_and_breaker_outlive_the_process_and_a_reset_closes_the_breaker() {
+async fn budget_and_breaker_survive_a_restart() {
     let stage = Stage::jammed().await;
     let none = locksmith(stage.testbed.kubeconfig(), &["reset"]).await;
     assert_eq!(said(&none), "no run has finished\n");
@@ -77,7 +77,7 @@ async fn budget_and_breaker_outlive_the_process_and_a_reset_closes_the_breaker()
     assert_eq!((status.phase, status.started_at), (Phase::Pending, None));
     daemon.kill();
 
-    // The reset is on record too: all that is different for the next process is the budget.
+    // The reset is recorded, too: only the budget differs for the next process.
     let roomy = Settings {
         gates: ", breakerAfter: 1",
         ..settings()

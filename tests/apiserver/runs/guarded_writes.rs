@@ -1,6 +1,6 @@
-//! What happens between the moment an object is read and the moment it is written: the write has to lose.
+//! A change between the read of an object and its write: the write must fail.
 //!
-//! No controller runs here, so that nothing but the test itself changes anything.
+//! No controller runs here, so that only the test itself changes anything.
 
 use std::sync::{Arc, Mutex};
 
@@ -40,7 +40,7 @@ async fn testbed() -> &'static Testbed {
     QUIET.get_or_init(|| Testbed::start(options())).await
 }
 
-/// A source, a snapshot it made, and a writer that has seen both.
+/// A source, its snapshot, and a writer that has observed both.
 struct Ground {
     snapshots: Api<VolumeSnapshot>,
     source: ReplicationSource,
@@ -62,7 +62,7 @@ impl Ground {
         }
     }
 
-    /// A failed snapshot as the source makes it.
+    /// A failed snapshot of the source.
     fn snapshot(&self) -> VolumeSnapshot {
         let owner = json!({
             "apiVersion": "volsync.backube/v1alpha1",
@@ -79,7 +79,7 @@ impl Ground {
         )
     }
 
-    /// Carries `intent` out, with `meanwhile` between its reading and its writing.
+    /// Performs `intent`, with `meanwhile` between its read and its write.
     async fn perform(
         &self,
         intent: &Intent,
@@ -158,7 +158,7 @@ fn interrupted(client: Client, meanwhile: BoxFuture<'static, ()>) -> Client {
     Client::new(service, "default")
 }
 
-/// A hold of two sources by a run, in the namespace of the ground.
+/// A run's hold on two sources, in the namespace of the ground.
 async fn held(ground: &Ground) -> (Api<SnapshotHold>, ObjectKey) {
     let holds: Api<SnapshotHold> = Api::namespaced(ground.client.clone(), &ground.namespace);
     let spec =
@@ -171,7 +171,7 @@ async fn held(ground: &Ground) -> (Api<SnapshotHold>, ObjectKey) {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_hold_that_somebody_patches_meanwhile_is_patched_as_it_is_by_then() {
+async fn concurrently_patched_hold_is_patched_again() {
     let ground = Ground::new().await;
     let (holds, hold) = held(&ground).await;
     let release = Intent::PatchHold {
@@ -201,7 +201,7 @@ async fn a_hold_that_somebody_patches_meanwhile_is_patched_as_it_is_by_then() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_hold_made_again_under_its_name_is_another_one() {
+async fn recreated_hold_is_not_patched() {
     let ground = Ground::new().await;
     let (holds, hold) = held(&ground).await;
     let theirs = holds.clone();
@@ -223,7 +223,7 @@ async fn a_hold_made_again_under_its_name_is_another_one() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_snapshot_that_becomes_ready_before_its_deletion_is_written_survives() {
+async fn snapshot_that_becomes_ready_is_not_deleted() {
     let ground = Ground::new().await;
     let snapshot = create(&ground.snapshots, &ground.snapshot()).await;
     let doomed = Intent::Delete(ground.key(ObjectKind::VolumeSnapshot, &snapshot));
@@ -243,10 +243,10 @@ async fn a_snapshot_that_becomes_ready_before_its_deletion_is_written_survives()
     assert_eq!(survivor.metadata.deletion_timestamp, None);
 }
 
-/// The clock of a paused virtual machine stands still meanwhile: its term seems to last although another replica leads.
+/// The clock of a paused virtual machine stops: its term seems valid although another replica leads.
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_replica_whose_clock_stood_still_writes_nothing_once_another_leads() {
+async fn replica_with_a_stopped_clock_writes_nothing() {
     let ground = Ground::new().await;
     let snapshot = create(&ground.snapshots, &ground.snapshot()).await;
     let doomed = Intent::Delete(ground.key(ObjectKind::VolumeSnapshot, &snapshot));
@@ -260,7 +260,7 @@ async fn a_replica_whose_clock_stood_still_writes_nothing_once_another_leads() {
     let standing = tokio::spawn(standing);
     let term = leadership.begun().await.unwrap();
     let (writer, _looking) = ground.writer_by(ground.client.clone(), leadership).await;
-    // It sees nothing of what comes now.
+    // It observes nothing from now on.
     standing.abort();
     let leases: Api<Lease> = Api::namespaced(ground.client.clone(), &ground.namespace);
     let taken = Patch::Merge(json!({ "spec": {
@@ -280,7 +280,7 @@ async fn a_replica_whose_clock_stood_still_writes_nothing_once_another_leads() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn only_the_snapshot_that_was_decided_on_is_deleted() {
+async fn only_the_planned_snapshot_is_deleted() {
     let ground = Ground::new().await;
     let snapshot = create(&ground.snapshots, &ground.snapshot()).await;
     let doomed = Intent::Delete(ground.key(ObjectKind::VolumeSnapshot, &snapshot));
@@ -294,7 +294,7 @@ async fn only_the_snapshot_that_was_decided_on_is_deleted() {
     let other = ground.snapshots.get(&snapshot.name_any()).await.unwrap();
     assert_ne!(other.uid(), snapshot.uid());
 
-    // Nothing but what came between has kept the deletion from being made.
+    // Only the change in between has prevented the deletion.
     let doomed = Intent::Delete(ground.key(ObjectKind::VolumeSnapshot, &other));
     let tried = ground.perform(&doomed, async {}).await;
     assert_eq!(tried, Ok(Tried::Written));

@@ -1,4 +1,4 @@
-//! The playbook's jam, seen, exported and healed by the daemon on a real control plane.
+//! The playbook's jam: observed, exported and healed by the daemon on a real control plane.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -58,7 +58,7 @@ async fn one_alert_heals_the_playbooks_jam() {
         assert_eq!(claim.uid().as_deref(), Some(&*pending.claim.uid));
         assert_eq!(claim.status.unwrap().phase.as_deref(), Some("Bound"));
     }
-    // The restart heals most, and what is not healed is deleted.
+    // The restart heals most snapshots; the others are deleted.
     let stuck = stage.jam.stuck_snapshots.iter().map(|one| one.uid.clone());
     let stuck: BTreeSet<_> = stuck.collect();
     for snapshot in stage.list::<VolumeSnapshot>().await {
@@ -72,7 +72,7 @@ async fn one_alert_heals_the_playbooks_jam() {
     each_write_is_logged(&stage, &daemon).await;
 }
 
-/// The log has a line for each write: which run, in which step, did what to which object.
+/// The log has a line for each write, with run, step, verb and object.
 async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
     let log = daemon.log_text();
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -104,7 +104,7 @@ async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
     let written = written.into_iter().map(|event| {
         let kind = event.resource.trim_end_matches('s');
         let name = match event.name.as_str() {
-            // Only the body of a create names it.
+            // The name is only in the body of a create.
             "" => event.request_body.as_ref().unwrap()["metadata"]["name"]
                 .as_str()
                 .unwrap(),
@@ -120,7 +120,7 @@ async fn each_write_is_logged(stage: &Stage, daemon: &Daemon) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_deadline() {
+async fn holds_end_with_their_app_or_at_their_deadline() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         deadline: "10m",
@@ -131,7 +131,7 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
 
-    // Held are those of apps that do not run, and the status lists just them, each with its deadline.
+    // The sources of stopped apps are held, and the status lists exactly them, each with its deadline.
     let orphaned = stage.jam.orphaned.iter().map(|source| source.name.clone());
     let stopped = stage.jam.stopped.iter().flat_map(|app| app.sources.clone());
     let mut expected: Vec<_> = orphaned.chain(stopped).collect();
@@ -154,7 +154,7 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     let held = expected.len().to_string();
     assert_eq!(row, ["csi-operation-locks", DRIVER, "Succeeded", &*held]);
 
-    // An app that is started has its sources back, those of others stay held.
+    // The sources of a started app are released; those of others stay held.
     let app = &stage.jam.stopped.iter().find(|app| app.name == "atuin");
     let app = app.expect("atuin is stopped");
     let scaled = json!({"spec": {"replicas": 1}});
@@ -187,7 +187,7 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     assert_eq!(listed(&still), expected);
     assert_eq!(stage.held().await, expected);
 
-    // At the deadline nothing is held, orphaned or not, and nothing shows that it was.
+    // At the deadline nothing is held, orphaned or not, and there is no trace of a hold.
     let deadline = jiff::Timestamp::now() + SignedDuration::from_secs(5);
     stage.hasten(deadline).await;
     stage.released().await;
@@ -204,7 +204,7 @@ async fn what_stays_held_is_listed_resumed_with_its_app_and_released_at_its_dead
     assert_eq!((over.phase, over.held), (Phase::Succeeded, 0));
 }
 
-/// Names of the sources a status lists as held, in order.
+/// Names of the sources that a status lists as held, in order.
 fn listed(status: &RemediationStatus) -> Vec<String> {
     let sources = status
         .holds
@@ -215,7 +215,7 @@ fn listed(status: &RemediationStatus) -> Vec<String> {
     names
 }
 
-/// What `kubectl get remediations -A` shows of the only one under these headings.
+/// The columns of `kubectl get remediations -A` under these headings, for the only run.
 fn kubectl(kubeconfig: &Path, headings: &[&str]) -> Vec<String> {
     let output = Command::new(crate::render::tool("kubectl"))
         .arg("--kubeconfig")

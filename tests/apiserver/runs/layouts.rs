@@ -1,4 +1,4 @@
-//! The ways a driver is deployed, and how each gets new processes.
+//! The layouts of a driver, and how its processes are replaced in each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use crate::support::stage::{Settings, Setup, Stage};
 use crate::testbed::Event;
 
-/// What a restart may change, and what it may not.
+/// Parts that a restart may change, and parts that it may not.
 struct Parts {
     provisioner: Deployment,
     provisioner_pods: BTreeSet<String>,
     nodes: Nodes,
 }
 
-/// The driver's part on every node: the DaemonSets' uids and templates, and the uids of their pods.
+/// The driver's part on every node: uids and templates of the DaemonSets, and uids of their pods.
 #[derive(Debug, PartialEq)]
 struct Nodes {
     sets: BTreeMap<String, (String, PodTemplateSpec)>,
@@ -65,7 +65,7 @@ impl Parts {
     }
 }
 
-/// Heals a jam in a cluster of this layout; gives what was there before and after, and what was written.
+/// Heals a jam in a cluster with this layout; returns the parts before and after, and the writes.
 async fn healed(layout: Layout) -> (Parts, Parts, Vec<Event>) {
     let world = WorldConfig {
         layout,
@@ -107,7 +107,7 @@ async fn healed(layout: Layout) -> (Parts, Parts, Vec<Event>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn rooks_own_provisioner_is_rolled_out() {
+async fn classic_provisioner_is_restarted_by_rollout() {
     let (before, after, writes) = healed(Layout::Classic).await;
     assert_eq!(before.provisioner.name_any(), "csi-rbdplugin-provisioner");
     let [rollout] = &writes[..] else {
@@ -118,7 +118,7 @@ async fn rooks_own_provisioner_is_rolled_out() {
         (&*rollout.resource, &*rollout.name),
         ("deployments", "csi-rbdplugin-provisioner")
     );
-    // The annotation that people know, and that of this very restart; guarded by the version that was read.
+    // The annotation that people know, and the one of this restart; guarded by the version that was read.
     for key in ["kubectl.kubernetes.io/restartedAt", RESTART_ANNOTATION] {
         assert_eq!(before.annotation(key), None);
         assert!(after.annotation(key).is_some(), "{key}");
@@ -128,7 +128,7 @@ async fn rooks_own_provisioner_is_rolled_out() {
     assert!(version.is_some_and(Value::is_string), "{body}");
 }
 
-/// Heals a jam where both leases are held under an identity that the new pods share with the old ones.
+/// Heals a jam in which both leases are held under an identity that the new pods share with the old ones.
 async fn healed_under_the_same_identity(layout: Layout, pods: usize) -> Vec<Event> {
     let world = WorldConfig {
         layout,
@@ -160,7 +160,7 @@ async fn healed_under_the_same_identity(layout: Layout, pods: usize) -> Vec<Even
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_provisioner_on_the_hosts_network_is_rolled_out() {
+async fn host_network_provisioner_is_restarted_by_rollout() {
     let writes = healed_under_the_same_identity(Layout::HostNetwork, 1).await;
     let rollouts = writes
         .iter()
@@ -170,7 +170,7 @@ async fn a_provisioner_on_the_hosts_network_is_rolled_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_pods_of_a_stateful_set_are_deleted() {
+async fn stateful_set_provisioner_is_restarted_by_deletion() {
     let writes = healed_under_the_same_identity(Layout::StatefulSet, 2).await;
     let deleted = writes.iter().filter(|event| event.resource == "pods");
     assert_eq!(deleted.count(), 2, "{writes:#?}");
@@ -179,7 +179,7 @@ async fn the_pods_of_a_stateful_set_are_deleted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn an_operators_provisioner_has_its_pods_deleted() {
+async fn operator_owned_provisioner_is_restarted_by_deletion() {
     let (before, after, writes) = healed(Layout::OperatorManaged).await;
     assert_eq!(
         before.provisioner.name_any(),

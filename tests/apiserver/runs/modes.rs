@@ -1,4 +1,4 @@
-//! Modes that do not act, under a user that may do everything.
+//! Modes that do not act, with a user that has all rights.
 
 use locksmith::api::StepName;
 use locksmith::api::remediation::{Phase, Remediation};
@@ -7,7 +7,7 @@ use crate::support::stage::{DRIVER, Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
+async fn mode_observe_reports_the_jam_and_writes_nothing() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         mode: "observe",
@@ -19,7 +19,7 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
         assert_eq!(code, 200, "{answer}");
         assert!(answer.to_string().contains("observe"), "{answer}");
     }
-    // What a daemon that acts releases at sight: the hold of a run that failed.
+    // A daemon in mode act releases this immediately: the hold of a failed run.
     let source = &stage.jam.sources[0];
     let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
     stage.left_behind(source, 0, tomorrow).await;
@@ -45,7 +45,7 @@ async fn mode_observe_sees_the_jam_and_writes_nothing_whatever_fires() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn mode_plan_records_what_it_would_do_and_does_none_of_it() {
+async fn mode_plan_records_the_plan_without_running_it() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         mode: "plan",
@@ -63,7 +63,7 @@ async fn mode_plan_records_what_it_would_do_and_does_none_of_it() {
         targets(StepName::DeleteFailedSnapshots),
         stage.jam.stuck_snapshots.len()
     );
-    // Each restore, and the content of each snapshot that is to be deleted.
+    // Each restore, and the content of each snapshot to be deleted.
     assert_eq!(
         targets(StepName::VerifyProvisioning),
         stage.jam.pending.len() + stage.jam.stuck_snapshots.len()

@@ -1,4 +1,4 @@
-//! People who work on the cluster while the program does.
+//! People change the cluster while the program acts.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -14,7 +14,7 @@ use crate::support::stage::{Settings, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn what_people_pause_delete_or_leave_waiting_stays_as_they_left_it() {
+async fn changes_that_people_make_during_a_run_are_kept() {
     let stage = Stage::jammed().await;
     let paused = json!({"spec": {"paused": true}});
     stage
@@ -27,7 +27,7 @@ async fn what_people_pause_delete_or_leave_waiting_stays_as_they_left_it() {
         .await
         .unwrap();
     let daemon = stage.daemon(&Settings::default()).await;
-    // Everything else that waits is a finding by now, and so is older than this has to be.
+    // Everything else that waits is a finding by now, and so is old enough.
     let (_, status) = daemon.get("/api/v1/status").await;
     let status: Value = serde_json::from_str(&status).unwrap();
     let findings = status["findings"].as_array().unwrap();
@@ -70,11 +70,11 @@ async fn what_people_pause_delete_or_leave_waiting_stays_as_they_left_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_provisioner_that_a_person_scales_meanwhile_is_theirs() {
+async fn concurrently_scaled_provisioner_keeps_its_replicas() {
     let (namespace, name) = ("rook-ceph", "csi-rbdplugin-provisioner");
     let stage = Stage::jammed().await;
     let settings = Settings {
-        // Long enough for a person to come in between.
+        // Long enough for a person to act in between.
         settle: "15s",
         ..Settings::default()
     };

@@ -1,6 +1,6 @@
-//! Objects as large as the API server takes: somebody else's, and the program's own.
+//! Objects of the maximum size: those of tenants, and the program's own.
 //!
-//! The limits are Kubernetes' own: annotations of 256 KiB an object (`apimachinery/pkg/api/validation`), names of 253
+//! The limits are those of Kubernetes: annotations of 256 KiB per object (`apimachinery/pkg/api/validation`), names of 253
 //! characters and namespaces of 63, and 1.5 MiB for one object in etcd (`--max-request-bytes`).
 
 use std::collections::BTreeMap;
@@ -28,15 +28,15 @@ use crate::support::daemon::{Daemon, POLL};
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage, named};
 use crate::testbed::{Event, Options, Testbed};
 
-/// All keys and values of an object's annotations together, in bytes.
+/// Maximum size of all keys and values of an object's annotations, in bytes.
 const ANNOTATIONS: usize = 256 * 1024;
 
-/// What other controllers annotate an object with during a run, in bytes.
+/// Size of the annotations that other controllers add to an object during a run, in bytes.
 const THEIRS: usize = 4 * 1024;
 
 const FILLER: &str = "example.org/filler";
 
-/// Fills the annotations of `object` but for `room` bytes.
+/// Fills the annotations of `object` except for `room` bytes.
 async fn fill<K>(api: &Api<K>, object: &K, room: usize)
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
@@ -51,7 +51,7 @@ where
         .unwrap();
 }
 
-/// Fills every object of a kind, but for `room` bytes.
+/// Fills every object of a kind except for `room` bytes.
 async fn fill_all<K>(stage: &Stage, room: usize)
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -65,7 +65,7 @@ where
     }
 }
 
-/// How often each object was refused a write; losing an Event loses nothing.
+/// Number of refused writes per object; a lost Event does no harm.
 fn refused(writes: &[Event]) -> BTreeMap<(String, String), usize> {
     let mut refused = BTreeMap::new();
     let writes = writes.iter().filter(|event| event.resource != "events");
@@ -76,7 +76,7 @@ fn refused(writes: &[Event]) -> BTreeMap<(String, String), usize> {
     refused
 }
 
-/// A snapshot of an app with names as long as they may be, which the driver refuses.
+/// A snapshot of an app with names of the maximum length, which the driver refuses.
 async fn stuck_with_long_names(stage: &Stage) -> VolumeSnapshot {
     let (client, created) = (stage.testbed.client(), PostParams::default());
     let namespace = "n".repeat(63);
@@ -121,7 +121,7 @@ async fn stuck_with_long_names(stage: &Stage) -> VolumeSnapshot {
     let spec = json!({"source": {"persistentVolumeClaimName": name}, "volumeSnapshotClassName": SNAPSHOT_CLASS});
     let snapshots = stage.api::<VolumeSnapshot>(&namespace);
     let snapshot: VolumeSnapshot = named(metadata, json!({"spec": spec}));
-    // VolSync may have been first.
+    // VolSync may have created it first.
     let _ = snapshots.create(&created, &snapshot).await;
     let is_refused = |one: &Arc<VolumeSnapshot>| {
         let status = one.status.as_ref();
@@ -137,14 +137,14 @@ async fn stuck_with_long_names(stage: &Stage) -> VolumeSnapshot {
     VolumeSnapshot::clone(stuck)
 }
 
-/// Attack: annotations of 256 KiB on everything that a run is about, and names as long as they may be. Defence: of somebody
-/// else's object nothing is kept whole at any price, and a write that only hastens something may fail.
+/// Attack: annotations of 256 KiB on all objects of a run, and names of the maximum length. Defence: evidence of a tenant's
+/// object is limited in size, and a write that only accelerates something may fail.
 ///
 /// 1. The run heals; evidence of everything deleted is kept, in 32 KiB each.
-/// 2. A source that cannot be annotated is not nudged, and not asked again.
+/// 2. A source that cannot be annotated is not nudged, and not tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn run_heals_objects_that_are_full() {
+async fn run_heals_objects_with_full_annotations() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         nudge: true,
@@ -157,7 +157,7 @@ async fn run_heals_objects_that_are_full() {
     fill_all::<PersistentVolumeClaim>(&stage, THEIRS).await;
     fill_all::<Pod>(&stage, 0).await;
     fill_all::<Lease>(&stage, 0).await;
-    // A ReplicaSet takes over the annotations of its Deployment, and gets some of its own.
+    // A ReplicaSet inherits the annotations of its Deployment, and gets additional ones.
     fill_all::<Deployment>(&stage, THEIRS).await;
     let contents: Api<VolumeSnapshotContent> = Api::all(stage.testbed.client());
     for content in stage.list::<VolumeSnapshotContent>().await {
@@ -198,11 +198,11 @@ fn step(
     status.steps.iter().find(|record| record.step == name)
 }
 
-/// Attack: a content whose deletion hangs, and whose annotations are full, so that it cannot be annotated. Defence: that is
-/// tried for some seconds, less and less often, and the step ends without.
+/// Attack: a content with a stuck deletion and full annotations, so that it cannot be annotated. Defence: this is tried for
+/// some seconds with backoff, and the step ends without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn hung_deletion_that_cannot_be_annotated_holds_nothing_up() {
+async fn stuck_deletion_that_cannot_be_annotated_blocks_nothing() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let uid = &stage.jam.stuck_snapshots[0].uid;
@@ -233,7 +233,7 @@ async fn hung_deletion_that_cannot_be_annotated_holds_nothing_up() {
                 .any(|one| one.name_any() == content && one.metadata.deletion_timestamp.is_some())
         })
         .await;
-    // Until nothing more is added by those who delete it; what they take away later is no room for others.
+    // Until the controllers that delete it add nothing more; annotations that they remove later make no room.
     loop {
         let live = contents.get(&content).await.unwrap();
         let kept = live.annotations().iter();
@@ -278,11 +278,11 @@ async fn hung_deletion_that_cannot_be_annotated_holds_nothing_up() {
     assert!((1..=8).contains(&touches), "{refused:?}");
 }
 
-/// A provisioner whose pod template has annotations of 256 KiB: the API server refuses the one that restarts it. The run fails
-/// with what the API server said, and what was held is released.
+/// A provisioner whose pod template has annotations of 256 KiB: the API server refuses the one that restarts it. The run
+/// fails with the API server's message, and its sources are released.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn refused_restart_is_told_with_its_reason() {
+async fn refused_restart_fails_with_its_reason() {
     let stage = Stage::jammed().await;
     let settings = Settings {
         within: "20s",
@@ -317,7 +317,7 @@ async fn refused_restart_is_told_with_its_reason() {
     stage.released().await;
 }
 
-/// Adds labels to a Remediation until etcd takes no more.
+/// Adds labels to a Remediation until etcd refuses more.
 async fn fill_to_the_brim(stage: &Stage, name: &str) {
     let api = stage.api::<Remediation>(NAMESPACE);
     let run = api.get(name).await.unwrap();
@@ -351,11 +351,11 @@ async fn fire(daemon: &Daemon, alertname: &str) {
     assert_eq!(code, 202, "{answer}");
 }
 
-/// Attack: a Remediation that takes no further byte. Defence: a person who ends it takes its labels and annotations from it, and
-/// the next alert has a run of its own.
+/// Attack: a Remediation that is as large as etcd permits. Defence: aborting it removes its labels and annotations, and the
+/// next alert gets a run of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn full_run_is_aborted_and_the_next_alert_has_another() {
+async fn full_run_can_be_aborted() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     let name = waiting_for_a_person(&stage, &daemon).await;
@@ -363,7 +363,7 @@ async fn full_run_is_aborted_and_the_next_alert_has_another() {
     let aborted = locksmith(stage.testbed.kubeconfig(), &["abort", &name, "--yes"]).await;
     assert!(aborted.status.success(), "{}", said(&aborted));
     assert_eq!(stage.finished().await.phase, Phase::Aborted);
-    // As Alertmanager does: the watch may not show yet that the run is over.
+    // As by Alertmanager: the watch may not show yet that the run has ended.
     let repeated = async {
         loop {
             fire(&daemon, "LocksmithSourceOrphaned").await;
@@ -377,11 +377,10 @@ async fn full_run_is_aborted_and_the_next_alert_has_another() {
     }
 }
 
-/// Attack: the same, before anything of it is recorded. Defence: the run takes its own labels and annotations from it, and does
-/// what the alerts ask for.
+/// Attack: the same, before any status is recorded. Defence: the run removes its own labels and annotations, and continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn full_run_swallows_no_alert() {
+async fn full_run_makes_room_and_continues() {
     let stage = Stage::jammed().await;
     let alert = |at: usize| {
         json!({
@@ -406,10 +405,11 @@ async fn full_run_swallows_no_alert() {
     assert_eq!(stage.list::<Remediation>().await.len(), 1);
 }
 
-/// What a plan may be at most, by its lint, and what a run records at most: etcd takes both, beside annotations of 256 KiB.
+/// The largest plan that its lint permits, and the largest record of a run: etcd accepts both, beside annotations of 256
+/// KiB.
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn largest_hold_and_largest_record_are_taken() {
+async fn largest_hold_and_record_are_accepted() {
     let testbed = Testbed::start(Options {
         controllers: false,
         crds: vec![Remediation::crd(), SnapshotHold::crd()],

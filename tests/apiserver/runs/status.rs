@@ -1,4 +1,4 @@
-//! `locksmith status` as a person runs it, against clusters in three states.
+//! `locksmith status` at the command line, against clusters in three states.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::stage::{Settings, Stage};
 use crate::testbed::Testbed;
 
-/// Runs it; a command takes its time, and the actors of the world go on meanwhile.
+/// Runs it; the actors of the world continue meanwhile.
 async fn status(kubeconfig: &Path, args: &[&str]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("locksmith.yaml");
@@ -34,7 +34,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Kinds of the findings in an answer, and the namespaces they are in.
+/// Kinds of the findings in the output, and their namespaces.
 fn findings(output: &Output) -> (Vec<String>, BTreeSet<String>) {
     let view: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = view["findings"].as_array().unwrap();
@@ -48,9 +48,9 @@ fn findings(output: &Output) -> (Vec<String>, BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn of_a_jammed_cluster_it_lists_what_is_stuck_and_exits_with_1() {
+async fn status_of_a_jammed_cluster_exits_with_1() {
     let stage = Stage::jammed().await;
-    // What the thresholds of a second let through the daemon has seen.
+    // The daemon has observed everything that thresholds of a second let through.
     let settings = Settings {
         mode: "observe",
         ..Settings::default()
@@ -97,7 +97,7 @@ async fn of_a_jammed_cluster_it_lists_what_is_stuck_and_exits_with_1() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn of_a_cluster_without_drivers_it_is_in_doubt_and_exits_with_2() {
+async fn status_without_drivers_is_in_doubt_and_exits_with_2() {
     let testbed = Testbed::start(crate::testbed::Options::default()).await;
     let told = status(testbed.kubeconfig(), &[]).await;
     let (out, err) = (text(&told.stdout), text(&told.stderr));
@@ -111,7 +111,7 @@ async fn of_a_cluster_without_drivers_it_is_in_doubt_and_exits_with_2() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn of_a_server_that_is_not_there_it_says_so_and_exits_with_2() {
+async fn status_of_an_unreachable_server_exits_with_2() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = closed.local_addr().unwrap();
     drop(closed);

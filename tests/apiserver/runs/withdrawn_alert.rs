@@ -1,8 +1,8 @@
-//! A run that waits for a gate and whose alert ends.
+//! A run that waits for a gate while its alert ends.
 //!
 //! 1. While the alert fires, the run is Pending.
-//! 2. Once Alertmanager reports it resolved, the run ends Aborted and has done nothing.
-//! 3. When it fires again, another run is asked for at once.
+//! 2. Once Alertmanager reports it resolved, the run ends as Aborted and has done nothing.
+//! 3. When it fires again, another run is created immediately.
 
 use locksmith::api::remediation::{Phase, Remediation};
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! The API server's audit log in, every promise that it shows to be broken out. It knows nothing of how the writes came
-//! about: it reads what the Remediations' status said when each of them arrived.
+//! Reads the API server's audit log, and returns every broken promise. It judges a write only by the status that the
+//! Remediations had when the write arrived.
 
 #[cfg(test)]
 mod tests;
@@ -15,57 +15,58 @@ use serde_json::Value;
 
 use crate::testbed::Event;
 
-/// A promise, as what breaks it is called.
+/// A promise, named after its violation.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Rule {
-    /// Only while a run is in the step that does this, all of its gates open, and only to what its plan names.
+    /// A write occurs only while a run is in the corresponding step, all of its gates are open, and its plan names the
+    /// object.
     OpenGate,
-    /// Every write names the version, every deletion the uid, that it was decided on.
+    /// Every write has the version, and every deletion the uid, that it was decided on.
     Guarded,
-    /// No object is deleted twice, no provisioner restarted twice for the same attempt.
+    /// No object is deleted twice, and no provisioner is restarted twice in one attempt.
     Once,
-    /// A snapshot that is ready is never deleted, nor one of which nobody knows.
+    /// A ready snapshot is never deleted, nor one whose state is unknown.
     NeverReady,
-    /// What is deleted was kept as evidence before.
+    /// Deleted objects have been recorded as evidence before.
     Evidence,
-    /// In mode observe nothing is written at all.
+    /// In mode observe nothing is written.
     Observe,
-    /// Nothing is written but what the program is for.
+    /// Nothing is written except for the program's purpose.
     Purpose,
-    /// Nothing is held in the end.
+    /// Nothing is held at the end.
     Released,
 }
 
-/// One promise, broken.
+/// A broken promise.
 #[derive(Debug)]
 pub struct Violation {
     pub rule: Rule,
     pub what: String,
 }
 
-/// What was looked at, and what was found.
+/// Result of the audit.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Successful writes of the program, by what they did.
+    /// Successful writes of the program, by kind of write.
     pub writes: BTreeMap<&'static str, usize>,
-    /// Runs that have begun.
+    /// Number of runs that have started.
     pub runs: usize,
     pub violations: Vec<Violation>,
 }
 
-/// What a status said, as far as writes are judged by it.
+/// The parts of a status by which writes are judged.
 struct Said {
     at: Timestamp,
     phase: Phase,
     step: Option<StepName>,
     attempt: u32,
     closed: Vec<String>,
-    /// Kind, namespace and name of what the step is about, and its uid.
+    /// Kind, namespace, name and uid of the step's targets.
     targets: HashSet<String>,
     evidence: HashSet<String>,
 }
 
-/// A write of the program that is judged by what was said.
+/// A write of the program that is judged by a status.
 struct Write {
     at: Timestamp,
     text: String,
@@ -85,18 +86,18 @@ enum Deed {
 pub struct Auditor {
     users: Vec<String>,
     namespace: String,
-    /// From when to when the program ran in mode observe.
+    /// Start and end of each phase in which the program ran in mode observe.
     observed: Vec<(Timestamp, Timestamp)>,
     said: HashMap<String, Vec<Said>>,
     writes: Vec<Write>,
-    /// Whether each version of each snapshot was ready.
+    /// Whether a snapshot was ready, by object and version.
     ready: HashMap<(String, String), bool>,
     done: HashSet<String>,
     report: Report,
 }
 
 impl Auditor {
-    /// Of the program as these users, with its Remediations and Lease in `namespace`.
+    /// An auditor of the program under these users, with its Remediations and Lease in `namespace`.
     pub fn new(users: &[&str], namespace: &str, observed: &[(Timestamp, Timestamp)]) -> Self {
         Self {
             users: users.iter().map(|user| (*user).to_owned()).collect(),
@@ -110,7 +111,7 @@ impl Auditor {
         }
     }
 
-    /// Reads one event, in the order of the log.
+    /// Reads an event; events must be in the order of the log.
     pub fn read(&mut self, event: &Event) {
         if !event.is_write() {
             return;
@@ -129,7 +130,7 @@ impl Auditor {
         }
     }
 
-    /// Every promise that was broken, `held` being what carries a hold in the end.
+    /// Returns every broken promise; `held` lists the objects still held at the end.
     pub fn report(mut self, held: &[String]) -> Report {
         for said in self.said.values_mut() {
             said.sort_by_key(|said| said.at);
@@ -154,7 +155,7 @@ impl Auditor {
         *self.report.writes.entry(what).or_default() += 1;
     }
 
-    /// Remembers of every version of a snapshot whether it was ready, whoever wrote it.
+    /// Records for every version of a snapshot whether it was ready, whoever wrote it.
     fn note_snapshot(&mut self, event: &Event) {
         if event.resource != "volumesnapshots" || event.code >= 300 {
             return;
@@ -172,14 +173,14 @@ impl Auditor {
         self.ready.insert((uid, version), ready);
     }
 
-    /// Whether a write that the API server may refuse gives it what it needs to.
+    /// Checks that a write has the preconditions by which the API server can refuse it.
     fn guarded(&mut self, event: &Event) {
         let has = |path: &str| {
             let body = event.request_body.as_ref();
             body.and_then(|body| string(body, path)).is_some()
         };
         let guarded = match &*event.verb {
-            // Whatever it has become, all of it is released.
+            // Whatever its version, all of it is released.
             "delete" if event.resource == "snapshotholds" => has("/preconditions/uid"),
             "delete" => has("/preconditions/uid") && has("/preconditions/resourceVersion"),
             "patch" | "update" if event.resource != "events" => has("/metadata/resourceVersion"),
@@ -191,7 +192,7 @@ impl Auditor {
         }
     }
 
-    /// Takes note of a write that was made.
+    /// Records a successful write.
     fn note(&mut self, event: &Event) {
         let body = event.request_body.as_ref().unwrap_or(&Value::Null);
         let own = event.namespace == self.namespace;
@@ -226,7 +227,7 @@ impl Auditor {
                     }),
                 )
             }
-            // More sources, in another attempt, or fewer.
+            // Releases sources, or adds sources in another attempt.
             ("snapshotholds", "patch" | "delete") if own => ("release", None),
             // The proof of a hold, which stores nothing.
             ("volumesnapshots", "create") if own && event.uri.contains("dryRun=All") => {
@@ -315,7 +316,7 @@ impl Auditor {
         self.said.entry(uid).or_default().push(said);
     }
 
-    /// What a snapshot was when it was deleted: the answer tells, or else the version that the deletion named.
+    /// State of a deleted snapshot: from the response, otherwise from the version in the request.
     fn note_end_of_snapshot(&mut self, event: &Event, body: &Value) {
         let answer = event.response_body.as_ref();
         let told = answer.filter(|answer| answer.get("kind") == Some(&"VolumeSnapshot".into()));
@@ -337,13 +338,13 @@ impl Auditor {
         }
     }
 
-    /// What a run's status said last when a write arrived.
+    /// The latest status of a run when a write arrived.
     fn last(&self, run: &str, at: Timestamp) -> Option<&Said> {
         let said = self.said.get(run)?;
         said.iter().rev().find(|said| said.at <= at)
     }
 
-    /// Whether a run that may delete `uid` in `step` has kept it: of two that are at work at once, either may be the one.
+    /// Whether a run that may delete `uid` in `step` has recorded it; of two concurrent runs, either may be the one.
     fn kept(&self, step: StepName, uid: &str, at: Timestamp) -> Result<bool, String> {
         let (mut may, mut why) = (false, Vec::new());
         for run in self.said.keys() {
@@ -351,7 +352,7 @@ impl Auditor {
                 continue;
             };
             match allowed(Some(said), step, uid) {
-                // A pod comes back by itself.
+                // A pod is recreated by its controller.
                 Ok(()) if said.evidence.contains(uid) || step == StepName::RestartProvisioner => {
                     return Ok(true);
                 }
@@ -370,7 +371,7 @@ impl Auditor {
         ))
     }
 
-    /// What the run and attempt that a token names last said.
+    /// The latest status of the run and attempt in a token.
     fn attempt(&self, token: &str, at: Timestamp) -> Option<&Said> {
         let (run, attempt) = token.rsplit_once('-')?;
         let said = self.last(run, at)?;
@@ -431,7 +432,7 @@ impl Auditor {
     }
 }
 
-/// Whether what a run said lets `step` do something to `target`.
+/// Whether a status permits `step` to write to `target`.
 fn allowed(said: Option<&Said>, step: StepName, target: &str) -> Result<(), String> {
     let Some(said) = said else {
         return Err("no run had said anything".to_owned());
@@ -452,7 +453,7 @@ fn allowed(said: Option<&Said>, step: StepName, target: &str) -> Result<(), Stri
     Ok(())
 }
 
-/// Sources that a new hold names, as a target's place is written.
+/// Sources in a new hold, in the form of a target's place.
 fn held(body: &Value) -> Vec<String> {
     let sources = body.pointer("/spec/sources").and_then(Value::as_object);
     let places = sources.into_iter().flat_map(|sources| sources.values());
@@ -462,13 +463,13 @@ fn held(body: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Kind, namespace and name, as a target's are written.
+/// Kind, namespace and name, in the form of a target.
 fn place(event: &Event) -> String {
     let kind = event.resource.trim_end_matches('s');
     format!("{kind} {}/{}", event.namespace, event.name)
 }
 
-/// What was asked, and what was answered.
+/// Request and response as text.
 fn text(event: &Event) -> String {
     format!(
         "{} {} by {}: {}",
@@ -481,7 +482,7 @@ fn string(body: &Value, path: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Whether it is about the object called `name`: of a create, only the body tells.
+/// Whether it is about the object `name`, which for a create is only in the body.
 fn is(event: &Event, body: &Value, name: &str) -> bool {
     event.name == name || string(body, "/metadata/name").as_deref() == Some(name)
 }

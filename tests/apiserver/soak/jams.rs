@@ -1,5 +1,5 @@
-//! What goes on in the cluster meanwhile: the backend falls sick again and again, backups and restores run into it, and
-//! people do what people do.
+//! Random events in the cluster: the backend becomes sick again and again, so that backups and restores hang; people stop
+//! runs, scale apps and delete claims.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,14 +19,14 @@ use tokio::task::JoinHandle;
 
 use crate::support::stage::{NAMESPACE, Stage};
 
-/// Between two things that happen, in milliseconds.
+/// Time between two events, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 500..6_000;
-/// How long the backend is sick: the driver's calls give up sooner.
+/// Time for which the backend is sick, in milliseconds: longer than the timeout of the driver's calls.
 const SICK: std::ops::Range<u64> = 1_000..4_000;
-/// How long a person stops everything.
+/// Time for which a person stops all runs, in milliseconds.
 const STOP: std::ops::Range<u64> = 500..4_000;
 
-/// Goes on until it is ended.
+/// Generates events until it is ended.
 pub struct Jams {
     count: Arc<AtomicUsize>,
     over: watch::Sender<bool>,
@@ -34,7 +34,7 @@ pub struct Jams {
 }
 
 impl Jams {
-    /// Starts jamming.
+    /// Starts generating events.
     pub fn start(stage: &Stage, chance: Rng) -> Self {
         let count = Arc::new(AtomicUsize::new(0));
         let (over, ends) = watch::channel(false);
@@ -54,12 +54,12 @@ impl Jams {
         }
     }
 
-    /// How many jams there were.
+    /// Number of jams.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Ends it, with a backend that is well and nobody who stops anything.
+    /// Ends it, with a healthy backend and without a kill switch.
     pub async fn end(self, stage: &Stage) {
         self.over.send_replace(true);
         self.task.await.unwrap();
@@ -73,7 +73,7 @@ struct Fate {
     apps: Vec<App>,
     chance: Rng,
     count: Arc<AtomicUsize>,
-    /// Claims made to be restored.
+    /// Number of created restores.
     restores: usize,
     ends: watch::Receiver<bool>,
 }
@@ -81,7 +81,7 @@ struct Fate {
 impl Fate {
     async fn go_on(mut self) {
         while !self.after(PAUSE).await {
-            // Whatever is refused, because of a fault or a race, just does not happen.
+            // An action that is refused because of a fault or a race is skipped.
             let _ = match self.chance.u32(..10) {
                 0..5 => self.jam().await,
                 5 => self.stop().await,
@@ -94,14 +94,14 @@ impl Fate {
         let _ = self.stopped(Value::Null).await;
     }
 
-    /// Waits for as long as chance has it; whether it is over.
+    /// Waits for a random time; returns whether to end.
     async fn after(&mut self, range: std::ops::Range<u64>) -> bool {
         let pause = Duration::from_millis(self.chance.u64(range));
         let ended = self.ends.wait_for(|over| *over);
         tokio::time::timeout(pause, ended).await.is_ok()
     }
 
-    /// Backups and a restore run into a backend that hangs.
+    /// Starts backups and a restore while the backend hangs.
     async fn jam(&mut self) -> anyhow::Result<()> {
         self.ceph.sicken(Scope::All);
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Fate {
         Ok(())
     }
 
-    /// A person stops everything for a while.
+    /// Sets the kill switch for a while.
     async fn stop(&mut self) -> anyhow::Result<()> {
         self.stopped(json!("by a person")).await?;
         self.after(STOP).await;
@@ -136,7 +136,7 @@ impl Fate {
         Ok(())
     }
 
-    /// A run, any of them.
+    /// A random run.
     async fn run(&mut self) -> anyhow::Result<(Api<Remediation>, Option<String>)> {
         let runs = self.person.within::<Remediation>(NAMESPACE);
         let all = runs.list(&Default::default()).await?.items;
@@ -159,7 +159,7 @@ impl Fate {
         Ok(())
     }
 
-    /// An app is switched off and on again.
+    /// Scales an app to zero and back.
     async fn scale(&mut self) -> anyhow::Result<()> {
         let Some(app) = self.chance.choice(self.apps.clone()) else {
             return Ok(());
@@ -177,7 +177,7 @@ impl Fate {
         Ok(())
     }
 
-    /// Whoever waited for a restore does not any more.
+    /// Deletes the claims of pending restores.
     async fn give_up_restores(&mut self) -> anyhow::Result<()> {
         let claims = self.person.within::<PersistentVolumeClaim>("media");
         for number in 1..=self.restores {

@@ -1,5 +1,5 @@
-//! A soak: jams, faults, kills, people and webhooks, all by chance that can be repeated, and two replicas in the middle
-//! of it. In the end an auditor reads the API server's audit log and holds it against the promises.
+//! A soak test: random jams, faults, kills, human actions and webhooks, reproducible by seed, against two replicas. At the
+//! end, an auditor reads the API server's audit log and checks it against the promises.
 //!
 //! ```text
 //! jams ──► cluster ◄──── replicas ◄── faults, kill -9
@@ -32,24 +32,24 @@ use jams::Jams;
 use replicas::{Order, Replicas};
 use webhooks::Webhooks;
 
-/// What the short one takes, in seconds.
+/// Duration of the short soak, in seconds.
 const SHORT: u64 = 75;
-/// Its seed.
+/// Seed of the short soak.
 const SEED: u64 = 8;
-/// What every run that is open when the faults end is over within.
+/// Time limit for open runs to finish once the faults have ended.
 const END: Duration = Duration::from_secs(300);
-/// What the log may take to have everything.
+/// Time limit for the audit log to be complete.
 const LOG: Duration = Duration::from_secs(120);
-/// One spell of mode observe, and the time in mode act before each.
+/// Duration of a phase in mode observe, and of the phase in mode act before it.
 const OBSERVE: Duration = Duration::from_secs(12);
 const ACT: Duration = Duration::from_secs(50);
-/// Between two lines of progress.
+/// Interval of progress lines.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// The user of the second replica.
 const OTHER: &str = "locksmith-other";
 
-/// A number that may be set from outside.
+/// A number from the environment.
 fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
     Some(
@@ -59,7 +59,7 @@ fn setting(name: &str) -> Option<u64> {
     )
 }
 
-/// As quick as it gets, and with budgets that no soak spends.
+/// The shortest durations, and budgets that no soak exhausts.
 fn settings() -> Settings {
     Settings {
         settle: "1s",
@@ -73,11 +73,11 @@ fn settings() -> Settings {
     }
 }
 
-/// Random jams, faults, kills, people and webhooks beside two replicas: every write was allowed by the open gates on
-/// record, every hold is released, no ready snapshot was deleted, and in mode observe nothing was written at all.
+/// Random jams, faults, kills, people and webhooks with two replicas: every write is permitted by the recorded gates, every
+/// hold is released, no ready snapshot is deleted, and in mode observe nothing is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_soak_breaks_no_promise() {
+async fn soak_breaks_no_promise() {
     let seed = setting("LOCKSMITH_SOAK_SEED").unwrap_or(SEED);
     let lasts = setting("LOCKSMITH_SOAK_MINUTES").map_or(SHORT, |minutes| minutes * 60);
     let lasts = Duration::from_secs(lasts);
@@ -93,12 +93,12 @@ async fn a_soak_breaks_no_promise() {
         .collect();
     assert!(broken.is_empty(), "{broken:#?}");
     stage.released().await;
-    // A soak in which nothing happened proves nothing.
+    // A soak without any run or hold proves nothing.
     assert!(report.runs > 0 && report.writes.contains_key("hold"));
     println!("soak: every promise kept");
 }
 
-/// From the first fault to the last hold; gives the spells of mode observe.
+/// From the first fault to the last hold; returns the phases of mode observe.
 async fn soak(stage: &Stage, seed: u64, lasts: Duration) -> Vec<(Timestamp, Timestamp)> {
     let mut chance = Rng::with_seed(seed);
     let replicas = Replicas::start(stage, settings(), &mut chance).await;
@@ -145,7 +145,7 @@ async fn soak(stage: &Stage, seed: u64, lasts: Duration) -> Vec<(Timestamp, Time
     observed
 }
 
-/// Waits until every run is over, forgets them all, and waits until nothing is held.
+/// Waits until every run has finished, deletes the runs, and waits until nothing is held.
 async fn wind_up(stage: &Stage) {
     let over = |run: &Remediation| run.status.as_ref().is_some_and(|one| one.phase.finished());
     let runs: Api<Remediation> = Api::all(stage.testbed.client());
@@ -156,7 +156,7 @@ async fn wind_up(stage: &Stage) {
     assert!(ended, "not over: {:#?}", stage.list::<Remediation>().await);
     let api = stage.api::<Remediation>(NAMESPACE);
     for run in stage.list::<Remediation>().await {
-        // Retention may have been quicker.
+        // Retention may have deleted it already.
         let _ = api.delete(&run.name_any(), &Default::default()).await;
     }
     let free = async {
@@ -164,18 +164,18 @@ async fn wind_up(stage: &Stage) {
             tokio::time::sleep(crate::support::daemon::POLL).await;
         }
     };
-    // What is held after that, the auditor tells.
+    // The auditor reports what is still held after that.
     let _ = tokio::time::timeout(END, free).await;
 }
 
-/// Everything that is held.
+/// All held sources.
 async fn held(stage: &Stage) -> Vec<String> {
     let holds = stage.list::<SnapshotHold>().await;
     let places = holds.iter().flat_map(|hold| hold.spec.sources.values());
     places.cloned().collect()
 }
 
-/// Reads the whole log, once it has everything that was asked until now.
+/// Reads the whole log, once it is complete up to now.
 async fn audited(
     testbed: &Testbed,
     users: &[&str],
@@ -199,7 +199,7 @@ async fn audited(
     }
 }
 
-/// Whether it is the making of a namespace by a name that the server completed.
+/// Whether it is the creation of a namespace whose name was generated.
 fn made(event: &Event, name: &str) -> bool {
     let body = event.request_body.as_ref();
     let prefix = body.and_then(|body| body.pointer("/metadata/generateName")?.as_str());
@@ -209,7 +209,7 @@ fn made(event: &Event, name: &str) -> bool {
 async fn progress(stage: &Stage, replicas: &Replicas, webhooks: &Webhooks, jams: &Jams) -> String {
     let mut phases: BTreeMap<&str, usize> = BTreeMap::new();
     let runs: Api<Remediation> = Api::all(stage.testbed.client());
-    // Progress that cannot be told is no reason to end.
+    // Failing to report progress does not end the soak.
     let all = runs.list(&Default::default()).await;
     for run in all.into_iter().flat_map(|all| all.items) {
         let phase = run.status.map_or(Phase::Pending, |status| status.phase);

@@ -1,4 +1,4 @@
-//! Two replicas, each killed and begun again by chance, each behind an API server that has a bad time.
+//! Two replicas, each of which is killed and restarted at random, behind proxies that inject faults.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,28 +15,28 @@ use crate::support::stage::{Settings, Stage};
 
 use super::OTHER;
 
-/// How long the API server has a bad time, and then a good one: a run that meets trouble all the time never gets far.
+/// Duration of each phase with faults, and of each without: a run that always meets faults makes no progress.
 const WAVE: Duration = Duration::from_secs(8);
-/// How long one lives, in milliseconds.
+/// Lifetime of a replica, in milliseconds.
 const LIFE: std::ops::Range<u64> = 4_000..30_000;
-/// How long one is dead. Sometimes longer than the other waits to take the Lease over.
+/// Time until it is restarted, in milliseconds; sometimes longer than the other one waits to take over the Lease.
 const DEATH: std::ops::Range<u64> = 100..3_000;
 const LONG_DEATH: Duration = Duration::from_secs(17);
 
-/// What a replica is to do.
+/// The state that a replica is ordered into.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
-    /// Live and die, in mode act.
+    /// Run in mode act, and be killed at random.
     Act,
     /// The same in mode observe.
     Observe,
-    /// Be dead, with no request under way.
+    /// Be stopped, without a pending request.
     Rest,
-    /// Live on in mode act, and have no trouble.
+    /// Run in mode act, without kills and faults.
     Last,
 }
 
-/// Both of them.
+/// Both replicas.
 pub struct Replicas {
     each: Vec<Replica>,
     kills: Arc<AtomicUsize>,
@@ -45,14 +45,14 @@ pub struct Replicas {
 
 struct Replica {
     orders: watch::Sender<Order>,
-    /// The order that is carried out.
+    /// The current order.
     obeys: watch::Receiver<Order>,
     troubles: Arc<Troubles>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Replicas {
-    /// Starts both, in mode act, and returns when both are up.
+    /// Starts both in mode act; returns once both are ready.
     pub async fn start(stage: &Stage, settings: Settings, chance: &mut Rng) -> Self {
         let kills = Arc::new(AtomicUsize::new(0));
         let addresses = Arc::new(Mutex::new(vec![None, None]));
@@ -95,7 +95,7 @@ impl Replicas {
         both
     }
 
-    /// Gives both an order, and returns when it is carried out.
+    /// Gives both an order; returns once it is carried out.
     pub async fn all(&self, order: Order) {
         for replica in &self.each {
             replica.orders.send_replace(order);
@@ -106,24 +106,24 @@ impl Replicas {
         }
     }
 
-    /// How many deaths there were.
+    /// Number of kills.
     pub fn kills(&self) -> usize {
         self.kills.load(Ordering::Relaxed)
     }
 
-    /// How many requests went wrong.
+    /// Number of injected faults.
     pub fn faults(&self) -> usize {
         let had = self.each.iter().map(|replica| replica.troubles.had());
         had.map(|had| had.values().sum::<usize>()).sum()
     }
 
-    /// Where those alive listen.
+    /// Addresses of the running replicas.
     pub fn addresses(&self) -> Arc<Mutex<Vec<Option<String>>>> {
         self.addresses.clone()
     }
 }
 
-/// One replica's lives.
+/// The lives of one replica.
 struct Life {
     number: usize,
     proxy: Proxy,
@@ -183,7 +183,7 @@ impl Life {
                     Duration::from_millis(self.chance.u64(DEATH))
                 };
                 let _ = tokio::time::timeout(death, orders.changed()).await;
-                // Whatever it is, it is read again.
+                // Any pending order is read again.
                 orders.mark_changed();
             }
         }

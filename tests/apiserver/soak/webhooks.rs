@@ -1,4 +1,4 @@
-//! Alertmanagers that send at speed, to whichever replica is there, and somebody who sends nonsense.
+//! Alertmanagers that send at a high rate to any running replica, and a client that sends malformed requests.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +15,9 @@ use crate::support::stage::DRIVER;
 use super::replicas::Replicas;
 
 const SENDERS: usize = 2;
-/// Between two notifications of one.
+/// Time between two notifications of a sender.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long one waits for an answer of a replica that may be dying.
+/// Timeout of a request to a replica that may be killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const ALERTS: [&str; 3] = [
@@ -55,7 +55,7 @@ impl Webhooks {
         }
     }
 
-    /// How often each status was the answer; 0 is none.
+    /// Number of responses by status; 0 means no response.
     pub fn answers(&self) -> BTreeMap<u16, usize> {
         self.answers.lock().unwrap().clone()
     }

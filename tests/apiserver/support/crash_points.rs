@@ -1,4 +1,4 @@
-//! A process that may make one write of a sort in its life, and dies by `kill -9` of it.
+//! A process that may make one write of a kind in its life, and is killed with `kill -9` for it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,21 +12,21 @@ use crate::support::daemon::Daemon;
 use crate::support::fault_proxy::{Call, Proxy, script};
 use crate::support::stage::{Settings, Stage};
 
-/// Of what a process dies: of its first write of a sort, of whatever sort those before it were.
+/// The write that kills a process: its first of a kind, whatever other writes precede it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Death {
-    /// Whatever is neither an Event nor the Lease, once it was done, before it is answered.
+    /// Any write that is neither an Event nor the Lease, after its execution and before its response.
     Unheard,
-    /// The same, but it hears the answer, and goes on as far as it gets without another such write.
+    /// The same, but after its response; the process continues until its next such write.
     Heard,
-    /// An Event, whatever other writes are on their way just then.
+    /// An Event, whatever other writes are in progress.
     Event,
-    /// The Lease, once something else was written: one that is renewed before that has done nothing to die of.
+    /// The Lease, after another write: a process that renews it before has done nothing that could be lost.
     Lease,
 }
 
 impl Death {
-    /// Whether it is a write of the sort, where others were made `before`.
+    /// Whether it is a write of this kind, if others were made `before`.
     fn is_of(self, call: &Call, before: bool) -> bool {
         call.is_write()
             && match self {
@@ -45,7 +45,8 @@ pub struct Life {
 }
 
 impl Life {
-    /// Under the name of the life before it goes on with that one's Lease; under another one it waits for its end.
+    /// With the name of the previous life, it continues with that one's Lease; with another name it waits until the Lease
+    /// expires.
     pub async fn begin(stage: &Stage, settings: &Settings, death: Death, name: &str) -> Self {
         let course = Arc::new(Course {
             death,
@@ -67,12 +68,12 @@ impl Life {
         }
     }
 
-    /// The write it died of, or will.
+    /// The write that killed it, or will.
     pub fn last_write(&self) -> Option<String> {
         self.course.last_write()
     }
 
-    /// Tells it of the alert until it takes it, unless it has been told, and waits for its end.
+    /// Sends it the alert until it is accepted, unless one already was, and waits for its end.
     pub async fn lived(&self, told: &mut bool, alert: &Value) {
         let telling = async {
             if !*told {
@@ -97,10 +98,10 @@ impl Drop for Life {
 struct Course {
     death: Death,
     kill: SetOnce<Box<dyn Fn(Signal) + Send + Sync>>,
-    /// One write of the sort at a time: of two under way nobody could say which came before the death.
+    /// One write of the kind at a time: of two concurrent ones it would be unknown which preceded the death.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Option<String>>,
-    /// How many other writes it has made, of Events and the Lease apart.
+    /// Number of other writes, apart from Events and the Lease.
     others: AtomicUsize,
     over: AtomicBool,
 }
@@ -118,7 +119,7 @@ impl Course {
         }
         let _turn = self.turn.lock().await;
         if self.last_write().is_some() {
-            // Not made: the process is not there any more.
+            // Not executed: the process is gone.
             return self.end().await;
         }
         *self.last.lock().unwrap() = Some(call.text());
@@ -133,7 +134,7 @@ impl Course {
         self.last.lock().unwrap().clone()
     }
 
-    /// Nobody is left to be answered.
+    /// There is no client left to respond to.
     async fn end(&self) -> Response {
         let kill = self.kill.wait().await;
         if !self.over.load(Ordering::Relaxed) {

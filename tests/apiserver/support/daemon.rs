@@ -1,4 +1,4 @@
-//! The program itself, as a process of its own beside the control plane.
+//! The program as a separate process beside the control plane.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,13 +14,13 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, Lines};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// A daemon is up, has ended or shows something within this, on a loaded machine with two cores.
+/// Time limit for a daemon to start, end or show something, on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Between two looks at /metrics: a scrape tells nobody when the next one would differ.
+/// Interval between two reads of /metrics, as scrapes do not notify of changes.
 pub const POLL: Duration = Duration::from_millis(200);
 
-/// A running `locksmith serve`; killed when dropped.
+/// A running `locksmith serve`; dropping it kills it.
 pub struct Daemon {
     child: Child,
     pid: Pid,
@@ -31,17 +31,17 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one with this configuration and waits until it listens.
+    /// Starts one with this configuration, and waits until it listens.
     pub async fn start(kubeconfig: &Path, config: &str) -> Self {
         Self::replica("locksmith-0", kubeconfig, config).await
     }
 
-    /// The same under a name among replicas. One that bears the name of another that died goes on with its Lease.
+    /// The same with the given identity. With the identity of a dead one, it continues with its Lease.
     pub async fn replica(identity: &str, kubeconfig: &Path, config: &str) -> Self {
         Self::launch(identity, kubeconfig, config, &[]).await
     }
 
-    /// The same with further variables in its environment.
+    /// The same with additional environment variables.
     pub async fn launch(
         identity: &str,
         kubeconfig: &Path,
@@ -98,7 +98,7 @@ impl Daemon {
         daemon
     }
 
-    /// Waits for a log line whose message is `message`, and takes from it what `find` finds.
+    /// Waits for a log line with this `message`, and returns what `find` finds in it.
     pub async fn logged<T>(&mut self, message: &str, find: impl Fn(&Value) -> Option<T>) -> T {
         let log = self.log.clone();
         let found = || {
@@ -126,36 +126,36 @@ impl Daemon {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// Where one of its pages is.
+    /// URL of one of its pages.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Where it listens.
+    /// Address it listens on.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether the process has not ended.
+    /// Whether the process is still running.
     pub fn is_running(&self) -> bool {
-        // One that has ended is a zombie until it is waited for.
+        // An ended process is a zombie until it is waited for.
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         status.is_ok_and(|status| !status.contains("State:\tZ"))
     }
 
-    /// A size of its memory in KiB, as Linux keeps it: `VmRSS` now, `VmHWM` at most.
+    /// Its memory in KiB, as Linux reports it: `VmRSS` is the current size, `VmHWM` the peak.
     pub fn resident(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = text.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// The body of one of its pages.
+    /// Status and body of one of its pages.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let url = self.url(path);
         tokio::task::spawn_blocking(move || {
@@ -183,7 +183,7 @@ impl Daemon {
             .collect()
     }
 
-    /// Waits until its metrics are as wanted; it takes a view a second at least.
+    /// Waits until `wanted` accepts its metrics; it takes a view at least once a second.
     pub async fn until(&self, what: &str, wanted: impl Fn(&BTreeMap<String, f64>) -> bool) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
@@ -204,7 +204,7 @@ impl Daemon {
         }
     }
 
-    /// Sends what Alertmanager sends when one alert fires.
+    /// Sends the notification that Alertmanager sends when one alert fires.
     pub async fn fire(&self, alertname: &str, labels: &[(&str, &str)]) -> (u16, Value) {
         self.post(&notification(alertname, labels)).await
     }
@@ -214,12 +214,12 @@ impl Daemon {
         self.try_post(None, body).await.unwrap()
     }
 
-    /// Sends a body to /webhook, showing this bearer token.
+    /// Sends a body to /webhook with this bearer token.
     pub async fn post_as(&self, token: Option<&str>, body: &Value) -> (u16, Value) {
         self.try_post(token, body).await.unwrap()
     }
 
-    /// Sends a body to /webhook, which may be dying.
+    /// Sends a body to /webhook of a daemon that may be dying.
     pub async fn try_post(
         &self,
         token: Option<&str>,
@@ -242,7 +242,7 @@ impl Daemon {
         .unwrap()
     }
 
-    /// Sends a body to /webhook until it is taken, as Alertmanager does: nothing but an answer says when it may be.
+    /// Sends a body to /webhook until it is accepted, as Alertmanager does: only a response shows when it can be.
     pub async fn notify(&self, body: &Value) {
         let taken = async {
             while !matches!(self.try_post(None, body).await, Ok((202, _))) {
@@ -261,10 +261,10 @@ impl Daemon {
         Follower(tokio::io::BufReader::new(connection).lines())
     }
 
-    /// What sends a signal to it, at any time as long as this is not dropped.
+    /// Returns a function that sends signals to it, for as long as this is not dropped.
     pub fn signals(&self) -> impl Fn(Signal) + Send + Sync + use<> {
         let pid = self.pid;
-        // One that has ended is a zombie until it is waited for, so that its number is nobody else's.
+        // An ended process is a zombie until it is waited for, so its id is not reused.
         move |signal| kill_process(pid, signal).unwrap()
     }
 
@@ -280,7 +280,7 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
-    /// Ends it as `kill` does, and says how it went.
+    /// Ends it like `kill`, and returns its exit status.
     pub async fn terminate(mut self) -> std::process::ExitStatus {
         self.signals()(Signal::TERM);
         self.ended().await;
@@ -292,7 +292,7 @@ impl Daemon {
 pub struct Follower(Lines<tokio::io::BufReader<TcpStream>>);
 
 impl Follower {
-    /// Waits for the next one: the first at once, another with every new view, a second apart at least.
+    /// Waits for the next event: the first comes immediately, the others with new views, at least a second apart.
     pub async fn next(&mut self) {
         let event = async {
             while let Some(line) = self.0.next_line().await.unwrap() {
@@ -313,7 +313,7 @@ impl Drop for Daemon {
     }
 }
 
-/// What Alertmanager sends when one alert fires.
+/// The notification that Alertmanager sends when one alert fires.
 pub fn notification(alertname: &str, labels: &[(&str, &str)]) -> Value {
     let mut all = serde_json::Map::from_iter([("alertname".to_owned(), json!(alertname))]);
     all.extend(
@@ -343,7 +343,7 @@ pub fn notification(alertname: &str, labels: &[(&str, &str)]) -> Value {
     })
 }
 
-/// What asks over HTTP, and takes every status for an answer.
+/// An HTTP client that treats every status as a response.
 pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)

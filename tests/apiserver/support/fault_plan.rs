@@ -1,4 +1,4 @@
-//! What may become of a request to an API server under stress, by chance that can be repeated.
+//! Faults of an API server under stress, at random and reproducible.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::support::fault_proxy::{Call, Script, no_answer, script, status};
 
-/// One way a request can go wrong.
+/// A fault of a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Fault {
     /// 409.
@@ -23,17 +23,17 @@ pub enum Fault {
     TooManyRequests,
     Internal,
     GatewayTimeout,
-    /// Broken off before it was done, and before anything was answered.
+    /// The connection is closed before the request is executed, without a response.
     Reset,
-    /// Broken off before it was done, in the middle of an answer.
+    /// The connection is closed before the request is executed, within the response.
     Lost,
-    /// Done, and broken off instead of answered.
+    /// The request is executed, but the connection is closed without a response.
     Unanswered,
-    /// Of a watch: what it asks for is too old, as it is told once the watch has begun.
+    /// For a watch: the version is too old, reported as an event of the watch.
     Expired,
-    /// Of a watch: the same, as it is told at once.
+    /// For a watch: the version is too old, reported as its response.
     Gone,
-    /// Of a watch: ended after a while.
+    /// For a watch: it ends after a while.
     Ended,
 }
 
@@ -61,7 +61,7 @@ const OF_WATCHES: [Fault; 5] = [
     Fault::Reset,
 ];
 
-/// What is asked for, as far as the faults it may meet go.
+/// Kind of request, which decides about its possible faults.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Sort {
     Write,
@@ -86,7 +86,7 @@ impl Sort {
         }
     }
 
-    /// One in so many goes wrong. Of watches there are few, as they last.
+    /// One of this number of requests fails. There are few watches, as they last long.
     fn one_in(self) -> usize {
         match self {
             Self::Write | Self::Read => 5,
@@ -95,23 +95,23 @@ impl Sort {
     }
 }
 
-/// An API server's bad time.
+/// A time of stress.
 pub struct Troubles {
     chance: Mutex<Rng>,
     had: Mutex<BTreeMap<(Sort, Fault), usize>>,
     calm: AtomicBool,
-    /// When it began, and how long it storms and then is calm by turns.
+    /// Its start, and the duration of each phase with faults and of each without.
     waves: Option<(Instant, Duration)>,
     under_way: watch::Sender<usize>,
 }
 
 impl Troubles {
-    /// A bad time that is always the same by `seed`.
+    /// A time of stress that is reproducible by `seed`.
     pub fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self::with(seed, None))
     }
 
-    /// One that comes and goes: a storm of `wave`, then as long a calm.
+    /// One in phases: `wave` with faults, then the same time without.
     pub fn in_waves(seed: u64, wave: Duration) -> Arc<Self> {
         Arc::new(Self::with(seed, Some((Instant::now(), wave))))
     }
@@ -126,7 +126,7 @@ impl Troubles {
         }
     }
 
-    /// What a proxy is to do with each request.
+    /// The script of a proxy.
     pub fn script(self: &Arc<Self>) -> Script {
         let troubles = self.clone();
         script(move |call| {
@@ -135,12 +135,12 @@ impl Troubles {
         })
     }
 
-    /// How often each came about.
+    /// Number of faults by request and kind.
     pub fn had(&self) -> BTreeMap<(Sort, Fault), usize> {
         self.had.lock().unwrap().clone()
     }
 
-    /// Those of the faults there are that nothing met with.
+    /// The possible faults that never occurred.
     pub fn missed(&self) -> Vec<(Sort, Fault)> {
         let had = self.had.lock().unwrap();
         let all = [Sort::Write, Sort::Read, Sort::Watch];
@@ -154,14 +154,14 @@ impl Troubles {
         self.calm.store(calm, Ordering::Relaxed);
     }
 
-    /// Waits until no write is under way.
+    /// Waits until no write is in progress.
     pub async fn idle(&self) {
         let mut under_way = self.under_way.subscribe();
         let none = under_way.wait_for(|count| *count == 0).await;
         none.expect("this has the sender");
     }
 
-    /// By chance whether, but not which: the one of its sort that was had least often.
+    /// Whether a fault occurs is random; it is the least frequent one for the kind of request.
     fn next(&self, call: &Call) -> Option<Fault> {
         let between = |(begun, wave): (Instant, Duration)| {
             begun.elapsed().as_millis() / wave.as_millis() % 2 == 1
@@ -181,7 +181,7 @@ impl Troubles {
     }
 
     async fn pass(self: Arc<Self>, call: Call) -> Response {
-        // Counted to the end, also where whoever asked is gone by then.
+        // Counted until the end, even if the client is gone by then.
         let _under_way = call.is_write().then(|| UnderWay::new(&self.under_way));
         match self.next(&call) {
             None => call.forward().await,
@@ -245,7 +245,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// The connection is reset in the middle of an answer.
+/// A connection that is closed within the response.
 fn broken_off() -> Response {
     let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     Response::new(Body::from_stream(futures::stream::iter([Err::<&str, _>(
@@ -253,7 +253,7 @@ fn broken_off() -> Response {
     )])))
 }
 
-/// What a watch of a version that has been compacted away answers.
+/// Response to a watch of a version that has been compacted.
 fn expired() -> Response {
     let event = json!({"type": "ERROR", "object": {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-//! Stands between the program and the API server, and sees every request to it: a test says what becomes of each.
+//! A proxy between the program and the API server: a test decides about each request.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -21,13 +21,13 @@ use tower::{Service, service_fn};
 
 use crate::testbed::Identity;
 
-/// More than any object of these tests.
+/// Larger than any object of these tests.
 const BODY_LIMIT: usize = 4 << 20;
 
-/// What becomes of a request.
+/// Decides about a request.
 pub type Script = Arc<dyn Fn(Call) -> BoxFuture<'static, Response> + Send + Sync>;
 
-/// Has `script` decide about every request.
+/// Lets `script` decide about every request.
 pub fn script<F>(script: impl Fn(Call) -> F + Send + Sync + 'static) -> Script
 where
     F: Future<Output = Response> + Send + 'static,
@@ -35,7 +35,7 @@ where
     Arc::new(move |call| Box::pin(script(call)))
 }
 
-/// A request on its way.
+/// A request in transit.
 pub struct Call {
     upstream: Client,
     parts: Parts,
@@ -51,17 +51,17 @@ impl Call {
         &self.parts.method
     }
 
-    /// What is sent with it.
+    /// Body of the request.
     pub fn body(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap_or_default()
     }
 
-    /// What it asks for, in a line.
+    /// The request in one line.
     pub fn text(&self) -> String {
         format!("{} {}", self.method(), self.uri().path())
     }
 
-    /// Whether it asks for a change. A dry run, as the proof of a hold is, stores nothing.
+    /// Whether it requests a change. A dry run, such as the proof of a hold, stores nothing.
     pub fn is_write(&self) -> bool {
         let query = self.uri().query().unwrap_or_default();
         let is_dry_run = query.split('&').any(|pair| pair == "dryRun=All");
@@ -73,17 +73,17 @@ impl Call {
         query.split('&').any(|pair| pair == "watch=true")
     }
 
-    /// Whether it is about a Lease.
+    /// Whether it is for a Lease.
     pub fn is_lease(&self) -> bool {
         self.uri().path().contains("/leases")
     }
 
-    /// Whether it is about an Event.
+    /// Whether it is for an Event.
     pub fn is_event(&self) -> bool {
         self.uri().path().contains("/events")
     }
 
-    /// The API server's answer. A write that is on its way arrives, whether or not the program still waits for it.
+    /// The API server's response. A write in transit arrives even if the program no longer waits for it.
     pub async fn forward(self) -> Response {
         if self.is_write() {
             tokio::spawn(self.send()).await.unwrap()
@@ -94,7 +94,7 @@ impl Call {
 
     async fn send(self) -> Response {
         let mut parts = self.parts;
-        // The hop behind has a connection of its own.
+        // The connection to the API server has its own headers.
         for header in ["host", "connection", "content-length", "accept-encoding"] {
             parts.headers.remove(header);
         }
@@ -106,7 +106,7 @@ impl Call {
     }
 }
 
-/// An answer as the API server makes them.
+/// A response in the API server's format.
 pub fn status(code: StatusCode, reason: &str, message: &str) -> Response {
     let status = json!({
         "apiVersion": "v1",
@@ -120,7 +120,7 @@ pub fn status(code: StatusCode, reason: &str, message: &str) -> Response {
     (code, axum::Json(status)).into_response()
 }
 
-/// In the place of an answer: the connection is closed before there is any.
+/// Closes the connection instead of a response.
 pub fn no_answer() -> Response {
     let mut answer = Response::default();
     answer.extensions_mut().insert(NoAnswer);
@@ -130,7 +130,7 @@ pub fn no_answer() -> Response {
 #[derive(Clone)]
 struct NoAnswer;
 
-/// Asks the script about each request. A router could not leave one without an answer, as it cannot fail.
+/// Calls the script for each request. A router cannot fail, and so cannot leave a request without a response.
 #[derive(Clone)]
 struct Front {
     upstream: Client,
@@ -169,7 +169,7 @@ where
     }
 }
 
-/// Runs until it is dropped.
+/// Runs until dropped.
 pub struct Proxy {
     kubeconfig: PathBuf,
     _directory: tempfile::TempDir,
@@ -177,7 +177,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one that asks the API server as `user`.
+    /// Starts one that sends to the API server as `user`.
     pub fn start(user: &Identity, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -206,7 +206,7 @@ impl Proxy {
         }
     }
 
-    /// How to reach the API server through it.
+    /// Kubeconfig that leads through the proxy.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }

@@ -1,4 +1,4 @@
-//! Replicas behind one address, as a Service has them: one is chosen for each connection, not for each request.
+//! Replicas behind one address, like a Service: a replica is chosen for each connection, not for each request.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::support::daemon::Daemon;
 use crate::support::monitors::{Monitor, Places};
 use crate::support::stage::{DRIVER, Settings, Stage};
 
-/// What stands for the Service; ends when dropped.
+/// A substitute for a Service; dropping it ends it.
 pub struct Balancer {
     address: String,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl Balancer {
-    /// Leads the first connection to the first of `replicas`, the next to the next, and so on round.
+    /// Passes connections to `replicas` in turn.
     pub async fn start(replicas: &[&Daemon]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -32,7 +32,7 @@ impl Balancer {
                 let replica = replica.clone();
                 tokio::spawn(async move {
                     if let Ok(mut to) = TcpStream::connect(replica).await {
-                        // Whoever hangs up first ends it.
+                        // The first side that closes ends it.
                         let _ = copy_bidirectional(&mut from, &mut to).await;
                     }
                 });
@@ -44,7 +44,7 @@ impl Balancer {
         }
     }
 
-    /// Where a page of whoever is chosen is.
+    /// URL of a page of the chosen replica.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -52,7 +52,7 @@ impl Balancer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn alertmanager_comes_to_the_leader_although_its_first_connection_led_to_the_standby() {
+async fn alertmanager_reaches_the_leader_through_a_service() {
     let stage = Stage::jammed().await;
     let settings = Settings::default();
     let leader = stage.daemon(&settings).await;

@@ -1,4 +1,4 @@
-//! Shared by the tests: the daemon as a process, the stage it plays on, and whatever stands between it and the API server.
+//! Shared by the tests: the daemon as a process, its cluster, and proxies between it and the API server.
 
 pub mod crash_points;
 pub mod daemon;

@@ -1,4 +1,4 @@
-//! A real Prometheus and a real Alertmanager with what is shipped, beside the program.
+//! A real Prometheus and a real Alertmanager with the shipped configuration.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,13 +12,13 @@ use crate::shipped::{RULES, scraping, text};
 use crate::testbed::controlplane::{flags, free_port};
 use crate::testbed::process::{Guard, Process};
 
-/// What they show, they show within this.
+/// Time limit for them to show a result.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Where the shipped route leads.
+/// URL in the shipped route.
 const SHIPPED_WEBHOOK: &str = "http://locksmith.volsync-locksmith:9797/webhook";
 
-/// Where both are going to be: the program is told before they can be told of the program.
+/// Addresses of both: the program is configured with them before they start.
 pub struct Places {
     prometheus: u16,
     alertmanager: u16,
@@ -41,10 +41,10 @@ impl Places {
     }
 }
 
-/// How long rules and routes wait.
+/// Speed of rules and routes.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Pace {
-    /// Seconds, where minutes are shipped.
+    /// Minutes as shipped become seconds.
     Seconds,
     /// As shipped.
     #[allow(dead_code, reason = "used on the real stack")]
@@ -60,7 +60,7 @@ impl Pace {
     }
 }
 
-/// One of them, running; ended when dropped, in whatever way the test ends.
+/// A running Prometheus or Alertmanager; dropping it ends it.
 pub struct Monitor {
     url: String,
     process: Process,
@@ -68,7 +68,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Prometheus with the shipped rules and configuration, which scrapes `targets` as the one cluster there is; minutes become
+    /// Prometheus with the shipped rules and configuration, which scrapes `targets` as its only cluster; minutes become
     /// seconds.
     pub async fn prometheus(places: &Places, targets: &[&str]) -> Self {
         Self::scraping(places, targets, Pace::Seconds).await
@@ -111,7 +111,7 @@ impl Monitor {
         Self::start("prometheus", &directory, &args, places.prometheus()).await
     }
 
-    /// Alertmanager with the shipped route, which leads to `webhook`; minutes become seconds.
+    /// Alertmanager with the shipped route to `webhook`; minutes become seconds.
     pub async fn alertmanager(places: &Places, webhook: &str) -> Self {
         Self::notifying(places, webhook, Pace::Seconds).await
     }
@@ -163,7 +163,7 @@ impl Monitor {
         self.process.log_tail()
     }
 
-    /// What a page of it says, if it says 200.
+    /// Body of a page with status 200.
     async fn ask(&self, page: &str, query: &[(&str, &str)]) -> Result<String, String> {
         let url = format!("{}{page}", self.url);
         let query: Vec<_> = query
@@ -185,12 +185,12 @@ impl Monitor {
         .unwrap()
     }
 
-    /// The body of a page, as it stands.
+    /// Body of a page.
     pub async fn page(&self, page: &str) -> String {
         self.ask(page, &[]).await.unwrap()
     }
 
-    /// What Prometheus answers to an expression: its series, without those that are not a number.
+    /// The series that Prometheus returns for an expression, without those that are NaN.
     pub async fn series(&self, expr: &str) -> Vec<Value> {
         let answer = self.ask("/api/v1/query", &[("query", expr)]).await;
         let answer = answer.unwrap_or_else(|error| panic!("{expr}: {error}"));
@@ -200,7 +200,7 @@ impl Monitor {
         series.iter().filter(number).cloned().collect()
     }
 
-    /// Waits until an expression returns something, or nothing.
+    /// Waits until an expression returns a series, or none.
     pub async fn until(&self, expr: &str, something: bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.series(expr).await.is_empty() == something {
@@ -214,12 +214,12 @@ impl Monitor {
         }
     }
 
-    /// The alerts Alertmanager has.
+    /// The alerts of Alertmanager.
     pub async fn alerts(&self) -> Vec<Value> {
         serde_json::from_str(&self.page("/api/v2/alerts").await).unwrap()
     }
 
-    /// Waits until the alerts Alertmanager has are as wanted.
+    /// Waits until `wanted` accepts the alerts of Alertmanager.
     pub async fn alerts_until(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -236,14 +236,14 @@ impl Monitor {
         }
     }
 
-    /// Lets an alert of the cluster `home` fire.
+    /// Makes an alert of the cluster `home` fire.
     pub fn fire(&self, name: &str, labels: &[&str]) {
         let name = format!("alertname={name}");
         let add = ["alert", "add", &name, "cluster=home"];
         self.amtool(&[&add[..], labels].concat());
     }
 
-    /// What amtool says when asked to do something in this Alertmanager.
+    /// Output of amtool for a command on this Alertmanager.
     pub fn amtool(&self, args: &[&str]) -> String {
         let mut amtool = Command::new("amtool");
         amtool.args(["--alertmanager.url", &self.url]).args(args);
@@ -253,8 +253,8 @@ impl Monitor {
     }
 }
 
-/// Rules or routes whose waits are a sixtieth, so that minutes are seconds: those of `for`, `keep_firing_for`,
-/// `interval`, `group_wait`, `group_interval` and `repeat_interval`. What took seconds takes one. Expressions stay.
+/// Rules or routes with all waits divided by 60, so that minutes are seconds: those of `for`, `keep_firing_for`,
+/// `interval`, `group_wait`, `group_interval` and `repeat_interval`. Seconds become one second. Expressions are unchanged.
 fn in_seconds(shipped: &str) -> String {
     let waits = Regex::new(
         r"(?m)^(\s*(?:for|keep_firing_for|interval|group_wait|group_interval|repeat_interval): )(\d+)(s|m|h)$",
@@ -273,7 +273,7 @@ fn in_seconds(shipped: &str) -> String {
 }
 
 #[test]
-fn only_waits_are_shortened() {
+fn only_waits_are_scaled() {
     let shipped =
         "  expr: rate(x[5m])\n  for: 15m\n  group_wait: 30s\n  repeat_interval: 4h\n  for: 0m\n";
     let shortened =

@@ -1,4 +1,4 @@
-//! The playbook's jam on a control plane, and the program beside it under a user of its own.
+//! The jam of the playbook on a control plane, and the program under its own user.
 
 mod holds;
 mod requests;
@@ -32,32 +32,32 @@ pub use settings::{Rights, Settings, Setup};
 /// A whole run takes some 10 s on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Where Remediations and the Lease live.
+/// Namespace of the Remediations and the Lease.
 pub const NAMESPACE: &str = crate::render::NAMESPACE;
 
 /// The driver of the world.
 pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
-/// The user the program logs in as where it may do everything.
+/// User of the program with all rights.
 pub const USER: &str = "locksmith-daemon";
 
-/// A jammed cluster. The world ends first, as fields are dropped in order.
+/// A jammed cluster. Fields are dropped in order, so the world ends first.
 pub struct Stage {
     pub world: World,
     pub jam: Jam,
     pub testbed: Lent,
-    /// Whom the program logs in as, in the audit log.
+    /// User of the program in the audit log.
     pub user: String,
     daemon: Identity,
 }
 
 impl Stage {
-    /// The jam as the playbook has it.
+    /// The jam of the playbook.
     pub async fn jammed() -> Self {
         Self::set(Setup::default()).await
     }
 
-    /// The jam in a cluster of another make.
+    /// The jam in a different cluster.
     pub async fn set(setup: Setup) -> Self {
         let mut crds = setup.others;
         crds.extend(setup.sources);
@@ -95,17 +95,17 @@ impl Stage {
         }
     }
 
-    /// Who the program is to the API server.
+    /// The program's identity at the API server.
     pub fn user(&self) -> &Identity {
         &self.daemon
     }
 
-    /// The program as its own user, once it has seen the whole jam and, unless it only observes, leads.
+    /// The program as its own user, once it has observed the whole jam and, unless it only observes, leads.
     pub async fn daemon(&self, settings: &Settings) -> Daemon {
         self.seen_by(&self.daemon, settings, &[]).await
     }
 
-    /// The same as another user, with further variables in its environment.
+    /// The same as another user, with additional environment variables.
     pub async fn seen_by(
         &self,
         user: &Identity,
@@ -142,7 +142,7 @@ impl Stage {
         daemon
     }
 
-    /// A second replica under the same account, which sees everything and does not lead.
+    /// A second replica under the same account, which observes everything and does not lead.
     pub async fn standby(&self, settings: &Settings) -> Daemon {
         let kubeconfig = self.daemon.kubeconfig();
         let standby = Daemon::replica("locksmith-1", kubeconfig, &settings.yaml()).await;
@@ -154,7 +154,7 @@ impl Stage {
         standby
     }
 
-    /// Lets the playbook's alert fire: a Remediation is on record when this returns.
+    /// Makes the playbook's alert fire; a Remediation is recorded when this returns.
     pub async fn fire(&self, daemon: &Daemon) {
         let (code, answer) = daemon
             .fire("LocksmithOperationLocked", &[("driver", DRIVER)])
@@ -162,7 +162,7 @@ impl Stage {
         assert_eq!(code, 202, "{answer}");
     }
 
-    /// The only Remediation, once `wanted` holds of its status.
+    /// The only Remediation, once `wanted` accepts its status.
     pub async fn run_until(
         &self,
         what: &str,
@@ -176,7 +176,7 @@ impl Stage {
         runs[0].status.clone().unwrap()
     }
 
-    /// The run of that playbook, once `wanted` holds of its status; there may be others.
+    /// The run of that playbook, once `wanted` accepts its status; there may be others.
     pub async fn run_of(
         &self,
         playbook: &str,
@@ -193,12 +193,12 @@ impl Stage {
         Remediation::clone(run)
     }
 
-    /// The status of the only Remediation, once it is over.
+    /// The status of the only Remediation, once it has finished.
     pub async fn finished(&self) -> RemediationStatus {
         self.finished_within(PATIENCE).await
     }
 
-    /// The same, of a run that is kept from its work.
+    /// The same, for a run that is delayed.
     pub async fn finished_within(&self, limit: Duration) -> RemediationStatus {
         let over = |run: &Arc<Remediation>| {
             let status = run.status.as_ref();
@@ -218,7 +218,7 @@ impl Stage {
         runs[0].status.clone().unwrap()
     }
 
-    /// Asserts that what was to be restored is, by uid.
+    /// Asserts that all pending restores are Bound, by uid.
     pub async fn pending_are_bound(&self) {
         for pending in &self.jam.pending {
             let claims = self.api::<PersistentVolumeClaim>(&pending.claim.namespace);
@@ -228,7 +228,7 @@ impl Stage {
         }
     }
 
-    /// All objects of a kind, once `wanted` holds of them.
+    /// All objects of a kind, once `wanted` accepts them.
     pub async fn until<K>(&self, what: &str, wanted: impl FnMut(&[Arc<K>]) -> bool) -> Vec<Arc<K>>
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -239,7 +239,7 @@ impl Stage {
             .unwrap()
     }
 
-    /// Changes an object as a person does.
+    /// Changes an object as a person.
     pub async fn patch<K>(&self, namespace: &str, name: &str, patch: &Value) -> K
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -270,7 +270,7 @@ impl Stage {
         all.list(&Default::default()).await.unwrap().items
     }
 
-    /// Deletes the only Remediation, as a person may.
+    /// Deletes the only Remediation, as a person.
     pub async fn forget_run(&self) {
         let runs = self.list::<Remediation>().await;
         assert_eq!(runs.len(), 1);
@@ -280,7 +280,7 @@ impl Stage {
             .unwrap();
     }
 
-    /// Whether the snapshots of the jam are all as they were: not even being deleted.
+    /// Whether all snapshots of the jam are unchanged, and not being deleted.
     pub async fn stuck_snapshots_stand(&self) -> bool {
         let snapshots = self.list::<VolumeSnapshot>().await;
         self.jam.stuck_snapshots.iter().all(|stuck| {
@@ -318,7 +318,7 @@ pub async fn installed(testbed: &Testbed, mode: &str) -> (String, Identity) {
     (user, testbed.service_account(NAMESPACE, account).await)
 }
 
-/// An object of these `metadata` and fields.
+/// An object with these `metadata` and fields.
 pub fn named<K: DeserializeOwned>(metadata: Value, mut fields: Value) -> K {
     fields["metadata"] = metadata;
     serde_json::from_value(fields).unwrap()

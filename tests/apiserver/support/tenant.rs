@@ -1,6 +1,6 @@
-//! A tenant, who may write what they like in one namespace and nothing anywhere else, against the program.
+//! A tenant, who may write anything in one namespace and nothing elsewhere, against the program.
 //!
-//! `deploy/docs/threat-model.md` names these tests beside those of plain functions whose doc begins with the attack.
+//! `deploy/docs/threat-model.md` names these tests, and unit tests whose doc comment starts with the attack.
 
 use std::collections::BTreeSet;
 
@@ -24,10 +24,10 @@ use crate::testbed::{Lent, Testbed};
 /// Sorts before every other namespace.
 const TENANT: &str = "aaa-tenant";
 
-/// More than may be deleted in one run.
+/// More than one run may delete.
 const MANY: usize = 60;
 
-/// Who may edit all in their namespace that Kubernetes lets editors edit, and VolSync's and the snapshots' kinds too.
+/// A client with the rights of Kubernetes's role edit in one namespace, extended by VolSync's and the snapshots' kinds.
 struct Tenant(Client);
 
 impl Tenant {
@@ -76,7 +76,7 @@ impl Tenant {
             .unwrap()
     }
 
-    /// A claim that no provisioner can make.
+    /// A claim that no provisioner can provision.
     async fn hopeless_claim(&self, name: &str) -> PersistentVolumeClaim {
         let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "none"});
         let spec = json!({
@@ -90,7 +90,7 @@ impl Tenant {
     }
 }
 
-/// An Event that says that the provisioner of `driver` has been refused `key` for ten minutes, about the claim of this
+/// An Event that reports for ten minutes that the provisioner of `driver` was refused `key`, about the claim with this
 /// namespace, name and uid.
 pub fn refusal(driver: &str, key: &str, (namespace, name, uid): (&str, &str, &str)) -> Event {
     let now = Timestamp::now();
@@ -108,7 +108,7 @@ pub fn refusal(driver: &str, key: &str, (namespace, name, uid): (&str, &str, &st
             "message": message,
             "type": "Warning",
             "firstTimestamp": now - SignedDuration::from_mins(10),
-            // Long after whoever leads has begun to.
+            // Long after the present leader has taken over.
             "lastTimestamp": now + SignedDuration::from_mins(1),
             "count": 100,
             "reportingComponent": format!("{driver}_csi-rbdplugin-provisioner-0_1"),
@@ -124,7 +124,7 @@ fn status_of<T: std::fmt::Debug>(refused: kube::Result<T>) -> u16 {
     }
 }
 
-/// A cluster with Rook and VolSync in which nothing is wrong.
+/// A cluster with Rook and VolSync, without findings.
 async fn quiet() -> (Lent, World) {
     let testbed = Box::pin(Lent::standard()).await;
     let namespaces: Api<Namespace> = Api::all(testbed.client());
@@ -140,12 +140,12 @@ async fn quiet() -> (Lent, World) {
     (testbed, world)
 }
 
-/// Attack: approve of a plan, ask for a run, stop all runs, or tell of another namespace's claim or of one's own snapshot
-/// what only its controller knows. Defence: RBAC, which gives an editor nothing of Remediations, and the API server's own
-/// check that an Event is of the namespace of what it is about.
+/// Attack: approve a plan, start a run, stop all runs, or report a state of another tenant's claim, or of one's own
+/// snapshot, that only its controller knows. Defence: RBAC, which gives an editor no access to Remediations, and the API
+/// server's own check that an Event is in the namespace of its object.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn what_runs_and_findings_rest_on_no_tenant_can_write() {
+async fn tenant_cannot_write_decisive_objects() {
     let (testbed, _world) = quiet().await;
     let tenant = Tenant::of(&testbed).await;
     let (create, patch) = (PostParams::default(), PatchParams::default());
@@ -197,12 +197,12 @@ async fn what_runs_and_findings_rest_on_no_tenant_can_write() {
     assert_eq!(status_of(forged), 403);
 }
 
-/// Attack: a claim that can never be Bound, and Events that say a lock is in its way, that one is in the way of another's
-/// claim, and that drivers nobody has are stuck; then the alerts these make fire. Defence: Events testify only of the claim
-/// they are on, drivers are those that classes name, and the gate `confirmed` wants the driver's own word.
+/// Attack: a claim that can never be Bound, and Events that report a lock on it, on another tenant's claim, and for drivers
+/// that do not exist; then the resulting alerts fire. Defence: Events count only for the claim they are on, drivers are
+/// those that classes name, and the gate `confirmed` requires a report by the driver itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn forged_evidence_makes_one_run_that_never_begins() {
+async fn forged_events_start_no_step() {
     let (testbed, _world) = quiet().await;
     let tenant = Tenant::of(&testbed).await;
     let all = kube::api::ListParams::default();
@@ -302,7 +302,7 @@ async fn forged_evidence_makes_one_run_that_never_begins() {
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
-/// The program beside a cluster that is not jammed.
+/// The program in a cluster without a jam.
 async fn daemon(testbed: &Testbed) -> Daemon {
     let binding = named::<k8s_openapi::api::rbac::v1::ClusterRoleBinding>(
         json!({"name": USER}),
@@ -327,11 +327,11 @@ async fn daemon(testbed: &Testbed) -> Daemon {
     daemon
 }
 
-/// Attack: more failed snapshots than a run may delete, with VolSync's label and an owner. Defence: a snapshot is VolSync's
-/// only where the source that owns it makes snapshots of that name.
+/// Attack: more failed snapshots than a run may delete, with VolSync's label and an owner. Defence: a snapshot counts as
+/// VolSync's only if its name is the one that the owning source uses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn forged_snapshots_change_nothing_of_a_run() {
+async fn forged_snapshots_do_not_affect_a_run() {
     let stage = Stage::jammed().await;
     let tenant = Tenant::of(&stage.testbed).await;
     let owner: ReplicationSource = tenant
@@ -387,11 +387,11 @@ async fn forged_snapshots_change_nothing_of_a_run() {
     assert!(theirs.is_empty(), "{theirs:#?}");
 }
 
-/// Attack: names and messages with markup, line ends and control sequences, for the page, the log and the terminal of
-/// whoever looks. Defence: the API server takes no such name; messages are escaped wherever they are shown.
+/// Attack: names and messages with markup, line ends and control sequences, for the page, the log and the terminal of a
+/// reader. Defence: the API server refuses such names; messages are escaped wherever they are shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn what_a_tenant_writes_is_shown_as_text() {
+async fn tenant_text_is_escaped() {
     const HOSTILE: &str = "<script>alert(1)</script>\u{1b}[2J\r\n{\"level\":\"INFO\",\"message\":\"forged\"}\u{9b}2J\u{202e}";
     let (testbed, _world) = quiet().await;
     let tenant = Tenant::of(&testbed).await;

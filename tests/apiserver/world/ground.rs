@@ -1,4 +1,4 @@
-//! A control plane with a world around it, for the tests of that world.
+//! A control plane with a simulated world, for the tests of that world.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::testbed::Lent;
 
-/// What the actors do, they do within this on a loaded machine.
+/// Time limit for each action of the actors on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A testbed and the world on it.
@@ -23,7 +23,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// A world of its own, for a test that breaks the backend or restarts the provisioner.
+    /// A separate world, for a test that breaks the backend or restarts the provisioner.
     pub async fn start(config: WorldConfig) -> Self {
         let testbed = Box::pin(Lent::standard()).await;
         let world = World::start(testbed.client(), config)
@@ -33,9 +33,9 @@ impl Ground {
         Self { testbed, world }
     }
 
-    /// A healthy world for all tests that keep to a namespace of their own.
+    /// A shared healthy world for all tests that use a namespace of their own.
     ///
-    /// Its actors outlive the runtime of the test that comes first.
+    /// Its actors outlive the runtime of the first test.
     pub async fn shared() -> &'static Self {
         static RUNTIME: OnceLock<Runtime> = OnceLock::new();
         static SHARED: OnceCell<Ground> = OnceCell::const_new();
@@ -52,12 +52,12 @@ impl Ground {
             .await
     }
 
-    /// Writes as Flux does, through a client of the calling test's runtime.
+    /// An actor that writes as Flux, with a client on the calling test's runtime.
     pub fn person(&self) -> Actor {
         Actor::new(self.testbed.client(), MANAGER)
     }
 
-    /// An app called `name` with its claim bound, in a new namespace.
+    /// An app `name` with a Bound claim, in a new namespace.
     pub async fn app(&self, name: &str) -> App {
         let app = App::new(&self.testbed.namespace(name).await, name);
         let created = self.person().create(&self.claims(&app), &app.claim()).await;
@@ -76,7 +76,7 @@ impl Ground {
         Api::namespaced(self.testbed.client(), &app.namespace)
     }
 
-    /// Deletes the provisioner's Pods, as the step does for a Deployment that an operator owns.
+    /// Deletes the provisioner's Pods, as the step does for a Deployment of an operator.
     pub async fn delete_provisioner(&self) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.testbed.client(), &self.world.config().namespace);
         let app = format!("app={}", provisioner_deployment(self.world.config()));
@@ -95,7 +95,7 @@ impl Ground {
     }
 }
 
-/// Whether a volume stands behind the claim.
+/// Whether the claim is bound to a volume.
 pub fn is_bound(claim: Option<&PersistentVolumeClaim>) -> bool {
     claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
 }

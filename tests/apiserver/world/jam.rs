@@ -1,4 +1,4 @@
-//! The playbook's jam, and what does and does not end it.
+//! The jam of the playbook, and which actions end it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Jammed {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_restart_ends_the_jam() {
+async fn restart_ends_the_jam() {
     let jammed = Jammed::start(WorldConfig::new(Timings::fast()), Outage::Over).await;
     let jam = &jammed.jam;
     assert_eq!((jam.sources.len(), jam.orphaned.len()), (20, 3));
@@ -53,8 +53,8 @@ async fn a_restart_ends_the_jam() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_restart_does_not_help_against_a_backend_that_stays_sick() {
-    // As ceph-csi-operator deploys it, with a sidecar of the time before 6.0.
+async fn restart_does_not_help_a_sick_backend() {
+    // As deployed by ceph-csi-operator, with a sidecar older than 6.0.
     let config = WorldConfig {
         layout: Layout::OperatorManaged,
         messages: ProvisionerMessages::Prefixed,
@@ -72,7 +72,7 @@ async fn a_restart_does_not_help_against_a_backend_that_stays_sick() {
     jammed.refused_by_another_than(&old, one).await;
     jammed.pursued_although_deleted(one).await;
 
-    // Health alone does not release what is locked; the next restart does.
+    // A healthy backend alone does not release the locks; the next restart does.
     jammed.ground.world.ceph().heal();
     assert!(
         jammed
@@ -85,7 +85,7 @@ async fn a_restart_does_not_help_against_a_backend_that_stays_sick() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn with_the_world_end_its_processes_and_what_they_hold() {
+async fn processes_and_locks_end_with_the_world() {
     let Jammed { ground, .. } =
         Jammed::start(WorldConfig::new(Timings::fast()), Outage::Lasting).await;
     let Ground {
@@ -187,7 +187,7 @@ impl Jammed {
         );
     }
 
-    /// Deletes the provisioner's Pods and waits until others hold both Leases. Gives the old Pods' names.
+    /// Deletes the provisioner's Pods and waits until others hold both Leases. Returns the names of the old Pods.
     async fn restart(&self) -> Vec<String> {
         let config = self.ground.world.config();
         let leases: Api<Lease> = Api::namespaced(self.client(), &config.namespace);
@@ -209,7 +209,7 @@ impl Jammed {
         old
     }
 
-    /// Waits until the claim is bound: the same claim, not one of its name.
+    /// Waits until the claim is bound, with the same uid.
     async fn restored(&self, pending: &Pending) {
         let claims = self.claims_of(&pending.claim);
         let claim = self
@@ -223,7 +223,7 @@ impl Jammed {
         );
     }
 
-    /// The backups go through and clean up behind them, but for the one whose claim leaves at last.
+    /// The backups complete and clean up, except for the one whose claim is deleted.
     async fn backups_clean_up(&self) {
         let leaving = &self.jam.terminating;
         let gone = |claim: Option<&PersistentVolumeClaim>| claim.is_none();
@@ -263,7 +263,7 @@ impl Jammed {
             .await;
     }
 
-    /// Two lines a refusal, in the log of whichever Pod leads.
+    /// Each refusal has two lines in the log of the leading Pod.
     async fn refusals_are_logged(&self, snapshot: &Identity) {
         let config = self.ground.world.config();
         let pods: Api<Pod> = Api::namespaced(self.client(), &config.namespace);
@@ -297,7 +297,7 @@ impl Jammed {
         }
     }
 
-    /// A sidecar in none of the Pods `old` is refused, too.
+    /// A sidecar in a Pod other than `old` is refused, too.
     async fn refused_by_another_than(&self, old: &[String], pending: &Pending) {
         let message = prefixed(pending);
         self.event(&pending.refused, |event| {
@@ -313,7 +313,7 @@ impl Jammed {
         .await;
     }
 
-    /// A claim deleted while its call is open is tried all the same.
+    /// A claim that was deleted during its call is retried nevertheless.
     async fn pursued_although_deleted(&self, pending: &Pending) {
         let (claims, claim) = (self.claims_of(&pending.claim), &pending.claim);
         let deleted = self
@@ -331,7 +331,7 @@ impl Jammed {
             .await;
     }
 
-    /// The first Event about `object` that `wanted` accepts, once it is there.
+    /// The first Event about `object` that `wanted` accepts, once it exists.
     async fn event(&self, object: &Identity, wanted: impl Fn(&Event) -> bool) -> Arc<Event> {
         let find = |all: &[Arc<Event>]| {
             let mut about = all
@@ -350,14 +350,14 @@ impl Jammed {
     }
 }
 
-/// What a driver answers about a key that it has locked.
+/// A driver's response for a locked key.
 fn aborted(key: &str) -> String {
     format!(
         "rpc error: code = Aborted desc = an operation with the given Volume ID {key} already exists"
     )
 }
 
-/// The same, as a sidecar before 6.0 puts it.
+/// The same with the wording of a sidecar older than 6.0.
 fn prefixed(pending: &Pending) -> String {
     let refused = aborted(&format!("pvc-{}", pending.refused.uid));
     format!("failed to provision volume with StorageClass \"{IMMEDIATE_CLASS}\": {refused}")

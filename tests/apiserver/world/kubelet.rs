@@ -1,4 +1,4 @@
-//! The world's scheduler and kubelet: Pods wait for their volumes, run, write logs and go.
+//! The world's scheduler and kubelet: Pods wait for their volumes, run, write logs and are removed.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Ground {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_claim_that_waits_for_its_consumer_is_provisioned_for_the_pods_node() {
+async fn waiting_claim_is_provisioned_for_the_pods_node() {
     let ground = Ground::shared().await;
     let app = App::new(&ground.testbed.namespace("waiting").await, "plex").class(WAITING_CLASS);
     app.deploy(&ground.person(), &app.claim()).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_claim_that_waits_for_its_consumer_is_provisioned_for_the_pods_node() 
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_pod_whose_claim_is_missing_is_not_scheduled() {
+async fn pod_with_a_missing_claim_is_not_scheduled() {
     let ground = Ground::shared().await;
     let app = App::new(&ground.testbed.namespace("missing").await, "radarr");
     ground
@@ -77,7 +77,7 @@ async fn a_pod_whose_claim_is_missing_is_not_scheduled() {
     })
     .await
     .unwrap();
-    // The claim's coming sets the Pod going.
+    // The creation of the claim lets the Pod start.
     ground
         .person()
         .create(&ground.claims(&app), &app.claim())
@@ -88,7 +88,7 @@ async fn a_pod_whose_claim_is_missing_is_not_scheduled() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_log_is_followed_through_the_api_server_until_the_pod_is_gone() {
+async fn log_is_followed_until_the_pod_ends() {
     let ground = Ground::shared().await;
     let app = App::new(&ground.testbed.namespace("logs").await, "sonarr");
     app.deploy(&ground.person(), &app.claim()).await.unwrap();
@@ -144,7 +144,7 @@ async fn a_log_is_followed_through_the_api_server_until_the_pod_is_gone() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_node_plugin_runs_on_every_node() {
+async fn node_plugin_runs_on_every_node() {
     let ground = Ground::shared().await;
     let config = ground.world.config();
     let pods: Api<Pod> = Api::namespaced(ground.testbed.client(), &config.namespace);

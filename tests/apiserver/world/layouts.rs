@@ -1,4 +1,4 @@
-//! Clusters that differ: a Deployment that an operator owns, and one without a snapshotter.
+//! Other layouts: a Deployment that an operator owns, and one without a snapshotter.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -14,12 +14,12 @@ use serde_json::json;
 
 use crate::world::ground::Ground;
 
-/// What `kubectl rollout restart` writes.
+/// Set by `kubectl rollout restart`.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn an_operator_takes_a_rollout_restart_back() {
+async fn operator_reverts_a_rollout_restart() {
     let config = WorldConfig {
         layout: Layout::OperatorManaged,
         ..WorldConfig::new(Timings::fast())
@@ -49,7 +49,7 @@ async fn an_operator_takes_a_rollout_restart_back() {
     };
     ground.provisioner(reverted).await;
 
-    // What is asked for in the Driver stays.
+    // Annotations in the Driver persist.
     let config = ground.world.config();
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("csi.ceph.io", "v1", "Driver"));
     let drivers: Api<DynamicObject> =
@@ -70,7 +70,7 @@ async fn an_operator_takes_a_rollout_restart_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn without_a_snapshotter_a_content_stays_untouched_and_its_lease_absent() {
+async fn content_without_snapshotter_gets_no_status() {
     let config = WorldConfig {
         snapshotter: false,
         ..WorldConfig::new(Timings::fast())
@@ -114,11 +114,11 @@ impl Ground {
         Api::namespaced(self.testbed.client(), &self.world.config().namespace)
     }
 
-    /// The provisioner's Deployment, once it is as `wanted`.
+    /// The provisioner's Deployment, once `wanted` accepts it.
     async fn provisioner(&self, wanted: impl Fn(&Deployment) -> bool) -> Deployment {
         let name = provisioner_deployment(self.world.config());
         let wanted = |deployment: Option<&Deployment>| deployment.is_some_and(&wanted);
-        // On the heap: a Deployment is large, and so is what waits for one.
+        // On the heap: a Deployment is large, and so is the future that waits for one.
         let deployment = Box::pin(self.testbed.until(self.deployments(), &name, wanted)).await;
         deployment.expect("the deployment is there")
     }

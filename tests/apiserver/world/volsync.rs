@@ -1,4 +1,4 @@
-//! The world's VolSync does what the real one did on a real API server.
+//! The world's VolSync behaves as the real one did on a real API server.
 
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::jiff::Timestamp;
@@ -23,7 +23,7 @@ impl Ground {
         Api::namespaced(self.testbed.client(), &app.namespace)
     }
 
-    /// A paused backup in progress, with its snapshot ready.
+    /// A paused backup in progress, with a ready snapshot.
     async fn paused_backup(&self, name: &str) -> (App, VolumeSnapshot) {
         let app = self.app(name).await;
         let person = self.person();
@@ -41,13 +41,13 @@ impl Ground {
             .until(self.snapshots(&app), &temporary_name(name), ready(None))
             .await;
         let snapshot = snapshot.expect("a ready snapshot is there");
-        // A snapshot that a claim is still being restored from could not be deleted.
+        // A snapshot cannot be deleted while a claim is being restored from it.
         self.bound(&app, &temporary_name(name)).await;
         (app, snapshot)
     }
 }
 
-/// A snapshot that is ready and not the one with uid `but`.
+/// A ready snapshot, other than the one with uid `but`.
 fn ready(but: Option<String>) -> impl Fn(Option<&VolumeSnapshot>) -> bool {
     move |snapshot| {
         snapshot.is_some_and(|snapshot| {
@@ -70,7 +70,7 @@ fn in_progress(source: &ReplicationSource) -> bool {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_deleted_snapshot_comes_back_although_the_source_is_paused() {
+async fn paused_source_recreates_a_deleted_snapshot() {
     let ground = Ground::shared().await;
     let (app, snapshot) = ground.paused_backup("paused").await;
     let source = ground.sources(&app).get("paused").await.unwrap();
@@ -127,7 +127,7 @@ async fn a_deleted_snapshot_comes_back_although_the_source_is_paused() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_copy_trigger_keeps_snapshots_from_being_made_until_it_is_taken_away() {
+async fn copy_trigger_blocks_snapshots_until_removed() {
     let ground = Ground::shared().await;
     let (app, snapshot) = ground.paused_backup("triggered").await;
     let annotate =
@@ -202,7 +202,7 @@ async fn a_copy_trigger_keeps_snapshots_from_being_made_until_it_is_taken_away()
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_source_of_a_claim_that_is_gone_says_so_and_makes_no_snapshot() {
+async fn source_of_a_missing_claim_reports_an_error() {
     let ground = Ground::shared().await;
     let app = App::new(&ground.testbed.namespace("gone").await, "prowlarr");
     app.back_up(&ground.person(), Timestamp::now())
@@ -244,9 +244,9 @@ async fn a_source_of_a_claim_that_is_gone_says_so_and_makes_no_snapshot() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_manual_trigger_makes_one_backup_and_leaves_nothing_behind() {
+async fn manual_trigger_runs_one_backup_and_cleans_up() {
     let ground = Ground::shared().await;
-    // On a class that waits, also the temporary claim needs a Node.
+    // With a class that waits for its consumer, the temporary claim needs a Node, too.
     let app = App::new(&ground.testbed.namespace("manual").await, "manual").class(WAITING_CLASS);
     app.deploy(&ground.person(), &app.claim()).await.unwrap();
     ground.bound(&app, "manual").await;
@@ -287,12 +287,12 @@ async fn a_manual_trigger_makes_one_backup_and_leaves_nothing_behind() {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_claim_is_populated_from_a_destinations_latest_image() {
+async fn claim_is_populated_from_the_latest_image() {
     let ground = Ground::shared().await;
     let app = App::new(&ground.testbed.namespace("populated").await, "paperless");
     let destinations: Api<ReplicationDestination> =
         Api::namespaced(ground.testbed.client(), &app.namespace);
-    // The claim first: it has to wait for the image.
+    // The claim first, so that it has to wait for the image.
     ground
         .person()
         .create(

@@ -16,30 +16,30 @@ use tokio::sync::watch;
 use crate::cluster::Cluster;
 use crate::figures::{Spread, memory, timed};
 
-/// Of how many one is stuck.
+/// One object in this number is stuck.
 const ONE_IN: usize = 100;
 
-/// How many are stuck where the size of the cluster alone is to differ.
+/// Number of stuck objects while only the size of the cluster changes.
 const STEADY: usize = 100;
 
-/// Number of times each thing is done.
+/// Number of repetitions.
 const TIMES: usize = 200;
 
-/// What one size costs.
+/// Cost of one size.
 #[derive(Deserialize, Serialize)]
 pub struct Figures {
     pub claims: usize,
     pub objects: usize,
     pub stuck: usize,
-    /// One claim changes, and a view of it is taken; in seconds.
+    /// Time to change one claim and take a view, in seconds.
     pub event: Spread,
-    /// The same where as much is stuck in a cluster of any size.
+    /// The same with a fixed number of stuck objects.
     pub monotonic: Spread,
-    /// A scrape; in seconds.
+    /// Time of a scrape, in seconds.
     pub scrape: Spread,
-    /// Bytes of a scrape.
+    /// Size of a scrape, in bytes.
     pub body: f64,
-    /// Resident bytes an object.
+    /// Resident memory per object, in bytes.
     pub bytes: f64,
 }
 
@@ -56,7 +56,7 @@ pub fn measure(claims: usize) -> Figures {
         drivers: config.drivers.clone(),
         one_shot: false,
     };
-    // What making the first objects leaves in the allocator is not the model's.
+    // Memory that the first objects leave in the allocator does not belong to the model.
     cluster.objects().take(1_000).for_each(drop);
     let resident = || memory(std::process::id(), "VmRSS");
     let before = resident();
@@ -94,7 +94,7 @@ pub fn measure(claims: usize) -> Figures {
     }
 }
 
-/// A model of the whole cluster, and how many objects that is.
+/// A model of the whole cluster, and its number of objects.
 pub fn filled(cluster: &Cluster) -> (Model, usize) {
     let mut model = Model::default();
     let mut objects = 0;
@@ -108,7 +108,7 @@ pub fn filled(cluster: &Cluster) -> (Model, usize) {
     (model, objects)
 }
 
-/// One claim after the other is Pending and Bound again.
+/// Makes one claim after the other Pending and Bound again.
 fn events(
     cluster: &Cluster,
     mut model: Model,

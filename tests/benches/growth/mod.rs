@@ -1,6 +1,6 @@
-//! What a cluster of a thousand to 300,000 claims costs: an event, a scrape, a byte of memory.
+//! Cost of a cluster with a thousand to 300,000 claims: events, scrapes and memory.
 //!
-//! Each size is measured in a process of its own, so that none stands in what another has left.
+//! Each size is measured in a process of its own, so that it does not use another's memory.
 
 mod measure;
 
@@ -12,10 +12,10 @@ pub use measure::filled;
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 300_000];
 
-/// The size that the table at the end shows: 100,000 claims, as many snapshots, 10,000 sources.
+/// Index of the size in the final table: 100,000 claims, as many snapshots, 10,000 sources.
 const SHOWN: usize = 2;
 
-/// Argument by which this program measures one size.
+/// Argument with which this program measures one size.
 pub const ONE: &str = "--growth-of-one";
 
 pub fn one(claims: usize) {
@@ -90,7 +90,7 @@ fn measured(claims: usize) -> Figures {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// `b` of the line `time = a · size^b` through all sizes, by least squares of the logarithms.
+/// `b` in `time = a · size^b`, fitted to all sizes by least squares of the logarithms.
 fn exponent(figures: &[Figures]) -> f64 {
     let points = figures
         .iter()

@@ -1,4 +1,4 @@
-//! The kubelet of the provisioner's node: its log, as long as anybody reads it, at any rate.
+//! The kubelet of the provisioner's node: serves its log at any rate.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,10 +14,10 @@ use axum::routing::get;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio_util::task::AbortOnDropHandle;
 
-/// So often some lines are written.
+/// Interval at which lines are written.
 const BEAT: Duration = Duration::from_millis(10);
 
-/// Serves logs until it is dropped.
+/// Serves logs until dropped.
 pub struct Kubelet {
     port: u16,
     log: Arc<Log>,
@@ -26,7 +26,7 @@ pub struct Kubelet {
 
 #[derive(Default)]
 struct Log {
-    /// Lines a second, to each reader.
+    /// Lines per second, to each reader.
     rate: AtomicU64,
     written: AtomicU64,
 }
@@ -38,7 +38,7 @@ struct Options {
 }
 
 impl Kubelet {
-    /// Listens, and writes nothing yet.
+    /// Listens, without writing lines yet.
     pub async fn start() -> Self {
         let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
@@ -59,17 +59,17 @@ impl Kubelet {
         }
     }
 
-    /// Where it listens.
+    /// Port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// From now on so many lines a second.
+    /// Sets the number of lines per second.
     pub fn write(&self, lines_a_second: u64) {
         self.log.rate.store(lines_a_second, Ordering::Relaxed);
     }
 
-    /// Lines handed over until now.
+    /// Number of lines sent so far.
     pub fn written(&self) -> u64 {
         self.log.written.load(Ordering::Relaxed)
     }
@@ -80,7 +80,7 @@ async fn answer(State(log): State<Arc<Log>>, Query(options): Query<Options>) -> 
         return String::new().into_response();
     }
     let mut beat = tokio::time::interval(BEAT);
-    // Beats that were missed are not made up for: their lines would have one time.
+    // Missed intervals are not made up for, as their lines would have the same time.
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let lines = futures::stream::unfold((log, beat), |(log, mut beat)| async move {
         beat.tick().await;
@@ -93,7 +93,7 @@ async fn answer(State(log): State<Arc<Log>>, Query(options): Query<Options>) -> 
     Body::from_stream(lines).into_response()
 }
 
-/// What a driver at work writes; with the time in front, as the log is always read so, and no two at the same.
+/// Typical lines of a driver, with unique timestamps, since the log is always read with them.
 fn some_lines(number: usize) -> String {
     let now = jiff::Timestamp::now();
     let mut lines = String::new();

@@ -1,5 +1,5 @@
-//! A jam without actors on a real API server: objects with the status they would have, a provisioner that is two pods and
-//! their log, and beside it the program as a process of its own.
+//! A jam without actors on a real API server: objects with their status, a provisioner that consists of two pods and their
+//! logs, and the program as a separate process.
 
 mod kubelet;
 pub mod objects;
@@ -19,37 +19,36 @@ pub use kubelet::Kubelet;
 use objects::Object;
 pub use provisioner::Provisioner;
 
-/// Where Remediations and the Lease live.
+/// Namespace of the Remediations and the Lease.
 pub const NAMESPACE: &str = "volsync-locksmith";
 
 /// The CSI driver.
 pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 
-/// How large a jam is.
+/// Size of a jam.
 #[derive(Clone, Copy)]
 pub struct Jam {
-    /// ReplicationSources, each with its Bound claim.
+    /// Number of ReplicationSources, each with a Bound claim.
     pub sources: usize,
-    /// Of how many of them the snapshot has failed.
+    /// Number of sources with a failed snapshot.
     pub failed: usize,
-    /// Claims that are Pending, each restored from a snapshot that is ready.
+    /// Number of Pending claims, each restored from a ready snapshot.
     pub pending: usize,
 }
 
-/// A control plane with a jam on it.
+/// A control plane with a jam.
 pub struct Ground {
     pub kubelet: Kubelet,
     pub testbed: Testbed,
 }
 
 impl Ground {
-    /// A control plane with a provisioner, and nothing else on it. No controller runs, so that what takes time is the
-    /// API server and whoever asks it.
+    /// A control plane with only a provisioner. No controller runs, so that only the API server and its clients take time.
     pub async fn new() -> Self {
         Self::serving(Vec::new()).await
     }
 
-    /// The same with these definitions, in the place of those of the same name.
+    /// The same with these definitions instead of those with the same names.
     pub async fn serving(mut crds: Vec<CustomResourceDefinition>) -> Self {
         crds.extend([Remediation::crd(), SnapshotHold::crd()]);
         let options = Options {
@@ -75,7 +74,7 @@ impl Ground {
         Self { kubelet, testbed }
     }
 
-    /// Lays the jam. Returns its sources once all of it is there.
+    /// Creates the jam; returns its sources once everything exists.
     pub async fn jam(&self, jam: Jam) -> Vec<Value> {
         let client = self.client();
         objects::create(&client, (0..jam.sources).map(objects::claim).collect()).await;
@@ -87,7 +86,7 @@ impl Ground {
         sources
     }
 
-    /// Adds a snapshot that fails for each of these, which are the first sources of a jam.
+    /// Adds a failing snapshot for each of these, which are the first sources of a jam.
     pub async fn fail_snapshots(&self, sources: &[Value]) {
         let client = self.client();
         let failed = sources.iter().enumerate();
@@ -102,13 +101,13 @@ impl Ground {
         self.testbed.client()
     }
 
-    /// A service account that may do everything: as a pod has it, by a token.
+    /// A service account with all rights and a token, like a pod's.
     pub async fn service_account(&self, name: &str) -> Identity {
         objects::create(&self.client(), objects::account(NAMESPACE, name)).await;
         self.testbed.service_account(NAMESPACE, name).await
     }
 
-    /// The program as `user`, once it leads and sees so much stuck.
+    /// The program as `user`, once it leads and observes this number of stuck objects.
     pub async fn daemon(&self, user: &Identity, config: &str, stuck: usize) -> Daemon {
         let daemon = Daemon::start(user.kubeconfig(), config).await;
         daemon
@@ -123,7 +122,7 @@ impl Ground {
         daemon
     }
 
-    /// Asks for a run, as a person does.
+    /// Creates a run, as a person does.
     pub async fn ask(&self, name: &str, playbook: &str) {
         let run = json!({
             "apiVersion": "locksmith.dev/v1alpha1",
@@ -135,7 +134,7 @@ impl Ground {
         objects::create(&self.client(), vec![Object::new(path, run)]).await;
     }
 
-    /// The status of a run, once `wanted` holds of it.
+    /// The status of a run, once `wanted` accepts it.
     pub async fn run_until(
         &self,
         name: &str,
@@ -147,15 +146,15 @@ impl Ground {
             if let Some(status) = run.status.filter(&wanted) {
                 return status;
             }
-            // The record is large: reading it often would be part of what is measured.
+            // The record is large, so that frequent reads would affect the measurement.
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     }
 
-    /// What the service account of that name has asked for until now, in the order of the answers.
+    /// The requests of the service account with that name so far, in the order of the responses.
     pub async fn requests_of(&self, name: &str) -> Vec<Event> {
         let account = format!("system:serviceaccount:{NAMESPACE}:{name}");
-        // The log trails behind the answers: what was asked before this is in it once this is.
+        // The log is delayed: once it contains this request, it contains all earlier ones.
         let marker = format!("marker-{}", Timestamp::now().as_nanosecond());
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
@@ -166,7 +165,7 @@ impl Ground {
     }
 }
 
-/// The configuration of benches: no gate in the way, and no wait that is not the cluster's.
+/// The configuration of benches: all gates are open, and there are no pauses.
 pub fn config(more: &str) -> String {
     format!(
         "
@@ -189,12 +188,12 @@ pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
-/// Whether nothing more is done in a run, and it holds nothing.
+/// Whether a run has finished and holds nothing.
 pub fn over(status: &RemediationStatus) -> bool {
     status.phase.finished() && status.holds.is_empty()
 }
 
-/// Seconds from the first of both moments until the answer to each write to an object of the cluster before the second.
+/// Seconds from the first time until the response to each write to an object of the cluster before the second time.
 pub fn written(events: &[Event], [begun, ended]: [Timestamp; 2]) -> Vec<f64> {
     let written = events
         .iter()
@@ -205,13 +204,13 @@ pub fn written(events: &[Event], [begun, ended]: [Timestamp; 2]) -> Vec<f64> {
     written
 }
 
-/// Whether the request changed an object of the cluster: not the program's own record, its Lease or an Event.
+/// Whether the request changed an object of the cluster, other than the program's record, its Lease or an Event.
 fn touches_the_cluster(event: &Event) -> bool {
     let own = ["remediations", "leases", "events"].contains(&&*event.resource);
     event.is_write() && !own && event.code < 300
 }
 
-/// A value of an object by its path, as text.
+/// A value at a path of an object, as text.
 fn text(of: &Value, path: &str) -> String {
     let value = of.pointer(path).and_then(Value::as_str);
     value

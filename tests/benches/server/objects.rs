@@ -1,4 +1,4 @@
-//! The objects of a jam, and how thousands of them are created.
+//! The objects of a jam, and their creation in thousands.
 
 use axum::http::{Method, Request};
 use futures::StreamExt;
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 
 use super::{DRIVER, text};
 
-/// Requests under way at once.
+/// Number of concurrent requests.
 const CONCURRENCY: usize = 32;
 
-/// Namespaces the apps are in.
+/// Number of namespaces of the apps.
 const NAMESPACES: usize = 20;
 
-/// An object to be, with its status.
+/// An object to create, with its status.
 pub struct Object {
     collection: String,
     body: Value,
 }
 
 impl Object {
-    /// One of the collection at that path.
+    /// An object in the collection at that path.
     pub fn new(collection: impl Into<String>, body: Value) -> Self {
         Self {
             collection: collection.into(),
@@ -29,7 +29,7 @@ impl Object {
     }
 }
 
-/// Creates all of them, and gives each as the API server answered.
+/// Creates all of them; returns each as stored.
 pub async fn create(client: &Client, objects: Vec<Object>) -> Vec<Value> {
     let creations = objects.into_iter().map(|object| {
         let client = client.clone();
@@ -47,7 +47,7 @@ pub async fn create(client: &Client, objects: Vec<Object>) -> Vec<Value> {
     creations.buffered(CONCURRENCY).collect().await
 }
 
-/// One request; a PATCH is a merge patch.
+/// Sends a request; a PATCH is a merge patch.
 pub async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Value {
     let kind = if method == Method::PATCH {
         "application/merge-patch+json"
@@ -64,7 +64,7 @@ pub async fn send(client: &Client, method: Method, path: &str, body: &Value) -> 
     answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
-/// What stands before any app: namespaces, classes, and the node of the provisioner.
+/// The objects that must exist before any app: namespaces, classes, and the provisioner's node.
 pub fn ground(own: &str, kubelet: u16) -> Vec<Object> {
     let names = (0..NAMESPACES).map(namespace);
     let names = names.chain([own.to_owned(), "rook-ceph".to_owned()]);
@@ -102,7 +102,7 @@ pub fn ground(own: &str, kubelet: u16) -> Vec<Object> {
     objects
 }
 
-/// A service account that may do everything.
+/// A service account with all rights.
 pub fn account(namespace: &str, name: &str) -> Vec<Object> {
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name },
@@ -127,12 +127,12 @@ pub fn account(namespace: &str, name: &str) -> Vec<Object> {
     ]
 }
 
-/// Where the app of a number is.
+/// Namespace of the app with this number.
 pub fn namespace(at: usize) -> String {
     format!("team-{:02}", at % NAMESPACES)
 }
 
-/// The name of its claim, and of its source.
+/// Name of its claim and of its source.
 pub fn app(at: usize) -> String {
     format!("application-{at}")
 }
@@ -141,12 +141,12 @@ fn collection(api: &str, at: usize, plural: &str) -> String {
     format!("{api}/namespaces/{}/{plural}", namespace(at))
 }
 
-/// Where claims of that app's namespace are.
+/// Collection of the claims in that app's namespace.
 pub fn claims(at: usize) -> String {
     collection("/api/v1", at, "persistentvolumeclaims")
 }
 
-/// Where sources of that app's namespace are.
+/// Collection of the sources in that app's namespace.
 pub fn sources(at: usize) -> String {
     collection("/apis/volsync.backube/v1alpha1", at, "replicationsources")
 }
@@ -156,7 +156,7 @@ fn snapshots(at: usize) -> String {
     collection(api, at, "volumesnapshots")
 }
 
-/// A claim that is Bound.
+/// A Bound claim.
 pub fn claim(at: usize) -> Object {
     let mut body = pending(&app(at), None);
     body["spec"]["volumeName"] = json!(format!("pvc-{at}"));
@@ -164,7 +164,7 @@ pub fn claim(at: usize) -> Object {
     Object::new(claims(at), body)
 }
 
-/// A claim that is Pending.
+/// A Pending claim.
 pub fn pending(name: &str, from: Option<&str>) -> Value {
     let source = from.map(|name| {
         json!({ "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name })
@@ -181,7 +181,7 @@ pub fn pending(name: &str, from: Option<&str>) -> Value {
     })
 }
 
-/// A source that backs the claim of that number up.
+/// A source of the claim with this number.
 pub fn source(at: usize) -> Object {
     let body = json!({
         "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
@@ -197,7 +197,7 @@ pub fn source(at: usize) -> Object {
 
 const REFUSAL: &str = "Failed to create snapshot: failed to take snapshot of the volume 0001-0009-rook-ceph-0000000000000002-4b0c4d5e: \"rpc error: code = Aborted desc = an operation with the given Volume ID 0001-0009-rook-ceph-0000000000000002-4b0c4d5e already exists\"";
 
-/// The snapshot that a source has asked for, refused since some minutes.
+/// The snapshot of a source, which has been refused for some minutes.
 pub fn failed_snapshot(at: usize, source: &Value) -> Object {
     snapshot(
         at,
@@ -255,7 +255,7 @@ pub fn refused_content(snapshot: &Value) -> Object {
     Object::new(path, body)
 }
 
-/// A snapshot that is ready, and the claim that is restored from it and Pending.
+/// A ready snapshot, and a Pending claim that is restored from it.
 pub fn restore(at: usize) -> [Object; 2] {
     let (image, name) = (format!("image-{at}"), format!("restored-{at}"));
     [

@@ -1,5 +1,5 @@
-//! The provisioner: a Deployment of two pods that hold two leases, and, once it is restarted, two others that do. What it
-//! was asked for before it is then done: claims that are Pending become Bound.
+//! The provisioner: a Deployment with two pods that hold two leases and, after a restart, two other pods. Then the Pending
+//! claims become Bound.
 
 use axum::http::Method;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ const PODS: &str = "/api/v1/namespaces/rook-ceph/pods";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/rook-ceph/leases";
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// Puts it there.
+/// Creates it.
 pub async fn install(client: &Client) {
     let labels = json!({ "app": NAME });
     let deployment = json!({
@@ -60,7 +60,7 @@ fn rolled_out(generation: i64) -> Value {
     })
 }
 
-/// A pod of these has it for a day, so that nobody has to renew it.
+/// Held by such a pod for a day, so that no renewal is needed.
 fn held_by(hash: &str, seconds_ago: i64) -> Value {
     let at = Timestamp::now() - jiff::SignedDuration::from_secs(seconds_ago);
     let at = format!("{at:.6}");
@@ -93,13 +93,13 @@ async fn pods(client: &Client, hash: &str) {
     create(client, (0..2).map(pod).collect()).await;
 }
 
-/// Waits for a restart, and does what the cluster does then. Ends when dropped.
+/// Waits for a restart, and performs its effects. Dropping it ends it.
 pub struct Provisioner {
     _acting: AbortOnDropHandle<()>,
 }
 
 impl Provisioner {
-    /// Begins to look. `hash` names the pods that are to come, in the place of those called `old`.
+    /// Starts to watch. `hash` is in the names of the new pods, which replace those with `old`.
     pub fn watch(client: Client, old: &str, hash: &str, pending: usize) -> Self {
         let (old, hash) = (old.to_owned(), hash.to_owned());
         let acting = async move {

@@ -151,7 +151,7 @@ pub async fn force_takes_fields_over(g: Ground) -> Outcome {
         owned(&object, "two", "Apply"),
         json!({"f:paused": {}}),
     )?;
-    // What was taken over goes with its new owner.
+    // Fields that were taken over are removed with their new owner.
     let object = g.apply(&path(&g), "two", "", json!({
         "apiVersion": "contract.locksmith.dev/v1", "kind": "Widget", "metadata": {"name": "a"},
     })).await?.is(200)?;
@@ -185,7 +185,7 @@ pub async fn a_shared_value_is_owned_by_both(g: Ground) -> Outcome {
     )
 }
 
-/// Another writer setting the very value an applier owns leaves no trace, so a release drops it.
+/// A write of the value that an applier owns leaves no trace, so a release drops it.
 pub async fn an_equal_plain_write_owns_nothing(g: Ground) -> Outcome {
     let before = created(&g, "one", json!({"color": "red", "paused": true})).await?;
     let patch = json!({"spec": {"paused": true}});
@@ -249,7 +249,7 @@ pub async fn status_is_applied_apart(g: Ground) -> Outcome {
     body["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
     let status = format!("{}/status", path(&g));
     let object = g.apply(&status, "two", "", body.clone()).await?;
-    // The spec in it conflicts, or is left alone; it is never written.
+    // Its spec conflicts or is ignored; it is never written.
     if object.code == 200 {
         let object = object.is(200)?;
         same("spec", at(&object, "/spec/color"), "red")?;

@@ -298,7 +298,7 @@ pub async fn the_default_class_is_filled_in(g: Ground) -> Outcome {
         .as_object_mut()
         .unwrap()
         .remove("storageClassName");
-    // A real server reads classes from a cache that takes its time.
+    // A real server reads classes from a cache, which is delayed.
     for attempt in 0.. {
         body["metadata"]["name"] = json!(format!("a{attempt}"));
         let claim = g

@@ -46,7 +46,7 @@ pub async fn every_violation_is_a_cause(g: Ground) -> Outcome {
         .post(&g.widgets(), widget("a", spec))
         .await?
         .refused(422, "Invalid")?;
-    // The first stands for the rules, which are not looked at before all else is right.
+    // Only the first: rules are evaluated after everything else is valid.
     let expected = json!([
         "<nil>",
         "spec.color",

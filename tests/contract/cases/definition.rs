@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions that come and go while the server runs.
+//! CustomResourceDefinitions that are created and deleted while the server runs.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn condition(object: &Value, kind: &str) -> bool {
         .any(|c| c["type"] == kind && c["status"] == "True")
 }
 
-/// Defines things in a group of the case's own and waits until they are served.
+/// Creates definitions in a group of the case's own, and waits until they are served.
 async fn define(g: &Ground) -> anyhow::Result<(String, String)> {
     let group = format!("{}.example", g.namespace);
     let name = format!("things.{group}");

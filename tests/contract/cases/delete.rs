@@ -1,4 +1,4 @@
-//! DELETE, and what follows from it.
+//! DELETE, and its consequences.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -278,7 +278,7 @@ pub async fn a_namespace_takes_its_objects_with_it(g: Ground) -> Outcome {
     let object = g.delete(&path, Value::Null).await?.is(200)?;
     same("phase", at(&object, "/status/phase"), "Terminating")?;
     g.until_gone(&format!("{}/w", g.widgets())).await?;
-    // Held by what it holds.
+    // Still held by its finalizer.
     g.get(&path).await?.is(200)?;
     g.merge(
         &g.core("configmaps/a"),
@@ -344,7 +344,7 @@ pub async fn a_namespace_is_let_go_through_finalize_only(g: Ground) -> Outcome {
         .await?
         .is(200)?;
     last["spec"]["finalizers"] = json!([]);
-    // Its conditions may still be written.
+    // Its conditions may still change.
     last["metadata"]
         .as_object_mut()
         .unwrap()

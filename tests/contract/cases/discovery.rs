@@ -1,4 +1,4 @@
-//! What is served, and who may ask.
+//! Discovery and authorization.
 
 use anyhow::{Context as _, ensure};
 use kube::discovery::Discovery;
@@ -97,7 +97,7 @@ pub async fn an_unknown_path_is_not_found(g: Ground) -> Outcome {
     Ok(())
 }
 
-/// Before it sends a manifest, `kubectl` looks whether the server checks fields by itself.
+/// Before it sends a manifest, `kubectl` checks whether the server validates fields.
 pub async fn the_server_tells_that_it_validates(g: Ground) -> Outcome {
     let index = g.get("/openapi/v3").await?.is(200)?;
     for (root, kind) in [

@@ -1,4 +1,4 @@
-//! Events, which two groups serve.
+//! Events, which are served in two groups.
 
 use serde_json::json;
 

@@ -28,7 +28,7 @@ pub async fn pages_follow_each_other_at_one_revision(g: Ground) -> Outcome {
     let first = g.get(&format!("{}?limit=2", g.widgets())).await?.is(200)?;
     same("first", names(&first), json!(["w0", "w1"]))?;
     same("left", at(&first, "/metadata/remainingItemCount"), 3)?;
-    // What comes and goes in between is not seen.
+    // Objects created and deleted in between are not shown.
     g.widget("w15", json!({"color": "red"})).await?;
     g.delete(&format!("{}/w3", g.widgets()), Value::Null)
         .await?

@@ -1,4 +1,4 @@
-//! Containers' logs: through the server from whoever is the node's kubelet.
+//! Logs of containers, streamed through the server from the node's kubelet.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 use super::Outcome;
 use crate::ground::{Ground, same, says, text};
 
-/// A kubelet with a certificate it signed itself. Of the container `main` it says what it was asked; `slow`
-/// has a second line once `go_on` is notified; others it does not know.
+/// A kubelet with a self-signed certificate. The container `main` returns the request; `slow` has a second line once
+/// `go_on` is notified; others do not exist.
 async fn kubelet(go_on: Arc<Notify>) -> Result<SocketAddr> {
     let log = async move |Path((namespace, pod, container)): Path<(String, String, String)>,
                           RawQuery(query): RawQuery| {
@@ -59,7 +59,7 @@ async fn kubelet(go_on: Arc<Notify>) -> Result<SocketAddr> {
         .context("the kubelet does not listen")
 }
 
-/// A pod on a node whose kubelet listens there.
+/// A pod on a node whose kubelet listens at this address.
 async fn pod_on(g: &Ground, kubelet: SocketAddr) -> Outcome {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": g.namespace}});
     g.post("/api/v1/nodes", node).await?.is(201)?;
@@ -127,7 +127,7 @@ pub async fn a_kubelets_refusal_is_passed_on(g: Ground) -> Outcome {
 }
 
 pub async fn a_kubelet_that_does_not_answer_is_an_internal_error(g: Ground) -> Outcome {
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     pod_on(&g, SocketAddr::from(([127, 0, 0, 1], 1))).await?;
     let status = g.get(&g.core("pods/a/log?container=main")).await?.is(500)?;
     same("status", text(&status, "/status"), "Failure")?;

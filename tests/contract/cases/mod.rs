@@ -1,4 +1,4 @@
-//! The cases, by what they are about. Each is one statement on the server's behaviour.
+//! The cases, by subject. Each is one statement about the server's behaviour.
 
 mod apply;
 mod create;
@@ -22,7 +22,7 @@ use futures::future::BoxFuture;
 
 use crate::ground::Ground;
 
-/// What a case comes to.
+/// Result of a case.
 pub type Outcome = anyhow::Result<()>;
 
 /// One case.
@@ -31,7 +31,7 @@ pub struct Case {
     pub run: fn(Ground) -> BoxFuture<'static, Outcome>,
 }
 
-/// The table of cases. One that is left out is dead code, which the compiler tells.
+/// The table of cases. A case that is not listed is dead code, about which the compiler warns.
 macro_rules! cases {
     ($($module:ident: [$($case:ident),* $(,)?]),* $(,)?) => {
         &[$($(Case {

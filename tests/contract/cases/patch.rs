@@ -162,7 +162,7 @@ fn two_containers() -> Value {
     body
 }
 
-/// What was patched into the deployment's pods, as name, image and env.
+/// Name, image and env of the deployment's containers after a patch.
 async fn patched(g: &Ground, template: Value) -> anyhow::Result<Value> {
     let path = g.of("apps/v1", "deployments");
     g.post(&path, two_containers()).await?.is(201)?;

@@ -1,4 +1,4 @@
-//! Pods: time to stop, binding, eviction, logs.
+//! Pods: grace period, binding, eviction, logs.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub async fn a_scheduled_pod_gets_time_to_stop(g: Ground) -> Outcome {
     ensure!(!text(&object, "/metadata/deletionTimestamp").is_empty());
     same("generation", at(&object, "/metadata/generation"), 2)?;
     g.get(&path).await?.is(200)?;
-    // As its kubelet does in the end.
+    // As the kubelet does at the end.
     g.delete(&path, json!({"gracePeriodSeconds": 0}))
         .await?
         .is(200)?;

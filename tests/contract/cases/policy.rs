@@ -1,4 +1,4 @@
-//! The shipped ValidatingAdmissionPolicy, as the server evaluates it: parameters, deadline, dry run.
+//! The released ValidatingAdmissionPolicy, as the server evaluates it: params, deadline, dry run.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::holds::NAMESPACE;
 
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io/v1";
 
-/// A uid that no other case holds.
+/// A uid that no other case uses.
 fn uid(g: &Ground, last: u32) -> String {
     let hash = g.namespace.bytes().fold(0_u64, |hash, byte| {
         hash.wrapping_mul(31).wrapping_add(byte.into())
@@ -21,7 +21,7 @@ fn path() -> String {
     format!("/apis/locksmith.dev/v1alpha1/namespaces/{NAMESPACE}/snapshotholds")
 }
 
-/// A hold of the case's own name, once it is served.
+/// Creates a hold with the case's own name, once the kind is served.
 async fn hold(g: &Ground, spec: Value) -> anyhow::Result<()> {
     let body = json!({
         "apiVersion": "locksmith.dev/v1alpha1",
@@ -36,7 +36,7 @@ fn in_an_hour() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second() + 3600).unwrap_or_default()
 }
 
-/// An object owned by a ReplicationSource of this uid.
+/// An object owned by a ReplicationSource with this uid.
 fn owned(mut object: Value, uid: &str) -> Value {
     object["metadata"]["ownerReferences"] = json!([{
         "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "name": "a", "uid": uid,
@@ -53,7 +53,7 @@ fn snapshot(class: Option<&str>) -> Value {
     })
 }
 
-/// Tries to create it, and stores nothing.
+/// Tries to create it with dry run.
 async fn dry_run(g: &Ground, plural: &str, object: &Value) -> anyhow::Result<Answer> {
     let path = match plural {
         "persistentvolumeclaims" => g.core(plural),
@@ -62,7 +62,7 @@ async fn dry_run(g: &Ground, plural: &str, object: &Value) -> anyhow::Result<Ans
     g.post(&format!("{path}?dryRun=All"), object.clone()).await
 }
 
-/// The answer, once its code is that one: a server hears of holds and bindings a moment later.
+/// The response, once it has this code: a server notices holds and bindings with a delay.
 async fn answered(g: &Ground, plural: &str, object: &Value, code: u16) -> anyhow::Result<Answer> {
     let mut last = dry_run(g, plural, object).await?;
     for _ in 0..200 {
@@ -138,7 +138,7 @@ pub async fn a_hold_ends_at_its_deadline(g: Ground) -> Outcome {
         .await?
         .is(201)?;
     anyhow::ensure!(Timestamp::now() >= until - SignedDuration::from_secs(1));
-    // The object is still there.
+    // The object still exists.
     g.get(&format!("{}/{}", path(), g.namespace))
         .await?
         .is(200)
@@ -200,7 +200,7 @@ pub async fn a_held_class_is_refused_whoever_owns_the_snapshot(g: Ground) -> Out
         .map(drop)
 }
 
-/// A finalizer may keep the object for any time.
+/// A finalizer may block the deletion for any time.
 pub async fn a_hold_that_is_being_deleted_holds_nothing(g: Ground) -> Outcome {
     let held = uid(&g, 1);
     let spec = json!({"until": in_an_hour(), "sources": {&held: "media/a"}});
@@ -220,7 +220,7 @@ pub async fn a_hold_that_is_being_deleted_holds_nothing(g: Ground) -> Outcome {
     g.merge(&itself, none).await?.is(200).map(drop)
 }
 
-/// Only those of the namespace that the binding names are parameters.
+/// Only those in the namespace of the binding are params.
 pub async fn a_hold_elsewhere_holds_nothing(g: Ground) -> Outcome {
     let (held, other) = (uid(&g, 1), uid(&g, 2));
     let elsewhere = json!({
@@ -231,7 +231,7 @@ pub async fn a_hold_elsewhere_holds_nothing(g: Ground) -> Outcome {
     });
     let there = g.of("locksmith.dev/v1alpha1", "snapshotholds");
     g.post(&there, elsewhere).await?.is(201)?;
-    // By the time this one holds, the other would, too.
+    // By the time this one is enforced, the other would be, too.
     hold(
         &g,
         json!({"until": in_an_hour(), "sources": {&held: "media/a"}}),

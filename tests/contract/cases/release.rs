@@ -1,4 +1,4 @@
-//! What a server-side apply owns of lists and maps, and what it lets go of.
+//! Ownership of lists and maps by server-side apply, and its release.
 
 use serde_json::{Value, json};
 

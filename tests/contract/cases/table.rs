@@ -1,4 +1,4 @@
-//! What `kubectl get` asks for.
+//! The tables of `kubectl get`.
 
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;

@@ -138,7 +138,7 @@ pub async fn a_claims_spec_is_fixed(g: Ground) -> Outcome {
     let patch = json!({"spec": {"storageClassName": "other"}});
     let status = g.merge(&path, patch).await?.refused(422, "Invalid")?;
     says(&status, "spec is immutable after creation except")?;
-    // Binding names the volume.
+    // The binding sets the volume's name.
     let object = g
         .merge(&path, json!({"spec": {"volumeName": "pv"}}))
         .await?

@@ -1,4 +1,4 @@
-//! The clients this program is made of.
+//! The clients that this program uses.
 
 use anyhow::{Context as _, Result};
 use futures::{Stream, StreamExt as _};
@@ -12,13 +12,13 @@ use serde_json::json;
 use super::Outcome;
 use crate::ground::{Ground, config_map, same};
 
-/// Follows the namespace's config maps through what comes first, an addition, a change and a deletion.
+/// Watches the namespace's config maps through the initial list, an addition, a change and a deletion.
 async fn follow<K>(g: &Ground, events: impl Stream<Item = watcher::Result<Event<K>>>) -> Outcome
 where
     K: kube::Resource + std::fmt::Debug,
 {
     let mut events = Box::pin(events.filter(|event| {
-        // Controllers put one of their own into every namespace.
+        // Controllers add one to every namespace.
         let own = match event {
             Ok(Event::Apply(o) | Event::InitApply(o) | Event::Delete(o)) => {
                 o.name_any() != "kube-root-ca.crt"
@@ -54,7 +54,7 @@ where
 async fn config_maps(g: &Ground) -> Result<Api<ConfigMap>> {
     g.config_map("a").await?;
     let last = g.config_map("b").await?;
-    // Streamed lists come from a cache, which may lag until somebody asks for a revision.
+    // Streamed lists come from a cache, which may lag until a revision is requested.
     let revision = crate::ground::text(&last, "/metadata/resourceVersion");
     g.get(&g.core(&format!("configmaps?resourceVersion={revision}")))
         .await?

@@ -1,4 +1,4 @@
-//! Configuration file: it is refused with the path of what is wrong, or read, and then says the same when written again.
+//! Configuration file: it is refused with the path of the error, or parsed and round-trips.
 
 use locksmith::config::{self, ConfigError, Mode};
 
@@ -11,7 +11,7 @@ pub fn run(data: &[u8]) {
                 config::parse(&written).expect("what was written can be read"),
                 config
             );
-            // The one word that lets it act is not come by through anything else.
+            // Mode act requires this word.
             assert!(config.mode != Mode::Act || text.contains("mode"), "{text}");
         }
         Err(ConfigError::Field { path, problem }) => {

@@ -1,4 +1,4 @@
-//! Durations, as in the configuration: what is read is written so that it is read the same.
+//! Durations, as in the configuration: a parsed duration round-trips.
 
 use jiff::Timestamp;
 use locksmith::config::Duration;
@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) {
         serde_json::from_value::<Duration>(written).expect("text is a duration"),
         duration
     );
-    // As gates and steps use it: beyond all time is an error there, and no panic.
+    // As used by gates and steps: an overflow is an error there, not a panic.
     let signed = duration.signed();
     assert!(!signed.is_negative());
     let _ = super::now().checked_add(signed);

@@ -1,5 +1,5 @@
-//! Objects as an API server may send them, of whatever version of their kinds: what cannot be understood is left out, and
-//! nothing is planned or done but to objects that are there.
+//! Objects of an API server, in any version of their kinds: what cannot be understood is left out, and only existing
+//! objects are planned for and changed.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -53,7 +53,7 @@ pub fn run(data: &[u8]) {
     plans(&model, now);
 }
 
-/// An object as the watch of its kind folds it in.
+/// An object as applied by the watch of its kind.
 fn changes(object: Value) -> Vec<Change> {
     fn of<K: DeserializeOwned, T>(
         object: Value,
@@ -112,7 +112,7 @@ fn changes(object: Value) -> Vec<Change> {
     }
 }
 
-/// What an Event says of a claim.
+/// The changes from an Event about a claim.
 fn told(event: Value) -> Vec<Change> {
     let event = serde_json::from_value(event).ok();
     let Some(failure) = event.and_then(|event| convert::failure(&event)) else {
@@ -142,7 +142,7 @@ fn view_of(model: &Model) -> view::View {
     view::take(model, &CONFIG, &policy, super::now())
 }
 
-/// How many scripts and their like the status page has.
+/// Number of scripts and similar elements in the status page.
 fn scripts(model: &Model) -> usize {
     let page = status_page::document(&view_of(model), super::now()).into_string();
     ["<script", "<img", "<svg", "<iframe"]
@@ -151,7 +151,7 @@ fn scripts(model: &Model) -> usize {
         .sum()
 }
 
-/// Whatever the objects are called, the page has no script but its own.
+/// Whatever the names of objects, the page has only its own script.
 fn shows(model: &Model) {
     assert_eq!(scripts(model), *SCRIPTS);
 }
@@ -183,7 +183,7 @@ fn plans(model: &Model, now: Timestamp) {
     }
 }
 
-/// Each target is in the model under this uid, and none of what may not be deleted is.
+/// Asserts that each target is in the model with this uid, and that none is protected from deletion.
 fn is_about_what_is_there(model: &Model, plan: &Plan) {
     for target in plan.steps.iter().flat_map(|step| &step.targets) {
         let ObjectKey {

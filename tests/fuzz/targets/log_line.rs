@@ -1,4 +1,4 @@
-//! A line of a driver's log, or a message of an Event or a status: the key that is said to be locked is a word of it.
+//! A line of a driver's log, or a message of an Event or a status: the locked key is a word of it.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use locksmith::watch::{convert, stamped};
 static PATTERNS: LazyLock<LockPatterns> =
     LazyLock::new(|| LockPatterns::new(&[]).expect("the common patterns"));
 
-/// Longest message kept, with the mark that it was cut.
+/// Longest message kept, with the mark for the cut.
 const KEPT: usize = 520;
 
 pub fn run(data: &[u8]) {

@@ -1,4 +1,4 @@
-//! Label matchers, as in playbooks: what is read is written so that it is read the same, and negation turns the answer.
+//! Label matchers, as in playbooks: a parsed matcher round-trips, and negation inverts the result.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use locksmith::config::Matcher;
 
 pub fn run(data: &[u8]) {
     let text = super::text(data);
-    // The labels come after the matcher: name, value, name, value.
+    // Matcher and labels, separated by NUL: name, value, name, value.
     let mut parts = text.split('\0');
     let matcher = parts.next().unwrap_or_default();
     let Ok(read) = matcher.parse::<Matcher>() else {

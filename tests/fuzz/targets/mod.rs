@@ -1,5 +1,5 @@
-//! What is fuzzed: bytes in, nothing out, and a panic where a promise is broken. Both the fuzzer (see `tests/fuzz/run`)
-//! and the ordinary tests, which replay the corpus, call these.
+//! Fuzz targets: each takes bytes, and panics if a promise is broken. Called by the fuzzer (see `tests/fuzz/run`) and by
+//! the ordinary tests, which replay the corpus.
 
 mod config;
 mod duration;
@@ -9,10 +9,10 @@ mod matcher;
 mod name;
 mod webhook;
 
-/// What a target is called, and what it does with an input.
+/// Name of a target, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target by its name, which is that of its corpus and of its binary.
+/// Every target by its name, which is also that of its corpus and of its binary.
 pub const TARGETS: [Target; 7] = [
     ("webhook", webhook::run),
     ("config", config::run),
@@ -23,7 +23,7 @@ pub const TARGETS: [Target; 7] = [
     ("name", name::run),
 ];
 
-/// Runs the target of that name.
+/// Runs the target with that name.
 pub fn run(name: &str, data: &[u8]) {
     let (_, target) = TARGETS
         .iter()
@@ -32,12 +32,12 @@ pub fn run(name: &str, data: &[u8]) {
     target(data);
 }
 
-/// Text is what the program reads; what is none is tried as far as it is.
+/// The program reads text; invalid UTF-8 is replaced.
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(data)
 }
 
-/// A moment, that nothing depends on the clock.
+/// A fixed time, so that nothing depends on the clock.
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::from_second(1_795_836_000).expect("a time within range")
 }

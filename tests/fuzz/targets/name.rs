@@ -1,4 +1,4 @@
-//! Names that come out of objects: of what is looked up, of held sources, of a driver's leases, and as people read them.
+//! Names from objects: of look-ups, of held sources, of a driver's leases, and as shown to people.
 
 use locksmith::api::hold::POLICY_NAME;
 use locksmith::api::is_object_name;
@@ -9,7 +9,7 @@ use locksmith::{csi, holds};
 
 pub fn run(data: &[u8]) {
     let text = super::text(data);
-    // The second name comes after the first.
+    // Two names, separated by NUL.
     let (first, second) = text.split_once('\0').unwrap_or((&text, ""));
     becomes_one_segment_of_a_path(first);
     becomes_the_names_of_two_leases(first, second);
@@ -26,11 +26,11 @@ pub fn run(data: &[u8]) {
         held: vec![Answer::Refused(text.clone().into_owned())],
         free: Answer::Accepted,
     };
-    // Nobody else's refusal proves a hold.
+    // A refusal by another policy proves no hold.
     assert!(proof.refuted().is_some() || text.contains(POLICY_NAME));
 }
 
-/// An accepted name cannot end its segment, escape it or begin a query.
+/// An accepted name cannot end its path segment, escape it or start a query.
 fn becomes_one_segment_of_a_path(name: &str) {
     if !is_object_name(name) {
         return;
@@ -41,9 +41,9 @@ fn becomes_one_segment_of_a_path(name: &str) {
     assert!(!name.contains(".."));
 }
 
-/// Both leases have names that the API server accepts, and an identity made up for the driver is recognised.
+/// Both leases have names that the API server accepts, and a random identity for the driver is recognised.
 fn becomes_the_names_of_two_leases(driver: &str, identity: &str) {
-    // A class without a driver is refused by the API server.
+    // The API server refuses a class without a driver.
     if driver.is_empty() {
         return;
     }

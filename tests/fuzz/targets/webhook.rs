@@ -1,4 +1,4 @@
-//! Body of a webhook: it is refused, or asks for what its firing alerts ask for and for nothing else.
+//! Body of a webhook: it is refused, or starts exactly the runs of its firing alerts.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ pub fn run(data: &[u8]) {
     let data = data.get(..MAX_BODY).unwrap_or(data);
     match alerts::parse(data) {
         Ok(notification) => means_what_it_says(data, &notification),
-        // An answer tells what is wrong, and is no way to make one of a small request.
+        // An error names the problem, and does not amplify a small request.
         Err(refused) => assert!(
             refused.to_string().len() <= 6 * data.len() + 512,
             "{refused}"
@@ -35,7 +35,7 @@ fn means_what_it_says(data: &[u8], notification: &Notification) {
     let firing = firing.filter(|alert| alert.status == AlertStatus::Firing);
     let firing: Vec<_> = firing.collect();
     assert!(ignored <= sent.len());
-    // However many alerts, the runs they can ask for are those of the configuration.
+    // However many alerts there are, only runs of the configuration can start.
     assert!(causes.len() <= CONFIG.playbooks.0.len());
     for (cause, alerts) in &causes {
         assert_eq!(&*cause.driver, SERVED);

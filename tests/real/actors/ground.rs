@@ -1,4 +1,4 @@
-//! Where the script is played: on the real stack, or in the simulated world on its embedded API server.
+//! The environment of the script: the real stack, or the simulated world on its embedded API server.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ use crate::render;
 use crate::stack::Stack;
 use crate::{PATIENCE, daemon::POLL};
 
-/// The provisioner's pods.
+/// Selects the provisioner's pods.
 const PODS: &str = "app=csi-rbdplugin-provisioner";
-/// Their container that logs refusals.
+/// Container in them that logs refusals.
 const DRIVER: &str = "csi-rbdplugin";
 const REPLICAS: usize = 2;
 
-/// Everything but the two ways to let a call hang goes through the API.
+/// Everything except for letting a call hang uses the API.
 pub enum Ground {
     Real(Box<Stack>),
     Simulated(Box<Cluster>),
@@ -37,7 +37,7 @@ impl Ground {
         }
     }
 
-    /// From now on calls hang: on the real stack those that match `rules`, once each, and in the simulated world all.
+    /// Lets calls hang from now on: on the real stack those that match `rules`, once each; in the simulated world all.
     pub fn hang(&self, rules: &[Value]) {
         match self {
             Self::Real(stack) => stack.ceph.set_faults(rules),
@@ -45,7 +45,7 @@ impl Ground {
         }
     }
 
-    /// Waits until the calls of these request names hang; later calls do not.
+    /// Waits until the calls with these request names hang; later calls do not.
     pub async fn hung(&self, requests: &[String]) {
         match self {
             Self::Real(stack) => {
@@ -70,7 +70,7 @@ impl Ground {
         }
     }
 
-    /// Deletes the provisioner's pods and returns when others are Ready in their place.
+    /// Deletes the provisioner's pods, and waits until their replacements are Ready.
     pub async fn restart(&self) {
         let pods: Api<Pod> = Api::namespaced(self.client(), NAMESPACE);
         let listed = ListParams::default().labels(PODS);
@@ -101,7 +101,7 @@ impl Ground {
         until(pods, "new pods", PATIENCE, replaced).await.unwrap();
     }
 
-    /// Holds a source for an hour, and gives the hold's name.
+    /// Holds a source for an hour; returns the hold's name.
     pub async fn create_hold(&self, uid: &str, place: &str) -> String {
         let spec = SnapshotHoldSpec {
             remediation: Some("run".to_owned()),

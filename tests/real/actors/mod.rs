@@ -1,4 +1,4 @@
-//! One scripted sequence of events, played against the simulated actors and against the real parts that they stand for.
+//! One scripted sequence of events, played with the simulated actors and with the real parts that they replace.
 
 mod ground;
 mod observe;

@@ -1,4 +1,4 @@
-//! Objects, Events and log lines in; text that two runs of the same script have in common out.
+//! Normalises objects, Events and log lines into text that is equal for two runs of a script.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ const KINDS: [(&str, &str); 4] = [
     ("volsync.backube/v1alpha1", "ReplicationSource"),
 ];
 
-/// Fields of a status that the simulated world has not, since the program reads none of them.
+/// Status fields that the simulated world does not have, since the program reads none of them.
 const UNKNOWN: [&str; 4] = [
     "creationTime",
     "lastSyncDuration",
@@ -27,10 +27,10 @@ const UNKNOWN: [&str; 4] = [
     "restic",
 ];
 
-/// End of the name of a mover's cache; the simulated movers have none.
+/// Suffix of the name of a mover's cache; the simulated movers have none.
 const CACHE: &str = "-cache";
 
-/// Values that differ from run to run, each with its placeholder.
+/// Values that differ between runs, each with its placeholder.
 static VARIABLE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let uid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
     [
@@ -54,7 +54,7 @@ static VARIABLE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     .into()
 });
 
-/// The text without what differs from run to run.
+/// The text with all such values replaced.
 pub fn normalised(text: &str) -> String {
     let replace = |text: String, (pattern, stands): &(Regex, &str)| {
         pattern.replace_all(&text, *stands).into_owned()
@@ -84,13 +84,13 @@ fn belongs(object: &DynamicObject, namespace: &str) -> bool {
     of.as_deref().or(bound) == Some(namespace)
 }
 
-/// The object's name, or that of the snapshot that a content is of.
+/// Name of the object; for a content, that of its snapshot.
 fn name(object: &DynamicObject) -> String {
     let snapshot = object.data["spec"]["volumeSnapshotRef"]["name"].as_str();
     snapshot.map_or_else(|| object.name_any(), |name| format!("of {name}"))
 }
 
-/// Metadata and status, a line each.
+/// Metadata and status, one line each.
 pub fn state(object: &DynamicObject) -> String {
     let mut lines = String::new();
     let mut line = |what: &str, value: String| {
@@ -132,7 +132,7 @@ pub fn state(object: &DynamicObject) -> String {
     lines
 }
 
-/// The value of a field of a status; of a time only that it is there.
+/// The value of a status field; for a time, only that it is set.
 fn shown(field: &str, value: &Value) -> String {
     const PRESENT: [&str; 3] = ["lastSyncTime", "lastSyncStartTime", "nextSyncTime"];
     if PRESENT.contains(&field) {
@@ -155,11 +155,11 @@ fn shown(field: &str, value: &Value) -> String {
     value.to_string()
 }
 
-/// The Events of each component about each observed object, each text once, in order. Events outlive what they are about.
+/// The Events of each component about each observed object, each text once, in order. Events outlive their objects.
 pub async fn events(client: &Client, namespace: &str) -> String {
     let api = all(client, "v1", "Event");
     let mut events = api.list(&Default::default()).await.unwrap().items;
-    // A count that is raised changes the resource version, but not the name, which has the first time in it.
+    // Increasing the count changes the resource version, but not the name, which contains the first time.
     events.sort_by_key(|event| {
         let name = event.name_any();
         name.rsplit_once('.').map(|(_, time)| time.to_owned())
@@ -217,7 +217,7 @@ pub async fn events(client: &Client, namespace: &str) -> String {
     lines
 }
 
-/// A component without the identity of its process.
+/// Name of a component, without the identity of its process.
 fn component_kind(component: &str) -> String {
     let kind = component
         .split_once('_')
@@ -225,7 +225,7 @@ fn component_kind(component: &str) -> String {
     normalised(kind)
 }
 
-/// The lines that refuse an operation, each once.
+/// The lines with a refused operation, each once.
 pub fn refusals(logs: &[String]) -> String {
     let lines = logs.iter().flat_map(|log| log.lines());
     let refusals = lines.filter(|line| line.contains("already exists"));

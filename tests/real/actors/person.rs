@@ -1,4 +1,4 @@
-//! The steps of a person in one namespace, through the API, and the conditions each waits for.
+//! Actions of a person in one namespace, through the API, and the conditions to wait for.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Person {
         claims.create(&Default::default(), claim).await.unwrap();
     }
 
-    /// Asks for a snapshot of the claim `data`.
+    /// Creates a snapshot of the claim `data`.
     pub async fn snapshot(&self, name: &str) {
         self.create(json!({
             "apiVersion": SNAPSHOT.0,
@@ -65,7 +65,7 @@ impl Person {
         .await;
     }
 
-    /// Waits for the Event of a refusal; a claim has no status for it.
+    /// Waits for the Event of a refusal; the status of a claim does not show it.
     pub async fn claim_refused(&self, name: &str) {
         let uid = self.uid(CLAIM, name).await;
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -94,7 +94,7 @@ impl Person {
             .unwrap();
     }
 
-    /// Annotates an object, unless it is gone.
+    /// Annotates an object, unless it is deleted.
     pub async fn touch(&self, kind: Kind, name: &str) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"script": "touched"}}}));
         match self
@@ -112,7 +112,7 @@ impl Person {
         within(&self.client, api_version, kind, namespace)
     }
 
-    /// Waits until `wanted` holds of the object, or of its absence.
+    /// Waits until `wanted` accepts the object, or its absence.
     pub async fn until(&self, kind: Kind, name: &str, wanted: fn(Option<&DynamicObject>) -> bool) {
         let reached = await_condition(self.api(kind), name, wanted);
         let reached = tokio::time::timeout(PATIENCE, reached).await;
@@ -141,7 +141,7 @@ pub fn refused(snapshot: Option<&DynamicObject>) -> bool {
     message.is_some_and(|message| message.contains("already exists"))
 }
 
-/// Whether the creation has succeeded, or the content is gone already.
+/// Whether the creation has succeeded, or the content is already deleted.
 pub fn created(content: Option<&DynamicObject>) -> bool {
     content.is_none_or(|content| !content.annotations().contains_key(BEING_CREATED))
 }
@@ -150,7 +150,7 @@ pub fn being_deleted(object: Option<&DynamicObject>) -> bool {
     object.is_none_or(|object| object.metadata.deletion_timestamp.is_some())
 }
 
-/// Whether nothing but its content keeps the snapshot.
+/// Whether only its content blocks the deletion of the snapshot.
 pub fn released(snapshot: Option<&DynamicObject>) -> bool {
     const BOUND: &str = "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection";
     snapshot.is_some_and(|snapshot| snapshot.finalizers() == [BOUND])
@@ -160,7 +160,7 @@ pub fn gone(object: Option<&DynamicObject>) -> bool {
     object.is_none()
 }
 
-/// Whether no snapshot keeps the claim.
+/// Whether no snapshot blocks the deletion of the claim.
 pub fn unprotected(claim: Option<&DynamicObject>) -> bool {
     claim.is_some_and(|claim| claim.finalizers() == ["kubernetes.io/pvc-protection"])
 }
@@ -175,7 +175,7 @@ pub fn waits_for_schedule(source: Option<&DynamicObject>) -> bool {
     condition(source, "WaitingForSchedule")
 }
 
-/// Whether the source's condition repeats that the API server refused a snapshot.
+/// Whether the source's condition reports that the API server refused a snapshot.
 pub fn held(source: Option<&DynamicObject>) -> bool {
     let conditions = status(source).and_then(|status| status["conditions"].as_array());
     let messages = conditions.into_iter().flatten();

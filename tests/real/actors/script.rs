@@ -1,4 +1,4 @@
-//! The script: what a person does, what is waited for, and what is then to be observed.
+//! The script: actions of a person, conditions to wait for, and observations.
 
 use locksmith::demo::scenario::{App, Restore};
 use serde_json::json;
@@ -18,7 +18,7 @@ const DELETED: [&str; 3] = ["deleted-1", "deleted-2", "deleted-3"];
 /// The stage of a deletion that csi-snapshotter has missed.
 pub const MISSED: &str = "a deletion is missed";
 
-/// A moment of the script and what was observed then.
+/// A point of the script, with its observations.
 pub struct Stage {
     pub title: &'static str,
     pub observed: String,
@@ -81,7 +81,7 @@ pub async fn play(ground: &Ground) -> Vec<Stage> {
     synchronised(&person, "backup").await;
     person.until(SOURCE, "orphan", failing).await;
     person.until(CLAIM, "data", unprotected).await;
-    // VolSync may look once more for the snapshot that it has just deleted, and reports an error until its next look.
+    // VolSync may read the snapshot once more after deleting it, and then reports an error until its next reconcile.
     person.until(SOURCE, "backup", waits_for_schedule).await;
     stages.push(stage(&person, "one source is synchronised, another has no claim").await);
 
@@ -115,7 +115,7 @@ async fn stage(person: &Person, title: &'static str) -> Stage {
     }
 }
 
-/// A content whose deletion csi-snapshotter has missed; empty if it has missed none.
+/// A content whose deletion csi-snapshotter has missed; empty if there is none.
 async fn missed(person: &Person, contents: &[String]) -> Stage {
     let mut observed = String::new();
     for content in contents {
@@ -129,7 +129,7 @@ async fn missed(person: &Person, contents: &[String]) -> Stage {
     }
 }
 
-/// Holds the source `held` before its first snapshot, and gives the hold's name. Its claim comes after the hold.
+/// Holds the source `held` before its first snapshot; returns the hold's name. Its claim is created after the hold.
 async fn hold(ground: &Ground, person: &Person) -> String {
     let app = App::new(NAMESPACE, "later");
     person.create(source(&app, "held")).await;
@@ -142,7 +142,7 @@ async fn hold(ground: &Ground, person: &Person) -> String {
     hold
 }
 
-/// Waits until the source has been synchronised, and its temporary objects are gone.
+/// Waits until the source has synced, and its temporary objects are deleted.
 async fn synchronised(person: &Person, source: &str) {
     let temporary = format!("volsync-{source}-src");
     person.until(SOURCE, source, waits_for_schedule).await;
@@ -150,7 +150,7 @@ async fn synchronised(person: &Person, source: &str) {
     person.until(CLAIM, &temporary, gone).await;
 }
 
-/// Snapshots, one of them VolSync's, and a restore hang, and are refused when they are tried again.
+/// Snapshots, one of them VolSync's, and a restore hang, and are refused when they are retried.
 async fn jam(ground: &Ground, person: &Person) {
     let rule = |method: &str, snapshot: &str| {
         json!({

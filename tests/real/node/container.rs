@@ -1,4 +1,4 @@
-//! A container of a pod in, the process that it is out.
+//! Runs a container of a pod as a process.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,20 +14,20 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{Shared, lock};
 use crate::testbed::process::Process;
 
-/// Prefix of the images that are binaries of the testbed.
+/// Prefix of images that are binaries of the testbed.
 const IMAGES: &str = "testbed/";
 
 /// Name of a container's process, which also names the file of its output.
 const PROCESS: &str = "process";
 
-/// The longest host name that a kubelet gives a pod.
+/// Maximum length of a host name that a kubelet gives a pod.
 const MAX_HOSTNAME: usize = 63;
 
-/// How a process gets a host name of its own here.
+/// The way to give a process its own host name on this machine.
 pub(super) struct Hostnames(Vec<&'static str>);
 
 impl Hostnames {
-    /// A UTS namespace needs CAP_SYS_ADMIN, in the user namespace that it belongs to.
+    /// A UTS namespace requires CAP_SYS_ADMIN in its user namespace.
     pub(super) fn detect() -> Self {
         let ways = [vec!["--uts"], vec!["--user", "--map-root-user", "--uts"]];
         let works = |flags: &Vec<&str>| {
@@ -51,7 +51,7 @@ impl Hostnames {
     }
 }
 
-/// A process that a pod's container is.
+/// A running container.
 pub(super) struct Running {
     /// Position among the pod's containers.
     pub(super) index: usize,
@@ -59,7 +59,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts container `index`; `None` if it is only a name. Its end is sent to `ends`.
+    /// Starts container `index`; `None` if its image is no binary. Its end is sent to `ends`.
     pub(super) fn start(
         shared: &Shared,
         pod: &Pod,
@@ -87,7 +87,7 @@ impl Running {
             container.name.clone(),
             ends.clone(),
         );
-        // Blocking reads: a thread for each container, which ends with the process.
+        // Reads are blocking: each container has a thread, which ends with the process.
         std::thread::spawn(move || {
             let pipe = File::open(pipe).unwrap();
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -96,17 +96,17 @@ impl Running {
             }
             let _ = ends.send(index);
         });
-        // Waits until the thread reads.
+        // Blocks until the thread reads.
         let process = Process::spawn(guard, &output, PROCESS, Path::new("unshare"), &args);
         Some(Self { index, process })
     }
 
-    /// Asks it to end, as a kubelet does at the beginning of the grace period.
+    /// Sends SIGTERM, as a kubelet does at the start of the grace period.
     pub(super) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
 
-    /// Ends it, if it has not ended, and collects it.
+    /// Kills it if it is still running, and waits for it.
     pub(super) fn kill(self, shared: &Shared) {
         if let Some(guard) = lock(&shared.guard).as_mut() {
             self.process.kill(guard);
@@ -114,17 +114,17 @@ impl Running {
     }
 }
 
-/// Everything that a container wrote, for people.
+/// The file with everything that a container wrote, for debugging.
 fn log_file(directory: &Path, container: &str) -> File {
     let log = directory.join(format!("{container}.log"));
     File::options().create(true).append(true).open(log).unwrap()
 }
 
-/// The pipe that a process of the testbed finds in the place of its log in `directory`.
+/// The pipe that a process of the testbed uses as its log in `directory`.
 fn pipe(directory: &Path) -> PathBuf {
     std::fs::create_dir_all(directory).unwrap();
     let pipe = directory.join(format!("{PROCESS}.log"));
-    // It is there already when a container is restarted.
+    // It exists already when a container is restarted.
     if !pipe.exists() {
         let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
@@ -132,13 +132,13 @@ fn pipe(directory: &Path) -> PathBuf {
     pipe
 }
 
-/// A directory of the pod's own, short since it holds a socket.
+/// The pod's directory; the path is short, since it contains a socket.
 fn home(shared: &Shared, pod: &Pod) -> PathBuf {
     let uid = pod.uid().unwrap_or_default();
     shared.directory.join(&uid[..8.min(uid.len())])
 }
 
-/// The container's arguments: `/csi` is the pod's directory, the rest as [`Shared::mounts`] has it.
+/// The container's arguments, with `/csi` replaced by the pod's directory, and the rest by [`Shared::mounts`].
 fn arguments(shared: &Shared, container: &Container, home: &Path) -> Vec<String> {
     let own = ("/csi", home.to_owned());
     let mounts: Vec<_> = shared.mounts.iter().chain([&own]).collect();
@@ -156,7 +156,7 @@ fn arguments(shared: &Shared, container: &Container, home: &Path) -> Vec<String>
     container.args.iter().flatten().map(resolve).collect()
 }
 
-/// The host name that a kubelet gives: the node's on the host network, else the pod's, cut to fit.
+/// The host name from a kubelet: the node's in the host network, otherwise the pod's, shortened to the limit.
 fn hostname(pod: &Pod, node: &str) -> String {
     let spec = pod.spec.as_ref();
     if spec.and_then(|spec| spec.host_network) == Some(true) {
@@ -168,7 +168,7 @@ fn hostname(pod: &Pod, node: &str) -> String {
 }
 
 #[test]
-fn a_hostname_is_the_pods_or_the_nodes() {
+fn hostname_is_the_pods_or_the_nodes() {
     let pod = |name: &str, network: bool| -> Pod {
         let spec = serde_json::json!({"containers": [], "hostNetwork": network});
         serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "spec": spec}))

@@ -1,4 +1,4 @@
-//! The kubelets' `containerLogs` endpoint: a request of the API server in, a container's lines out.
+//! The kubelets' `containerLogs` endpoint, from which the API server reads the logs of containers.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ use jiff::{SignedDuration, Timestamp};
 use locksmith::demo::world::Logs;
 use serde::Deserialize;
 
-/// A bound port with a certificate of its own: the API server does not verify kubelets unless configured to.
+/// A bound port with a self-signed certificate; by default the API server does not verify kubelets.
 pub(super) struct Server {
     listener: TcpListener,
     tls: RustlsConfig,
     logs: Logs,
 }
 
-/// The part of `PodLogOptions` served.
+/// The supported part of `PodLogOptions`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Options {
@@ -36,7 +36,7 @@ struct Options {
 
 impl Server {
     pub(super) async fn bind(logs: Logs) -> Self {
-        // Fails only where the process has chosen a provider already, which serves as well.
+        // Fails only if the process has a provider already, which is sufficient.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
@@ -90,14 +90,14 @@ async fn answer(
     Body::from_stream(first.chain(rest)).into_response()
 }
 
-/// When a line was written, and its text without the break.
+/// Time and text of a line, without the line break.
 type Line = (Timestamp, String);
 
 fn moment(nanoseconds: i128) -> Timestamp {
     Timestamp::from_nanosecond(nanoseconds).unwrap()
 }
 
-/// The lines that are asked for, of those written already.
+/// The requested lines among those already written.
 fn select(mut lines: Vec<Line>, options: &Options) -> Vec<Line> {
     let ago = options
         .since_seconds
@@ -111,7 +111,7 @@ fn select(mut lines: Vec<Line>, options: &Options) -> Vec<Line> {
     lines.split_off(skip)
 }
 
-/// Each line with its break, and with its time in front if asked for.
+/// The lines with line breaks, and with timestamps if requested.
 fn render(lines: &[Line], timestamps: bool) -> String {
     let mut text = String::new();
     for (at, line) in lines {

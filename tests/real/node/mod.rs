@@ -1,8 +1,8 @@
-//! A node for the tests: pods in; bound, run, logged and ended pods out.
+//! Nodes for the tests: bind and run pods, serve their logs, and end them.
 //!
-//! One actor plays the scheduler and the kubelets of three nodes. A container whose image is called `testbed/<binary>` runs that
-//! binary, under the host name that its pod would have; every other container is a name. Pods of Jobs, VolSync's movers, succeed
-//! after a set time. Processes end with the test, however it ends.
+//! One actor simulates the scheduler and the kubelets of three nodes. A container whose image is called `testbed/<binary>`
+//! runs that binary, under the host name that its pod would have; every other container only has a name. Pods of Jobs,
+//! which are VolSync's movers, succeed after a set time. Processes end with the test, however it ends.
 
 mod container;
 mod logs;
@@ -37,9 +37,9 @@ pub const NODES: [&str; 3] = ["k8s-0", "k8s-1", "k8s-2"];
 
 /// How the pods of Jobs behave.
 pub struct Movers {
-    /// From the start of a pod to its success.
+    /// Time from the start of a pod to its success.
     pub lasts: Duration,
-    /// Jobs, by `<namespace>/<name>`, whose pods run until they are ended.
+    /// Jobs, by `<namespace>/<name>`, whose pods run until they are deleted.
     pub endless: BTreeSet<String>,
 }
 
@@ -54,27 +54,27 @@ struct Shared {
     logs: Logs,
     movers: Movers,
     hostnames: Hostnames,
-    /// What of a container's arguments stands for a path of this machine.
+    /// Paths in a container's arguments, with their paths on this machine.
     mounts: Vec<(&'static str, PathBuf)>,
     directory: PathBuf,
     binaries: PathBuf,
     placement: Mutex<Placement>,
     killed: Mutex<Vec<String>>,
-    /// When pods became Ready, by uid.
+    /// Times at which pods became Ready, by uid.
     ready: Mutex<HashMap<String, Timestamp>>,
     /// `None` once the node is dropped.
     guard: Mutex<Option<Guard>>,
 }
 
 impl Node {
-    /// Starts the actor. Containers find the CSI driver's state in `/cluster` and log in with `/account/kubeconfig`.
+    /// Starts the actor. Containers find the CSI driver's state in `/cluster`, and log in with `/account/kubeconfig`.
     pub async fn start(
         testbed: &Testbed,
         account: &Identity,
         cluster: &Path,
         movers: Movers,
     ) -> Self {
-        // Short, since a socket's path has at most 107 bytes.
+        // A short path, since that of a socket has at most 107 bytes.
         let directory = tempfile::Builder::new()
             .prefix("node-")
             .tempdir()
@@ -111,12 +111,12 @@ impl Node {
         }
     }
 
-    /// Pods of Jobs that were ended before they had succeeded, by `<namespace>/<name>`.
+    /// Pods of Jobs that were deleted before they had succeeded, by `<namespace>/<name>`.
     pub fn killed_movers(&self) -> Vec<String> {
         lock(&self.shared.killed).clone()
     }
 
-    /// When the pod became Ready: its status has whole seconds alone.
+    /// Time at which the pod became Ready; its status has only whole seconds.
     pub fn ready_since(&self, uid: &str) -> Option<Timestamp> {
         lock(&self.shared.ready).get(uid).copied()
     }
@@ -128,7 +128,7 @@ impl Drop for Node {
     }
 }
 
-/// A node object that is Ready. No controller here takes a missing heartbeat for a dead node.
+/// Creates a Ready Node. No controller here treats a missing heartbeat as a dead node.
 async fn register(client: &Client, name: &str, port: u16) {
     let nodes: Api<NodeObject> = Api::all(client.clone());
     let labels = json!({"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"});
@@ -142,7 +142,7 @@ async fn register(client: &Client, name: &str, port: u16) {
         .unwrap();
 }
 
-/// Gives each pod a task, which sees its changes; `None` is its end.
+/// Starts a task for each pod, which receives its changes; `None` is its deletion.
 async fn follow_pods(shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
     let mut pods: HashMap<String, watch::Sender<Option<Pod>>> = HashMap::new();

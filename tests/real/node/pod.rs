@@ -1,4 +1,4 @@
-//! The life of one pod: bound, started, restarted where a process ends, and ended with its grace period.
+//! The life cycle of a pod: bind, start, restart a process that has ended, stop with the grace period.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::container::Running;
 use super::{Shared, lock, schedule, status};
 
-/// A kubelet's first wait before it restarts a container is 10 s; nothing here depends on it.
+/// A kubelet's first delay before it restarts a container is 10 s; nothing here depends on it.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Between two tries of a write that failed.
+/// Pause before a failed write is repeated.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// What became of a pod that ran.
+/// How a pod ended.
 enum End {
-    /// It is to be ended.
+    /// Its deletion was requested.
     Deleted,
     /// Its work is done.
     Done,
 }
 
-/// Plays the life of `pod`; `changes` shows it as it is now, `None` once it is gone.
+/// Simulates the life cycle of `pod`; `changes` has its current state, or `None` once it is deleted.
 pub(super) async fn live(shared: Arc<Shared>, pod: Pod, mut changes: watch::Receiver<Option<Pod>>) {
     let kubelet = Kubelet { shared, pod };
     let bound = tokio::select! {
@@ -46,9 +46,9 @@ pub(super) async fn live(shared: Arc<Shared>, pod: Pod, mut changes: watch::Rece
     lock(&kubelet.shared.placement).forget(&kubelet.pod);
 }
 
-/// Returns once the pod is to be ended, or is gone.
+/// Returns once the deletion of the pod is requested, or it is gone.
 async fn ending(changes: &mut watch::Receiver<Option<Pod>>) {
-    // The sender goes only after it has sent the end.
+    // The sender is dropped only after it has sent the end.
     let _ = changes.wait_for(|pod| leaves(pod.as_ref())).await;
 }
 
@@ -71,7 +71,7 @@ impl Kubelet {
         Api::namespaced(self.shared.client.clone(), &namespace)
     }
 
-    /// Binds the pod once its claims are bound, and gives the node's name.
+    /// Binds the pod once its claims are bound; returns the name of the node.
     async fn bind(&self) -> Option<String> {
         schedule::claims_bound(&self.shared.client, &self.pod).await;
         let node = lock(&self.shared.placement).place(&self.pod);
@@ -136,7 +136,7 @@ impl Kubelet {
         }
     }
 
-    /// SIGTERM, then SIGKILL for what runs after the grace period; returns when all have ended.
+    /// Sends SIGTERM, then SIGKILL to processes that run after the grace period; returns when all have ended.
     async fn stop(
         &self,
         mut processes: Vec<Running>,
@@ -168,7 +168,7 @@ impl Kubelet {
         }
     }
 
-    /// When the work of a Job's pod is done; `None` for pods that run until they are ended.
+    /// Time at which the work of a Job's pod is done; `None` for pods that run until they are deleted.
     fn done_at(&self) -> Option<Instant> {
         let movers = &self.shared.movers;
         let job = self.job()?;
@@ -195,7 +195,7 @@ impl Kubelet {
         persist(|| api.patch_status(&name, &PATCH, &patch)).await;
     }
 
-    /// The last act of a kubelet for a pod: nothing of it is left on the node.
+    /// The last write of a kubelet: removes the pod once nothing of it is left on the node.
     async fn remove(&self) {
         let params = DeleteParams {
             preconditions: Some(Preconditions {
@@ -220,14 +220,14 @@ const POST: PostParams = PostParams {
     field_manager: None,
 };
 
-/// Writes until it is done; `None` if there is nothing to write to any more.
+/// Repeats the write until it succeeds; `None` if the object no longer exists.
 async fn persist<T, F: Future<Output = kube::Result<T>>>(
     mut write: impl FnMut() -> F,
 ) -> Option<T> {
     loop {
         match write().await {
             Ok(done) => return Some(done),
-            // Gone, another pod of this name (409, or 422 of a status), or bound already.
+            // Deleted, replaced by another pod with this name (409, or 422 of a status), or already bound.
             Err(kube::Error::Api(status)) if [404, 409, 422].contains(&status.code) => return None,
             Err(error) => {
                 eprintln!("node: {error}");

@@ -1,4 +1,4 @@
-//! kube-scheduler: a pod whose claims are bound in, a binding to one of the nodes out.
+//! kube-scheduler: binds pods whose claims are bound to nodes.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use super::NODES;
 /// Longer than any test.
 const FOREVER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
-/// Which pod is on which node, so that replicas of one owner are spread.
+/// The node of each pod, so that replicas of one owner are spread.
 #[derive(Default)]
 pub(super) struct Placement(HashMap<String, (String, usize)>);
 
 impl Placement {
-    /// Picks the node with the fewest pods of this pod's owner, the first of several.
+    /// Picks the node with the fewest pods of this pod's owner, or the first of several.
     pub(super) fn place(&mut self, pod: &Pod) -> &'static str {
         let owner = pod.owner_references().first();
         let owner = owner.map(|owner| owner.uid.clone()).unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) async fn claims_bound(client: &Client, pod: &Pod) {
         let is_bound = |name: &String| all.iter().any(|one| one.name_any() == *name && bound(one));
         names.iter().all(is_bound)
     });
-    // Ends with an error only after FOREVER.
+    // It fails only after FOREVER.
     let _ = ready.await;
 }
 

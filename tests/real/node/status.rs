@@ -1,4 +1,4 @@
-//! The patches of a status that a kubelet writes.
+//! Status patches of a kubelet.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -13,7 +13,7 @@ const READY: [&str; 5] = [
     "PodScheduled",
 ];
 
-/// A node that is Ready and serves logs on `port`. Only an InternalIP: host names lead nowhere here.
+/// A Ready node that serves logs on `port`. Only an InternalIP: host names do not resolve here.
 pub(super) fn node(port: u16) -> Value {
     let room = json!({"cpu": "16", "memory": "64Gi", "pods": "500"});
     json!({"status": {
@@ -32,13 +32,13 @@ pub(super) fn node(port: u16) -> Value {
     }})
 }
 
-/// Every container runs and is ready; `restarts` counts those of each, in order.
+/// Every container runs and is ready; `restarts` has the number of restarts of each, in order.
 pub(super) fn running(pod: &Pod, restarts: &[u32]) -> Value {
     let state = json!({"running": {"startedAt": now()}});
     status(pod, "Running", "True", &state, restarts)
 }
 
-/// Every container has ended with `code`.
+/// Every container has terminated with `code`.
 pub(super) fn ended(pod: &Pod, code: i32, restarts: &[u32]) -> Value {
     let reason = if code == 0 { "Completed" } else { "Error" };
     let state = json!({"terminated": {

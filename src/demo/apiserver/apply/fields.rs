@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_membership_of_inner_nodes() {
+    fn json_preserves_members_at_inner_nodes() {
         let json =
             json!({"f:labels": {".": {}, "f:app": {}}, "f:spec": {"k:{\"name\":\"a\"}": {}}});
         let fields = FieldSet::from_json(&json);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn difference_and_intersection_go_element_by_element() {
+    fn difference_and_intersection_work_by_element() {
         let a = set(&[&["f:a"], &["f:b", "f:c"], &["f:b"]]);
         let b = set(&[&["f:b"]]);
         assert_eq!(a.difference(&b), set(&[&["f:a"], &["f:b", "f:c"]]));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_read_as_upstream_prints_them() {
+    fn paths_are_printed_as_upstream() {
         let fields = set(&[&["f:spec", "k:{\"name\":\"app\"}", "f:image"], &["v:\"x\""]]);
         assert_eq!(fields.paths(), [".spec[name=\"app\"].image", "[=\"x\"]"]);
     }

@@ -239,7 +239,7 @@ mod tests {
     #[case("self.__namespace__ != 'x' && self.n == 3", json!({"namespace": "y", "n": 3}), None, true)]
     #[case("self.kind == \"A\"", json!({"kind": "B"}), None, false)]
     #[case("self.absent == 1", json!({}), None, false)]
-    fn rules_hold(
+    fn rules_are_evaluated(
         #[case] text: &str,
         #[case] value: Value,
         #[case] old: Option<Value>,
@@ -253,7 +253,7 @@ mod tests {
     #[case("self.all(x, x > 1)")]
     #[case("size(self) < 3")]
     #[case("self.startsWith('a')")]
-    fn a_rule_outside_the_subset_is_not_enforced(#[case] text: &str) {
+    fn unsupported_rule_is_not_enforced(#[case] text: &str) {
         assert!(rule(text).is_none());
     }
 }

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_container_may_be_left_out_only_where_there_is_one() {
+    fn container_is_optional_only_if_there_is_one() {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
         assert_eq!(container(&pod, "").expect("the only one"), "a");
         pod["spec"]["containers"] = json!([{"name": "a"}, {"name": "b"}]);

@@ -166,7 +166,7 @@ mod tests {
     #[case(".status.conditions[-1].type", json!(["Ready"]))]
     #[case(".absent.field", json!([]))]
     #[case("..spec", json!([]))]
-    fn paths_select(#[case] path: &str, #[case] expected: Value) {
+    fn jsonpath_selects_values(#[case] path: &str, #[case] expected: Value) {
         let object = json!({
             "metadata": {"annotations": {"a.b/c": "x"}},
             "spec": {"a": 1},

@@ -61,7 +61,7 @@ mod tests {
     #[case(3 * DAY, "3d")]
     #[case(3 * DAY + HOUR, "3d1h")]
     #[case(400 * DAY, "400d")]
-    fn durations_read_as_kubectl_writes_them(#[case] seconds: i64, #[case] expected: &str) {
+    fn durations_are_formatted_like_kubectl(#[case] seconds: i64, #[case] expected: &str) {
         assert_eq!(human(seconds), expected);
     }
 }

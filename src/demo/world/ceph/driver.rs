@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hung_call_times_out_and_locks_its_id_until_the_process_ends() {
+    async fn hung_call_locks_its_id_until_the_process_ends() {
         let (ceph, logs) = (Ceph::default(), Logs::default());
         let old = driver(&ceph, &logs);
         ceph.sicken(Scope::All);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backend_that_stays_sick_jams_the_next_process_too() {
+    async fn lasting_outage_jams_the_next_process() {
         let (ceph, logs) = (Ceph::default(), Logs::default());
         ceph.sicken(Scope::Only(["pvc-1".to_owned()].into()));
         for _ in 0..2 {
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_logged_twice_and_snapshots_are_named_differently_in_log_and_answer() {
+    async fn refusal_is_logged_twice_and_names_differ_from_the_response() {
         let (ceph, logs) = (Ceph::default(), Logs::default());
         let driver = driver(&ceph, &logs);
         let source = driver.create_volume(volume("pvc-1")).await.unwrap().handle;
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_restores_of_one_snapshot_exclude_each_other() {
+    async fn restores_of_one_snapshot_exclude_each_other() {
         let (ceph, logs) = (Ceph::default(), Logs::default());
         let driver = driver(&ceph, &logs);
         let source = driver.create_volume(volume("pvc-1")).await.unwrap().handle;

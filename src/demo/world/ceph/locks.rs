@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_locked_once_until_released() {
+    fn id_is_locked_once_until_released() {
         let locks = Locks::default();
         let held = locks.try_acquire("pvc-1").unwrap();
         assert!(locks.try_acquire("pvc-1").is_none());

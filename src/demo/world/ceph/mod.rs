@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handle_is_shaped_like_ceph_csis_and_depends_on_the_name_alone() {
+    fn handle_has_ceph_csis_format_and_depends_on_the_name() {
         let handle_of = handle("pvc-1");
         assert_eq!(
             handle_of.len(),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn creating_twice_gives_the_same_image() {
+    fn creating_an_image_is_idempotent() {
         let ceph = Ceph::default();
         let first = ceph.put_image("pvc-1", 1);
         assert_eq!(ceph.put_image("pvc-1", 2), first);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_names_the_ids_that_hang() {
+    fn scope_selects_the_hanging_ids() {
         let only = Scope::Only(["pvc-1".to_owned()].into());
         assert!(only.contains("pvc-1") && !only.contains("pvc-2") && Scope::All.contains("pvc-2"));
     }

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_worded_as_ceph_csi_does() {
+    fn refusal_has_the_wording_of_ceph_csi() {
         let status = Status::locked("snapshot-0b4c");
         assert_eq!(
             status.to_string(),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_leaves_the_operation_open() {
+    fn timeout_is_not_final() {
         let status = Status::timed_out();
         assert_eq!(
             status.to_string(),

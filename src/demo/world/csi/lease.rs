@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_taken_when_free_own_or_expired() {
+    fn free_own_or_expired_lease_is_taken() {
         for (holder, expired, taken) in [
             (None, false, true),
             (Some(""), false, true),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_identity_is_what_csi_lib_utils_makes_of_the_host_name() {
+    fn host_identity_is_the_sanitised_host_name() {
         let containers = serde_json::json!([]);
         let on_node = serde_json::json!(
             {"containers": containers, "hostNetwork": true, "nodeName": "node-1.example.com"}
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_written_in_whole_seconds() {
+    fn lease_durations_are_whole_seconds() {
         let seconds = [1, 1000, 1001, 137_000].map(|ms| whole_seconds(Duration::from_millis(ms)));
         assert_eq!(seconds, [1, 1, 2, 137]);
     }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_worded_by_the_sidecars_version() {
+    fn refusal_has_the_wording_of_the_sidecar_version() {
         let plain = "rpc error: code = Aborted desc = an operation with the given Volume ID pvc-1 already exists";
         assert_eq!(
             refused().message(ProvisionerMessages::Plain, "ceph-block"),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_problem_is_worded_as_upstream() {
+    fn source_problem_has_the_wording_of_upstream() {
         let reason = SourceProblem::NotReady("prowlarr".into());
         let failure = Failure::Source {
             name: "prowlarr".into(),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_open_call_goes_on_in_the_background() {
+    fn only_an_open_call_continues_in_the_background() {
         assert_eq!(refused().in_background(), Some(true));
         let gone = Failure::Driver(Status {
             code: Code::NotFound,

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_is_created_until_ready_and_then_skipped() {
+    fn content_is_created_until_it_is_ready() {
         assert_eq!(next(&content(&[], false, None)), Next::Create("v"));
         assert_eq!(
             next(&content(&[BEING_CREATED], false, Some(false))),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_being_created_is_not_deleted() {
+    fn content_being_created_is_not_deleted() {
         assert_eq!(
             next(&content(&[BEING_CREATED, BEING_DELETED], true, Some(false))),
             Next::Create("v")
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_worded_as_the_sidecar_does() {
+    fn errors_have_the_wording_of_the_sidecar() {
         let message = "an operation with the given Volume ID snapshot-1 already exists".to_owned();
         let status = Status {
             code: Code::Aborted,

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_restorable_once_bound_and_ready() {
+    fn snapshot_is_restorable_once_bound_and_ready() {
         assert_eq!(
             bound_content("a", None),
             Err(SourceProblem::Missing("a".into()))
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_of_source_are_a_populators() {
+    fn other_data_sources_belong_to_a_populator() {
         let claim = |reference: serde_json::Value| {
             let spec = json!({"spec": {"dataSourceRef": reference}});
             serde_json::from_value::<PersistentVolumeClaim>(spec).unwrap()

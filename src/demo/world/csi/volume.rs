@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_released_volume_of_the_driver_is_deleted() {
+    fn only_released_volumes_of_the_driver_are_deleted() {
         let volume = |phase: &str, policy: &str| {
             serde_json::from_value::<PersistentVolume>(json!({
                 "metadata": {"annotations": {"pv.kubernetes.io/provisioned-by": "d"}},

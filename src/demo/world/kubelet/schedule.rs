@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemonsets_pod_goes_to_the_node_it_names() {
+    fn daemonset_pod_is_bound_to_its_node() {
         let pod = |node: &str| {
             let fields = json!([{"key": "metadata.name", "operator": "In", "values": [node]}]);
             let terms = json!({"nodeSelectorTerms": [{"matchFields": fields}]});
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pods_go_to_some_node() {
+    fn other_pods_are_bound_to_any_node() {
         assert!(choose(&Pod::default(), &nodes()).is_some());
         assert_eq!(choose(&Pod::default(), &[]), None);
     }

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_is_the_last_lines() {
+    fn tail_returns_the_last_lines() {
         assert_eq!(
             texts(&Options {
                 tail_lines: Some(2),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_since_a_time_begin_with_that_time() {
+    fn since_time_is_inclusive() {
         let since_time = Some("2026-06-23T08:10:52Z".parse().unwrap());
         assert_eq!(
             texts(&Options {

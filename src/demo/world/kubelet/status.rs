@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_pod_is_ready_in_all_its_containers() {
+    fn running_pod_has_all_containers_ready() {
         let pod = patched(&running(&pod()));
         assert!(is_running(&pod));
         let status = pod.status.unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_pod_from_a_node_can_be_read_back() {
+    fn unschedulable_message_round_trips() {
         let pod = patched(&unschedulable(&pod(), "no claim"));
         assert!(!is_running(&pod));
         assert_eq!(

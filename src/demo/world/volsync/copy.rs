@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_trigger_is_waited_for_until_it_is_new() {
+    fn copy_waits_for_a_new_trigger() {
         assert!(!waits_for_trigger(&claim(&[])));
         assert!(!waits_for_trigger(&claim(&[(COPY_TRIGGER, "a")])));
         assert!(waits_for_trigger(&claim(&[(USE_COPY_TRIGGER, "")])));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_usable_once_bound_unless_known_to_be_unready() {
+    fn bound_snapshot_is_usable_unless_unready() {
         let snapshot = |status| VolumeSnapshot {
             status,
             ..VolumeSnapshot::new("a", VolumeSnapshotSpec::default())

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_synchronisation_begins_at_once() {
+    fn first_sync_starts_immediately() {
         let never = Machine {
             synced: None,
             ..machine()
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn one_in_progress_goes_on_whatever_the_trigger_says() {
+    fn running_sync_continues_whatever_the_trigger() {
         let begun = Machine {
             started: Some(at("2026-06-23T08:00:00Z")),
             ..machine()
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_waited_for() {
+    fn schedule_is_awaited() {
         let machine = machine();
         assert_eq!(
             machine.next(at("2026-06-23T08:59:00Z")),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_trigger_wins_and_fires_once() {
+    fn manual_trigger_takes_precedence_and_fires_once() {
         let manual = Machine {
             manual: Some("a".into()),
             ..machine()
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn completing_clears_the_start_and_consumes_the_trigger() {
+    fn completion_clears_the_start_and_consumes_the_trigger() {
         let begun = Machine {
             started: Some(at("2026-06-23T08:00:00Z")),
             manual: Some("a".into()),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_already_is_not_written_again() {
+    fn unchanged_condition_is_not_written() {
         let now = at("2026-06-23T08:00:00Z");
         let mut machine = machine();
         machine.conditions = machine.conditions(&State::WaitingForSchedule, now);

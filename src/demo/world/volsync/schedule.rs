@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_schedules_have_a_period() {
+    fn common_schedules_have_a_period() {
         let minutes = |schedule| interval(schedule).map(|period| period.as_secs() / 60);
         assert_eq!(minutes("@hourly"), Some(60));
         assert_eq!(minutes("0 * * * *"), Some(60));

@@ -1,5 +1,5 @@
-//! The program's wall clock leaps; its steady clock, and everybody else's, go on. By libfaketime, which a file tells
-//! by how much.
+//! The program's wall clock jumps; its monotonic clock, and all other clocks, do not. By libfaketime, which reads the
+//! offset from a file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::support::daemon::Daemon;
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage};
 use crate::testbed::Event;
 
-/// The library, which Debian keeps in a directory of the machine's architecture.
+/// The library, which Debian installs in a directory named after the architecture.
 fn library() -> PathBuf {
     let places = std::fs::read_dir("/usr/lib").unwrap();
     let found = places
@@ -41,7 +41,7 @@ impl Clock {
         self.directory.path().join("offset")
     }
 
-    /// Sets it to so many seconds after or before what it really is.
+    /// Sets the offset in seconds.
     fn set(&self, seconds: &str) {
         let new = self.directory.path().join("new");
         std::fs::write(&new, format!("{seconds}\n")).unwrap();
@@ -55,7 +55,7 @@ impl Clock {
             ("FAKETIME_TIMESTAMP_FILE", file.as_os_str()),
             ("FAKETIME_NO_CACHE", "1".as_ref()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".as_ref()),
-            // What a file is dated stays as it is.
+            // Timestamps of files are not changed.
             ("NO_FAKE_STAT", "1".as_ref()),
         ];
         stage.seen_by(stage.user(), settings, &variables).await
@@ -71,15 +71,15 @@ async fn transitions(stage: &Stage) -> Option<i32> {
     lease.spec?.lease_transitions
 }
 
-/// The wall clock leaps an hour ahead, or back, in the middle of a run: the run waits and destroys nothing, what it
-/// holds is neither released before a person aborts it nor kept after, leadership stays, and after the leap the
-/// cooldown keeps the next run as long as without one.
+/// The wall clock jumps an hour ahead, or back, during a run: the run waits and deletes nothing, its holds are released
+/// when a person aborts it and not before, leadership is kept, and after the jump the cooldown lasts as long as without
+/// one.
 #[rstest]
 #[case::ahead("+3600", "+10800")]
 #[case::back("-3600", "+0")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_clock_leaps_in_the_middle_of_a_run(#[case] leap: &str, #[case] later: &str) {
+async fn run_survives_a_clock_jump(#[case] leap: &str, #[case] later: &str) {
     let stage = Stage::jammed().await;
     let clock = Clock::new();
     let settings = Settings {

@@ -1,4 +1,4 @@
-//! Those who should do their part do not: the snapshot controller, and the cluster that should run a new provisioner.
+//! Controllers fail to do their part: the snapshot controller, and the cluster that should run a new provisioner.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::support::stage::{DRIVER, Settings, Setup, Stage};
 
 use super::PATIENCE;
 
-/// The snapshot controller is down, so that deleted snapshots do not go: the run does not end well before they are
-/// gone, each is deleted once, and it succeeds when the controller is back.
+/// The snapshot controller is down, so that deleted snapshots remain: the run does not succeed before they are gone,
+/// deletes each once, and succeeds when the controller is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_snapshot_controller_is_down_during_a_run() {
+async fn run_waits_for_the_snapshot_controller() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     stage.testbed.stop_snapshot_controller();
@@ -50,14 +50,14 @@ async fn the_snapshot_controller_is_down_during_a_run() {
     stage.released().await;
 }
 
-/// The provisioner's new pods are refused by the cluster, so that none becomes Ready: the run fails and says so, its
-/// sources are released, the failed run is what the alert looks at, and the breaker keeps the next run from beginning.
+/// The cluster refuses the provisioner's new pods, so that none becomes Ready: the run fails with this reason, its sources
+/// are released, the alert finds the failed run, and the circuit breaker prevents the next one.
 #[rstest]
 #[case::rollout(Layout::Classic)]
 #[case::pods_deleted(Layout::OperatorManaged)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_provisioner_that_never_becomes_ready(#[case] layout: Layout) {
+async fn run_fails_if_the_provisioner_never_becomes_ready(#[case] layout: Layout) {
     let stage = Stage::set(Setup {
         world: WorldConfig {
             layout,
@@ -113,7 +113,7 @@ async fn a_provisioner_that_never_becomes_ready(#[case] layout: Layout) {
         .fire("LocksmithRestoreStuck", &[("driver", DRIVER)])
         .await;
     assert_eq!(code, 202, "{answer}");
-    // Where no pod of the provisioner is left, there is no plan either.
+    // Without any pod of the provisioner, there is no plan either.
     let kept = |run: &Arc<Remediation>| {
         let status = run.status.clone().unwrap_or_default();
         let mut gates = status.gates.iter();

@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions that are not there, or not any more, or are older than the program.
+//! CustomResourceDefinitions that are missing, are deleted, or are older than the program.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ const SNAPSHOTS: [&str; 3] = [
 ];
 const VOLSYNC: [&str; 2] = ["replicationsources", "replicationdestinations"];
 
-/// Whether exactly these of the optional kinds are said to be absent.
+/// Whether exactly these of the optional kinds are reported as absent.
 fn absent(samples: &BTreeMap<String, f64>, wanted: &[&str]) -> bool {
     let kinds = SNAPSHOTS.iter().chain(&VOLSYNC);
     kinds.into_iter().all(|kind| {
@@ -37,7 +37,7 @@ fn absent(samples: &BTreeMap<String, f64>, wanted: &[&str]) -> bool {
     })
 }
 
-/// How many claims are found to be pending.
+/// Number of Pending claims found.
 fn pending(samples: &BTreeMap<String, f64>) -> f64 {
     let of_claims = samples.iter().filter(|(name, _)| {
         name.starts_with("locksmith_stuck_operations{finding=\"pending_claim\"")
@@ -45,15 +45,15 @@ fn pending(samples: &BTreeMap<String, f64>) -> f64 {
     of_claims.map(|(_, value)| value).sum()
 }
 
-/// A cluster without VolSync, without snapshots, or without both: the metrics say which APIs are absent, the
-/// observation is complete, what is pending is found, and a run waits and says for what.
+/// A cluster without VolSync, without snapshots, or without both: the metrics report the absent APIs, the observation is
+/// complete, pending claims are found, and a run waits and names the reason.
 #[rstest]
 #[case::no_volsync(&["volsync.backube"], &VOLSYNC)]
 #[case::no_snapshots(&["snapshot.storage.k8s.io"], &SNAPSHOTS)]
 #[case::neither(&["volsync.backube", "snapshot.storage.k8s.io"], &[VOLSYNC[0], VOLSYNC[1], SNAPSHOTS[0], SNAPSHOTS[1], SNAPSHOTS[2]])]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn what_is_not_installed_is_said_to_be_absent(
+async fn missing_api_is_reported_as_absent(
     #[case] without: &[&'static str],
     #[case] kinds: &[&str],
 ) {
@@ -112,16 +112,16 @@ async fn what_is_not_installed_is_said_to_be_absent(
     .unwrap();
 }
 
-/// The definition of ReplicationSource or of VolumeSnapshot is deleted, and all of its objects with it, in the middle of
-/// a run: the run ends well or is undone, and the kind is said to be absent until it is installed again.
+/// The definition of ReplicationSource or of VolumeSnapshot is deleted during a run, with all of its objects: the run
+/// succeeds or is undone, and the kind is reported as absent until it is installed again.
 #[rstest]
 #[case::sources("replicationsources.volsync.backube")]
 #[case::snapshots("volumesnapshots.snapshot.storage.k8s.io")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_definition_is_deleted_in_the_middle_of_a_run(#[case] name: &str) {
+async fn run_survives_a_deleted_definition(#[case] name: &str) {
     let stage = Stage::jammed().await;
-    // Without snapshots nothing is restored, and the run is not to wait for that for long.
+    // Without snapshots nothing is restored, so the run must not wait long for it.
     let settings = Settings {
         within: "60s",
         ..Settings::default()
@@ -135,7 +135,7 @@ async fn a_definition_is_deleted_in_the_middle_of_a_run(#[case] name: &str) {
     ends_well_or_is_undone(&stage, &daemon).await;
     let (kind, _) = name.split_once('.').unwrap();
     if kind == SNAPSHOTS[0] {
-        // It goes only after its snapshots, which their finalizers keep.
+        // It is removed after its snapshots, whose finalizers block it.
         stage.released().await;
         return;
     }
@@ -161,8 +161,7 @@ async fn a_definition_is_deleted_in_the_middle_of_a_run(#[case] name: &str) {
     stage.released().await;
 }
 
-/// Serves `definition` in the place of the one that is served, and waits until its schema is published with or without the
-/// field.
+/// Replaces the served definition by `definition`, and waits until its schema is published with or without the field.
 async fn serve(stage: &Stage, definition: &Value, field: &str, there: bool) {
     let definitions: Api<CustomResourceDefinition> = Api::all(stage.testbed.client());
     let name = definition["metadata"]["name"].as_str().unwrap();
@@ -185,11 +184,11 @@ async fn serve(stage: &Stage, definition: &Value, field: &str, there: bool) {
     tokio::time::timeout(PATIENCE, published).await.unwrap();
 }
 
-/// The CRD of an earlier version lacks one field. With the rights that are installed, and no more:
+/// The CRD of an earlier version lacks one field. With exactly the installed rights:
 ///
 /// 1. the daemon logs what is missing at its start;
-/// 2. a run does not begin: its message names the field and the command that helps, and nothing is written but its status;
-/// 3. once the CRD is upgraded, the run begins by itself, and heals.
+/// 2. a run does not start: its message names the field and the command that fixes it, and only its status is written;
+/// 3. once the CRD is upgraded, the run starts by itself, and heals the jam.
 #[rstest]
 #[case::of_remediations(
     json!(Remediation::crd()), "status/properties/steps/items/properties", "replacedAt",
@@ -201,7 +200,7 @@ async fn serve(stage: &Stage, definition: &Value, field: &str, there: bool) {
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn older_definition_keeps_runs_from_beginning_until_upgraded(
+async fn outdated_crd_blocks_runs_until_upgraded(
     #[case] current: Value,
     #[case] fields: &str,
     #[case] field: &str,

@@ -1,4 +1,4 @@
-//! More Events than any cluster should have.
+//! A flood of Events.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use crate::support::stage::{DRIVER, Settings, named};
 use crate::testbed::{Options, Testbed};
 
 const CLAIMS: usize = 100;
-/// Of each claim, and as many again of a claim that is none.
+/// Events about each claim, and as many again about a claim that does not exist.
 const EVENTS: usize = 25;
-/// Requests under way at once.
+/// Number of concurrent requests.
 const CONCURRENCY: usize = 16;
-/// What all of it may add to the resident memory, in KiB.
+/// Maximum growth of the resident memory, in KiB.
 const GROWTH: u64 = 32 * 1024;
 
-/// One of many Events by which a provisioner says that the driver refuses a claim.
+/// One of many Events in which a provisioner reports that the driver refuses a claim.
 fn refusal(number: usize, claim: &str, uid: &str) -> Event {
     let now = jiff::Timestamp::now();
     named(
@@ -48,11 +48,11 @@ fn sum(samples: &BTreeMap<String, f64>, prefix: &str) -> f64 {
     of_it.map(|(_, value)| value).sum()
 }
 
-/// Five thousand Events about a hundred claims of this cluster and as many of another one's: exactly the hundred are
-/// found, with the right reason, and memory and metrics stay small.
+/// Five thousand Events about a hundred claims of this cluster, and as many about another cluster's: exactly the hundred
+/// are found, with the right reason, and memory and metrics stay small.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn two_clusters_worth_of_events() {
+async fn event_flood_is_handled_in_bounded_memory() {
     let testbed = Testbed::start(Options {
         controllers: false,
         crds: vec![Remediation::crd(), SnapshotHold::crd()],
@@ -129,7 +129,7 @@ async fn two_clusters_worth_of_events() {
         "locksmith_stuck_operations{finding=\"operation_lock\"",
     );
     assert!(all(locks), "{locks} locks");
-    // A series an object that is stuck, as documented, and none of another cluster's.
+    // One series per stuck object, as documented, and none for another cluster's.
     assert!(samples.len() < 20 * CLAIMS, "{} series", samples.len());
     assert!(!samples.keys().any(|name| name.contains("theirs-")));
     let grown = daemon.resident("VmHWM").saturating_sub(before);

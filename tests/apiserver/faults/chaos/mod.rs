@@ -1,5 +1,5 @@
-//! What a cluster does to the program on a bad day: whatever it is, a run ends well or is undone, nothing stays held,
-//! and nothing is done twice.
+//! Failures of the cluster during a run: in each case the run succeeds or is undone, nothing stays held, and nothing is
+//! done twice.
 
 mod clocks;
 mod controllers;
@@ -16,10 +16,11 @@ use locksmith::api::remediation::{Phase, RemediationStatus};
 use crate::support::daemon::Daemon;
 use crate::support::stage::Stage;
 
-/// A run takes 10 s where nothing goes wrong; a step that something does go wrong in may take five minutes.
+/// Without failures, a run takes 10 s; a step with a failure may take five minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Waits until the only run is over, and asserts that it says no more than it did and leaves nothing behind.
+/// Waits until the only run has finished, and asserts that it reports nothing that it did not do, and leaves nothing
+/// behind.
 async fn ends_well_or_is_undone(stage: &Stage, daemon: &Daemon) -> RemediationStatus {
     let status = stage.finished_within(PATIENCE).await;
     println!("{}: {}", status.phase.as_str(), status.message);
@@ -30,7 +31,7 @@ async fn ends_well_or_is_undone(stage: &Stage, daemon: &Daemon) -> RemediationSt
     match status.phase {
         Phase::Succeeded => {
             assert!(status.verdict.iter().all(|check| check.passed));
-            // What waits for its app is held on purpose, as long as there is a run.
+            // A source that waits for its app stays held as long as the run exists.
             stage.forget_run().await;
         }
         Phase::Failed => assert!(!status.message.is_empty(), "{status:#?}"),

@@ -1,4 +1,4 @@
-//! What a run is about is deleted and made again under its hands.
+//! Objects of a run are deleted and re-created during the run.
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
@@ -10,11 +10,10 @@ use crate::support::stage::{Settings, Stage};
 
 use super::{PATIENCE, ends_well_or_is_undone};
 
-/// A namespace is deleted in the middle of a run: the run goes on with the others, what was in it is left alone, and
-/// nothing stays held anywhere.
+/// A namespace is deleted during a run: the run continues with the others and skips its objects, and nothing stays held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_namespace_is_deleted_in_the_middle_of_a_run() {
+async fn run_survives_a_deleted_namespace() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&Settings::default()).await;
     stage.fire(&daemon).await;
@@ -44,14 +43,14 @@ async fn a_namespace_is_deleted_in_the_middle_of_a_run() {
     stage.released().await;
 }
 
-/// A claim that waits for its restore is deleted and made again under its name in the middle of a run: it counts as
-/// gone, and not as one that was bound.
+/// A claim that waits for its restore is deleted and re-created with the same name during a run: it counts as gone, not as
+/// Bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_claim_is_made_again_under_its_name_in_the_middle_of_a_run() {
+async fn recreated_claim_counts_as_gone() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        // It is there again before anybody looks whether it is bound.
+        // It exists again before its phase is checked.
         settle: "20s",
         ..Settings::default()
     };

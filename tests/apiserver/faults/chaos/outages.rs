@@ -1,10 +1,10 @@
-//! etcd and the API server go away in the middle of a run.
+//! etcd and the API server fail during a run.
 
 use crate::support::stage::{Settings, Stage};
 
 use super::ends_well_or_is_undone;
 
-/// Tries to renew the Lease, of 5 s each, before what hung goes on: more than the 15 s of a Lease and of a call.
+/// Attempts to renew the Lease, 5 s each, before etcd continues: together longer than a Lease and a request, 15 s each.
 const TRIES: usize = 6;
 
 fn settings() -> Settings {
@@ -14,11 +14,11 @@ fn settings() -> Settings {
     }
 }
 
-/// etcd hangs in the middle of a run for longer than a lease and a call last: the program knows that it does not lead
-/// any more, and the run ends well or is undone once etcd answers again.
+/// etcd hangs during a run for longer than a lease and a request last: the program notices that it no longer leads, and the
+/// run succeeds or is undone once etcd responds again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn etcd_hangs_in_the_middle_of_a_run() {
+async fn run_survives_a_hanging_etcd() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&settings()).await;
     stage.fire(&daemon).await;
@@ -39,11 +39,11 @@ async fn etcd_hangs_in_the_middle_of_a_run() {
     stage.released().await;
 }
 
-/// The API server is killed in the middle of a run and comes back: meanwhile the metrics say that nothing is seen, and
-/// the run ends well or is undone.
+/// The API server is killed during a run and restarted: meanwhile the metrics report that nothing is observed, and the run
+/// succeeds or is undone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn the_api_server_is_killed_in_the_middle_of_a_run() {
+async fn run_survives_a_killed_api_server() {
     let stage = Stage::jammed().await;
     let daemon = stage.daemon(&settings()).await;
     stage.fire(&daemon).await;

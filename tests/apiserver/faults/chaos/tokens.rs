@@ -1,4 +1,4 @@
-//! The token that the program logs in by.
+//! The token of the program's service account.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::support::stage::{NAMESPACE, Rights, Settings, Setup, Stage, lacks_rig
 
 use super::PATIENCE;
 
-/// Writes a token of the program's account into `file`, which is valid as long as the Secret `name` is there.
+/// Writes a token of the program's account to `file`, valid as long as the Secret `name` exists.
 async fn issue(stage: &Stage, name: &str, file: &Path) {
     let secret = named::<Secret>(json!({"name": name}), json!({}));
     let secrets = stage.api::<Secret>(NAMESPACE);
@@ -34,17 +34,17 @@ async fn issue(stage: &Stage, name: &str, file: &Path) {
         .create_token_request("locksmith", &Default::default(), &request)
         .await
         .unwrap();
-    // As the kubelet does it: whoever reads sees the old one or the new one.
+    // Replaced atomically, as by the kubelet: a reader sees the old or the new one.
     let new = file.with_extension("new");
     std::fs::write(&new, issued.status.unwrap().token).unwrap();
     std::fs::rename(new, file).unwrap();
 }
 
-/// The program's token ceases to be valid in the middle of a run, and another one is put into its file: the run goes
-/// on and ends well, and the process is the same.
+/// The program's token becomes invalid during a run, and its file gets another one: the run continues and succeeds in the
+/// same process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn a_token_that_is_not_valid_any_more_is_replaced_in_its_file() {
+async fn run_survives_a_rotated_token() {
     let stage = Stage::set(Setup {
         rights: Rights::Installed("act"),
         ..Setup::default()
@@ -66,7 +66,7 @@ async fn a_token_that_is_not_valid_any_more_is_replaced_in_its_file() {
         .delete("first", &Default::default())
         .await
         .unwrap();
-    // For some seconds the API server remembers that it was valid.
+    // The API server caches the old token for some seconds.
     daemon
         .until("the token to be refused", |samples| {
             samples["locksmith_leader"] == 0.0

@@ -1,15 +1,15 @@
 //! A tenant with every right in one namespace and none elsewhere runs every attack at once, for minutes, against the
-//! program as it is installed. Set-up: a control plane with the snapshot controller, the classes of a driver, two replicas
-//! with the rights of mode act, and a token at the webhook.
+//! program as installed. Set-up: a control plane with the snapshot controller, the classes of a driver, two replicas with
+//! the rights of mode act, and a token at the webhook.
 //!
 //! Asserted at the end, each with its figure:
 //! 1. The processes are those that were started, and none has panicked.
-//! 2. No reader went without a new view for longer than [`BLIND`].
-//! 3. Resident memory stayed below [`MEMORY`], in the second replica too, which had to list all of it.
-//! 4. What happened in another namespace was in the metrics within [`LATE`] of its threshold.
-//! 5. An alert with the token was taken within [`LATE`], and its run judged.
-//! 6. The tenant changed nothing in another namespace, and the program nothing at all: no gate was open.
-//! 7. A scrape had no more than [`SERIES`] further series.
+//! 2. No time without a new view was longer than [`BLIND`].
+//! 3. Resident memory stayed below [`MEMORY`], also in the second replica, which had to list everything.
+//! 4. Stuck objects in another namespace were in the metrics within [`LATE`] of their threshold.
+//! 5. An alert with the token was accepted within [`LATE`], and its run evaluated.
+//! 6. The tenant changed nothing in another namespace, and the program changed nothing at all: no gate was open.
+//! 7. A scrape had at most [`SERIES`] additional series.
 //!
 //! `tests/soak --attack --minutes N --seed S` runs a long one, tests/run a short one.
 
@@ -44,26 +44,26 @@ use network::Clients;
 use sampler::{Sample, Sampler, gaps, starved, summary};
 use tenant::{TENANT, Writers};
 
-/// What the short one takes, in seconds.
+/// Duration of the short attack, in seconds.
 const SHORT: u64 = 75;
-/// Its seed.
+/// Seed of the short attack.
 const SEED: u64 = 19;
-/// How long no view may be new, whatever the tenant does, while the daemon has a core.
+/// Longest permitted time without a new view while the daemon has a core, whatever the tenant does.
 const BLIND: Duration = Duration::from_secs(2);
-/// In KiB: above the limit of deploy/base the kubelet ends the container.
+/// Memory limit of the container in deploy/base, in KiB.
 const MEMORY: u64 = 256 * 1024;
-/// While the daemon has a core: watch, look-ups of claims that do not exist, view and scrape.
+/// Longest permitted delay while the daemon has a core: watch, look-ups of missing claims, view and scrape.
 const LATE: Duration = Duration::from_secs(5);
-/// Of one namespace 500 objects have two series each, and there are some sums by reason.
+/// Two series for each of 500 objects of one namespace, and some sums by reason.
 const SERIES: usize = 2 * 500 + 300;
-/// Between two lines of progress.
+/// Interval of progress lines.
 const PROGRESS: Duration = Duration::from_secs(15);
 
 /// Attack: everything that a tenant with all rights in one namespace and clients in the network can do, all at once.
-/// Defence: no object or request costs more than it may, and none decides about anything outside its namespace.
+/// Defence: the cost of each object and request is limited, and none affects decisions outside its namespace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn tenant_disturbs_nobody() {
+async fn attacking_tenant_disturbs_no_other() {
     let seed = setting("LOCKSMITH_SOAK_SEED").unwrap_or(SEED);
     let lasts = setting("LOCKSMITH_SOAK_MINUTES").map_or(SHORT, |minutes| minutes * 60);
     let lasts = Duration::from_secs(lasts);
@@ -77,7 +77,7 @@ async fn tenant_disturbs_nobody() {
         Box::leak(format!("{{tokenFile: {}}}", tokens.display()).into_boxed_str());
     let settings = Settings {
         auth,
-        // Claims are looked up four times within this: with less the look-ups alone would load the API server.
+        // Claims are looked up four times within this: with a shorter time, the look-ups alone would load the API server.
         orphaned_after: "10s",
         ..Settings::default()
     };
@@ -102,7 +102,7 @@ async fn tenant_disturbs_nobody() {
     println!("attack: every promise kept");
 }
 
-/// A cluster with a CSI driver's classes and VolSync's kinds, in which nothing is wrong.
+/// A cluster with a CSI driver's classes and VolSync's kinds, without findings.
 async fn cluster() -> Testbed {
     let options = Options {
         crds: vec![
@@ -136,7 +136,7 @@ async fn cluster() -> Testbed {
     testbed
 }
 
-/// All of it at once.
+/// All attackers.
 struct Attack<'a> {
     testbed: &'a Testbed,
     account: &'a Identity,
@@ -184,7 +184,7 @@ impl Attack<'_> {
         scraped
     }
 
-    /// A second replica, which begins when there is much to list, and sees all of it.
+    /// A second replica, which starts when there is much to list.
     async fn second(&self) -> Daemon {
         tokio::time::sleep(self.lasts / 3).await;
         let begun = Instant::now();
@@ -202,7 +202,7 @@ impl Attack<'_> {
         second
     }
 
-    /// Sends an alert with the token, and waits until its run is judged; when it was sent, and when accepted.
+    /// Sends an alert with the token, and waits until its run is evaluated; returns when it was sent and when accepted.
     async fn alert(&self, daemon: &Daemon) -> (Instant, Instant) {
         tokio::time::sleep(self.lasts / 2).await;
         let begun = Instant::now();
@@ -229,7 +229,7 @@ impl Attack<'_> {
     }
 }
 
-/// Those that were broken.
+/// The broken assertions.
 #[derive(Default)]
 struct Promises(Vec<String>);
 
@@ -240,7 +240,7 @@ impl Promises {
         }
     }
 
-    /// The same process, without a panic, within its memory.
+    /// Asserts that it is the same process, without a panic, within its memory.
     fn lived(&mut self, which: &str, daemon: &Daemon) {
         let log = daemon.log_text();
         self.hold(daemon.is_running(), || format!("the {which} replica ended"));
@@ -258,7 +258,7 @@ impl Promises {
         }
     }
 
-    /// A new view in time.
+    /// Asserts new views in time.
     fn saw(&mut self, samples: &[Sample]) {
         let gaps = gaps(samples);
         figure(&format!("attack: {}", summary(samples)));
@@ -270,7 +270,7 @@ impl Promises {
         self.hold(worst.own() <= BLIND, || format!("no new view: {worst:?}"));
     }
 
-    /// Few series.
+    /// Asserts a bounded number of series.
     fn stayed_small(&mut self, before: usize, samples: &[Sample]) {
         let all = |sample: &&Sample| sample.series.values().sum::<usize>();
         let largest = samples.iter().max_by_key(all).unwrap();
@@ -282,7 +282,7 @@ impl Promises {
         self.hold(most <= before + SERIES, || format!("{most} series"));
     }
 
-    /// What happened to others, in time.
+    /// Asserts that objects of other namespaces were found in time.
     fn found(&mut self, happened: &[Happened], samples: &[Sample]) {
         let late = |it: &Happened| it.found.saturating_duration_since(it.due);
         let own = |it: &Happened| late(it).saturating_sub(starved(samples, it.due, it.found));
@@ -300,13 +300,13 @@ impl Promises {
         self.hold(worst.0 <= LATE, || format!("found late: {worst:?}"));
     }
 
-    /// An alert, in time.
+    /// Asserts that an alert was accepted in time.
     fn took(&mut self, (sent, taken): (Instant, Instant), samples: &[Sample]) {
         let own = (taken - sent).saturating_sub(starved(samples, sent, taken));
         self.hold(own <= LATE, || format!("accepted after {own:?}"));
     }
 
-    /// Nothing of another namespace was written, and nothing at all but locksmith's own objects.
+    /// Asserts that nothing of another namespace was written, and nothing except for locksmith's own objects.
     async fn wrote_nothing_else(&mut self, testbed: &Testbed, user: &str) {
         let holds = Api::<SnapshotHold>::namespaced(testbed.client(), NAMESPACE);
         let held = holds.list(&Default::default()).await.unwrap();

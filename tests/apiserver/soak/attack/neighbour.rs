@@ -1,4 +1,5 @@
-//! Somebody in another namespace, to whom something ordinary happens every few seconds: how soon it is in the metrics.
+//! An ordinary tenant of another namespace, whose objects become stuck every few seconds: measures how soon each is in the
+//! metrics.
 
 use std::time::{Duration, Instant};
 
@@ -16,25 +17,25 @@ use crate::testbed::Testbed;
 
 const NAMESPACE: &str = "neighbour";
 
-/// Between two objects.
+/// Pause between two objects.
 const PAUSE: Duration = Duration::from_secs(2);
-/// An object that is not found within this never is.
+/// Time after which an object counts as not found.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// What happens, in turn.
+/// The kinds of stuck object, in turn.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
-    /// A claim is to be restored from a snapshot that does not exist.
+    /// A claim restored from a missing snapshot.
     Claim,
-    /// A snapshot of a claim that does not exist, which the snapshot controller refuses.
+    /// A snapshot of a missing claim, which the snapshot controller refuses.
     Snapshot,
-    /// A source whose claim does not exist.
+    /// A source of a missing claim.
     Source,
 }
 
 impl Kind {
-    /// After how long it is a finding, as configured. A claim is missing after two look-ups with `orphanedAfter` between
-    /// them; each has its turn every quarter of that.
+    /// Configured time until it is a finding. A claim is missing after two look-ups with `orphanedAfter` between them; each
+    /// claim is looked up every quarter of that.
     fn threshold(self) -> Duration {
         match self {
             Self::Claim | Self::Snapshot => Duration::from_secs(1),
@@ -43,17 +44,17 @@ impl Kind {
     }
 }
 
-/// What happened.
+/// An object that became stuck.
 #[derive(Clone, Copy, Debug)]
 pub struct Happened {
     pub kind: Kind,
-    /// When it was due.
+    /// Time at which it was due.
     pub due: Instant,
-    /// When it was in the metrics, or given up.
+    /// Time at which it was in the metrics, or was given up.
     pub found: Instant,
 }
 
-/// Makes objects until `ends`.
+/// Creates objects until `ends`.
 pub async fn live(testbed: &Testbed, sampler: &Sampler, ends: Instant) -> Vec<Happened> {
     let namespace: Namespace = named(json!({"name": NAMESPACE}), json!({}));
     let namespaces = Api::all(testbed.client());

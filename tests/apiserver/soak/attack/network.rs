@@ -1,4 +1,4 @@
-//! Clients in the tenant's pods, without a token: connections that do harm, and posts of every wrong shape.
+//! Clients in the tenant's pods, without a token: harmful connections, and malformed posts of every kind.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
@@ -15,14 +15,14 @@ use crate::faults::hostile_clients::{HARMS, harm, post, said, status};
 use crate::support::daemon::notification;
 use crate::support::stage::DRIVER;
 
-/// Connections of each kind of harm: 20 of them post a body byte by byte.
+/// Number of connections per kind of harm: 20 of them post a body byte by byte.
 const OF_EACH: usize = 20;
-/// Senders of posts.
+/// Number of senders of posts.
 const SENDERS: usize = 4;
-/// Between two posts of one sender, or two connections in the same place.
+/// Pause between two posts of a sender, or two connections of a slot.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// All clients; they end when this is dropped.
+/// All clients; dropping this ends them.
 pub struct Clients {
     answers: Arc<Mutex<BTreeMap<u16, usize>>>,
     opened: Arc<AtomicUsize>,
@@ -64,12 +64,12 @@ impl Clients {
         }
     }
 
-    /// How often each status was the answer to a post; 0 is none.
+    /// Number of responses to posts by status; 0 means no response.
     pub fn answers(&self) -> BTreeMap<u16, usize> {
         self.answers.lock().unwrap().clone()
     }
 
-    /// Hostile connections until now.
+    /// Number of hostile connections so far.
     pub fn opened(&self) -> usize {
         self.opened.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -79,7 +79,7 @@ async fn send(address: &str, bytes: &[u8]) -> u16 {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return 0;
     };
-    // Refused before all of it was read, the rest cannot be sent.
+    // If the server refuses early, the rest cannot be sent.
     let _ = stream.write_all(bytes).await;
     said(&mut stream).await.map_or(0, |answer| status(&answer))
 }

@@ -1,11 +1,11 @@
-//! Scrapes a daemon every 200 ms, as a reader of its metrics would, and reads from Linux how it is doing.
+//! Scrapes a daemon every 200 ms, as a reader of its metrics, and reads its state from Linux.
 //!
-//! Views are counted by `locksmith_detection_duration_seconds_count`, which each view increments: between two scrapes that show
-//! another count there was a new view. A scrape that is answered late is a reader who sees nothing meanwhile, so it counts
-//! like a view that is late.
+//! Views are counted by `locksmith_detection_duration_seconds_count`, which each view increments: if the count differs
+//! between two scrapes, there was a new view. During a slow scrape the reader sees nothing, so it counts like a late view.
 //!
-//! API server, etcd and the attack share the machine with the daemon. A thread of it that is ready and gets no core waits
-//! on Linux's run queue, which `/proc/PID/task/TID/schedstat` counts in nanoseconds: so much of a gap is not the daemon's.
+//! API server, etcd and the attack share the machine with the daemon. A thread of the daemon that is ready but has no core
+//! waits on Linux's run queue, which `/proc/PID/task/TID/schedstat` counts in nanoseconds; this part of a gap is not the
+//! daemon's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -16,43 +16,43 @@ use std::time::{Duration, Instant};
 
 use crate::support::daemon::agent;
 
-/// Between two scrapes.
+/// Interval of scrapes.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// One scrape.
 pub struct Sample {
-    /// When it was answered.
+    /// Time of the response.
     at: Instant,
-    /// From the request to the last byte.
+    /// Time from the request to the last byte.
     took: Duration,
-    /// Views taken until then.
+    /// Number of views until then.
     views: u64,
     /// Series by family.
     pub series: BTreeMap<String, usize>,
-    /// Time that each thread has waited for a core until then, the scraper's own included.
+    /// Time that each thread, including the scraper, has waited for a core until then.
     waited: BTreeMap<u32, u64>,
     /// Processor time of the daemon until then, in ticks of 10 ms.
     ticks: u64,
 }
 
-/// A spell without a new view.
+/// A time without a new view.
 #[derive(Clone, Copy, Debug)]
 pub struct Gap {
     pub lasted: Duration,
-    /// How long a thread of the daemon, or the scraper, waited for a core meanwhile: that of those who waited longest.
+    /// Longest time that a thread of the daemon, or the scraper, waited for a core meanwhile.
     pub starved: Duration,
     /// Processor time that the daemon used meanwhile.
     pub busy: Duration,
 }
 
 impl Gap {
-    /// So much of it is the daemon's.
+    /// The part of the gap that the daemon caused.
     pub fn own(&self) -> Duration {
         self.lasted.saturating_sub(self.starved)
     }
 }
 
-/// Scrapes until it is ended.
+/// Scrapes until ended.
 pub struct Sampler {
     over: Arc<AtomicBool>,
     found: Arc<Mutex<HashMap<String, Option<Instant>>>>,
@@ -60,7 +60,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Starts scraping `url`, served by the process `pid`.
+    /// Starts scraping `url` of the process `pid`.
     pub fn start(url: String, pid: u32) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let found = Arc::new(Mutex::new(HashMap::new()));
@@ -73,17 +73,17 @@ impl Sampler {
         }
     }
 
-    /// Looks for a stuck object called `name` from now on.
+    /// Searches for a stuck object `name` from now on.
     pub fn expect(&self, name: &str) {
         self.found.lock().unwrap().insert(name.to_owned(), None);
     }
 
-    /// When the object called `name` was first in the metrics.
+    /// Time at which the object `name` first appeared in the metrics.
     pub fn found(&self, name: &str) -> Option<Instant> {
         self.found.lock().unwrap().get(name).copied().flatten()
     }
 
-    /// All samples.
+    /// Ends, and returns all samples.
     pub fn end(self) -> Vec<Sample> {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
@@ -102,7 +102,7 @@ fn scrape(
         let begun = Instant::now();
         let mut answer = agent.get(url).call().unwrap();
         if answer.status() != 200 {
-            // A refused client sees nothing: the gap lasts until the next sample.
+            // A failed scrape shows nothing: the gap lasts until the next sample.
             println!("attack: a scrape was answered with {}", answer.status());
             std::thread::sleep(INTERVAL);
             continue;
@@ -144,7 +144,7 @@ fn series(body: &str) -> BTreeMap<String, usize> {
     series
 }
 
-/// Nanoseconds on the run queue by thread: those of `pid`, and the calling one.
+/// Nanoseconds on the run queue by thread, for `pid` and the calling thread.
 fn waited(pid: u32) -> BTreeMap<u32, u64> {
     let read = |path: &Path| {
         let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
@@ -170,7 +170,7 @@ fn ticks(pid: u32) -> u64 {
     times.map(|time| time.parse::<u64>().unwrap()).sum()
 }
 
-/// The spells without a new view, the longest of the daemon's own first.
+/// The times without a new view, sorted by the part that the daemon caused, longest first.
 pub fn gaps(samples: &[Sample]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut last = 0;
@@ -197,10 +197,10 @@ fn between(from: &Sample, to: &Sample) -> Gap {
     }
 }
 
-/// How long a thread was ready and had no core between two times, as near as samples tell.
+/// Time for which a ready thread had no core between two times, as far as samples show.
 pub fn starved(samples: &[Sample], from: Instant, to: Instant) -> Duration {
     let before = samples.iter().rev().find(|sample| sample.at <= from);
-    // What is found before it is due has kept nobody waiting.
+    // An object that is found before its threshold has no delay.
     let after = samples.iter().find(|sample| sample.at >= to.max(from));
     match (before, after) {
         (Some(before), Some(after)) => between(before, after).starved,
@@ -208,7 +208,7 @@ pub fn starved(samples: &[Sample], from: Instant, to: Instant) -> Duration {
     }
 }
 
-/// How the daemon did in all.
+/// Summary of all samples.
 pub fn summary(samples: &[Sample]) -> String {
     let (first, last) = (samples.first().unwrap(), samples.last().unwrap());
     let whole = between(first, last);

@@ -1,4 +1,4 @@
-//! A tenant with every right in one namespace: writers that do everything at once, as fast as the API server takes it.
+//! A tenant with every right in one namespace: concurrent writers, as fast as the API server permits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -24,17 +24,17 @@ use crate::testbed::Testbed;
 /// The tenant's namespace and account.
 pub const TENANT: &str = "tenant";
 
-/// Requests under way at once, one chain of claims and the large annotations aside.
+/// Concurrent requests, in addition to one chain of claims and the large annotations.
 const WRITERS: usize = 16;
-/// Claims in one chain.
+/// Number of claims in the chain.
 const CHAIN: usize = 5_000;
-/// Objects that one writer keeps; it deletes the oldest for each further one.
+/// Number of objects that a writer keeps; it deletes the oldest for each further one.
 const KEPT: usize = 400;
-/// Between two large annotations: each is kept by etcd until it compacts.
+/// Pause between two large annotations: etcd keeps each until its compaction.
 const LARGE_PAUSE: Duration = Duration::from_millis(250);
-/// Objects with large annotations, 256 KiB each.
+/// Number of objects with large annotations, 256 KiB each.
 const LARGE: usize = 300;
-/// What the API server accepts of annotations in all (apimachinery, `TotalAnnotationSizeLimitB`); controllers add theirs.
+/// Maximum size of all annotations in bytes (apimachinery, `TotalAnnotationSizeLimitB`); controllers add some.
 const ANNOTATIONS: usize = 256 * 1024;
 /// The longest name.
 const MAX_NAME: usize = 253;
@@ -46,10 +46,10 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/tenant/leases";
 const SNAPSHOTS: &str = "/apis/snapshot.storage.k8s.io/v1/namespaces/tenant/volumesnapshots";
 const SOURCES: &str = "/apis/volsync.backube/v1alpha1/namespaces/tenant/replicationsources";
 
-/// Answers by what was tried and HTTP status.
+/// Number of responses by action and HTTP status.
 type Answers = BTreeMap<(&'static str, u16), usize>;
 
-/// All writers at work.
+/// All running writers.
 pub struct Writers {
     over: CancellationToken,
     answers: Arc<Mutex<Answers>>,
@@ -57,7 +57,7 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Makes the tenant and starts the writers.
+    /// Creates the tenant, and starts the writers.
     pub async fn start(testbed: &Testbed, chance: &mut Rng) -> Self {
         let client = account(testbed).await;
         let over = CancellationToken::new();
@@ -86,7 +86,7 @@ impl Writers {
         }
     }
 
-    /// How often each was tried, and with which answer.
+    /// Number of actions by response.
     pub fn answers(&self) -> Answers {
         self.answers.lock().unwrap().clone()
     }
@@ -129,13 +129,13 @@ struct Writer {
     chance: Rng,
     over: CancellationToken,
     answers: Arc<Mutex<Answers>>,
-    /// Paths of what it has made, the oldest first.
+    /// Paths of its objects, oldest first.
     kept: VecDeque<String>,
     made: usize,
 }
 
 impl Writer {
-    /// Claims named after each other's uid.
+    /// Creates claims that are named after each other's uid.
     async fn chain(self) {
         let mut last = uid(&mut Rng::with_seed(0));
         for _ in 0..CHAIN {
@@ -150,7 +150,7 @@ impl Writer {
         }
     }
 
-    /// Annotations as large as the API server accepts, on objects of two kinds in turn.
+    /// Writes annotations as large as the API server accepts, alternately on two kinds.
     async fn annotate(mut self) {
         let mut turn = 0_usize;
         while !self.over.is_cancelled() {
@@ -161,7 +161,7 @@ impl Writer {
             };
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             self.create("object to annotate", path, &object).await;
-            // Other than before, or nothing is written.
+            // A different value each time, otherwise nothing is written.
             let letter = char::from(self.chance.alphanumeric() as u8);
             let text = String::from(letter).repeat(ANNOTATIONS - 1024);
             let change = json!({"metadata": {"annotations": {"a": text}}});
@@ -172,7 +172,7 @@ impl Writer {
         }
     }
 
-    /// Everything else, by chance.
+    /// All other actions, at random.
     async fn churn(mut self) {
         while !self.over.is_cancelled() {
             match self.chance.u32(..20) {
@@ -200,7 +200,7 @@ impl Writer {
         format!("{stem}-{}-{}", self.number, self.made)
     }
 
-    /// One with VolSync's labels and a status that only the snapshot controller should write.
+    /// A snapshot with VolSync's labels and a status that only the snapshot controller should write.
     async fn forged_snapshot(&mut self) {
         let name = self.name("volsync-forged");
         let name = format!("{name}-src");
@@ -220,7 +220,7 @@ impl Writer {
         self.patch("forged status", &path, &status).await;
     }
 
-    /// A source of a claim whose name changes the request that looks it up, or of one that does not exist.
+    /// A source whose claim does not exist, or has a name that would change the path of the look-up.
     async fn hostile_source(&mut self) {
         let name = self.name("source");
         let claim = match self.chance.u32(..4) {
@@ -237,7 +237,7 @@ impl Writer {
         self.keep("source", SOURCES, &source).await;
     }
 
-    /// A claim of the driver's that can never be Bound.
+    /// A claim of the driver that can never be Bound.
     async fn claim_of_the_driver(&mut self) {
         let name = self.name("hopeless");
         let mut claim = populated(&name);
@@ -245,7 +245,7 @@ impl Writer {
         self.keep("hopeless claim", CLAIMS, &claim).await;
     }
 
-    /// Events on a claim of one's own, with the driver's refusals.
+    /// Events with the driver's refusals on one's own claim.
     async fn forged_event(&mut self) {
         let name = self.name("blamed");
         let (_, claim) = self.keep("blamed claim", CLAIMS, &populated(&name)).await;
@@ -289,7 +289,7 @@ impl Writer {
         }
     }
 
-    /// Names and labels as long as they may be.
+    /// Names and labels of the maximum length.
     async fn longest_names(&mut self) {
         let name = self.name("n");
         let name = format!("{name}-{}", "x".repeat(MAX_NAME - name.len() - 1));
@@ -299,7 +299,7 @@ impl Writer {
         self.keep("longest name", SNAPSHOTS, &snapshot(&name)).await;
     }
 
-    /// What the tenant has no right to, and what has no effect in this namespace.
+    /// Actions without the right, or without effect in this namespace.
     async fn forbidden(&mut self) {
         let until = Timestamp::now() + SignedDuration::from_hours(24);
         let name = self.name("forged");
@@ -342,7 +342,7 @@ impl Writer {
         self.ask(what, Method::PATCH, path, Some(change)).await;
     }
 
-    /// The status and body of the answer; 0 for none.
+    /// Status and body of the response; 0 for none.
     async fn ask(
         &self,
         what: &'static str,
@@ -388,7 +388,7 @@ fn uid(chance: &mut Rng) -> String {
         .to_string()
 }
 
-/// A claim that a VolSync destination, which does not exist, is to fill.
+/// A claim to be filled by a ReplicationDestination that does not exist.
 fn populated(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
@@ -401,7 +401,7 @@ fn populated(name: &str) -> Value {
     })
 }
 
-/// A snapshot that looks like VolSync's.
+/// A snapshot with the labels of VolSync.
 fn snapshot(name: &str) -> Value {
     json!({
         "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",

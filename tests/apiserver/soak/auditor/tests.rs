@@ -1,4 +1,4 @@
-//! A log of a run as it should be, and each way to break it.
+//! The log of a correct run, and each way to break it.
 
 use locksmith::api::Action;
 use rstest::rstest;
@@ -16,7 +16,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// A write of the program that the API server took.
+/// A successful write of the program.
 fn write(second: i64, verb: &str, resource: &str, name: &str, body: Value) -> Event {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let namespace = match resource {
@@ -68,7 +68,7 @@ fn status(second: i64, phase: &str, step: Option<&str>, open: bool, kept: bool) 
     }
     let metadata = json!({"name": "r", "uid": RUN, "resourceVersion": "1"});
     let body = json!({"metadata": metadata, "status": said});
-    // What a test says is what the program would have written.
+    // The test's status must deserialize like one that the program writes.
     let typed = serde_json::from_value::<RemediationStatus>(body["status"].clone());
     typed.unwrap_or_else(|error| panic!("{error}: {body:#}"));
     write(second, "update", "remediations/status", "r", body)
@@ -88,7 +88,7 @@ fn release(second: i64) -> Event {
     write(second, "patch", "snapshotholds", "r", patch)
 }
 
-/// Somebody else's write of the snapshot, and what became of it.
+/// Another client's write of the snapshot, with the response.
 fn snapshot(second: i64, ready: bool) -> Event {
     let answer = json!({
         "kind": "VolumeSnapshot",
@@ -137,7 +137,7 @@ fn forget(second: i64) -> Event {
     write(second, "delete", "remediations", "r", body)
 }
 
-/// A run as it should be, a second each.
+/// The log of a correct run, with one event per second.
 fn run() -> Vec<Event> {
     let (suspend, delete_step) = (Some("suspendSources"), Some("deleteFailedSnapshots"));
     vec![
@@ -181,7 +181,7 @@ fn rules(report: &Report) -> Vec<Rule> {
 }
 
 #[test]
-fn a_run_as_it_should_be_breaks_nothing() {
+fn correct_run_breaks_no_promise() {
     let report = audit(&run(), &[], &[]);
     assert!(report.violations.is_empty(), "{:#?}", report.violations);
     assert_eq!(report.runs, 1);
@@ -267,7 +267,7 @@ fn a_run_as_it_should_be_breaks_nothing() {
     |log: &mut Vec<Event>| log[10].resource = "replicationsources".to_owned(),
     Rule::Purpose
 )]
-fn each_breach_is_caught(#[case] breach: fn(&mut Vec<Event>), #[case] rule: Rule) {
+fn each_violation_is_found(#[case] breach: fn(&mut Vec<Event>), #[case] rule: Rule) {
     let mut log = run();
     breach(&mut log);
     let report = audit(&log, &[], &[]);
@@ -275,7 +275,7 @@ fn each_breach_is_caught(#[case] breach: fn(&mut Vec<Event>), #[case] rule: Rule
 }
 
 #[test]
-fn of_runs_that_are_at_work_at_once_one_has_kept_what_is_deleted() {
+fn evidence_of_one_concurrent_run_is_sufficient() {
     let mut log = run();
     for number in 10..20 {
         let mut other = status(5, "Running", Some("deleteFailedSnapshots"), true, false);
@@ -288,7 +288,7 @@ fn of_runs_that_are_at_work_at_once_one_has_kept_what_is_deleted() {
 }
 
 #[test]
-fn in_mode_observe_every_write_is_a_breach_even_a_refused_one() {
+fn refused_write_in_mode_observe_is_a_violation() {
     let mut log = run();
     log[10].code = 409;
     let observed = (at(10), at(11));
@@ -299,13 +299,13 @@ fn in_mode_observe_every_write_is_a_breach_even_a_refused_one() {
 }
 
 #[test]
-fn what_is_held_in_the_end_is_a_breach() {
+fn remaining_hold_is_a_violation() {
     let report = audit(&run(), &[], &["replicationsource media/plex".to_owned()]);
     assert_eq!(rules(&report), [Rule::Released]);
 }
 
 #[test]
-fn what_others_write_is_theirs() {
+fn writes_of_others_are_ignored() {
     let mut log = run();
     let mut theirs = delete(2);
     theirs.user = "somebody".to_owned();

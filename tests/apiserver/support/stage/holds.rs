@@ -1,4 +1,4 @@
-//! What is held, as the cluster shows it.
+//! Held objects, as shown by the cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use serde_json::json;
 use super::{NAMESPACE, PATIENCE, Stage};
 use crate::testbed::Event;
 
-/// Installs the policy that enforces holds, and waits until the API server does.
+/// Installs the policy that enforces holds, and waits until the API server enforces it.
 pub async fn install_policy(client: &Client) {
     let (policy, binding) = policy::objects(NAMESPACE).unwrap();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
@@ -43,7 +43,7 @@ impl Stage {
         self.testbed.audit().expect("a hold", hold).await;
     }
 
-    /// Names of the sources that are held now, in order.
+    /// Names of the sources held now, in order.
     pub async fn held(&self) -> Vec<String> {
         let now = Timestamp::now();
         let holds = self.list::<SnapshotHold>().await;
@@ -56,7 +56,7 @@ impl Stage {
         names
     }
 
-    /// Holds `source`, and so many others that do not exist, as a run did that has failed since.
+    /// Holds `source`, and a number of others that do not exist, for a run that has failed since.
     pub async fn left_behind(&self, source: &scenario::Identity, others: u32, until: Timestamp) {
         let params = PostParams::default();
         let runs = self.api::<Remediation>(NAMESPACE);
@@ -91,12 +91,12 @@ impl Stage {
         api.create(&params, &hold).await.unwrap();
     }
 
-    /// Waits until no SnapshotHold is left, and nothing shows that there ever was one.
+    /// Waits until there is no SnapshotHold, and no trace of one.
     pub async fn released(&self) {
         self.released_within(PATIENCE).await;
     }
 
-    /// The same, where whoever releases is kept from its work.
+    /// The same, if the release is delayed.
     pub async fn released_within(&self, limit: Duration) {
         let all: Api<SnapshotHold> = Api::all(self.testbed.client());
         let none = |all: &[Arc<SnapshotHold>]| all.is_empty();
@@ -106,7 +106,7 @@ impl Stage {
         self.nothing_is_held().await;
     }
 
-    /// Asserts that nothing is held, and that no source and no claim shows that it ever was.
+    /// Asserts that nothing is held, and that no source and no claim has a trace of a hold.
     pub async fn nothing_is_held(&self) {
         assert_eq!(self.held().await, Vec::<String>::new());
         for source in self.list::<ReplicationSource>().await {

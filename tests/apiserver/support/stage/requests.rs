@@ -1,4 +1,4 @@
-//! What the program asked the API server for, as the audit log has it.
+//! The program's requests to the API server, from the audit log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ pub fn lacks_right(event: &Event) -> bool {
 }
 
 impl Stage {
-    /// The uids of all snapshots the program had deleted, whoever it was to the API server. Asserts what
-    /// [`Stage::deleted`] does, and that it deleted nothing else.
+    /// The uids of all snapshots that the program deleted, under any user. Asserts the same as [`Stage::deleted`], and that
+    /// it deleted nothing else.
     pub async fn destroyed(&self) -> BTreeSet<String> {
         let mut deleted = self.deleted().await;
         let snapshots = deleted.remove("volumesnapshots").unwrap_or_default();
@@ -25,13 +25,13 @@ impl Stage {
         snapshots
     }
 
-    /// The uids of all that the program had deleted but its own runs, by resource. Asserts that each was asked for by
-    /// uid and version; that who had it deleted never asked again; and that what was asked for in vain was refused
-    /// for being another version by then, or gone.
+    /// The uids of all objects that the program deleted, except for its own runs, by resource. Asserts that each request
+    /// had a uid and version; that no user deleted an object again; and that each failed request was refused because the
+    /// version had changed or the object was gone.
     pub async fn deleted(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut deleted: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for event in self.log().await {
-            // Of its own objects a hold is deleted whatever has become of it, by its uid alone.
+            // A hold of its own is deleted in any version, by its uid alone.
             let own = matches!(&*event.resource, "remediations" | "snapshotholds");
             let about = event.verb.starts_with("delete") && !own;
             if !is_ours(&event) || !about {
@@ -58,7 +58,7 @@ impl Stage {
         all.map(|(resource, by)| (resource, uids(by))).collect()
     }
 
-    /// What the restarts of a Deployment that came through are named by. Asserts that each came through once.
+    /// The names of the successful restarts of a Deployment. Asserts that each succeeded once.
     pub async fn restarts(&self) -> BTreeSet<String> {
         let mut tokens = BTreeSet::new();
         for event in self.log().await {
@@ -77,7 +77,7 @@ impl Stage {
         tokens
     }
 
-    /// Every write the program asked for until now, but those to its own Remediations, Lease and Events.
+    /// Every write of the program so far, except for those to its own Remediations, Lease and Events.
     pub async fn writes_elsewhere(&self) -> Vec<Event> {
         let mut writes = self.writes().await;
         writes.retain(|event| match &*event.resource {
@@ -90,19 +90,19 @@ impl Stage {
         writes
     }
 
-    /// Every write the program asked for until now.
+    /// Every write of the program so far.
     pub async fn writes(&self) -> Vec<Event> {
         self.requests().await.0
     }
 
-    /// Every write any of these users asked for until now.
+    /// Every write of any of these users so far.
     pub async fn writes_of(&self, users: &[&str]) -> Vec<Event> {
         let mut events = self.log().await;
         events.retain(|event| users.contains(&&*event.user) && event.is_write());
         events
     }
 
-    /// Every request of the program until now: writes, and how many others.
+    /// Every request of the program so far: writes, and the number of others.
     pub async fn requests(&self) -> (Vec<Event>, usize) {
         let mut events = self.everything().await;
         let all = events.len();
@@ -111,21 +111,21 @@ impl Stage {
         (events, others)
     }
 
-    /// Every request of the program until now.
+    /// Every request of the program so far.
     pub async fn everything(&self) -> Vec<Event> {
         self.everything_of(&self.user).await
     }
 
-    /// Every request of `user` until now.
+    /// Every request of `user` so far.
     pub async fn everything_of(&self, user: &str) -> Vec<Event> {
         let mut events = self.log().await;
         events.retain(|event| event.user == user);
         events
     }
 
-    /// Every request of anybody until now.
+    /// Every request so far.
     async fn log(&self) -> Vec<Event> {
-        // The log trails behind the answers: what was asked before this is in it once this is.
+        // The log is delayed: once it contains this request, it contains all earlier ones.
         let marker = format!("marker-{}", jiff::Timestamp::now().as_nanosecond());
         let namespaces: Api<Namespace> = Api::all(self.testbed.client());
         assert_eq!(namespaces.get_opt(&marker).await.unwrap(), None);
@@ -134,7 +134,7 @@ impl Stage {
     }
 }
 
-/// Whether the program asked. Whoever else asks for something is of the cluster: a controller, the world, or a test.
+/// Whether the program sent it. Other requests come from controllers, the world, or a test.
 fn is_ours(event: &Event) -> bool {
     event.user.starts_with("locksmith-")
 }

@@ -1,36 +1,36 @@
-//! What tests vary of the program and of the cluster.
+//! Settings of the program and of the cluster that tests vary.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use locksmith::demo::world::{Timings, WorldConfig};
 
 use super::NAMESPACE;
 
-/// What tests vary of the program's configuration.
+/// The program's configuration, as far as tests vary it.
 pub struct Settings {
     pub mode: &'static str,
-    /// How long a claim has to be missing before its source is orphaned.
+    /// Time for which a claim must be missing before its source is orphaned.
     pub orphaned_after: &'static str,
-    /// How long every API server may take to see a hold.
+    /// Time for every API server to see a hold.
     pub settle: &'static str,
     pub deadline: &'static str,
-    /// How long after a run no other of its cause begins.
+    /// Time after a run before another one of its cause starts.
     pub cooldown: &'static str,
-    /// The steps about a jam, in order. By default those of the manual playbook: snapshots are deleted before the restart,
-    /// so that every run deletes some.
+    /// The steps for a jam, in order. By default those of the manual playbook: snapshots are deleted before the restart, so
+    /// that every run deletes some.
     pub steps: &'static str,
-    /// How long snapshots may take to be marked for deletion.
+    /// Time limit for snapshots to be marked for deletion.
     pub delete_within: &'static str,
-    /// How many finished runs are kept.
+    /// Number of finished runs that are kept.
     pub keep: u32,
-    /// Who may post.
+    /// Authentication of the webhook.
     pub auth: &'static str,
-    /// Whose alerts are taken.
+    /// Accepted alerts.
     pub alertmanager: String,
-    /// Where PromQL gates ask.
+    /// Prometheus of the PromQL gates.
     pub prometheus: String,
-    /// Further gates, as `, name: value`.
+    /// Additional gates, as `, name: value`.
     pub gates: &'static str,
-    /// How long a restart, then the restores, then the verification may take, each.
+    /// Time limit for the restart, for the restores and for the verification, each.
     pub within: &'static str,
     /// Whether released sources are annotated.
     pub nudge: bool,
@@ -58,7 +58,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The configuration file: the same order of events as by default, in seconds instead of minutes.
+    /// The configuration file: the default order of events, in seconds instead of minutes.
     pub fn yaml(&self) -> String {
         let Self {
             mode,
@@ -110,24 +110,24 @@ prometheus: {prometheus}
     }
 }
 
-/// What tests vary of the cluster.
+/// The cluster, as far as tests vary it.
 pub struct Setup {
     pub world: WorldConfig,
     /// The definition of ReplicationSource, unless it is that with the fields that are used here.
     pub sources: Option<CustomResourceDefinition>,
     /// Whether the policy that enforces holds is installed.
     pub policy: bool,
-    /// Definitions that other tests can do without.
+    /// Definitions that other tests do not need.
     pub others: Vec<CustomResourceDefinition>,
-    /// What the program may do.
+    /// Rights of the program.
     pub rights: Rights,
 }
 
-/// What the program may do.
+/// Rights of the program.
 pub enum Rights {
-    /// Everything, so that nothing but the program itself keeps it from anything.
+    /// All rights, so that only the program itself limits its actions.
     All,
-    /// What is installed for this mode allows, and no more.
+    /// The rights that are installed for this mode.
     Installed(&'static str),
 }
 

@@ -151,7 +151,7 @@ mod tests {
         ]}}),
         "Completed"
     )]
-    fn one_word_says_how_a_pod_is(#[case] pod: Value, #[case] expected: &str) {
+    fn pod_status_is_one_word(#[case] pod: Value, #[case] expected: &str) {
         assert_eq!(status(&pod), expected);
     }
 }
