@@ -356,7 +356,7 @@ mod tests {
     #[case::that_never_began(Mode::Act, Phase::Aborted, None, -10, false)]
     #[case::that_could_not_be_planned(Mode::Act, Phase::Failed, None, -10, true)]
     #[case::that_had_nothing_to_do(Mode::Act, Phase::NothingToDo, None, -10, true)]
-    #[case::that_nobody_approved(Mode::Act, Phase::Expired, None, -10, true)]
+    #[case::without_approval(Mode::Act, Phase::Expired, None, -10, true)]
     #[case::that_was_planned_where_plans_are_wanted(Mode::Plan, Phase::Planned, None, -10, true)]
     #[case::that_was_planned_before_it_may_act(Mode::Act, Phase::Planned, None, -10, false)]
     fn finished_run_cools_down(
@@ -475,11 +475,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case::that_there_is(Some(DRIVER), &[DRIVER])]
-    #[case::that_is_made_up(Some("x1.rbd.csi.ceph.com"), &[])]
-    #[case::that_nobody_watches(Some(UNWATCHED), &[])]
-    #[case::that_is_not_told(None, &[DRIVER])]
-    #[case::that_is_told_as_nothing(Some(""), &[DRIVER])]
+    #[case::known_driver(Some(DRIVER), &[DRIVER])]
+    #[case::invented_driver(Some("x1.rbd.csi.ceph.com"), &[])]
+    #[case::unwatched_driver(Some(UNWATCHED), &[])]
+    #[case::without_driver(None, &[DRIVER])]
+    #[case::empty_driver(Some(""), &[DRIVER])]
     fn alert_selects_drivers(#[case] driver: Option<&str>, #[case] about: &[&str]) {
         // The driver of an orphan on default classes is unknown.
         let orphan = Finding {

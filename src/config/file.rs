@@ -243,7 +243,7 @@ mod tests {
         "steps: [deleteOrphanedSources]",
         "approval: must be true, because deleteOrphanedSources deletes sources that no controller recreates"
     )]
-    #[case::deletes_sources_and_says_it_does_not_ask(
+    #[case::deletes_sources_with_approval_off(
         "{steps: [deleteOrphanedSources], approval: false}",
         "approval: must be true, because deleteOrphanedSources deletes sources that no controller recreates"
     )]
@@ -255,7 +255,7 @@ mod tests {
         "steps: [suspendSources, restartProvisioner]",
         "steps: suspendSources must be followed by resumeSources"
     )]
-    #[case::resumes_what_it_never_suspended(
+    #[case::resumes_without_suspending(
         "steps: [restartProvisioner, resumeSources]",
         "steps: resumeSources must be preceded by suspendSources"
     )]
@@ -263,7 +263,7 @@ mod tests {
         "steps: [resumeSources, restartProvisioner, suspendSources]",
         "steps: resumeSources must come after suspendSources"
     )]
-    #[case::goes_on_after_it_resumed(
+    #[case::continues_after_resuming(
         "steps: [suspendSources, resumeSources, restartProvisioner]",
         "steps: restartProvisioner must come before resumeSources"
     )]

@@ -1,4 +1,4 @@
-//! The embedded cluster: an API server in this process and a world on it, with nothing needed from outside.
+//! The embedded cluster: an API server in this process with a simulated world, without external dependencies.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::wait::{await_condition, conditions};
@@ -13,28 +13,28 @@ use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotCo
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
 use crate::holds::policy;
 
-/// A running cluster; it ends when this is dropped.
+/// A running cluster; dropping it ends it.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Everything that acts in it.
+    /// Its actors.
     pub world: World,
     /// Its API server.
     pub server: ApiServer,
 }
 
-/// Why there is none.
+/// Why it could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server cannot listen.
     #[error("failed to start the embedded API server: {0}")]
     Server(#[from] std::io::Error),
-    /// The world cannot be set up on it.
+    /// The world cannot be installed.
     #[error("failed to set the embedded cluster up: {0}")]
     World(#[from] world::Error),
 }
 
 impl Cluster {
-    /// Starts one, with the kinds of VolSync, of the snapshot controller and of locksmith installed, and the hold's policy.
+    /// Starts it with the kinds of VolSync, of the snapshot controller and of locksmith, and the hold policy.
     pub async fn start(options: Options, config: WorldConfig) -> Result<Self, Error> {
         let server = ApiServer::start(options).await?;
         let client = server.client();

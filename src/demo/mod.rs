@@ -1,8 +1,8 @@
-//! A cluster with nothing real behind it: the actors around an API server, and the states they are led into.
+//! A simulated cluster: actors around an API server, and scenarios that they are led into.
 //!
-//! [`world`] stands in for everything that acts on storage objects except the API server, the controller
-//! manager and the snapshot controller. [`scenario`] builds known states through it. [`apiserver`] is an API server
-//! in this process, held to a real one by a contract that tests run on both.
+//! [`world`] simulates everything that acts on storage objects except the API server, the controller manager and the
+//! snapshot controller. [`scenario`] creates known states in it. [`apiserver`] is an API server in this process; a contract
+//! that tests run on both keeps it equal to a real one.
 
 mod cluster;
 pub mod scenario;

@@ -2,14 +2,14 @@
 
 use crate::api::remediation::GateRecord;
 
-/// Names one gate.
+/// Name of a gate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GateName {
     /// The mode is `act`.
     Mode,
     /// This replica leads.
     Leadership,
-    /// Nobody has stopped all runs.
+    /// The kill switch is not set.
     KillSwitch,
     /// Every input is observed, and recent.
     Freshness,
@@ -25,26 +25,26 @@ pub enum GateName {
     Snapshotter,
     /// Ceph is healthy.
     CephHealth,
-    /// The configured query holds.
+    /// No configured query returns a series.
     Promql,
-    /// No other run is under way on the driver.
+    /// No other run for the driver is running.
     OneRun,
-    /// The last run of the cause is long enough ago.
+    /// The cooldown of the cause has passed.
     Cooldown,
-    /// The budgets are not spent.
+    /// The budgets are not exhausted.
     Budget,
     /// The circuit breaker is closed.
     Breaker,
     /// It is within a maintenance window.
     Window,
-    /// The plan touches few enough objects.
+    /// The plan deletes few enough objects.
     BlastRadius,
-    /// A person approved the plan, where that is configured.
+    /// A person has approved the plan, if required.
     Approval,
 }
 
 impl GateName {
-    /// The name as records, metric labels and docs spell it.
+    /// The name as used in records, metric labels and docs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mode => "mode",
@@ -68,7 +68,8 @@ impl GateName {
         }
     }
 
-    /// Whether `record` is of this gate. Records hold text, so that one of a gate that this build lacks is read all the same.
+    /// Whether `record` belongs to this gate. Records have the name as text, so that one of an unknown gate can still be
+    /// read.
     pub fn is_of(self, record: &GateRecord) -> bool {
         record.gate == self.as_str()
     }

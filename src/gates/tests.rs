@@ -1,4 +1,4 @@
-//! Each gate open and closed, what cannot be told, and how answers are shown. One file a kind of thing they judge by.
+//! Each gate open, closed and undecided, and how results are shown. One file per kind of input.
 
 mod cluster;
 mod history;
@@ -13,7 +13,7 @@ use crate::model::fixture::*;
 use crate::plan::make;
 use crate::run_context::RunContext;
 
-/// The jam, a run about it, and a configuration that lets it act.
+/// The jam, a run for it, and a configuration in which it acts.
 struct Case {
     world: World,
     run: Remediation,
@@ -83,7 +83,7 @@ impl Case {
         )
     }
 
-    /// What that gate says.
+    /// Result of that gate.
     fn answer(&self, gate: &str) -> GateRecord {
         let mut answers = self.answers().into_iter();
         answers.find(|answer| answer.gate == gate).unwrap()

@@ -1,8 +1,8 @@
-//! The chart's values: documented, described by a schema, and refused where the program would refuse them.
+//! The chart's values: documented, described by a schema, and rejected where the program would reject them.
 //!
 //! 1. The README lists every value with its default.
-//! 2. The schema of `config` is that of the program, and each fault of a configuration keeps the chart from installing.
-//! 3. Labels, pod settings, exposure and monitoring end where they belong.
+//! 2. The schema of `config` is that of the program, and the chart rejects each error of a configuration.
+//! 3. Labels, pod settings, exposure and monitoring are rendered into the right objects.
 
 use std::fmt::Write as _;
 
@@ -89,7 +89,7 @@ fn readme_lists_every_value() {
     }
     holds("deploy/chart/README.md", &page);
 
-    // Whatever is no group of documented values is documented itself.
+    // A value that is no group of documented values is documented itself.
     let known = |path: &str| documented.iter().any(|(known, _)| known == path);
     let mut groups = vec![(String::new(), &values)];
     while let Some((above, group)) = groups.pop() {
@@ -115,7 +115,7 @@ fn schema_of_values_contains_that_of_the_configuration() {
     for annotation in ["$schema", "$defs", "title"] {
         config.as_object_mut().unwrap().remove(annotation);
     }
-    // The chart sets these, together with what depends on them.
+    // The chart sets these, and values that depend on them.
     config["properties"]["mode"] = json!(false);
     config["properties"]["server"] = json!(false);
     config["properties"]["provisionerNamespaces"] = json!(false);
@@ -165,7 +165,7 @@ fn chart_lists_every_crd_it_installs() {
     assert_eq!(installed, announced.len());
 }
 
-/// Each is refused by `locksmith check-config`, and so by the chart, in words that name the same field.
+/// Each is rejected by `locksmith check-config`, and so by the chart, with the same field in the error.
 #[rstest]
 #[case::unknown_field("detect: {pendngAfter: 1m}", "pendngAfter")]
 #[case::number_for_duration("detect: {pendingAfter: 10}", "pendingAfter")]
@@ -240,7 +240,7 @@ fn chart_lists_every_crd_it_installs() {
     "gates: {windows: [{days: [sunday], from: '22:00', to: '06:00', timeZone: UTC}]}",
     "days"
 )]
-#[case::nobody_to_ask("gates: {promql: {ill: up}}", "gates.promql: requires prometheus.url")]
+#[case::without_prometheus("gates: {promql: {ill: up}}", "gates.promql: requires prometheus.url")]
 #[case::no_interval(
     "alertmanager: {interval: 0s}",
     "alertmanager.interval: must be longer than 0s"
@@ -308,7 +308,7 @@ fn every_object_carries_the_recommended_labels() {
         assert_eq!(labels["app.kubernetes.io/version"], version, "{name}");
         assert_eq!(labels["team"], "storage", "{name}");
     }
-    // A selector of a Deployment cannot be changed by an upgrade.
+    // The selector of a Deployment is immutable.
     let selector = json!({"app.kubernetes.io/name": "locksmith"});
     let deployment = of(&objects, "Deployment");
     assert_eq!(deployment["spec"]["selector"]["matchLabels"], selector);

@@ -1,4 +1,4 @@
-//! The kustomize files: what `helm template` prints, sorted into base, overlays and uninstall.
+//! The kustomize files: the output of `helm template`, sorted into base, overlays and uninstall.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::render::{HELM_LABELS, helm};
 
 const HEAD: &str = "# Generated from deploy/chart: see tests/deploy.\n";
 
-/// The chart's templates that every mode has, in the order they are applied.
+/// The chart's templates in every mode, in the order they are applied.
 const BASE: [&str; 7] = [
     "serviceaccount",
     "rbac-read",
@@ -18,13 +18,13 @@ const BASE: [&str; 7] = [
     "networkpolicy",
 ];
 
-/// Those a mode adds.
+/// Additional templates of a mode.
 const OVERLAYS: [(&str, &[&str]); 2] = [
     ("plan", &["rbac-record"]),
     ("act", &["rbac-record", "rbac-act"]),
 ];
 
-/// The documents of `printed` that come from these templates.
+/// The documents of `printed` from these templates.
 fn of_templates(printed: &str, templates: &[&str]) -> String {
     let mut file = HEAD.to_owned();
     for template in templates {
@@ -39,8 +39,8 @@ fn of_templates(printed: &str, templates: &[&str]) -> String {
     file
 }
 
-/// Without lines that mean something to Helm alone: kustomize hashes the configuration into its name itself, and a hook
-/// is applied by a person. Labels name the release.
+/// Without lines for Helm only: kustomize appends a hash of the configuration to its name itself, and a person applies the
+/// hook. Labels name the release.
 fn without_helms_own(file: &str) -> String {
     let helms = |line: &str| {
         let line = line.trim();

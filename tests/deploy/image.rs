@@ -1,5 +1,5 @@
-//! The Dockerfile, as far as it can be read without an engine: what it copies is enough, and what it makes is small,
-//! static and nobody's in particular.
+//! The Dockerfile, checked without a container engine: it copies everything the build needs, and the image is small, static
+//! and runs as an unprivileged user.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +26,7 @@ fn of<'i>(instructions: &'i [(String, String)], name: &str) -> Vec<&'i str> {
     of_it.map(|(_, rest)| &**rest).collect()
 }
 
-/// What is copied from the build's context.
+/// Paths that are copied from the build context.
 fn copied(instructions: &[(String, String)]) -> Vec<String> {
     let copies = of(instructions, "COPY").into_iter();
     let from_context = copies.filter(|rest| !rest.starts_with("--from"));
@@ -55,7 +55,7 @@ fn image_build_copies_exactly_the_needed_files() {
         let copy = Command::new("cp").arg("-r").args([path(name), to]).status();
         assert!(copy.unwrap().success(), "{name}");
     }
-    // The manifest is whole without the rest of the repository, and so is what the program is made of.
+    // The manifest is complete without the rest of the repository, and so are the sources of the program.
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--offline", "--no-deps"])
         .args(["--format-version", "1"])
@@ -83,7 +83,7 @@ fn image_build_copies_exactly_the_needed_files() {
     }
 }
 
-/// The files that the program includes, tests aside.
+/// Files that the program includes, without tests.
 fn included(directory: &Path) -> Vec<PathBuf> {
     let include = Regex::new(r#"include_(?:str|bytes)!\("([^"]+)"\)"#).unwrap();
     let mut found = Vec::new();
@@ -109,12 +109,12 @@ fn image_has_only_the_binary_and_a_user() {
     let [build, image] = &of(&all, "FROM")[..] else {
         panic!("not two stages: {all:?}")
     };
-    // Rust links musl statically; nothing is there to load a library from.
+    // Rust links musl statically; there is no library to load.
     assert!(build.contains("alpine") && build.ends_with(" AS build"));
     assert_eq!(*image, "scratch");
     let run = of(&all, "RUN").join(" ");
     assert!(run.contains("cargo build --profile dist --locked"));
-    // One cache for each platform: the builds of a multi-platform image run side by side.
+    // One cache per platform: the builds of a multi-platform image run concurrently.
     assert_eq!(of(&all, "ARG"), ["TARGETARCH", "SOURCE_DATE_EPOCH=0"]);
     assert!(run.contains("id=target-${TARGETARCH}"));
 

@@ -1,8 +1,8 @@
-//! What a cluster's owner installs: the chart is the source, and all else is made from it and from alerts/ and
-//! dashboards/. These tests hold the files against their sources; `UPDATE_DOCS=1 cargo test --test deploy` (with
-//! `-- --include-ignored`, which needs the tools of tests/testbed) writes them anew.
+//! The files that a cluster's owner installs: the chart is the source; everything else is generated from it and from
+//! alerts/ and dashboards/. These tests compare the files with their sources; `UPDATE_DOCS=1 cargo test --test deploy`
+//! (with `-- --include-ignored`, which needs the tools of tests/testbed) regenerates them.
 
-// A helper fails as a test does: by panicking.
+// A helper fails like a test: by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod chart;
@@ -15,7 +15,7 @@ mod promises;
 mod reliability;
 mod rights;
 mod supply;
-// The tests on an API server use the rest of it.
+// The tests on an API server use the remaining parts.
 #[allow(dead_code)]
 mod render;
 

@@ -22,7 +22,7 @@ fn by_key(objects: Vec<Value>) -> Objects {
     objects.into_iter().map(|it| (key(&it), it)).collect()
 }
 
-/// Kustomize's objects, with the name of the configuration as it was before its hash was added.
+/// Kustomize's objects, without the hash in the name of the configuration.
 fn unhashed(yaml: &str) -> Objects {
     let name = regex::Regex::new(r"^locksmith-config-[a-z0-9]{10}$").unwrap();
     let hashed: Vec<_> = objects(yaml)
@@ -37,7 +37,7 @@ fn unhashed(yaml: &str) -> Objects {
     by_key(objects(&yaml.replace(hashed, "locksmith-config")))
 }
 
-/// Helm's objects, without what only it has or needs.
+/// Helm's objects, without fields that only Helm has or needs.
 fn plain(yaml: &str) -> Objects {
     let mut all = objects(yaml);
     all.retain(|object| {
@@ -56,7 +56,7 @@ fn plain(yaml: &str) -> Objects {
     by_key(all)
 }
 
-/// What kustomize brings beside the chart: Helm has flags for both.
+/// Objects only in kustomize: Helm has flags for them.
 fn apart(objects: &mut Objects) -> [Value; 3] {
     [
         objects.remove(&format!("Namespace/-/{NAMESPACE}")).unwrap(),
@@ -133,12 +133,12 @@ fn every_value_gives_a_valid_configuration() {
 }
 
 #[rstest]
-// RBAC stands in the release's namespace, where the Lease and the Remediations have to be.
+// RBAC objects are in the release's namespace, where the Lease and the Remediations must be.
 #[case::namespace("config.remediation.namespace=elsewhere")]
-// Probes and Service know one port.
+// Probes and Service use one port.
 #[case::port("config.server.listen=0.0.0.0:9000")]
-// Nothing would be asked for, whatever the value says.
-#[case::nobody_to_ask("auth.metrics=true")]
+// Without reviews, the value would have no effect.
+#[case::without_reviews("auth.metrics=true")]
 #[case::rights("config.server.auth.kubernetes=true")]
 #[case::mode("config.mode=act")]
 #[ignore = "needs helm: ./tests/run"]
@@ -149,7 +149,7 @@ fn unusable_values_are_refused(#[case] value: &str) {
     assert!(said.contains(part), "{said}");
 }
 
-/// Names of the roles, with the verbs of what they give beside reading.
+/// Names of the roles with their write verbs.
 fn writes(values: &[&str]) -> Vec<String> {
     let mut writes = Vec::new();
     for object in objects(&helm(values)) {
@@ -170,13 +170,13 @@ fn writes(values: &[&str]) -> Vec<String> {
     writes
 }
 
-/// The values of a playbook of these steps, and of no other.
+/// The values of a playbook with these steps, as the only one.
 fn playbook(name: &str, steps: &str) -> [String; 3] {
     let path = format!("config.playbooks.{name}");
     [
         format!("{path}.alerts[0][0]=alertname=X"),
         format!("{path}.steps={{{steps}}}"),
-        // What deletes sources has to ask.
+        // A step that deletes sources requires approval.
         format!("{path}.approval=true"),
     ]
 }
@@ -209,7 +209,7 @@ fn default_rights_of_act_match_the_default_playbooks() {
     assert_eq!(writes(&["mode=act"]), writes(&values));
 }
 
-/// By kind, namespace and name: what gives rights in an overlay.
+/// Objects that grant rights in an overlay, by kind, namespace and name.
 fn rights_of(mode: &str) -> Objects {
     let mut rights = objects(&kustomize(&format!("deploy/overlays/{mode}")));
     rights.retain(gives_rights);

@@ -1,4 +1,4 @@
-//! Whatever alerts/ and dashboards/ hold is installed, under the names it has there.
+//! All files in alerts/ and dashboards/ are installed, under the same names.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::path;
 use crate::render::{NAMESPACE, helm, kustomize, objects, without_helm_labels};
 
-/// Where Helm and kustomize both find them.
+/// Directory for both Helm and kustomize.
 const DIRECTORY: &str = "deploy/chart/monitoring";
 
-/// The files of a directory of this repository whose names end so, by name; none where there is no such directory.
+/// Files of a directory in this repository with this end of their names, by name; none without the directory.
 fn files(directory: &str, end: &str) -> BTreeMap<String, String> {
     let Ok(entries) = std::fs::read_dir(path(directory)) else {
         return BTreeMap::new();
@@ -28,7 +28,7 @@ fn files(directory: &str, end: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// One PrometheusRule of all groups.
+/// One PrometheusRule with all groups.
 fn prometheus_rule(rules: &BTreeMap<String, String>) -> String {
     let mut groups = Vec::new();
     for (file, text) in rules {
@@ -50,7 +50,7 @@ fn prometheus_rule(rules: &BTreeMap<String, String>) -> String {
     format!("# Generated from alerts/: see tests/deploy.\n{yaml}")
 }
 
-/// The kustomize component over this directory.
+/// The kustomize component for this directory.
 fn component(dashboards: &BTreeMap<String, String>) -> String {
     let mut file = "# Generated: see tests/deploy. A component, as it needs the kinds of the Prometheus Operator.
 apiVersion: kustomize.config.k8s.io/v1alpha1
@@ -166,7 +166,7 @@ fn prometheus_discovers_and_reaches_the_daemon() {
         endpoint["tlsConfig"],
         json!({"ca": ca, "serverName": server})
     );
-    // Not the key that the daemon reads, which has every token that is let in, one a line: no header takes a line break.
+    // Not the key that the daemon reads, which has every accepted token on its own line: a header must have no line break.
     let token = json!({"credentials": {"name": "tokens", "key": "scrape"}});
     assert_eq!(endpoint["authorization"], token);
     let service = of("Service");
@@ -177,7 +177,7 @@ fn prometheus_discovers_and_reaches_the_daemon() {
     }
 }
 
-/// What the page says to set for kube-prometheus-stack.
+/// The values that the page documents for kube-prometheus-stack.
 fn documented_values() -> Vec<String> {
     let page = std::fs::read_to_string(path("deploy/docs/install.md")).unwrap();
     let mut blocks = page.split("\n\n");
@@ -189,7 +189,7 @@ fn documented_values() -> Vec<String> {
     values
 }
 
-/// The configuration, taken out of its ConfigMap, whose name may carry a hash.
+/// The configuration in its ConfigMap, whose name may have a hash.
 fn configuration(objects: &mut [Value]) -> locksmith::config::Config {
     let map = objects.iter_mut().find(|object| {
         let name = object["metadata"]["name"].as_str();
@@ -229,7 +229,7 @@ fn documented_values_suit_kube_prometheus_stack(#[case] mode: &str) {
         };
         assert_eq!(objects.iter().filter(dashboards).count(), 1, "{mode}");
     }
-    // Who asks Alertmanager is let out to it.
+    // The network policy must permit egress to Alertmanager.
     let port: u64 = config
         .alertmanager
         .url

@@ -1,4 +1,4 @@
-//! Pages and examples speak of things that are there.
+//! Pages and examples refer to existing things.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The headings of a page, as links name them.
+/// Anchors of the headings of a page.
 fn anchors(page: &str) -> Vec<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase();
@@ -69,7 +69,7 @@ fn pages_name_existing_paths_in_deploy() {
     }
 }
 
-/// A path with a part in capitals, such as `src/gates/NAME.rs`, stands for one that a contributor adds.
+/// A path with a part in capitals, such as `src/gates/NAME.rs`, is one that a contributor adds.
 #[test]
 fn contributor_pages_name_existing_paths() {
     let named =
@@ -86,14 +86,14 @@ fn contributor_pages_name_existing_paths() {
     assert!(count > 30, "{count}");
 }
 
-/// The kustomization that the page begins for an owner, over this repository instead of one in Git.
+/// The kustomization in the page, based on this repository instead of one in Git.
 fn owners_kustomization(directory: &Path) -> String {
     let page = read(&path("deploy/docs/install.md"));
     let begins = "    resources: [https://git.example.com/you/volsync-locksmith//";
     let mut blocks = page.split("\n\n");
     let block = blocks.find(|block| block.starts_with(begins)).unwrap();
     let lines = block.lines().map(|line| &line[4..]);
-    // Kustomize takes no absolute path.
+    // Kustomize accepts no absolute path.
     let up = "../".repeat(directory.components().count() - 1);
     let here = format!("{up}{}/", path("").display().to_string().trim_matches('/'));
     let text = lines
@@ -144,7 +144,7 @@ fn uninstall_job_uses_the_image_of_the_daemon() {
     assert!(!replaced.replace(&job, "").contains("image:"));
 }
 
-/// Under a policy that denies all egress by default, the Job would reach no API server.
+/// Under a policy that denies all egress by default, the Job would not reach the API server.
 #[test]
 fn network_policy_selects_the_uninstall_job() {
     let objects = objects(&read(&path("deploy/uninstall/job.yaml")));
@@ -174,7 +174,7 @@ fn examples_refer_to_installed_objects() {
     let flux = example("flux");
     let namespace = flux.iter().find(|it| it["kind"] == "Namespace").unwrap();
     let annotations = &namespace["metadata"]["annotations"];
-    // The hook that releases runs in it when all else is pruned.
+    // The hook that releases runs in it when everything else is pruned.
     assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
     let release = flux.iter().find(|it| it["kind"] == "HelmRelease").unwrap();
     let argocd = &example("argocd")[0];

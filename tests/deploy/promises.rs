@@ -1,4 +1,4 @@
-//! What is promised, and which tests hold it: data for the first tables of `deploy/docs/reliability.md`.
+//! Promises and the tests that check them: data for the first tables of `deploy/docs/reliability.md`.
 
 /// A promise or an attack, and the functions that test it.
 pub struct Promise {
@@ -6,7 +6,7 @@ pub struct Promise {
     pub tests: &'static [&'static str],
 }
 
-/// What never happens, in the order of the design.
+/// Invariants, in the order of the design.
 pub const INVARIANTS: [Promise; 8] = [
     Promise {
         about: "Nothing stays held: after `kill -9`, a lost leader, a failed run, an uninstall, or with no process at all",
@@ -41,7 +41,7 @@ pub const INVARIANTS: [Promise; 8] = [
         ],
     },
     Promise {
-        about: "An empty, stale or failed observation is neither \"nothing is stuck\" nor \"everything\": without a fresh one nothing is done",
+        about: "An empty, stale or failed observation is neither \"nothing is stuck\" nor \"everything is\": without a fresh one nothing is done",
         tests: &[
             "unobserved_findings_are_never_zero",
             "doubt_is_shown_and_exits_with_2",
@@ -68,7 +68,7 @@ pub const INVARIANTS: [Promise; 8] = [
         ],
     },
     Promise {
-        about: "Out of the box nothing is changed: mode `observe` writes nothing, mode `plan` only what it would do",
+        about: "Nothing is changed by default: mode `observe` writes nothing, mode `plan` only plans",
         tests: &[
             "default_mode_is_observe",
             "mode_observe_reports_the_jam_and_writes_nothing",
@@ -77,7 +77,7 @@ pub const INVARIANTS: [Promise; 8] = [
         ],
     },
     Promise {
-        about: "Nothing of a tenant crashes, stalls or blinds the program, nor makes it act where that tenant may not",
+        about: "No object of a tenant crashes, stalls or blinds the program, or makes it act where that tenant has no rights",
         tests: &[
             "attacking_tenant_disturbs_no_other",
             "forged_events_start_no_step",
@@ -87,7 +87,7 @@ pub const INVARIANTS: [Promise; 8] = [
     },
 ];
 
-/// What was found by a hostile review and in bug reports, by number.
+/// Problems found by a hostile review and in bug reports, by number.
 pub const ATTACKS: [Promise; 17] = [
     Promise {
         about: "Thousands of claims named `vs-prime-<uid>`, after each other or at random, overflow the stack or stall every view",
@@ -118,7 +118,7 @@ pub const ATTACKS: [Promise; 17] = [
         ],
     },
     Promise {
-        about: "`spec.sourcePVC` is a path or a query, or names thousands of claims to look up",
+        about: "`spec.sourcePVC` is a path or a query, or requires thousands of look-ups",
         tests: &[
             "invalid_name_is_missing_without_a_request",
             "hanging_lookup_delays_no_other",
@@ -128,7 +128,7 @@ pub const ATTACKS: [Promise; 17] = [
         ],
     },
     Promise {
-        about: "Alerts fill a Remediation to etcd's limit; slow bodies hold every place; a web page posts to a port-forward",
+        about: "Alerts fill a Remediation to etcd's limit; slow bodies occupy every slot; a web page posts to a port-forward",
         tests: &[
             "recorded_alerts_are_limited_in_size",
             "full_run_can_be_aborted",
@@ -153,7 +153,7 @@ pub const ATTACKS: [Promise; 17] = [
         ],
     },
     Promise {
-        about: "A task ends unnoticed; a leader does nothing; two containers share an identity; a machine is paused",
+        about: "A task ends unnoticed; a leader hangs; two containers share an identity; a machine is paused",
         tests: &[
             "end_is_reported_with_the_task_name",
             "panic_is_reported_with_the_task_name",
@@ -165,7 +165,7 @@ pub const ATTACKS: [Promise; 17] = [
         ],
     },
     Promise {
-        about: "\"Nothing is stuck\" is reported where nothing was looked at",
+        about: "\"Nothing is stuck\" is reported although nothing was read",
         tests: &[
             "unserved_collection_is_a_doubt",
             "excluded_driver_is_reported_with_its_claims",
@@ -176,7 +176,7 @@ pub const ATTACKS: [Promise; 17] = [
         ],
     },
     Promise {
-        about: "A claim that was missing once is an orphan's as soon as it is missing again",
+        about: "Look-ups before a long gap count for an orphan",
         tests: &[
             "any_response_but_404_restarts_the_count",
             "absences_end_with_the_last_source_that_names_the_claim",
@@ -211,7 +211,7 @@ pub const ATTACKS: [Promise; 17] = [
         ],
     },
     Promise {
-        about: "A rejected plan is offered again; nobody's approval is a failure; one failed snapshot is too many; daemons drive each other's runs",
+        about: "A rejected plan is offered again; a missing approval is a failure; one failed snapshot exceeds the blast radius; daemons act on each other's runs",
         tests: &[
             "rejected_plan_ends_the_run_without_changes",
             "a_run_that_waited_in_vain",
@@ -237,7 +237,7 @@ pub const ATTACKS: [Promise; 17] = [
         tests: &["network_policy_selects_the_uninstall_job"],
     },
     Promise {
-        about: "Suspected by reading: retries count as refusals, short leases read as not held, pods of two drivers, alerts that end",
+        about: "Found by review: retries count as refusals, short leases count as not held, pods of two drivers, alerts that end",
         tests: &[
             "lock_errors",
             "lease_is_held_within_duration_and_clock_tolerance",

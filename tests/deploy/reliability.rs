@@ -1,8 +1,8 @@
-//! `deploy/docs/reliability.md`: what is promised and which tests hold it, generated from the tests themselves.
+//! `deploy/docs/reliability.md`: promises and the tests that check them, generated from the tests.
 //!
-//! First come the tables of [`promises`](crate::promises): a test that one of them names and that does not exist fails the
-//! build. Then each of [`AREAS`] lists every test of its files and folders, by the first sentence of its doc comment or else
-//! by its name, with its number of cases. A test whose doc comment begins with `Attack: ` is listed among the attacks,
+//! First come the tables of [`promises`](crate::promises): if one of them names a test that does not exist, the build
+//! fails. Then each of [`AREAS`] lists every test of its files and directories, by the first sentence of its doc comment or
+//! else by its name, with its number of cases. A test whose doc comment begins with `Attack: ` is listed among the attacks,
 //! whichever file it is in.
 
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::promises::{ATTACKS, INVARIANTS, Promise};
 
 const PAGE: &str = "deploy/docs/reliability.md";
 
-/// What is tried, and the files and folders whose tests try it.
+/// A group of tests, by files and directories.
 struct Area {
     title: &'static str,
     about: &'static str,
@@ -25,17 +25,17 @@ struct Area {
 const AREAS: [Area; 6] = [
     Area {
         title: "Fuzz targets",
-        about: "Guided by coverage: `tests/fuzz/run` runs each for as long as it is told and says how often it was executed. \
+        about: "Guided by coverage: `tests/fuzz/run` runs each for the given time and prints the number of executions. \
                 A case here is a file of the corpus, which `cargo test` replays.",
         from: &["tests/fuzz/main.rs"],
     },
     Area {
         title: "Attacks",
-        about: "Each with its defence; the [threat model](threat-model.md) says what they are about.",
+        about: "Each with its defence; the [threat model](threat-model.md) describes them.",
         from: &["tests/apiserver/support/tenant.rs"],
     },
     Area {
-        title: "Bad days",
+        title: "Failures during a run",
         about: "On a real API server.",
         from: &[
             "tests/apiserver/faults/chaos.rs",
@@ -49,12 +49,12 @@ const AREAS: [Area; 6] = [
     Area {
         title: "Real stack",
         about: "The playbook's jam on real parts: VolSync's controller, external-provisioner and csi-snapshotter with leader \
-                election, the snapshot controller and the control plane. The CSI driver alone is simulated, with ceph-csi's locks.",
+                election, the snapshot controller and the control plane. Only the CSI driver is simulated, with ceph-csi's locks.",
         from: &["tests/real"],
     },
     Area {
         title: "Soak",
-        about: "Random jams, faults and kills, and an auditor at the end. With `--attack`, a tenant who attacks with everything.",
+        about: "Random jams, faults and kills, and an audit at the end. With `--attack`, a tenant who tries every attack.",
         from: &[
             "tests/apiserver/soak.rs",
             "tests/apiserver/soak",
@@ -63,7 +63,7 @@ const AREAS: [Area; 6] = [
     },
     Area {
         title: "Kills and replicas",
-        about: "The program is killed at any point, and others take over.",
+        about: "The program is killed at any point, and another replica takes over.",
         from: &[
             "tests/apiserver/leader/crashes.rs",
             "tests/apiserver/support/crash_points.rs",
@@ -80,7 +80,7 @@ struct Test {
     attack: bool,
 }
 
-/// Every file below `path`, which may be one itself or not be there.
+/// Every file below `path`, which may be a file itself or not exist.
 fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() {
         let entries = path.read_dir().unwrap().map(|entry| entry.unwrap().path());
@@ -96,7 +96,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// The tests of a source file, in their order.
+/// The tests of a source file, in order.
 fn tests(source: &str) -> Vec<Test> {
     let function = Regex::new(r"^\s*(?:pub )?(?:async )?fn (\w+)").unwrap();
     let (mut tests, mut doc, mut attributes) = (Vec::new(), Vec::new(), Vec::new());
@@ -109,7 +109,7 @@ fn tests(source: &str) -> Vec<Test> {
             doc.push(text.to_owned());
         } else if bare.starts_with("#[") {
             attributes.push(bare.to_owned());
-            // Of a parameter, what follows stands on the same line.
+            // After the attribute of a parameter, the parameter is on the same line.
             open_attribute = bare.matches('[').count() > bare.matches(']').count();
         } else if let Some(found) = function.captures(line) {
             let is_test = |it: &String| {
@@ -182,7 +182,7 @@ impl Area {
     }
 }
 
-/// How many cases a test has: those of a fuzz target are the files of its corpus.
+/// Number of cases of a test; for a fuzz target, the number of files in its corpus.
 fn cases(file: &str, test: &Test) -> usize {
     let corpus = path("tests/fuzz/corpus").join(&test.name);
     if file == "tests/fuzz/main.rs" && corpus.is_dir() {
@@ -191,7 +191,7 @@ fn cases(file: &str, test: &Test) -> usize {
     test.cases
 }
 
-/// A row for each promise, with its number, and every test that holds it.
+/// A row for each promise, with its number and every test that checks it.
 fn promised(promises: &[Promise], all: &[(String, Test)]) -> String {
     let mut rows = String::new();
     for (number, promise) in (1..).zip(promises) {
@@ -276,7 +276,7 @@ fn reliability_page_matches_the_tests() {
 #[test]
 fn tests_are_found_with_cases_and_description() {
     let source = "
-        /// Something that is no test.
+        /// No test.
         fn helper() {}
 
         /// One thing holds. And more is said.
@@ -311,7 +311,7 @@ fn tests_are_found_with_cases_and_description() {
     );
 }
 
-/// What the threat model relies on is a test that is there, and every attack that is tried is in it.
+/// The threat model names only existing tests, and every attack that is tested.
 #[test]
 fn threat_model_names_every_attack_and_only_tests() {
     let model = std::fs::read_to_string(path("deploy/docs/threat-model.md")).unwrap();

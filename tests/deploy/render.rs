@@ -1,14 +1,14 @@
-//! A mode in, the objects that Helm and kustomize make for it out.
+//! Renders the objects of a mode with Helm and kustomize.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// Where everything is installed in these tests.
+/// Namespace of the installation in these tests.
 pub const NAMESPACE: &str = "volsync-locksmith";
 
-/// A tool that tests/testbed/build has built.
+/// A tool built by tests/testbed/build.
 pub fn tool(name: &str) -> PathBuf {
     let built = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/build"))
         .stderr(Stdio::inherit())
@@ -19,19 +19,19 @@ pub fn tool(name: &str) -> PathBuf {
     PathBuf::from(directory.trim()).join("bin").join(name)
 }
 
-/// What `helm template` prints with these values set, as text.
+/// Output of `helm template` with these values.
 pub fn helm(values: &[&str]) -> String {
     output(template(values))
 }
 
-/// What Helm says of values that it refuses.
+/// Helm's error for values that it rejects.
 pub fn refused(values: &[&str]) -> String {
     let output = template(values).output().unwrap();
     assert!(!output.status.success(), "{values:?} are taken");
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The objects that `helm template` makes of a values file, or its error.
+/// The objects that `helm template` renders from a values file, or its error.
 pub fn with_values(values: &Value) -> Result<Vec<Value>, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     serde_json::to_writer(&mut file, values).unwrap();
@@ -44,7 +44,7 @@ pub fn with_values(values: &Value) -> Result<Vec<Value>, String> {
     }
 }
 
-/// The notes that an installation with these values ends with.
+/// The notes of an installation with these values.
 pub fn notes(values: &[&str]) -> String {
     let mut helm = Command::new(tool("helm"));
     helm.args([
@@ -64,7 +64,7 @@ pub fn notes(values: &[&str]) -> String {
         .to_owned()
 }
 
-/// The labels of the chart that kustomize has no use for: who installed it, and which release.
+/// Labels of the chart that kustomize does not use: the installing tool and the release.
 pub const HELM_LABELS: [&str; 4] = [
     "app.kubernetes.io/instance",
     "app.kubernetes.io/managed-by",
@@ -72,7 +72,7 @@ pub const HELM_LABELS: [&str; 4] = [
     "helm.sh/chart",
 ];
 
-/// Takes [`HELM_LABELS`] from an object and its pods.
+/// Removes [`HELM_LABELS`] from an object and its pods.
 pub fn without_helm_labels(object: &mut Value) {
     for at in ["/metadata/labels", "/spec/template/metadata/labels"] {
         if let Some(labels) = object.pointer_mut(at).and_then(Value::as_object_mut) {
@@ -90,7 +90,7 @@ fn template(values: &[&str]) -> Command {
     helm
 }
 
-/// What `kubectl kustomize` prints of a directory, as text.
+/// Output of `kubectl kustomize` for a directory.
 pub fn kustomize(directory: &str) -> String {
     let mut kubectl = Command::new(tool("kubectl"));
     kubectl.args(["kustomize", directory]);
@@ -103,7 +103,7 @@ pub fn objects(yaml: &str) -> Vec<Value> {
     objects.into_iter().filter(|it| !it.is_null()).collect()
 }
 
-/// Whether it says who may do what.
+/// Whether it is an RBAC object.
 pub fn gives_rights(object: &Value) -> bool {
     let kind = object["kind"].as_str().unwrap_or_default();
     if kind.starts_with("ValidatingAdmissionPolicy") {
@@ -119,7 +119,7 @@ pub fn gives_rights(object: &Value) -> bool {
     kinds.contains(&kind)
 }
 
-/// `kubectl apply`, with these flags beside; what it says of each object, and fails on any warning.
+/// `kubectl apply` with these additional flags; returns its output, and fails on any warning.
 pub fn apply_with(kubeconfig: &Path, objects: &[Value], flags: &[&str]) -> String {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -1,4 +1,4 @@
-//! The supply chain: what SECURITY.md promises of how the program is made.
+//! The supply chain: promises in SECURITY.md about how the program is built.
 
 use regex::Regex;
 
@@ -19,7 +19,7 @@ fn unsafe_code_is_forbidden_and_nothing_runs_at_build() {
     }
 }
 
-/// The image holds no cluster of its own: the embedded API server and its world are not built into it.
+/// The image contains no cluster: it is built without the embedded API server and its world.
 #[test]
 fn image_is_built_without_the_demo() {
     let tree = std::process::Command::new(env!("CARGO"))
@@ -95,7 +95,7 @@ fn image_build_is_the_reproducible_build() {
     }
 }
 
-/// The compiler that CI lints with is the one that builds the image, and not older than the oldest that is promised.
+/// CI lints with the compiler that builds the image, which is not older than the minimum supported version.
 #[test]
 fn one_rust_version_is_used_everywhere() {
     let version = |file: &str, pattern: &str| -> Vec<u32> {

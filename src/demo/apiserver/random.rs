@@ -37,7 +37,7 @@ impl Random {
         )
     }
 
-    /// What follows a `generateName`.
+    /// The suffix after a `generateName`.
     pub fn suffix(&mut self) -> String {
         let letter = |byte: u8| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]);
         let bytes = self.next().to_le_bytes();

@@ -206,7 +206,7 @@ fn yaml(bytes: &[u8]) -> Result<Value> {
         .map_err(|e| Failure::bad_request(format!("error decoding YAML: {e}")))
 }
 
-/// A patch, of the kind its media type says.
+/// Parses a patch according to its media type.
 pub fn patch(resource: &Resource, parts: &Parts, query: &Query, bytes: &[u8]) -> Result<Change> {
     let json = || -> Result<Value> {
         serde_json::from_slice(bytes)

@@ -1,7 +1,7 @@
-//! An app of a home cluster in, its objects out: claim, Deployment, ReplicationSources, ReplicationDestination.
+//! An app of a home cluster: claim, Deployment, ReplicationSources, ReplicationDestination.
 //!
-//! The names are those of the usual Kustomize component: claim and source are called as the app, a second
-//! source `<app>-r2`, the destination `<app>-dst`.
+//! The names are those of the usual Kustomize component: claim and source have the app's name, a second source is
+//! `<app>-r2`, the destination `<app>-dst`.
 
 use std::collections::BTreeMap;
 
@@ -37,13 +37,13 @@ pub struct App {
     pub name: String,
     /// Names of its ReplicationSources.
     pub sources: Vec<String>,
-    /// Whether it runs, or is scaled to nothing.
+    /// Whether it runs; otherwise it is scaled to zero.
     pub running: bool,
     size: String,
     class: String,
 }
 
-/// Where a claim's data is restored from.
+/// Source of a claim's data.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Restore {
     /// `dataSource`: the VolumeSnapshot of this name.
@@ -90,7 +90,7 @@ impl App {
         self
     }
 
-    /// Scaled to nothing.
+    /// Scaled to zero.
     #[must_use]
     pub fn stopped(self) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl App {
         format!("{}-dst", self.name)
     }
 
-    /// Whether `object` bears its label.
+    /// Whether `object` has its label.
     pub fn owns<K: Resource>(&self, object: &K) -> bool {
         object.labels().get(NAME_LABEL) == Some(&self.name)
     }
@@ -126,7 +126,7 @@ impl App {
         }
     }
 
-    /// Its claim, to be restored.
+    /// Its claim, with a data source.
     pub fn restored_claim(&self, from: &Restore) -> PersistentVolumeClaim {
         let mut claim = self.claim();
         let spec = claim.spec.get_or_insert_default();
@@ -250,10 +250,9 @@ impl App {
         Ok(())
     }
 
-    /// Creates its sources as they are after a backup at `synced`.
+    /// Creates its sources with the status after a backup at `synced`.
     ///
-    /// A source begins its first synchronisation at once. One without a mover does not: so it gets its
-    /// mover when its status already tells of a backup.
+    /// A source with a mover starts its first sync immediately, so it gets its mover only after its status has a backup.
     pub async fn back_up(&self, person: &Actor, synced: Timestamp) -> Result<(), Error> {
         let sources = person.within::<ReplicationSource>(&self.namespace);
         for name in &self.sources {
@@ -275,7 +274,7 @@ impl App {
         Ok(())
     }
 
-    /// Starts a synchronisation of each of its sources, as its schedule would.
+    /// Starts a sync of each of its sources, as its schedule would.
     pub async fn begin_sync(&self, person: &Actor) -> Result<(), Error> {
         let sources = person.within::<ReplicationSource>(&self.namespace);
         for name in &self.sources {

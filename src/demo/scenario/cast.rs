@@ -1,29 +1,29 @@
-//! The apps of the playbook's cluster, and the part each plays in its jam.
+//! The apps of the playbook's cluster, and the role of each in its jam.
 
 use super::app::App;
 
-/// Where they live.
+/// Namespaces of the apps.
 pub(super) const NAMESPACES: [&str; 4] = ["media", "ai", "home-automation", "selfhosted"];
 
-/// Who plays which part.
+/// The apps by role.
 #[derive(Debug)]
 pub(super) struct Cast {
     /// Backed up before, idle now.
     pub(super) idle: Vec<App>,
-    /// Their backups get stuck.
+    /// Their backups become stuck.
     pub(super) stuck: Vec<App>,
-    /// Its backup gets stuck, and then its claim is deleted.
+    /// Its backup becomes stuck, and then its claim is deleted.
     pub(super) leaving: App,
     /// Its claim is deleted before.
     pub(super) gone: App,
-    /// Their restores get stuck: from a snapshot.
+    /// Their restores from a snapshot become stuck.
     pub(super) restoring: Vec<App>,
-    /// As those, through the volume populator.
+    /// Their restores through the volume populator become stuck.
     pub(super) populating: Vec<App>,
 }
 
 impl Cast {
-    /// The usual names of a home cluster. Of `ai`, nobody will restore archon; litellm is switched off.
+    /// Common names of a home cluster. Nobody restores archon in `ai`; litellm is scaled to zero.
     pub(super) fn new() -> Self {
         let app = App::new;
         Self {
@@ -53,29 +53,29 @@ impl Cast {
         }
     }
 
-    /// Everyone: each is backed up.
+    /// All apps; each has a backup.
     pub(super) fn all(&self) -> impl Iterator<Item = &App> {
         self.deployed()
             .chain(self.undeployed())
             .chain(self.restored())
     }
 
-    /// Those deployed in the healthy beginning.
+    /// The apps deployed in the healthy phase.
     pub(super) fn deployed(&self) -> impl Iterator<Item = &App> {
         self.idle.iter().chain(&self.stuck)
     }
 
-    /// Those of which only a claim is left in the healthy beginning.
+    /// The apps with only a claim in the healthy phase.
     pub(super) fn undeployed(&self) -> [&App; 2] {
         [&self.leaving, &self.gone]
     }
 
-    /// Those whose data comes from a backup.
+    /// The apps whose data is restored from a backup.
     pub(super) fn restored(&self) -> impl Iterator<Item = &App> {
         self.restoring.iter().chain(&self.populating)
     }
 
-    /// Those of which a snapshot is stuck in the end.
+    /// The apps with a stuck snapshot at the end.
     pub(super) fn snapshotted(&self) -> impl Iterator<Item = &App> {
         self.stuck.iter().chain([&self.leaving])
     }

@@ -1,4 +1,4 @@
-//! Apps in; their claims bound, Pods running and images ready out, as long as the backend is healthy.
+//! Waits until apps are healthy: claims bound, Pods running, images ready.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::ReplicationDestination;
 use crate::demo::world::Actor;
 
-/// Waits until the claims of `apps` have their volumes.
+/// Waits until the claims of `apps` are bound.
 pub(super) async fn bound(person: &Actor, apps: &[&App]) -> Result<(), Error> {
     let is_bound = |claim: &PersistentVolumeClaim| {
         claim
@@ -34,7 +34,7 @@ pub(super) async fn bound(person: &Actor, apps: &[&App]) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Waits until a Pod of each of `apps` runs that is to run.
+/// Waits until each of `apps` that is not scaled to zero has a running Pod.
 pub(super) async fn running(person: &Actor, apps: &[&App]) -> Result<(), Error> {
     let runs = |pod: &Pod, app: &App| {
         let phase = pod
@@ -54,7 +54,7 @@ pub(super) async fn running(person: &Actor, apps: &[&App]) -> Result<(), Error> 
     .map(drop)
 }
 
-/// Waits until the destinations of `apps` have an image each, and gives the names of these snapshots.
+/// Waits until the destinations of `apps` have an image each; returns the names of these snapshots.
 pub(super) async fn restorable(person: &Actor, apps: &[&App]) -> Result<Vec<String>, Error> {
     let images = |destinations: &[Arc<ReplicationDestination>]| -> Option<Vec<String>> {
         let image = |app: &&App| {
@@ -97,7 +97,7 @@ pub(super) async fn restorable(person: &Actor, apps: &[&App]) -> Result<Vec<Stri
     Ok(images)
 }
 
-/// Deletes the claim of `app`; whether it goes is up to what else holds it.
+/// Deletes the claim of `app`; finalizers may keep it.
 pub(super) async fn delete_claim(person: &Actor, app: &App) -> Result<Identity, Error> {
     let claims = person.within::<PersistentVolumeClaim>(&app.namespace);
     let claim = Identity::of(&claims.get(&app.name).await?);
@@ -107,7 +107,7 @@ pub(super) async fn delete_claim(person: &Actor, app: &App) -> Result<Identity, 
     Ok(claim)
 }
 
-/// Waits until nothing is left of the volume of a deleted claim, in the backend neither.
+/// Waits until nothing is left of the volume of a deleted claim, including in the backend.
 pub(super) async fn reclaimed(person: &Actor, claim: &Identity) -> Result<(), Error> {
     let belongs = |volume: &PersistentVolume| {
         let owner = volume

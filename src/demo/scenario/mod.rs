@@ -1,4 +1,4 @@
-//! Known states of a [`World`](super::world::World), led there through its API as people and Flux would.
+//! Known states of a [`World`](super::world::World), reached through its API like people and Flux would.
 
 mod app;
 mod cast;
@@ -16,24 +16,24 @@ pub use wait::until;
 
 use super::world::{self, Actor};
 
-/// What scenarios write as: the manager name of Flux, as in a GitOps cluster.
+/// Field manager of scenarios: Flux's, as in a GitOps cluster.
 pub const MANAGER: &str = "kustomize-controller";
 
 /// Why a state was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refused a request, or did not answer.
+    /// The API server refused a request, or did not respond.
     #[error("failed to write the scenario: {0}")]
     Api(#[from] kube::Error),
     /// The world could not be installed.
     #[error(transparent)]
     World(#[from] world::Error),
-    /// The actors did not do their part.
+    /// The actors did not reach the state in time.
     #[error("waited {0} s in vain for {1}")]
     Timeout(u64, String),
 }
 
-/// An object and which one of its name it is.
+/// An object with its uid.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Identity {
     /// Namespace.

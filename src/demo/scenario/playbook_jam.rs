@@ -1,9 +1,8 @@
-//! The state the playbook was written for: sources of deleted claims, snapshots that never become ready,
-//! restores that are refused, because driver processes hold locks.
+//! The jam of the playbook: sources of deleted claims, snapshots that never become ready, and restores that are refused,
+//! because driver processes hold locks.
 //!
-//! Everything healthy comes first. Then the backend falls sick, backups and restores run into it, and
-//! their calls never return. Once the jam stands the outage may be over: what remains are the locks of the
-//! old processes.
+//! Everything is healthy at first. Then the backend becomes sick, and the calls for backups and restores never return.
+//! After that the outage may be over, but the locks of the old processes remain.
 
 use std::sync::Arc;
 
@@ -19,29 +18,29 @@ use crate::api::snapshot::VolumeSnapshot;
 use crate::api::volsync::{ReplicationSource, temporary_name};
 use crate::demo::world::{Actor, Scope, World};
 
-/// What becomes of the backend once the jam stands.
+/// State of the backend once the jam is complete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outage {
     /// It is healthy again: new driver processes work.
     Over,
-    /// It stays sick: a restart helps nothing.
+    /// It stays sick: a restart does not help.
     Lasting,
 }
 
-/// The jam, for assertions and for whoever tells its story. Lists are in order of namespace and name.
+/// The jam, for assertions and for the demo's output. Lists are sorted by namespace and name.
 #[derive(Clone, Debug)]
 pub struct Jam {
     /// Every ReplicationSource.
     pub sources: Vec<Identity>,
-    /// Those whose claim is gone, or going.
+    /// Sources whose claim is missing or being deleted.
     pub orphaned: Vec<Identity>,
     /// Snapshots whose creation the driver refuses.
     pub stuck_snapshots: Vec<Identity>,
     /// Claims whose restore the driver refuses.
     pub pending: Vec<Pending>,
-    /// The claim that was deleted while a stuck snapshot is taken from it.
+    /// The claim that was deleted while a stuck snapshot of it exists.
     pub terminating: Identity,
-    /// Apps that are deployed and scaled to nothing.
+    /// Apps that are scaled to zero.
     pub stopped: Vec<App>,
     /// Apps whose Pods run.
     pub running: Vec<App>,
@@ -52,13 +51,13 @@ pub struct Jam {
 pub struct Pending {
     /// The claim of the app.
     pub claim: Identity,
-    /// The claim the driver refuses a volume: the same, or the populator's `vs-prime-…`.
+    /// The claim for which the driver refuses a volume: the same, or the populator's `vs-prime-…`.
     pub refused: Identity,
     /// How it is restored.
     pub restore: Restore,
 }
 
-/// Leads `world` into the jam; installs what is missing.
+/// Creates the jam in `world`; installs missing objects.
 pub async fn playbook_jam(world: &World, outage: Outage) -> Result<Jam, Error> {
     let cast = Cast::new();
     let person = world.person(MANAGER);
@@ -90,7 +89,7 @@ pub async fn playbook_jam(world: &World, outage: Outage) -> Result<Jam, Error> {
     })
 }
 
-/// Claims bound, apps running, images to restore from ready, one claim gone. Gives the images' names.
+/// Claims are bound, apps run, images to restore from are ready, one claim is deleted. Returns the images' names.
 async fn begin_healthy(cast: &Cast, person: &Actor) -> Result<Vec<String>, Error> {
     let synced = Timestamp::now();
     for app in cast.restored() {
@@ -114,12 +113,12 @@ async fn begin_healthy(cast: &Cast, person: &Actor) -> Result<Vec<String>, Error
     healthy::bound(person, &cast.undeployed()).await?;
     healthy::running(person, &deployed).await?;
     let gone = healthy::delete_claim(person, &cast.gone).await?;
-    // The backend has to be done with it before it falls sick.
+    // The backend must have deleted it before it becomes sick.
     healthy::reclaimed(person, &gone).await?;
     healthy::restorable(person, &cast.restored().collect::<Vec<_>>()).await
 }
 
-/// Deploys the apps whose data comes from a backup, of which `images` are the snapshots.
+/// Deploys the apps whose data is restored from a backup; `images` are the snapshots.
 async fn restore(
     cast: &Cast,
     images: Vec<String>,
@@ -143,7 +142,7 @@ async fn restore(
     Ok(restores)
 }
 
-/// The snapshots that are to be stuck, once the driver refuses each.
+/// The stuck snapshots, once the driver refuses each.
 async fn stuck_snapshots(cast: &Cast, person: &Actor) -> Result<Vec<Identity>, Error> {
     let of_app = |app: &App, snapshot: &VolumeSnapshot| {
         let names = app.sources.iter().map(|source| temporary_name(source));
@@ -203,7 +202,7 @@ async fn refused_claims(
     Ok(pending)
 }
 
-/// The claim that the populator made for `claim`.
+/// The claim through which the populator fills `claim`.
 async fn prime_of(person: &Actor, claim: &Identity) -> Result<Identity, Error> {
     let name = format!("vs-prime-{}", claim.uid);
     let claims = person.within::<PersistentVolumeClaim>(&claim.namespace);
@@ -216,7 +215,7 @@ async fn prime_of(person: &Actor, claim: &Identity) -> Result<Identity, Error> {
     Ok(find(&all).map_or_else(|| claim.clone(), |prime| Identity::of(&*prime)))
 }
 
-/// Every source, and those whose claim is gone or going, once VolSync has said so of the former.
+/// Every source, and those whose claim is missing or being deleted, once VolSync reports the missing ones.
 async fn judged_sources(
     cast: &Cast,
     person: &Actor,

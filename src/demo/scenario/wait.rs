@@ -1,4 +1,4 @@
-//! A condition on all objects of a kind in; those objects, once it holds, out.
+//! Waits for a condition on all objects of a kind.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 
 use super::Error;
 
-/// Every stage takes seconds with fast timings; a loaded machine gets this long.
+/// Each stage takes seconds with fast timings; this is the limit on a loaded machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Watches `api` until `holds` of everything in it; gives up after `limit`, naming `what`.
+/// Watches `api` until `holds` accepts its objects; after `limit`, returns an error that names `what`.
 pub async fn until<K>(
     api: Api<K>,
     what: &str,

@@ -1,4 +1,4 @@
-//! Stands in for Prometheus and Alertmanager: looks at what is exported, and posts to the webhook.
+//! Replaces Prometheus and Alertmanager: reads the exported metrics, and posts to the webhook.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::plot::Plot;
 use super::story;
 use crate::run_progress::Line;
 
-/// Prometheus' scrapes and evaluations, in little.
+/// Interval of scrapes and rule evaluations.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Runs until dropped, or until nobody listens.
+/// Runs until dropped, or until there is no receiver.
 pub(super) async fn run(plot: Plot, speed: f64, address: SocketAddr, lines: mpsc::Sender<Line>) {
-    // It is in this process: no proxy of the environment leads there.
+    // It is in this process: no proxy in the environment leads to it.
     let Ok(http) = reqwest::Client::builder().no_proxy().build() else {
         return;
     };
@@ -36,11 +36,11 @@ pub(super) async fn run(plot: Plot, speed: f64, address: SocketAddr, lines: mpsc
     }
 }
 
-/// The driver that the alert would be about, if it fires.
+/// The driver in the alert, if it fires.
 async fn firing(http: &reqwest::Client, plot: Plot, address: SocketAddr) -> Option<String> {
     let answer = http.get(format!("http://{address}/api/v1/status"));
     let view: Value = answer.send().await.ok()?.json().await.ok()?;
-    // One thing after the other: what is left by a run that helped.
+    // One alert at a time: about what a successful run has left.
     let helped = |run: &Value| run["phase"] == "Succeeded";
     if plot.waits_for_you() && !view["runs"].as_array()?.iter().any(helped) {
         return None;

@@ -1,4 +1,4 @@
-//! `locksmith demo`: an embedded cluster is led into trouble, and the daemon, the same as `serve`, out of it.
+//! `locksmith demo`: creates a jam in an embedded cluster, and lets the daemon, the same as `serve`, repair it.
 //!
 //! ```text
 //! play ─► Cluster ─► daemon (serve) ─► jam ─► alert (stands in for Prometheus and Alertmanager)
@@ -33,39 +33,39 @@ use crate::run_progress::{self, Line};
 
 pub use plot::Plot;
 
-/// Where Remediations and the Lease live.
+/// Namespace of the Remediations and the Lease.
 pub const NAMESPACE: &str = "locksmith";
 
-/// Longer than any plot takes at its own pace, by far: a busy machine takes its time.
+/// Much longer than any scenario takes, as the machine may be loaded.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How it is played.
+/// Options of the demo.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What happens.
+    /// The scenario.
     pub plot: Plot,
-    /// How many times as fast as written.
+    /// Speed factor.
     pub speed: f64,
-    /// Where the daemon listens.
+    /// Address of the daemon.
     pub listen: SocketAddr,
 }
 
-/// Why the story could not be told to its end.
+/// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No cluster.
+    /// The cluster could not be started.
     #[error(transparent)]
     Cluster(#[from] super::cluster::Error),
-    /// The cluster cannot be led into trouble.
+    /// The jam could not be created.
     #[error("failed to set the scene: {0}")]
     Scene(#[from] scenario::Error),
-    /// The kubeconfig or the configuration cannot be handed out.
+    /// The kubeconfig or the configuration could not be written to a file.
     #[error("failed to write the kubeconfig and the configuration: {0}")]
     Files(#[source] std::io::Error),
-    /// The configuration cannot be written as YAML.
+    /// The configuration could not be serialized.
     #[error("failed to write the configuration: {0}")]
     Config(#[from] serde_saphyr::ser_error::Error),
-    /// The daemon cannot use it.
+    /// The daemon cannot use the cluster.
     #[error("failed to use the embedded cluster: {0}")]
     Unusable(#[from] axum::http::uri::InvalidUri),
     /// The daemon cannot listen.
@@ -74,7 +74,7 @@ pub enum Error {
     /// The daemon ended.
     #[error("the daemon ended: {0}")]
     Daemon(String),
-    /// The story did not come to its end.
+    /// The scenario did not end in time.
     #[error(
         "the story did not end within {}",
         humantime::format_duration(PATIENCE)
@@ -82,7 +82,7 @@ pub enum Error {
     Endless,
 }
 
-/// A show under way. Everything ends when it is dropped.
+/// A running demo. Dropping it ends everything.
 #[derive(Debug)]
 pub struct Show {
     options: Options,
@@ -94,7 +94,7 @@ pub struct Show {
 }
 
 impl Show {
-    /// Starts the daemon and sets the scene before its eyes, telling each part as it is there.
+    /// Starts the daemon and creates the jam, and prints each stage.
     pub async fn begin(options: Options, lines: mpsc::Sender<Line>) -> Result<Self, Error> {
         let Options { plot, speed, .. } = options;
         let world = WorldConfig {
@@ -104,7 +104,7 @@ impl Show {
         let cluster = Cluster::start(apiserver::Options::default(), world).await?;
         let told = |line| {
             let lines = lines.clone();
-            // Whoever does not listen any more need not be told.
+            // Without a receiver, lines are dropped.
             async move { drop(lines.send(line).await) }
         };
         told(story::cluster(cluster.server.addr())).await;
@@ -119,7 +119,7 @@ impl Show {
         let config = plot.config(speed, options.listen);
         let file = directory.path().join("locksmith.yaml");
         std::fs::write(&file, serde_saphyr::to_string(&config)?).map_err(Error::Files)?;
-        // It is in this process: whatever proxies the environment names, none leads there.
+        // It is in this process: no proxy in the environment leads to it.
         let way = format!("http://{}", cluster.server.addr()).parse()?;
         let app = App::bind(AppOptions {
             cluster: ClusterConfig::new(way),
@@ -153,12 +153,12 @@ impl Show {
         })
     }
 
-    /// What is said once the story is over.
+    /// The last line of the demo.
     pub fn stays_up(&self) -> Line {
         story::stays_up()
     }
 
-    /// Tells what the runs do, until the plot's end.
+    /// Prints the progress of the runs until the end of the scenario.
     pub async fn tell(&mut self, lines: &mpsc::Sender<Line>) -> Result<(), Error> {
         let plot = self.options.plot;
         let patience = if plot.waits_for_you() {
@@ -175,7 +175,7 @@ impl Show {
         }
     }
 
-    /// Goes on telling until the daemon ends.
+    /// Continues to print until the daemon ends.
     pub async fn stay(&mut self, lines: &mpsc::Sender<Line>) -> Error {
         tokio::select! {
             () = tell(self.cluster.server.client(), lines, |_| false) => Error::Endless,
@@ -183,7 +183,7 @@ impl Show {
         }
     }
 
-    /// Ends in order, as SIGTERM ends a daemon.
+    /// Shuts down in order, as SIGTERM does.
     pub async fn end(mut self) -> Result<(), Error> {
         self.stop.cancel();
         match (&mut self.daemon).await {
@@ -201,7 +201,7 @@ fn why(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> String {
     }
 }
 
-/// Follows the Remediations until `is_over` of all of them.
+/// Follows the Remediations until `is_over` accepts all of them.
 async fn tell(
     client: Client,
     lines: &mpsc::Sender<Line>,

@@ -1,4 +1,4 @@
-//! Stands in for the person who approves, when nobody at the terminal does.
+//! Replaces the person who approves, if the user does not.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::story;
 use crate::api::remediation::{Decision, Remediation};
 use crate::run_progress::Line;
 
-/// How long a real person has.
+/// Time until a person decides.
 const THINKS: Duration = Duration::from_secs(6);
 
 /// Runs until dropped, or until a plan is approved.
@@ -35,7 +35,7 @@ pub(super) async fn run(plot: Plot, speed: f64, client: Client, lines: mpsc::Sen
     }
 }
 
-/// Approves of the plan that waits for it, as `locksmith approve` does.
+/// Approves the plan that waits for approval, as `locksmith approve` does.
 async fn approve(client: &Client, run: &Remediation) -> bool {
     let status = run.status.as_ref();
     let plan = status.and_then(|status| status.plan.as_ref());

@@ -1,4 +1,4 @@
-//! What can be played, and when it is over.
+//! The scenarios, and when each is over.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::config::{Config, Duration, Mode};
 use crate::demo::scenario::Outage;
 use crate::demo::world::Layout;
 
-/// A story.
+/// A scenario.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum Plot {
     /// The playbook's jam, healed
@@ -42,7 +42,7 @@ impl Plot {
         }
     }
 
-    /// The alert that fires.
+    /// Name of the alert that fires.
     pub(super) fn alertname(self) -> &'static str {
         match self {
             Self::Orphans | Self::ByHand => "LocksmithSourceOrphaned",
@@ -50,12 +50,12 @@ impl Plot {
         }
     }
 
-    /// Whether its alert fires again after a run that did not help.
+    /// Whether its alert fires again after a failed run.
     pub(super) fn alert_repeats(self) -> bool {
         self == Self::SickCeph
     }
 
-    /// The kind of finding that it fires of.
+    /// The kind of finding for which it fires.
     pub(super) fn finding(self) -> &'static str {
         match self {
             Self::Orphans | Self::ByHand => "orphaned_source",
@@ -63,19 +63,19 @@ impl Plot {
         }
     }
 
-    /// Whether nothing goes on without whoever plays it.
+    /// Whether it waits for commands of the user.
     pub(super) fn waits_for_you(self) -> bool {
         self == Self::ByHand
     }
 
-    /// Whether a person has to approve, and one that stands in does.
+    /// Whether a plan requires approval, which is given automatically.
     pub(super) fn asks_a_person(self) -> bool {
         matches!(self, Self::Orphans | Self::Approval)
     }
 
-    /// The same order of events as by default, in seconds instead of minutes.
+    /// The default order of events, in seconds instead of minutes.
     pub(super) fn config(self, speed: f64, listen: SocketAddr) -> Config {
-        // To the tenth of a second, as these are read in the story.
+        // Rounded to a tenth of a second, as these appear in the output.
         let ms = |milliseconds: u64| {
             let exact = std::time::Duration::from_millis(milliseconds).div_f64(speed);
             let tenths = u32::try_from(exact.as_millis().div_ceil(100)).unwrap_or(u32::MAX);
@@ -99,7 +99,7 @@ impl Plot {
             ms(120_000)
         };
         steps.delete_failed_snapshots.settle = ms(500);
-        // Where it is in vain, nobody wants to wait; elsewhere a busy machine may take its time.
+        // Where the verification fails, the wait is short; otherwise, a loaded machine may need time.
         steps.verify_provisioning.within = match self {
             Self::SickCeph => ms(5000),
             _ => ms(60_000),

@@ -1,4 +1,4 @@
-//! What happens around the runs, as lines a person reads. Pure.
+//! Lines of output about everything except the runs. Pure.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -77,7 +77,7 @@ pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path, config: &Path) -> 
     ]
 }
 
-/// What is asked of whoever plays it.
+/// Instructions for the user.
 pub(super) fn your_turn(plot: Plot) -> Vec<Line> {
     if !plot.waits_for_you() {
         return Vec::new();

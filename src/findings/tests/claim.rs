@@ -37,7 +37,7 @@ fn image() -> crate::model::records::Snapshot {
 }
 
 #[rstest]
-#[case::nothing_was_said(World::rook().with(stuck()), "unknown")]
+#[case::without_a_message(World::rook().with(stuck()), "unknown")]
 #[case::refused(
     World::rook().with(stuck()).refused("pvc-uid-claim-media-sonarr", event_on("media", "sonarr"), at(-15), at(-1)),
     "operation_lock"
@@ -47,7 +47,7 @@ fn image() -> crate::model::records::Snapshot {
         .refused("pvc-uid-claim-media-sonarr", event_on("media", "sonarr"), at(-15), at(-1)),
     "operation_lock"
 )]
-#[case::the_driver_holds_the_snapshot_it_restores_from(
+#[case::locked_source_snapshot(
     World::rook().with(stuck().from_snapshot("image")).with(image())
         .with(content(&image()).handle("csi-snap-9"))
         .refused("csi-snap-9", event_on("media", "sonarr"), at(-15), at(-1)),
@@ -79,11 +79,11 @@ fn image() -> crate::model::records::Snapshot {
     World::rook().with(stuck().filled_from(foreign())).with(image()),
     "snapshot_missing"
 )]
-#[case::the_provisioner_said_why(
+#[case::provisioning_error(
     World::rook().with(stuck()).provisioning_error(&stuck(), "no space left"),
     "provisioning_error"
 )]
-#[case::its_snapshot_is_ready_and_the_provisioner_said_why(
+#[case::provisioning_error_with_a_ready_snapshot(
     World::rook().with(stuck().from_snapshot("image")).with(image())
         .provisioning_error(&stuck(), "no space left"),
     "provisioning_error"
@@ -112,7 +112,7 @@ fn image() -> crate::model::records::Snapshot {
         .with(image().unready().created(at(-5))),
     "snapshot_not_ready"
 )]
-#[case::somebody_elses_populator(
+#[case::another_populator(
     World::rook().with(stuck().filled_from(DataSource::Other)),
     "awaiting_populator"
 )]
@@ -222,7 +222,7 @@ fn restore_chain_leads_to_the_lock() {
         .refused(&format!("pvc-{}", prime().meta.uid), log_of(LEADER_UID), at(-8), at(-1)),
     "pending_claim operation_lock sonarr"
 )]
-#[case::that_of_the_snapshot_it_is_restored_from(
+#[case::lock_of_the_source_snapshot(
     World::rook().with(young().from_snapshot("image"))
         .with(image().unready().created(at(-9))).with(content(&image()))
         .refused(&format!("snapshot-{}", image().meta.uid), log_of(LEADER_UID), at(-8), at(-1)),

@@ -39,7 +39,7 @@ fn world() -> World {
     world().with(going()).with(content(&going()).handle("csi-1").being_created().deleting(at(-15))),
     "being_created"
 )]
-#[case::somebody_elses_finalizer(
+#[case::foreign_finalizer(
     world().with(going().protected(Protection::Finalizer)).with(content(&going()).handle("csi-1")),
     "finalizer"
 )]
@@ -86,7 +86,7 @@ fn content_without_its_snapshot_is_found() {
 
 #[rstest]
 #[case::jumped_recently(world().with(going().deleting(at(-10))))]
-#[case::of_a_content_lately(world().with(content(&going()).handle("csi-1").deleting(at(-10))))]
+#[case::young_deletion_of_a_content(world().with(content(&going()).handle("csi-1").deleting(at(-10))))]
 #[case::of_an_unwatched_driver(
     world().with(going()).with(content(&going()).handle("csi-1").driver(UNWATCHED).deleting(at(-15)))
 )]

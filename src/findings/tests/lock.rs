@@ -93,7 +93,7 @@ fn lasting_refusals_are_a_lock(#[case] world: World, #[case] since: i64) {
     World::rook().with(claim("media", "sonarr")).refused(KEY, event(), at(-9), at(-1))
 )]
 #[case::and_gone_since(World::rook().refused(KEY, event(), at(-9), at(-1)))]
-#[case::and_made_again_since(world().with(waiting().uid("new")).refused(KEY, event(), at(-9), at(-1)))]
+#[case::deleted_and_recreated(world().with(waiting().uid("new")).refused(KEY, event(), at(-9), at(-1)))]
 #[case::of_a_ready_snapshot(
     World::rook().with(snapshot("media", "s", "prowlarr"))
         .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-9), at(-1))
@@ -103,7 +103,7 @@ fn lasting_refusals_are_a_lock(#[case] world: World, #[case] since: i64) {
     World::rook().with(hangs().created(at(-30)))
         .with(content(&hangs()).handle("csi-1").error(ErrorClass::Locked(key("volume-of-s"))))
 )]
-#[case::of_the_handle_of_a_snapshot_nobody_waits_for(
+#[case::handle_without_a_waiter(
     World::rook().with(snapshot("media", "s", "prowlarr")).with(content(&hangs()).handle("csi-1"))
         .refused("csi-1", log_of(LEADER_UID), at(-9), at(-1))
 )]
@@ -203,7 +203,7 @@ fn error_from_before_the_restart_counts_from_the_takeover() {
 #[case::unset_with_a_slow_driver(None, 240, 8)]
 #[case::unset_with_a_quick_driver(None, 10, 5)]
 #[case::set(Some(3), 150, 3)]
-#[case::set_below_what_the_driver_asks_for(Some(1), 240, 1)]
+#[case::configured_below_the_default(Some(1), 240, 1)]
 fn threshold_follows_the_grpc_timeout(
     #[case] after: Option<u64>,
     #[case] timeout: u64,

@@ -61,25 +61,25 @@ fn locked(key_text: &str) -> ErrorClass {
 }
 
 #[rstest]
-#[case::refused_says_the_snapshot(world().with(stuck().error(locked("snapshot-uid-x"))), "operation_lock")]
-#[case::refused_says_the_content(
+#[case::refused_in_snapshot(world().with(stuck().error(locked("snapshot-uid-x"))), "operation_lock")]
+#[case::refused_in_content(
     world().with(stuck()).with(content(&stuck()).error(locked("volume-of-s"))),
     "operation_lock"
 )]
-#[case::refused_says_the_log(
+#[case::refused_in_log(
     world().with(stuck()).with(content(&stuck()))
         .refused("snapshot-uid-snapshot-media-s", log_of(LEADER_UID), at(-12), at(-1)),
     "operation_lock"
 )]
 #[case::timeout(world().with(stuck().error(ErrorClass::Timeout)), "timeout")]
-#[case::timeout_says_the_content(world().with(stuck()).with(content(&stuck()).error(ErrorClass::Timeout)), "timeout")]
-#[case::claim_missing_says_the_snapshot(world().with(stuck().error(ErrorClass::SourceMissing)), "source_missing")]
+#[case::timeout_in_content(world().with(stuck()).with(content(&stuck()).error(ErrorClass::Timeout)), "timeout")]
+#[case::claim_missing_in_snapshot(world().with(stuck().error(ErrorClass::SourceMissing)), "source_missing")]
 #[case::claim_missing(World::rook().with(stuck().without_status()), "source_missing")]
 #[case::another_error(world().with(stuck().error(ErrorClass::Other)), "other")]
-#[case::storage_volume_missing_says_the_content(
+#[case::storage_volume_missing_in_content(
     world().with(stuck()).with(content(&stuck()).error(ErrorClass::SourceMissing)), "source_missing"
 )]
-#[case::claim_unbound_says_the_snapshot(world().with(stuck().error(ErrorClass::SourceUnbound)), "source_unbound")]
+#[case::claim_unbound_in_snapshot(world().with(stuck().error(ErrorClass::SourceUnbound)), "source_unbound")]
 #[case::claim_unbound(
     World::rook().with(claim("media", "prowlarr").pending().created(at(-5))).with(stuck().without_status()),
     "source_unbound"
@@ -98,7 +98,7 @@ fn locked(key_text: &str) -> ErrorClass {
         .with(content(&stuck()).handle("csi-1").error(locked("volume-of-s"))),
     "processing"
 )]
-#[case::nothing_was_said(world().with(stuck()).with(content(&stuck())), "other")]
+#[case::without_a_message(world().with(stuck()).with(content(&stuck())), "other")]
 #[case::no_content(world().with(stuck().without_status()), "other")]
 #[case::no_snapshotter(
     without_snapshotter().with(stuck().without_status()).with(content(&stuck()).unseen()),

@@ -44,8 +44,8 @@ fn orphan_driver_is_derived_from_its_classes(#[case] source: Source, #[case] dri
 }
 
 #[rstest]
-#[case::its_claim_is_there(orphan().with(claim("media", "lost")))]
-#[case::nobody_has_asked(World::rook().with(source("media", "lost")))]
+#[case::existing_claim(orphan().with(claim("media", "lost")))]
+#[case::without_a_look_up(World::rook().with(source("media", "lost")))]
 #[case::asked_once(World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-15)]))]
 #[case::asked_twice_at_once(
     World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-15), at(-15)])
@@ -61,7 +61,7 @@ fn orphan_driver_is_derived_from_its_classes(#[case] source: Source, #[case] dri
 #[case::external(orphan().with(source("media", "lost").mover(Mover::External)))]
 #[case::syncthing(orphan().with(source("media", "lost").mover(Mover::Syncthing)))]
 #[case::names_no_claim(orphan().with(source("media", "lost").of("")))]
-#[case::its_namespace_goes(orphan().with(namespace("media").terminating()))]
+#[case::terminating_namespace(orphan().with(namespace("media").terminating()))]
 #[case::another_namespaces_claim_is_missing(
     World::rook().with(source("media", "lost")).not_found("selfhosted", "lost", &[at(-15), at(-1)])
 )]
@@ -135,7 +135,7 @@ fn deleted(namespace: &str, name: &str) -> Change {
     orphan().with(claim("media", "lost")).not_found("media", "lost", &[at(-14)])
         .with(deleted("media", "lost")).not_found("media", "lost", &[at(0)])
 )]
-#[case::nobody_looked_for_half_an_hour(
+#[case::no_look_up_for_half_an_hour(
     World::rook().with(source("media", "lost")).not_found("media", "lost", &[at(-60), at(-50), at(-19), at(-12)])
 )]
 fn lookups_before_a_gap_do_not_count(#[case] world: World) {

@@ -1,4 +1,4 @@
-//! Gates that look at the cluster as it is.
+//! Gates that depend on the state of the cluster.
 
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -12,10 +12,10 @@ use crate::plan::make;
 
 #[rstest]
 #[case::nothing_is_stuck(Case::of(World::rook()))]
-#[case::what_is_stuck_is_of_another_driver(
+#[case::finding_of_another_driver(
     Case::of(World::rook().with(claim("media", "a").class("ceph-filesystem").pending()))
 )]
-#[case::what_is_held_is_not_stuck(
+#[case::held_source_is_not_stuck(
     Case::of(World::rook().with(claim("media", "a")).with(source("media", "a")).with(hold("old", at(60), &[&source("media", "a")])))
 )]
 fn alert_requires_a_finding_of_its_driver(#[case] case: Case) {
@@ -63,7 +63,7 @@ fn missing_snapshotter_closes_the_gate() {
     assert_eq!(case.closed(), ["snapshotter"]);
 }
 
-/// The jam, whose oldest finding has stood for so long when it is judged, and how long it must have.
+/// The jam, evaluated when its oldest finding is this old, and the configured minimum age.
 fn stood(minutes: i64, seconds: i64, wanted: u64) -> Case {
     let mut case = Case::jam();
     let found = case.world.found(&case.config, case.now);
@@ -78,7 +78,7 @@ fn stood(minutes: i64, seconds: i64, wanted: u64) -> Case {
 #[case::just_long_enough(stood(35, 0, 35), &[])]
 #[case::longer(stood(35, 1, 35), &[])]
 #[case::no_age_is_wanted(stood(35, 0, 0), &[])]
-#[case::longer_than_time_can_be_told(
+#[case::huge_age(
     Case::jam().set(|case| case.config.gates.minimum_age = Duration(std::time::Duration::MAX)),
     &["minimumAge"]
 )]
@@ -104,7 +104,7 @@ fn volume(name: &str, driver: &str, created: Timestamp) -> Volume {
     }
 }
 
-/// So many seconds before the gate is asked. Volumes count for a minute.
+/// The given number of seconds before the evaluation. Volumes count for a minute.
 fn ago(seconds: i64) -> Timestamp {
     at(0) - SignedDuration::from_secs(seconds)
 }
@@ -124,7 +124,7 @@ fn working_provisioner_closes_the_gate(#[case] made: &[Volume], #[case] closed: 
     assert_eq!(case.closed(), closed);
 }
 
-/// The temporary volume of a VolSync mover lives for seconds.
+/// A temporary volume of a VolSync mover exists for seconds.
 #[test]
 fn deleted_volume_shows_progress() {
     let gone = Delta::Delete {
@@ -168,9 +168,9 @@ fn ceph(name: &str, health: Option<&str>) -> Change {
 #[case::well(&[("a", Some("HEALTH_OK"))], &[])]
 #[case::well_enough(&[("a", Some("HEALTH_WARN"))], &[])]
 #[case::ill(&[("a", Some("HEALTH_ERR"))], &["cephHealth"])]
-#[case::not_told(&[("a", None)], &["cephHealth"])]
+#[case::without_health(&[("a", None)], &["cephHealth"])]
 #[case::one_of_two_is_ill(&[("a", Some("HEALTH_OK")), ("b", Some("HEALTH_ERR"))], &["cephHealth"])]
-#[case::a_word_nobody_knows(&[("a", Some("HEALTHY"))], &["cephHealth"])]
+#[case::unknown_health(&[("a", Some("HEALTHY"))], &["cephHealth"])]
 fn accepted_ceph_health_opens_the_gate(
     #[case] clusters: &[(&str, Option<&str>)],
     #[case] closed: &[&str],
@@ -191,13 +191,13 @@ fn accepted_ceph_health_is_configurable() {
     assert_eq!(warned.closed(), ["cephHealth"]);
 }
 
-/// Asked every 30 s by default, so that an answer counts for 90.
+/// Queried every 30 s by default, so a result is valid for 90 s.
 #[rstest]
 #[case::returns_nothing(Some((Ok(0), 1)), &[])]
-#[case::returned_nothing_lately(Some((Ok(0), 90)), &[])]
-#[case::returned_nothing_too_long_ago(Some((Ok(0), 91)), &["promql"])]
-#[case::returns_something(Some((Ok(2), 1)), &["promql"])]
-#[case::could_not_be_asked(Some((Err("503".to_owned()), 1)), &["promql"])]
+#[case::result_of_the_maximum_age(Some((Ok(0), 90)), &[])]
+#[case::stale_result(Some((Ok(0), 91)), &["promql"])]
+#[case::returns_series(Some((Ok(2), 1)), &["promql"])]
+#[case::query_failed(Some((Err("503".to_owned()), 1)), &["promql"])]
 #[case::never_asked(None, &["promql"])]
 fn empty_promql_result_opens_the_gate(
     #[case] answer: Option<(Result<usize, String>, i64)>,
@@ -231,8 +231,8 @@ fn one_promql_series_closes_the_gate() {
     assert_eq!(case.answer("promql").reason, "b returns 3 series");
 }
 
-/// Attack: a claim that can never be Bound, with Events that blame a lock, so that the sources of all are held and the
-/// provisioner is restarted. Defence: without a word of the driver itself nothing that others use is touched.
+/// Attack: a claim that can never be Bound, with Events that report a lock, so that all sources are held and the
+/// provisioner is restarted. Defence: without a report by the driver itself, nothing that others use is changed.
 #[rstest]
 #[case::a_claim(World::rook().with(claim("tenant", "mine").pending()), &["confirmed"])]
 #[case::with_an_event(
@@ -279,7 +279,7 @@ fn removed(name: &str) -> (crate::api::SharedStr, crate::api::SharedStr) {
     ("".into(), name.into())
 }
 
-/// Without a policy in force no hold holds, and the gate names the command that installs it.
+/// Without an enforced policy a hold has no effect, and the gate names the command that installs it.
 #[rstest]
 #[case::as_it_ships(policy(None), None)]
 #[case::older(
@@ -337,7 +337,7 @@ fn missing_hold_policy_closes_the_gate(#[case] change: Change, #[case] expected:
     }
 }
 
-/// A playbook that holds nothing needs no policy.
+/// A playbook without holds needs no policy.
 #[test]
 fn plan_without_holds_needs_no_hold_policy() {
     let mut case = Case::jam();

@@ -1,4 +1,4 @@
-//! Gates that look at the runs there were.
+//! Gates that depend on earlier runs.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,7 +11,7 @@ use crate::config::{Config, Duration};
 use crate::gates::{RESET_ANNOTATION, failures_in_a_row};
 use crate::model::fixture::*;
 
-/// A run of the same cause that ended then.
+/// A run of the same cause that ended at this time.
 fn ended(name: &str, minutes: i64) -> Remediation {
     let mut run = run_in(name, Phase::Succeeded);
     let status = run.status.as_mut().unwrap();
@@ -46,7 +46,7 @@ fn never_begun(mut run: Remediation) -> Remediation {
     run
 }
 
-/// Made then, as the API server's clock has it.
+/// Created at this time of the API server's clock.
 fn begun_at(mut run: Remediation, minutes: i64) -> Remediation {
     run.metadata.creation_timestamp = Some(Time(at(minutes)));
     run
@@ -90,7 +90,7 @@ fn huge_cooldown_never_opens() {
     assert_eq!(case.closed(), ["cooldown"]);
 }
 
-/// A run that began then, of another cause unless something else is said; none of it cools down any more.
+/// A run that started at this time, by default for another cause; its cooldown has passed.
 fn begun(name: &str, at: Timestamp) -> Remediation {
     let mut run = of_another_driver(another_playbook(run_in(name, Phase::Succeeded)));
     let status = run.status.as_mut().unwrap();
@@ -102,7 +102,7 @@ fn hours_ago(hours: i64) -> Timestamp {
     at(-60 * hours)
 }
 
-/// The jam after so many runs, begun an hour apart, the latest an hour ago, and that many allowed in the cluster.
+/// The jam after `runs` runs, started an hour apart, the latest an hour ago, with a budget of `allowed` for the cluster.
 fn cluster(runs: i64, allowed: u32) -> Case {
     let mut case = Case::jam();
     case.config.gates.budgets.per_cluster = allowed;
@@ -110,7 +110,7 @@ fn cluster(runs: i64, allowed: u32) -> Case {
     earlier.fold(case, Case::with)
 }
 
-/// Of the same playbook or the same provisioner, as `set` says of each.
+/// Runs with the same playbook or the same provisioner, as set by `set`.
 fn alike(runs: i64, set: impl Fn(&mut Remediation, &Plan)) -> Case {
     let mut case = Case::jam();
     case.config.gates.cooldown = Duration::from_secs(1);
@@ -167,7 +167,7 @@ fn run_counts_for_the_budget_period(#[case] seconds: i64, #[case] closed: &[&str
     assert_eq!(case.with(begun).closed(), closed);
 }
 
-/// Of three runs where two are allowed, the two oldest have to be too old before another fits.
+/// With three runs and two allowed, the two oldest must be too old to count before another one may start.
 #[test]
 fn budget_gate_names_its_opening_time() {
     let answer = cluster(3, 2).answer("budget");
@@ -184,7 +184,7 @@ fn huge_budget_period_counts_every_run() {
     assert_eq!(case.closed(), ["budget"]);
 }
 
-/// Runs that ended one after the other, the last of them a day and a half ago: nothing else closes for them.
+/// Consecutive finished runs, the last of them a day and a half ago, so that no other gate is closed by them.
 fn after(phases: &[Phase]) -> Case {
     let first = -2160 - 10 * i64::try_from(phases.len()).unwrap();
     let earlier = phases.iter().zip(0..).map(|(phase, n)| {
@@ -217,7 +217,7 @@ fn breaker_opens_after_three_failures_in_a_row(#[case] phases: &[Phase], #[case]
     );
 }
 
-/// The name of the run a person reset the breaker at, of four that failed.
+/// Name of the run at which a person reset the breaker, of four failed ones.
 #[rstest]
 #[case::the_last("r3", &[])]
 #[case::the_third("r2", &[])]
@@ -243,7 +243,7 @@ fn unstarted_run_is_no_failure() {
     assert!(case.closed().is_empty());
 }
 
-/// What was counted from the objects by one process, the next one counts from the same objects.
+/// Counts come from the objects, so the next process counts the same.
 #[test]
 fn restart_keeps_budget_and_breaker() {
     let case = |case: Case| {

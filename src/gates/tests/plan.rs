@@ -1,4 +1,4 @@
-//! Gates that judge the plan.
+//! Gates that depend on the plan.
 
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -11,7 +11,7 @@ use crate::api::volsync::temporary_name;
 use crate::config::{DeleteScope, Percent};
 use crate::model::fixture::*;
 
-/// So many failed snapshots, of as many sources as given.
+/// This number of failed snapshots, and of sources.
 fn failures(snapshots: usize, sources: usize) -> Case {
     let world = (0..sources).fold(World::rook(), |world, n| {
         world
@@ -22,11 +22,11 @@ fn failures(snapshots: usize, sources: usize) -> Case {
         let failed = snapshot("media", &temporary_name(&format!("a{n}")), &format!("a{n}"))
             .unready()
             .created(at(-15));
-        // The driver was asked for it.
+        // The driver was called for it.
         world.with(content(&failed)).with(failed)
     });
     Case::of(world).set(|case| {
-        // Where there is no source, none is of VolSync.
+        // Without sources, no snapshot is VolSync's.
         case.config.steps.delete_failed_snapshots.scope = DeleteScope::All;
         case.plan = case.planned();
     })
@@ -54,7 +54,7 @@ fn blast_radius_limits_deletions(#[case] case: Case, #[case] closed: &[&str]) {
     assert_eq!(case.closed(), closed);
 }
 
-/// The limit is of the run: what it deleted the first time round counts the second time.
+/// The limit is per run: deletions of the first attempt count in the second.
 #[test]
 fn earlier_deletions_of_the_run_count() {
     let mut case = failures(2, 4).set(|case| case.config.gates.max_deletions = 3);
@@ -78,7 +78,7 @@ fn earlier_deletions_of_the_run_count() {
     assert_eq!(case.closed(), ["blastRadius"]);
 }
 
-/// A playbook that asks for approval, and what a person said of the plan, if anything.
+/// A playbook that requires approval, with an optional decision about the plan.
 fn asked<S: Into<Option<Approval>>>(said: impl FnOnce(&Plan) -> S) -> Case {
     let mut case = Case::jam();
     let playbook = case.config.playbooks.0.get_mut("csi-operation-locks");
@@ -87,7 +87,7 @@ fn asked<S: Into<Option<Approval>>>(said: impl FnOnce(&Plan) -> S) -> Case {
     case
 }
 
-/// What ada said of that plan, and when.
+/// A decision of ada about this plan at this time.
 fn said(decision: Decision, plan: &Plan, at: impl Into<Option<Timestamp>>) -> Approval {
     Approval {
         decision,
@@ -97,7 +97,7 @@ fn said(decision: Decision, plan: &Plan, at: impl Into<Option<Timestamp>>) -> Ap
     }
 }
 
-/// An approval counts for a day.
+/// An approval is valid for a day.
 fn a_day_ago_but(seconds: i64) -> Timestamp {
     at(-24 * 60) + SignedDuration::from_secs(seconds)
 }
@@ -105,9 +105,9 @@ fn a_day_ago_but(seconds: i64) -> Timestamp {
 use Decision::{Approved, Rejected};
 
 #[rstest]
-#[case::nobody_said_anything(asked(|_| None::<Approval>), "plan ")]
+#[case::without_a_decision(asked(|_| None::<Approval>), "plan ")]
 #[case::rejected(asked(|plan| said(Rejected, plan, at(-1))), "ada rejected plan ")]
-#[case::nobody_knows_when(asked(|plan| said(Approved, plan, None)), "the approval by ada ")]
+#[case::without_a_time(asked(|plan| said(Approved, plan, None)), "the approval by ada ")]
 #[case::a_day_ago(asked(|plan| said(Approved, plan, a_day_ago_but(0))), "the approval by ada is older than gates.approvalLasts (1day)")]
 #[case::in_time_to_come(asked(|plan| said(Approved, plan, at(6))), "the approval by ada is dated in the future (2026-11-01T02:06:00Z)")]
 #[case::of_another_plan(
@@ -143,7 +143,7 @@ fn missing_plan_is_not_approved() {
     assert_eq!(case.closed(), ["blastRadius", "approval"]);
 }
 
-/// The hash is of what is to be done, and not of when that was found out.
+/// The hash covers the changes, and not the time of the plan.
 #[test]
 fn approval_is_valid_for_an_unchanged_plan_only() {
     let mut case = asked(|plan| said(Approved, plan, at(-1)));
@@ -160,7 +160,7 @@ fn approval_is_valid_for_an_unchanged_plan_only() {
     assert!(reason.starts_with("ada decided on plan "), "{reason}");
 }
 
-/// Whoever asks for a run gets the plan they were shown, and no other.
+/// A person who requests a run gets exactly the plan they were shown.
 #[test]
 fn approval_by_hash_is_valid_for_that_plan_only() {
     let named = |plan: String| {

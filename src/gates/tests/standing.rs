@@ -1,4 +1,4 @@
-//! Gates that a person or a failure closes at any time.
+//! Gates that a person or a failure can close at any time.
 
 use rstest::rstest;
 
@@ -33,7 +33,7 @@ fn kill_switch_closes_the_gate(#[case] case: Case) {
     assert_eq!(case.closed(), ["killSwitch"]);
 }
 
-/// Neither the annotation nor a hold of it could be found.
+/// Neither the annotation nor a hold could be found.
 #[test]
 fn run_without_namespace_never_starts() {
     let case = Case::jam().set(|case| case.run.metadata.namespace = None);

@@ -81,7 +81,7 @@ fn only(world: &World, policy: ReleasePolicy, minutes: i64) -> Due {
 
 /// The API server has ended the hold, so that only the object must be removed, whether it is a run's or a person's.
 #[rstest]
-#[case::nobody_knows(world())]
+#[case::unknown_run(world())]
 #[case::its_run_is_at_work(world().with(run_in("r", Phase::Running)))]
 #[case::its_run_has_not_begun(world().with(run("r")))]
 #[case::its_run_succeeded_and_its_app_does_not_run(world().with(run_in("r", Phase::Succeeded)))]
@@ -103,7 +103,7 @@ fn deadline_removes_the_hold_in_any_state(#[case] world: World) {
 #[rstest]
 #[case::gone(world(), Due::Now("its run is gone"))]
 #[case::gone_with_its_kind(world().reading(Kind::Remediations, WatchState::NotServed), Due::Now("its run is gone"))]
-#[case::made_anew_under_its_name(
+#[case::recreated_run(
     world().with(Change::Run(Delta::Apply({
         let mut anew = recorded(run_in("r", Phase::Running));
         anew.meta.uid = "uid-new".into();
@@ -162,7 +162,7 @@ fn resumed(claim: Claim) -> World {
     Due::Waits("its app to run")
 )]
 #[case::its_app_waits(resumed(claim("media", "a")).with(app().waiting()), ResumeWhen::Running, Due::Waits("its app to run"))]
-#[case::its_app_goes(
+#[case::terminating_app(
     resumed(claim("media", "a")).with(app().deleting(at(-1))),
     ResumeWhen::Running,
     Due::Waits("its app to run")

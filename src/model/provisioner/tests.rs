@@ -224,7 +224,7 @@ fn random_identity_leads_to_the_drivers_workload(#[case] other: fn(Pod) -> Pod) 
     stateful_set().with(stale(lease(LEASE, RANDOM, at(-9000)))),
     "StatefulSet csi-rbd"
 )]
-#[case::what_leads_somewhere_before_what_leads_nowhere(
+#[case::lease_with_a_workload_before_one_without(
     held(LEADER, LEADER).with(elsewhere(
         Lease { renewed: Some(at(9)), ..lease(LEASE, RANDOM, at(-9)) },
         "kube-system",
@@ -318,12 +318,12 @@ fn configured_provisioner_takes_precedence() {
     "no pod matches \"node-9\", the holder of lease rook-ceph/rook-ceph-rbd-csi-ceph-com; \
      name the workload in drivers[].provisioner"
 )]
-#[case::nobody_holds_it(
+#[case::lease_without_holder(
     without_provisioner().with(lease(LEASE, "", at(-9))),
     "no holder of lease rook-ceph/rook-ceph-rbd-csi-ceph-com, and no workload with its sidecars there; \
      start it, or name it in drivers[].provisioner"
 )]
-#[case::a_pod_of_nobody(
+#[case::pod_without_controller(
     without_provisioner().with(pod("rook-ceph", "bare", &[])).with(lease(LEASE, "bare", at(-9))),
     "Pod rook-ceph/bare holds its lease, but belongs to no Deployment, StatefulSet or DaemonSet; \
      restart it by hand"
@@ -355,10 +355,10 @@ fn lease_names_match_rook() {
 
 /// A lease of 15 s, the sidecars' default, renewed this many seconds ago by this clock.
 #[rstest]
-#[case::as_it_should(5, true)]
+#[case::renewed_recently(5, true)]
 #[case::by_a_clock_that_is_behind(-30, true)]
 #[case::by_a_clock_that_is_ahead(5 + 30, true)]
-#[case::by_nobody_any_more(15 + 31, false)]
+#[case::expired(15 + 31, false)]
 fn lease_is_held_within_duration_and_clock_tolerance(#[case] ago: i64, #[case] held: bool) {
     let mut short = lease(LEASE, LEADER, at(-300));
     short.seconds = 15;

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::told(json!("5Gi"), Some(5 << 30))]
+    #[case::known(json!("5Gi"), Some(5 << 30))]
     #[case::zero(json!("0"), None)]
     #[case::nothing(json!(null), None)]
     fn restore_size_of_zero_is_unknown(#[case] size: Value, #[case] expected: Option<u64>) {
@@ -198,7 +198,7 @@ mod tests {
 
     /// Case 11: a snapshot of another namespace differs from one of the same name in the claim's own.
     #[rstest]
-    #[case::of_its_own(json!("media"), DataSource::Snapshot("s".into()))]
+    #[case::own_namespace(json!("media"), DataSource::Snapshot("s".into()))]
     #[case::of_none(json!(null), DataSource::Snapshot("s".into()))]
     #[case::of_another(
         json!("staging"),

@@ -198,14 +198,14 @@ fn correct_run_breaks_no_promise() {
     |log: &mut Vec<Event>| log[3] = status(3, "Running", Some("suspendSources"), false, false),
     Rule::OpenGate
 )]
-#[case::a_hold_of_what_the_plan_does_not_name(
+#[case::hold_of_an_unplanned_source(
     |log: &mut Vec<Event>| {
         log[4].request_body.as_mut().unwrap()["spec"]["sources"]["u-other"] = json!("media/sonarr");
     },
     Rule::OpenGate
 )]
 #[case::a_deletion_in_another_step(|log: &mut Vec<Event>| log[6].received = at(8), Rule::OpenGate)]
-#[case::a_deletion_of_what_the_plan_does_not_name(
+#[case::deletion_of_an_unplanned_object(
     |log: &mut Vec<Event>| {
         log[6].request_body = Some(json!({"preconditions": {"uid": "another", "resourceVersion": "7"}}));
         log[6].response_body = Some(json!({"kind": "VolumeSnapshot", "status": {"readyToUse": false}}));
