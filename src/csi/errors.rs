@@ -9,14 +9,16 @@ use crate::api::LockKey;
 ///
 /// In this order: ceph-csi `internal/util/idlocker.go`, whose snapshot operations log "Snapshot ID" and return "Volume ID"
 /// (azuredisk, csi-driver-nfs and GCE PD have the same messages, Filestore and Linode "volume key", aws-ebs similar ones);
-/// ceph-csi's operation locks; aws-ebs; Mayastor; OpenEBS ZFS; democratic-csi (bin/democratic-csi, a JSON list of which the
-/// first entry is used); HPE. A quote may be escaped, even repeatedly, as the message may be in JSON.
-const COMMON: [&str; 7] = [
+/// ceph-csi's operation locks; aws-ebs; Mayastor; democratic-csi (bin/democratic-csi, a JSON list of which the first entry is
+/// used); HPE. A quote may be escaped, even repeatedly, as the message may be in JSON.
+///
+/// A message belongs here only if the driver holds the lock in memory, so that a restart frees it. OpenEBS ZFS's `request
+/// already pending` does not: it reports the state of a ZFSVolume, which survives a restart.
+const COMMON: [&str; 6] = [
     r#"(?i)\ban? operation with the given (?:volume|snapshot|target path)(?: ?(?:id|key))?[ =:]+\\*"?(?P<key>[^\s"\\]+)\\*"? (?:is )?already (?:exists|in progress)"#,
     r"(?i)\ban? (?:expand|restore|delete|clone|create) operation with given id (?P<key>\S+) already exists",
     r"(?i)\b(?:create volume request for|deletesnapshot for snapshot) (?P<key>\S+) is already in progress",
     r"(?i)\bexisting csi operation is in progress for volume: (?P<key>\S+)",
-    r"(?i)\bvolume (?P<key>\S+) request already pending",
     r#"(?i)\boperation locked due to in progress operation\(s\): \[\\*"(?:create_volume_name_|create_snapshot_name_|volume_id_|snapshot_id_)(?P<key>[^"\\]+)"#,
     r"(?i)\balready an operation pending for the specified id (?:\w+:)?(?P<key>[^\s:]+)",
 ];
@@ -179,7 +181,6 @@ mod tests {
         Some("pvc-4e1")
     )]
     #[case("Existing Csi operation is in progress for volume: abc", Some("abc"))]
-    #[case("volume pvc-4e1 request already pending", Some("pvc-4e1"))]
     #[case(
         "An Operation With The Given Volume ID pvc-4e1 Already Exists",
         Some("pvc-4e1")
@@ -221,6 +222,83 @@ mod tests {
     fn messages_of_known_drivers_are_recognised(#[case] text: &str, #[case] key: Option<&str>) {
         let found = LockPatterns::new(&[]).unwrap().find(text);
         assert_eq!(found, key.map(|key| LockKey(key.into())));
+    }
+
+    /// Lines as the log of each preset's container has them, and what Mayastor returns, which it does not log.
+    #[rstest]
+    // rbd/controllerserver.go and util.go of ceph-csi 3.12 (ceph-csi #2712).
+    #[case::ceph_csi_reports(
+        "E1214 08:39:05.344977       1 controllerserver.go:288] ID: 25 Req-ID: pvc-55b22d71-055e-4f23-9e61-7386e4cde6c5 an operation with the given Volume ID pvc-55b22d71-055e-4f23-9e61-7386e4cde6c5 already exists",
+        "pvc-55b22d71-055e-4f23-9e61-7386e4cde6c5"
+    )]
+    #[case::ceph_csi_returns(
+        "E1214 08:39:05.345071       1 utils.go:185] ID: 25 Req-ID: pvc-55b22d71-055e-4f23-9e61-7386e4cde6c5 GRPC error: rpc error: code = Aborted desc = an operation with the given Volume ID pvc-55b22d71-055e-4f23-9e61-7386e4cde6c5 already exists",
+        "pvc-55b22d71-055e-4f23-9e61-7386e4cde6c5"
+    )]
+    // CephFS names the volume whose snapshot is taken by its handle.
+    #[case::cephfs_snapshot(
+        "E0623 08:10:51.326159       1 controllerserver.go:832] ID: 19 Req-ID: snapshot-77 an operation with the given Volume ID 0001-0009-rook-ceph-0000000000000001-5d3c already exists",
+        "0001-0009-rook-ceph-0000000000000001-5d3c"
+    )]
+    // bin/democratic-csi 1.9.4, whose own error is JSON in a JSON log.
+    #[case::democratic_csi(
+        r#"{"host":"csi-controller","level":"error","message":"handler error - driver: FreeNASApiDriver method: CreateSnapshot error: {\"name\":\"GrpcError\",\"code\":10,\"message\":\"operation locked due to in progress operation(s): [\\\"create_snapshot_name_snapshot-77\\\",\\\"volume_id_pvc-4e1\\\"]\"}","service":"democratic-csi"}"#,
+        "snapshot-77"
+    )]
+    // pkg/driver of aws-ebs-csi-driver 1.64.0.
+    #[case::ebs_volume(
+        r#"E0819 10:11:12.131415       1 driver.go:135] "GRPC error" err="rpc error: code = Aborted desc = Create volume request for pvc-4e1 is already in progress""#,
+        "pvc-4e1"
+    )]
+    #[case::ebs_snapshot(
+        r#"E0819 10:11:12.131415       1 driver.go:135] "GRPC error" err="rpc error: code = Aborted desc = An operation with the given Volume snapshot-77 already exists""#,
+        "snapshot-77"
+    )]
+    #[case::ebs_deletion(
+        r#"E0819 10:11:12.131415       1 driver.go:135] "GRPC error" err="rpc error: code = Aborted desc = DeleteSnapshot for Snapshot snap-0a1b is already in progress""#,
+        "snap-0a1b"
+    )]
+    // pkg/gce-pd-csi-driver/utils.go 1.26.4.
+    #[case::gce_pd(
+        "E0818 10:11:12.131415       1 utils.go:87] /csi.v1.Controller/CreateSnapshot returned with error: rpc error: code = Aborted desc = An operation with the given Volume ID projects/acme/zones/us-central1-a/disks/pvc-4e1 already exists",
+        "projects/acme/zones/us-central1-a/disks/pvc-4e1"
+    )]
+    // pkg/csi-common/utils.go of azuredisk 1.34.5, pkg/nfs/utils.go of csi-driver-nfs 4.13.4.
+    #[case::azure_disk(
+        "E0822 10:11:12.131415       1 utils.go:110] GRPC error: rpc error: code = Aborted desc = An operation with the given Volume ID snapshot-77 already exists",
+        "snapshot-77"
+    )]
+    #[case::nfs(
+        "E0822 10:11:12.131415       1 utils.go:116] GRPC error: rpc error: code = Aborted desc = An operation with the given Volume ID pvc-4e1 already exists",
+        "pvc-4e1"
+    )]
+    // control-plane/csi-driver/src/limiter.rs of Mayastor 2.7.1: the bare uid, which is also the handle.
+    #[case::mayastor(
+        "rpc error: code = Aborted desc = Existing Csi operation is in progress for volume: 15ca3371-4909-4727-9a3c-0d1f6c6a2b11",
+        "15ca3371-4909-4727-9a3c-0d1f6c6a2b11"
+    )]
+    fn finds_the_key_in_the_messages_of_known_drivers(#[case] text: &str, #[case] key: &str) {
+        let found = LockPatterns::new(&[]).unwrap().find(text);
+        assert_eq!(found, Some(LockKey(key.into())));
+    }
+
+    /// Drivers also return `Aborted` for what a restart does not change.
+    #[rstest]
+    #[case::zfs_volume_not_ready("volume pvc-4e1 request already pending")]
+    #[case::lvm_volume_failed(
+        "failed to delete volume pvc-4e1: lvm: destroy wait failed, not able to get the volume pvc-4e1 timeout"
+    )]
+    #[case::ebs_cloud_error("Could not create volume \"pvc-4e1\": VolumeLimitExceeded")]
+    #[case::gce_disk_not_ready(
+        "CreateVolume existing disk Key{\"pvc-4e1\", zone: \"us-central1-a\"} is not ready"
+    )]
+    #[case::mayastor_queue("Too many create volumes in progress")]
+    #[case::mayastor_creating("Existing volume 15ca3371 is in insufficient state: Creating")]
+    #[case::longhorn_not_ready("volume pvc-4e1 is not ready for workloads: waiting for the engine")]
+    #[case::longhorn_backup_target("backup target default is not available")]
+    fn finds_no_key_in_refusals_without_a_lock(#[case] refusal: &str) {
+        let text = format!("rpc error: code = Aborted desc = {refusal}");
+        assert_eq!(LockPatterns::new(&[]).unwrap().find(&text), None);
     }
 
     #[rstest]

@@ -1,12 +1,14 @@
 //! Known drivers, by name: the container whose log shows refused operations.
 //!
 //! A driver that is not listed is watched, too, by Events and by the status that its sidecars write on snapshots.
+//! `deploy/docs/drivers.md` has the facts about each driver and their sources.
 
 /// A known driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Preset {
     names: Names,
-    /// The container of its controller pods that logs refused operations, or `None` if the driver has no such locks.
+    /// The container of its controller pods that logs refused operations, or `None` if the driver has no such locks. It also
+    /// tells these pods from those of another driver in the same namespace.
     pub container: Option<&'static str>,
 }
 
@@ -43,7 +45,7 @@ const fn without_locks(name: &'static str) -> Preset {
 }
 
 /// Names and containers as in each project's manifests or chart.
-const PRESETS: [Preset; 18] = [
+const PRESETS: [Preset; 19] = [
     prefixed("rbd.csi.ceph.com", "csi-rbdplugin"),
     prefixed("cephfs.csi.ceph.com", "csi-cephfsplugin"),
     prefixed("nfs.csi.ceph.com", "csi-nfsplugin"),
@@ -59,13 +61,15 @@ const PRESETS: [Preset; 18] = [
     fixed("file.csi.azure.com", "azurefile"),
     fixed("nfs.csi.k8s.io", "nfs"),
     fixed("smb.csi.k8s.io", "smb"),
+    // The containers of these two only tell their pods apart: they refuse no operation because of another one.
     fixed("zfs.csi.openebs.io", "openebs-zfs-plugin"),
     fixed("local.csi.openebs.io", "openebs-lvm-plugin"),
     fixed("io.openebs.csi-mayastor", "csi-controller"),
     fixed("linodebs.csi.linode.com", "csi-linode-plugin"),
-    // It waits for its own volumes, and refuses no operation because of another one.
+    // They wait, and refuse no operation because of another one.
     without_locks("driver.longhorn.io"),
     without_locks("topolvm.io"),
+    without_locks("linstor.csi.linbit.com"),
 ];
 
 impl Preset {
@@ -105,6 +109,15 @@ mod tests {
     #[case("storage.cephfs.csi.ceph.com", Some("csi-cephfsplugin"))]
     #[case("org.democratic-csi.iscsi", Some("csi-driver"))]
     #[case("ebs.csi.aws.com", Some("ebs-plugin"))]
+    #[case("pd.csi.storage.gke.io", Some("gce-pd-driver"))]
+    #[case("disk.csi.azure.com", Some("azuredisk"))]
+    #[case("nfs.csi.k8s.io", Some("nfs"))]
+    #[case("zfs.csi.openebs.io", Some("openebs-zfs-plugin"))]
+    #[case("local.csi.openebs.io", Some("openebs-lvm-plugin"))]
+    #[case("io.openebs.csi-mayastor", Some("csi-controller"))]
+    #[case("driver.longhorn.io", None)]
+    #[case("topolvm.io", None)]
+    #[case("linstor.csi.linbit.com", None)]
     #[case("made-up.example.com", None)]
     fn known_drivers_have_a_container(#[case] driver: &str, #[case] container: Option<&str>) {
         assert_eq!(

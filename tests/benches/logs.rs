@@ -61,7 +61,6 @@ pub fn bench() -> Vec<Row> {
             "already exists",
             "already in progress",
             "is in progress for",
-            "already pending",
         ] {
             grep.args(["-e", word]);
         }

@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod chart;
+mod drivers;
 mod generated;
 mod image;
 mod modes;
