@@ -12,6 +12,7 @@ mod image;
 mod modes;
 mod monitoring;
 mod pages;
+mod plugins;
 mod promises;
 mod reliability;
 mod rights;

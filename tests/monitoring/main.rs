@@ -6,6 +6,7 @@
 mod blind;
 mod metrics;
 mod notes;
+mod receivers;
 mod routes;
 mod shipped;
 
@@ -87,9 +88,9 @@ fn promtool_accepts_the_sample() {
 
 #[test]
 #[ignore = "needs amtool: ./tests/run"]
-fn amtool_accepts_the_sample() {
-    let sample = ["alerts/alertmanager.yaml".to_owned()];
-    judge("amtool", &["check-config"], &sample);
+fn amtool_accepts_the_samples() {
+    let samples = ["alerts/alertmanager.yaml", "alerts/receivers.yaml"].map(str::to_owned);
+    judge("amtool", &["check-config"], &samples);
 }
 
 #[test]
