@@ -7,14 +7,17 @@ use crate::shipped::{DASHBOARDS, queries};
 
 /// The panels that a person reads first, with the labels of their series.
 const FIRST_READ: [(&str, &str); 4] = [
-    ("Locksmith: Stuck A", "{finding=\"pending_claim\"}"),
+    (
+        "Locksmith: Stuck objects by kind A",
+        "{finding=\"pending_claim\"}",
+    ),
     ("Locksmith: Stuck storage A", "{}"),
-    ("Locksmith: Oldest A", "{}"),
-    ("Locksmith: capacity and trends: Stuck now A", "{}"),
+    ("Locksmith: Oldest stuck object A", "{}"),
+    ("Locksmith: capacity and trends: Stuck storage A", "{}"),
 ];
 
 /// The panel that shows whether the others can be trusted.
-const SEES: [(&str, &str); 1] = [("Locksmith: Sees A", "{}")];
+const SEES: [(&str, &str); 1] = [("Locksmith: Observed A", "{}")];
 
 /// A quarter of an hour with these constant series.
 fn quarter(name: &str, series: &[&str], panels: &[(&str, &str)], shows: Option<u8>) -> Value {
@@ -29,7 +32,7 @@ fn quarter(name: &str, series: &[&str], panels: &[(&str, &str)], shows: Option<u
                 .into_iter()
                 .collect();
             json!({
-                "expr": query.expr.replace("$cluster", ".*"),
+                "expr": query.of_everything(),
                 "eval_time": "10m",
                 "exp_samples": samples,
             })

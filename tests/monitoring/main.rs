@@ -17,7 +17,9 @@ use regex::Regex;
 use serde_json::Value;
 
 use metrics::rules;
-use shipped::{DASHBOARDS, RULES, each, field, path, queries, read, scraping, text};
+use shipped::{
+    DASHBOARDS, RULES, VARIABLES, each, field, panels, path, queries, read, scraping, text,
+};
 
 /// URL of the pages of this repository.
 const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
@@ -218,17 +220,20 @@ fn panels_have_descriptions_and_portable_datasources() {
     for file in DASHBOARDS {
         let board = read(file);
         let mut ids = BTreeSet::new();
-        for panel in each(&board, "panels") {
+        let mut titles = BTreeSet::new();
+        for panel in panels(&board) {
             let title = field(panel, "title");
+            assert!(titles.insert(title), "{file}: two panels are {title}");
             assert!(ids.insert(panel["id"].as_u64()), "{file}: {title}: id");
             assert!(
                 field(panel, "description").ends_with('.'),
                 "{file}: {title}"
             );
-            assert_eq!(
-                panel["datasource"]["uid"], "${datasource}",
-                "{file}: {title}"
-            );
+            let datasource = match field(&panel["datasource"], "type") {
+                "loki" => "${loki}",
+                _ => "${datasource}",
+            };
+            assert_eq!(panel["datasource"]["uid"], datasource, "{file}: {title}");
             // A table of alerts links to the runbook of each.
             let cells = each(&panel["fieldConfig"], "overrides");
             let mut cells = cells.flat_map(|one| each(one, "properties"));
@@ -248,5 +253,101 @@ fn panels_have_descriptions_and_portable_datasources() {
             }
         }
         assert!(!ids.is_empty());
+    }
+}
+
+/// The last version of Grafana's classic schema; newer Grafanas read it, too.
+const SCHEMA: u64 = 42;
+
+#[test]
+fn dashboards_have_the_schema_and_the_variables() {
+    for file in DASHBOARDS {
+        let board = read(file);
+        assert_eq!(board["schemaVersion"], SCHEMA, "{file}");
+        let listed = each(&board["templating"], "list").map(|one| field(one, "name"));
+        let listed: Vec<_> = listed.filter(|name| VARIABLES.contains(name)).collect();
+        assert_eq!(listed, VARIABLES, "{file}");
+        for variable in each(&board["templating"], "list") {
+            if variable["type"] == "query" {
+                let name = field(variable, "name");
+                assert!(
+                    field(variable, "query").ends_with(&format!(", {name})")),
+                    "{file}: {name}"
+                );
+                // A series without the label is selected, too.
+                assert_eq!(variable["allValue"], ".*", "{file}: {name}");
+                let selects = format!("{name}=~\"${name}\"");
+                let uses = queries(file);
+                assert!(
+                    uses.iter().any(|query| query.expr.contains(&selects)),
+                    "{file}: no query uses {name}"
+                );
+            }
+        }
+    }
+}
+
+/// A variable lists the values that those before it leave: it does not select by itself and by what comes after.
+#[test]
+fn queries_select_by_every_variable_whose_label_they_have() {
+    let labels = metrics::labels();
+    for file in DASHBOARDS {
+        for query in queries(file) {
+            let variable = query.of.rsplit(": ").next().unwrap();
+            let position = VARIABLES.iter().position(|name| *name == variable);
+            // Listing namespaces and drivers side by side: neither narrows the other.
+            let may = &VARIABLES[..position.map_or(VARIABLES.len(), |at| at.min(2))];
+            let selectors = metrics::selectors(&query.expr);
+            let selected: BTreeSet<_> =
+                selectors.iter().map(|(metric, _)| metric.clone()).collect();
+            if variable != "cluster" {
+                assert_eq!(selected, metrics::named(&query.expr), "{}", query.of);
+            }
+            for (metric, matchers) in selectors {
+                for name in VARIABLES {
+                    let has = may.contains(&name) && labels[&metric].contains(name);
+                    let selects = matchers.contains(&format!("{name}=~\"${name}\""));
+                    assert_eq!(has, selects, "{}: {metric} by {name}", query.of);
+                }
+            }
+        }
+    }
+}
+
+/// Grafana reads nothing for panels in a closed row, so one without Loki shows no error.
+#[test]
+fn logs_are_in_a_closed_row_of_a_datasource_of_their_own() {
+    let board = read("dashboards/locksmith.json");
+    let variables = each(&board["templating"], "list");
+    let mut sources = variables.filter(|one| one["type"] == "datasource");
+    assert!(sources.any(|one| one["name"] == "loki" && one["query"] == "loki"));
+    let logs = |panel: &&Value| panel["datasource"]["type"] == "loki";
+    assert_eq!(each(&board, "panels").filter(logs).count(), 0);
+    let rows = each(&board, "panels").filter(|panel| panel["type"] == "row");
+    let closed = rows.filter(|row| row["collapsed"] == true);
+    assert_eq!(
+        closed
+            .flat_map(|row| each(row, "panels"))
+            .filter(logs)
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn panels_do_not_overlap() {
+    for file in DASHBOARDS {
+        let board = read(file);
+        let mut taken = BTreeMap::new();
+        for panel in each(&board, "panels") {
+            let title = field(panel, "title");
+            let [x, y, w, h] =
+                ["x", "y", "w", "h"].map(|part| panel["gridPos"][part].as_u64().unwrap());
+            assert!(x + w <= 24, "{file}: {title} is too wide");
+            for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+                let other = taken.insert(cell, title);
+                assert_eq!(other, None, "{file}: {title} at {cell:?}");
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics in a PromQL expression, and all existing metrics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::Value;
@@ -57,6 +57,56 @@ pub fn known() -> BTreeSet<String> {
     let recorded = recorded.iter().filter_map(|rule| rule["record"].as_str());
     known.extend(recorded.map(str::to_owned));
     known
+}
+
+/// The labels by which a query may select each metric: of the reference, of recorded metrics those that their rule keeps. The label
+/// `namespace` of a Remediation is the daemon's, not that of what is stuck, and alerts have the labels of many metrics.
+pub fn labels() -> BTreeMap<String, BTreeSet<String>> {
+    let quoted = Regex::new(r"`(\w+)`").unwrap();
+    let kept = Regex::new(r"\bby \(([^)]*)\)").unwrap();
+    let reference = text("deploy/docs/metrics.md");
+    let mut labels =
+        BTreeMap::from([("ALERTS".to_owned(), BTreeSet::from(["cluster".to_owned()]))]);
+    for family in reference.split("\n### `").skip(1) {
+        let (name, rest) = family.split_once('`').unwrap();
+        let kind = rest.trim_start().lines().next().unwrap();
+        let own = quoted.captures_iter(kind).map(|label| label[1].to_owned());
+        let mut own: BTreeSet<String> = own.chain(["cluster", "job"].map(str::to_owned)).collect();
+        if name.starts_with("locksmith_remediation") || name == "locksmith_gate_open" {
+            own.remove("namespace");
+        }
+        if kind.starts_with("histogram") {
+            for part in ["bucket", "sum", "count"] {
+                labels.insert(format!("{name}_{part}"), own.clone());
+            }
+        }
+        labels.insert(name.to_owned(), own);
+    }
+    for rule in rules() {
+        let Some(name) = rule["record"].as_str() else {
+            continue;
+        };
+        let expr = rule["expr"].as_str().unwrap();
+        let own = match kept.captures(expr) {
+            Some(kept) => kept[1]
+                .split(',')
+                .map(|label| label.trim().to_owned())
+                .collect(),
+            // It changes the values of another recorded metric, and keeps its labels.
+            None => labels[named(expr).first().unwrap()].clone(),
+        };
+        labels.insert(name.to_owned(), own);
+    }
+    labels
+}
+
+/// Every series selector of `expr`: the metric, and what stands in its braces.
+pub fn selectors(expr: &str) -> Vec<(String, String)> {
+    let selector = Regex::new(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}").unwrap();
+    let found = selector.captures_iter(expr);
+    found
+        .map(|it| (it[1].to_owned(), it[2].to_owned()))
+        .collect()
 }
 
 #[test]

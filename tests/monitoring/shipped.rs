@@ -21,6 +21,18 @@ pub struct Query {
     pub expr: String,
 }
 
+/// The variables of the dashboards, each named as the label that it selects.
+pub const VARIABLES: [&str; 4] = ["cluster", "job", "namespace", "driver"];
+
+impl Query {
+    /// The expression with everything selected.
+    pub fn of_everything(&self) -> String {
+        VARIABLES.iter().fold(self.expr.clone(), |expr, variable| {
+            expr.replace(&format!("\"${variable}\""), "\".*\"")
+        })
+    }
+}
+
 /// Path of a file in the repository.
 pub fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -58,7 +70,14 @@ pub fn each<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value>
     value[name].as_array().into_iter().flatten()
 }
 
-/// All queries of a dashboard: panels, annotations and variables.
+/// The panels of a dashboard, also those in a row that is closed, without the rows.
+pub fn panels(board: &Value) -> impl Iterator<Item = &Value> {
+    let all =
+        each(board, "panels").flat_map(|panel| [panel].into_iter().chain(each(panel, "panels")));
+    all.filter(|panel| panel["type"] != "row")
+}
+
+/// All queries of a dashboard to Prometheus: panels, annotations and variables.
 pub fn queries(file: &str) -> Vec<Query> {
     let board = read(file);
     let mut queries = Vec::new();
@@ -68,7 +87,7 @@ pub fn queries(file: &str) -> Vec<Query> {
             expr: expr.to_owned(),
         });
     };
-    for panel in each(&board, "panels") {
+    for panel in panels(&board).filter(|panel| panel["datasource"]["type"] == "prometheus") {
         for target in each(panel, "targets") {
             let of = format!("{} {}", field(panel, "title"), field(target, "refId"));
             ask(&of, field(target, "expr"));
@@ -79,10 +98,10 @@ pub fn queries(file: &str) -> Vec<Query> {
     }
     for variable in each(&board["templating"], "list") {
         if variable["type"] == "query" {
-            // label_values(series, label) is a function of Grafana.
+            // label_values(series, label) is a function of Grafana; a selector of the series may contain commas.
             let asked = field(variable, "query");
             let series = asked.trim_start_matches("label_values(");
-            let series = series.split_once(',').map_or(asked, |(series, _)| series);
+            let series = series.rsplit_once(',').map_or(asked, |(series, _)| series);
             ask(field(variable, "name"), series);
         }
     }

@@ -14,23 +14,23 @@ use crate::support::stage::{Settings, Stage};
 
 /// Queries without a result while the run waits for its gates, but with one after its end.
 const AFTERWARDS: [(&str, &str); 7] = [
-    ("Locksmith: Last ended A", "no run has ended"),
+    ("Locksmith: Last finished runs A", "no run has ended"),
     ("Locksmith: Run ended", "no run has ended"),
-    ("Locksmith: Held A", "no run has begun"),
+    ("Locksmith: Held sources A", "no run has begun"),
     (
         "Locksmith: capacity and trends: Run ended",
         "no run has ended",
     ),
     (
-        "Locksmith: capacity and trends: Backups held A",
+        "Locksmith: capacity and trends: Storage of held sources by namespace A",
         "no run has begun",
     ),
     (
-        "Locksmith: capacity and trends: Half clear within A",
+        "Locksmith: capacity and trends: Median time to clear, last 24 hours A",
         "nothing has cleared",
     ),
     (
-        "Locksmith: capacity and trends: Nine tenths clear within A",
+        "Locksmith: capacity and trends: 90th percentile of time to clear, previous 24 hours A",
         "nothing has cleared",
     ),
 ];
@@ -51,7 +51,7 @@ const IN_TROUBLE: [(&str, &str); 2] = [
         "every notification is taken",
     ),
     (
-        "Locksmith: Faults of its own B",
+        "Locksmith: Errors of locksmith B",
         "the API server may accept every write",
     ),
 ];
@@ -62,12 +62,7 @@ fn is_in(list: &[(&str, &str)], query: &Query) -> bool {
 
 /// The expression as Grafana evaluates it with everything selected.
 fn asked(query: &Query) -> String {
-    let variables = [("$cluster", ".*"), ("$__rate_interval", "1m")];
-    let expr = variables
-        .iter()
-        .fold(query.expr.clone(), |expr, (name, value)| {
-            expr.replace(name, value)
-        });
+    let expr = query.of_everything().replace("$__rate_interval", "1m");
     assert!(!expr.contains('$'), "{}: {expr}", query.of);
     expr
 }
