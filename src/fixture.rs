@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::StepName;
-use crate::api::remediation::{GateRecord, Phase, StepPhase};
+use crate::api::remediation::{GateRecord, Phase, StepPhase, StepProgress};
 use crate::api::{LockKey, ObjectKey, ObjectKind};
 use crate::config::Mode;
 use crate::findings::{ClaimReason, Finding, FindingReason, SnapshotReason, SourceReason};
@@ -245,6 +245,12 @@ fn step(step: StepName, phase: StepPhase, minutes: i64) -> StepView {
         } else {
             String::new()
         },
+        progress: (!over).then(|| StepProgress {
+            done: 1,
+            total: 4,
+            waiting_for: "lease rook-ceph/external-snapshotter-leader to be taken over".into(),
+            deadline: Some(ago(minutes - 10)),
+        }),
     }
 }
 

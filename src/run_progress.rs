@@ -2,7 +2,8 @@
 
 use kube::ResourceExt;
 
-use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
+use crate::api::StepName;
+use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase, StepProgress};
 use crate::gates;
 
 /// Tone of a line, which selects its colour.
@@ -78,6 +79,23 @@ pub fn of_run(run: &Remediation, before: Option<&RemediationStatus>) -> Vec<Line
     lines
 }
 
+/// The progress of a step that runs.
+pub fn of_step(step: StepName, progress: &StepProgress) -> Line {
+    Line::plain(step.as_str(), progress_text(progress))
+}
+
+/// `12/40, waits for lease rook-ceph/x to be taken over, until 2026-11-29T03:10:00Z at the latest`.
+pub fn progress_text(progress: &StepProgress) -> String {
+    let mut text = format!("{}/{}", progress.done, progress.total);
+    if !progress.waiting_for.is_empty() {
+        text = format!("{text}, waits for {}", progress.waiting_for);
+    }
+    match progress.deadline {
+        Some(deadline) => format!("{text}, until {deadline:.0} at the latest"),
+        None => text,
+    }
+}
+
 /// The gates, if a result has changed.
 fn gates_of(after: &RemediationStatus, before: Option<&RemediationStatus>) -> Vec<Line> {
     let closed = gates::closed(&after.gates);
@@ -117,4 +135,26 @@ fn ending(status: &RemediationStatus) -> Vec<Line> {
         lines.push(Line::plain("still held", text));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::at;
+
+    #[test]
+    fn progress_names_count_condition_and_deadline() {
+        let mut progress = StepProgress {
+            done: 2,
+            total: 4,
+            waiting_for: String::new(),
+            deadline: None,
+        };
+        assert_eq!(progress_text(&progress), "2/4");
+        progress.waiting_for = "1 new pod to be Ready".to_owned();
+        progress.deadline = Some(at(5));
+        let until = at(5);
+        let text = format!("2/4, waits for 1 new pod to be Ready, until {until:.0} at the latest");
+        assert_eq!(progress_text(&progress), text);
+    }
 }

@@ -32,6 +32,7 @@ pub const GROUP: &str = "locksmith.dev";
     printcolumn = r#"{"name":"Driver","type":"string","jsonPath":".spec.driver"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Step","type":"string","jsonPath":".status.step"}"#,
+    printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress"}"#,
     printcolumn = r#"{"name":"Held","type":"integer","jsonPath":".status.held"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#
@@ -206,6 +207,9 @@ pub struct RemediationStatus {
     /// Current step; absent if no step is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepName>,
+    /// Progress of the current step, such as `12/40`; absent if no step is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
     /// Current attempt, counted from 1.
     #[serde(default)]
     #[schemars(with = "i32")]
@@ -249,12 +253,19 @@ pub struct RemediationStatus {
 }
 
 impl RemediationStatus {
-    /// Whether the only difference from `before` is that fewer sources are held, and some still are.
-    pub fn only_counts_down_from(&self, before: &Self) -> bool {
+    /// The current step and its progress.
+    pub fn current_progress(&self) -> Option<(StepName, &StepProgress)> {
+        let record = self.steps.last()?;
+        Some((record.step, record.progress.as_ref()?))
+    }
+
+    /// Whether the only difference from `before` is the progress of a step, or that fewer sources are held and some still are.
+    pub fn only_progresses_from(&self, before: &Self) -> bool {
         let Self {
             phase,
             message,
             step,
+            progress: _,
             attempt,
             term: _,
             started_at,
@@ -268,9 +279,15 @@ impl RemediationStatus {
             verdict,
             conditions: _,
         } = self;
-        !holds.is_empty()
-            && !before.holds.is_empty()
-            && *held <= before.held
+        let holds_count_down =
+            !holds.is_empty() && !before.holds.is_empty() && *held <= before.held;
+        let same_steps = steps.len() == before.steps.len()
+            && steps
+                .iter()
+                .zip(&before.steps)
+                .all(|(step, before)| step.is_same_but_progress(before));
+        (holds_count_down || (holds, held) == (&before.holds, &before.held))
+            && same_steps
             && (phase, message, step, attempt)
                 == (
                     &before.phase,
@@ -279,7 +296,7 @@ impl RemediationStatus {
                     &before.attempt,
                 )
             && (started_at, finished_at) == (&before.started_at, &before.finished_at)
-            && (plan, steps, gates) == (&before.plan, &before.steps, &before.gates)
+            && (plan, gates) == (&before.plan, &before.gates)
             && (evidence, verdict) == (&before.evidence, &before.verdict)
     }
 }
@@ -329,6 +346,49 @@ pub struct StepRecord {
     /// Targets that were skipped, each with a reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
+    /// Progress of the step while it runs; written at most once a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<StepProgress>,
+}
+
+impl StepRecord {
+    fn is_same_but_progress(&self, before: &Self) -> bool {
+        let Self {
+            step,
+            attempt,
+            phase,
+            started_at,
+            finished_at,
+            acted_at,
+            replaced_at,
+            message,
+            skipped,
+            progress: _,
+        } = self;
+        (step, attempt, phase) == (&before.step, &before.attempt, &before.phase)
+            && (started_at, finished_at) == (&before.started_at, &before.finished_at)
+            && (acted_at, replaced_at) == (&before.acted_at, &before.replaced_at)
+            && (message, skipped) == (&before.message, &before.skipped)
+    }
+}
+
+/// Progress of a running step.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepProgress {
+    /// Number of objects that are in the expected state, or skipped.
+    #[schemars(with = "i32")]
+    pub done: u32,
+    /// Number of objects that the step changes or waits for.
+    #[schemars(with = "i32")]
+    pub total: u32,
+    /// Next condition that the step waits for, in one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting_for: String,
+    /// Time at which the step fails unless it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub deadline: Option<Timestamp>,
 }
 
 /// Result of one gate.

@@ -145,7 +145,7 @@ impl Memory {
     ) -> Option<Duration> {
         let (_, budget) = self.recorded.as_ref().filter(|(run, _)| run == key)?;
         let left = budget.left(now);
-        let counts = || known.is_some_and(|known| next.only_counts_down_from(known));
+        let counts = || known.is_some_and(|known| next.only_progresses_from(known));
         (!left.is_zero() && counts()).then_some(left)
     }
 }
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn status_that_only_counts_down_waits_for_its_budget() {
+    fn status_with_progress_alone_waits_for_its_budget() {
         let key = |name: &str| ("locksmith".to_owned(), name.to_owned());
         let written = Instant::now();
         let after = |took| {
@@ -296,6 +296,14 @@ mod tests {
             Some(Duration::from_secs(1))
         );
         assert_eq!(waits(&after(9_000), "run", &fewer, 5_000), None);
+        let progress = RemediationStatus {
+            progress: Some("1/3".to_owned()),
+            ..known.clone()
+        };
+        assert_eq!(
+            waits(&after(20), "run", &progress, 400),
+            Some(Duration::from_millis(600))
+        );
         let at_once = [
             (&dear, "run", held(&[])),
             (

@@ -242,6 +242,7 @@ impl Controller {
                 }
                 NextAction::Act(intents) => {
                     self.act(&run, intents, memory.recent(key)).await;
+                    self.show_progress(key, run, memory).await?;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 NextAction::Wait(until) => {
@@ -254,6 +255,29 @@ impl Controller {
         }
         tracing::warn!(run = name, "the run makes no progress; check the clock");
         Ok(Timestamp::now().checked_add(RETRY).ok())
+    }
+
+    /// Records the progress of a step that acts, if its last record is old enough.
+    async fn show_progress(
+        &self,
+        key: &Key,
+        run: Remediation,
+        memory: &mut Memory,
+    ) -> Result<(), WriteError> {
+        let progress = self.store.judge(|model, view| {
+            let now = Timestamp::now();
+            steps::progress(&run, model, &view.findings, &self.config, now)
+        });
+        let (known, begun) = (run.status.as_ref(), Instant::now());
+        let Some(status) =
+            progress.filter(|status| memory.postponed(key, known, status, begun).is_none())
+        else {
+            return Ok(());
+        };
+        let run = self.record(run, status).await?;
+        memory.recorded(key, begun.elapsed(), Instant::now());
+        memory.met(key, &run, Instant::now());
+        Ok(())
     }
 
     /// Does what was asked for, except what was just done and has not been seen yet. What is not done is asked for again, ever

@@ -97,6 +97,7 @@ mod tests {
             replaced_at: None,
             message: "failed to restart".to_owned(),
             skipped: Vec::new(),
+            progress: None,
         };
         RemediationStatus {
             steps: vec![record],

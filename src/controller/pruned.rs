@@ -49,6 +49,7 @@ mod tests {
                 replaced_at: None,
                 message: String::new(),
                 skipped: Vec::new(),
+                progress: None,
             }],
             ..RemediationStatus::default()
         }

@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::StepName;
-use crate::api::remediation::{GateRecord, Phase, RemediationStatus, StepPhase, StepRecord};
+use crate::api::remediation::{
+    GateRecord, Phase, RemediationStatus, StepPhase, StepProgress, StepRecord,
+};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Doubt, DoubtKind, Finding, FindingKind, Policy};
@@ -158,6 +160,9 @@ pub struct StepView {
     pub finished: Option<Timestamp>,
     /// Result of the step, or the reason it failed, in one line.
     pub message: String,
+    /// Progress while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<StepProgress>,
 }
 
 /// Takes a view of `model`.
@@ -334,6 +339,7 @@ impl StepView {
             started: step.started_at,
             finished: step.finished_at,
             message: step.message.clone(),
+            progress: step.progress.clone(),
         }
     }
 }

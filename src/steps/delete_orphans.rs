@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Intent, Progress, Step, count, some};
+use super::{Intent, Progress, Step, count, counted, some};
 use crate::api::PlannedStep;
 use crate::api::Skipped;
-use crate::api::remediation::StepRecord;
+use crate::api::remediation::{StepProgress, StepRecord};
 use crate::api::{ObjectKey, Uid};
 use crate::plan::why_source_kept;
 use crate::run_context::RunContext;
@@ -15,31 +15,7 @@ pub(super) struct DeleteOrphanedSources;
 impl Step for DeleteOrphanedSources {
     fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
         let within = cx.config.steps.delete_orphaned_sources.within;
-        let (mut open, mut left, mut gone) = (Vec::new(), Vec::new(), 0);
-        for target in &step.targets {
-            let object = &target.object;
-            let found = cx.model.sources.get(&object.namespace, &object.name);
-            let Some(source) = found.filter(|source| source.meta.uid == object.uid) else {
-                gone += 1;
-                continue;
-            };
-            let claim = source.claim.as_ref();
-            let back = claim
-                .and_then(|claim| cx.model.claims.get(&source.meta.namespace, claim))
-                .is_some_and(|claim| claim.meta.deleting.is_none());
-            let why = if back {
-                Some("its PersistentVolumeClaim exists again".to_owned())
-            } else {
-                why_source_kept(cx.model, source)
-            };
-            match why {
-                Some(why) => left.push(Skipped {
-                    object: object.clone(),
-                    reason: why,
-                }),
-                None => open.push(object),
-            }
-        }
+        let Orphans { open, left, gone } = Orphans::of(cx, step);
         if open.is_empty() {
             return Progress::Done(
                 format!("{} deleted, {} skipped", count(gone, "source"), left.len()),
@@ -69,5 +45,60 @@ impl Step for DeleteOrphanedSources {
                 .map(|object| Intent::Delete(object.clone()))
                 .collect(),
         )
+    }
+
+    fn progress(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepProgress {
+        let Orphans { open, .. } = Orphans::of(cx, step);
+        let within = cx.config.steps.delete_orphaned_sources.within;
+        let (total, waiting) = (step.targets.len(), open.len());
+        let waiting_for = format!("{} to be deleted", some(open.into_iter()));
+        counted(record, within, total - waiting, total, waiting_for)
+    }
+}
+
+/// The sources of the plan by their state.
+struct Orphans<'a> {
+    open: Vec<&'a ObjectKey>,
+    left: Vec<Skipped>,
+    gone: usize,
+}
+
+impl<'a> Orphans<'a> {
+    fn of(cx: &RunContext<'_>, step: &'a PlannedStep) -> Self {
+        let mut orphans = Self {
+            open: Vec::new(),
+            left: Vec::new(),
+            gone: 0,
+        };
+        for target in &step.targets {
+            let object = &target.object;
+            let found = cx.model.sources.get(&object.namespace, &object.name);
+            let Some(source) = found.filter(|source| source.meta.uid == object.uid) else {
+                orphans.gone += 1;
+                continue;
+            };
+            let claim = source.claim.as_ref();
+            let back = claim
+                .and_then(|claim| cx.model.claims.get(&source.meta.namespace, claim))
+                .is_some_and(|claim| claim.meta.deleting.is_none());
+            let why = if back {
+                Some("its PersistentVolumeClaim exists again".to_owned())
+            } else {
+                why_source_kept(cx.model, source)
+            };
+            match why {
+                Some(why) => orphans.left.push(Skipped {
+                    object: object.clone(),
+                    reason: why,
+                }),
+                None => orphans.open.push(object),
+            }
+        }
+        orphans
     }
 }

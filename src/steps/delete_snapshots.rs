@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use super::{Intent, Progress, Step, count, some};
+use super::{Intent, Progress, Step, count, counted, some};
 use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
-use crate::api::remediation::StepRecord;
-use crate::api::{ObjectKey, Uid};
+use crate::api::remediation::{StepProgress, StepRecord};
+use crate::api::{ObjectKey, SharedStr, Uid};
 use crate::findings::snapshot_source;
 use crate::holds;
 use crate::model::records::Snapshot;
@@ -23,26 +23,7 @@ pub(super) struct DeleteFailedSnapshots;
 impl Step for DeleteFailedSnapshots {
     fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
         let settings = &cx.config.steps.delete_failed_snapshots;
-        let (mut open, mut left, mut going) = (Vec::new(), Vec::new(), 0);
-        for target in &step.targets {
-            let object = &target.object;
-            let found = cx.model.snapshots.get(&object.namespace, &object.name);
-            // Where the name is taken by another, ours is gone; whether it was made again is asked below.
-            match found.filter(|snapshot| {
-                snapshot.meta.uid == object.uid && snapshot.meta.deleting.is_none()
-            }) {
-                None => going += 1,
-                Some(snapshot) => match why_kept(cx.model, snapshot, settings.scope)
-                    .or_else(|| let_go(cx, snapshot))
-                {
-                    Some(why) => left.push(Skipped {
-                        object: object.clone(),
-                        reason: why.to_owned(),
-                    }),
-                    None => open.push((object, snapshot.source_claim.clone())),
-                },
-            }
-        }
+        let Snapshots { open, left, going } = Snapshots::of(cx, step);
         if open.is_empty() {
             return see_none_made_again(cx, record, step, going, left);
         }
@@ -78,6 +59,66 @@ impl Step for DeleteFailedSnapshots {
             .filter(|(object, claim)| claims.insert((object.namespace.clone(), claim.clone())))
             .map(|(object, _)| Intent::Delete(object.clone()));
         Progress::Act(turn.collect())
+    }
+
+    fn progress(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepProgress {
+        let open = Snapshots::of(cx, step).open;
+        let within = cx.config.steps.delete_failed_snapshots.within;
+        let (total, waiting) = (step.targets.len(), open.len());
+        let waiting_for = if waiting == 0 {
+            "proof that no snapshot was recreated".to_owned()
+        } else {
+            format!(
+                "{} to be deleted",
+                some(open.iter().map(|(object, _)| *object))
+            )
+        };
+        counted(record, within, total - waiting, total, waiting_for)
+    }
+}
+
+/// The snapshots of the plan by their state.
+struct Snapshots<'a> {
+    /// Still failed, each with its claim.
+    open: Vec<(&'a ObjectKey, Option<SharedStr>)>,
+    left: Vec<Skipped>,
+    /// Gone or being deleted.
+    going: usize,
+}
+
+impl<'a> Snapshots<'a> {
+    fn of(cx: &RunContext<'_>, step: &'a PlannedStep) -> Self {
+        let scope = cx.config.steps.delete_failed_snapshots.scope;
+        let mut snapshots = Self {
+            open: Vec::new(),
+            left: Vec::new(),
+            going: 0,
+        };
+        for target in &step.targets {
+            let object = &target.object;
+            let found = cx.model.snapshots.get(&object.namespace, &object.name);
+            // Where the name is taken by another, ours is gone; whether it was made again is asked below.
+            match found.filter(|snapshot| {
+                snapshot.meta.uid == object.uid && snapshot.meta.deleting.is_none()
+            }) {
+                None => snapshots.going += 1,
+                Some(snapshot) => {
+                    match why_kept(cx.model, snapshot, scope).or_else(|| let_go(cx, snapshot)) {
+                        Some(why) => snapshots.left.push(Skipped {
+                            object: object.clone(),
+                            reason: why.to_owned(),
+                        }),
+                        None => snapshots.open.push((object, snapshot.source_claim.clone())),
+                    }
+                }
+            }
+        }
+        snapshots
     }
 }
 

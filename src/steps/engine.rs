@@ -54,11 +54,26 @@ pub fn next(
         Some(Effect::Do(_)) | None => None,
     };
     cx.list_holds(&mut status);
+    cx.note_progress(&mut status);
     conditions::set(&mut status, now);
     if run.status.as_ref() != Some(&status) {
         return NextAction::Record(Box::new(status));
     }
     NextAction::Wait(until)
+}
+
+/// The recorded status with the present progress of the current step, if that has changed.
+pub fn progress(
+    run: &Remediation,
+    model: &Model,
+    findings: &[Finding],
+    config: &Config,
+    now: Timestamp,
+) -> Option<RemediationStatus> {
+    let cx = RunContext::new(run, model, findings, config, None, now);
+    let mut status = cx.status().clone();
+    cx.note_progress(&mut status);
+    (status != *cx.status()).then_some(status)
 }
 
 /// The effect of a transition, beside its changes of the status.
@@ -234,6 +249,7 @@ impl RunContext<'_> {
         record.phase = phase;
         record.finished_at = Some(self.now);
         record.message = message;
+        record.progress = None;
     }
 
     /// Records the next step as Started. After a failure that is the resume, and the others are Skipped.
@@ -267,6 +283,7 @@ impl RunContext<'_> {
                     String::new()
                 },
                 skipped: Vec::new(),
+                progress: None,
             });
             if !skip {
                 status.step = Some(planned.step);
@@ -283,6 +300,23 @@ impl RunContext<'_> {
         status.step = None;
         status.message = message;
         status.finished_at = Some(self.now);
+    }
+
+    /// Notes the progress of the current step, once that is recorded.
+    fn note_progress(&self, status: &mut RemediationStatus) {
+        let known = current(self.status());
+        let at = known.filter(|at| current(status) == Some(*at));
+        let progress = at.and_then(|at| {
+            let record = &status.steps[at];
+            let planned = self.plan?.step(record.step)?;
+            Some(step(record.step).progress(self, record, planned))
+        });
+        status.progress = progress
+            .as_ref()
+            .map(|progress| format!("{}/{}", progress.done, progress.total));
+        if let Some(at) = at {
+            status.steps[at].progress = progress;
+        }
     }
 
     /// Lists in the status what this run still holds.

@@ -16,7 +16,7 @@ mod tests;
 mod verdict;
 mod verify;
 
-pub use engine::next;
+pub use engine::{next, progress};
 
 use std::ops::ControlFlow;
 
@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::Skipped;
 use crate::api::hold::SnapshotHoldSpec;
-use crate::api::remediation::{RemediationStatus, StepPhase, StepRecord};
+use crate::api::remediation::{RemediationStatus, StepPhase, StepProgress, StepRecord};
 use crate::api::{ObjectKey, SharedStr, Uid};
 use crate::api::{PlannedStep, StepName};
 use crate::holds::HoldChange;
@@ -148,6 +148,14 @@ enum Progress {
 trait Step: Sync {
     /// Decides the next progress of `step`, from what is recorded of it and of the run.
     fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress;
+
+    /// How far the running `step` is, for people; [`Self::advance`] does not depend on it.
+    fn progress(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepProgress;
 }
 
 /// The step of that name.
@@ -210,6 +218,23 @@ impl RunContext<'_> {
 /// When `within` will have passed since the step began.
 fn deadline(record: &StepRecord, within: crate::config::Duration) -> Option<Timestamp> {
     record.started_at.checked_add(within.signed()).ok()
+}
+
+/// The progress of a step that fails `within` so long after its start.
+fn counted(
+    record: &StepRecord,
+    within: crate::config::Duration,
+    done: usize,
+    total: usize,
+    waiting_for: String,
+) -> StepProgress {
+    let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    StepProgress {
+        done: number(done),
+        total: number(total),
+        waiting_for,
+        deadline: deadline(record, within),
+    }
 }
 
 /// `1 source`, `2 sources`.

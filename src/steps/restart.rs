@@ -6,10 +6,10 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{Intent, Progress, Step, count, deadline, some};
+use super::{Intent, Progress, Step, count, counted, deadline, some};
 use crate::api::Action;
 use crate::api::PlannedStep;
-use crate::api::remediation::StepRecord;
+use crate::api::remediation::{StepProgress, StepRecord};
 use crate::api::{ObjectKey, ObjectKind, Uid};
 use crate::model::Provisioner;
 use crate::model::records::{Lease, Pod, Workload};
@@ -24,6 +24,18 @@ impl Step for RestartProvisioner {
             Err(why) => return Progress::Failed(why),
         };
         restart.act().unwrap_or_else(|| restart.see_effect())
+    }
+
+    fn progress(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepProgress {
+        match Restart::of(cx, record, step) {
+            Ok(restart) => restart.progress(),
+            Err(_) => StepProgress::default(),
+        }
     }
 }
 
@@ -226,13 +238,7 @@ impl<'a> Restart<'a> {
                 ));
             }
         }
-        let ready = model
-            .pods
-            .iter()
-            .filter(|pod| pod.ready && pod.meta.deleting.is_none())
-            .filter(|pod| !self.old.contains(&pod.meta.uid) && model.belongs(pod, self.workload))
-            .count();
-        let wanted = self.wanted();
+        let (ready, wanted) = (self.ready(), self.wanted());
         (ready < wanted).then(|| format!("only {ready} of {wanted} new pods are Ready"))
     }
 
@@ -259,6 +265,55 @@ impl<'a> Restart<'a> {
         } else {
             new && (acquired || renewed)
         }
+    }
+
+    /// New pods that are Ready and leases that are taken over, of those the workload is to have.
+    fn progress(&self) -> StepProgress {
+        let model = self.cx.model;
+        let provisioner = model.provisioner_of(self.workload, self.driver());
+        let leases: Vec<_> = provisioner.leases().collect();
+        let wanted = self.wanted();
+        let (mut done, mut waiting_for) = (0, None);
+        let mut running = self.still_running().peekable();
+        if running.peek().is_some() {
+            waiting_for = Some(format!("{} to end", some(running)));
+        }
+        if let Some(replaced_at) = self.record.replaced_at {
+            let ready = self.ready().min(wanted);
+            let (taken, open): (Vec<&Lease>, Vec<&Lease>) = leases
+                .iter()
+                .partition(|lease| self.taken_over(&provisioner, lease, replaced_at));
+            done = ready + taken.len();
+            waiting_for = waiting_for.or_else(|| {
+                let lease = open.first().map(|lease| {
+                    format!("lease {}/{} to be taken over", lease.namespace, lease.name)
+                });
+                let pods = (ready < wanted)
+                    .then(|| format!("{} to be Ready", count(wanted - ready, "new pod")));
+                pods.or(lease)
+            });
+        }
+        let within = self.cx.config.steps.restart_provisioner.within;
+        let waiting_for = waiting_for.unwrap_or_default();
+        counted(
+            self.record,
+            within,
+            done,
+            wanted + leases.len(),
+            waiting_for,
+        )
+    }
+
+    /// The number of new pods that are Ready.
+    fn ready(&self) -> usize {
+        let model = self.cx.model;
+        let ready = model
+            .pods
+            .iter()
+            .filter(|pod| pod.ready && pod.meta.deleting.is_none());
+        ready
+            .filter(|pod| !self.old.contains(&pod.meta.uid) && model.belongs(pod, self.workload))
+            .count()
     }
 
     fn driver(&self) -> &'a str {

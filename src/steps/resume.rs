@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{LISTED, Progress, Step, count};
+use super::{LISTED, Progress, Step, count, counted};
 use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
-use crate::api::remediation::StepRecord;
+use crate::api::remediation::{StepProgress, StepRecord};
 use crate::holds::{self, Due};
 use crate::model::Kind;
 use crate::run_context::RunContext;
@@ -59,6 +59,25 @@ impl Step for ResumeSources {
             )
         };
         Progress::Done(message, left)
+    }
+
+    fn progress(&self, cx: &RunContext<'_>, record: &StepRecord, _: &PlannedStep) -> StepProgress {
+        let policy = (&cx.config.steps.resume_sources).into();
+        let due = holds::due(cx.model, policy, cx.now);
+        let due = due.iter().filter(|(held, when)| {
+            held.hold.run.as_ref() == Some(&cx.id) && !matches!(when, Due::Waits(_))
+        });
+        let due = due.count();
+        let suspend = cx.plan.and_then(|plan| plan.step(StepName::SuspendSources));
+        let total = suspend.map_or(0, |suspend| suspend.held_sources().count());
+        let total = total.max(due);
+        let waiting_for = format!("{} to be released", count(due, "source"));
+        let within = cx.config.steps.suspend_sources.deadline;
+        StepProgress {
+            // The API server ends the hold then; the step does not fail.
+            deadline: released_by(cx),
+            ..counted(record, within, total - due, total, waiting_for)
+        }
     }
 }
 

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Intent, LIST_AGAIN, LISTED, Progress, Step, count, deadline, gone, some};
+use super::{Intent, LIST_AGAIN, LISTED, Progress, Step, count, counted, deadline, gone, some};
 use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::hold::SnapshotHoldSpec;
-use crate::api::remediation::{RemediationStatus, StepPhase, StepRecord};
+use crate::api::remediation::{RemediationStatus, StepPhase, StepProgress, StepRecord};
 use crate::api::volsync::temporary_name;
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::holds::policy::Probe;
@@ -84,6 +84,29 @@ impl Step for SuspendSources {
         }));
         left.truncate(LISTED);
         prove(cx, record, hold, acted_at, left)
+    }
+
+    fn progress(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepProgress {
+        let (wanted, _) = resolve(cx, step);
+        let hold = holds::of_run(cx.model, &cx.id, cx.now);
+        let done = hold.map_or(0, |hold| {
+            let is_listed = |uid: &&Uid| hold.sources.contains_key(*uid);
+            wanted.keys().filter(is_listed).count()
+        });
+        let waiting_for = match hold {
+            None => format!("{} to be created", cx.id.hold()),
+            Some(_) if done < wanted.len() => {
+                format!("{} to be held", count(wanted.len() - done, "source"))
+            }
+            Some(_) => "proof that the hold is in force".to_owned(),
+        };
+        let within = cx.config.steps.suspend_sources.within;
+        counted(record, within, done, wanted.len(), waiting_for)
     }
 }
 

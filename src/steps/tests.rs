@@ -5,6 +5,7 @@ mod chaos;
 mod handover;
 mod moments;
 mod playbook;
+mod progress;
 mod sim;
 mod trouble;
 mod verdict;

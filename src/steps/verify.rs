@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::{Intent, Progress, Step, count, deadline, gone, some};
+use super::{Intent, Progress, Step, count, counted, deadline, gone, some};
 use crate::api::Action;
 use crate::api::ObjectKey;
 use crate::api::PlannedStep;
 use crate::api::Skipped;
-use crate::api::remediation::StepRecord;
+use crate::api::remediation::{StepProgress, StepRecord};
 use crate::model::records::{ClaimPhase, Content};
 use crate::run_context::RunContext;
 
@@ -22,21 +22,11 @@ impl Step for VerifyProvisioning {
         let within = cx.config.steps.verify_provisioning.within;
         let untouched = untouched(cx, record, step);
         let settled = cx.settled(record).unwrap_or(record.started_at);
-        let (mut bound, mut left, mut waiting) = (0, Vec::<Skipped>::new(), Vec::new());
-        for object in targets(step, Action::Await) {
-            match cx.model.claims.get(&object.namespace, &object.name) {
-                None => left.push(gone(object, None)),
-                Some(claim) if claim.meta.uid != object.uid => {
-                    left.push(gone(object, Some(&claim.meta.uid)));
-                }
-                Some(claim) if claim.phase == ClaimPhase::Bound => bound += 1,
-                Some(claim) if claim.meta.deleting.is_some() => left.push(Skipped {
-                    object: object.clone(),
-                    reason: "is being deleted".to_owned(),
-                }),
-                Some(_) => waiting.push(object),
-            }
-        }
+        let Claims {
+            bound,
+            mut left,
+            waiting,
+        } = Claims::of(cx, step);
         // A hung deletion is no reason to wait once all claims are Bound.
         let end = settled.max(record.started_at);
         let end = end.checked_add(TOUCH_WITHIN).unwrap_or(end);
@@ -72,6 +62,59 @@ impl Step for VerifyProvisioning {
             format!("{} Bound", count(bound, "claim"))
         };
         Progress::Done(message, left)
+    }
+
+    fn progress(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepProgress {
+        let Claims {
+            bound,
+            left,
+            waiting,
+        } = Claims::of(cx, step);
+        let waiting_for = if waiting.is_empty() {
+            "hung deletions to continue".to_owned()
+        } else {
+            format!("{} to be Bound", some(waiting.iter().copied()))
+        };
+        let within = cx.config.steps.verify_provisioning.within;
+        let done = bound + left.len();
+        counted(record, within, done, done + waiting.len(), waiting_for)
+    }
+}
+
+/// The claims of the plan by their state.
+struct Claims<'a> {
+    bound: usize,
+    left: Vec<Skipped>,
+    waiting: Vec<&'a ObjectKey>,
+}
+
+impl<'a> Claims<'a> {
+    fn of(cx: &RunContext<'_>, step: &'a PlannedStep) -> Self {
+        let mut claims = Self {
+            bound: 0,
+            left: Vec::new(),
+            waiting: Vec::new(),
+        };
+        for object in targets(step, Action::Await) {
+            match cx.model.claims.get(&object.namespace, &object.name) {
+                None => claims.left.push(gone(object, None)),
+                Some(claim) if claim.meta.uid != object.uid => {
+                    claims.left.push(gone(object, Some(&claim.meta.uid)));
+                }
+                Some(claim) if claim.phase == ClaimPhase::Bound => claims.bound += 1,
+                Some(claim) if claim.meta.deleting.is_some() => claims.left.push(Skipped {
+                    object: object.clone(),
+                    reason: "is being deleted".to_owned(),
+                }),
+                Some(_) => claims.waiting.push(object),
+            }
+        }
+        claims
     }
 }
 

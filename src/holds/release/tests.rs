@@ -63,6 +63,7 @@ fn failed_at(attempt: u32, now_at: u32) -> Remediation {
         replaced_at: None,
         message: String::new(),
         skipped: Vec::new(),
+        progress: None,
     });
     run
 }

@@ -60,6 +60,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
         replaced_at: None,
         message: String::new(),
         skipped: Vec::new(),
+        progress: None,
     };
     let mut run = run("r");
     run.status = Some(RemediationStatus {

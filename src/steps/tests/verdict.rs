@@ -89,6 +89,7 @@ fn judged(
             replaced_at: None,
             message: String::new(),
             skipped: left,
+            progress: None,
         }],
         ..RemediationStatus::default()
     };

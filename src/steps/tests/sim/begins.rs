@@ -5,12 +5,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{EXPRESSION, Sim};
 use crate::api::StepName;
-use crate::api::remediation::{Decision, Phase, Remediation, RemediationStatus};
+use crate::api::remediation::{Decision, Phase, Remediation, RemediationStatus, StepPhase};
 use crate::config::Window;
 
 impl Sim {
     /// Judges what is about to be recorded of `run`.
     pub(super) fn judge_record(&self, run: &Remediation, after: &RemediationStatus) {
+        for step in &after.steps {
+            if let Some(progress) = &step.progress {
+                assert_eq!(step.phase, StepPhase::Started, "{step:?}");
+                assert!(progress.done <= progress.total, "{step:?}");
+            }
+        }
         if after.phase != Phase::Running {
             return;
         }

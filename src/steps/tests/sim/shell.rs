@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Cluster, seconds};
 use crate::api::Uid;
-use crate::api::remediation::{Phase, RemediationStatus, StepPhase};
+use crate::api::remediation::{Phase, RemediationStatus, StepPhase, StepProgress};
 use crate::api::{PlannedStep, StepName};
 use crate::config::{Config, Mode};
 use crate::findings::{self, Finding, Policy};
@@ -52,6 +52,8 @@ pub struct Sim {
     pub done: Vec<Intent>,
     /// What was told of the run: phase, step and message, each change once.
     pub told: Vec<String>,
+    /// The progress of steps as recorded, each change once.
+    pub progress: Vec<(StepName, StepProgress)>,
     pub(super) model: Model,
     pub(super) findings: Vec<Finding>,
     policy: Policy,
@@ -82,6 +84,7 @@ impl Sim {
             chance,
             done: Vec::new(),
             told: Vec::new(),
+            progress: Vec::new(),
             model: Model::default(),
             findings: Vec::new(),
             policy,
@@ -266,6 +269,9 @@ impl Sim {
         };
         if before.map(line) != Some(line(after)) {
             self.told.push(line(after));
+        }
+        if let Some((step, progress)) = after.current_progress() {
+            self.progress.push((step, progress.clone()));
         }
     }
 
