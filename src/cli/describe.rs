@@ -6,15 +6,20 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::args::RunArgs;
+use super::plan_summary::summary;
 use super::render_plan::{gates_text, plan_text};
 use crate::api::remediation::{Remediation, RemediationStatus};
+use crate::run_progress::progress_text;
 use crate::text::humanize::{plain, span};
 
-/// Show one run: plan, gates, steps, verification, evidence and holds
+/// Show one run: verification, steps, holds, plan, gates and evidence
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     run: RunArgs,
+    /// List every object of the plan with its uid
+    #[arg(long)]
+    details: bool,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
@@ -34,14 +39,15 @@ enum Output {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (_, run) = args.run.read().await?;
     match args.output {
-        Output::Text => anstream::println!("{}", text(&run, Timestamp::now())),
+        Output::Text => anstream::println!("{}", text(&run, Timestamp::now(), args.details)),
         Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&run)?),
         Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&run)?),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(run: &Remediation, now: Timestamp) -> String {
+/// The state of the run first, then its plan, gates and evidence.
+fn text(run: &Remediation, now: Timestamp, details: bool) -> String {
     let status = run.status.clone().unwrap_or_default();
     let created = run.creation_timestamp().map_or(now, |at| at.0);
     let mut lines = vec![
@@ -59,27 +65,33 @@ fn text(run: &Remediation, now: Timestamp) -> String {
             plain(&status.message)
         ),
     ];
-    lines.extend(status.plan.as_ref().map(plan_text));
-    if !status.gates.is_empty() {
-        lines.push(gates_text(&status.gates));
-    }
-    lines.extend(steps(&status));
     lines.extend(part("verdict", status.verdict.iter(), |check| {
         let mark = if check.passed { "passed" } else { "failed" };
         format!("{mark}  {}: {}", check.check, plain(&check.message))
     }));
-    lines.extend(part("evidence", status.evidence.iter(), |kept| {
-        format!(
-            "{} at resourceVersion {}",
-            kept.object, kept.resource_version
-        )
-    }));
+    lines.extend(steps(&status));
     lines.extend(part("held", status.holds.iter(), |hold| {
         let left = span(now, hold.until);
         format!(
             "{}, ends in {left} at the latest; waits for {}",
             hold.object,
             plain(&hold.waiting_for)
+        )
+    }));
+    if let Some(plan) = &status.plan {
+        lines.push(if details {
+            plan_text(plan)
+        } else {
+            summary(plan, &[], None)
+        });
+    }
+    if !status.gates.is_empty() {
+        lines.push(gates_text(&status.gates));
+    }
+    lines.extend(part("evidence", status.evidence.iter(), |kept| {
+        format!(
+            "{} at resourceVersion {}",
+            kept.object, kept.resource_version
         )
     }));
     lines.join("\n")
@@ -109,7 +121,8 @@ fn steps(status: &RemediationStatus) -> Vec<String> {
             format!(" in {}", span(step.started_at, at))
         });
         let (name, phase) = (step.step.as_str(), step.phase);
-        let message = plain(&step.message);
+        let progress = step.progress.as_ref().map(progress_text);
+        let message = plain(&progress.unwrap_or_else(|| step.message.clone()));
         format!(
             "{name}, attempt {}: {phase:?}{took}: {message}",
             step.attempt

@@ -16,6 +16,7 @@ mod hold;
 mod log;
 mod manual;
 mod plan;
+mod plan_summary;
 mod progress;
 mod release;
 mod remediations;
@@ -26,6 +27,7 @@ mod runs;
 mod serve;
 mod status;
 mod table;
+mod watching;
 
 pub use cluster::{ClusterArgs, ClusterError};
 pub use status::{Look, exit_code, render};

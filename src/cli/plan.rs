@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::args::ReadArgs;
 use super::log::{self, LogFormat};
+use super::plan_summary::summary;
 use super::render_plan::{gates_text, plan_text};
 use crate::api::Plan;
 use crate::api::SharedStr;
@@ -50,6 +51,9 @@ pub struct PlanArgs {
     /// CSI driver to plan for [default: every driver with a finding]
     #[arg(long, value_name = "NAME")]
     pub driver: Option<String>,
+    /// List every object with its uid, and every gate
+    #[arg(long)]
+    pub details: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -81,13 +85,19 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Plan and gates as text.
-    pub fn text(&self) -> String {
-        let plan = match (&self.plan, &self.error) {
-            (Some(plan), _) => plan_text(plan),
-            (None, error) => format!("no plan: {}", error.as_deref().unwrap_or_default()),
+    /// Plan and gates as text: a summary with the limits of `config`, or every object and every gate.
+    pub fn text(&self, config: &Config, details: bool) -> String {
+        let text = match (&self.plan, &self.error) {
+            (Some(plan), _) if details => {
+                format!("{}\n{}", plan_text(plan), gates_text(&self.gates))
+            }
+            (Some(plan), _) => summary(plan, &self.gates, Some(config)),
+            (None, error) => {
+                let error = error.as_deref().unwrap_or_default();
+                format!("no plan: {error}\n{}", gates_text(&self.gates))
+            }
         };
-        format!("{}: {plan}\n{}", self.playbook, gates_text(&self.gates))
+        format!("{}: {text}", self.playbook)
     }
 }
 
@@ -104,9 +114,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Output::Text => {
             for planned in &all {
-                anstream::println!("{}", planned.text());
+                anstream::println!("{}", planned.text(&config, args.what.details));
             }
-            anstream::println!("nothing was written");
+            let hint = if args.what.details {
+                ""
+            } else {
+                "; --details lists every object and gate"
+            };
+            anstream::println!("nothing was written{hint}");
         }
     }
     if all.iter().any(|planned| planned.plan.is_none()) {

@@ -1,7 +1,10 @@
 //! Finds the run that a command names, and the user name the API server knows.
 
 use anyhow::{Context as _, bail};
+use futures::{Stream, StreamExt};
 use kube::api::ListParams;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -27,6 +30,19 @@ pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Ve
         std::cmp::Reverse(run.metadata.creation_timestamp.as_ref().map(|at| at.0))
     });
     Ok(runs)
+}
+
+/// Yields each time a Remediation in `namespace`, or in any, changes. Errors are retried.
+pub fn changes(client: &Client, namespace: Option<&str>) -> impl Stream<Item = ()> + use<> {
+    let api: Api<Remediation> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    events.filter_map(|event| {
+        let change = matches!(event, Ok(Event::Apply(_) | Event::Delete(_)));
+        std::future::ready(change.then_some(()))
+    })
 }
 
 /// The Remediation called `name`, or the only one whose name starts with it.

@@ -55,7 +55,7 @@ fn holds(planned: &PlannedStep) -> Vec<String> {
     lines
 }
 
-fn mark(action: Action) -> char {
+pub fn mark(action: Action) -> char {
     match action {
         Action::Rollout | Action::Touch | Action::HandOver => '~',
         Action::Delete | Action::Replace => '-',
@@ -67,7 +67,7 @@ fn mark(action: Action) -> char {
 const UID: usize = 8;
 
 /// The changes to an object, one per line.
-fn changes(action: Action) -> Vec<String> {
+pub fn changes(action: Action) -> Vec<String> {
     let field = |path: &str, before: &str, after: &str| format!("{path}: {before} -> {after}");
     match action {
         Action::Rollout => {

@@ -1,7 +1,7 @@
 //! `locksmith run`: shows the plan of a playbook, creates the Remediation once it is confirmed, and follows each step.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::{Stream, StreamExt};
@@ -15,7 +15,7 @@ use super::args::ReadArgs;
 use super::decide::confirmed;
 use super::log::{self, LogFormat};
 use super::plan::{PlanArgs, Planned};
-use super::progress::print;
+use super::progress::{Printer, REPORT_INTERVAL};
 use super::remediations;
 use crate::api::remediation::{Approval, Decision, Phase, Remediation, RemediationStatus};
 use crate::cluster::{self, FIELD_MANAGER_CLI};
@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             )
         }
     };
-    anstream::println!("{}", planned.text());
+    anstream::println!("{}", planned.text(&config, args.what.details));
     if let Some(error) = &planned.error {
         bail!("there is no plan: {error}");
     }
@@ -131,13 +131,15 @@ async fn follow(
     run: Remediation,
     mut interrupts: Signal,
 ) -> anyhow::Result<ExitCode> {
-    let begun = Instant::now();
-    let tell = |line: &Line| print(begun.elapsed(), line);
-    tell(&Line::plain("run", run.name_any()));
+    let mut printer = Printer::new();
+    printer.line(&Line::plain("run", run.name_any()));
     let changes = changes(client, &run);
     tokio::pin!(changes);
+    let taken_up = tokio::time::sleep(TAKEN_UP_WITHIN);
+    tokio::pin!(taken_up);
     let mut known: Option<RemediationStatus> = None;
     let (mut aborted, mut warned, mut unseen) = (false, false, false);
+    let mut reports = tokio::time::interval(REPORT_INTERVAL);
     loop {
         let idle = !warned && known.is_none();
         let change = tokio::select! {
@@ -145,7 +147,7 @@ async fn follow(
             Some(()) = interrupts.recv() => {
                 let name = run.name_any();
                 if aborted {
-                    tell(&Line::new("detached", format!("see the result with locksmith describe {name}"), Tone::Ask));
+                    printer.line(&Line::new("detached", format!("see the result with locksmith describe {name}"), Tone::Ask));
                     return Ok(ExitCode::FAILURE);
                 }
                 aborted = true;
@@ -153,13 +155,17 @@ async fn follow(
                     format!("failed to abort {name}; retry with locksmith abort {name}, or run locksmith release --all")
                 })?;
                 let text = format!("{name} is being aborted; its holds are released");
-                tell(&Line::new("interrupted", text, Tone::Ask));
+                printer.line(&Line::new("interrupted", text, Tone::Ask));
                 continue;
             }
-            () = tokio::time::sleep(TAKEN_UP_WITHIN), if idle => {
+            _ = reports.tick() => {
+                printer.report();
+                continue;
+            }
+            () = &mut taken_up, if idle => {
                 warned = true;
                 let text = "no daemon has picked it up; check that one runs in mode plan or act for this namespace";
-                tell(&Line::new("waiting", text, Tone::Ask));
+                printer.line(&Line::new("waiting", text, Tone::Ask));
                 continue;
             }
         };
@@ -170,7 +176,7 @@ async fn follow(
             Some(Err(error)) => {
                 if !unseen {
                     let text = format!("failed to read the run, retrying: {}", error_chain(&error));
-                    tell(&Line::new("waiting", text, Tone::Ask));
+                    printer.line(&Line::new("waiting", text, Tone::Ask));
                 }
                 unseen = true;
                 continue;
@@ -182,9 +188,10 @@ async fn follow(
             continue;
         }
         for line in run_progress::of_run(&run, known.as_ref()) {
-            tell(&line);
+            printer.line(&line);
         }
         known = run.status;
+        printer.set(known.as_ref().and_then(RemediationStatus::current_progress));
         match known.as_ref().map(|status| status.phase) {
             Some(Phase::Succeeded) => return Ok(ExitCode::SUCCESS),
             Some(phase) if phase.finished() => return Ok(ExitCode::FAILURE),

@@ -45,6 +45,26 @@ pub fn lines(columns: &[Column], rows: Vec<Vec<String>>, wide: bool) -> Vec<Stri
         .collect()
 }
 
+/// `text` in lines of at most [`COLUMNS`] columns, broken between words. The first one begins with `first`, the others with
+/// `further`.
+pub fn wrapped(text: &str, first: &str, further: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut is_empty) = (first.to_owned(), true);
+    for word in text.split_whitespace() {
+        if !is_empty && width(&line) + 1 + width(word) > COLUMNS {
+            lines.push(std::mem::replace(&mut line, further.to_owned()));
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
 fn width(text: &str) -> usize {
     text.chars().count()
 }

@@ -71,6 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let what = PlanArgs {
             playbook: name.clone(),
             driver: None,
+            details: false,
         };
         let findings = &seen.view.findings;
         let planned = seen

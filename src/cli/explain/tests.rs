@@ -27,6 +27,7 @@ fn explained(world: &World, subject: &str, namespace: &str) -> Option<Explanatio
         let what = PlanArgs {
             playbook: name.clone(),
             driver: None,
+            details: false,
         };
         let planned = what.planned(&world.0, &view.findings, playbook, driver, &config, at(0));
         explanation.add_run(planned, &view);

@@ -16,6 +16,7 @@ use kube::{Api, Client};
 use super::FAILED;
 use super::args::{NamespaceArgs, ReadArgs};
 use super::log::{self, LogFormat};
+use super::watching::Screen;
 use crate::state::view::View;
 
 /// Show everything that is stuck: why, since when, and how much storage
@@ -26,6 +27,9 @@ use crate::state::view::View;
 pub struct Args {
     #[command(flatten)]
     read: ReadArgs,
+    /// Keep watching: show again what has changed, until interrupted
+    #[arg(short, long)]
+    watch: bool,
     #[command(flatten)]
     only: NamespaceArgs,
     /// Output format; wide adds driver, class, cause and evidence
@@ -54,16 +58,33 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         exists(&client, namespace).await?;
     }
     let seen = args.read.look(client, &config).await?;
-    let view = only(seen.view, args.only.namespace.as_deref());
-    let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    let text = |look| render(&view, Timestamp::now(), look, colour);
-    match args.output {
-        Output::Table => anstream::print!("{}", text(Look::Table)),
-        Output::Wide => anstream::print!("{}", text(Look::Wide)),
-        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&view)?),
-        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&view)?),
+    let mut view = only(seen.view, args.only.namespace.as_deref());
+    let (mut screen, mut views) = (Screen::new(), seen.store.views());
+    loop {
+        screen.show(&args.output.text(&view)?);
+        if !args.watch {
+            return Ok(ExitCode::from(exit_code(&view)));
+        }
+        screen.pause().await;
+        views.changed().await?;
+        let latest = View::clone(&views.borrow_and_update());
+        view = only(latest, args.only.namespace.as_deref());
     }
-    Ok(ExitCode::from(exit_code(&view)))
+}
+
+impl Output {
+    /// The view in this format.
+    fn text(self, view: &View) -> anyhow::Result<String> {
+        let colour =
+            anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+        let text = |look| render(view, Timestamp::now(), look, colour);
+        Ok(match self {
+            Self::Table => text(Look::Table),
+            Self::Wide => text(Look::Wide),
+            Self::Json => format!("{}\n", serde_json::to_string_pretty(view)?),
+            Self::Yaml => serde_saphyr::to_string(view)?,
+        })
+    }
 }
 
 /// 1 if something is stuck, else 2 if not everything was read or there is a doubt, else 0.

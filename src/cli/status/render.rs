@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use super::super::table::{self, COLUMNS, Column};
+use super::super::table::{self, Column, wrapped};
+use crate::api::remediation::StepProgress;
 use crate::findings::storage;
 use crate::findings::{Finding, FindingKind, FindingReason};
 use crate::model::{Kind, WatchState};
-use crate::state::view::View;
+use crate::state::view::{RunView, View};
 use crate::text::humanize;
 
 /// How much is shown.
@@ -145,14 +146,24 @@ fn runs(view: &View, now: Timestamp) -> Vec<Vec<String>> {
         .map(|run| {
             vec![
                 run.name.to_string(),
-                run.step
-                    .map_or(run.phase.as_str(), |step| step.as_str())
-                    .to_owned(),
+                step(run),
                 humanize::span(run.created, now),
                 humanize::plain(&run.message),
             ]
         })
         .collect()
+}
+
+/// The phase, or the current step and its progress.
+fn step(run: &RunView) -> String {
+    let Some(step) = run.step else {
+        return run.phase.as_str().to_owned();
+    };
+    let current = run.steps.last().and_then(|step| step.progress.as_ref());
+    match current {
+        Some(StepProgress { done, total, .. }) => format!("{} {done}/{total}", step.as_str()),
+        None => step.as_str().to_owned(),
+    }
 }
 
 fn doubts(view: &View, page: &mut Page) {
@@ -173,13 +184,13 @@ fn doubts(view: &View, page: &mut Page) {
     }
     if let Some(why) = view.hold_problem() {
         let text = format!("holds may not be in force: {why}");
-        for line in wrapped(&humanize::plain(&text)) {
+        for line in wrapped(&humanize::plain(&text), "  ", "    ") {
             page.line(Style::new(), &line);
         }
     }
     for doubt in &view.doubts {
         let text = format!("{}: {}", doubt.subject, doubt.message);
-        for line in wrapped(&humanize::plain(&text)) {
+        for line in wrapped(&humanize::plain(&text), "  ", "    ") {
             page.line(Style::new(), &line);
         }
     }
@@ -227,22 +238,6 @@ fn checked(view: &View, page: &mut Page) {
     for driver in &view.drivers {
         page.line(HEADER, &format!("  {}", humanize::plain(driver)));
     }
-}
-
-/// `text` in lines of at most [`COLUMNS`] columns, broken between words, all but the first further in.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = " ".to_owned();
-    for word in text.split_whitespace() {
-        let width = line.chars().count() + 1 + word.chars().count();
-        if width > COLUMNS && !line.trim().is_empty() {
-            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
 }
 
 /// The text so far.

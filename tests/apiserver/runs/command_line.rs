@@ -29,6 +29,18 @@ async fn plan_command_writes_nothing() {
     let text = said(&shown);
     assert_eq!(shown.status.code(), Some(0), "{text}");
     for wanted in [
+        "  The run holds 20 sources",
+        "gates are open.",
+        "  + media: ",
+    ] {
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    }
+    assert!(!text.contains("  uid "), "{text}");
+
+    let shown = locksmith(kubeconfig, &["plan", "--details", "--config", config]).await;
+    let text = said(&shown);
+    assert_eq!(shown.status.code(), Some(0), "{text}");
+    for wanted in [
         "    one SnapshotHold: the API server refuses snapshots and clones of 20 sources",
         "  + media: ",
         "  - VolumeSnapshot media/",
