@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Uri;
+
 use super::{Config, Playbook};
 use crate::api::StepName;
 use crate::csi::LockPatterns;
@@ -49,6 +51,16 @@ pub fn faults(config: &Config) -> Vec<String> {
             faults.push(format!("{field}: must be longer than 0s"));
         }
     }
+    for (field, url) in [
+        ("prometheus.url", &config.prometheus.url),
+        ("alertmanager.url", &config.alertmanager.url),
+    ] {
+        if url.as_deref().is_some_and(|url| !is_http(url)) {
+            faults.push(format!(
+                "{field}: must be an http or https URL, such as http://prometheus.monitoring:9090"
+            ));
+        }
+    }
     for (index, driver) in config.drivers.0.iter().enumerate() {
         if driver.name.trim_start_matches('*').is_empty() {
             faults.push(format!(
@@ -75,6 +87,11 @@ pub fn faults(config: &Config) -> Vec<String> {
         faults.extend(of_playbook.map(|fault| format!("playbooks.{name}.{fault}")));
     }
     faults
+}
+
+fn is_http(url: &str) -> bool {
+    url.parse::<Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
 }
 
 /// As in Alertmanager, a line of matchers must require some label; otherwise every alert would start a run.

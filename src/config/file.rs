@@ -1,6 +1,9 @@
 //! Reads the configuration file: returns a [`Config`], or every error in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 
 use super::{Config, check};
 
@@ -18,21 +21,13 @@ pub enum ConfigError {
     /// The file is not valid YAML.
     #[error("the configuration is not valid YAML: {0}")]
     Syntax(String),
-    /// A field is unknown or has a value of the wrong kind.
-    #[error("{path}: {problem}")]
-    Field {
-        /// Path of the field, such as `steps.resumeSources.every`.
-        path: String,
-        /// The error.
-        problem: String,
-    },
-    /// Fields that contradict each other; one line each.
+    /// Fields that are unknown, have a wrong value or contradict each other; one line each, `path: problem and fix`.
     #[error("{}", .0.join("\n"))]
-    Contradictions(Vec<String>),
+    Faults(Vec<String>),
 }
 
 /// Reads and checks the file at `path`.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
+pub fn load(path: &std::path::Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -42,27 +37,63 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 /// Parses and checks a configuration; an empty one has all defaults.
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    let value: serde_json::Value =
+    let value: Value =
         serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
     let value = if value.is_null() {
         serde_json::json!({})
     } else {
         value
     };
-    let config: Config =
-        serde_path_to_error::deserialize(value).map_err(|error| ConfigError::Field {
-            path: match error.path().to_string() {
-                // The path of a field without a name is empty, too.
-                path if path.is_empty() => "\"\"".to_owned(),
-                path => path,
-            },
-            problem: error.inner().to_string(),
-        })?;
-    let faults = check::faults(&config);
-    if faults.is_empty() {
-        Ok(config)
-    } else {
-        Err(ConfigError::Contradictions(faults))
+    let (config, mut faults) = decode(value);
+    faults.extend(config.as_ref().map(check::faults).unwrap_or_default());
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(ConfigError::Faults(faults)),
+    }
+}
+
+/// Decodes a configuration, and collects the fields that cannot be decoded. They are left out of the configuration, so that
+/// one pass finds every error.
+fn decode(mut value: Value) -> (Option<Config>, Vec<String>) {
+    let mut faults = Vec::new();
+    loop {
+        match serde_path_to_error::deserialize(value.clone()) {
+            Ok(config) => return (Some(config), faults),
+            Err(error) => {
+                let path = match error.path().to_string() {
+                    // The path of a field without a name is empty, too.
+                    path if path.is_empty() => "\"\"".to_owned(),
+                    path => path,
+                };
+                faults.push(format!("{path}: {}", error.inner()));
+                if !remove(&mut value, error.path()) {
+                    return (None, faults);
+                }
+            }
+        }
+    }
+}
+
+/// Removes the value at `path`; false if there is none, as for an error of the whole file.
+fn remove(value: &mut Value, path: &Path) -> bool {
+    let segments: Vec<&Segment> = path.iter().collect();
+    let Some((last, parents)) = segments.split_last() else {
+        return false;
+    };
+    let parent = parents
+        .iter()
+        .try_fold(value, |value, segment| match segment {
+            Segment::Map { key } => value.get_mut(key),
+            Segment::Seq { index } => value.get_mut(index),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+    match (parent, last) {
+        (Some(Value::Object(fields)), Segment::Map { key }) => fields.remove(key).is_some(),
+        (Some(Value::Array(items)), Segment::Seq { index }) if *index < items.len() => {
+            items.remove(*index);
+            true
+        }
+        _ => false,
     }
 }
 
@@ -286,6 +317,34 @@ mod tests {
     fn corrected_playbook_is_accepted(#[case] fields: &str) {
         let text = format!("playbooks: {{heal: {{alerts: [[alertname=X]], {fields}}}}}");
         assert!(parse(&text).unwrap().playbooks.0.contains_key("heal"));
+    }
+
+    #[test]
+    fn one_pass_finds_errors_of_every_kind() {
+        let text = "
+mode: heal
+detect: {pendingAfter: soon, lockedAfter: 1m, failedafter: 1m}
+drivers: [{name: a, container: b}, {container: x}, {name: c, containers: d}]
+alertmanager: {url: 'alertmanager:9093'}
+remediation: {keep: 0}
+";
+        let error = parse(text).unwrap_err().to_string();
+        let lines: Vec<_> = error.lines().collect();
+        let expected = [
+            "mode: unknown variant `heal`",
+            "detect.pendingAfter: \"soon\" is not a duration",
+            "detect.failedafter: unknown field `failedafter`",
+            "drivers[1]: missing field `name`",
+            // The item before it is left out by now.
+            "drivers[1].containers: unknown field `containers`",
+            "remediation.keep: must be at least 1",
+            "alertmanager.url: must be an http or https URL",
+        ];
+        for start in expected {
+            let count = lines.iter().filter(|line| line.starts_with(start)).count();
+            assert_eq!(count, 1, "{start} in {error}");
+        }
+        assert_eq!(lines.len(), expected.len(), "{error}");
     }
 
     #[test]
