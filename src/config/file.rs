@@ -7,6 +7,9 @@ use serde_path_to_error::{Path, Segment};
 
 use super::{Config, check};
 
+/// Decoding stops after this many errors, since it starts again after each.
+const MAX_FAULTS: usize = 100;
+
 /// Why the configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -66,7 +69,7 @@ fn decode(mut value: Value) -> (Option<Config>, Vec<String>) {
                     path => path,
                 };
                 faults.push(format!("{path}: {}", error.inner()));
-                if !remove(&mut value, error.path()) {
+                if faults.len() == MAX_FAULTS || !remove(&mut value, error.path()) {
                     return (None, faults);
                 }
             }
