@@ -15,7 +15,7 @@ pub mod volsync;
 
 pub use key::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 pub use names::is_object_name;
-pub use plan::{ACTING, Action, Plan, PlannedStep, Skipped, StepName, Target, short_hash};
+pub use plan::{Action, Plan, PlannedStep, Skipped, StepName, Target, short_hash};
 
 /// Label of an object or namespace that is shown, but never changed, whatever the label's value.
 pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";

@@ -52,14 +52,24 @@ impl StepName {
             Self::DeleteOrphanedSources => "deleteOrphanedSources",
         }
     }
-}
 
-/// Steps that delete or restart something.
-pub const ACTING: [StepName; 3] = [
-    StepName::RestartProvisioner,
-    StepName::DeleteFailedSnapshots,
-    StepName::DeleteOrphanedSources,
-];
+    /// Whether the step deletes objects that no controller recreates: these are limited by gate `blastRadius`, and deleted one
+    /// by one, each with its evidence.
+    pub fn deletes(self) -> bool {
+        match self {
+            Self::DeleteFailedSnapshots | Self::DeleteOrphanedSources => true,
+            Self::SuspendSources
+            | Self::RestartProvisioner
+            | Self::VerifyProvisioning
+            | Self::ResumeSources => false,
+        }
+    }
+
+    /// Whether the step deletes or restarts something: a plan in which no such step has a target repairs nothing.
+    pub fn acts(self) -> bool {
+        self.deletes() || self == Self::RestartProvisioner
+    }
+}
 
 /// Steps of one run, in order, and the objects they act on.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -250,10 +260,9 @@ impl Plan {
 
     /// Whether the plan deletes or restarts anything.
     pub fn acts(&self) -> bool {
-        ACTING
+        self.steps
             .iter()
-            .filter_map(|step| self.step(*step))
-            .any(|step| !step.targets.is_empty())
+            .any(|planned| planned.step.acts() && !planned.targets.is_empty())
     }
 
     /// The planned `step`, if it is part of the plan.

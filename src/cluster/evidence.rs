@@ -1,17 +1,19 @@
 //! Evidence: an object as returned by the API server, with its content and Events, recorded before it is deleted.
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{GetParams, ListParams};
 use kube::core::{ApiResource, Request};
 use kube::{Api, Resource};
 use serde_json::{Value, json};
 
 use super::{WriteError, Writer, bounded};
+use crate::api::hold::SnapshotHold;
 use crate::api::is_object_name;
-use crate::api::remediation::EvidenceRecord;
-use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
+use crate::api::remediation::{EvidenceRecord, Remediation};
+use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{ObjectKey, ObjectKind};
 
@@ -25,15 +27,22 @@ const EVENTS_READ: u32 = 500;
 /// object, which the API server limits, and tenants decide the size of theirs.
 const MAX_KEPT: usize = 32 * 1024;
 
-/// The resource of a kind with evidence.
-fn resource(kind: ObjectKind) -> Option<ApiResource> {
+/// The API resource of a kind. Every kind has one: a missing object reads as deleted, and nothing else may.
+fn resource(kind: ObjectKind) -> ApiResource {
     match kind {
-        ObjectKind::ReplicationSource => Some(ApiResource::erase::<ReplicationSource>(&())),
-        ObjectKind::VolumeSnapshot => Some(ApiResource::erase::<VolumeSnapshot>(&())),
-        ObjectKind::VolumeSnapshotContent => Some(ApiResource::erase::<VolumeSnapshotContent>(&())),
-        ObjectKind::Lease => Some(ApiResource::erase::<Lease>(&())),
-        ObjectKind::Pod => Some(ApiResource::erase::<Pod>(&())),
-        _ => None,
+        ObjectKind::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
+        ObjectKind::PersistentVolume => ApiResource::erase::<PersistentVolume>(&()),
+        ObjectKind::VolumeSnapshot => ApiResource::erase::<VolumeSnapshot>(&()),
+        ObjectKind::VolumeSnapshotContent => ApiResource::erase::<VolumeSnapshotContent>(&()),
+        ObjectKind::VolumeSnapshotClass => ApiResource::erase::<VolumeSnapshotClass>(&()),
+        ObjectKind::ReplicationSource => ApiResource::erase::<ReplicationSource>(&()),
+        ObjectKind::Deployment => ApiResource::erase::<Deployment>(&()),
+        ObjectKind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+        ObjectKind::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
+        ObjectKind::Lease => ApiResource::erase::<Lease>(&()),
+        ObjectKind::Pod => ApiResource::erase::<Pod>(&()),
+        ObjectKind::Remediation => ApiResource::erase::<Remediation>(&()),
+        ObjectKind::SnapshotHold => ApiResource::erase::<SnapshotHold>(&()),
     }
 }
 
@@ -88,9 +97,7 @@ impl Writer {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Value>, WriteError> {
-        let Some(resource) = resource(kind) else {
-            return Ok(None);
-        };
+        let resource = resource(kind);
         let object = || format!("{} {namespace}/{name}", kind.as_str());
         let namespace = (!namespace.is_empty()).then_some(namespace);
         let request = Request::new(kube::core::DynamicObject::url_path(&resource, namespace));

@@ -107,11 +107,7 @@ fn alert_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
 
 /// Errors of a playbook that the limits never allow to run.
 fn limit_fault(config: &Config, playbook: &Playbook) -> Option<String> {
-    let deletes = [
-        StepName::DeleteFailedSnapshots,
-        StepName::DeleteOrphanedSources,
-    ];
-    let deletes = deletes.iter().any(|step| playbook.steps.contains(step));
+    let deletes = playbook.steps.iter().any(|step| step.deletes());
     (deletes && config.gates.max_deletions == 0)
         .then(|| "steps: delete objects, but gates.maxDeletions is 0".to_owned())
 }

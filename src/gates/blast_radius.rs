@@ -8,14 +8,7 @@ use std::collections::HashSet;
 
 use super::{Gate, GateName, Verdict};
 use crate::api::ObjectKind;
-use crate::api::StepName;
 use crate::run_context::RunContext;
-
-/// Steps that delete objects no controller recreates.
-const DELETING: [StepName; 2] = [
-    StepName::DeleteFailedSnapshots,
-    StepName::DeleteOrphanedSources,
-];
 
 /// Number of deletions that any share allows.
 const FLOOR: usize = 1;
@@ -43,10 +36,9 @@ impl Gate for BlastRadius {
         let Some(plan) = cx.plan else {
             return closed("there is no plan".to_owned());
         };
-        let planned = DELETING
-            .iter()
-            .filter_map(|step| plan.step(*step))
-            .flat_map(|step| &step.targets)
+        let deleting = plan.steps.iter().filter(|planned| planned.step.deletes());
+        let planned = deleting
+            .flat_map(|planned| &planned.targets)
             .map(|target| &target.object.uid);
         // Leases and pods that a restart replaces are recorded as evidence, too.
         let kept = cx.status().evidence.iter().map(|kept| &kept.object);

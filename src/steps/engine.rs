@@ -153,7 +153,7 @@ impl RunContext<'_> {
                 let record = &mut status.steps[at];
                 record.skipped = left;
                 // The verdict needs every deletion, and the plan's lint has left room for them.
-                if !deletes(name) {
+                if !name.deletes() {
                     record.skipped.truncate(LISTED);
                 }
                 self.end(record, StepPhase::Succeeded, message);
@@ -360,17 +360,6 @@ fn needs_holds(step: StepName) -> bool {
         | StepName::VerifyProvisioning
         | StepName::ResumeSources
         | StepName::DeleteOrphanedSources => false,
-    }
-}
-
-/// Whether the step deletes objects one by one.
-fn deletes(step: StepName) -> bool {
-    match step {
-        StepName::DeleteFailedSnapshots | StepName::DeleteOrphanedSources => true,
-        StepName::SuspendSources
-        | StepName::RestartProvisioner
-        | StepName::VerifyProvisioning
-        | StepName::ResumeSources => false,
     }
 }
 

@@ -38,7 +38,7 @@ pub use identity::Identity;
     unused_imports,
     reason = "only tests on the API server share control planes"
 )]
-pub use pool::Lent;
+pub use pool::PooledTestbed;
 #[allow(unused_imports, reason = "benches store objects directly")]
 pub use store::Store;
 

@@ -1,4 +1,4 @@
-//! Control planes that one test after another uses, each as if it had just been started.
+//! Control planes that tests use one after another, each as if it had just been started.
 
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
@@ -11,20 +11,20 @@ use locksmith::api::remediation::Remediation;
 use super::store::Baseline;
 use super::{Options, Testbed};
 
-/// Those that no test uses now, with what they stored before the first one. They end with the test process.
+/// Idle control planes with their baselines. They end with the test process.
 static IDLE: Mutex<Vec<(Testbed, Baseline)>> = Mutex::new(Vec::new());
 
-/// A control plane for the time of a test.
-pub struct Lent {
+/// A control plane for the duration of a test.
+pub struct PooledTestbed {
     /// `None` once dropped.
     testbed: Option<Testbed>,
-    /// `None` for one that no other test gets.
+    /// `None` for one outside the pool.
     baseline: Option<Baseline>,
 }
 
-impl Lent {
-    /// One that serves the product's own kinds too and stores what a new one does; its audit log is empty.
-    pub async fn standard() -> Self {
+impl PooledTestbed {
+    /// Takes a control plane from the pool, or starts one. It serves the product's own kinds too; its audit log is empty.
+    pub async fn take() -> Self {
         loop {
             let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some((testbed, mut baseline)) = idle else {
@@ -51,8 +51,8 @@ impl Lent {
         }
     }
 
-    /// One of its own, which ends with the test.
-    pub async fn special(options: Options) -> Self {
+    /// Starts one outside the pool, which ends with the test.
+    pub async fn dedicated(options: Options) -> Self {
         Self {
             testbed: Some(Box::pin(Testbed::start(options)).await),
             baseline: None,
@@ -60,7 +60,7 @@ impl Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for PooledTestbed {
     type Target = Testbed;
 
     fn deref(&self) -> &Testbed {
@@ -68,7 +68,7 @@ impl Deref for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledTestbed {
     fn drop(&mut self) {
         let (Some(testbed), Some(baseline)) = (self.testbed.take(), self.baseline.take()) else {
             return;

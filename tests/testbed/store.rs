@@ -1,7 +1,7 @@
-//! What a control plane stores, and how it gets back to what it stored before a test.
+//! Resets etcd to the objects of an unused control plane.
 //!
-//! A control plane takes seconds of both cores to start; taking a test's objects out of etcd takes milliseconds. The API
-//! server and the controllers notice by their watches, as they notice any other deletion.
+//! A control plane takes seconds of both cores to start. Removing a test's objects from etcd takes milliseconds. The API server
+//! and the controllers see it in their watches, like any other deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use serde_json::{Value, json};
 
 /// Operations in one transaction, below etcd's default limit of 128.
 const BATCH: usize = 100;
-/// Controllers react to deletions for this long at most.
+/// Pause before the store is read again: no event marks the end of the controllers' reactions.
 const SETTLED: Duration = Duration::from_millis(200);
-/// Looks at the store before it counts as unsettled.
-const LOOKS: usize = 50;
+/// Rounds after which the control plane is discarded.
+const MAX_ROUNDS: usize = 50;
 
-/// Below this are all objects.
+/// Prefix of all keys.
 const ROOT: &[u8] = b"/registry/";
-/// The first key that is not.
+/// The first key after them.
 const END: &[u8] = b"/registry0";
 
-/// Keys that servers renew all the time; what they hold is nobody's.
+/// Prefixes of keys that servers renew all the time; ignored.
 const RENEWED: [&str; 2] = ["/registry/leases/", "/registry/masterleases/"];
-/// The definitions: a server that has to serve others is not what it was.
+/// Prefix of the CRDs. If they differ, the control plane is discarded: its API server already serves other kinds.
 const DEFINITIONS: &str = "/registry/apiextensions.k8s.io/";
 /// Owners first: their controllers would replace what is deleted before them.
 const OWNERS: [&str; 6] = [
@@ -84,7 +84,7 @@ impl Store {
         }
     }
 
-    /// All that is stored now.
+    /// The objects that are stored now.
     pub fn baseline(&self) -> Baseline {
         let entries = self.range(false).into_iter();
         let entries = entries.map(|(key, revision, value)| (key, Entry { revision, value }));
@@ -93,9 +93,9 @@ impl Store {
         }
     }
 
-    /// Removes and restores until the store holds nothing but the baseline; false when it cannot become so.
+    /// Removes and restores objects until only the baseline is stored; false if that fails.
     pub async fn reset(&self, baseline: &mut Baseline) -> bool {
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_ROUNDS {
             let now = self.range(true);
             let Some(operations) = baseline.operations(&now) else {
                 return false;
@@ -140,7 +140,7 @@ impl Store {
 }
 
 impl Baseline {
-    /// The deletions and restorations that are due, owners first; `None` when definitions differ.
+    /// The deletions, owners first, and the restorations that are necessary; `None` if CRDs differ.
     fn operations(&self, now: &[(String, String, String)]) -> Option<Vec<Value>> {
         let mut deletions: Vec<&String> = Vec::new();
         let mut operations = Vec::new();
@@ -173,7 +173,7 @@ impl Baseline {
         Some(deletions.chain(operations).collect())
     }
 
-    /// Takes over the revisions that restoring has given to what it wrote.
+    /// Adopts the revisions of restored objects.
     fn restored(&mut self, now: Vec<(String, String, String)>) {
         for (key, revision, _) in now {
             if let Some(entry) = self.entries.get_mut(&key) {

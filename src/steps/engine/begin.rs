@@ -1,9 +1,9 @@
 //! Plans a Pending Remediation, and starts its first step once every gate is open.
 
 use super::Effect;
+use crate::api::Plan;
 use crate::api::SharedStr;
 use crate::api::remediation::{Decision, Phase, RemediationStatus};
-use crate::api::{ACTING, Plan};
 use crate::config::{Mode, Playbook};
 use crate::gates::{self, GateName};
 use crate::plan;
@@ -164,10 +164,8 @@ fn nothing_to_do(plan: &Plan, gates_open: bool) -> Option<String> {
     if plan.acts() {
         return None;
     }
-    let skipped = ACTING
-        .iter()
-        .filter_map(|step| plan.step(*step))
-        .flat_map(|step| &step.skipped);
+    let acting = plan.steps.iter().filter(|planned| planned.step.acts());
+    let skipped = acting.flat_map(|planned| &planned.skipped);
     let skipped: Vec<_> = skipped.collect();
     match skipped.first() {
         Some(first) => Some(format!(

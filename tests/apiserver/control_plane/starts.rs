@@ -22,7 +22,7 @@ use locksmith::api::volsync::{ReplicationDestination, ReplicationSource, Replica
 
 use crate::compare::differences;
 use crate::support::stage::named;
-use crate::testbed::{Lent, Options, Testbed};
+use crate::testbed::{Options, PooledTestbed, Testbed};
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
@@ -257,9 +257,9 @@ fn commands_naming(directory: &Path) -> Vec<String> {
 
 #[tokio::test]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn lent_control_plane_has_nothing_of_the_test_before() {
+async fn pooled_control_plane_has_no_objects_of_the_previous_test() {
     for _ in 0..2 {
-        let testbed = Lent::standard().await;
+        let testbed = PooledTestbed::take().await;
         let client = testbed.client();
         assert_eq!(
             names::<Namespace>(&client).await,

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::render;
 use crate::support::daemon::Daemon;
-use crate::testbed::{Identity, Lent, Options, Testbed};
+use crate::testbed::{Identity, Options, PooledTestbed, Testbed};
 
 pub use holds::install_policy;
 pub use requests::lacks_right;
@@ -45,7 +45,7 @@ pub const USER: &str = "locksmith-daemon";
 pub struct Stage {
     pub world: World,
     pub jam: Jam,
-    pub testbed: Lent,
+    pub testbed: PooledTestbed,
     /// User of the program in the audit log.
     pub user: String,
     daemon: Identity,
@@ -62,14 +62,14 @@ impl Stage {
         let mut crds = setup.others;
         crds.extend(setup.sources);
         let testbed = if crds.is_empty() {
-            Box::pin(Lent::standard()).await
+            Box::pin(PooledTestbed::take()).await
         } else {
             crds.extend([Remediation::crd(), SnapshotHold::crd()]);
             let options = Options {
                 crds,
                 ..Options::default()
             };
-            Box::pin(Lent::special(options)).await
+            Box::pin(PooledTestbed::dedicated(options)).await
         };
         let namespace = named::<Namespace>(json!({"name": NAMESPACE}), json!({}));
         let namespaces: Api<Namespace> = Api::all(testbed.client());

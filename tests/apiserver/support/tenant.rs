@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::stage::{DRIVER, NAMESPACE, PATIENCE, Settings, Stage, USER, named};
-use crate::testbed::{Lent, Testbed};
+use crate::testbed::{PooledTestbed, Testbed};
 
 /// Sorts before every other namespace.
 const TENANT: &str = "aaa-tenant";
@@ -125,8 +125,8 @@ fn status_of<T: std::fmt::Debug>(refused: kube::Result<T>) -> u16 {
 }
 
 /// A cluster with Rook and VolSync, without findings.
-async fn quiet() -> (Lent, World) {
-    let testbed = Box::pin(Lent::standard()).await;
+async fn quiet() -> (PooledTestbed, World) {
+    let testbed = Box::pin(PooledTestbed::take()).await;
     let namespaces: Api<Namespace> = Api::all(testbed.client());
     let namespace = named(json!({"name": NAMESPACE}), json!({}));
     namespaces

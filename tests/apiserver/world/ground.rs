@@ -11,21 +11,21 @@ use locksmith::demo::world::{Actor, Timings, World, WorldConfig, provisioner_dep
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
-use crate::testbed::Lent;
+use crate::testbed::PooledTestbed;
 
 /// Time limit for each action of the actors on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A testbed and the world on it.
 pub struct Ground {
-    pub testbed: Lent,
+    pub testbed: PooledTestbed,
     pub world: World,
 }
 
 impl Ground {
     /// A separate world, for a test that breaks the backend or restarts the provisioner.
     pub async fn start(config: WorldConfig) -> Self {
-        let testbed = Box::pin(Lent::standard()).await;
+        let testbed = Box::pin(PooledTestbed::take()).await;
         let world = World::start(testbed.client(), config)
             .await
             .expect("the world starts");
