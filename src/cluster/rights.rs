@@ -1,6 +1,6 @@
-//! The rights that the daemon needs, by its configuration: what `deploy/` grants and `locksmith check` reviews. Pure.
+//! The rights that the daemon needs for a configuration: `deploy/` grants them, and `locksmith check` reviews them. Pure.
 //!
-//! A test compares them with the shipped roles, and another the roles with the requests of a daemon on a real API server.
+//! One test compares them with the shipped roles, another the roles with the requests of a daemon on a real API server.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use Scope::{Everywhere, Own, Provisioners};
 /// One verb on one resource.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Right {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
     /// The namespace; every namespace if empty.
     pub namespace: SharedStr,
@@ -28,7 +28,7 @@ pub struct Right {
     pub verb: &'static str,
 }
 
-/// What a right is for.
+/// Purpose of a right.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Purpose {
     /// Observing the cluster, in every mode.
@@ -43,7 +43,7 @@ pub enum Purpose {
     Step(StepName),
 }
 
-/// Where a right holds.
+/// Namespace of a right.
 #[derive(Clone, Copy)]
 enum Scope {
     Everywhere,
@@ -232,7 +232,7 @@ const NUDGE: &[Rule] = &[rule(
     &["get", "patch"],
 )];
 
-/// The rules of a step. To release is among [`RECORD`], as every mode but observe does it.
+/// The rules of a step. Releasing is in [`RECORD`], since every mode but observe does it.
 fn of_step(step: StepName) -> &'static [Rule] {
     match step {
         StepName::SuspendSources => SUSPEND,
@@ -244,7 +244,7 @@ fn of_step(step: StepName) -> &'static [Rule] {
     }
 }
 
-/// Every right that a daemon of this configuration needs, whose Remediations are in `namespace`.
+/// Every right that a daemon with this configuration needs, with its Remediations in `namespace`.
 pub fn needed(config: &Config, namespace: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let mut add = |purpose, rules: &[Rule]| {
@@ -295,7 +295,7 @@ fn of_rule(purpose: Purpose, rule: &Rule, config: &Config, namespace: &str) -> V
 }
 
 impl Purpose {
-    /// What it is for, in a word.
+    /// The purpose in a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Observe => "observation",
@@ -308,7 +308,7 @@ impl Purpose {
 }
 
 impl std::fmt::Display for Right {
-    /// As `kubectl auth can-i` takes it: `patch deployments.apps -n rook-ceph`.
+    /// In the notation of `kubectl auth can-i`: `patch deployments.apps -n rook-ceph`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (resource, part) = match self.resource.split_once('/') {
             Some((resource, part)) => (resource, format!(" --subresource={part}")),

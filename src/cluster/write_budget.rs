@@ -4,13 +4,14 @@
 //!
 //! - `controller::backoff` delays one object or run whose last write was refused, and no other one.
 //! - `controller::pending_writes` skips a write that the watch does not show yet: it would be a repeat.
-//! - The controller has at most 16 writes under way, as the API server's own fairness queues more.
-//! - `steps.resumeSources.batch` and `every` spread releases, so that the storage is not asked for all snapshots at once.
-//! - Writes are made once, without retries behind our back ([`super::writing`]), so a 429 ends in that backoff.
+//! - The controller has at most 16 concurrent writes, as the API server's own fairness queues more.
+//! - `steps.resumeSources.batch` and `every` spread releases, so that the storage does not have to take all snapshots at
+//! once.
+//! - Writes are made once, without implicit retries ([`super::writing`]), so a 429 ends in that backoff.
 
 use std::time::{Duration, Instant};
 
-/// How long a kind of writes pauses after each.
+/// Pauses after each write of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Latency that costs nothing: a quick API server is not busy.
@@ -40,7 +41,7 @@ pub const PROGRESS: Pace = Pace {
     longest: Duration::from_secs(5),
 };
 
-/// When the next write of a kind that can wait is due.
+/// Due time of the next write of a kind that can wait.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteBudget {
     pace: Pace,
@@ -48,7 +49,7 @@ pub struct WriteBudget {
 }
 
 impl WriteBudget {
-    /// A budget of which nothing is spent.
+    /// An unused budget.
     pub const fn new(pace: Pace) -> Self {
         Self { pace, due: None }
     }
@@ -65,7 +66,7 @@ impl WriteBudget {
         self.due = now.checked_add(pause.clamp(shortest, longest));
     }
 
-    /// How long the next write waits; zero if it is due.
+    /// Time until the next write is due; zero if it is.
     pub fn left(&self, now: Instant) -> Duration {
         let due = self.due.unwrap_or(now);
         due.saturating_duration_since(now)

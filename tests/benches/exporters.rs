@@ -18,15 +18,15 @@ use crate::testbed::controlplane::{flags, free_port};
 /// As many snapshots as claims, and a source for every tenth.
 const CLAIMS: usize = 100_000;
 const SCRAPES: usize = 7;
-/// Claims that change in a second, and for how long they do.
+/// Number of claims changed per second, and the duration.
 const RATE: usize = 500;
 const CHURN: Duration = Duration::from_secs(20);
-/// Between two looks at whether an exporter is ready.
+/// Interval of checking whether an exporter is ready.
 const POLL: Duration = Duration::from_millis(100);
-/// From ready until what was only needed for the start is given back.
+/// Time after the start until temporary memory is released.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// The kinds that kube-state-metrics does not know by itself.
+/// The kinds that kube-state-metrics does not support by itself.
 const CUSTOM: &str = "
 kind: CustomResourceStateMetrics
 spec:
@@ -43,11 +43,11 @@ spec:
           each: {type: Gauge, gauge: {path: [status, lastSyncTime]}}
 ";
 
-/// What an exporter costs.
+/// Cost of an exporter.
 struct Costs {
     /// Seconds from its start until it serves all objects.
     ready: f64,
-    /// Bytes of resident memory that the objects account for.
+    /// Resident memory for the objects, in bytes.
     memory: f64,
     /// Bytes of a scrape.
     body: usize,
@@ -251,7 +251,7 @@ impl Exporter for KubeStateMetrics {
         format!("http://127.0.0.1:{}/metrics", self.port)
     }
 
-    /// Its `/readyz` answers before it has listed anything, so that its metrics are counted.
+    /// Its `/readyz` responds before it has listed anything, so its metrics are counted instead.
     async fn ready(&self, objects: usize) -> f64 {
         let limit = Duration::from_secs(300);
         loop {

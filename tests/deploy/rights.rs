@@ -1,4 +1,4 @@
-//! The rights that the program lists, against those that the shipped roles grant.
+//! Compares the rights that the program lists with those that the shipped roles grant.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,7 @@ fn chart_grants_exactly_the_listed_rights_of_a_step(
     step: StepName,
     #[values(false, true)] nudge: bool,
 ) {
-    // A hold is to be released, and a release follows a hold.
+    // A playbook with a hold must release it, and a release requires a hold.
     let steps = match step {
         StepName::SuspendSources | StepName::ResumeSources => {
             json!([StepName::SuspendSources, StepName::ResumeSources])

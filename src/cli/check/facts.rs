@@ -1,4 +1,4 @@
-//! What the checks judge: plain values, gathered once.
+//! Input of the checks: plain values, gathered once.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::model::records::{Lease, Pod, Sidecars};
 use crate::model::{Freshness, Model, Provisioner, WatchState, lease_names};
 use crate::state::view::View;
 
-/// Everything that was gathered.
+/// All gathered facts.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Whether locksmith is yet to be installed.
@@ -39,7 +39,7 @@ pub struct Version {
     pub major: u32,
     /// 36.
     pub minor: u32,
-    /// As it writes it itself, such as `v1.36.0`.
+    /// Full version, such as `v1.36.0`.
     pub text: String,
 }
 
@@ -54,7 +54,7 @@ pub struct ClusterFacts {
     pub trial: Option<Result<(), Trial>>,
     /// The user whose rights were reviewed.
     pub user: Option<String>,
-    /// The rights that the configuration needs, and whether the user has each, or why nobody knows.
+    /// The rights that the configuration needs, and whether the user has each, or the error of its review.
     pub rights: Vec<(Right, Result<bool, String>)>,
     /// The daemon's version, or why it could not be read.
     pub daemon: Result<String, String>,
@@ -137,14 +137,14 @@ pub struct DriverFacts {
     pub provisioner: Result<ProvisionerFacts, String>,
 }
 
-/// What is known of a driver's log.
+/// Container with a driver's lock messages, as far as known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogContainer {
     /// This container's log shows locks.
     Named(SharedStr),
     /// The driver is known to take no locks.
     TakesNoLocks,
-    /// Nothing is known of the driver.
+    /// The driver is unknown.
     Unknown,
 }
 
@@ -278,7 +278,7 @@ impl DriverFacts {
         }
     }
 
-    /// Whether a class names it: a driver of old volumes alone gets no new ones.
+    /// Whether a class names it; a driver with old volumes only creates no new ones.
     pub fn has_class(&self) -> bool {
         self.provisions || self.snapshots
     }

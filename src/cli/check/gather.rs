@@ -1,4 +1,5 @@
-//! Gathers the facts: one look at the cluster, a review of each right, a trial hold, and the monitoring's own APIs.
+//! Gathers the facts: a one-shot observation of the cluster, a review of each right, a trial hold, and the monitoring's
+//! APIs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::holds::{self, policy::Probe};
 use crate::text::error_chain;
 use crate::watch;
 
-/// Reviews at a time.
+/// Number of concurrent reviews.
 const CONCURRENCY: usize = 16;
 
 /// Timeout of one request to Prometheus, Alertmanager or the daemon.
@@ -38,9 +39,9 @@ const TRIAL_UID: &str = "00000000-0000-0000-0000-000000000001";
 /// The series that each daemon exports.
 const BUILD_INFO: &str = "locksmith_build_info";
 
-/// What to gather, and from where.
+/// Sources of the facts.
 pub struct Sources {
-    /// The cluster, and as whom.
+    /// The cluster, and the user.
     pub cluster: ClusterConfig,
     /// The daemon's configuration, its namespace included.
     pub config: Config,
@@ -48,7 +49,7 @@ pub struct Sources {
     pub namespace: String,
     /// Whether locksmith is yet to be installed.
     pub before_install: bool,
-    /// Address of the daemon, if not by way of the API server.
+    /// URL of the daemon, if not through the API server.
     pub daemon: Option<String>,
     /// Time limit for reading the cluster.
     pub timeout: Duration,
@@ -125,8 +126,8 @@ async fn of_cluster(client: &Client, sources: &Sources) -> anyhow::Result<Cluste
     })
 }
 
-/// One look at the cluster, as `locksmith status` has it. Our own CRDs have a check of their own: an old one must not keep the look
-/// waiting.
+/// A one-shot observation, as by `locksmith status`. Our own CRDs have a separate check, so that an outdated one does not
+/// delay the observation.
 async fn observed(client: &Client, sources: &Sources) -> anyhow::Result<Observed> {
     let mut config = sources.config.clone();
     config.mode = Mode::Observe;
@@ -195,7 +196,7 @@ async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
     }
 }
 
-/// The version of the daemon, from its own metrics: at the address that was given, else by way of the API server.
+/// The version of the daemon, from its own metrics: at the given URL, otherwise through the API server.
 async fn daemon_version(
     client: &Client,
     http: &reqwest::Client,
@@ -212,7 +213,7 @@ async fn daemon_version(
         .ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
 }
 
-/// The daemon's metrics through the API server, which takes a right to `get services/proxy`.
+/// The daemon's metrics through the API server, which requires the right to `get services/proxy`.
 async fn proxied_metrics(client: &Client, sources: &Sources) -> Result<String, String> {
     let tls = sources.config.server.tls.certificate.is_some();
     let service = if tls {
@@ -291,7 +292,7 @@ async fn json(http: &reqwest::Client, url: &str) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|error| format!("the answer is not JSON: {error}"))
 }
 
-/// The body at `url`, if the answer is 200.
+/// The body at `url`, if the status is 200.
 async fn text(http: &reqwest::Client, url: &str) -> Result<String, String> {
     let answer = async { http.get(url).send().await?.error_for_status()?.text().await };
     answer.await.map_err(|error| error_chain(&error))

@@ -1,6 +1,6 @@
-//! Whole checks of a made-up cluster: one in order, and one for each fault.
+//! Complete checks of a constructed cluster: one without faults, and one with each fault.
 //!
-//! Asserted: in order, every check passes; each fault is found by its own check and by no other.
+//! Asserted: without faults, every check passes; each fault is found by its own check and by no other.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn log(uid: &str, answer: Result<(), SharedStr>) -> Change {
     Change::LogRead(uid.into(), DRIVER.into(), Some(answer))
 }
 
-/// Rook's RBD driver with both sidecars, followed logs, and the daemon as leader.
+/// Rook's RBD driver with both sidecars and followed logs, and the daemon as leader.
 fn world() -> World {
     let ours = Lease {
         namespace: NAMESPACE.into(),
@@ -69,7 +69,7 @@ fn shipped_route() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The facts of a cluster whose monitoring and rights are in order.
+/// The facts of a cluster with working monitoring and all rights.
 fn facts(world: World, config: &Config) -> Facts {
     let mut model = world.0;
     model.discovery = crate::model::Discovery::of(config);
@@ -318,7 +318,7 @@ fn unreachable_server_is_the_only_check() {
     assert_eq!(Report::of(&outcomes, None, false).exit_code(), 2);
 }
 
-/// Before the installation nothing of ours is there, and nothing of ours is missed.
+/// Before the installation, our own objects do not exist, and are not reported as missing.
 #[test]
 fn nothing_of_ours_is_checked_before_the_installation() {
     let mut config = config();

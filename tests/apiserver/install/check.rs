@@ -37,10 +37,10 @@ use crate::testbed::figure;
 const ROOK: &str = "rook-ceph";
 const PROVISIONER: &str = "csi-rbdplugin-provisioner";
 
-/// Alerts arrive nowhere, so that no run changes the cluster meanwhile.
+/// An unreachable address, so that no alert starts a run.
 const WEBHOOK: &str = "http://127.0.0.1:9/webhook";
 
-/// A target that nobody listens on.
+/// An unreachable target.
 const NOBODY: &str = "127.0.0.1:9";
 
 /// The cluster, the daemon, and the configuration of both.
@@ -57,7 +57,7 @@ impl Ground {
     async fn set() -> Self {
         let stage = Stage::set(Setup {
             rights: Rights::Installed("act"),
-            // A control plane of its own: definitions are changed and deleted.
+            // A separate control plane, as definitions are changed and deleted.
             sources: Some(ReplicationSource::crd()),
             ..Setup::default()
         })
@@ -88,7 +88,7 @@ impl Ground {
         ground
     }
 
-    /// Runs the command as `kubeconfig` says: its exit code, the checks that do not pass, and all of its output.
+    /// Runs the command with `kubeconfig`; returns its exit code, the checks that do not pass, and its output.
     async fn check(
         &self,
         kubeconfig: &Path,
@@ -143,7 +143,7 @@ impl Ground {
     }
 
     async fn scrape_with_rules(&mut self) {
-        // The port is free once the other has ended.
+        // The port is free once the previous one has ended.
         drop(self.prometheus.take());
         let targets = [self.daemon.address()];
         self.prometheus = Some(Monitor::prometheus(&self.places, &targets).await);
@@ -180,7 +180,7 @@ impl Ground {
             .unwrap();
     }
 
-    /// Takes away a right of the daemon's account in the provisioner's namespace, and gives it back.
+    /// Removes a right of the daemon's account in the provisioner's namespace, and restores it.
     async fn without_binding(&self, what: &str, role: &str, wanted: &[(&str, &str)]) {
         let bindings: Api<RoleBinding> = self.in_rook();
         let binding = self.remove(&bindings, role).await;
@@ -367,7 +367,7 @@ async fn check_finds_each_fault_by_its_own_check_alone() {
     ground.monitoring().await;
     let holds = ground.stage.list::<SnapshotHold>().await;
     assert!(holds.is_empty(), "{holds:#?}");
-    // Last, as every source goes with it.
+    // Last, as every source is deleted with it.
     ground.volsync().await;
     figure(&format!(
         "check: 13 faults found in {:.1?}",

@@ -1,4 +1,4 @@
-//! Where Alertmanager sends an alert, by its configuration. Pure.
+//! The receivers of an alert in Alertmanager's configuration. Pure.
 //!
 //! Only the name of the alert is known. A matcher on another label may match or not: such a route counts as taken, and so do the
 //! ones after it.
@@ -12,7 +12,7 @@ use crate::config::Matcher;
 /// Path of the daemon's webhook.
 const WEBHOOK: &str = "/webhook";
 
-/// In the place of a URL that Alertmanager hides.
+/// Replaces a URL that Alertmanager hides.
 const HIDDEN: &str = "<secret>";
 
 /// A webhook that an alert may be sent to.
@@ -37,7 +37,7 @@ impl Hook {
     }
 }
 
-/// The webhooks that an alert of this name may be sent to. An error says why the configuration cannot be parsed.
+/// The webhooks that an alert with this name may be sent to; an error if the configuration cannot be parsed.
 pub(super) fn hooks(config: &str, alert: &str) -> Result<Vec<Hook>, String> {
     let config: Value = serde_saphyr::from_str(config).map_err(|error| error.to_string())?;
     let mut names = BTreeSet::new();
@@ -71,7 +71,7 @@ enum Hit {
     Yes,
 }
 
-/// Adds the receivers that `route` leads to, as Alertmanager's `Route.Match` does. `inherited` is the receiver of the route above.
+/// Adds the receivers of `route`, as Alertmanager's `Route.Match` does. `inherited` is the receiver of the parent route.
 fn walk(route: &Value, inherited: &str, alert: &str, receivers: &mut BTreeSet<String>) -> Hit {
     let hit = matches(route, alert);
     if hit == Hit::No {
@@ -92,7 +92,7 @@ fn walk(route: &Value, inherited: &str, alert: &str, receivers: &mut BTreeSet<St
     hit
 }
 
-/// Whether the matchers of `route` let an alert of this name through.
+/// Whether an alert with this name satisfies the matchers of `route`.
 fn matches(route: &Value, alert: &str) -> Hit {
     let labels = [("alertname".to_owned(), alert.to_owned())].into();
     let mut hit = Hit::Yes;
@@ -109,7 +109,7 @@ fn matches(route: &Value, alert: &str) -> Hit {
     hit
 }
 
-/// The matchers of `route` in today's notation, and in the older `match` and `match_re`.
+/// The matchers of `route` in the current notation, and in the older `match` and `match_re`.
 fn matchers(route: &Value) -> Vec<String> {
     let texts = route["matchers"].as_array().into_iter().flatten();
     let mut all: Vec<_> = texts
