@@ -6,7 +6,7 @@
 //! - `controller::pending_writes` skips a write that the watch does not show yet: it would be a repeat.
 //! - The controller has at most 16 concurrent writes, as the API server's own fairness queues more.
 //! - `steps.resumeSources.batch` and `every` spread releases, so that the storage does not have to take all snapshots at
-//! once.
+//!   once.
 //! - Writes are made once, without implicit retries ([`super::writing`]), so a 429 ends in that backoff.
 
 use std::time::{Duration, Instant};
