@@ -21,7 +21,7 @@ pub fn summary(plan: &Plan, gates: &[GateRecord], config: Option<&Config>) -> St
     }
     for gate in gates.iter().filter(|gate| !gate.open) {
         let (reason, opens) = (plain(&gate.reason), plain(&gate.opens_when));
-        let text = format!("closed: {}, {reason}; opens {opens}", gate.gate);
+        let text = format!("gate {}: {reason}; opens {opens}", gate.gate);
         lines.extend(wrapped(&text, "  ", "    "));
     }
     lines.join("\n")
@@ -211,7 +211,7 @@ mod tests {
             "+ media: prowlarr, sonarr + selfhosted: wiki restartProvisioner",
             "~ rook-ceph: Deployment csi-rbdplugin-provisioner",
             "recorded as evidence, then deleted - media: VolumeSnapshot volsync-prowlarr-src",
-            "closed: mode, the mode is observe; opens with mode: act",
+            "gate mode: the mode is observe; opens with mode: act",
         ] {
             assert!(words.join(" ").contains(wanted), "{wanted} in {text}");
         }

@@ -76,6 +76,6 @@ fn closed(cx: &RunContext<'_>, reason: String) -> Verdict {
     let name = cx.run.metadata.name.as_deref().unwrap_or("NAME");
     Verdict::Closed {
         reason,
-        opens: format!("with locksmith approve {name}"),
+        opens: format!("after: locksmith approve {name}"),
     }
 }

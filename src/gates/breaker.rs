@@ -24,7 +24,7 @@ impl Gate for Breaker {
         }
         Verdict::Closed {
             reason: format!("the last {failed} runs failed"),
-            opens: "with locksmith reset, after you have found the cause".to_owned(),
+            opens: "after: locksmith reset, once you have found the cause".to_owned(),
         }
     }
 }

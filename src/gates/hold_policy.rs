@@ -27,7 +27,7 @@ impl Gate for HoldPolicy {
             None => Verdict::Open,
             Some(reason) => Verdict::Closed {
                 reason,
-                opens: format!("after {}", install(namespace)),
+                opens: format!("after: {}", install(namespace)),
             },
         }
     }

@@ -23,9 +23,12 @@ impl Gate for KillSwitch {
             None => Verdict::Open,
             Some(reason) => Verdict::Closed {
                 reason,
-                opens: format!(
-                    "when the annotation {STOP_ANNOTATION} is removed from namespace {name}"
-                ),
+                opens: match cx.model.namespaces.get_cluster(&name) {
+                    Some(_) => {
+                        format!("after: kubectl annotate namespace {name} {STOP_ANNOTATION}-")
+                    }
+                    None => "when the namespace has been read".to_owned(),
+                },
             },
         }
     }

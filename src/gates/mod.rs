@@ -132,7 +132,7 @@ pub fn closed(gates: &[GateRecord]) -> Option<String> {
         .filter(|gate| !gate.open)
         .map(|gate| {
             format!(
-                "closed: {}, {}; opens {}",
+                "gate {}: {}; opens {}",
                 gate.gate, gate.reason, gate.opens_when
             )
         })

@@ -33,7 +33,7 @@ pub enum GateName {
     Cooldown,
     /// The budgets are not exhausted.
     Budget,
-    /// The circuit breaker is closed.
+    /// The circuit breaker has not tripped.
     Breaker,
     /// It is within a maintenance window.
     Window,

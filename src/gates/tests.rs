@@ -171,7 +171,7 @@ fn record(gate: &str, open: bool) -> GateRecord {
 #[test]
 fn closed_gates_are_summarised_in_one_line() {
     let gates = [record("a", false), record("b", true), record("c", false)];
-    let told = "closed: a, reason of a; opens cure of a; closed: c, reason of c; opens cure of c";
+    let told = "gate a: reason of a; opens cure of a; gate c: reason of c; opens cure of c";
     assert_eq!(closed(&gates).as_deref(), Some(told));
 }
 

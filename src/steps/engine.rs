@@ -109,7 +109,10 @@ impl RunContext<'_> {
             if let Some(closed) = closed {
                 let end = self.patience(&status.steps[at]);
                 if self.now >= end {
-                    self.fail_step(status, at, format!("gave up waiting: {closed}"));
+                    let limit = self.config.gates.give_up_after;
+                    let message =
+                        format!("waited for longer than gates.giveUpAfter ({limit}): {closed}");
+                    self.fail_step(status, at, message);
                     return None;
                 }
                 status.message = format!("{} waits: {closed}", name.as_str());

@@ -18,8 +18,8 @@ use crate::text;
 const COLUMNS: usize = 80;
 
 /// A message longer than a line.
-const MESSAGE: &str = "closed: cooldown, opens 14:32; closed: blast radius 41 of 50 > 30%; closed: approval, see \
-    `locksmith approve`; closed: window, opens 22:00";
+const MESSAGE: &str = "gate cooldown: the last run ended at 14:02; opens at 14:32; gate blastRadius: 41 of 50 > 30%; \
+    opens when fewer objects are affected; gate window: outside the windows; opens in 22:00-06:00";
 
 struct Ground {
     cluster: Cluster,

@@ -117,7 +117,7 @@ fn readme_commands_heal_the_jam() {
     let mut done = Vec::new();
     for command in commands() {
         if command.contains("approve") {
-            terminal.until(" is not approved; opens with locksmith approve");
+            terminal.until(" is not approved; opens after: locksmith approve");
         }
         let verb = command.split_whitespace().nth(1).unwrap();
         let (wanted, part) = match verb {

@@ -207,7 +207,7 @@ use Phase::{Aborted, Failed, Succeeded};
 #[case::three_after_one_that_went_well(&[Succeeded, Failed, Failed, Failed], &["breaker"])]
 #[case::a_person_ended_one_between(&[Failed, Failed, Aborted, Failed], &["breaker"])]
 #[case::a_person_ended_all(&[Aborted, Aborted, Aborted], &[])]
-fn breaker_opens_after_three_failures_in_a_row(#[case] phases: &[Phase], #[case] closed: &[&str]) {
+fn breaker_trips_after_three_failures_in_a_row(#[case] phases: &[Phase], #[case] closed: &[&str]) {
     let case = after(phases);
     assert_eq!(case.closed(), closed);
     let failed = failures_in_a_row(&case.world.0);

@@ -125,7 +125,7 @@ fn plan_requires_approval(#[case] case: Case, #[case] reason: &str) {
     assert_eq!(case.closed(), ["approval"]);
     let answer = case.answer("approval");
     assert!(answer.reason.starts_with(reason), "{answer:?}");
-    assert_eq!(answer.opens_when, "with locksmith approve mine");
+    assert_eq!(answer.opens_when, "after: locksmith approve mine");
 }
 
 #[rstest]

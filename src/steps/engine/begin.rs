@@ -150,7 +150,10 @@ impl RunContext<'_> {
             } else {
                 Phase::Failed
             };
-            let message = format!("gave up waiting: {}", status.message);
+            let message = format!(
+                "waited for longer than gates.giveUpAfter ({}): {}",
+                self.config.gates.give_up_after, status.message
+            );
             self.finish(status, phase, message);
             return None;
         }

@@ -33,7 +33,7 @@ fn another_round_waits_for_another_approval() {
     });
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     assert_eq!((sim.status().attempt, restarts(&sim)), (2, 2));
-    let waits = "the next attempt waits: closed: approval";
+    let waits = "the next attempt waits: gate approval";
     assert!(
         sim.told.iter().any(|line| line.contains(waits)),
         "{:#?}",

@@ -275,7 +275,9 @@ fn a_run_that_waited_in_vain(#[case] world: World, #[case] approval: bool, #[cas
     let status = recorded_status(moved);
     assert_eq!(status.phase, phase, "{}", status.message);
     assert!(
-        status.message.starts_with("gave up waiting: closed: "),
+        status
+            .message
+            .starts_with("waited for longer than gates.giveUpAfter (6h): gate "),
         "{}",
         status.message
     );

@@ -120,7 +120,7 @@ async fn run_survives_a_clock_jump(#[case] leap: &str, #[case] later: &str) {
         let status = run.status.clone().unwrap_or_default();
         let first = run.metadata.name.as_deref() == Some(name);
         assert!(first || status.started_at.is_none(), "{status:#?}");
-        first || status.message.contains("closed: ")
+        first || status.message.contains("gate ")
     };
     stage
         .until::<Remediation>("no other run to begin", |runs| runs.iter().all(kept))
@@ -130,7 +130,7 @@ async fn run_survives_a_clock_jump(#[case] leap: &str, #[case] later: &str) {
         let message = run.status.as_ref().map(|status| &*status.message);
         let message = message.unwrap_or_default();
         run.metadata.name.as_deref() == Some(name)
-            || message.contains("closed: cooldown") && !message.contains("clock: ")
+            || message.contains("gate cooldown: ") && !message.contains("clock: ")
     };
     stage
         .until::<Remediation>("the cooldown alone to keep it", |runs| {
