@@ -14,7 +14,7 @@ use crate::config::{Drivers, Mode};
 use crate::csi;
 use crate::model::{Kind, Model, WatchState};
 
-/// One doubt.
+/// Something that locksmith cannot watch, so that a stuck object may be missed.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Doubt {
     /// Its kind.

@@ -95,18 +95,19 @@ fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
 }
 
 /// Every value that [`operation`] returns.
-pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "by_handle"];
+pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "existing_volume"];
 
-/// Kind of operation that holds the key; a metric label. A key that is a path may be the handle of an existing object.
+/// Kind of operation that holds the key; a metric label. `existing_volume`: the key is the handle of an existing volume or
+/// snapshot, as a key that is a path may be.
 pub fn operation(key: &LockKey) -> &'static str {
     if key.is_path() {
-        "by_handle"
+        "existing_volume"
     } else if key.claim().is_some() {
         "create_volume"
     } else if key.snapshot().is_some() {
         "create_snapshot"
     } else {
-        "by_handle"
+        "existing_volume"
     }
 }
 

@@ -8,17 +8,17 @@ use super::family::{Family, Row, families};
 families! {
     "Stuck objects" {
         FINDINGS: Gauge "findings" { finding, reason }
-            "Number of findings by kind and reason. While the whole cluster is observed and there is no doubt, kinds and reasons without findings are exported as 0; otherwise they are absent.";
+            "Number of findings by kind and reason. While the whole cluster is observed and there is no doubt, kinds and reasons without findings are exported as 0; otherwise they are absent. A doubt is a series of locksmith_doubts.";
         STUCK_OPERATIONS: Gauge "stuck_operations" { finding, reason, namespace, driver, class }
-            "Number of stuck objects: pending claims, failed snapshots, orphaned sources, and objects that wait for an operation lock.";
+            "Number of stuck objects: pending claims, failed snapshots, orphaned sources, and objects that wait for an operation lock. The reason of an operation lock is the operation that hangs: `create_volume`, `create_snapshot`, or `existing_volume` if the lock is on the handle of an existing volume or snapshot.";
         STUCK_OPERATIONS_BYTES: Gauge "stuck_operations" [Bytes] { finding, reason, namespace, driver, class }
             "Storage of the stuck objects. A lock and the claim that waits for it both count the same volume: select one finding before summing, or use locksmith_stuck_storage_bytes.";
         STUCK_OLDEST: Gauge "stuck_oldest_timestamp" [Seconds] { finding, reason, namespace, driver, class }
-            "Time since which the oldest of the stuck objects is stuck.";
+            "Time the oldest stuck object became stuck.";
         STUCK_STORAGE: Gauge "stuck_storage" [Bytes] { namespace, driver, class }
             "Storage of everything that is stuck, each volume once: safe to sum.";
         STUCK_SINCE: Gauge "stuck_since_timestamp" [Seconds] { finding, reason, namespace, name, kind, driver, class }
-            "Time since which this object is stuck. Limited to the 500 objects of a namespace that have been stuck for longest.";
+            "Time this object became stuck. Limited to the 500 objects of a namespace that have been stuck for longest.";
         STUCK_BYTES: Gauge "stuck" [Bytes] { finding, reason, namespace, name, kind, driver, class }
             "Storage of this stuck object: the requested size of a claim; the restore size of a snapshot, or else the size of its claim. Limited to the 500 objects of a namespace that have been stuck for longest.";
     }
@@ -30,7 +30,7 @@ families! {
         HOLDS: Gauge "holds" { namespace }
             "Number of ReplicationSources whose snapshots the API server refuses; held VolumeSnapshotClasses are counted under an empty namespace.";
         HOLD_SINCE: Gauge "hold_since_timestamp" [Seconds] { kind, namespace, name, run }
-            "Time since which the API server refuses snapshots of this object; `run` is empty for a planned hold. At most 500 per namespace.";
+            "Time the hold on this object began; `run` is empty for a planned hold. At most 500 per namespace.";
         HOLD_UNTIL: Gauge "hold_until_timestamp" [Seconds] { kind, namespace, name, run }
             "Time at which the API server ends this hold. At most 500 per namespace.";
         HOLD_POLICY_READY: Gauge "hold_policy_ready" {}
@@ -40,7 +40,7 @@ families! {
     }
     "Remediations" {
         REMEDIATIONS: Gauge "remediations" { playbook, driver, phase }
-            "Number of Remediation objects by phase; a playbook and driver with any has a series for every phase.";
+            "Number of Remediation objects by phase. Every phase is exported, as 0 if empty, for each playbook and driver that has a Remediation.";
         REMEDIATION_INFO: Gauge "remediation_info" { namespace, name, playbook, driver, phase, step }
             "Always 1; one series for each unfinished Remediation, with its phase and current step.";
         REMEDIATION_CREATED: Gauge "remediation_created_timestamp" [Seconds] { namespace, name }
@@ -53,8 +53,8 @@ families! {
             "End time of the latest Remediation that finished in this phase.";
         REMEDIATION_WAITS: Gauge "remediation_waits_for_approval" { namespace, name, playbook, driver }
             "1 while this unfinished Remediation waits for approval only; see `locksmith approve`.";
-        BREAKER_OPEN: Gauge "breaker_open" {}
-            "1 while the circuit breaker is open: gates.breakerAfter runs of any playbook and driver have failed in a row, and no run starts until `locksmith reset`. Absent while Remediations cannot be read.";
+        BREAKER_TRIPPED: Gauge "breaker_tripped" {}
+            "1 while the circuit breaker is tripped, else 0. It trips when gates.breakerAfter runs of any playbook and driver have failed in a row; then no run starts until `locksmith reset`. Absent while Remediations cannot be read.";
         BREAKER_FAILURES: Gauge "breaker_failures" {}
             "Number of latest runs that failed in a row, as the circuit breaker counts them. Absent while Remediations cannot be read.";
         GATE_OPEN: Gauge "gate_open" { gate, playbook, namespace, name }
@@ -68,9 +68,9 @@ families! {
         WATCH_CONFIRMED: Gauge "watch_confirmed_timestamp" [Seconds] { kind }
             "Time the state of the watch was last confirmed or changed.";
         OBJECTS: Gauge "objects" { kind }
-            "Number of objects in the model.";
+            "Number of watched objects in memory.";
         DOUBTS: Gauge "doubts" { doubt, subject }
-            "1 for each reason that findings may be missing: a collection the cluster does not serve, a CSI driver in use that the configuration excludes, a configuration entry for a driver that is not in use. A kind of doubt without any is exported as 0 with an empty subject.";
+            "1 for each doubt: something that locksmith cannot watch, so that findings may be missing, such as a collection the cluster does not serve, a CSI driver in use that the configuration excludes, or a configuration entry for a driver that is not in use. A kind of doubt without any is exported as 0 with an empty subject.";
         OBSERVATION_COMPLETE: Gauge "observation_complete" {}
             "1 while every watch is synced. While 0, findings may be missing.";
         PROVISIONER_FOUND: Gauge "provisioner_found" { driver }
@@ -78,7 +78,7 @@ families! {
         PROVISIONER_LOGS: Gauge "provisioner_logs" { driver, state }
             "Number of provisioner replicas by state of their log: `followed`, or `unreadable` if it could not be opened, in which case locks that only this log shows are not found. Both are 0 while the provisioner is not found.";
         OBSERVATION: Gauge "observation_timestamp" [Seconds] {}
-            "Time of the observation behind all metrics above.";
+            "Time of the cluster observation that findings, holds and Remediation metrics are computed from.";
     }
     "Process" {
         BUILD_INFO: Gauge "build_info" { version }

@@ -27,7 +27,7 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::REMEDIATION_WAITS, waits(view))?;
     let breaker = view.breaker();
     to.gauge(
-        &f::BREAKER_OPEN,
+        &f::BREAKER_TRIPPED,
         breaker.map(|breaker| u32::from(breaker.open)),
     )?;
     to.gauge(

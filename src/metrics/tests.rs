@@ -173,7 +173,7 @@ async fn unobserved_findings_are_never_zero() {
 #[tokio::test]
 async fn breaker_is_unknown_while_runs_are_unobserved() {
     let mut view = fixture::jammed();
-    let line = "\nlocksmith_breaker_open ";
+    let line = "\nlocksmith_breaker_tripped ";
     assert!(
         scrape(view.clone(), SelfMetrics::default())
             .await

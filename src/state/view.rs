@@ -56,7 +56,7 @@ pub struct View {
 pub struct Breaker {
     /// Number of latest runs that failed in a row.
     pub failures: u32,
-    /// Whether the breaker is open, so that no run starts.
+    /// Whether the breaker is tripped, so that no run starts.
     pub open: bool,
 }
 

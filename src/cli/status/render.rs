@@ -43,7 +43,7 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
             .collect();
         page.section(kind.title(), stuck_columns(look), rows);
     }
-    page.section("Held: no snapshots", &HELD, held(view, now));
+    page.section("Held (snapshots refused)", &HELD, held(view, now));
     page.section("Unfinished Remediations", &RUNS, runs(view, now));
     doubts(view, &mut page);
     total(view, now, &mut page);
@@ -183,7 +183,9 @@ fn doubts(view: &View, page: &mut Page) {
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
     }
     if let Some(why) = view.hold_problem() {
-        let text = format!("holds may not be in force: {why}");
+        let text = format!(
+            "holds may not be in force: {why}; to reinstall the policy: locksmith crd | kubectl apply --server-side -f -"
+        );
         for line in wrapped(&humanize::plain(&text), "  ", "    ") {
             page.line(Style::new(), &line);
         }

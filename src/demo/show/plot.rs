@@ -21,7 +21,7 @@ pub enum Plot {
     Orphans,
     /// The playbook's jam, healed once a person has approved
     Approval,
-    /// Ceph stays sick: nothing helps, everything is undone, and the circuit breaker opens
+    /// Ceph stays sick: nothing helps, everything is undone, and the circuit breaker trips
     SickCeph,
     /// The playbook's jam stays until you plan, run and approve, from another terminal
     ByHand,

@@ -102,7 +102,7 @@ fn summary(view: &View, now: Timestamp) -> Markup {
                     div {
                         dt { "breaker" }
                         dd.bad[breaker.open] {
-                            @if breaker.open { "open: " }
+                            @if breaker.open { "tripped: " }
                             (humanize::count(breaker.failures as usize, "failure"))
                         }
                     }

@@ -284,7 +284,7 @@ async fn planned_hold_is_created_and_released_by_a_person() {
     assert!(message.contains("for admin until"), "{message}");
 
     let listed = locksmith(kubeconfig, &["status"]).await;
-    for wanted in ["Held: no snapshots", APP.1, "NAS migration"] {
+    for wanted in ["Held (snapshots refused)", APP.1, "NAS migration"] {
         assert!(said(&listed).contains(wanted), "{}", said(&listed));
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage};
 
-/// As many as open the circuit breaker.
+/// As many as trip the circuit breaker.
 const FAILED: [&str; 3] = ["failed-1", "failed-2", "failed-3"];
 
 /// Attack: a Remediation in a namespace of another daemon, or of none; and others there with the status of a current run,

@@ -105,7 +105,7 @@ async fn run_fails_if_the_provisioner_never_becomes_ready(#[case] layout: Layout
             let last = samples.iter().any(|(name, value)| {
                 name.starts_with(failed) && name.contains("phase=\"Failed\"") && *value > 0.0
             });
-            last && samples.get("locksmith_breaker_open") == Some(&1.0)
+            last && samples.get("locksmith_breaker_tripped") == Some(&1.0)
         })
         .await;
 
