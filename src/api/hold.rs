@@ -53,7 +53,7 @@ pub struct SnapshotHoldSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub held_by: Option<String>,
-    /// Held ReplicationSources: uid to `namespace/name`.
+    /// Held ReplicationSources, keyed by uid; each value is `namespace/name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "names_by_uid")]
     pub sources: BTreeMap<Uid, String>,

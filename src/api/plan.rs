@@ -120,7 +120,8 @@ pub struct PlannedStep {
 pub struct Target {
     /// The object.
     pub object: ObjectKey,
-    /// Action on the object.
+    /// Action on the object. delete: delete it. rollout: annotate the pod template. replace: delete the pod; its controller
+    /// recreates it. touch: annotate a hung deletion. handOver: clear the Lease's holder. await: only watch.
     pub action: Action,
 }
 

@@ -67,7 +67,11 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
         Decision::Approved => "approved",
         Decision::Rejected => "rejected",
     };
-    anstream::println!("{done} plan {} of {}", plan.hash, run.name_any());
+    anstream::println!(
+        "{done} plan {0} of {1}; check it with locksmith describe {1}",
+        plan.hash,
+        run.name_any()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,7 +87,7 @@ pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
     }
     remediations::abort(&client, &run).await?;
     anstream::println!(
-        "{} is being aborted; its holds are released",
+        "aborting {0}; its holds are being released; check with locksmith describe {0}",
         run.name_any()
     );
     Ok(ExitCode::SUCCESS)
@@ -95,7 +99,7 @@ fn undecided(run: &Remediation, decision: Decision) -> anyhow::Result<&Plan> {
     let status = run
         .status
         .as_ref()
-        .with_context(|| format!("no daemon has picked up {name} yet"))?;
+        .with_context(|| format!("no daemon has picked up {name} yet; check that one runs in mode plan or act: kubectl get pods -A | grep locksmith"))?;
     let asks = |gate: &GateRecord| GateName::Approval.is_of(gate) && !gate.open;
     let asks = status.gates.iter().any(asks);
     match status.phase {

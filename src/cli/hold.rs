@@ -27,7 +27,8 @@ const MAX_REASON: usize = 200;
 /// Hold sources for planned maintenance
 ///
 /// The API server refuses new snapshots and clones of the sources until the hold expires or is released. Running movers
-/// finish. ReplicationSources are not changed, and no Remediation counts or releases the hold.
+/// finish. ReplicationSources are not changed. Runs neither count nor release the hold: release it with
+/// `locksmith release NAME`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

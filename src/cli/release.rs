@@ -52,7 +52,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let vacant = tokio::time::timeout(DAEMON_ENDS_WITHIN, vacant);
         vacant
             .await
-            .context("a daemon still holds the leader Lease; stop it first")?
+            .with_context(|| {
+                format!("a daemon still holds the leader Lease; stop it: kubectl delete deployment locksmith -n {namespace}")
+            })?
             .context("failed to read the Lease")?;
     }
     let held = holds::list(&client, args.namespace.as_deref()).await?;

@@ -29,8 +29,8 @@ const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Run a playbook now: show its plan, ask for confirmation, and follow each step
 ///
 /// Creates a Remediation and watches it; a daemon in mode act runs it once its gates are open. Ctrl-C aborts the run and
-/// releases its holds; a second Ctrl-C stops watching. Exits with 0 if the run succeeded, 1 if it failed, was aborted or only
-/// planned, and 2 if it could not be created.
+/// releases its holds; a second Ctrl-C stops watching. Exits with 0 if the run succeeded or nothing is stuck, 1 if it did not
+/// succeed, and 2 if it was not created or was deleted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if !args.yes
         && !confirmed(
-            "run this plan? The daemon runs it only if it plans the same and its gates are open",
+            "Run this plan? The daemon runs it only if its own plan is identical and all gates are open.",
         )?
     {
         bail!("cancelled; no run was created");
@@ -154,7 +154,7 @@ async fn follow(
                 remediations::abort(client, &run).await.with_context(|| {
                     format!("failed to abort {name}; retry with locksmith abort {name}, or run locksmith release --all")
                 })?;
-                let text = format!("{name} is being aborted; its holds are released");
+                let text = format!("aborting {name}; its holds are being released");
                 printer.line(&Line::new("interrupted", text, Tone::Ask));
                 continue;
             }

@@ -68,7 +68,9 @@ async fn make_room(api: &Api<Remediation>, run: &Remediation) -> Result<(), Writ
     without_labels(&mut patch);
     let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
     let call = api.patch(&name, &params, &patch);
-    bounded("make room in", object(&name), call).await.map(drop)
+    bounded("remove labels and annotations of", object(&name), call)
+        .await
+        .map(drop)
 }
 
 fn without_labels(patch: &mut Value) {
@@ -145,6 +147,6 @@ async fn try_to_change_alerts(
     };
     let patch = Patch::Merge(patch);
     let call = api.patch(name, &params, &patch);
-    bounded("change the alerts of", object(name), call).await?;
+    bounded("update the alerts of", object(name), call).await?;
     Ok(true)
 }

@@ -131,7 +131,7 @@ impl Writer {
             Err(left) => return Ok(left),
         };
         let Some(record) = snapshot_record(&live, &self.patterns) else {
-            return Ok(Tried::Skipped("cannot be understood".to_owned()));
+            return Ok(Tried::Skipped("cannot be parsed".to_owned()));
         };
         let scope = self.config.steps.delete_failed_snapshots.scope;
         if let Some(why) = self.store.read(|model| why_kept(model, &record, scope)) {
@@ -148,7 +148,7 @@ impl Writer {
             Err(left) => return Ok(left),
         };
         let Some(record) = source_record(&live) else {
-            return Ok(Tried::Skipped("cannot be understood".to_owned()));
+            return Ok(Tried::Skipped("cannot be parsed".to_owned()));
         };
         if let Some(why) = self.store.read(|model| why_source_kept(model, &record)) {
             return Ok(Tried::Skipped(why));
@@ -208,7 +208,9 @@ impl Writer {
             .and_then(|all| all.get(RESTART_ANNOTATION))
             .is_some_and(|known| known == token)
         {
-            return Ok(Tried::Skipped("was restarted for this already".to_owned()));
+            return Ok(Tried::Skipped(
+                "was already restarted by this attempt".to_owned(),
+            ));
         }
         let patch = json!({
             "metadata": { "resourceVersion": live.metadata.resource_version },
@@ -253,7 +255,7 @@ impl Writer {
         };
         let spec = live.spec.unwrap_or_default();
         if spec.holder_identity.as_deref() != Some(&**holder) {
-            return Ok(Tried::Skipped("has another holder by now".to_owned()));
+            return Ok(Tried::Skipped("its holder has changed".to_owned()));
         }
         if spec.renew_time.map(|time| time.0) != renewed {
             return Ok(Tried::Skipped("was renewed meanwhile".to_owned()));
@@ -329,7 +331,7 @@ where
     };
     Ok(match live {
         None => left("is gone"),
-        Some(live) if is_other(&live) => left("is another object of that name by now"),
+        Some(live) if is_other(&live) => left("was replaced by another object of the same name"),
         Some(live) if opted_out(&live) => left("opted out by label"),
         Some(live) => Ok(live),
     })

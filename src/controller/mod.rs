@@ -473,7 +473,10 @@ fn event(intent: &Intent, run: &str) -> (&'static str, String) {
     match intent {
         Intent::CreateHold { .. } | Intent::PatchHold { .. } => (
             "LocksmithHeld",
-            format!("held for Remediation {run}; to release now: locksmith abort {run}"),
+            format!(
+                "held by Remediation {run}; to release one source: locksmith release NAMESPACE/SOURCE; to end the run: \
+                 locksmith abort {run}"
+            ),
         ),
         Intent::DeleteHold(_) => ("LocksmithReleased", by("released")),
         Intent::Delete(_) => (

@@ -186,7 +186,7 @@ impl RunContext<'_> {
                 ControlFlow::Break(Progress::Wait(self.now.checked_add(LIST_AGAIN).ok()))
             }
             Some(Err(error)) => ControlFlow::Break(Progress::Failed(format!(
-                "failed to see the effect: {error}"
+                "failed to list VolumeSnapshots after the write: {error}"
             ))),
         }
     }
@@ -260,7 +260,7 @@ fn some<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> String {
 fn gone(object: &ObjectKey, found: Option<&Uid>) -> Skipped {
     let why = match found {
         None => "is gone".to_owned(),
-        Some(_) => "is another object of that name by now".to_owned(),
+        Some(_) => "was replaced by another object of the same name".to_owned(),
     };
     Skipped {
         object: object.clone(),

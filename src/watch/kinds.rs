@@ -261,7 +261,7 @@ impl<'a> Kinds<'a> {
                         ?namespace,
                         ?name,
                         error,
-                        "cannot be understood"
+                        "object cannot be parsed"
                     );
                     None
                 }

@@ -34,8 +34,8 @@ fn play(scenario: &str, speed: &str) -> String {
 
 #[rstest]
 #[case("operator", "ctrlplugin new and Ready", "repaired and verified")]
-#[case("orphans", "approves of the plan", "3 sources deleted, 0 skipped")]
-#[case("approval", "approves of the plan", "4 claims Bound")]
+#[case("orphans", "approves the plan of", "3 sources deleted, 0 skipped")]
+#[case("approval", "approves the plan of", "4 claims Bound")]
 #[case("sick-ceph", "all sources resumed", "breaker: the last 2 runs failed")]
 fn scenario_ends_as_expected(
     #[case] scenario: &str,

@@ -37,7 +37,7 @@ pub(super) fn jam(jam: &Jam) -> Vec<Line> {
             jam.pending.len()
         )),
         bad(format!(
-            "{} sources of deleted claims keep asking for more",
+            "{} sources of deleted claims keep requesting snapshots",
             jam.orphaned.len()
         )),
     ]
@@ -53,11 +53,11 @@ pub(super) fn alert(plot: Plot, driver: &str) -> Line {
 }
 
 pub(super) fn approved(run: &str) -> Line {
-    Line::plain("person", format!("approves of the plan of {run}"))
+    Line::plain("person", format!("approves the plan of {run}"))
 }
 
 pub(super) fn stays_up() -> Line {
-    Line::plain("stays up", "to be looked at, until Ctrl-C")
+    Line::plain("running", "inspect it; press Ctrl-C to stop")
 }
 
 pub(super) fn ways_in(address: SocketAddr, kubeconfig: &Path, config: &Path) -> Vec<Line> {

@@ -299,7 +299,7 @@ fn a_claim_made_anew_is_gone_and_no_success() {
     assert_eq!(verify.message, "0 claims Bound");
     assert_eq!(
         verify.skipped[0].reason,
-        "is another object of that name by now"
+        "was replaced by another object of the same name"
     );
 }
 

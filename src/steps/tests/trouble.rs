@@ -86,7 +86,7 @@ fn a_step_that_fails_leads_to_the_resume(#[case] step: StepName, #[case] how: fn
 #[case::for_good(
     600,
     Phase::Failed,
-    "deleteFailedSnapshots failed: failed to see the effect: 500"
+    "deleteFailedSnapshots failed: failed to list VolumeSnapshots after the write: 500"
 )]
 fn a_list_that_fails(#[case] minutes: i64, #[case] phase: Phase, #[case] says: &str) {
     let sim = drive(&apps(), once(), |cluster| {
@@ -193,7 +193,7 @@ fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
         cluster.happens_after(3, Happening::KillSwitch(false));
     });
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
-    let waits = "Running restartProvisioner: restartProvisioner waits: closed: killSwitch";
+    let waits = "Running restartProvisioner: restartProvisioner waits: gate killSwitch";
     let at = sim
         .told
         .iter()
@@ -252,7 +252,7 @@ fn a_watch_that_fails_makes_the_run_wait() {
     assert!(
         sim.told
             .iter()
-            .any(|line| line.contains("closed: freshness")),
+            .any(|line| line.contains("gate freshness: ")),
         "{:#?}",
         sim.told
     );
@@ -280,7 +280,9 @@ fn a_gate_that_stays_closed_keeps_nothing_held_and_no_run_alive() {
     let status = sim.status();
     assert_eq!(status.phase, Phase::Failed, "{:#?}", sim.told);
     assert!(
-        status.message.contains("gave up waiting"),
+        status
+            .message
+            .contains("waited for longer than gates.giveUpAfter (3h): gate killSwitch: "),
         "{:#?}",
         sim.told
     );

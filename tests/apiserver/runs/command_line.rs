@@ -142,7 +142,7 @@ async fn interrupted_run_command_releases_the_holds() {
     let ended = ended.await.unwrap();
     assert_eq!(ended.status.code(), Some(1), "{}", said(&ended));
     assert!(
-        said(&ended).contains("its holds are released"),
+        said(&ended).contains("its holds are being released"),
         "{}",
         said(&ended)
     );

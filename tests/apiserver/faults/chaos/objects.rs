@@ -90,7 +90,10 @@ async fn recreated_claim_counts_as_gone() {
         panic!("not one left alone: {verified:#?}")
     };
     assert!(left.object.uid == *chosen.claim.uid, "{left:#?}");
-    assert_eq!(left.reason, "is another object of that name by now");
+    assert_eq!(
+        left.reason,
+        "was replaced by another object of the same name"
+    );
     assert!(!stage.held().await.is_empty(), "those of stopped apps");
     stage.forget_run().await;
     stage.released().await;
