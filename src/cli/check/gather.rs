@@ -14,8 +14,8 @@ use super::facts::{
     AlertmanagerFacts, ClusterFacts, Facts, Observed, PrometheusFacts, Trial, Version,
 };
 use super::judge::shipped_alerts;
-use crate::api::Uid;
 use crate::api::hold::{SnapshotHold, SnapshotHoldSpec};
+use crate::api::{StepName, Uid};
 use crate::cluster::leader::LEASE_NAME;
 use crate::cluster::rights::{self, Right};
 use crate::cluster::{self, CALL_TIMEOUT, ErrorKind, FIELD_MANAGER_CLI, reviews};
@@ -108,8 +108,7 @@ async fn of_cluster(client: &Client, sources: &Sources) -> anyhow::Result<Cluste
         alertmanager(&http, config),
     );
     let observed = observed?;
-    let holds = config.mode == Mode::Act && !sources.before_install;
-    let trial = if holds && observed.hold_policy.is_none() {
+    let trial = if holds(config) && !sources.before_install && observed.hold_policy.is_none() {
         Some(trial(client, namespace).await)
     } else {
         None
@@ -124,6 +123,13 @@ async fn of_cluster(client: &Client, sources: &Sources) -> anyhow::Result<Cluste
         prometheus,
         alertmanager,
     })
+}
+
+/// Whether a run would hold anything: only then has the account the right to.
+fn holds(config: &Config) -> bool {
+    let playbooks = config.playbooks.0.values();
+    let mut steps = playbooks.flat_map(|playbook| &playbook.steps);
+    config.mode == Mode::Act && steps.any(|step| *step == StepName::SuspendSources)
 }
 
 /// A one-shot observation, as by `locksmith status`. Our own CRDs have a separate check, so that an outdated one does not

@@ -253,6 +253,9 @@ fn without_right(facts: &mut Facts, of: fn(Purpose) -> bool) {
     let config = &mut cluster(facts).alertmanager.as_mut().unwrap().config;
     *config = Ok(config.as_ref().unwrap().replace("receiver: locksmith-home", "receiver: pager"));
 })]
+#[case::alerts_of_ones_own("alert-route", State::Warn, |facts: &mut Facts| {
+    cluster(facts).alertmanager.as_mut().unwrap().starting.clear();
+})]
 #[case::route_of_unknown_webhook("alert-route", State::Warn, |facts: &mut Facts| {
     let config = &mut cluster(facts).alertmanager.as_mut().unwrap().config;
     let hidden = config.as_ref().unwrap().replace("http://locksmith.volsync-locksmith:9797/webhook", "<secret>");
