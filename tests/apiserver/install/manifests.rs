@@ -168,7 +168,7 @@ async fn manifests_are_valid_and_pods_restricted() {
         restricted += 1;
     }
     assert_eq!(
-        restricted, 7,
-        "a Deployment for each mode, that beside a stack, the chart's, and both Jobs"
+        restricted, 8,
+        "a Deployment for each mode, that beside a stack, the chart's, and three Jobs"
     );
 }
