@@ -199,6 +199,18 @@ mod tests {
         "server.auth.metrics: requires auth.tokenFile or auth.kubernetes"
     )]
     #[case(
+        "server: {links: [{name: a, url: 'https://a.example'}, {name: b, url: 'javascript:alert(1)'}]}",
+        "server.links[1].url: must be an absolute http or https URL"
+    )]
+    #[case(
+        "server: {links: [{name: a, url: /d/locksmith}]}",
+        "server.links[0].url: must be an absolute http or https URL"
+    )]
+    #[case(
+        "server: {links: [{name: ' ', url: 'https://a.example'}]}",
+        "server.links[0].name: must not be empty"
+    )]
+    #[case(
         "steps: {suspendSources: {settle: 1h, deadline: 1h}}",
         "steps.suspendSources.deadline: must be longer than steps.suspendSources.settle"
     )]

@@ -19,7 +19,7 @@ pub use gates::{Budgets, Gates};
 pub use percent::Percent;
 pub use playbooks::{Matcher, Playbook, Playbooks};
 pub use schema::schema;
-pub use server::{Auth, Server, Tls};
+pub use server::{Auth, Link, Server, Tls};
 pub use steps::{
     DeleteFailedSnapshots, DeleteOrphanedSources, DeleteScope, HoldScope, RestartProvisioner,
     ResumeSources, ResumeWhen, Steps, SuspendSources, VerdictSettings, VerifyProvisioning,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ pub struct Server {
     pub tls: Tls,
     /// Authentication of clients.
     pub auth: Auth,
+    /// Links of the status page, such as to dashboards and runbooks.
+    pub links: Vec<Link>,
 }
 
 impl Default for Server {
@@ -25,7 +28,32 @@ impl Default for Server {
             listen: SocketAddr::from(([0, 0, 0, 0], 9797)),
             tls: Tls::default(),
             auth: Auth::default(),
+            links: Vec::new(),
         }
+    }
+}
+
+/// A link of the status page.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Link {
+    /// Text of the link.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// Absolute http or https URL.
+    #[schemars(extend("pattern" = "^https?://"))]
+    pub url: String,
+}
+
+impl Link {
+    /// The fault of the link, with its path. Other schemes, such as `javascript:`, would run in the page.
+    fn fault(&self) -> Option<&'static str> {
+        if self.name.trim().is_empty() {
+            return Some("name: must not be empty");
+        }
+        let is_web = |url: Url| matches!(url.scheme(), "http" | "https");
+        let valid = Url::parse(&self.url).is_ok_and(is_web);
+        (!valid).then_some("url: must be an absolute http or https URL")
     }
 }
 
@@ -55,7 +83,11 @@ pub struct Auth {
 impl Server {
     /// Every error, with its path below `server`.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
-        let Self { tls, auth, .. } = self;
+        let Self {
+            tls, auth, links, ..
+        } = self;
+        let links = links.iter().enumerate();
+        let links = links.filter_map(|(at, link)| Some(format!("links[{at}].{}", link.fault()?)));
         let method = auth.token_file.is_some() || auth.kubernetes;
         [
             (tls.certificate.is_some() && tls.key.is_none())
@@ -69,6 +101,8 @@ impl Server {
         ]
         .into_iter()
         .flatten()
+        .map(str::to_owned)
+        .chain(links)
         .map(|fault| format!("server.{fault}"))
     }
 }
