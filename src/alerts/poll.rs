@@ -11,7 +11,7 @@ use super::cause::reference;
 use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _};
 use crate::cluster::leader::Leadership;
 use crate::config::Config;
-use crate::metrics::SelfMetrics;
+use crate::metrics::{AlertSource, SelfMetrics};
 use crate::text::error_chain;
 
 /// Timeout of a request to Alertmanager.
@@ -74,13 +74,18 @@ pub fn poll(
         let mut listed = Listed::new();
         while leadership.begun().await.is_some() {
             let taken = match read(&http, &url).await {
-                Ok(alerts) => receiver
-                    .receive(notification(alerts, &mut listed))
-                    .await
-                    .inspect_err(|error| {
-                        tracing::warn!(%error, "polled alerts are not accepted; polling again");
-                    })
-                    .is_ok(),
+                Ok(alerts) => {
+                    if !alerts.is_empty() {
+                        own.alert_arrived(AlertSource::Poll, Timestamp::now());
+                    }
+                    receiver
+                        .receive(notification(alerts, &mut listed))
+                        .await
+                        .inspect_err(|error| {
+                            tracing::warn!(%error, "polled alerts are not accepted; polling again");
+                        })
+                        .is_ok()
+                }
                 Err(error) => {
                     tracing::warn!(%error, "failed to read the alerts of Alertmanager");
                     false

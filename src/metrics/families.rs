@@ -93,6 +93,8 @@ families! {
             "Number of alerts received, by outcome and by the playbook they match, which is empty if there is none.";
         ALERTMANAGER_POLLS: Counter "alertmanager_polls" { outcome }
             "Number of polls of the firing alerts from Alertmanager: `ok`, or `failed` if they could not be read or accepted.";
+        ALERT_LAST_RECEIVED: Gauge "alert_last_received_timestamp" [Seconds] { via }
+            "Time an alert last arrived by `webhook` or `poll`, whether or not it starts a run. Absent until one arrives.";
         STEPS: Counter "steps" { step, outcome }
             "Number of steps that ended.";
         STEP_DURATION: Histogram "step_duration" [Seconds] { step }

@@ -20,7 +20,7 @@ mod tests;
 
 pub use cleared::Uncleared;
 pub use format::Format;
-pub use self_metrics::{AlertOutcome, SelfMetrics, StepOutcome};
+pub use self_metrics::{AlertOutcome, AlertSource, SelfMetrics, StepOutcome};
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 //! Counters of the program itself. Clones share them.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -43,6 +45,15 @@ pub enum AlertOutcome {
     Refused,
 }
 
+/// The way an alert arrives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AlertSource {
+    /// Alertmanager posted it.
+    Webhook,
+    /// It was read from Alertmanager.
+    Poll,
+}
+
 /// Outcome of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StepOutcome {
@@ -59,6 +70,7 @@ pub struct SelfMetrics {
     webhook_requests: Family<Labels<1>, Counter>,
     webhook_alerts: Family<Labels<2>, Counter>,
     pulls: Family<Labels<1>, Counter>,
+    last_alerts: Arc<Mutex<[Option<Timestamp>; 2]>>,
     steps: Family<Labels<2>, Counter>,
     step_duration: Family<Labels<1>, Histogram>,
     writes: Family<Labels<3>, Counter>,
@@ -77,6 +89,7 @@ impl Default for SelfMetrics {
             webhook_requests: Family::default(),
             webhook_alerts: Family::default(),
             pulls: Family::default(),
+            last_alerts: Arc::default(),
             steps: Family::default(),
             step_duration: Family::new_with_constructor(|| Histogram::new(STEP_SECONDS)),
             writes: Family::default(),
@@ -144,6 +157,33 @@ impl SelfMetrics {
         self.pull_counter(ok).inc();
     }
 
+    /// An alert arrived in this way, whether or not it starts a run.
+    pub fn alert_arrived(&self, source: AlertSource, at: Timestamp) {
+        self.last_alerts()[source as usize] = Some(at);
+    }
+
+    /// The way and time of the latest alert since the start of the process.
+    pub fn last_alert(&self) -> Option<(AlertSource, Timestamp)> {
+        self.arrivals().max_by_key(|(_, at)| *at)
+    }
+
+    /// Whether this replica leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader.get() == 1
+    }
+
+    fn arrivals(&self) -> impl Iterator<Item = (AlertSource, Timestamp)> + use<> {
+        let last = *self.last_alerts();
+        let by = move |source| Some((source, last[source as usize]?));
+        AlertSource::ALL.into_iter().filter_map(by)
+    }
+
+    fn last_alerts(&self) -> MutexGuard<'_, [Option<Timestamp>; 2]> {
+        self.last_alerts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records the duration of a step that has ended.
     pub fn step_finished(&self, step: StepName, outcome: StepOutcome, took: Duration) {
         self.step_counter(step, outcome).inc();
@@ -185,6 +225,7 @@ impl SelfMetrics {
             webhook_requests,
             webhook_alerts,
             pulls,
+            last_alerts: _,
             steps,
             step_duration,
             writes,
@@ -198,6 +239,9 @@ impl SelfMetrics {
         to.counted(&f::WEBHOOK_REQUESTS, webhook_requests)?;
         to.counted(&f::WEBHOOK_ALERTS, webhook_alerts)?;
         to.counted(&f::ALERTMANAGER_POLLS, pulls)?;
+        let arrivals = self.arrivals();
+        let arrivals = arrivals.map(|(source, at)| ([source.as_str()], at.as_second()));
+        to.gauges(&f::ALERT_LAST_RECEIVED, arrivals)?;
         to.counted(&f::STEPS, steps)?;
         to.counted(&f::STEP_DURATION, step_duration)?;
         to.counted(&f::WRITES, writes)?;
@@ -246,6 +290,19 @@ impl AlertOutcome {
             Self::Ignored => "ignored",
             Self::OtherCluster => "other_cluster",
             Self::Refused => "refused",
+        }
+    }
+}
+
+impl AlertSource {
+    /// Every way.
+    pub const ALL: [Self; 2] = [Self::Webhook, Self::Poll];
+
+    /// The way as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Poll => "poll",
         }
     }
 }

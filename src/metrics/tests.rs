@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::family::PREFIX;
-use super::{AlertOutcome, Format, Metrics, SelfMetrics, StepOutcome, families};
+use super::{AlertOutcome, AlertSource, Format, Metrics, SelfMetrics, StepOutcome, families};
 use crate::api::StepName;
 use crate::fixture;
 use crate::model::{Kind, WatchState};
@@ -55,6 +55,7 @@ fn busy() -> SelfMetrics {
     own.webhook_request(202);
     own.alert(Some("csi-operation-locks"), AlertOutcome::Started);
     own.alert(None, AlertOutcome::Ignored);
+    own.alert_arrived(AlertSource::Webhook, fixture::ago(3));
     let took = Duration::from_millis(2_500);
     own.step_finished(StepName::SuspendSources, StepOutcome::Succeeded, took);
     own.write("patch", "ReplicationSource", "ok");

@@ -7,12 +7,14 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::AppState;
 use super::problem::Problem;
 use crate::alerts::{self, Accepted, ReceiveAlerts, Refused};
 use crate::config::Mode;
+use crate::metrics::AlertSource;
 
 /// Largest body read, in bytes. One of our alerts takes about 1 KiB.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -46,6 +48,9 @@ async fn answer<I: ReceiveAlerts>(
     let (body, _memory) = context.bodies.read(request.into_body()).await?;
     let notification = alerts::parse(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    context
+        .own
+        .alert_arrived(AlertSource::Webhook, Timestamp::now());
     if context.views.borrow().mode == Mode::Observe {
         let answer = json!({
             "remediations": [],
