@@ -54,6 +54,7 @@ fn finding(what: FindingReason, object: ObjectKey, minutes: i64, gi: u64) -> Fin
         driver: Some(RBD.into()),
         class: Some("ceph-block".into()),
         bytes: gi * GI,
+        restores: None,
         chain: Vec::new(),
         evidence: Vec::new(),
     }
@@ -89,6 +90,11 @@ pub fn healthy() -> View {
             followed: 2,
             unreadable: Vec::new(),
             unopened: 0,
+            leaders: vec![object(
+                ObjectKind::Pod,
+                "rook-ceph",
+                "csi-rbdplugin-provisioner-6c5d8b7f9d-abcde",
+            )],
         }],
         objects: [
             (Kind::PersistentVolumeClaims, 40),
@@ -240,6 +246,7 @@ fn step(step: StepName, phase: StepPhase, minutes: i64) -> StepView {
         phase,
         started: ago(minutes),
         finished: over.then(|| ago(minutes - 2)),
+        deadline: Some(ago(minutes - 5)),
         message: if over {
             "12 sources held".into()
         } else {
@@ -271,6 +278,11 @@ fn running() -> RunView {
             step(StepName::SuspendSources, StepPhase::Succeeded, 16),
             step(StepName::RestartProvisioner, StepPhase::Started, 3),
         ],
+        upcoming: vec![
+            StepName::DeleteFailedSnapshots,
+            StepName::VerifyProvisioning,
+            StepName::ResumeSources,
+        ],
         held: 1,
     }
 }
@@ -285,7 +297,14 @@ fn failed() -> RunView {
         started: Some(ago(128)),
         finished: Some(ago(90)),
         gates: Vec::new(),
-        steps: Vec::new(),
+        steps: vec![
+            step(StepName::SuspendSources, StepPhase::Succeeded, 128),
+            StepView {
+                message: "1 still Pending after 5m: PersistentVolumeClaim media/prowlarr".into(),
+                ..step(StepName::VerifyProvisioning, StepPhase::Failed, 100)
+            },
+        ],
+        upcoming: Vec::new(),
         ..running()
     }
 }

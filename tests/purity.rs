@@ -44,6 +44,7 @@ const LAYERS: [Layer; 26] = [
     pure("steps"),
     pure("run_progress"),
     pure("state/view"),
+    pure("state/history"),
     shell("tasks"),
     shell("metrics"),
     shell("state"),

@@ -491,6 +491,7 @@ mod tests {
             driver: None,
             class: None,
             bytes: 0,
+            restores: None,
             chain: Vec::new(),
             evidence: Vec::new(),
         };

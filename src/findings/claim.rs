@@ -58,6 +58,7 @@ pub fn detect<'a>(
                 driver: Some(driver),
                 class: claim.class.clone(),
                 bytes: claim.requested,
+                restores: restored_snapshot(model, claim),
                 chain,
                 evidence,
             })
@@ -209,6 +210,23 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
         Some(message) => (ClaimReason::ProvisioningError, Vec::new(), vec![message]),
         None => (ClaimReason::Unknown, Vec::new(), Vec::new()),
     }
+}
+
+/// The snapshot that the claim is restored from; for one that VolSync's populator fills, that of `vs-prime-<uid>`.
+fn restored_snapshot(model: &Model, claim: &Claim) -> Option<ObjectKey> {
+    let namespace = &claim.meta.namespace;
+    let source = match &claim.data_source {
+        Some(DataSource::Destination(_)) => {
+            let prime = SharedStr::from(format!("{PRIME}{}", claim.meta.uid));
+            &model.claims.get(namespace, &prime)?.data_source
+        }
+        other => other,
+    };
+    let Some(DataSource::Snapshot(name)) = source else {
+        return None;
+    };
+    let snapshot = model.snapshots.get(namespace, name)?;
+    Some(snapshot.meta.key(ObjectKind::VolumeSnapshot))
 }
 
 /// The snapshot to restore from, if it is missing or not ready.

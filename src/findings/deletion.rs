@@ -96,6 +96,7 @@ fn of_content(content: &Content, reason: DeletionReason) -> Finding {
         driver: Some(content.driver.clone()),
         class: None,
         bytes: 0,
+        restores: None,
         chain: Vec::new(),
         evidence: Vec::new(),
     }

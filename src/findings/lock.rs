@@ -45,6 +45,7 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
                 driver: Some(driver.clone()),
                 class: waiting.class,
                 bytes: waiting.bytes,
+                restores: None,
                 chain: Vec::new(),
                 evidence: series.words,
             })

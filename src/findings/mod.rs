@@ -84,6 +84,9 @@ pub struct Finding {
     pub class: Option<SharedStr>,
     /// Storage that is stuck with it, in bytes.
     pub bytes: u64,
+    /// VolumeSnapshot that a pending claim is restored from, if it exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restores: Option<ObjectKey>,
     /// Objects between it and the cause, nearest first.
     pub chain: Vec<ObjectKey>,
     /// Evidence as text; never a metric label.

@@ -101,6 +101,7 @@ pub(super) fn about(
         driver,
         class: class(model, snapshot),
         bytes: snapshot.bytes(claim),
+        restores: None,
         chain: [
             source(model, snapshot).map(|source| source.meta.key(ObjectKind::ReplicationSource)),
             claim.map(|claim| claim.meta.key(ObjectKind::PersistentVolumeClaim)),

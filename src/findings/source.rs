@@ -153,6 +153,7 @@ fn about(model: &Model, source: &Source, claim: Option<&Claim>, since: Timestamp
         driver: driver(model, source, class.as_ref()),
         class,
         bytes: claim.map_or(0, |claim| claim.requested),
+        restores: None,
         chain: Vec::new(),
         evidence: Vec::new(),
     }

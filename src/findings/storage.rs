@@ -70,6 +70,7 @@ mod tests {
             driver: None,
             class: None,
             bytes,
+            restores: None,
             chain: chain.iter().map(|object| (*object).clone()).collect(),
             evidence: Vec::new(),
         }

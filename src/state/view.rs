@@ -3,6 +3,9 @@
 //! Metrics, the API and the command line read the same view, and never the model. Its size depends on the stuck objects,
 //! not on the cluster.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -14,7 +17,7 @@ use crate::api::remediation::{
     GateRecord, Phase, RemediationStatus, StepPhase, StepProgress, StepRecord,
 };
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Steps};
 use crate::findings::{self, Doubt, DoubtKind, Finding, FindingKind, Policy};
 use crate::gates;
 use crate::holds;
@@ -76,6 +79,8 @@ pub struct ProvisionerView {
     pub unreadable: Vec<UnreadLog>,
     /// Number of running pods whose log has not been opened yet.
     pub unopened: usize,
+    /// Running pods that hold its leases; each running pod if it elects no leader.
+    pub leaders: Vec<ObjectKey>,
 }
 
 /// A log that cannot be read.
@@ -140,6 +145,8 @@ pub struct RunView {
     pub gates: Vec<GateRecord>,
     /// Steps so far, in the order they started.
     pub steps: Vec<StepView>,
+    /// Planned steps that have not started, in order.
+    pub upcoming: Vec<StepName>,
     /// Number of ReplicationSources it still holds.
     pub held: u32,
 }
@@ -158,6 +165,9 @@ pub struct StepView {
     /// Time it ended.
     #[schemars(with = "Option<String>")]
     pub finished: Option<Timestamp>,
+    /// Time at which it fails unless its effect is seen; for resumeSources, the time at which the last hold ends.
+    #[schemars(with = "Option<String>")]
+    pub deadline: Option<Timestamp>,
     /// Result of the step, or the reason it failed, in one line.
     pub message: String,
     /// Progress while it runs.
@@ -167,7 +177,11 @@ pub struct StepView {
 
 /// Takes a view of `model`.
 pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
-    let mut runs: Vec<_> = model.runs.iter().map(RunView::of).collect();
+    let mut runs: Vec<_> = model
+        .runs
+        .iter()
+        .map(|run| RunView::of(run, config))
+        .collect();
     runs.sort_by(|a, b| (b.created, &a.name).cmp(&(a.created, &b.name)));
     let provisioners: Vec<_> = model
         .drivers_in_use()
@@ -212,6 +226,7 @@ impl ProvisionerView {
             followed: 0,
             unreadable: Vec::new(),
             unopened: 0,
+            leaders: Vec::new(),
         };
         let provisioner = match model.find_provisioner(driver) {
             Ok(provisioner) => provisioner,
@@ -221,6 +236,13 @@ impl ProvisionerView {
             }
         };
         view.workload = Some(provisioner.workload.key());
+        let running = model
+            .replicas(&provisioner)
+            .filter(|replica| replica.pod.running);
+        let leading = running.filter(|replica| replica.leads);
+        view.leaders = leading
+            .map(|replica| replica.pod.meta.key(ObjectKind::Pod))
+            .collect();
         // A driver without a known log is watched by Events and statuses.
         let entry = model.discovery.drivers.find(driver);
         if entry.is_none_or(|entry| entry.log_container(driver).is_none()) {
@@ -305,7 +327,7 @@ impl Breaker {
 }
 
 impl RunView {
-    fn of(run: &records::Run) -> Self {
+    fn of(run: &records::Run, config: &Config) -> Self {
         let none = RemediationStatus::default();
         let status = run.object.status.as_ref().unwrap_or(&none);
         Self {
@@ -320,7 +342,12 @@ impl RunView {
             started: status.started_at,
             finished: status.finished_at,
             gates: status.gates.clone(),
-            steps: status.steps.iter().map(StepView::of).collect(),
+            steps: status
+                .steps
+                .iter()
+                .map(|step| StepView::of(step, status, config))
+                .collect(),
+            upcoming: upcoming(status),
             held: status.held,
         }
     }
@@ -331,17 +358,45 @@ impl RunView {
     }
 }
 
+/// The planned steps that the current attempt has not recorded yet.
+fn upcoming(status: &RemediationStatus) -> Vec<StepName> {
+    let Some(plan) = &status.plan else {
+        return Vec::new();
+    };
+    if status.phase.finished() {
+        return Vec::new();
+    }
+    let of_attempt = |record: &&StepRecord| record.attempt == status.attempt;
+    let recorded = status.steps.iter().filter(of_attempt).count();
+    let planned = plan.steps.iter().skip(recorded);
+    planned.map(|planned| planned.step).collect()
+}
+
 impl StepView {
-    fn of(step: &StepRecord) -> Self {
+    fn of(step: &StepRecord, status: &RemediationStatus, config: &Config) -> Self {
         Self {
             step: step.step,
             phase: step.phase,
             started: step.started_at,
             finished: step.finished_at,
+            deadline: deadline(step, status, &config.steps),
             message: step.message.clone(),
             progress: step.progress.clone(),
         }
     }
+}
+
+/// The end of the step's time limit, which is counted from its start.
+fn deadline(step: &StepRecord, status: &RemediationStatus, limits: &Steps) -> Option<Timestamp> {
+    let within = match step.step {
+        StepName::SuspendSources => limits.suspend_sources.within,
+        StepName::DeleteFailedSnapshots => limits.delete_failed_snapshots.within,
+        StepName::DeleteOrphanedSources => limits.delete_orphaned_sources.within,
+        StepName::RestartProvisioner => limits.restart_provisioner.within,
+        StepName::VerifyProvisioning => limits.verify_provisioning.within,
+        StepName::ResumeSources => return status.holds.iter().map(|hold| hold.until).max(),
+    };
+    step.started_at.checked_add(within.signed()).ok()
 }
 
 impl View {

@@ -189,6 +189,7 @@ fn claim_finding_has_driver_class_size_age_and_chain() {
     let chain: Vec<_> = found.chain.iter().map(ToString::to_string).collect();
     let prime = format!("PersistentVolumeClaim media/{}", prime().meta.name);
     assert_eq!(chain, [prime, "VolumeSnapshot media/image".to_owned()]);
+    assert_eq!(found.restores.as_ref().map(|it| &*it.name), Some("image"));
 }
 
 #[test]
