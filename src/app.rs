@@ -16,8 +16,8 @@ use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
 use crate::metrics::{Metrics, SelfMetrics};
 use crate::model::Change;
-use crate::server::{self, Authenticator, Certificate, ServeError, Server, Services};
-use crate::state::Store;
+use crate::server::{self, Authenticator, Certificate, PageInfo, ServeError, Server, Services};
+use crate::state::{Recorder, Store};
 use crate::tasks::{TaskEnded, Tasks};
 use crate::watch::{self, Patterns};
 
@@ -74,6 +74,20 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let guard = Authenticator::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
     let (store, mut watches) = watch::start(&reading, &config, &own)?;
+    let recorder = Recorder::default();
+    watches.spawn("history", recorder.clone().follow(store.views()));
+    let page = PageInfo {
+        cluster: cluster_name(&cluster, &config),
+        namespace: config
+            .remediation
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned(),
+        replica: identity.clone(),
+        links: config.server.links.clone(),
+        recorder,
+    };
     let mut acting = Tasks::default();
     let receiver = if config.mode == Mode::Observe {
         None
@@ -95,6 +109,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         own,
         alerts: Acting(receiver),
         guard,
+        page,
         shutdown: stop.clone(),
     };
     let serving = server.serve(server::router(site), certificate, stop.clone());
@@ -115,6 +130,18 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let _ = serving.await;
     acting.all_ended().await;
     Err(failed.into())
+}
+
+/// The API server, and the labels of alerts that are about this cluster.
+fn cluster_name(cluster: &ClusterConfig, config: &Config) -> String {
+    let labels = config.alertmanager.require.iter().map(ToString::to_string);
+    let labels: Vec<_> = labels.collect();
+    let url = &cluster.cluster_url;
+    if labels.is_empty() {
+        url.to_string()
+    } else {
+        format!("{} ({url})", labels.join(", "))
+    }
 }
 
 /// The first of `tasks` to end before `stop`, after which all must end.

@@ -16,6 +16,7 @@ mod tls;
 mod webhook;
 
 pub use auth::{AuthError, Authenticator};
+pub use status_page::live::PageInfo;
 pub use tls::{Certificate, TlsError};
 pub use webhook::{MAX_AT_A_TIME, MAX_BODY};
 
@@ -73,6 +74,8 @@ pub struct Services<I> {
     pub alerts: I,
     /// Authenticator of requests.
     pub guard: Authenticator,
+    /// Facts about this process for the status page.
+    pub page: PageInfo,
     /// Cancelled at shutdown.
     pub shutdown: CancellationToken,
 }
@@ -84,6 +87,7 @@ struct AppState<I> {
     own: SelfMetrics,
     alerts: I,
     guard: Authenticator,
+    page: PageInfo,
     shutdown: CancellationToken,
     was_complete: AtomicBool,
     bodies: Bodies,
@@ -104,6 +108,7 @@ fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Rout
         own,
         alerts,
         guard,
+        page,
         shutdown,
     } = site;
     let context = Arc::new(AppState {
@@ -112,6 +117,7 @@ fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Rout
         own,
         alerts,
         guard,
+        page,
         shutdown,
         was_complete: AtomicBool::new(false),
         bodies: Bodies::new(),
@@ -123,6 +129,7 @@ fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Rout
         .route("/", get(live::index::<I>))
         .route("/page.css", get(live::style))
         .route("/page.js", get(live::script))
+        .route("/favicon.svg", get(live::favicon))
         .route("/events", get(live::events::<I>))
         .route("/metrics", get(scrape::metrics::<I>))
         .merge(api::routes())

@@ -74,6 +74,7 @@ fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Auth
         own: own.clone(),
         alerts: receiver,
         guard,
+        page: PageInfo::default(),
         shutdown: shutdown.clone(),
     };
     let router = routes(site, webhook_within);

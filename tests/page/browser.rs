@@ -161,10 +161,10 @@ impl Browser {
         self.post("/actions", &json!({ "actions": [keyboard] }));
     }
 
-    /// Makes the page as wide and high as that, in CSS pixels.
-    pub fn resize(&self, (width, height): (u32, u32)) {
+    /// Sets width and height in CSS pixels, each of `scale` pixels of a screenshot.
+    pub fn resize(&self, (width, height): (u32, u32), scale: f64) {
         let screen =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
+            json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": true });
         self.devtools("Emulation.setDeviceMetricsOverride", &screen);
     }
 
@@ -184,9 +184,9 @@ impl Browser {
         )
     }
 
-    /// The whole page as a picture, in PNG.
-    pub fn screenshot(&self) -> Vec<u8> {
-        let whole = json!({ "captureBeyondViewport": true });
+    /// The window, or the whole page, as PNG.
+    pub fn screenshot(&self, whole: bool) -> Vec<u8> {
+        let whole = json!({ "captureBeyondViewport": whole });
         let picture = self.devtools("Page.captureScreenshot", &whole);
         let picture = picture["data"].as_str().unwrap();
         base64::engine::general_purpose::STANDARD

@@ -20,8 +20,18 @@ use demo::Demo;
 /// What each text on the page has for a contrast, at least: WCAG 2.2, level AA.
 const CONTRAST: f64 = 4.5;
 
+/// How much wider the page is than the window.
+const OVERFLOW: &str =
+    "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+
 /// The smallest phone that is still sold.
 const PHONE: (u32, u32) = (360, 740);
+
+/// A phone, a tablet and a desktop.
+const WIDTHS: [(u32, u32); 3] = [(390, 844), (820, 1180), (1440, 900)];
+
+/// The picture in the README.
+const README: (u32, u32) = (1040, 1180);
 
 /// Contrast of every text with what is behind it; the lowest, and where.
 const LOWEST_CONTRAST: &str = "
@@ -49,11 +59,22 @@ const LOWEST_CONTRAST: &str = "
     return lowest;
 ";
 
+/// The whole page in each width and colour scheme.
+fn screenshots(browser: &Browser, stage: &str) {
+    for size in WIDTHS {
+        browser.resize(size, 2.0);
+        for scheme in ["light", "dark"] {
+            browser.prefer(scheme);
+            screenshot(browser, &format!("{stage}-{}-{scheme}", size.0));
+        }
+    }
+}
+
 fn screenshot(browser: &Browser, name: &str) {
     let directory = std::env::var_os("LOCKSMITH_SCREENSHOTS")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let file = directory.join(format!("status-page-{name}.png"));
-    std::fs::write(&file, browser.screenshot()).unwrap();
+    std::fs::write(&file, browser.screenshot(true)).unwrap();
     println!("screenshot: {}", file.display());
 }
 
@@ -79,8 +100,17 @@ fn the_page_follows_a_run_to_its_end() {
         /replicationsource.*vs.*vsc.*lock.*pvc/.test(c.textContent))";
     browser.until("a chain from a source over its lock to its claim", chain);
 
-    browser.until("a step", "return /suspendSources/.test(main.textContent)");
-    screenshot(&browser, "run");
+    browser.until(
+        "a step",
+        "return !!document.querySelector('.stepper .running')",
+    );
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        browser.until("the restart", "return /restartProvisioner/.test(document.querySelector('.stepper .running')?.textContent)");
+        browser.resize(README, 1.0);
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/docs/status-page.png");
+        std::fs::write(file, browser.screenshot(false)).unwrap();
+    }
+    screenshots(&browser, "run");
     let healed =
         "return !document.querySelector('#pending_claim') && /Succeeded/.test(main.textContent)";
     browser.until("the end", healed);
@@ -90,7 +120,9 @@ fn the_page_follows_a_run_to_its_end() {
         "it was loaded again"
     );
     assert_eq!(browser.complaints(), [""; 0]);
-    screenshot(&browser, "healed");
+    let alert = "return /ago by (webhook|poll)/.test(main.textContent)";
+    browser.until("when the alert arrived", alert);
+    screenshots(&browser, "healed");
 }
 
 /// Has the focus on what was seen of a source whose claim is gone: a row that stays all through the jam.
@@ -202,10 +234,17 @@ fn the_page_is_read_without_script() {
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]);
     browser.until_opened(&demo.url(), "#operation_lock");
     let text = browser.text("main");
-    for wanted in ["Operation locks, by waiting object", "Held: no snapshots"] {
+    let summary = "operations wait on";
+    for wanted in [
+        "Operation locks",
+        summary,
+        "Held: no snapshots",
+        "none since this process started",
+    ] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
     assert!(browser.text("header").contains("as of "));
+    assert!(browser.text("header").contains(" UTC"));
 }
 
 #[test]
@@ -228,8 +267,26 @@ fn the_page_is_for_everybody() {
             lowest["ratio"].as_f64().unwrap() >= CONTRAST,
             "{scheme}: {lowest}"
         );
-        screenshot(&browser, scheme);
     }
+    screenshots(&browser, "jam");
+    for (width, height) in WIDTHS {
+        browser.resize((width, height), 1.0);
+        assert_eq!(browser.run(OVERFLOW, &[]), 0, "at {width}");
+        let shown = "return [...document.querySelectorAll('.picture')].filter((it) => it.clientWidth).length";
+        assert_eq!(browser.run(shown, &[]), 1, "at {width}");
+        // The labels stay large enough to be read.
+        let scale = "return Math.min(...[...document.querySelectorAll('.picture')]
+            .filter((it) => it.clientWidth).map((it) => it.clientWidth / it.viewBox.baseVal.width))";
+        let scale = browser.run(scale, &[]).as_f64().unwrap();
+        assert!(scale > 0.8, "{scale} at {width}");
+    }
+    let named = "return [...document.querySelectorAll('svg, progress')].every((it) =>
+        it.ariaLabel || (it.getAttribute('aria-labelledby') ?? '').split(' ').every((id) => document.getElementById(id)?.textContent))";
+    assert_eq!(browser.run(named, &[]), true);
+    assert_eq!(browser.role(".picture"), "image");
+    // Times are in the reader's zone, with UTC as a tooltip.
+    let zoned = "return [...document.querySelectorAll('main time')].every((it) => it.title.endsWith(' UTC'))";
+    assert_eq!(browser.run(zoned, &[]), true);
 
     // Headings tell the outline: one of the first level, none skipped.
     let levels = "return [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => +h.localName[1])";
@@ -258,10 +315,8 @@ fn the_page_is_for_everybody() {
     browser.press("Enter");
     assert_eq!(browser.run("return document.activeElement.id", &[]), "main");
 
-    browser.resize(PHONE);
-    let overflow =
-        "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-    assert_eq!(browser.run(overflow, &[]), Value::from(0));
+    browser.resize(PHONE, 2.0);
+    assert_eq!(browser.run(OVERFLOW, &[]), Value::from(0));
     // Rows are cards there, and still rows of a table to whoever hears them.
     let role = browser.role("#failed_snapshot ~ .wide tbody td");
     assert!(["cell", "gridcell"].contains(&&*role), "{role}");

@@ -16,6 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::AppState;
 use super::super::problem::Problem;
+use super::Facts;
+use crate::config::Link;
+use crate::metrics::SelfMetrics;
+use crate::state::Recorder;
 use crate::state::view::View;
 
 /// How many may follow the page at the same time; each costs a rendering a second at most.
@@ -37,12 +41,42 @@ const LATER: Duration = Duration::from_secs(30);
 const POLICY: [(HeaderName, &str); 3] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; \
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];
+
+/// Facts about this process that the page shows.
+#[derive(Clone, Debug, Default)]
+pub struct PageInfo {
+    /// The cluster, as a person may know it.
+    pub cluster: String,
+    /// Namespace of the Remediations.
+    pub namespace: String,
+    /// Identity of this replica.
+    pub replica: String,
+    /// Links of the configuration.
+    pub links: Vec<Link>,
+    /// Counts of the last day.
+    pub recorder: Recorder,
+}
+
+impl PageInfo {
+    /// The facts of this moment.
+    fn facts(&self, own: &SelfMetrics) -> Facts {
+        Facts {
+            cluster: self.cluster.clone(),
+            namespace: self.namespace.clone(),
+            replica: self.replica.clone(),
+            links: self.links.clone(),
+            leads: own.is_leader(),
+            last_alert: own.last_alert(),
+            history: self.recorder.history(),
+        }
+    }
+}
 
 /// Where the events of one follower go.
 type Events = mpsc::Sender<Result<Event, axum::Error>>;
@@ -53,8 +87,13 @@ pub(in crate::server) async fn index<I>(
 ) -> Result<impl IntoResponse, Problem> {
     context.guard.authorize_get(&headers, "/").await?;
     let view = context.views.borrow().clone();
-    let document = super::document(&view, Timestamp::now());
+    let facts = context.page.facts(&context.own);
+    let document = super::document(&view, &facts, Timestamp::now());
     Ok((POLICY, Html(document.into_string())))
+}
+
+pub(in crate::server) async fn favicon() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], super::FAVICON)
 }
 
 pub(in crate::server) async fn style() -> impl IntoResponse {
@@ -82,6 +121,8 @@ pub(in crate::server) async fn events<I>(
     }
     let follower = Follower {
         views: context.views.clone(),
+        page: context.page.clone(),
+        own: context.own.clone(),
         shutdown: context.shutdown.clone(),
         shown: None,
     };
@@ -96,6 +137,8 @@ pub(in crate::server) async fn events<I>(
 
 struct Follower {
     views: watch::Receiver<Arc<View>>,
+    page: PageInfo,
+    own: SelfMetrics,
     shutdown: CancellationToken,
     /// The content sent last, and when.
     shown: Option<(String, Timestamp)>,
@@ -130,17 +173,20 @@ impl Follower {
             // Ended.
             change.ok()?;
             let view = self.views.borrow_and_update().clone();
-            let news = super::content(&view, *at).into_string() != *shown;
+            let facts = self.page.facts(&self.own);
+            let news = super::content(&view, &facts, *at).into_string() != *shown;
             if news || Instant::now() >= beat {
                 break;
             }
         }
         let view = self.views.borrow_and_update().clone();
         let now = Timestamp::now();
-        let content = super::content(&view, now).into_string();
+        let facts = self.page.facts(&self.own);
+        let content = super::content(&view, &facts, now).into_string();
         let data = json!({
             "title": super::title(&view),
             "at": super::clock(view.at),
+            "time": view.at,
             "content": content,
         });
         self.shown = Some((content, now));

@@ -2,8 +2,16 @@
 //!
 //! The template escapes all text from the cluster, so that no name or message can become markup.
 
+mod about;
+mod advice;
+mod draw;
+mod holds;
 pub(super) mod live;
+mod locks;
+mod operations;
+mod picture;
 mod runs;
+mod spark;
 mod stuck;
 #[cfg(test)]
 mod tests;
@@ -11,9 +19,12 @@ mod tests;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
+use crate::config::Link;
 use crate::findings::{FindingKind, storage};
+use crate::metrics::AlertSource;
 use crate::model::WatchState;
-use crate::state::view::{HoldView, View};
+use crate::state::history::History;
+use crate::state::view::View;
 use crate::text::humanize;
 
 /// Style sheet of the page.
@@ -22,11 +33,33 @@ pub const STYLE: &str = include_str!("page.css");
 /// The script that keeps it live.
 pub const SCRIPT: &str = include_str!("page.js");
 
+/// Its icon.
+pub const FAVICON: &str = include_str!("favicon.svg");
+
+/// Facts beside the view.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The cluster, as a person may know it.
+    pub cluster: String,
+    /// Namespace of the Remediations.
+    pub namespace: String,
+    /// Identity of this replica.
+    pub replica: String,
+    /// Whether this replica leads.
+    pub leads: bool,
+    /// Links of the configuration.
+    pub links: Vec<Link>,
+    /// The latest alert since the process started.
+    pub last_alert: Option<(AlertSource, Timestamp)>,
+    /// Counts of the last day.
+    pub history: History,
+}
+
 /// Most rows of one table; the rest is only in the JSON.
 const MOST: usize = 100;
 
 /// The whole page, ages counted until `now`.
-pub fn document(view: &View, now: Timestamp) -> Markup {
+pub fn document(view: &View, facts: &Facts, now: Timestamp) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -36,6 +69,7 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
                 meta name="color-scheme" content="light dark";
                 title { (title(view)) }
                 link rel="stylesheet" href="page.css";
+                link rel="icon" type="image/svg+xml" href="favicon.svg";
                 script src="page.js" defer {}
             }
             body {
@@ -46,10 +80,11 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
                 }
                 // For those who hear the page: only a changed title is told.
                 p #said.skip role="status" {}
-                main #main tabindex="-1" { (content(view, now)) }
+                main #main tabindex="-1" { (content(view, facts, now)) }
                 footer {
                     p { "Read-only. Decide with " code { "locksmith approve" } ", " code { "reject" } ", " code { "abort" } " and " code { "release" } "." }
-                    nav aria-label="APIs" {
+                    nav aria-label="Links" {
+                        @for link in &facts.links { a href=(link.url) rel="noreferrer" { (link.name) } " " }
                         a href="metrics" { "metrics" } " "
                         a href="api/v1/status" { "status as JSON" } " "
                         a href="api/v1/openapi.json" { "OpenAPI" }
@@ -61,39 +96,46 @@ pub fn document(view: &View, now: Timestamp) -> Markup {
 }
 
 /// The part that changes: the inside of `main`.
-pub fn content(view: &View, now: Timestamp) -> Markup {
+pub fn content(view: &View, facts: &Facts, now: Timestamp) -> Markup {
     html! {
-        (summary(view, now))
+        (summary(view, facts, now))
+        (advice::banner(view, facts, now))
         (doubts(view))
         (runs::under_way(view, now))
+        (locks::sections(view, now))
         (stuck::sections(view, now))
-        (holds(view, now))
+        (holds::section(view, now))
         (runs::ended(view, now))
+        (about::section(view, facts, now))
     }
 }
 
 /// Page title: the number of stuck objects first, as it is cut in a tab.
 pub fn title(view: &View) -> String {
-    match view.stuck().count() {
+    match operations::stuck(view) {
         0 if view.is_certain() => "nothing stuck · locksmith".to_owned(),
         0 => "incomplete · locksmith".to_owned(),
         stuck => format!("{stuck} stuck · locksmith"),
     }
 }
 
-fn summary(view: &View, now: Timestamp) -> Markup {
-    let (verdict, tone) = match view.stuck().count() {
+fn summary(view: &View, facts: &Facts, now: Timestamp) -> Markup {
+    let (verdict, tone) = match operations::stuck(view) {
         0 if view.is_certain() => ("Nothing is stuck".to_owned(), "good"),
         0 => ("Nothing stuck was found".to_owned(), "ask"),
         stuck => (format!("{stuck} stuck"), "bad"),
     };
     let oldest = view.stuck().map(|finding| finding.since).min();
+    let range = spark::Range::of(&facts.history, now);
     html! {
         section aria-labelledby="verdict" {
             h2 #verdict.(tone) { (verdict) }
             dl.tiles {
                 @for kind in FindingKind::STUCK {
-                    div { dt { (kind.noun()) "s" } dd { (view.stuck_of(kind).len()) } }
+                    div.counted {
+                        dt { (kind.noun()) "s" }
+                        dd { (view.stuck_of(kind).len()) (spark::spark(kind, &facts.history, range, view, now)) }
+                    }
                 }
                 div { dt { "storage" } dd { (humanize::size(storage::bytes(&view.findings))) } }
                 div { dt { "oldest" } dd { (oldest.map_or_else(|| "-".to_owned(), |since| humanize::span(since, now))) } }
@@ -108,6 +150,7 @@ fn summary(view: &View, now: Timestamp) -> Markup {
                     }
                 }
             }
+            (spark::caption(&facts.history, range))
         }
     }
 }
@@ -134,47 +177,6 @@ fn doubts(view: &View) -> Markup {
                         li { (doubt.subject) ": " (doubt.message) }
                     }
                 }
-            }
-        }
-    }
-}
-
-fn holds(view: &View, now: Timestamp) -> Markup {
-    let mut holds: Vec<_> = view.holds.iter().collect();
-    holds.sort_by_key(|hold| hold.until);
-    html! {
-        section aria-labelledby="held" {
-            h2 #held { "Held: no snapshots" }
-            @if holds.is_empty() {
-                p { "Nothing is held." }
-            } @else {
-                div.wide tabindex="0" role="region" aria-labelledby="held" {
-                    table role="table" {
-                        (head(&["Object", "For", "Ends", "By"]))
-                        tbody role="rowgroup" { @for hold in holds.iter().take(MOST) { (held(hold, now)) } }
-                    }
-                }
-                (more(holds.len()))
-            }
-            @if let Some(why) = &view.hold_policy {
-                p.ask { "Holds may not be in force: " (why) }
-            }
-        }
-    }
-}
-
-fn held(hold: &HoldView, now: Timestamp) -> Markup {
-    html! {
-        tr role="row" {
-            th role="rowheader" scope="row" { (humanize::place(&hold.object)) }
-            td role="cell" data-label="for" { (humanize::span(hold.since, now)) }
-            td role="cell" data-label="ends" {
-                @if hold.until < now { "ended" }
-                @else { "in " (humanize::span(now, hold.until)) " at the latest" }
-            }
-            td role="cell" data-label="by" {
-                (hold.by)
-                @if let Some(reason) = &hold.reason { ": " (humanize::plain(reason)) }
             }
         }
     }

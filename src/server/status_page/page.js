@@ -11,27 +11,45 @@ const LOOK_EVERY = 5_000;
 const main = document.getElementById("main");
 const live = document.getElementById("live");
 const said = document.getElementById("said");
-let asOf = live.textContent;
 let source, heard;
+
+// Times are rendered in UTC; readers get their own zone, and UTC as a tooltip.
+const localise = () => {
+    for (const time of document.querySelectorAll("time")) {
+        const at = new Date(time.dateTime);
+        if (time.title || Number.isNaN(at.getTime())) continue;
+        time.title = time.textContent;
+        time.textContent = at.toLocaleString(undefined, {
+            dateStyle: "medium", timeStyle: "long",
+        });
+    }
+};
+
+localise();
+let asOf = Array.from(live.childNodes);
 
 // What the row is about that an element is in.
 const about = (element) => element.closest("[data-about]").dataset.about;
 
-const lost = () => { live.textContent = `not live: locksmith does not answer; ${asOf}`; };
+const lost = () => live.replaceChildren("not live: locksmith does not answer; ", ...asOf);
 
 const show = (event) => {
-    const { title, at, content } = JSON.parse(event.data);
+    const { title, at, time, content } = JSON.parse(event.data);
     const open = new Set(Array.from(main.querySelectorAll("details[open]"), about));
     const active = main.contains(document.activeElement) ? document.activeElement : null;
     const region = active?.closest("section")?.getAttribute("aria-labelledby");
     const summary = active?.matches("summary") && about(active);
 
     heard = Date.now();
-    asOf = `as of ${at}`;
+    const observed = document.createElement("time");
+    observed.dateTime = time;
+    observed.textContent = at;
+    asOf = ["as of ", observed];
     if (document.title !== title) said.textContent = title;
     document.title = title;
-    live.textContent = `live, ${asOf}`;
+    live.replaceChildren("live, ", ...asOf);
     main.innerHTML = content;
+    localise();
 
     // What had the focus, else the table it was in, else all: a place is never lost, nor scrolled to.
     let focus = active && (main.querySelector(`.wide[aria-labelledby="${region}"]`) ?? main);

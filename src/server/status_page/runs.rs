@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::time;
+use crate::api::StepName;
 use crate::api::remediation::{GateRecord, Phase, StepPhase};
+use crate::gates;
 use crate::state::view::{RunView, StepView, View};
 use crate::text::humanize;
 
@@ -54,18 +56,23 @@ fn article(run: &RunView, now: Timestamp) -> Markup {
     };
     let id = format!("run-{}-{}", run.namespace, run.name);
     html! {
-        article aria-labelledby=(id) {
+        article aria-labelledby=(id) data-about=(id) {
             h3 #(id) { (run.name) " " span.badge.(tone) { (run.phase.as_str()) } }
             p {
                 (run.playbook) " for " (run.driver) ", created " (humanize::span(run.created, now)) " ago"
                 @if let Some(finished) = run.finished { ", finished " (time(finished)) }
                 @if run.held > 0 { ", holds " (humanize::count(run.held as usize, "source")) }
             }
-            @if !run.message.is_empty() { p { (run.message) } }
+            @if !run.message.is_empty() && !lists_gates(run) { p { (run.message) } }
+            @if !run.steps.is_empty() || !run.upcoming.is_empty() { (steps(run, now)) }
             (gates(run))
-            @if !run.steps.is_empty() { (steps(&run.steps, now)) }
         }
     }
+}
+
+/// Whether the message only repeats the closed gates.
+fn lists_gates(run: &RunView) -> bool {
+    gates::closed(&run.gates).is_some_and(|closed| closed == run.message)
 }
 
 fn gates(run: &RunView) -> Markup {
@@ -73,7 +80,7 @@ fn gates(run: &RunView) -> Markup {
     html! {
         @if !run.gates.is_empty() {
             h4 { @if run.phase.finished() { "Gates, as last evaluated" } @else { "Gates" } }
-            ul {
+            ul.gates {
                 @for gate in closed {
                     li {
                         span.badge.ask { "closed" } " " (gate.gate) ": " (gate.reason)
@@ -82,8 +89,10 @@ fn gates(run: &RunView) -> Markup {
                 }
                 @if !open.is_empty() {
                     li {
-                        span.badge.good { "open" } " "
-                        (open.iter().map(|gate| gate.gate.as_str()).collect::<Vec<_>>().join(", "))
+                        details {
+                            summary { span.badge.good { (open.len()) " open" } }
+                            (open.iter().map(|gate| gate.gate.as_str()).collect::<Vec<_>>().join(", "))
+                        }
                     }
                 }
             }
@@ -91,23 +100,83 @@ fn gates(run: &RunView) -> Markup {
     }
 }
 
-fn steps(steps: &[StepView], now: Timestamp) -> Markup {
+/// The steps as a stepper: those so far with their time against their limit, then those to come.
+fn steps(run: &RunView, now: Timestamp) -> Markup {
     html! {
         h4 { "Steps" }
-        ol {
-            @for step in steps {
-                @let (tone, word) = match step.phase {
-                    StepPhase::Started => ("plain", "running"),
-                    StepPhase::Succeeded => ("good", "done"),
-                    StepPhase::Skipped => ("plain", "skipped"),
-                    StepPhase::Failed => ("bad", "failed"),
-                };
-                li {
-                    span.badge.(tone) { (word) } " " (step.step.as_str()) ", "
-                    (humanize::span(step.started, step.finished.unwrap_or(now)))
-                    @if !step.message.is_empty() { ": " (step.message) }
-                }
-            }
+        ol.stepper {
+            @for step in &run.steps { (step_item(step, now)) }
+            @for step in &run.upcoming { li.todo { strong { (step.as_str()) } " " span.badge.plain { "to do" } } }
         }
+    }
+}
+
+fn step_item(step: &StepView, now: Timestamp) -> Markup {
+    let (class, tone, word) = match step.phase {
+        StepPhase::Started => ("running", "plain", "running"),
+        StepPhase::Succeeded => ("done", "good", "done"),
+        StepPhase::Skipped => ("skipped", "plain", "skipped"),
+        StepPhase::Failed => ("failed", "bad", "failed"),
+    };
+    let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs().max(0);
+    let limit = step
+        .deadline
+        .map(|deadline| seconds(step.started, deadline));
+    let elapsed = seconds(step.started, step.finished.unwrap_or(now));
+    let has_bar = step.phase == StepPhase::Started && step.step != StepName::ResumeSources;
+    html! {
+        li.(class) {
+            strong { (step.step.as_str()) } " " span.badge.(tone) { (word) } " "
+            @if step.phase != StepPhase::Skipped { span.took { (took(step, now)) } }
+            @if let Some(limit) = limit.filter(|_| has_bar) {
+                progress value=(elapsed.min(limit)) max=(limit.max(1)) aria-label=(format!("{}: time used of its limit", step.step.as_str())) {}
+            }
+            @if !step.message.is_empty() { p { (step.message) } }
+        }
+    }
+}
+
+/// Time against limit: `42s of 5m`. A hold is no time limit: nothing fails at its end.
+pub(super) fn took(step: &StepView, now: Timestamp) -> String {
+    let elapsed = humanize::span(step.started, step.finished.unwrap_or(now));
+    match step.deadline {
+        Some(end) if step.step == StepName::ResumeSources && step.finished.is_none() => {
+            format!("{elapsed}, all holds end in {}", humanize::span(now, end))
+        }
+        Some(deadline) if step.step != StepName::ResumeSources => {
+            format!("{elapsed} of {}", humanize::span(step.started, deadline))
+        }
+        _ => elapsed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(StepName::RestartProvisioner, Some(5), None, "3m of 8m")]
+    #[case(StepName::RestartProvisioner, Some(5), Some(-1), "2m of 8m")]
+    #[case(StepName::RestartProvisioner, None, None, "3m")]
+    #[case(StepName::ResumeSources, Some(105), None, "3m, all holds end in 1h45m")]
+    #[case(StepName::ResumeSources, Some(105), Some(-1), "2m")]
+    fn time_is_shown_against_the_limit(
+        #[case] step: StepName,
+        #[case] deadline: Option<i64>,
+        #[case] finished: Option<i64>,
+        #[case] wanted: &str,
+    ) {
+        let at = |minutes: i64| fixture::ago(-minutes);
+        let step = StepView {
+            step,
+            phase: StepPhase::Started,
+            started: at(-3),
+            finished: finished.map(at),
+            deadline: deadline.map(at),
+            message: String::new(),
+        };
+        assert_eq!(took(&step, fixture::now()), wanted);
     }
 }

@@ -9,10 +9,10 @@ use crate::findings::{Finding, FindingKind, FindingReason};
 use crate::state::view::View;
 use crate::text::humanize;
 
-/// A table for each kind of finding that there is.
+/// A table for each kind of finding that there is; locks have [their own](super::locks).
 pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
     html! {
-        @for kind in FindingKind::STUCK {
+        @for kind in FindingKind::STUCK.into_iter().filter(|kind| *kind != FindingKind::OperationLock) {
             @let findings = view.stuck_of(kind);
             @if !findings.is_empty() {
                 section aria-labelledby=(kind.as_str()) {
@@ -49,7 +49,7 @@ fn row(view: &View, finding: &Finding, now: Timestamp) -> Markup {
 }
 
 /// A stable key of a row, by which the script finds it again.
-fn about(finding: &Finding) -> String {
+pub(super) fn about(finding: &Finding) -> String {
     let object = finding.object.as_ref();
     let uid = object.map_or_else(String::new, |object| object.uid.to_string());
     let lock = match &finding.what {
@@ -106,7 +106,7 @@ fn locks<'v>(view: &'v View, finding: &'v Finding, objects: &[&ObjectKey]) -> Ve
         .collect()
 }
 
-fn evidence(finding: &Finding) -> Markup {
+pub(super) fn evidence(finding: &Finding) -> Markup {
     html! {
         @if !finding.evidence.is_empty() {
             details {

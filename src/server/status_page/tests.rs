@@ -5,8 +5,31 @@ use crate::api::{LockKey, ObjectKind};
 use crate::findings::{Finding, FindingKind, FindingReason};
 use crate::fixture;
 
+fn facts() -> Facts {
+    let mut history = History::default();
+    for minutes in [90, 42, 41, 0] {
+        let mut view = fixture::jammed();
+        view.at = fixture::ago(minutes);
+        view.findings
+            .truncate(usize::try_from(100 - minutes).unwrap());
+        history.record(&view);
+    }
+    Facts {
+        cluster: "https://10.96.0.1/".to_owned(),
+        namespace: "volsync-locksmith".to_owned(),
+        replica: "locksmith-0".to_owned(),
+        leads: true,
+        links: vec![Link {
+            name: "Grafana".to_owned(),
+            url: "https://grafana.example/d/locksmith".to_owned(),
+        }],
+        last_alert: Some((AlertSource::Webhook, fixture::ago(3))),
+        history,
+    }
+}
+
 fn page(view: &View) -> String {
-    document(view, fixture::now()).into_string()
+    document(view, &facts(), fixture::now()).into_string()
 }
 
 /// The page without its tags, a line each text.
@@ -115,9 +138,29 @@ fn what_a_cluster_says_is_never_markup() {
             step.message = ATTACK.to_owned();
         }
     }
-    let page = page(&view);
+    for provisioner in &mut view.provisioners {
+        provisioner.driver = ATTACK.into();
+        provisioner.leaders = vec![object.clone(); 5];
+        provisioner.workload = Some(object.clone());
+    }
+    view.provisioners.push(crate::state::view::ProvisionerView {
+        workload: None,
+        problem: Some(ATTACK.to_owned()),
+        ..view.provisioners[0].clone()
+    });
+    let facts = Facts {
+        cluster: ATTACK.to_owned(),
+        namespace: ATTACK.to_owned(),
+        replica: ATTACK.to_owned(),
+        links: vec![Link {
+            name: ATTACK.to_owned(),
+            url: format!("https://{ATTACK}"),
+        }],
+        ..facts()
+    };
+    let page = document(&view, &facts, fixture::now()).into_string();
     assert!(
-        page.matches("&lt;script&gt;alert(1)").count() > 20,
+        page.matches("&lt;script&gt;alert(1)").count() > 60,
         "{page}"
     );
     assert_eq!(page.matches("<script").count(), 1, "only its own: {page}");
@@ -128,11 +171,46 @@ fn what_a_cluster_says_is_never_markup() {
 }
 
 #[test]
-fn a_page_is_bounded_and_says_what_it_leaves_out() {
+fn page_is_bounded_and_counts_what_it_leaves_out() {
     let mut view = fixture::jammed();
     let claim = view.stuck_of(FindingKind::PendingClaim)[0].clone();
     view.findings.extend(std::iter::repeat_n(claim, 5_000));
     let page = page(&view);
     assert!(page.contains("and 4901 more: "), "{page}");
     assert!(page.len() < 100_000, "{}", page.len());
+}
+
+/// Every finding waits for a lock of its own, at many drivers.
+#[test]
+fn page_of_thousands_of_locks_is_bounded() {
+    let mut view = fixture::jammed();
+    let lock = view.stuck_of(FindingKind::OperationLock)[0].clone();
+    let claim = view.stuck_of(FindingKind::PendingClaim)[0].clone();
+    for number in 0..5_000 {
+        let name = format!("app-{number}");
+        let object = fixture::object(ObjectKind::PersistentVolumeClaim, "media", &name);
+        let driver = Some(format!("driver-{}", number % 50).as_str().into());
+        let key = format!("pvc-15ca3371-4909-4727-9a3c-{number:012}");
+        view.findings.push(Finding {
+            what: FindingReason::OperationLock(LockKey(key.as_str().into())),
+            object: Some(object.clone()),
+            driver: driver.clone(),
+            ..lock.clone()
+        });
+        view.findings.push(Finding {
+            object: Some(object),
+            driver,
+            ..claim.clone()
+        });
+    }
+    let page = page(&view);
+    assert!(page.contains("and 47 more drivers, listed below"), "{page}");
+    assert!(page.contains("and 88 more operations, not drawn"), "{page}");
+    assert!(page.contains("<title>5004 stuck"), "{page}");
+    assert!(page.len() < 200_000, "{}", page.len());
+}
+
+#[test]
+fn icon_is_the_one_of_the_chart() {
+    assert_eq!(FAVICON, include_str!("../../../deploy/chart/icon.svg"));
 }

@@ -37,7 +37,7 @@ async fn content_policy_permits_only_own_style_and_script() {
         "{policy}"
     );
     let page = text(page).await;
-    for asset in ["page.css", "page.js"] {
+    for asset in ["page.css", "page.js", "favicon.svg"] {
         assert!(page.contains(asset));
         assert_eq!(face.get(&format!("/{asset}")).await.status(), 200);
     }
@@ -54,7 +54,7 @@ async fn each_change_sends_an_event() {
     );
     face.publish.send(Arc::new(fixture::jammed())).unwrap();
     let jammed = next(&mut events).await.unwrap();
-    assert_eq!(jammed["title"], "7 stuck · locksmith");
+    assert_eq!(jammed["title"], "4 stuck · locksmith");
     // The time of the observation, not of the response.
     assert_eq!(jammed["at"], "2026-11-01 03:00:00 UTC");
     assert!(jammed["content"].as_str().unwrap().contains("pvc/prowlarr"));
