@@ -29,7 +29,7 @@ const fn shell(path: &'static str) -> Layer {
 }
 
 /// In order, lowest first. A file belongs to the longest matching path, and imports from its own layer and lower ones.
-const LAYERS: [Layer; 26] = [
+const LAYERS: [Layer; 27] = [
     pure("api"),
     pure("text"),
     pure("csi"),

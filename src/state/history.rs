@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn columns(history: &History, columns: usize, minutes: usize) -> Vec<Option<u32>> {
-        history.columns(FindingKind::PendingClaim, columns, minutes, fixture::now())
+        history.columns(FindingKind::PendingClaim, columns, minutes, fixture::ago(0))
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn every_link_has_a_target() {
         .chain(entries("deploy/docs/runbooks"))
         .chain(entries("deploy/docs/adr"));
     let mut pages: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
-    pages.retain(|page| page.is_file());
+    pages.retain(|page| page.extension().is_some_and(|it| it == "md"));
     pages.extend(["README.md", "SECURITY.md", "CONTRIBUTING.md", "RELEASE.md"].map(path));
     let mut links = 0;
     for page in pages {
@@ -51,6 +51,22 @@ fn every_link_has_a_target() {
         }
     }
     assert!(links > 10, "{links}");
+}
+
+#[test]
+fn status_page_and_chart_have_the_same_icon() {
+    let icons = [
+        "src/server/status_page/favicon.svg",
+        "deploy/chart/icon.svg",
+    ];
+    let [page, chart] = icons.map(|icon| read(&path(icon)));
+    assert_eq!(page, chart);
+}
+
+#[test]
+fn picture_of_the_status_page_is_small() {
+    let picture = std::fs::metadata(path("deploy/docs/status-page.png")).unwrap();
+    assert!(picture.len() < 150_000, "{}", picture.len());
 }
 
 #[test]

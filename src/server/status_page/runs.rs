@@ -63,16 +63,20 @@ fn article(run: &RunView, now: Timestamp) -> Markup {
                 @if let Some(finished) = run.finished { ", finished " (time(finished)) }
                 @if run.held > 0 { ", holds " (humanize::count(run.held as usize, "source")) }
             }
-            @if !run.message.is_empty() && !lists_gates(run) { p { (run.message) } }
+            @if !run.message.is_empty() && !is_shown_below(run) { p { (run.message) } }
             @if !run.steps.is_empty() || !run.upcoming.is_empty() { (steps(run, now)) }
             (gates(run))
         }
     }
 }
 
-/// Whether the message only repeats the closed gates.
-fn lists_gates(run: &RunView) -> bool {
-    gates::closed(&run.gates).is_some_and(|closed| closed == run.message)
+/// Whether the message only repeats the closed gates or the step in progress.
+fn is_shown_below(run: &RunView) -> bool {
+    let of_step = run.step.is_some_and(|step| {
+        run.message
+            .starts_with(&format!("{} in progress", step.as_str()))
+    });
+    of_step || gates::closed(&run.gates).is_some_and(|closed| closed == run.message)
 }
 
 fn gates(run: &RunView) -> Markup {

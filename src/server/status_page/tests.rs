@@ -209,8 +209,3 @@ fn page_of_thousands_of_locks_is_bounded() {
     assert!(page.contains("<title>5004 stuck"), "{page}");
     assert!(page.len() < 200_000, "{}", page.len());
 }
-
-#[test]
-fn icon_is_the_one_of_the_chart() {
-    assert_eq!(FAVICON, include_str!("../../../deploy/chart/icon.svg"));
-}

@@ -11,12 +11,12 @@ fn status(steps: &[(StepName, u32)], held_until: &[i64]) -> RemediationStatus {
         StepName::ResumeSources,
     ];
     let plan = serde_json::json!({
-        "driver": "d", "madeAt": fixture::now(), "hash": "",
+        "driver": "d", "madeAt": fixture::ago(0), "hash": "",
         "steps": planned.map(|step| serde_json::json!({ "step": step })),
     });
     let record = |(step, attempt): &(StepName, u32)| {
         let record = serde_json::json!({
-            "step": step, "attempt": attempt, "phase": "Started", "startedAt": fixture::now(),
+            "step": step, "attempt": attempt, "phase": "Started", "startedAt": fixture::ago(0),
         });
         serde_json::from_value::<StepRecord>(record).unwrap()
     };
