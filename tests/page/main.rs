@@ -31,7 +31,7 @@ const PHONE: (u32, u32) = (360, 740);
 const WIDTHS: [(u32, u32); 3] = [(390, 844), (820, 1180), (1440, 900)];
 
 /// The picture in the README.
-const README: (u32, u32) = (980, 1300);
+const README: (u32, u32) = (1000, 1240);
 
 /// Contrast of every text with what is behind it; the lowest, and where.
 const LOWEST_CONTRAST: &str = "
@@ -106,7 +106,7 @@ fn the_page_follows_a_run_to_its_end() {
     );
     if std::env::var_os("UPDATE_DOCS").is_some() {
         browser.until("the restart", "return /restartProvisioner/.test(document.querySelector('.stepper .running')?.textContent)");
-        browser.resize(README, 0.8);
+        browser.resize(README, 0.75);
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/docs/status-page.png");
         std::fs::write(file, browser.screenshot(false)).unwrap();
     }

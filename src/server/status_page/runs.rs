@@ -164,7 +164,7 @@ mod tests {
     #[case(StepName::RestartProvisioner, Some(5), None, "3m of 8m")]
     #[case(StepName::RestartProvisioner, Some(5), Some(-1), "2m of 8m")]
     #[case(StepName::RestartProvisioner, None, None, "3m")]
-    #[case(StepName::ResumeSources, Some(105), None, "3m, all holds end in 1h45m")]
+    #[case(StepName::ResumeSources, Some(105), None, "3m, all holds end in 105m")]
     #[case(StepName::ResumeSources, Some(105), Some(-1), "2m")]
     fn time_is_shown_against_the_limit(
         #[case] step: StepName,
