@@ -16,6 +16,7 @@ mod render;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod attacks;
 mod control_plane;
 mod faults;
 mod holds;

@@ -32,7 +32,7 @@ const AREAS: [Area; 6] = [
     Area {
         title: "Attacks",
         about: "Each with its defence; the [threat model](threat-model.md) describes them.",
-        from: &["tests/apiserver/support/tenant.rs"],
+        from: &["tests/apiserver/attacks/tenant.rs"],
     },
     Area {
         title: "Failures during a run",

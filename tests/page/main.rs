@@ -151,7 +151,7 @@ const NEXT: &str = "
 
 #[test]
 #[ignore = "needs Chromium: ./tests/run"]
-fn what_a_person_has_opened_stays_open() {
+fn opened_details_stay_open() {
     let browser = Browser::start(&[]);
     let demo = Demo::begin("by-hand");
     browser.open(&demo.url());

@@ -13,7 +13,7 @@ use rstest::rstest;
 use tokio::sync::watch;
 
 use crate::support::daemon::{Daemon, notification};
-use crate::support::fault_plan::Troubles;
+use crate::support::fault_plan::FaultPlan;
 use crate::support::fault_proxy::{Call, Proxy, script, status};
 use crate::support::stage::{DRIVER, Settings, Stage};
 
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(400);
 #[ignore = "needs a real API server: ./tests/run"]
 async fn run_succeeds_on_a_faulty_api_server(#[values(1, 2, 3)] seed: u64) {
     let stage = Stage::jammed().await;
-    let troubles = Troubles::new(seed);
-    let proxy = Proxy::start(stage.user(), troubles.script());
+    let faults = FaultPlan::new(seed);
+    let proxy = Proxy::start(stage.user(), faults.script());
     let settings = Settings {
         deadline: "1h",
         ..Settings::default()
@@ -41,7 +41,7 @@ async fn run_succeeds_on_a_faulty_api_server(#[values(1, 2, 3)] seed: u64) {
         status.phase.as_str(),
         begun.elapsed(),
         status.message,
-        troubles.had()
+        faults.injected()
     );
     let destroyed = stage.destroyed().await;
     let stuck = &stage.jam.stuck_snapshots;
@@ -62,7 +62,7 @@ async fn run_succeeds_on_a_faulty_api_server(#[values(1, 2, 3)] seed: u64) {
     assert!(stage.restarts().await.len() <= status.attempt as usize);
     stage.forget_run().await;
     stage.released().await;
-    assert_eq!(troubles.missed(), []);
+    assert_eq!(faults.not_injected(), []);
 }
 
 /// The API server refuses every deletion except those of holds: the run verifies nothing that did not happen, and undoes
@@ -98,7 +98,7 @@ async fn run_without_permitted_deletions_fails_and_is_undone() {
     assert_eq!(failed, Some(StepName::DeleteFailedSnapshots), "{status:#?}");
     assert!(stage.destroyed().await.is_empty());
     assert!(stage.restarts().await.is_empty());
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
     stage.released().await;
 }
 
@@ -125,7 +125,9 @@ async fn refused_release_is_retried_with_backoff() {
         }
     });
     let tomorrow = Timestamp::now() + SignedDuration::from_hours(24);
-    stage.left_behind(&stage.jam.sources[0], 0, tomorrow).await;
+    stage
+        .create_leftover_hold(&stage.jam.sources[0], 0, tomorrow)
+        .await;
     let proxy = Proxy::start(stage.user(), refuse);
     let _daemon = Daemon::start(proxy.kubeconfig(), &Settings::default().yaml()).await;
     let mut enough = attempts.subscribe();

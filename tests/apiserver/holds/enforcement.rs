@@ -164,7 +164,7 @@ async fn hold_ends_at_its_deadline_without_a_daemon() {
     start_backup(&stage).await;
     refused(&stage).await;
     let deadline = Timestamp::now() + SignedDuration::from_secs(5);
-    stage.hasten(deadline).await;
+    stage.move_deadline(deadline).await;
     is_in_force(&stage, true).await;
     is_in_force(&stage, false).await;
     // Creation times are in whole seconds.
@@ -190,7 +190,7 @@ async fn missing_or_edited_policy_closes_the_gate(
     #[case] why: &str,
     #[case] change: fn(&mut Value),
 ) {
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         policy: false,
         ..Setup::default()
     })
@@ -225,7 +225,7 @@ async fn missing_or_edited_policy_closes_the_gate(
     let writes = stage.writes_elsewhere().await;
     assert!(writes.is_empty(), "{writes:#?}");
     assert_eq!(stage.list::<SnapshotHold>().await, []);
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
 }
 
 /// The daemon observes the released policy; the API server is about to stop enforcing it.
@@ -252,7 +252,7 @@ async fn run_deletes_nothing_after_its_policy_is_deleted() {
         status.message
     );
     assert_eq!(status.steps[0].phase, StepPhase::Failed);
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
     assert!(stage.restarts().await.is_empty());
 }
 

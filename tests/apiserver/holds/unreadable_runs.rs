@@ -30,7 +30,7 @@ async fn hold_of_an_unreadable_run_lasts_until_its_deadline() {
     assert!(held.len() > 1, "{held:?}");
     // Its deadline has passed when it is first read.
     stage
-        .left_behind(&stage.jam.sources[0], 0, Timestamp::now())
+        .create_leftover_hold(&stage.jam.sources[0], 0, Timestamp::now())
         .await;
 
     let unreadable = script(|call| async move {
@@ -59,6 +59,6 @@ async fn hold_of_an_unreadable_run_lasts_until_its_deadline() {
         })
         .await;
     assert_eq!(stage.held().await, held, "{}", daemon.log_text());
-    stage.hasten(Timestamp::now()).await;
+    stage.move_deadline(Timestamp::now()).await;
     stage.released().await;
 }

@@ -14,7 +14,7 @@ use locksmith::api::remediation::Phase;
 use locksmith::api::volsync::ReplicationSource;
 use rstest::rstest;
 
-use crate::support::crash_points::{Death, Life};
+use crate::support::crash_points::{DoomedDaemon, KillOn};
 use crate::support::daemon::notification;
 use crate::support::stage::{DRIVER, Settings, Stage};
 
@@ -28,27 +28,27 @@ const PATIENCE: Duration = Duration::from_secs(900);
 struct Lives<'s> {
     stage: &'s Stage,
     settings: Settings,
-    death: Death,
+    kill_on: KillOn,
     /// The writes they died of, in order.
     deaths: Vec<String>,
 }
 
 impl Lives<'_> {
     /// Starts lives until `end`, and sends the alert to each until one has accepted it.
-    async fn until<T>(&mut self, end: impl Future<Output = T>, mut told: bool) -> T {
+    async fn until<T>(&mut self, end: impl Future<Output = T>, mut accepted: bool) -> T {
         let alert = notification("LocksmithOperationLocked", &[("driver", DRIVER)]);
         tokio::pin!(end);
         loop {
             // The pod of a ReplicaSet never returns under its old name.
-            let number = if self.death == Death::Lease {
+            let number = if self.kill_on == KillOn::Lease {
                 self.deaths.len()
             } else {
                 0
             };
             let name = format!("locksmith-{number}");
-            let life = Life::begin(self.stage, &self.settings, self.death, &name).await;
+            let life = DoomedDaemon::start(self.stage, &self.settings, self.kill_on, &name).await;
             let ended = tokio::select! {
-                () = life.lived(&mut told, &alert) => None,
+                () = life.run_until_killed(&mut accepted, &alert) => None,
                 ended = &mut end => Some(ended),
             };
             let last = life.last_write();
@@ -71,13 +71,13 @@ impl Lives<'_> {
 }
 
 #[rstest]
-#[case::unheard(Death::Unheard)]
-#[case::heard(Death::Heard)]
-#[case::event(Death::Event)]
-#[case::lease(Death::Lease)]
+#[case::before_response(KillOn::BeforeResponse)]
+#[case::after_response(KillOn::AfterResponse)]
+#[case::event(KillOn::Event)]
+#[case::lease(KillOn::Lease)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn run_finishes_although_each_write_kills_the_process(#[case] death: Death) {
+async fn run_finishes_although_each_write_kills_the_process(#[case] kill_on: KillOn) {
     let stage = Stage::jammed().await;
     let mut lives = Lives {
         stage: &stage,
@@ -86,13 +86,13 @@ async fn run_finishes_although_each_write_kills_the_process(#[case] death: Death
             deadline: "1h",
             ..Settings::default()
         },
-        death,
+        kill_on,
         deaths: Vec::new(),
     };
     let begun = Instant::now();
     let status = lives.until(stage.finished_within(PATIENCE), false).await;
     println!(
-        "{death:?}: {} lives, {:?}",
+        "{kill_on:?}: {} lives, {:?}",
         lives.deaths.len(),
         begun.elapsed()
     );
@@ -118,9 +118,9 @@ async fn run_finishes_although_each_write_kills_the_process(#[case] death: Death
     stage.forget_run().await;
     lives.until(stage.released_within(PATIENCE), true).await;
 
-    match death {
+    match kill_on {
         // Each deletion of a stuck snapshot ends a life.
-        Death::Unheard | Death::Heard => {
+        KillOn::BeforeResponse | KillOn::AfterResponse => {
             assert_eq!(lives.died_of("/apis/volsync.backube"), 0);
             // The hold is created and patched in batches; the garbage collector deletes it with its run.
             assert!(lives.died_of("/snapshotholds") >= 2);
@@ -128,7 +128,7 @@ async fn run_finishes_although_each_write_kills_the_process(#[case] death: Death
             assert_eq!(lives.died_of("/deployments/"), restarts.len());
             assert!(lives.died_of("/remediations") > status.steps.len());
         }
-        Death::Event => assert!(lives.died_of("/events") > status.steps.len()),
-        Death::Lease => assert!(lives.died_of("/leases/") > 1),
+        KillOn::Event => assert!(lives.died_of("/events") > status.steps.len()),
+        KillOn::Lease => assert!(lives.died_of("/leases/") > 1),
     }
 }

@@ -156,7 +156,7 @@ async fn late_write_of_a_frozen_leader_does_no_harm(#[case] write: Write, #[case
         layout,
         ..WorldConfig::new(Timings::fast())
     };
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         world,
         ..Setup::default()
     })

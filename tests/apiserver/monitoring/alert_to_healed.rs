@@ -47,7 +47,7 @@ fn asked_by_alerts(run: &Remediation) {
 #[ignore = "needs a real API server: ./tests/run"]
 async fn jam_fires_its_alert_and_is_healed() {
     let begun = Instant::now();
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         rights: Rights::Installed("act"),
         ..Setup::default()
     })

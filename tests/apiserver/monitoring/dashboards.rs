@@ -138,7 +138,7 @@ async fn every_panel_has_data_and_the_promql_gate_opens() {
         prometheus.until(&asked(query), true).await;
     }
     // A success is not counted as a failure, and neither are releases at the deadline.
-    stage.hasten(Timestamp::now()).await;
+    stage.move_deadline(Timestamp::now()).await;
     stage.released().await;
     let releases = r#"locksmith_writes_total{verb="release"} > 0"#;
     prometheus.until(releases, true).await;

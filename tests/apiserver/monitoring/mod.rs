@@ -5,3 +5,4 @@ mod alert_to_healed;
 mod dashboards;
 mod exposition;
 mod other_cluster;
+mod service;

@@ -120,7 +120,7 @@ fn none_is_refused(events: &[Event]) {
 }
 
 async fn stage(mode: &'static str, layout: Layout) -> Stage {
-    Stage::set(Setup {
+    Stage::jammed_with(Setup {
         world: WorldConfig {
             layout,
             ..WorldConfig::new(Timings::fast())
@@ -224,7 +224,7 @@ async fn act_beside_an_operator() -> Vec<Event> {
         .run_of("csi-operation-locks", "the jam to be healed", healed)
         .await;
     // A run that holds sources is kept, and does not count.
-    stage.hasten(Timestamp::now()).await;
+    stage.move_deadline(Timestamp::now()).await;
     removed(&stage, &name).await;
     stage.released().await;
     stage.everything().await
@@ -277,7 +277,9 @@ async fn plan_after_act() -> Vec<Event> {
     let stage = stage("plan", Layout::Classic).await;
     let tomorrow = Timestamp::now() + jiff::SignedDuration::from_hours(24);
     // More than one batch, so that it is patched before it is deleted.
-    stage.left_behind(&stage.jam.sources[0], 30, tomorrow).await;
+    stage
+        .create_leftover_hold(&stage.jam.sources[0], 30, tomorrow)
+        .await;
     let settings = Settings {
         mode: "plan",
         keep: 1,

@@ -32,7 +32,7 @@ async fn alertmanager(stage: &Stage) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn api_server_authenticates_and_authorizes_webhooks() {
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         rights: Rights::Installed("observe"),
         ..Setup::default()
     })

@@ -46,7 +46,7 @@ fn create(kubeconfig: &Path, list: &[u8]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn deleted_source_is_recreated_from_its_evidence() {
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         sources: Some(with_any_mover_options()),
         ..Setup::default()
     })

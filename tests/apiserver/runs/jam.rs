@@ -189,7 +189,7 @@ async fn holds_end_with_their_app_or_at_their_deadline() {
 
     // At the deadline nothing is held, orphaned or not, and there is no trace of a hold.
     let deadline = jiff::Timestamp::now() + SignedDuration::from_secs(5);
-    stage.hasten(deadline).await;
+    stage.move_deadline(deadline).await;
     stage.released().await;
     assert!(
         jiff::Timestamp::now() >= deadline,

@@ -71,7 +71,7 @@ async fn healed(layout: Layout) -> (Parts, Parts, Vec<Event>) {
         layout,
         ..WorldConfig::new(Timings::fast())
     };
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         world,
         ..Setup::default()
     })
@@ -138,7 +138,7 @@ async fn healed_under_the_same_identity(layout: Layout, pods: usize) -> Vec<Even
         world,
         ..Setup::default()
     };
-    let stage = Stage::set(setup).await;
+    let stage = Stage::jammed_with(setup).await;
     let uids = async || -> BTreeSet<String> {
         let pods = stage.list::<Pod>().await;
         let app = provisioner_deployment(stage.world.config());

@@ -22,7 +22,7 @@ async fn mode_observe_reports_the_jam_and_writes_nothing() {
     // A daemon in mode act releases this immediately: the hold of a failed run.
     let source = &stage.jam.sources[0];
     let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
-    stage.left_behind(source, 0, tomorrow).await;
+    stage.create_leftover_hold(source, 0, tomorrow).await;
     daemon
         .until("the hold to be seen", |samples| {
             samples
@@ -39,7 +39,7 @@ async fn mode_observe_reports_the_jam_and_writes_nothing() {
     assert!(reads >= 14, "{reads} reads: is this the daemon's user?");
     assert!(writes.is_empty(), "{writes:#?}");
     assert_eq!(stage.list::<Remediation>().await.len(), 1);
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
     assert_eq!(stage.held().await, std::slice::from_ref(&source.name));
 }
 
@@ -73,6 +73,6 @@ async fn mode_plan_records_the_plan_without_running_it() {
 
     let writes = stage.writes_elsewhere().await;
     assert!(writes.is_empty(), "{writes:#?}");
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
     stage.nothing_is_held().await;
 }

@@ -174,7 +174,7 @@ async fn run_heals_objects_with_full_annotations() {
         let kept = status.evidence.iter().find(|kept| kept.object.uid == **uid);
         assert!(kept.unwrap().content.len() <= 32 * 1024);
     }
-    stage.hasten(Timestamp::now()).await;
+    stage.move_deadline(Timestamp::now()).await;
     stage.released().await;
     let refused = refused(&stage.writes().await);
     assert!(

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::daemon::Daemon;
-use crate::support::fault_plan::Troubles;
+use crate::support::fault_plan::FaultPlan;
 use crate::support::fault_proxy::Proxy;
 use crate::support::stage::{Settings, Stage};
 
@@ -47,7 +47,7 @@ struct Replica {
     orders: watch::Sender<Order>,
     /// The current order.
     obeys: watch::Receiver<Order>,
-    troubles: Arc<Troubles>,
+    faults: Arc<FaultPlan>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -65,14 +65,14 @@ impl Replicas {
         let observe = observe.yaml();
         let mut each = Vec::new();
         for (number, user) in [stage.user(), &second].into_iter().enumerate() {
-            let troubles = Troubles::in_waves(chance.u64(..), WAVE);
-            let proxy = Proxy::start(user, troubles.script());
+            let faults = FaultPlan::alternating(chance.u64(..), WAVE);
+            let proxy = Proxy::start(user, faults.script());
             let (orders, ordered) = watch::channel(Order::Act);
             let (obey, obeys) = watch::channel(Order::Rest);
             let life = Life {
                 number,
                 proxy,
-                troubles: troubles.clone(),
+                faults: faults.clone(),
                 chance: chance.fork(),
                 act: act.clone(),
                 observe: observe.clone(),
@@ -82,7 +82,7 @@ impl Replicas {
             each.push(Replica {
                 orders,
                 obeys,
-                troubles,
+                faults,
                 _task: AbortOnDropHandle::new(tokio::spawn(life.go_on(ordered, obey))),
             });
         }
@@ -113,8 +113,8 @@ impl Replicas {
 
     /// Number of injected faults.
     pub fn faults(&self) -> usize {
-        let had = self.each.iter().map(|replica| replica.troubles.had());
-        had.map(|had| had.values().sum::<usize>()).sum()
+        let injected = self.each.iter().map(|replica| replica.faults.injected());
+        injected.map(|faults| faults.values().sum::<usize>()).sum()
     }
 
     /// Addresses of the running replicas.
@@ -127,7 +127,7 @@ impl Replicas {
 struct Life {
     number: usize,
     proxy: Proxy,
-    troubles: Arc<Troubles>,
+    faults: Arc<FaultPlan>,
     chance: Rng,
     act: String,
     observe: String,
@@ -139,9 +139,9 @@ impl Life {
     async fn go_on(mut self, mut orders: watch::Receiver<Order>, obey: watch::Sender<Order>) {
         loop {
             let order = *orders.borrow_and_update();
-            self.troubles.calm(order == Order::Last);
+            self.faults.set_enabled(order != Order::Last);
             if order == Order::Rest {
-                self.troubles.idle().await;
+                self.faults.idle().await;
                 obey.send_replace(order);
                 if orders.changed().await.is_err() {
                     return;

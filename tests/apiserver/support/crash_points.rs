@@ -14,55 +14,55 @@ use crate::support::stage::{Settings, Stage};
 
 /// The write that kills a process: its first of a kind, whatever other writes precede it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Death {
+pub enum KillOn {
     /// Any write that is neither an Event nor the Lease, after its execution and before its response.
-    Unheard,
+    BeforeResponse,
     /// The same, but after its response; the process continues until its next such write.
-    Heard,
+    AfterResponse,
     /// An Event, whatever other writes are in progress.
     Event,
     /// The Lease, after another write: a process that renews it before has done nothing that could be lost.
     Lease,
 }
 
-impl Death {
+impl KillOn {
     /// Whether it is a write of this kind, if others were made `before`.
     fn is_of(self, call: &Call, before: bool) -> bool {
         call.is_write()
             && match self {
-                Self::Unheard | Self::Heard => !call.is_lease() && !call.is_event(),
+                Self::BeforeResponse | Self::AfterResponse => !call.is_lease() && !call.is_event(),
                 Self::Event => call.is_event(),
                 Self::Lease => call.is_lease() && before,
             }
     }
 }
 
-/// One life.
-pub struct Life {
-    course: Arc<Course>,
+/// A daemon that is killed at its first write of one kind.
+pub struct DoomedDaemon {
+    plan: Arc<KillScript>,
     pub daemon: Daemon,
     _proxy: Proxy,
 }
 
-impl Life {
+impl DoomedDaemon {
     /// With the name of the previous life, it continues with that one's Lease; with another name it waits until the Lease
     /// expires.
-    pub async fn begin(stage: &Stage, settings: &Settings, death: Death, name: &str) -> Self {
-        let course = Arc::new(Course {
-            death,
+    pub async fn start(stage: &Stage, settings: &Settings, kill_on: KillOn, name: &str) -> Self {
+        let plan = Arc::new(KillScript {
+            kill_on,
             kill: SetOnce::new(),
             turn: tokio::sync::Mutex::new(()),
             last: Mutex::default(),
             others: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         });
-        let calls = course.clone();
+        let calls = plan.clone();
         let pass = script(move |call| calls.clone().pass(call));
         let proxy = Proxy::start(stage.user(), pass);
         let daemon = Daemon::replica(name, proxy.kubeconfig(), &settings.yaml()).await;
-        let _ = course.kill.set(Box::new(daemon.signals()));
+        let _ = plan.kill.set(Box::new(daemon.signals()));
         Self {
-            course,
+            plan,
             daemon,
             _proxy: proxy,
         }
@@ -70,35 +70,35 @@ impl Life {
 
     /// The write that killed it, or will.
     pub fn last_write(&self) -> Option<String> {
-        self.course.last_write()
+        self.plan.last_write()
     }
 
     /// Sends it the alert until it is accepted, unless one already was, and waits for its end.
-    pub async fn lived(&self, told: &mut bool, alert: &Value) {
-        let telling = async {
-            if !*told {
+    pub async fn run_until_killed(&self, accepted: &mut bool, alert: &Value) {
+        let sending = async {
+            if !*accepted {
                 self.daemon.notify(alert).await;
-                *told = true;
+                *accepted = true;
             }
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = telling => {}
+            () = sending => {}
             () = self.daemon.ended() => {}
         }
     }
 }
 
-impl Drop for Life {
+impl Drop for DoomedDaemon {
     fn drop(&mut self) {
-        self.course.over.store(true, Ordering::Relaxed);
+        self.plan.over.store(true, Ordering::Relaxed);
     }
 }
 
-struct Course {
-    death: Death,
+struct KillScript {
+    kill_on: KillOn,
     kill: SetOnce<Box<dyn Fn(Signal) + Send + Sync>>,
-    /// One write of the kind at a time: of two concurrent ones it would be unknown which preceded the death.
+    /// One write of the kind at a time: of two concurrent ones it would be unknown which preceded the kill.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Option<String>>,
     /// Number of other writes, apart from Events and the Lease.
@@ -106,10 +106,10 @@ struct Course {
     over: AtomicBool,
 }
 
-impl Course {
+impl KillScript {
     async fn pass(self: Arc<Self>, call: Call) -> Response {
         if !self
-            .death
+            .kill_on
             .is_of(&call, self.others.load(Ordering::Relaxed) > 0)
         {
             let other = call.is_write() && !call.is_lease() && !call.is_event();
@@ -124,7 +124,7 @@ impl Course {
         }
         *self.last.lock().unwrap() = Some(call.text());
         let answer = call.forward().await;
-        if self.death != Death::Heard {
+        if self.kill_on != KillOn::AfterResponse {
             return self.end().await;
         }
         answer

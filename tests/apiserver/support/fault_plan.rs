@@ -63,13 +63,13 @@ const OF_WATCHES: [Fault; 5] = [
 
 /// Kind of request, which decides about its possible faults.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Sort {
+pub enum RequestKind {
     Write,
     Read,
     Watch,
 }
 
-impl Sort {
+impl RequestKind {
     fn of(call: &Call) -> Self {
         match () {
             () if call.is_write() => Self::Write,
@@ -95,32 +95,32 @@ impl Sort {
     }
 }
 
-/// A time of stress.
-pub struct Troubles {
+/// Injects random faults, reproducible by seed.
+pub struct FaultPlan {
     chance: Mutex<Rng>,
-    had: Mutex<BTreeMap<(Sort, Fault), usize>>,
-    calm: AtomicBool,
+    injected: Mutex<BTreeMap<(RequestKind, Fault), usize>>,
+    enabled: AtomicBool,
     /// Its start, and the duration of each phase with faults and of each without.
     waves: Option<(Instant, Duration)>,
     under_way: watch::Sender<usize>,
 }
 
-impl Troubles {
-    /// A time of stress that is reproducible by `seed`.
+impl FaultPlan {
+    /// Injects faults all the time.
     pub fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self::with(seed, None))
     }
 
-    /// One in phases: `wave` with faults, then the same time without.
-    pub fn in_waves(seed: u64, wave: Duration) -> Arc<Self> {
+    /// Alternates between phases with and without faults, each as long as `wave`.
+    pub fn alternating(seed: u64, wave: Duration) -> Arc<Self> {
         Arc::new(Self::with(seed, Some((Instant::now(), wave))))
     }
 
     fn with(seed: u64, waves: Option<(Instant, Duration)>) -> Self {
         Self {
             chance: Mutex::new(Rng::with_seed(seed)),
-            had: Mutex::default(),
-            calm: AtomicBool::new(false),
+            injected: Mutex::default(),
+            enabled: AtomicBool::new(true),
             waves,
             under_way: watch::Sender::new(0),
         }
@@ -128,30 +128,30 @@ impl Troubles {
 
     /// The script of a proxy.
     pub fn script(self: &Arc<Self>) -> Script {
-        let troubles = self.clone();
+        let faults = self.clone();
         script(move |call| {
-            let passing = tokio::spawn(troubles.clone().pass(call));
+            let passing = tokio::spawn(faults.clone().pass(call));
             async move { passing.await.unwrap() }
         })
     }
 
     /// Number of faults by request and kind.
-    pub fn had(&self) -> BTreeMap<(Sort, Fault), usize> {
-        self.had.lock().unwrap().clone()
+    pub fn injected(&self) -> BTreeMap<(RequestKind, Fault), usize> {
+        self.injected.lock().unwrap().clone()
     }
 
     /// The possible faults that never occurred.
-    pub fn missed(&self) -> Vec<(Sort, Fault)> {
-        let had = self.had.lock().unwrap();
-        let all = [Sort::Write, Sort::Read, Sort::Watch];
-        let all = all.map(|sort| sort.faults().iter().map(move |fault| (sort, *fault)));
+    pub fn not_injected(&self) -> Vec<(RequestKind, Fault)> {
+        let injected = self.injected.lock().unwrap();
+        let all = [RequestKind::Write, RequestKind::Read, RequestKind::Watch];
+        let all = all.map(|kind| kind.faults().iter().map(move |fault| (kind, *fault)));
         let all = all.into_iter().flatten();
-        all.filter(|fault| !had.contains_key(fault)).collect()
+        all.filter(|fault| !injected.contains_key(fault)).collect()
     }
 
-    /// Whether everything passes from now on.
-    pub fn calm(&self, calm: bool) {
-        self.calm.store(calm, Ordering::Relaxed);
+    /// Whether faults are injected from now on.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
     }
 
     /// Waits until no write is in progress.
@@ -166,17 +166,17 @@ impl Troubles {
         let between = |(begun, wave): (Instant, Duration)| {
             begun.elapsed().as_millis() / wave.as_millis() % 2 == 1
         };
-        if self.calm.load(Ordering::Relaxed) || self.waves.is_some_and(between) {
+        if !self.enabled.load(Ordering::Relaxed) || self.waves.is_some_and(between) {
             return None;
         }
-        let sort = Sort::of(call);
-        if self.chance.lock().unwrap().usize(..sort.one_in()) != 0 {
+        let kind = RequestKind::of(call);
+        if self.chance.lock().unwrap().usize(..kind.one_in()) != 0 {
             return None;
         }
-        let mut had = self.had.lock().unwrap();
-        let times = |fault: &&Fault| had.get(&(sort, **fault)).copied();
-        let fault = *sort.faults().iter().min_by_key(times)?;
-        *had.entry((sort, fault)).or_default() += 1;
+        let mut injected = self.injected.lock().unwrap();
+        let times = |fault: &&Fault| injected.get(&(kind, **fault)).copied();
+        let fault = *kind.faults().iter().min_by_key(times)?;
+        *injected.entry((kind, fault)).or_default() += 1;
         Some(fault)
     }
 

@@ -1,15 +1,10 @@
 //! Replicas behind one address, like a Service: a replica is chosen for each connection, not for each request.
 
-use std::sync::Arc;
-
-use locksmith::api::remediation::Remediation;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::daemon::Daemon;
-use crate::support::monitors::{Monitor, Places};
-use crate::support::stage::{DRIVER, Settings, Stage};
 
 /// A substitute for a Service; dropping it ends it.
 pub struct Balancer {
@@ -48,22 +43,4 @@ impl Balancer {
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a real API server: ./tests/run"]
-async fn alertmanager_reaches_the_leader_through_a_service() {
-    let stage = Stage::jammed().await;
-    let settings = Settings::default();
-    let leader = stage.daemon(&settings).await;
-    let standby = stage.standby(&settings).await;
-    let service = Balancer::start(&[&standby, &leader]).await;
-    let places = Places::new();
-    let alertmanager = Monitor::alertmanager(&places, &service.url("/webhook")).await;
-    let driver = format!("driver={DRIVER}");
-    alertmanager.fire("LocksmithOperationLocked", &[&driver, "severity=critical"]);
-    let any = |runs: &[Arc<Remediation>]| !runs.is_empty();
-    stage.until::<Remediation>("a run", any).await;
-    let turned_away = "locksmith_webhook_requests_total{code=\"503\"}";
-    assert!(standby.metrics().await[turned_away] >= 1.0);
 }

@@ -54,11 +54,11 @@ pub struct Stage {
 impl Stage {
     /// The jam of the playbook.
     pub async fn jammed() -> Self {
-        Self::set(Setup::default()).await
+        Self::jammed_with(Setup::default()).await
     }
 
-    /// The jam in a different cluster.
-    pub async fn set(setup: Setup) -> Self {
+    /// The jam in a cluster set up as given.
+    pub async fn jammed_with(setup: Setup) -> Self {
         let mut crds = setup.others;
         crds.extend(setup.sources);
         let testbed = if crds.is_empty() {
@@ -83,7 +83,7 @@ impl Stage {
         let world = World::start(testbed.client(), setup.world).await.unwrap();
         let jam = playbook_jam(&world, Outage::Over).await.unwrap();
         let (user, daemon) = match setup.rights {
-            Rights::All => anything_goes(&testbed).await,
+            Rights::All => cluster_admin(&testbed).await,
             Rights::Installed(mode) => installed(&testbed, mode).await,
         };
         Self {
@@ -102,11 +102,11 @@ impl Stage {
 
     /// The program as its own user, once it has observed the whole jam and, unless it only observes, leads.
     pub async fn daemon(&self, settings: &Settings) -> Daemon {
-        self.seen_by(&self.daemon, settings, &[]).await
+        self.daemon_as(&self.daemon, settings, &[]).await
     }
 
     /// The same as another user, with additional environment variables.
-    pub async fn seen_by(
+    pub async fn daemon_as(
         &self,
         user: &Identity,
         settings: &Settings,
@@ -281,7 +281,7 @@ impl Stage {
     }
 
     /// Whether all snapshots of the jam are unchanged, and not being deleted.
-    pub async fn stuck_snapshots_stand(&self) -> bool {
+    pub async fn failed_snapshots_are_untouched(&self) -> bool {
         let snapshots = self.list::<VolumeSnapshot>().await;
         self.jam.stuck_snapshots.iter().all(|stuck| {
             snapshots.iter().any(|one| {
@@ -292,7 +292,7 @@ impl Stage {
 }
 
 /// A user bound to cluster-admin.
-async fn anything_goes(testbed: &Testbed) -> (String, Identity) {
+async fn cluster_admin(testbed: &Testbed) -> (String, Identity) {
     let binding = named::<ClusterRoleBinding>(
         json!({"name": USER}),
         json!({

@@ -151,9 +151,9 @@ pub const ALL: &[Case] = cases! {
         a_dry_run_stores_nothing,
     ],
     release: [
-        what_is_applied_no_longer_is_removed,
-        what_others_own_stays,
-        what_was_set_before_stays,
+        field_that_is_no_longer_applied_is_removed,
+        field_with_another_owner_stays,
+        field_set_before_stays,
         items_are_owned_by_key,
         values_of_a_set_are_owned_one_by_one,
         atomic_fields_are_owned_whole,
@@ -216,7 +216,7 @@ pub const ALL: &[Case] = cases! {
     ],
     watch: [
         events_follow_a_revision,
-        what_is_there_comes_first,
+        existing_objects_come_first,
         a_streamed_list_ends_with_a_bookmark,
         a_streamed_list_names_its_match,
         objects_enter_and_leave_a_selection,

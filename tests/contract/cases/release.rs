@@ -6,7 +6,7 @@ use super::Outcome;
 use super::apply::{applied, created, owned, path};
 use crate::ground::{Ground, at, deployment, same, says, widget};
 
-pub async fn what_is_applied_no_longer_is_removed(g: Ground) -> Outcome {
+pub async fn field_that_is_no_longer_applied_is_removed(g: Ground) -> Outcome {
     let spec = json!({"color": "red", "paused": true, "settings": {"x": "1", "y": "2"}});
     created(&g, "one", spec).await?;
     let object = applied(&g, "one", json!({"color": "red", "settings": {"y": "2"}})).await?;
@@ -16,14 +16,14 @@ pub async fn what_is_applied_no_longer_is_removed(g: Ground) -> Outcome {
     same("settings", at(&object, "/spec/settings"), json!(null))
 }
 
-pub async fn what_others_own_stays(g: Ground) -> Outcome {
+pub async fn field_with_another_owner_stays(g: Ground) -> Outcome {
     created(&g, "one", json!({"color": "red", "settings": {"x": "1"}})).await?;
     applied(&g, "two", json!({"settings": {"y": "2"}})).await?;
     let object = applied(&g, "one", json!({"color": "red"})).await?;
     same("settings", at(&object, "/spec/settings"), json!({"y": "2"}))
 }
 
-pub async fn what_was_set_before_stays(g: Ground) -> Outcome {
+pub async fn field_set_before_stays(g: Ground) -> Outcome {
     g.widget("a", json!({"color": "red", "paused": true}))
         .await?;
     applied(&g, "one", json!({"note": "mine"})).await?;

@@ -64,7 +64,7 @@ pub async fn events_follow_a_revision(g: Ground) -> Outcome {
     )
 }
 
-pub async fn what_is_there_comes_first(g: Ground) -> Outcome {
+pub async fn existing_objects_come_first(g: Ground) -> Outcome {
     g.widget("a", json!({"color": "red"})).await?;
     for query in ["watch=true", "watch=1&resourceVersion=0"] {
         let mut events = g.watch(&format!("{}?{query}", g.widgets())).await?;

@@ -58,7 +58,7 @@ impl Clock {
             // Timestamps of files are not changed.
             ("NO_FAKE_STAT", "1".as_ref()),
         ];
-        stage.seen_by(stage.user(), settings, &variables).await
+        stage.daemon_as(stage.user(), settings, &variables).await
     }
 }
 
@@ -140,6 +140,6 @@ async fn run_survives_a_clock_jump(#[case] leap: &str, #[case] later: &str) {
     let writes = stage.writes_elsewhere().await;
     let destroyed = writes.iter().find(|event| is_destructive(event));
     assert!(destroyed.is_none(), "{destroyed:#?}");
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
     assert_eq!(transitions(&stage).await, term, "leadership was lost");
 }

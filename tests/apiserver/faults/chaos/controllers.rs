@@ -58,7 +58,7 @@ async fn run_waits_for_the_snapshot_controller() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn run_fails_if_the_provisioner_never_becomes_ready(#[case] layout: Layout) {
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         world: WorldConfig {
             layout,
             ..WorldConfig::new(Timings::fast())

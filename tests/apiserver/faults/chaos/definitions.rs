@@ -206,7 +206,7 @@ async fn outdated_crd_blocks_runs_until_upgraded(
     #[case] field: &str,
     #[case] lacks: &str,
 ) {
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         rights: Rights::Installed("act"),
         ..Setup::default()
     })
@@ -236,7 +236,7 @@ async fn outdated_crd_blocks_runs_until_upgraded(
     let mut writes = stage.writes().await;
     writes.retain(|event| !matches!(&*event.resource, "remediations" | "leases" | "events"));
     assert!(writes.is_empty(), "{writes:#?}");
-    assert!(stage.stuck_snapshots_stand().await);
+    assert!(stage.failed_snapshots_are_untouched().await);
 
     serve(&stage, &current, field, true).await;
     let healed = stage.finished().await;

@@ -45,7 +45,7 @@ async fn issue(stage: &Stage, name: &str, file: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn run_survives_a_rotated_token() {
-    let stage = Stage::set(Setup {
+    let stage = Stage::jammed_with(Setup {
         rights: Rights::Installed("act"),
         ..Setup::default()
     })
@@ -58,7 +58,7 @@ async fn run_survives_a_rotated_token() {
         deadline: "1h",
         ..Settings::default()
     };
-    let daemon = stage.seen_by(&user, &settings, &[]).await;
+    let daemon = stage.daemon_as(&user, &settings, &[]).await;
     stage.fire(&daemon).await;
     stage.first_hold().await;
     stage

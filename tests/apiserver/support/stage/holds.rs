@@ -57,7 +57,12 @@ impl Stage {
     }
 
     /// Holds `source`, and a number of others that do not exist, for a run that has failed since.
-    pub async fn left_behind(&self, source: &scenario::Identity, others: u32, until: Timestamp) {
+    pub async fn create_leftover_hold(
+        &self,
+        source: &scenario::Identity,
+        others: u32,
+        until: Timestamp,
+    ) {
         let params = PostParams::default();
         let runs = self.api::<Remediation>(NAMESPACE);
         let run = super::named(
@@ -123,7 +128,7 @@ impl Stage {
     }
 
     /// Moves the deadline of every hold to `until`.
-    pub async fn hasten(&self, until: Timestamp) {
+    pub async fn move_deadline(&self, until: Timestamp) {
         for hold in self.list::<SnapshotHold>().await {
             let patch = json!({"spec": {"until": until}});
             self.patch::<SnapshotHold>(NAMESPACE, &hold.name_any(), &patch)

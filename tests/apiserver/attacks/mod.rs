@@ -1,0 +1,3 @@
+//! Attacks of a tenant; `soak/attack` tries them all at once.
+
+mod tenant;
