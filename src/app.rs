@@ -22,7 +22,7 @@ use crate::tasks::{TaskEnded, Tasks};
 use crate::watch::{self, Patterns};
 
 /// Time at shutdown to write the remaining Events.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const EVENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Options of a daemon.
 pub struct AppOptions {
@@ -52,7 +52,8 @@ impl App {
         self.server.address()
     }
 
-    /// Runs until `stop`, then shuts down in order: finishes requests, parks steps, releases the lease.
+    /// Runs until `stop`, then shuts down in order: finishes requests, stops the running step, whose state is recorded, and
+    /// releases the lease.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         run(self.server, self.options, stop).await
     }
@@ -92,7 +93,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let receiver = if config.mode == Mode::Observe {
         None
     } else {
-        Some(act(
+        Some(start_writers(
             &cluster,
             &store,
             &config,
@@ -107,7 +108,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         views: store.views(),
         metrics: Metrics::new(store.views(), own.clone()),
         own,
-        alerts: Acting(receiver),
+        alerts: ActingReceiver(receiver),
         guard,
         page,
         shutdown: stop.clone(),
@@ -154,7 +155,7 @@ async fn unless_stopped(tasks: &mut Tasks, stop: &CancellationToken) -> TaskEnde
 }
 
 /// Starts everything that writes.
-fn act(
+fn start_writers(
     cluster: &ClusterConfig,
     store: &Store,
     config: &Arc<Config>,
@@ -167,7 +168,7 @@ fn act(
     let namespace =
         namespace.unwrap_or_else(|| SharedStr::from(cluster.default_namespace.as_str()));
     let writing = cluster::writing(cluster).context("failed to reach the cluster")?;
-    let (leadership, standing) = leader::stand(
+    let (leadership, election) = leader::stand(
         writing.clone(),
         &namespace,
         identity,
@@ -175,7 +176,7 @@ fn act(
         stop.clone(),
     );
     let patterns = Arc::new(Patterns::new(config)?);
-    let (herald, telling) = EventRecorder::new(writing.clone(), own.clone());
+    let (herald, delivery) = EventRecorder::new(writing.clone(), own.clone());
     let writer = Writer::new(
         writing,
         store.clone(),
@@ -210,15 +211,15 @@ fn act(
         );
         acting.spawn("alertmanager", until(stop.clone(), polling));
     }
-    acting.spawn("leadership", standing);
-    let telling_leadership = tell_leadership(leadership, store.clone(), own.clone());
-    acting.spawn("term", until(stop.clone(), telling_leadership));
+    acting.spawn("leadership", election);
+    let reporting = report_leadership(leadership, store.clone(), own.clone());
+    acting.spawn("term", until(stop.clone(), reporting));
     acting.spawn("controller", until(stop.clone(), controller.clone().run()));
     acting.spawn(
         "sweeper",
         until(stop.clone(), controller::sweep(controller)),
     );
-    acting.spawn("events", last_words(stop.clone(), telling));
+    acting.spawn("events", drain_events(stop.clone(), delivery));
     Ok(receiver)
 }
 
@@ -230,27 +231,27 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     }
 }
 
-/// Runs `telling` until all Events are written, or [`LAST_WORDS`] after `stop`.
-async fn last_words(stop: CancellationToken, telling: impl Future<Output = ()>) {
+/// Runs `delivery` until all Events are written, or [`EVENT_DRAIN_TIMEOUT`] after `stop`.
+async fn drain_events(stop: CancellationToken, delivery: impl Future<Output = ()>) {
     let enough = async {
         stop.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(EVENT_DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         () = enough => {}
-        () = telling => {}
+        () = delivery => {}
     }
 }
 
-async fn tell_leadership(mut leadership: Leadership, store: Store, own: SelfMetrics) {
-    let mut told = None;
+async fn report_leadership(mut leadership: Leadership, store: Store, own: SelfMetrics) {
+    let mut reported = None;
     loop {
         let term = leadership.term().map(|term| term.number);
         // A renewal is not reported.
-        if term != told {
+        if term != reported {
             own.leads(term.is_some());
             store.tell(Change::Leads(term)).await;
-            told = term;
+            reported = term;
         }
         if leadership.changed().await.is_err() {
             return;
@@ -259,9 +260,9 @@ async fn tell_leadership(mut leadership: Leadership, store: Store, own: SelfMetr
 }
 
 /// Receives alerts if this daemon acts. In mode observe there is no receiver, and the server responds by itself.
-struct Acting(Option<AlertReceiver>);
+struct ActingReceiver(Option<AlertReceiver>);
 
-impl ReceiveAlerts for Acting {
+impl ReceiveAlerts for ActingReceiver {
     async fn receive(&self, notification: Notification) -> Result<Accepted, Refused> {
         match &self.0 {
             Some(receiver) => receiver.receive(notification).await,

@@ -18,7 +18,7 @@ use crate::text::error_chain;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause before a failed poll is repeated: a new leader may have observed too little to accept an alert.
-const SOON: Duration = Duration::from_secs(15);
+const POLL_RETRY: Duration = Duration::from_secs(15);
 
 /// Largest response that is read, in bytes: some 20,000 alerts.
 const MAX_ANSWER: usize = 16 << 20;
@@ -93,7 +93,11 @@ pub fn poll(
             };
             own.pulled(taken);
             let interval = config.alertmanager.interval.0;
-            let pause = if taken { interval } else { interval.min(SOON) };
+            let pause = if taken {
+                interval
+            } else {
+                interval.min(POLL_RETRY)
+            };
             tokio::time::sleep(pause).await;
         }
     }

@@ -41,8 +41,9 @@ struct Made {
     at: Instant,
 }
 
-/// How long the watch may take to show a Remediation that was created; one that it does not show by then was deleted.
-const WATCH_LAG: Duration = Duration::from_secs(10);
+/// Time for which a created Remediation counts although the watch does not show it; after that it counts as deleted. Too short
+/// a time creates a second run, so it allows for more lag than the controller, which only reads the run again.
+const CREATED_WITHIN: Duration = Duration::from_secs(10);
 
 impl AlertReceiver {
     /// A receiver that creates Remediations in `namespace`.
@@ -128,7 +129,7 @@ impl AlertReceiver {
         let existing = self.store.judge(|model, view| {
             made.retain(|Made { run, at }| {
                 let name = SharedStr::from(run.name_any());
-                at.elapsed() < WATCH_LAG && model.runs.get(&self.namespace, &name).is_none()
+                at.elapsed() < CREATED_WITHIN && model.runs.get(&self.namespace, &name).is_none()
             });
             let now = Timestamp::now();
             existing_run(

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::families as f;
 use super::family::Encoder;
-use super::stuck::{LISTED, at_most, volumes};
+use super::stuck::{MAX_SERIES, at_most, volumes};
 use crate::state::view::View;
 
 /// `now` decides, not the time of the view: a deadline passes also while nothing is observed.
@@ -25,7 +25,7 @@ pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::
         &f::HOLDS,
         counts.map(|(namespace, held)| ([namespace], held.len() as u64)),
     )?;
-    let mut few = at_most(LISTED);
+    let mut few = at_most(MAX_SERIES);
     let listed: Vec<_> = spans
         .iter()
         .filter(|([_, namespace, ..], _)| few(namespace))

@@ -13,7 +13,7 @@ use crate::state::view::View;
 
 /// Maximum number of objects per namespace with series of their own, those stuck for longest: a tenant with thousands of
 /// broken objects must not inflate a scrape. The sums count all.
-pub(super) const LISTED: usize = 500;
+pub(super) const MAX_SERIES: usize = 500;
 
 /// Start and bytes of the findings with the same labels.
 #[derive(Clone, Copy)]
@@ -101,7 +101,7 @@ fn of_object(finding: &Finding) -> Option<(OfObject<'_>, Stuck)> {
 fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
     let mut oldest_first: Vec<_> = objects.iter().enumerate().collect();
     oldest_first.sort_by_key(|(_, (_, stuck))| stuck.since);
-    let mut few = at_most(LISTED);
+    let mut few = at_most(MAX_SERIES);
     oldest_first.retain(|(_, ([_, _, namespace, ..], _))| few(namespace));
     oldest_first.sort_by_key(|(place, _)| *place);
     oldest_first

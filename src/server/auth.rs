@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::problem::Problem;
-use super::webhook::LATER;
+use super::webhook::RETRY_AFTER_FAILURE;
 use crate::config::Auth;
 use reviews::Reviews;
 
@@ -97,7 +97,10 @@ impl Authenticator {
                     Ok(_) => Err(unauthorized("the bearer token is not accepted")),
                     Err(error) => {
                         tracing::error!(%error, "failed to read the tokens; every request is refused");
-                        Err(Problem::retryable("the tokens cannot be read", LATER))
+                        Err(Problem::retryable(
+                            "the tokens cannot be read",
+                            RETRY_AFTER_FAILURE,
+                        ))
                     }
                 }
             }

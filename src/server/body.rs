@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::Problem;
-use super::webhook::{MAX_BODY, SOON};
+use super::webhook::{MAX_BODY, RETRY_AFTER_BUSY};
 
 /// Maximum size of all bodies that are read at a time, in bytes: 64 of the largest.
 const MAX_BODIES: usize = 64 * MAX_BODY;
@@ -34,7 +34,7 @@ impl Bodies {
             .unwrap_or_else(|_| {
                 Err(Problem::retryable(
                     "the body was not received in time",
-                    SOON,
+                    RETRY_AFTER_BUSY,
                 ))
             })
             .map_err(Problem::close)
@@ -67,6 +67,8 @@ impl Bodies {
         u32::try_from(bytes)
             .ok()
             .and_then(|bytes| self.0.try_acquire_many(bytes).ok())
-            .ok_or_else(|| Problem::retryable("too many bodies are being received", SOON))
+            .ok_or_else(|| {
+                Problem::retryable("too many bodies are being received", RETRY_AFTER_BUSY)
+            })
     }
 }

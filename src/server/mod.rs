@@ -146,7 +146,7 @@ fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Rout
 async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
     tokio::time::timeout(ANSWER_WITHIN, next.run(request))
         .await
-        .map_err(|_| Problem::retryable("this took too long", webhook::LATER))
+        .map_err(|_| Problem::retryable("this took too long", webhook::RETRY_AFTER_FAILURE))
 }
 
 /// Why the server could not start, or stopped.

@@ -22,9 +22,11 @@ pub const MAX_BODY: usize = 256 * 1024;
 /// Maximum number of concurrent notifications; further ones are rejected immediately with `Retry-After`.
 pub const MAX_AT_A_TIME: usize = 16;
 
-/// `Retry-After` under load, and after a change of leader or a failure of the API server.
-pub(super) const SOON: Duration = Duration::from_secs(5);
-pub(super) const LATER: Duration = Duration::from_secs(15);
+/// `Retry-After` under load.
+pub(super) const RETRY_AFTER_BUSY: Duration = Duration::from_secs(5);
+
+/// `Retry-After` after a change of leader or a failure of the API server.
+pub(super) const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(15);
 
 pub(super) async fn post<I: ReceiveAlerts>(
     State(context): State<Arc<AppState<I>>>,
@@ -68,7 +70,9 @@ async fn answer<I: ReceiveAlerts>(
         other_cluster,
     } = tokio::time::timeout(context.webhook_within, submitted)
         .await
-        .map_err(|_| Problem::retryable("timed out while recording the alerts", SOON))??;
+        .map_err(|_| {
+            Problem::retryable("timed out while recording the alerts", RETRY_AFTER_BUSY)
+        })??;
     let answer =
         json!({ "remediations": remediations, "ignored": ignored, "otherCluster": other_cluster });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
@@ -88,9 +92,9 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let says = refused.to_string();
         match refused {
-            Refused::Full | Refused::NotSeen => Self::retryable(says, SOON),
-            Refused::NotLeader => Self::retryable(says, LATER).on_new_connection(),
-            Refused::CannotPersist(_) => Self::retryable(says, LATER),
+            Refused::Full | Refused::NotSeen => Self::retryable(says, RETRY_AFTER_BUSY),
+            Refused::NotLeader => Self::retryable(says, RETRY_AFTER_FAILURE).on_new_connection(),
+            Refused::CannotPersist(_) => Self::retryable(says, RETRY_AFTER_FAILURE),
         }
     }
 }

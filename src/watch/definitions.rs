@@ -22,13 +22,13 @@ use crate::model::{Change, Kind, WatchState};
 use crate::text::error_chain;
 
 /// Time between two comparisons.
-const EVERY: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Time between two comparisons while they differ or cannot be read.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Time for which complete schemas stay trusted while they cannot be read, so that a failed request does not delay a run.
-const PROVEN: Duration = Duration::from_secs(120);
+const TRUSTED_FOR: Duration = Duration::from_secs(120);
 
 /// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,9 +43,9 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
             Mode::Observe => WatchState::NotServed,
             Mode::Plan | Mode::Act => match state(&client, namespace).await {
                 Ok(state) => state,
-                Err(_) if complete.is_some_and(|at| at.elapsed() < PROVEN) => {
+                Err(_) if complete.is_some_and(|at| at.elapsed() < TRUSTED_FOR) => {
                     own.watch_failed(Kind::Definitions);
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                     continue;
                 }
                 Err(why) => {
@@ -59,9 +59,9 @@ pub async fn compare(client: Client, config: Arc<Config>, changes: Changes, own:
                 if known != reading {
                     tracing::warn!(reason = why, "the CRDs are outdated; no run begins");
                 }
-                AGAIN
+                RETRY_INTERVAL
             }
-            _ => EVERY,
+            _ => INTERVAL,
         };
         complete = (reading == WatchState::Synced).then(Instant::now);
         known = reading.clone();

@@ -7,7 +7,7 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 use super::super::problem::Problem;
-use super::super::webhook::{LATER, SOON};
+use super::super::webhook::{RETRY_AFTER_BUSY, RETRY_AFTER_FAILURE};
 use super::unauthorized;
 use crate::cluster::reviews;
 
@@ -41,7 +41,7 @@ impl Reviews {
         let Ok(_place) = self.places.try_acquire() else {
             return Err(Problem::retryable(
                 "too many tokens are being reviewed",
-                SOON,
+                RETRY_AFTER_BUSY,
             ));
         };
         let asked = async {
@@ -63,12 +63,12 @@ impl Reviews {
                 tracing::warn!(%error, "failed to review a token");
                 Err(Problem::retryable(
                     "the API server cannot review the token",
-                    LATER,
+                    RETRY_AFTER_FAILURE,
                 ))
             }
             Err(_) => Err(Problem::retryable(
                 "the API server did not answer in time",
-                LATER,
+                RETRY_AFTER_FAILURE,
             )),
         }
     }

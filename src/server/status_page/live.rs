@@ -22,22 +22,22 @@ use crate::metrics::SelfMetrics;
 use crate::state::Recorder;
 use crate::state::view::View;
 
-/// How many may follow the page at the same time; each costs a rendering a second at most.
+/// Maximum number of clients that follow the page at the same time; each costs at most one rendering per second.
 pub(in crate::server) const LIVE_AT_A_TIME: usize = 32;
 
-/// Between two events: a person reads no faster.
+/// Shortest time between two events; a person reads no faster.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-/// Ages go on although nothing changes. The page takes three times as much for a dead server.
+/// Longest time between two events: ages grow even if nothing changes. The page takes three times as much for a dead server.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
 /// A client that reads nothing for this long is disconnected.
 const READS_WITHIN: Duration = Duration::from_secs(30);
 
-/// When somebody who was sent away may come again.
-const LATER: Duration = Duration::from_secs(30);
+/// `Retry-After` for clients above the limit.
+const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 
-/// Nothing but what this server says itself, and nobody may frame it.
+/// Allows only this server's own resources, and no framing.
 const POLICY: [(HeaderName, &str); 3] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -78,7 +78,7 @@ impl PageInfo {
     }
 }
 
-/// Where the events of one follower go.
+/// Channel for the events of one follower.
 type Events = mpsc::Sender<Result<Event, axum::Error>>;
 
 pub(in crate::server) async fn index<I>(
@@ -104,19 +104,19 @@ pub(in crate::server) async fn script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript")], super::SCRIPT)
 }
 
-/// An event whenever the page changes, until the client goes or the process ends.
+/// An event whenever the page changes, until the client disconnects or the process ends.
 pub(in crate::server) async fn events<I>(
     State(context): State<Arc<AppState<I>>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     context.guard.authorize_get(&headers, "/events").await?;
     let permit = context.followers.clone().try_acquire_owned();
-    let permit =
-        permit.map_err(|_| Problem::retryable("too many clients follow the page", LATER))?;
+    let permit = permit
+        .map_err(|_| Problem::retryable("too many clients follow the page", RETRY_AFTER_FULL))?;
     if context.views.has_changed().is_err() {
         return Err(Problem::retryable(
             "the daemon no longer observes the cluster",
-            LATER,
+            RETRY_AFTER_FULL,
         ));
     }
     let follower = Follower {
@@ -127,8 +127,8 @@ pub(in crate::server) async fn events<I>(
         shown: None,
     };
     let (events, received) = mpsc::channel(1);
-    // A task of its own: a stream that nobody reads is not asked for its end either.
-    tokio::spawn(follower.tell(events, permit));
+    // A stream is polled only while the client reads, so a separate task detects the end.
+    tokio::spawn(follower.send_events(events, permit));
     Ok(Sse::new(stream::unfold(received, async |mut received| {
         let event = received.recv().await?;
         Some((event, received))
@@ -145,10 +145,10 @@ struct Follower {
 }
 
 impl Follower {
-    /// Tells each event until the process ends, or the client goes or reads no more.
-    async fn tell(mut self, events: Events, _permit: OwnedSemaphorePermit) {
+    /// Sends each event until the process ends, or the client disconnects or stops reading.
+    async fn send_events(mut self, events: Events, _permit: OwnedSemaphorePermit) {
         let shutdown = self.shutdown.clone();
-        let telling = async {
+        let sending = async {
             while let Some(event) = self.next().await {
                 if events.send_timeout(event, READS_WITHIN).await.is_err() {
                     return;
@@ -156,21 +156,21 @@ impl Follower {
             }
         };
         tokio::select! {
-            () = telling => {}
+            () = sending => {}
             () = events.closed() => {}
             () = shutdown.cancelled() => {}
         }
     }
 
-    /// The next event, or `None` when there will be no other view. Of a view that differs in nothing but ages there is none
-    /// before its time: each takes the place of all that a reader may have marked.
+    /// The next event, or `None` when there will be no other view. If only ages changed, the event is delayed until
+    /// [`AT_LEAST_EVERY`], because each event replaces the content and discards the reader's selection.
     async fn next(&mut self) -> Option<Result<Event, axum::Error>> {
         let beat = Instant::now() + AT_LEAST_EVERY;
         while let Some((shown, at)) = &self.shown {
             tokio::time::sleep(AT_MOST_EVERY).await;
             let change = tokio::time::timeout_at(beat, self.views.changed()).await;
             let Ok(change) = change else { break };
-            // Ended.
+            // An error means that there will be no other view.
             change.ok()?;
             let view = self.views.borrow_and_update().clone();
             let facts = self.page.facts(&self.own);

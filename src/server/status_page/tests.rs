@@ -51,7 +51,7 @@ fn a_jammed_cluster() {
 }
 
 #[test]
-fn what_was_not_seen_is_never_all_clear() {
+fn unobserved_cluster_is_never_all_clear() {
     let healthy = page(&fixture::healthy());
     assert!(healthy.contains("Nothing is stuck") && healthy.contains("<title>nothing stuck"));
     let mut view = fixture::half_seen();
@@ -105,7 +105,7 @@ fn a_chain_leads_from_who_asks_over_the_lock_to_the_claim() {
 
 /// Names, messages and keys are what anybody in the cluster may have written.
 #[test]
-fn what_a_cluster_says_is_never_markup() {
+fn text_from_the_cluster_is_escaped() {
     const ATTACK: &str = "<script>alert(1)</script><a href='javascript:x'>\" onload=\"x";
     let mut view = fixture::jammed();
     let object = fixture::object(ObjectKind::VolumeSnapshot, ATTACK, ATTACK);
