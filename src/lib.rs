@@ -8,7 +8,35 @@
 //!
 //! Types flow from left to right: [`model::Change`] → [`model::Model`] → [`findings::Finding`] → [`api::Plan`] →
 //! [`gates::Verdict`] → [`steps::Intent`]; an effect returns only as a new change. From `model` to `steps` everything is a pure
-//! function with an explicit `now`. Only `cluster` writes. `tests/purity.rs` has the layers, from the ground up.
+//! function with an explicit `now`. Only `cluster` writes.
+//!
+//! [`steps::next`] is the state machine of a run. `Controller::drive` is the reconcile loop: it reads the run, asks the state
+//! machine for the next action, and carries it out.
+//!
+//! The modules, lowest layer first, as `tests/purity.rs` enforces them:
+//!
+//! - [`api`]: the custom resources, our subsets of foreign ones, and types shared by all layers
+//! - [`text`]: ages, sizes and error chains as text
+//! - [`csi`]: patterns of lock errors, and presets of known drivers
+//! - [`config`]: the configuration file, checked
+//! - [`model`]: the observed cluster in memory
+//! - [`holds`]: held sources, and the rules for their release
+//! - [`findings`]: stuck objects, with reasons
+//! - [`plan`]: the plan of a run, and the linter that checks it
+//! - [`run_context`]: the input of gates and steps
+//! - [`gates`]: conditions for the start of a run and of each step
+//! - [`steps`]: the next action of a run
+//! - [`run_progress`]: the progress of a run, for people
+//! - [`state`]: the task that owns the model, and the view it publishes
+//! - [`tasks`]: supervised tasks and their heartbeats
+//! - [`metrics`]: metrics of the view and of the program
+//! - [`watch`]: watches, logs and lookups, converted to changes of the model
+//! - [`cluster`]: all writes, and leader election
+//! - [`alerts`]: Alertmanager's notifications, turned into Remediations
+//! - [`controller`]: drives runs, releases holds, and deletes old runs
+//! - [`server`]: HTTP: metrics, health, webhook, API and status page
+//! - [`app`]: starts and stops the daemon
+//! - [`cli`]: the subcommands
 
 pub mod alerts;
 pub mod app;
