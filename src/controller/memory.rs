@@ -19,50 +19,50 @@ pub type Key = (String, String);
 /// The state of the runs that are driven.
 pub struct Memory {
     /// Objects that each run just wrote, and that the watch has not shown yet.
-    recent: HashMap<Key, PendingWrites>,
+    pending: HashMap<Key, PendingWrites>,
     /// The run that was last read or written, its version then, and when that was.
-    ahead: Option<(Key, Option<u64>, Instant)>,
+    last_seen: Option<(Key, Option<u64>, Instant)>,
     /// The run whose status was last written, and what is left of its budget.
     recorded: Option<(Key, WriteBudget)>,
     /// The run whose live state was last read, its version then, and until when that is not repeated.
-    examined: Option<(Key, Option<u64>, Timestamp)>,
+    live_read: Option<(Key, Option<u64>, Timestamp)>,
 }
 
 impl Memory {
     pub fn new() -> Self {
         Self {
-            recent: HashMap::new(),
-            ahead: None,
+            pending: HashMap::new(),
+            last_seen: None,
             recorded: None,
-            examined: None,
+            live_read: None,
         }
     }
 
     /// The pending writes of a run. Another run has its own reasons to write to the same objects.
-    pub fn recent(&mut self, key: &Key) -> &mut PendingWrites {
-        let recent = self.recent.entry(key.clone());
-        recent.or_insert_with(|| PendingWrites::new(WATCH_LAG))
+    pub fn pending(&mut self, key: &Key) -> &mut PendingWrites {
+        let pending = self.pending.entry(key.clone());
+        pending.or_insert_with(|| PendingWrites::new(WATCH_LAG))
     }
 
     /// Forgets the pending writes of runs other than `open`.
     pub fn retain(&mut self, open: &[Key]) {
-        self.recent.retain(|key, _| open.contains(key));
+        self.pending.retain(|key, _| open.contains(key));
     }
 
     /// Whether the run has no pending write to the object.
     pub fn may_write(&self, key: &Key, object: &ObjectKey) -> bool {
-        let recent = self.recent.get(key);
-        recent.is_none_or(|recent| recent.may_write(object))
+        let pending = self.pending.get(key);
+        pending.is_none_or(|pending| pending.may_write(object))
     }
 
-    /// The run was read or written.
+    /// Records that the run was read or written.
     pub fn met(&mut self, key: &Key, run: &Remediation, now: Instant) {
-        self.ahead = Some((key.clone(), version(run), now));
+        self.last_seen = Some((key.clone(), version(run), now));
     }
 
     /// The run that was last read or written, unless it is `key`.
     pub fn other_than(&self, key: &Key) -> Option<&Key> {
-        let (run, ..) = self.ahead.as_ref()?;
+        let (run, ..) = self.last_seen.as_ref()?;
         (run != key).then_some(run)
     }
 
@@ -70,18 +70,18 @@ impl Memory {
     ///
     /// Since Kubernetes 1.35 versions of one kind may be compared (KEP-5504); before, they could be as well.
     pub fn is_newer_than(&self, shown: &Remediation) -> bool {
-        let ahead = self.ahead.as_ref();
-        ahead.is_some_and(|(_, met, _)| *met > version(shown))
+        let last_seen = self.last_seen.as_ref();
+        last_seen.is_some_and(|(_, met, _)| *met > version(shown))
     }
 
-    /// The run was examined, and waits; to examine it once more costs lists and logs.
-    pub fn examined(&mut self, key: &Key, run: &Remediation, until: Option<Timestamp>) {
-        self.examined = until.map(|until| (key.clone(), version(run), until));
+    /// Records that the live state of a waiting run was read; reading it again costs lists and logs.
+    pub fn live_read(&mut self, key: &Key, run: &Remediation, until: Option<Timestamp>) {
+        self.live_read = until.map(|until| (key.clone(), version(run), until));
     }
 
-    /// Breaks, until when at the latest, where `next` of a run, as the watch shows it, is nothing that has to be done now. Not
-    /// asked for what is next is a run that the watch shows in an older version than it is known in.
-    pub fn nothing_to_do(
+    /// Returns `Break(deadline)` if the run, as the watch shows it, needs no action now; check it again by the deadline. `next`
+    /// is not called for a run whose watched version is older than the one last read or written.
+    pub fn idle_until(
         &self,
         key: &Key,
         shown: &Remediation,
@@ -91,9 +91,9 @@ impl Memory {
     ) -> ControlFlow<Option<Timestamp>> {
         let after = |pause: Duration| ControlFlow::Break(now.checked_add(pause).ok());
         if self.is_newer_than(shown)
-            && let Some((_, _, met)) = self.ahead.as_ref().filter(|(run, ..)| run == key)
+            && let Some((_, _, met)) = self.last_seen.as_ref().filter(|(run, ..)| run == key)
         {
-            // The watch is about to show it; or it lags, and nothing it shows of the run is to be gone by.
+            // Wait for the watch; after `WATCH_LAG`, ignore its version of the run.
             return if at.duration_since(*met) < WATCH_LAG {
                 after(RETRY)
             } else {
@@ -117,10 +117,10 @@ impl Memory {
                 }
             }
             NextAction::ReadLive { .. } | NextAction::Prove(_) => {
-                let lately = self.examined.as_ref().filter(|(run, examined, until)| {
-                    (run, *examined) == (key, version(shown)) && now < *until
+                let known = self.live_read.as_ref().filter(|(run, live_read, until)| {
+                    (run, *live_read) == (key, version(shown)) && now < *until
                 });
-                lately.map_or(ControlFlow::Continue(()), |(_, _, until)| {
+                known.map_or(ControlFlow::Continue(()), |(_, _, until)| {
                     ControlFlow::Break(Some(*until))
                 })
             }
@@ -128,14 +128,14 @@ impl Memory {
         }
     }
 
-    /// The status was written, which took so long.
+    /// Records the latency of a status write.
     pub fn recorded(&mut self, key: &Key, took: Duration, now: Instant) {
         let mut budget = WriteBudget::new(PROGRESS);
         budget.spend(took, now);
         self.recorded = Some((key.clone(), budget));
     }
 
-    /// How long an update of progress and held count is postponed, if `next` differs from `known` in nothing else.
+    /// How long an update of progress and held count is postponed, if nothing else differs.
     pub fn postponed(
         &self,
         key: &Key,
@@ -162,31 +162,26 @@ mod tests {
     use crate::model::fixture::{at, run, source};
 
     #[test]
-    fn what_one_run_wrote_to_is_news_to_another() {
+    fn pending_write_of_one_run_does_not_block_another() {
         let mut memory = Memory::new();
         let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
         let object = key_of("sonarr");
-        memory.recent(&first).note(object.clone());
+        memory.pending(&first).note(object.clone());
         assert!(!memory.may_write(&first, &object));
         assert!(memory.may_write(&second, &object));
-        assert!(memory.recent(&second).may_write(&object));
+        assert!(memory.pending(&second).may_write(&object));
     }
 
-    /// What came of a run in version 10 is asked for so long after it was met in `met`.
-    fn of_version_ten(
-        memory: &mut Memory,
-        met: Option<u64>,
-        next: &NextAction,
-        millis: u64,
-    ) -> bool {
+    /// Whether a run in version 10 is idle, `millis` after it was read in version `met`.
+    fn is_idle(memory: &mut Memory, met: Option<u64>, next: &NextAction, millis: u64) -> bool {
         let key = (String::new(), "run".to_owned());
         let (begun, after) = (Instant::now(), Duration::from_millis(millis));
         if let Some(met) = met {
             memory.met(&key, &of_version(met), begun);
         }
         let (shown, now, at) = (of_version(10), at(0) + after, begun + after);
-        let asked = memory.nothing_to_do(&key, &shown, || next.clone(), now, at);
-        asked.is_break()
+        let next_pass = memory.idle_until(&key, &shown, || next.clone(), now, at);
+        next_pass.is_break()
     }
 
     fn of_version(version: u64) -> Remediation {
@@ -196,12 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_watch_shows_is_gone_by_until_it_is_known_to_lag() {
-        let waits =
-            |met, millis| of_version_ten(&mut Memory::new(), met, &NextAction::Wait(None), millis);
+    fn watched_run_is_trusted_until_the_watch_lags() {
+        let waits = |met, millis| is_idle(&mut Memory::new(), met, &NextAction::Wait(None), millis);
         let acts = |met, millis| {
             let act = NextAction::Act(vec![Intent::Delete(key_of("sonarr"))]);
-            of_version_ten(&mut Memory::new(), met, &act, millis)
+            is_idle(&mut Memory::new(), met, &act, millis)
         };
         assert!(waits(None, 0) && waits(Some(10), 0) && waits(Some(10), 60_000));
         assert!(!acts(None, 0) && !acts(Some(10), 0));
@@ -211,17 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_written_a_moment_ago_is_not_done() {
+    fn only_intents_with_pending_writes_are_skipped() {
         let key = (String::new(), "run".to_owned());
         let act = |names: &[&str]| {
             let mut memory = Memory::new();
-            memory.recent(&key).note(key_of("sonarr"));
+            memory.pending(&key).note(key_of("sonarr"));
             let intents = names.iter().map(|name| Intent::Delete(key_of(name)));
-            of_version_ten(&mut memory, None, &NextAction::Act(intents.collect()), 0)
+            is_idle(&mut memory, None, &NextAction::Act(intents.collect()), 0)
         };
         assert!(act(&["sonarr"]));
         assert!(!act(&["sonarr", "lidarr"]));
-        assert!(!of_version_ten(
+        assert!(!is_idle(
             &mut Memory::new(),
             None,
             &NextAction::CollectEvidence(Vec::new()),
@@ -230,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_examined_is_examined_again_when_it_is_time_or_the_run_has_changed() {
+    fn live_read_is_repeated_after_its_deadline_or_a_change() {
         let after = |version: u64, name: &str, millis| {
             let mut memory = Memory::new();
             let until = at(0) + Duration::from_secs(2);
             let key = (String::new(), name.to_owned());
-            memory.examined(&key, &of_version(version), Some(until));
-            of_version_ten(
+            memory.live_read(&key, &of_version(version), Some(until));
+            is_idle(
                 &mut memory,
                 None,
                 &NextAction::ReadLive { logs: true },

@@ -1,13 +1,14 @@
 //! Runs Remediations: [`steps::next`] decides the next action, and this carries it out.
 //!
-//! The status is read uncached before anything is done, which is decided on that, and written with its resourceVersion before
-//! and after. Between two passes nothing is remembered that would have to be.
+//! Each pass reads the run uncached, decides on that status, and records it with its resourceVersion before and after every
+//! action. State kept between passes only saves reads.
 
 mod backoff;
 mod clock_jumps;
 mod memory;
 mod pending_writes;
 mod pruned;
+mod report;
 mod retention;
 mod sweeper;
 
@@ -22,14 +23,14 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use crate::api::StepName;
-use crate::api::remediation::{Phase, RECORD_BYTES, Remediation, RemediationStatus, StepPhase};
+use crate::api::remediation::{RECORD_BYTES, Remediation, RemediationStatus};
 use crate::api::{ObjectKey, SharedStr};
 use crate::cluster::{
     self, EventRecorder, Tried, WriteError, Writer, bounded, examine, remediations,
 };
 use crate::config::Config;
 use crate::gates;
-use crate::metrics::{SelfMetrics, StepOutcome};
+use crate::metrics::SelfMetrics;
 use crate::model::records::Run;
 use crate::model::{Kind, Model};
 use crate::run_context::LiveState;
@@ -41,6 +42,7 @@ use backoff::Backoff;
 use clock_jumps::ClockJumps;
 use memory::{Key, Memory};
 use pending_writes::PendingWrites;
+use report::{event, verb};
 
 /// Writes under way at once. The API server's own fairness starts to queue above this.
 const CONCURRENCY: usize = 16;
@@ -51,11 +53,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long the watch may take to show a write, before the object or the run's record is read again.
 const WATCH_LAG: Duration = Duration::from_secs(3);
 
-/// Most moves of one run in one pass, and how many of them may examine the cluster. A record or an examination leads on at once;
-/// where it leads nowhere, because the API server keeps another record than was sent or another clock made the last one, the
-/// pass ends, and the next one has to wait.
-const MAX_MOVES: usize = 32;
-const MAX_EXAMINATIONS: usize = 3;
+/// Limits of one pass over a run: actions, and live reads among them. Both continue immediately, so a run without progress
+/// would loop: the API server stores another record than was sent, or another clock made the last one.
+const MAX_ACTIONS: usize = 32;
+const MAX_LIVE_READS: usize = 3;
 
 /// Shortest pause before a pass that is due by time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -152,8 +153,8 @@ impl Controller {
         })
     }
 
-    /// Whether the model does not show yet what another run was last read or written as: gates would judge `key` as if
-    /// that one had not begun. Of its own record this is not asked: that is read before anything is done.
+    /// Whether the model lags behind the last read or write of another run; gates would then evaluate `key` as if that run
+    /// had not started. The run's own record is not checked, because `drive` reads it uncached.
     fn is_behind(&self, memory: &Memory, key: &Key) -> bool {
         memory.other_than(key).is_some_and(|(namespace, name)| {
             self.store.read(|model| {
@@ -164,15 +165,15 @@ impl Controller {
         })
     }
 
-    /// Breaks, until when at the latest, where nothing is to be done about a run as far as the watch shows it: to read it with
-    /// each view would take from the API server what its writes need. Whatever is to be done is decided on what is read.
-    fn nothing_to_do(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
+    /// Returns `Break(deadline)` if the watched run needs no action, which saves one GET per run and view: writes need the API
+    /// server's capacity. An action is always decided on the uncached run.
+    fn idle_until(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
         let (namespace, name) = (SharedStr::from(&*key.0), SharedStr::from(&*key.1));
         let (now, at) = (Timestamp::now(), Instant::now());
         let shown = self.store.judge(|model, view| {
             let run = &model.runs.get(&namespace, &name)?.object;
             let next = || steps::next(run, model, &view.findings, &self.config, None, now);
-            Some(memory.nothing_to_do(key, run, next, now, at))
+            Some(memory.idle_until(key, run, next, now, at))
         });
         shown.unwrap_or(ControlFlow::Continue(()))
     }
@@ -184,7 +185,7 @@ impl Controller {
         memory: &mut Memory,
         jumps: &mut ClockJumps,
     ) -> Result<Option<Timestamp>, WriteError> {
-        if let ControlFlow::Break(until) = self.nothing_to_do(key, memory) {
+        if let ControlFlow::Break(until) = self.idle_until(key, memory) {
             return Ok(until);
         }
         let (namespace, name) = key;
@@ -192,8 +193,8 @@ impl Controller {
         let read = bounded("get", || format!("Remediation {name}"), api.get_opt(name)).await?;
         let Some(mut run) = read else { return Ok(None) };
         let mut facts: Option<LiveState> = None;
-        let mut examinations = 0;
-        for _ in 0..MAX_MOVES {
+        let mut live_reads = 0;
+        for _ in 0..MAX_ACTIONS {
             self.heartbeat.beat();
             memory.met(key, &run, Instant::now());
             let clocks = Clocks::now();
@@ -217,7 +218,7 @@ impl Controller {
                     if let Some(left) = memory.postponed(key, known, &status, begun) {
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
-                    memory.recent(key).explain(known, &mut status);
+                    memory.pending(key).explain(known, &mut status);
                     run = self.record(run, *status).await?;
                     memory.recorded(key, begun.elapsed(), Instant::now());
                 }
@@ -226,9 +227,9 @@ impl Controller {
                     // All are gone, which the watch is about to show.
                     None => return Ok(Timestamp::now().checked_add(RETRY).ok()),
                 },
-                NextAction::ReadLive { .. } if examinations == MAX_EXAMINATIONS => break,
+                NextAction::ReadLive { .. } if live_reads == MAX_LIVE_READS => break,
                 NextAction::ReadLive { logs } => {
-                    examinations += 1;
+                    live_reads += 1;
                     let client = self.writer.client();
                     let logs_of = logs.then_some(&run.spec.driver);
                     let look = examine(client, &self.store, &self.patterns, &self.config, logs_of);
@@ -241,13 +242,13 @@ impl Controller {
                     facts = Some(LiveState::of_proof(at, proof));
                 }
                 NextAction::Act(intents) => {
-                    self.act(&run, intents, memory.recent(key)).await;
+                    self.act(&run, intents, memory.pending(key)).await;
                     self.show_progress(key, run, memory).await?;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 NextAction::Wait(until) => {
                     if facts.is_some() {
-                        memory.examined(key, &run, until);
+                        memory.live_read(key, &run, until);
                     }
                     return Ok(until);
                 }
@@ -280,8 +281,8 @@ impl Controller {
         Ok(())
     }
 
-    /// Does what was asked for, except what was just done and has not been seen yet. What is not done is asked for again, ever
-    /// less often.
+    /// Carries out `intents`, except those with a pending write. `steps::next` returns a skipped or failed intent again;
+    /// [`PendingWrites`] delays it with backoff.
     async fn act(&self, run: &Remediation, intents: Vec<Intent>, recent: &mut PendingWrites) {
         let of_step = run.status.as_ref().and_then(|status| status.step);
         let step = of_step.map(StepName::as_str);
@@ -332,7 +333,7 @@ impl Controller {
         }
     }
 
-    /// Keeps what is to be deleted; `None` when nothing of it is there any more.
+    /// Records `objects` as evidence; `None` if none exists any more.
     async fn gather(
         &self,
         run: &Remediation,
@@ -380,63 +381,8 @@ impl Controller {
         if let Some(field) = pruned::pruned(&status, written.status.as_ref()) {
             return Err(WriteError::OutdatedCrd { field });
         }
-        self.tell(&written, before.as_ref());
+        self.report(&written, before.as_ref());
         Ok(written)
-    }
-
-    /// Reports a new status in log, metrics and Events, once it is written.
-    fn tell(&self, run: &Remediation, before: Option<&RemediationStatus>) {
-        let Some(after) = &run.status else { return };
-        let name = run.name_any();
-        let known = before.map_or(&[][..], |before| &before.steps);
-        for (at, record) in after.steps.iter().enumerate() {
-            let Some(finished) = record.finished_at else {
-                continue;
-            };
-            if known
-                .get(at)
-                .is_some_and(|known| known.finished_at.is_some())
-            {
-                continue;
-            }
-            let outcome = match record.phase {
-                StepPhase::Succeeded => StepOutcome::Succeeded,
-                StepPhase::Failed => StepOutcome::Failed,
-                StepPhase::Started | StepPhase::Skipped => continue,
-            };
-            let took = Duration::try_from(finished.duration_since(record.started_at));
-            self.own
-                .step_finished(record.step, outcome, took.unwrap_or_default());
-            let (step, detail) = (record.step.as_str(), &record.message);
-            tracing::info!(
-                run = name,
-                step,
-                outcome = outcome.as_str(),
-                detail,
-                "step ended"
-            );
-            let failed = outcome == StepOutcome::Failed;
-            let reason = if failed {
-                "StepFailed"
-            } else {
-                "StepSucceeded"
-            };
-            let message = format!("{step}: {detail}");
-            self.herald.say(run, reason, &message, failed);
-        }
-        let phase = before.map_or(Phase::Pending, |before| before.phase);
-        if phase != after.phase {
-            let (from, to, detail) = (phase, after.phase, &after.message);
-            tracing::info!(run = name, ?from, ?to, detail, "phase changed");
-            let failed = matches!(to, Phase::Failed | Phase::Aborted);
-            self.herald.say(run, to.as_str(), detail, failed);
-        }
-        let closed = gates::closed(&after.gates);
-        let known = before.and_then(|before| gates::closed(&before.gates));
-        if let Some(closed) = closed.filter(|closed| known.as_ref() != Some(closed)) {
-            tracing::info!(run = name, closed, "gates changed");
-            self.herald.say(run, "GateClosed", &closed, false);
-        }
     }
 }
 
@@ -456,49 +402,6 @@ fn open_runs(model: &Model, namespace: &SharedStr) -> Vec<Key> {
     open.into_iter().map(key).collect()
 }
 
-fn verb(intent: &Intent) -> &'static str {
-    match intent {
-        Intent::CreateHold { .. } | Intent::PatchHold { .. } => "hold",
-        Intent::DeleteHold(_) => "release",
-        Intent::Delete(_) | Intent::Replace(_) => "delete",
-        Intent::Rollout { .. } => "restart",
-        Intent::Touch { .. } => "touch",
-        Intent::HandOver { .. } => "hand_over",
-    }
-}
-
-/// Reason and message of the Event about a write.
-fn event(intent: &Intent, run: &str) -> (&'static str, String) {
-    let by = |done: &str| format!("{done} by Remediation {run}");
-    match intent {
-        Intent::CreateHold { .. } | Intent::PatchHold { .. } => (
-            "LocksmithHeld",
-            format!(
-                "held by Remediation {run}; to release one source: locksmith release NAMESPACE/SOURCE; to end the run: \
-                 locksmith abort {run}"
-            ),
-        ),
-        Intent::DeleteHold(_) => ("LocksmithReleased", by("released")),
-        Intent::Delete(_) => (
-            "LocksmithDeleted",
-            by("deleted") + &format!("; to print it: locksmith evidence {run}"),
-        ),
-        Intent::Replace(_) => (
-            "LocksmithReplaced",
-            by("deleted") + ", so that its controller replaces it",
-        ),
-        Intent::Rollout { .. } => ("LocksmithRestarted", by("restarted")),
-        Intent::Touch { .. } => (
-            "LocksmithTouched",
-            by("annotated") + ", so that its deletion continues",
-        ),
-        Intent::HandOver { .. } => (
-            "LocksmithHandedOver",
-            by("released") + ", because its holder has ended",
-        ),
-    }
-}
-
 fn from_now(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }
@@ -506,6 +409,7 @@ fn from_now(at: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::remediation::Phase;
     use crate::model::fixture::{World, at, recorded, run, run_in};
     use crate::model::{Change, Delta};
 

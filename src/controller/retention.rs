@@ -1,4 +1,5 @@
-//! Which Remediations need not be kept. Those the gates count from are: they are the gates' only memory.
+//! Selects finished Remediations to delete. Those that cooldown, budgets and breaker still count are kept: the gates have no
+//! other state.
 
 use std::cmp::Reverse;
 
@@ -10,8 +11,8 @@ use crate::gates::failed_in_a_row;
 use crate::model::Model;
 use crate::model::records::Run;
 
-/// Finished Remediations of `namespace` that hold nothing and are too old, or beyond the number kept; those that never began are
-/// counted by themselves, so that any number of them drives out none that did something.
+/// Finished Remediations of `namespace` that hold nothing and are too old, or beyond the number kept. Runs that never started
+/// have a limit of their own, so that they cannot displace runs that did.
 pub fn surplus(
     model: &Model,
     namespace: &SharedStr,
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_never_began_drive_out_none_that_did_something() {
+    fn runs_that_never_started_displace_no_others() {
         let mut world = World::empty().with(ended("acted", Phase::Succeeded, 3 * 24 * 60, true));
         for at in 0..4 {
             world = world.with(ended(&format!("waited{at}"), Phase::Failed, at + 1, false));
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_breaker_counts_is_kept_for_as_long_as_it_counts() {
+    fn run_that_the_breaker_counts_is_kept() {
         let year = 365 * 24 * 60;
         let failed = |name: &str, ago| ended(name, Phase::Failed, ago, true);
         let world = World::empty()
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_budgets_and_cooldown_count_is_kept_beyond_the_number() {
+    fn run_that_budgets_or_cooldown_count_is_kept() {
         let is_within = |name: &str, ago| ended(name, Phase::Succeeded, ago, true);
         let budget = Config::default().gates.budgets.within.0.as_secs() / 60;
         let budget = i64::try_from(budget).unwrap();

@@ -121,7 +121,7 @@ impl LockPatterns {
     }
 
     /// The class of an error message of a snapshot.
-    pub fn nature(&self, message: &str) -> ErrorClass {
+    pub fn classify(&self, message: &str) -> ErrorClass {
         if let Some(key) = self.find(message) {
             return ErrorClass::Locked(key);
         }
@@ -322,8 +322,8 @@ mod tests {
         r#"failed to take snapshot of the volume 0001: "rpc error: code = DeadlineExceeded desc = context deadline exceeded""#,
         ErrorClass::Timeout
     )]
-    fn snapshot_errors_are_classified(#[case] message: &str, #[case] nature: ErrorClass) {
-        assert_eq!(LockPatterns::new(&[]).unwrap().nature(message), nature);
+    fn snapshot_errors_are_classified(#[case] message: &str, #[case] class: ErrorClass) {
+        assert_eq!(LockPatterns::new(&[]).unwrap().classify(message), class);
     }
 
     #[test]

@@ -83,7 +83,10 @@ mod tests {
     fn random_identity_names_no_pod() {
         let driver = "rook-ceph.rbd.csi.ceph.com";
         let identity = world::made_up_identity(driver);
-        assert!(crate::model::is_made_up(&identity, driver), "{identity}");
+        assert!(
+            crate::model::is_random_identity(&identity, driver),
+            "{identity}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

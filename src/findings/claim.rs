@@ -170,7 +170,7 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
             lock.evidence.clone(),
         );
     }
-    let said = model
+    let message = model
         .provisioning_errors
         .of(&claim.meta.key(ObjectKind::PersistentVolumeClaim))
         .map(|error| error.message.to_string());
@@ -200,13 +200,13 @@ fn own_reason(model: &Model, locks: &Locks<'_>, claim: &Claim) -> Reasoned {
             }
         }
         // Pending by design until that populator is done: the driver receives no request before.
-        Some(DataSource::Other) if said.is_none() => {
+        Some(DataSource::Other) if message.is_none() => {
             let evidence = "a populator other than that of VolSync has to fill it".to_owned();
             return (ClaimReason::AwaitingPopulator, Vec::new(), vec![evidence]);
         }
         Some(DataSource::Claim(_) | DataSource::Destination(_) | DataSource::Other) | None => {}
     }
-    match said {
+    match message {
         Some(message) => (ClaimReason::ProvisioningError, Vec::new(), vec![message]),
         None => (ClaimReason::Unknown, Vec::new(), Vec::new()),
     }

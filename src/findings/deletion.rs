@@ -46,9 +46,9 @@ pub fn detect<'a>(
         });
     let mut in_use = None;
     let mut findings = Vec::new();
-    let mut told: HashSet<&SharedStr> = HashSet::new();
+    let mut covered: HashSet<&SharedStr> = HashSet::new();
     for (snapshot, content) in snapshots {
-        told.extend(content.map(|content| &content.meta.name));
+        covered.extend(content.map(|content| &content.meta.name));
         let driver = snapshot::driver(model, snapshot, content);
         if driver.as_ref().is_some_and(|driver| !is_watched(driver)) {
             continue;
@@ -58,7 +58,7 @@ pub fn detect<'a>(
         findings.push(of_snapshot(model, snapshot, content, driver, reason));
     }
     let alone = model.contents.needs_attention().filter(|content| {
-        late(&content.meta) && !told.contains(&content.meta.name) && is_watched(&content.driver)
+        late(&content.meta) && !covered.contains(&content.meta.name) && is_watched(&content.driver)
     });
     findings.extend(alone.map(|content| {
         let reason = reason(locks, &HashSet::new(), None, Some(content));

@@ -1,15 +1,15 @@
 //! Operation locks: keys refused for longer than the load of a healthy cluster explains.
 
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Finding, FindingReason, Policy, snapshot_content};
-use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
+use super::waiters::{Waiters, restored_from, waiting};
+use super::{Finding, FindingReason, Policy};
+use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
 use crate::config::Driver;
 use crate::csi::ErrorClass;
-use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot, StatusError};
+use crate::model::records::StatusError;
 use crate::model::{Model, Witness};
 
 /// Shortest duration that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
@@ -18,10 +18,10 @@ const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 /// Findings about operation locks.
 pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut series: HashMap<(&SharedStr, LockKey), Series> = HashMap::new();
-    for (driver, key, span, words) in
-        witnessed(model, now, &HEARD_OF_ANYBODY).chain(standing(model, now))
+    for (driver, key, span, message) in
+        reported_refusals(model, now, Sources::All).chain(status_refusals(model, now))
     {
-        series.entry((driver, key)).or_default().add(span, words);
+        series.entry((driver, key)).or_default().add(span, message);
     }
     if series.is_empty() {
         return Vec::new();
@@ -47,7 +47,7 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
                 bytes: waiting.bytes,
                 restores: None,
                 chain: Vec::new(),
-                evidence: series.words,
+                evidence: series.messages,
             })
         })
         .collect()
@@ -63,13 +63,13 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
         .needs_attention()
         .filter(|it| it.handle.is_none());
     refused.filter_map(move |content| {
-        let trouble = content.error.as_deref()?;
-        let ErrorClass::Locked(_) = trouble.nature else {
+        let error = content.error.as_deref()?;
+        let ErrorClass::Locked(_) = error.class else {
             return None;
         };
         let after = locked_after(policy, policy.drivers.find(&content.driver)?);
         let acquired = acquired.by(model, &content.driver);
-        let first = acquired.map_or(trouble.since, |acquired| acquired.max(trouble.since));
+        let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
         first.checked_add(after).ok()
     })
 }
@@ -115,20 +115,20 @@ pub fn operation(key: &LockKey) -> &'static str {
 type Span = (Timestamp, Timestamp);
 
 /// Maximum number of different messages shown per key.
-const MAX_WORDS: usize = 10;
+const MAX_MESSAGES: usize = 10;
 
 /// The reports of all witnesses of one key.
 #[derive(Default)]
 struct Series {
     spans: Vec<Span>,
-    words: Vec<String>,
+    messages: Vec<String>,
 }
 
 impl Series {
-    fn add(&mut self, span: Span, words: String) {
+    fn add(&mut self, span: Span, message: String) {
         self.spans.push(span);
-        if self.words.len() < MAX_WORDS && !self.words.contains(&words) {
-            self.words.push(words);
+        if self.messages.len() < MAX_MESSAGES && !self.messages.contains(&message) {
+            self.messages.push(message);
         }
     }
 
@@ -151,19 +151,21 @@ impl Series {
 
 /// Keys whose refusal is proven: by the driver's log, or by its sidecar in a status. An Event proves nothing.
 pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<LockKey> {
-    witnessed(model, now, &HEARD_OF_THE_DRIVER)
-        .chain(standing(model, now))
+    reported_refusals(model, now, Sources::DriverOnly)
+        .chain(status_refusals(model, now))
         .filter(|(of, ..)| *of == driver)
         .map(|(_, key, ..)| key)
         .collect()
 }
 
-/// Whether Events on claims count.
-struct Heard {
-    events: bool,
+/// Sources of refusals that count.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Sources {
+    /// Events on claims, too, which anybody may write.
+    All,
+    /// The driver's logs and its sidecar's statuses.
+    DriverOnly,
 }
-const HEARD_OF_ANYBODY: Heard = Heard { events: true };
-const HEARD_OF_THE_DRIVER: Heard = Heard { events: false };
 
 /// Whether an Event can come from the provisioner: it is on an existing claim, and about a driver that a class of the
 /// cluster names. The API server refuses an Event on an object of another namespace, but checks neither the object's uid
@@ -181,11 +183,11 @@ fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockK
 
 /// Ongoing refusals seen in Events and logs. A series that has ended is left out, since another witness must not join it to
 /// a new one. A log counts only while its pod leads.
-fn witnessed<'m>(
-    model: &'m Model,
+fn reported_refusals(
+    model: &Model,
     now: Timestamp,
-    heard: &'m Heard,
-) -> impl Iterator<Item = (&'m SharedStr, LockKey, Span, String)> {
+    sources: Sources,
+) -> impl Iterator<Item = (&SharedStr, LockKey, Span, String)> {
     let mut leaders: HashMap<&SharedStr, Vec<&Uid>> = HashMap::new();
     for (driver, _, sightings) in model.refusals.iter() {
         // There may be thousands of drivers that only Events name.
@@ -211,7 +213,9 @@ fn witnessed<'m>(
                 .filter(move |(_, seen)| seen.goes_on(now))
                 .filter(move |(witness, _)| match witness {
                     Witness::Log(pod) => leading.contains(&pod),
-                    Witness::Event(claim) => heard.events && is_credible(model, driver, claim, key),
+                    Witness::Event(claim) => {
+                        sources == Sources::All && is_credible(model, driver, claim, key)
+                    }
                     Witness::Status => true,
                 })
                 .map(move |(_, seen)| {
@@ -227,7 +231,7 @@ fn witnessed<'m>(
 
 /// Refusals in a status. The sidecar writes an identical message only once, so a refusal in a status is ongoing until now.
 /// It is over once there is a handle: the driver has accepted the snapshot since.
-fn standing(
+fn status_refusals(
     model: &Model,
     now: Timestamp,
 ) -> impl Iterator<Item = (&SharedStr, LockKey, Span, String)> {
@@ -238,7 +242,7 @@ fn standing(
     refused.filter_map(move |content| {
         let StatusError {
             since,
-            nature: ErrorClass::Locked(key),
+            class: ErrorClass::Locked(key),
             message,
         } = content.error.as_deref()?
         else {
@@ -253,167 +257,4 @@ fn standing(
         };
         Some((&content.driver, key, (*since, now), message.to_string()))
     })
-}
-
-/// Objects by their uids, whole or abbreviated.
-struct ByUid<'m, T> {
-    whole: HashMap<&'m Uid, &'m T>,
-    /// Sorted by the digits of the uid; built when the first abbreviation is looked up.
-    abbreviated: OnceCell<Vec<(String, &'m T)>>,
-}
-
-impl<T> Default for ByUid<'_, T> {
-    fn default() -> Self {
-        Self {
-            whole: HashMap::new(),
-            abbreviated: OnceCell::new(),
-        }
-    }
-}
-
-impl<'m, T> ByUid<'m, T> {
-    fn insert(&mut self, uid: &'m Uid, object: &'m T) {
-        self.whole.insert(uid, object);
-    }
-
-    /// The object with the uid `text`, whole or abbreviated, if it is only one.
-    fn find(&self, text: &str) -> Option<&'m T> {
-        if let Some(object) = self.whole.get(&Uid::from(text)) {
-            return Some(object);
-        }
-        if !Uid::may_abbreviate(text) {
-            return None;
-        }
-        let digits = self.abbreviated.get_or_init(|| {
-            let digits = self
-                .whole
-                .iter()
-                .map(|(uid, object)| (uid.digits(), *object));
-            let mut digits: Vec<_> = digits.collect();
-            digits.sort_by(|(one, _), (other, _)| one.cmp(other));
-            digits
-        });
-        let first = digits.partition_point(|(digits, _)| &**digits < text);
-        let mut meant = digits[first..]
-            .iter()
-            .take_while(|(digits, _)| digits.starts_with(text));
-        let (_, object) = meant.next()?;
-        meant.next().is_none().then_some(*object)
-    }
-}
-
-/// Every object that waits for its driver, indexed by the keys that may name it.
-pub(crate) struct Waiters<'m> {
-    claims: ByUid<'m, Claim>,
-    snapshots: ByUid<'m, Snapshot>,
-    handles: HashMap<&'m str, ObjectKey>,
-}
-
-impl<'m> Waiters<'m> {
-    /// Reads each table once, so that many keys can be looked up.
-    pub(crate) fn of(model: &'m Model) -> Self {
-        let mut waiters = Self {
-            claims: ByUid::default(),
-            snapshots: ByUid::default(),
-            handles: HashMap::new(),
-        };
-        for content in model.contents.needs_attention() {
-            if content.meta.deleting.is_some() {
-                let object = content.meta.key(ObjectKind::VolumeSnapshotContent);
-                waiters.add_handles(content, &object);
-            }
-        }
-        for snapshot in model.snapshots.needs_attention() {
-            waiters.snapshots.insert(&snapshot.meta.uid, snapshot);
-            if let Some(content) = snapshot_content(model, snapshot)
-                && (snapshot.ready != Some(true) || content.meta.deleting.is_some())
-            {
-                let object = snapshot.meta.key(ObjectKind::VolumeSnapshot);
-                waiters.add_handles(content, &object);
-            }
-        }
-        for claim in model.claims.needs_attention() {
-            if claim.phase != ClaimPhase::Pending && claim.meta.deleting.is_none() {
-                continue;
-            }
-            waiters.claims.insert(&claim.meta.uid, claim);
-            if claim.phase == ClaimPhase::Pending
-                && let Some(handle) = restored_from(model, claim)
-            {
-                // Of several restores, the first by name counts. A snapshot that waits itself has been inserted before.
-                let object = || claim.meta.key(ObjectKind::PersistentVolumeClaim);
-                waiters.handles.entry(handle).or_insert_with(object);
-            }
-        }
-        waiters
-    }
-
-    /// Whether any object waits for the operation that holds `key`.
-    pub(crate) fn wait_for(&self, key: &LockKey) -> bool {
-        if let Some(claim) = key.claim().and_then(|uid| self.claims.find(uid)) {
-            return claim.phase == ClaimPhase::Pending;
-        }
-        let snapshot = key.snapshot().and_then(|uid| self.snapshots.find(uid));
-        snapshot.is_some() || self.handles.contains_key(&*key.0)
-    }
-
-    fn add_handles(&mut self, content: &'m Content, object: &ObjectKey) {
-        let handles = [&content.handle, &content.volume_handle];
-        for handle in handles.into_iter().flatten() {
-            self.handles.insert(handle, object.clone());
-        }
-    }
-}
-
-/// Handle of the snapshot that a claim is restored from: a restore takes that snapshot's lock too (ceph-csi before #6354).
-fn restored_from<'m>(model: &'m Model, claim: &Claim) -> Option<&'m str> {
-    let Some(DataSource::Snapshot(name)) = &claim.data_source else {
-        return None;
-    };
-    let snapshot = model.snapshots.get(&claim.meta.namespace, name)?;
-    snapshot_content(model, snapshot)?.handle.as_deref()
-}
-
-/// An object that waits for a key.
-struct Waiting {
-    object: ObjectKey,
-    class: Option<SharedStr>,
-    bytes: u64,
-}
-
-/// The object that waits for `key`, if there is one; a lock that blocks nothing is no finding. A key that names no waiting
-/// object may still be the handle of one, as drivers may derive handles from the names they receive.
-fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Option<Waiting> {
-    let claim = key.claim().and_then(|uid| waiters.claims.find(uid));
-    if let Some(claim) = claim {
-        return Some(of_claim(claim));
-    }
-    let snapshot = key.snapshot().and_then(|uid| waiters.snapshots.find(uid));
-    let object = match snapshot {
-        Some(snapshot) => snapshot.meta.key(ObjectKind::VolumeSnapshot),
-        None => waiters.handles.get(&*key.0)?.clone(),
-    };
-    if object.kind == ObjectKind::PersistentVolumeClaim {
-        let claim = model.claims.get(&object.namespace, &object.name)?;
-        return Some(of_claim(claim));
-    }
-    let snapshot = model.snapshots.get(&object.namespace, &object.name);
-    let claim = snapshot.and_then(|snapshot| {
-        model
-            .claims
-            .get(&snapshot.meta.namespace, snapshot.source_claim.as_ref()?)
-    });
-    Some(Waiting {
-        class: claim.and_then(|claim| claim.class.clone()),
-        bytes: snapshot.map_or(0, |snapshot| snapshot.bytes(claim)),
-        object,
-    })
-}
-
-fn of_claim(claim: &Claim) -> Waiting {
-    Waiting {
-        object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
-        class: claim.class.clone(),
-        bytes: claim.requested,
-    }
 }

@@ -33,15 +33,16 @@ mod lock;
 mod snapshot;
 mod source;
 pub mod storage;
+mod waiters;
 
 pub use claim::awaited;
 pub use doubts::{Doubt, DoubtKind, doubts, in_use};
-pub(crate) use lock::Waiters;
 pub use lock::proven;
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,
     source as snapshot_source,
 };
+pub(crate) use waiters::Waiters;
 #[cfg(test)]
 pub mod tests;
 

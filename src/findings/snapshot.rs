@@ -68,11 +68,11 @@ pub fn detect<'a>(
                 return None;
             }
             let reason = reason(model, locks, &snapshotters, snapshot, content)?;
-            let said = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
+            let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
             Some(Finding {
                 what: FindingReason::FailedSnapshot(reason),
-                evidence: said
-                    .map(|trouble| trouble.message.to_string())
+                evidence: error
+                    .map(|error| error.message.to_string())
                     .into_iter()
                     .collect(),
                 ..about(model, snapshot, content, driver, claim)
@@ -173,7 +173,7 @@ fn reason(
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
     if let Some(error) = error {
-        return Some(match error.nature {
+        return Some(match error.class {
             ErrorClass::Locked(_) => SnapshotReason::OperationLock,
             ErrorClass::Timeout => SnapshotReason::Timeout,
             ErrorClass::SourceMissing => SnapshotReason::SourceMissing,

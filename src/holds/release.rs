@@ -42,8 +42,8 @@ pub enum Due {
     InTurn(&'static str),
     /// Not yet; the text names the condition it waits for.
     Waits(&'static str),
-    /// Not yet: as far as known, its run is still running.
-    AtWork,
+    /// Not yet: its run has not finished its steps.
+    RunActive,
 }
 
 /// One write that releases sources.
@@ -59,7 +59,7 @@ pub struct Release {
     pub in_turn: bool,
 }
 
-/// Every source that runs hold at `now`, and whether it is due. Planned holds are left to their person.
+/// Every source that runs hold at `now`, and whether it is due. Planned holds are never due; their creator releases them.
 pub fn due(model: &Model, policy: ReleasePolicy, now: Timestamp) -> Vec<(HeldSource<'_>, Due)> {
     let of_runs = enforced(model).filter(|hold| hold.run.is_some() && hold.is_active(now));
     let mut holds = of_runs.peekable();
@@ -124,7 +124,7 @@ pub fn releases(model: &Model, policy: ReleasePolicy, batch: u32, now: Timestamp
                 room -= 1;
                 why
             }
-            Due::InTurn(_) | Due::Waits(_) | Due::AtWork => continue,
+            Due::InTurn(_) | Due::Waits(_) | Due::RunActive => continue,
         };
         batch.sources.push(held.source.uid);
         batch.why.get_or_insert(why);
@@ -136,7 +136,7 @@ pub fn releases(model: &Model, policy: ReleasePolicy, batch: u32, now: Timestamp
     });
     for hold in on_classes {
         let why = match stage(model, hold, &running, policy) {
-            Some(Stage::AtWork) => continue,
+            Some(Stage::RunActive) => continue,
             None if !model.freshness.trusted(Kind::Remediations) => continue,
             None => RUN_GONE,
             Some(_) => "its run has ended",
@@ -171,13 +171,13 @@ const RUN_GONE: &str = "its run is gone";
 /// The state of a run that decides about its holds.
 #[derive(Clone, Copy)]
 enum Stage {
-    AtWork,
+    RunActive,
     /// It resumes, or has succeeded.
     Resumes,
     /// The same, and enough of its apps run to release all sources.
     ResumesAll,
     /// It has ended, or is about to end, without success.
-    GaveUp,
+    Unsuccessful,
 }
 
 impl Stage {
@@ -198,9 +198,9 @@ impl Stage {
             .iter()
             .any(|step| step.attempt == status.attempt && step.phase == StepPhase::Failed);
         if failed || step_failed || run.spec.abort {
-            Self::GaveUp
+            Self::Unsuccessful
         } else if status.step != Some(StepName::ResumeSources) && !status.phase.finished() {
-            Self::AtWork
+            Self::RunActive
         } else if all_may_resume(model, status, running, policy) {
             Self::ResumesAll
         } else {
@@ -233,8 +233,8 @@ fn judge(
         None if model.freshness.trusted(Kind::Remediations) => return Due::Now(RUN_GONE),
         // Before the first list of Remediations, no run is known.
         None => return Due::Waits("the Remediations to be listed"),
-        Some(Stage::GaveUp) => return Due::InTurn("its run has ended without success"),
-        Some(Stage::AtWork) => return Due::AtWork,
+        Some(Stage::Unsuccessful) => return Due::InTurn("its run has ended without success"),
+        Some(Stage::RunActive) => return Due::RunActive,
         Some(Stage::ResumesAll) => return Due::InTurn("enough apps run"),
         Some(Stage::Resumes) => {}
     }

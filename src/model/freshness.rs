@@ -169,10 +169,11 @@ impl Freshness {
             .into_iter()
             .map(|kind| (kind, self.of(kind)))
             .filter(|(kind, state)| {
-                // Without the right to read the policy, findings are still complete; gate `holdPolicy` checks the policy.
+                // No failure of the policy watch, such as a missing right, makes findings incomplete; gate `holdPolicy` checks
+                // the policy.
                 let of_policy = matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
-                let bears = !of_policy || !matches!(state, WatchState::Failing(_));
-                bears && !self.trusted(*kind)
+                let blocks = !of_policy || !matches!(state, WatchState::Failing(_));
+                blocks && !self.trusted(*kind)
             })
     }
 }

@@ -31,7 +31,7 @@ pub use creations::{Creation, Creations};
 pub use departures::{Departure, Departures};
 pub use freshness::{CLOCK_TOLERANCE, Freshness, Kind, WatchState};
 pub use provisioner::{
-    Discovery, Provisioner, ProvisionerNotFound, Replica, is_made_up, lease_names,
+    Discovery, Provisioner, ProvisionerNotFound, Replica, is_random_identity, lease_names,
 };
 pub use refusals::{Refusal, Refusals, Sighting, Witness};
 pub use second::UnixSeconds;

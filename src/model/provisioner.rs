@@ -98,7 +98,7 @@ fn sanitized(name: &str) -> String {
 }
 
 /// Whether `identity` has the random form of external-provisioner 3.1.1 to 6.1.x: `<unix ms>-<0..9999>-<driver>`.
-pub fn is_made_up(identity: &str, driver: &str) -> bool {
+pub fn is_random_identity(identity: &str, driver: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let mut parts = identity.splitn(3, '-');
     parts.next().is_some_and(is_number)

@@ -163,7 +163,7 @@ pub struct StatusError {
     /// First occurrence of exactly this message.
     pub since: Timestamp,
     /// The class of the message.
-    pub nature: ErrorClass,
+    pub class: ErrorClass,
     /// The message, shortened; evidence, never a label.
     pub message: Arc<str>,
 }

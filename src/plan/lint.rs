@@ -16,8 +16,8 @@ const LEAST_EVIDENCE: usize = 1_000;
 /// Bytes that the evidence of a ReplicationSource takes, which somebody may want to create again.
 const SOURCE_EVIDENCE: usize = 3_000;
 
-/// Bytes that the record of a target that was skipped takes, the object aside.
-const SKIPPED: usize = 200;
+/// Size of a skipped target's record, without the object.
+const SKIPPED_BYTES: usize = 200;
 
 /// A rule that a plan breaks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -240,18 +240,18 @@ fn size(plan: &Plan) -> (usize, usize) {
             ObjectKind::ReplicationSource => SOURCE_EVIDENCE,
             _ => LEAST_EVIDENCE,
         };
-        bytes(&target.object) + SKIPPED + evidence
+        bytes(&target.object) + SKIPPED_BYTES + evidence
     });
     let (count, beside) = beside.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     (bytes(plan) + beside, count)
 }
 
-/// Bytes of `value` as JSON. What cannot be written cannot be recorded either.
+/// Bytes of `value` as JSON. A value that cannot be serialised counts as too large.
 fn bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX / 4, |json| json.len())
 }
 
-/// What each step may do to which kind: all there is.
+/// Whether `step` may perform `action` on `kind`; everything not listed is refused.
 fn may(step: StepName, kind: ObjectKind, action: Action) -> bool {
     match (step, action) {
         (StepName::DeleteFailedSnapshots, Action::Delete) => kind == ObjectKind::VolumeSnapshot,

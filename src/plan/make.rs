@@ -9,11 +9,12 @@ use crate::config::{Config, Playbook};
 use crate::findings::{self, Finding, FindingReason};
 use crate::model::{Model, ProvisionerNotFound};
 
-/// How many objects that are not acted on a step lists: anybody may have made any number of them.
-pub const LISTED: usize = 100;
+/// Maximum number of skipped objects per step, of locks in a plan, and of holds in a status: tenants can create any number, and
+/// the record of a run must fit into one request.
+pub const MAX_LISTED: usize = 100;
 
-/// How many claims and hung deletions are followed one by one: whether anything still waits is asked at the end in any case.
-const FOLLOWED: usize = 1_000;
+/// Maximum number of claims, and of hung deletions, in a plan; the verdict checks all.
+const MAX_AWAITED: usize = 1_000;
 
 /// Why no plan could be made.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -74,18 +75,18 @@ pub fn make(
     let to_free = snapshots::deletions_to_free(model, deletions, driver, scope);
     let verify = |step: &&mut PlannedStep| step.step == StepName::VerifyProvisioning;
     if let Some(verify) = steps.iter_mut().find(verify) {
-        verify.targets.truncate(FOLLOWED);
-        verify.targets.extend(to_free.into_iter().take(FOLLOWED));
+        verify.targets.truncate(MAX_AWAITED);
+        verify.targets.extend(to_free.into_iter().take(MAX_AWAITED));
     }
     for step in &mut steps {
-        step.skipped.truncate(LISTED);
+        step.skipped.truncate(MAX_LISTED);
     }
     let mut plan = Plan::new(driver.clone(), steps, now);
     plan.locks = locks(findings, driver);
     Ok(plan)
 }
 
-/// The same, refused where the linter has a note: what the daemon, `plan` and `run` all go by.
+/// Like [`make`], but returns an error if the linter has a note. Daemon and command line use this.
 pub fn make_checked(
     model: &Model,
     findings: &[Finding],
@@ -112,7 +113,7 @@ fn locks(findings: &[Finding], driver: &SharedStr) -> Vec<LockKey> {
             FindingReason::OperationLock(key) => Some(key.clone()),
             _ => None,
         });
-    keys.take(LISTED).collect()
+    keys.take(MAX_LISTED).collect()
 }
 
 /// Every Pending claim of the driver that it can serve, however young: any of them may wait for its locks.

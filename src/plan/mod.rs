@@ -1,7 +1,7 @@
 //! Plans: a model and its findings in, an immutable [`Plan`](crate::api::Plan) out, which names every object to act on. Pure.
 //!
-//! Every target is pinned by uid. Nothing is decided later: a step may leave a target alone, when the object
-//! has changed since, but it never finds itself another one. What turns up meanwhile is for the next plan.
+//! Every target is pinned by uid. A step may skip a target that has changed since, but never adds one. Objects that appear
+//! later are handled by the next plan.
 
 pub mod lint;
 mod make;
@@ -12,6 +12,6 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 
-pub use make::{CannotPlan, LISTED, make, make_checked};
+pub use make::{CannotPlan, MAX_LISTED, make, make_checked};
 pub use orphans::why_source_kept;
-pub use snapshots::{READY, kept, why_kept};
+pub use snapshots::{READY, skipped_uids, why_kept};

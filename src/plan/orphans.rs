@@ -6,13 +6,13 @@ use crate::findings::{Finding, FindingReason};
 use crate::model::Model;
 use crate::model::records::Source;
 
-/// Deletions of the orphaned sources that nobody would make again.
+/// Deletions of the orphaned sources that nothing would recreate.
 pub fn plan(model: &Model, findings: &[Finding], driver: &SharedStr) -> PlannedStep {
     let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     let orphaned = findings
         .iter()
         .filter(|finding| matches!(finding.what, FindingReason::OrphanedSource(_)))
-        // A claim that is gone tells no driver.
+        // The driver of a missing claim is unknown.
         .filter(|finding| finding.driver.as_ref().is_none_or(|of| of == driver))
         .filter_map(|finding| finding.object.clone());
     for object in orphaned {

@@ -8,8 +8,8 @@ use crate::model::Model;
 
 /// A rollout of the Deployment that serves `driver`, or the deletion of its pods where an operator owns it:
 /// ceph-csi-operator overwrites the pod template and so reverts a rollout (`driver_controller.go`). The pods of a
-/// StatefulSet or DaemonSet are deleted, too: its update strategy may be OnDelete. Those of a DaemonSet that elects nobody
-/// also mount volumes on their node, and are not restarted.
+/// StatefulSet or DaemonSet are deleted, too: its update strategy may be OnDelete. Those of a DaemonSet without leader
+/// election also mount volumes on their node, and are not restarted.
 pub fn plan(model: &Model, driver: &SharedStr) -> Result<PlannedStep, CannotPlan> {
     let provisioner = model
         .find_provisioner(driver)
@@ -18,11 +18,11 @@ pub fn plan(model: &Model, driver: &SharedStr) -> Result<PlannedStep, CannotPlan
     if model.opted_out(&workload.meta) {
         return Err(CannotPlan::OptedOut(workload.key()));
     }
-    let elects = provisioner
+    let has_election = provisioner
         .provisioner
         .or(provisioner.snapshotter)
         .is_some();
-    if workload.kind == WorkloadKind::DaemonSet && !elects {
+    if workload.kind == WorkloadKind::DaemonSet && !has_election {
         return Err(CannotPlan::NodeDeployment(driver.clone(), workload.key()));
     }
     let mut replicas = model.replicas(&provisioner);
@@ -30,7 +30,7 @@ pub fn plan(model: &Model, driver: &SharedStr) -> Result<PlannedStep, CannotPlan
         let pod = kept.pod.meta.key(ObjectKind::Pod);
         return Err(CannotPlan::OptedOut(pod));
     }
-    // One that is over or going, such as an evicted one, needs nobody to replace it.
+    // Finished or terminating pods, such as evicted ones, need no replacement.
     let mut pods: Vec<_> = model
         .replicas(&provisioner)
         .filter(|replica| !replica.pod.finished && replica.pod.meta.deleting.is_none())

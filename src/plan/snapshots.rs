@@ -50,7 +50,7 @@ pub fn plan(
 }
 
 /// The failed snapshots of `driver` that a plan made now would not delete, all of them.
-pub fn kept(
+pub fn skipped_uids(
     model: &Model,
     findings: &[Finding],
     driver: &SharedStr,
@@ -118,8 +118,8 @@ pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Optio
         Some(Protection::Finalizer) => return Some("has a finalizer of another controller"),
         None => {}
     }
-    // Its maker could write the label and the owner of its choice: the source has to be there, and to make snapshots of
-    // this name, of which there is one at a time.
+    // Tenants can forge the label and the ownerReference. The snapshot must also have the name that VolSync gives the
+    // snapshot of an existing source; each source has only one.
     let of_source = snapshot_source(model, snapshot).is_some();
     if scope == DeleteScope::Volsync && !(snapshot.by_volsync && of_source) {
         return Some("was not made by VolSync for an existing ReplicationSource");
@@ -135,7 +135,7 @@ pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Optio
         return SnapshotReason::Processing.why_beyond_repair();
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
-    match error?.nature {
+    match error?.class {
         ErrorClass::SourceMissing => SnapshotReason::SourceMissing.why_beyond_repair(),
         ErrorClass::SourceUnbound => SnapshotReason::SourceUnbound.why_beyond_repair(),
         ErrorClass::Locked(_) | ErrorClass::Timeout | ErrorClass::Other => None,

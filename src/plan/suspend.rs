@@ -13,7 +13,7 @@ pub fn plan(model: &Model, driver: &SharedStr, scope: HoldScope) -> PlannedStep 
     let mut sources: BTreeMap<SharedStr, Vec<SharedStr>> = BTreeMap::new();
     let mut skipped = Vec::new();
     for source in sorted(model, driver) {
-        if let Some(why) = why_spared(model, source) {
+        if let Some(why) = skip_reason(model, source) {
             skipped.push(Skipped {
                 object: source.meta.key(ObjectKind::ReplicationSource),
                 reason: why.to_owned(),
@@ -57,7 +57,7 @@ fn sorted<'m>(model: &'m Model, driver: &SharedStr) -> Vec<&'m Source> {
     sources
 }
 
-fn why_spared(model: &Model, source: &Source) -> Option<&'static str> {
+fn skip_reason(model: &Model, source: &Source) -> Option<&'static str> {
     if model.opted_out(&source.meta) {
         return Some("opted out by label");
     }

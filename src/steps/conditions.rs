@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::LISTED;
 use crate::api::remediation::RemediationStatus;
+use crate::plan::MAX_LISTED;
 
 /// Derives the conditions from the rest of the status.
 pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
@@ -21,8 +21,8 @@ pub(super) fn set(status: &mut RemediationStatus, now: Timestamp) {
         None => ("True", "NothingHeld", "nothing is held".to_owned()),
         Some(until) => {
             let held = status.holds.len();
-            // The list is cut at LISTED, so the last deadline may not be in it.
-            let message = if held < LISTED {
+            // The list is cut at MAX_LISTED, so the last deadline may not be in it.
+            let message = if held < MAX_LISTED {
                 format!("{held} objects are held, at the latest until {until:.0}")
             } else {
                 format!("at least {held} objects are held, each until its deadline")

@@ -26,19 +26,19 @@ impl Step for DeleteOrphanedSources {
             let names = some(open.into_iter());
             return Progress::Failed(format!("failed to delete {names} within {within}"));
         }
-        let kept: HashSet<&Uid> = cx
+        let recorded: HashSet<&Uid> = cx
             .status()
             .evidence
             .iter()
-            .map(|kept| &kept.object.uid)
+            .map(|evidence| &evidence.object.uid)
             .collect();
-        let unkept: Vec<ObjectKey> = open
+        let unrecorded: Vec<ObjectKey> = open
             .iter()
-            .filter(|object| !kept.contains(&object.uid))
+            .filter(|object| !recorded.contains(&object.uid))
             .map(|object| (*object).clone())
             .collect();
-        if !unkept.is_empty() {
-            return Progress::CollectEvidence(unkept);
+        if !unrecorded.is_empty() {
+            return Progress::CollectEvidence(unrecorded);
         }
         Progress::Act(
             open.into_iter()

@@ -25,7 +25,7 @@ impl Step for DeleteFailedSnapshots {
         let settings = &cx.config.steps.delete_failed_snapshots;
         let Snapshots { open, left, going } = Snapshots::of(cx, step);
         if open.is_empty() {
-            return see_none_made_again(cx, record, step, going, left);
+            return check_not_recreated(cx, record, step, going, left);
         }
         if let Some(settled) = cx.settled(record).filter(|settled| cx.now < *settled) {
             return Progress::Wait(Some(settled));
@@ -37,19 +37,19 @@ impl Step for DeleteFailedSnapshots {
                 settings.within
             ));
         }
-        let kept: HashSet<&Uid> = cx
+        let recorded: HashSet<&Uid> = cx
             .status()
             .evidence
             .iter()
-            .map(|kept| &kept.object.uid)
+            .map(|evidence| &evidence.object.uid)
             .collect();
-        let unkept: Vec<ObjectKey> = open
+        let unrecorded: Vec<ObjectKey> = open
             .iter()
-            .filter(|(o, _)| !kept.contains(&o.uid))
+            .filter(|(o, _)| !recorded.contains(&o.uid))
             .map(|(o, _)| (*o).clone())
             .collect();
-        if !unkept.is_empty() {
-            return Progress::CollectEvidence(unkept);
+        if !unrecorded.is_empty() {
+            return Progress::CollectEvidence(unrecorded);
         }
         // One at a time of each claim: snapshots of one claim deleted at once can leave its finalizer behind
         // (external-snapshotter #764).
@@ -102,13 +102,15 @@ impl<'a> Snapshots<'a> {
         for target in &step.targets {
             let object = &target.object;
             let found = cx.model.snapshots.get(&object.namespace, &object.name);
-            // Where the name is taken by another, ours is gone; whether it was made again is asked below.
+            // Another uid means that ours is gone; `check_not_recreated` handles the new one.
             match found.filter(|snapshot| {
                 snapshot.meta.uid == object.uid && snapshot.meta.deleting.is_none()
             }) {
                 None => snapshots.going += 1,
                 Some(snapshot) => {
-                    match why_kept(cx.model, snapshot, scope).or_else(|| let_go(cx, snapshot)) {
+                    match why_kept(cx.model, snapshot, scope)
+                        .or_else(|| released_source_reason(cx, snapshot))
+                    {
                         Some(why) => snapshots.left.push(Skipped {
                             object: object.clone(),
                             reason: why.to_owned(),
@@ -123,7 +125,7 @@ impl<'a> Snapshots<'a> {
 }
 
 /// Returns why a snapshot is not deleted: somebody released its source during the run, so the source is theirs.
-fn let_go(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<&'static str> {
+fn released_source_reason(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<&'static str> {
     let suspend = cx.plan?.step(StepName::SuspendSources)?;
     let source = snapshot_source(cx.model, snapshot)?;
     let meta = &source.meta;
@@ -134,8 +136,8 @@ fn let_go(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<&'static str> {
     (planned && !held).then_some("its source is no longer held")
 }
 
-/// A snapshot that comes back under its name was made again by a source that should be held.
-fn see_none_made_again(
+/// Fails the step if a deleted snapshot exists again under its name: its source is not held.
+fn check_not_recreated(
     cx: &RunContext<'_>,
     record: &StepRecord,
     step: &PlannedStep,
@@ -153,16 +155,16 @@ fn see_none_made_again(
         ControlFlow::Continue(live) => live,
         ControlFlow::Break(progress) => return progress,
     };
-    // Evidence is kept of what was deleted. One that became ready instead is VolSync's to delete and to make again.
-    let kept = |object: &&ObjectKey| {
-        let mut kept = cx.status().evidence.iter();
-        kept.any(|kept| kept.object.uid == object.uid)
+    // Only deleted snapshots have evidence. VolSync may delete and recreate one that became ready.
+    let is_recorded = |object: &&ObjectKey| {
+        let mut evidence = cx.status().evidence.iter();
+        evidence.any(|evidence| evidence.object.uid == object.uid)
     };
     let again: Vec<_> = step
         .targets
         .iter()
         .map(|target| &target.object)
-        .filter(kept)
+        .filter(is_recorded)
         .filter(|object| {
             live.iter().any(|snapshot| {
                 (&snapshot.meta.namespace, &snapshot.meta.name) == (&object.namespace, &object.name)

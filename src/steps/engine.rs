@@ -13,7 +13,7 @@ mod retry;
 
 use jiff::Timestamp;
 
-use super::{LISTED, NextAction, Progress, conditions, step, suspend, verdict};
+use super::{NextAction, Progress, conditions, step, suspend, verdict};
 use crate::api::remediation::{
     HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
@@ -23,6 +23,7 @@ use crate::findings::Finding;
 use crate::gates;
 use crate::holds::{self, Due};
 use crate::model::{Kind, Model};
+use crate::plan::MAX_LISTED;
 use crate::run_context::{LiveState, RunContext};
 
 /// The next action of `run`.
@@ -36,7 +37,7 @@ pub fn next(
 ) -> NextAction {
     let cx = RunContext::new(run, model, findings, config, live, now);
     let mut status = cx.status().clone();
-    let moved = match status.phase {
+    let effect = match status.phase {
         Phase::Pending => cx.begin(&mut status),
         Phase::Running => cx.proceed(&mut status),
         Phase::Planned
@@ -46,10 +47,12 @@ pub fn next(
         | Phase::Aborted
         | Phase::Expired => None,
     };
-    // Nothing is done while a recorded gate is closed: that it has opened is recorded first.
-    let told = run.status.as_ref().map(|known| &known.gates) == Some(&status.gates);
-    let until = match moved {
-        Some(Effect::Do(moved)) if told || !matches!(moved, NextAction::Act(_)) => return moved,
+    // Record reopened gates before acting, so that the status never shows a closed gate beside a write.
+    let gates_recorded = run.status.as_ref().map(|known| &known.gates) == Some(&status.gates);
+    let until = match effect {
+        Some(Effect::Do(action)) if gates_recorded || !matches!(action, NextAction::Act(_)) => {
+            return action;
+        }
         Some(Effect::Wait(until)) => until,
         Some(Effect::Do(_)) | None => None,
     };
@@ -107,7 +110,7 @@ impl RunContext<'_> {
             let closed = gates::closed(&gates);
             gates::merge(&mut status.gates, gates);
             if let Some(closed) = closed {
-                let end = self.patience(&status.steps[at]);
+                let end = self.gate_deadline(&status.steps[at]);
                 if self.now >= end {
                     let limit = self.config.gates.give_up_after;
                     let message =
@@ -157,7 +160,7 @@ impl RunContext<'_> {
                 record.skipped = left;
                 // The verdict needs every deletion, and the plan's lint has left room for them.
                 if !name.deletes() {
-                    record.skipped.truncate(LISTED);
+                    record.skipped.truncate(MAX_LISTED);
                 }
                 self.end(record, StepPhase::Succeeded, message);
                 self.start_next(status);
@@ -236,8 +239,8 @@ impl RunContext<'_> {
         None
     }
 
-    /// Until when a step may wait for gates.
-    fn patience(&self, record: &StepRecord) -> Timestamp {
+    /// Time until which a step may wait for gates.
+    fn gate_deadline(&self, record: &StepRecord) -> Timestamp {
         let patience = self.config.gates.give_up_after.signed();
         let end = record.started_at.checked_add(patience);
         end.unwrap_or(self.now)
@@ -338,14 +341,14 @@ impl RunContext<'_> {
         status.held = u32::try_from(held.len()).unwrap_or(u32::MAX);
         status.holds = held
             .into_iter()
-            .take(LISTED)
+            .take(MAX_LISTED)
             .map(|(held, due)| HoldRecord {
                 object: held.source,
                 until: held.hold.until,
                 waiting_for: match due {
                     Due::Now(_) | Due::InTurn(_) => "its turn".to_owned(),
                     Due::Waits(what) => what.to_owned(),
-                    Due::AtWork => "its run to resume it".to_owned(),
+                    Due::RunActive => "its run to resume it".to_owned(),
                 },
             })
             .collect();

@@ -35,9 +35,6 @@ use crate::run_context::RunContext;
 /// Pause before a failed list is retried.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// Most holds and skipped objects in a status: a run may hold thousands, and its record must fit into one request.
-const LISTED: usize = 100;
-
 /// An action of the controller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextAction {

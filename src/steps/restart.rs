@@ -106,9 +106,9 @@ impl<'a> Restart<'a> {
         } = *self;
         let within = cx.config.steps.restart_provisioner.within;
         let targets = || step.targets.iter();
-        let unkept = [handover::unkept_leases(self), self.unkept_pods()].concat();
-        if !unkept.is_empty() {
-            return Some(Progress::CollectEvidence(unkept));
+        let unrecorded = [handover::unrecorded_leases(self), self.unrecorded_pods()].concat();
+        if !unrecorded.is_empty() {
+            return Some(Progress::CollectEvidence(unrecorded));
         }
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let token = cx.token(record);
@@ -151,20 +151,20 @@ impl<'a> Restart<'a> {
     }
 
     /// The pods to replace that are not recorded as evidence yet: once they are gone, nothing shows what ran.
-    fn unkept_pods(&self) -> Vec<ObjectKey> {
+    fn unrecorded_pods(&self) -> Vec<ObjectKey> {
         if self.record.acted_at.is_some() {
             return Vec::new();
         }
-        let kept: HashSet<&Uid> = self
+        let recorded: HashSet<&Uid> = self
             .cx
             .status()
             .evidence
             .iter()
-            .map(|kept| &kept.object.uid)
+            .map(|evidence| &evidence.object.uid)
             .collect();
         let remaining = self.old_pods.iter().copied();
         remaining
-            .filter(|object| !kept.contains(&object.uid))
+            .filter(|object| !recorded.contains(&object.uid))
             .cloned()
             .collect()
     }
@@ -245,7 +245,7 @@ impl<'a> Restart<'a> {
     /// Whether a new process holds the lease.
     ///
     /// An identity that is a pod's own proves it by the pod's uid. One that the new pod shares with the old one (a node's
-    /// host name, a name given by a StatefulSet), and one that is made up, prove it by time: client-go sets `acquireTime`
+    /// host name, a name given by a StatefulSet), and a random one, prove it by time: client-go sets `acquireTime`
     /// when the holder changes, and no old pod renews a lease after all of them had ended.
     fn taken_over(&self, of: &Provisioner<'_>, lease: &Lease, replaced_at: Timestamp) -> bool {
         if !lease.held(self.cx.now) {

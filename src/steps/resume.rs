@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{LISTED, Progress, Step, count, counted};
+use super::{Progress, Step, count, counted};
 use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::remediation::{StepProgress, StepRecord};
 use crate::holds::{self, Due};
 use crate::model::Kind;
+use crate::plan::MAX_LISTED;
 use crate::run_context::RunContext;
 
 pub(super) struct ResumeSources;
@@ -33,10 +34,10 @@ impl Step for ResumeSources {
             }
             match when {
                 // The model may not show yet that this run has come to its resume.
-                Due::Now(_) | Due::InTurn(_) | Due::AtWork => due += 1,
+                Due::Now(_) | Due::InTurn(_) | Due::RunActive => due += 1,
                 Due::Waits(what) => {
                     waiting += 1;
-                    if left.len() < LISTED {
+                    if left.len() < MAX_LISTED {
                         left.push(Skipped {
                             object: held.source,
                             reason: format!("waits for {what}"),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Intent, LIST_AGAIN, LISTED, Progress, Step, count, counted, deadline, gone, some};
+use super::{Intent, LIST_AGAIN, Progress, Step, count, counted, deadline, gone, some};
 use crate::api::PlannedStep;
 use crate::api::Skipped;
 use crate::api::StepName;
@@ -19,6 +19,7 @@ use crate::holds::policy::Probe;
 use crate::holds::{self, HoldChange, place};
 use crate::model::Model;
 use crate::model::records::{DataSource, Meta, SnapshotHold};
+use crate::plan::MAX_LISTED;
 use crate::run_context::RunContext;
 
 pub(super) struct SuspendSources;
@@ -82,7 +83,7 @@ impl Step for SuspendSources {
             object: source(uid, &place),
             reason: "released by somebody else during the run".to_owned(),
         }));
-        left.truncate(LISTED);
+        left.truncate(MAX_LISTED);
         prove(cx, record, hold, acted_at, left)
     }
 
@@ -206,7 +207,7 @@ fn resolve(cx: &RunContext<'_>, step: &PlannedStep) -> (BTreeMap<Uid, String>, V
             }
         }
     }
-    left.truncate(LISTED);
+    left.truncate(MAX_LISTED);
     (wanted, left)
 }
 
@@ -235,7 +236,8 @@ pub(super) fn tripwire(
     let proven = last
         .finished_at
         .filter(|_| last.phase == StepPhase::Succeeded)?;
-    // The API server's clock against ours, from the hold's creation and the moment we saw it.
+    // Convert `proven` to the API server's clock: the offset is the hold's creationTimestamp minus the local time at which we
+    // first saw it.
     let seen = status
         .steps
         .iter()

@@ -15,7 +15,7 @@ use crate::findings::{
 };
 use crate::model::Model;
 use crate::model::records::{Claim, ClaimPhase, Snapshot};
-use crate::plan::{LISTED, kept, why_kept};
+use crate::plan::{MAX_LISTED, skipped_uids, why_kept};
 use crate::run_context::{LiveState, RunContext};
 
 /// A run whose steps are all done.
@@ -153,8 +153,8 @@ impl Judged<'_> {
         step.into_iter().flat_map(|step| &step.targets)
     }
 
-    /// Claims and snapshots that the driver was asked for until the last step ended: a call that hangs again logs nothing
-    /// and refuses nothing for the whole of its timeout (150 s with Rook), and is seen by nothing but them.
+    /// Checks that no claim or snapshot requested before the last step ended still waits for the driver. A call that hangs
+    /// again neither logs nor refuses anything until its timeout (150 s with Rook), so only the waiting object shows it.
     fn nothing_waits(&self) -> CheckRecord {
         let result = match &self.live.snapshots {
             Err(error) => Err(format!("failed to list VolumeSnapshots: {error}")),
@@ -178,7 +178,8 @@ impl Judged<'_> {
         check("nothing waits", result)
     }
 
-    /// Objects that the steps skipped, and those that the plan skipped. A plan that lists only the first hundred is made once more.
+    /// Objects that the steps skipped, and those that the plan skipped. If the plan's list is cut at [`MAX_LISTED`], a new plan
+    /// supplies the rest.
     fn exempt(&self) -> HashSet<Uid> {
         let steps = self.cx.status().steps.iter();
         let left = steps
@@ -187,7 +188,7 @@ impl Judged<'_> {
         let deletions = self.plan.step(StepName::DeleteFailedSnapshots);
         let skipped = deletions.into_iter().flat_map(|step| &step.skipped);
         let skipped: Vec<_> = skipped.map(|skipped| &skipped.object.uid).collect();
-        let is_cut = skipped.len() >= LISTED;
+        let is_cut = skipped.len() >= MAX_LISTED;
         let mut exempt: HashSet<Uid> = left.chain(skipped).cloned().collect();
         if is_cut {
             let scope = self.cx.config.steps.delete_failed_snapshots.scope;
@@ -195,8 +196,8 @@ impl Judged<'_> {
                 .targets(StepName::DeleteFailedSnapshots)
                 .map(|target| &target.object.uid)
                 .collect();
-            let kept = kept(self.cx.model, self.cx.findings, &self.plan.driver, scope);
-            exempt.extend(kept.filter(|uid| !targets.contains(uid)));
+            let skipped = skipped_uids(self.cx.model, self.cx.findings, &self.plan.driver, scope);
+            exempt.extend(skipped.filter(|uid| !targets.contains(uid)));
         }
         exempt
     }
@@ -270,8 +271,8 @@ fn no_lock_errors(
         None => Err("the provisioner's logs were not read".to_owned()),
         Some(Err(error)) => Err(format!("failed to read the provisioner's logs: {error}")),
         Some(Ok(refusals)) => {
-            // A line stays in the tail after its object is served. A key that leads to no object is mostly a deletion of an
-            // old volume: nobody waits for it, and each retry is refused as long as the call hangs.
+            // A line stays in the tail after its object is served. A key without an object usually belongs to the deletion
+            // of an old volume: no object waits for it, and each retry is refused as long as the call hangs.
             let waiters = Waiters::of(model);
             let still = refusals
                 .iter()
@@ -337,7 +338,7 @@ fn no_failed_snapshots(
     check("no failed snapshots", result)
 }
 
-/// Apps are the pods that mount a claim some source backs up; one scaled to nothing has none, and is no fault.
+/// Apps are the pods that mount a claim that a source backs up; an app scaled to zero has no pods, and passes.
 fn apps_running(plan: &Plan, model: &Model, namespaces: &[SharedStr]) -> CheckRecord {
     let held: HashSet<&SharedStr> = plan
         .step(StepName::SuspendSources)

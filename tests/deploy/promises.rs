@@ -14,7 +14,7 @@ pub const INVARIANTS: [Promise; 8] = [
             "hold_ends_at_its_deadline_without_a_daemon",
             "run_finishes_although_each_write_kills_the_process",
             "deadline_removes_the_hold_in_any_state",
-            "a_run_that_can_no_longer_read_its_hold_ends_after_the_deadline",
+            "run_with_unreadable_hold_ends_after_the_deadline",
             "uninstall_releases_holds_of_a_killed_daemon",
             "release_needs_no_daemon",
             "soak_breaks_no_promise",
@@ -61,7 +61,7 @@ pub const INVARIANTS: [Promise; 8] = [
     Promise {
         about: "A step is done when the cluster shows its effect",
         tests: &[
-            "a_hold_that_is_not_in_force_is_noticed_before_anything_is_deleted",
+            "ineffective_hold_ends_the_run_before_a_deletion",
             "a_restart_is_complete_once_the_leases_are_held",
             "a_restore_that_hangs_again_is_no_success",
             "run_without_permitted_deletions_fails_and_is_undone",
@@ -148,7 +148,7 @@ pub const ATTACKS: [Promise; 17] = [
             "largest_hold_and_record_are_accepted",
             "any_number_of_objects_that_are_not_acted_on_can_be_planned",
             "evidence_is_limited_and_always_has_the_identity",
-            "what_one_remediation_cannot_record_is_not_begun",
+            "plan_too_large_to_record_is_refused",
             "attacking_tenant_disturbs_no_other",
         ],
     },
@@ -193,9 +193,9 @@ pub const ATTACKS: [Promise; 17] = [
     Promise {
         about: "Snapshots get the wrong reason, or a deletion that cannot help; a run that repaired nothing succeeds",
         tests: &[
-            "a_run_about_what_no_deletion_helps_ends_before_it_holds_anything",
-            "what_becomes_of_a_run_about_failed_snapshots",
-            "what_becomes_of_a_run_about_locks",
+            "unrepairable_run_ends_before_holding",
+            "outcome_of_a_run_about_failed_snapshots",
+            "outcome_of_a_run_about_locks",
             "content_without_its_snapshot_is_found",
             "protected_snapshots_and_those_the_driver_has_are_skipped",
         ],
@@ -244,7 +244,7 @@ pub const ATTACKS: [Promise; 17] = [
             "pod_of_two_drivers_is_followed_for_both",
             "pending_run_ends_with_its_alerts",
             "pending_run_ends_with_its_alert",
-            "what_one_remediation_cannot_record_is_not_begun",
+            "plan_too_large_to_record_is_refused",
         ],
     },
 ];

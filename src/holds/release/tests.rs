@@ -120,8 +120,8 @@ fn deadline_removes_the_hold_in_any_state(#[case] world: World) {
     world().reading(Kind::Remediations, WatchState::Failing("403".to_owned())),
     Due::Waits("the Remediations to be listed")
 )]
-#[case::waiting(world().with(run("r")), Due::AtWork)]
-#[case::at_work(world().with(run_in("r", Phase::Running)), Due::AtWork)]
+#[case::waiting(world().with(run("r")), Due::RunActive)]
+#[case::at_work(world().with(run_in("r", Phase::Running)), Due::RunActive)]
 #[case::failed(world().with(run_in("r", Phase::Failed)), Due::InTurn("its run has ended without success"))]
 #[case::aborted(world().with(run_in("r", Phase::Aborted)), Due::InTurn("its run has ended without success"))]
 #[case::planned(world().with(run_in("r", Phase::Planned)), Due::InTurn("its run has ended without success"))]
@@ -130,7 +130,7 @@ fn deadline_removes_the_hold_in_any_state(#[case] world: World) {
     world().with(failed_at(1, 1)),
     Due::InTurn("its run has ended without success")
 )]
-#[case::at_its_second_time_round(world().with(failed_at(1, 2)), Due::AtWork)]
+#[case::at_its_second_time_round(world().with(failed_at(1, 2)), Due::RunActive)]
 #[case::resuming(world().with(resuming()), Due::Waits("its app to run"))]
 #[case::succeeded(world().with(run_in("r", Phase::Succeeded)), Due::Waits("its app to run"))]
 fn hold_follows_the_state_of_its_run(#[case] world: World, #[case] expected: Due) {

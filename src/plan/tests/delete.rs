@@ -79,7 +79,7 @@ fn a_failed_snapshot_of_volsyncs_is_deleted(#[case] world: World) {
     World::rook().with(source("media", "a")).with(failed().class("")),
     "its driver is unknown"
 )]
-fn what_protects_a_snapshot(
+fn protected_snapshot_is_skipped(
     #[case] world: World,
     #[case] why: &str,
     #[values(DeleteScope::Volsync, DeleteScope::All)] scope: DeleteScope,
@@ -92,7 +92,7 @@ fn what_protects_a_snapshot(
 #[rstest]
 #[case::without_volsyncs_label(failed().by_somebody_else())]
 #[case::without_a_source(failed().owner(None))]
-fn what_is_not_volsyncs_own_takes_scope_all(#[case] snapshot: Snapshot) {
+fn foreign_snapshot_is_deleted_only_with_scope_all(#[case] snapshot: Snapshot) {
     let world = world().with(snapshot);
     let step = plan(&world, DeleteScope::Volsync);
     assert_eq!(targets(&step), Vec::<String>::new());
@@ -127,7 +127,7 @@ fn a_forged_snapshot_is_not_volsyncs(#[case] snapshot: Snapshot) {
 #[case::still_processed(
     world().with(snapshot("media", NAME, "a").unready().created(at(-15))).with(content(&failed()).handle("csi-1"))
 )]
-fn what_is_no_finding_of_the_driver_is_not_even_spared(#[case] world: World) {
+fn snapshot_without_finding_is_not_listed(#[case] world: World) {
     let step = plan(&world, DeleteScope::All);
     assert_eq!((targets(&step).len(), skipped(&step).len()), (0, 0));
 }
@@ -167,7 +167,7 @@ fn a_snapshot_that_a_deletion_cannot_help_is_not_deleted(#[case] world: World, #
     failed(),
     "is still being processed by the driver"
 )]
-fn what_keeps_a_snapshot_although_it_was_planned(#[case] now: Snapshot, #[case] why: &str) {
+fn planned_snapshot_that_changed_is_kept(#[case] now: Snapshot, #[case] why: &str) {
     let world = world().with(content(&now).handle("csi-1"));
     assert_eq!(why_kept(&world.0, &now, DeleteScope::All), Some(why));
 }

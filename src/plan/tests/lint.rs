@@ -157,7 +157,7 @@ fn a_target_stands_once() {
 }
 
 #[test]
-fn what_is_spared_is_no_target() {
+fn skipped_object_is_no_target() {
     let mut step = deletion(snapshot_key());
     step.skipped.push(Skipped {
         object: snapshot_key(),
@@ -172,7 +172,7 @@ fn what_is_spared_is_no_target() {
 #[rstest]
 #[case::never(vec![step(StepName::SuspendSources, Vec::new())])]
 #[case::before(vec![step(StepName::ResumeSources, Vec::new()), step(StepName::SuspendSources, Vec::new())])]
-fn what_is_held_is_released_later(#[case] steps: Vec<PlannedStep>) {
+fn held_sources_need_a_later_release(#[case] steps: Vec<PlannedStep>) {
     assert_eq!(notes(steps), [LintNote::NotResumed]);
 }
 
@@ -201,7 +201,7 @@ fn holding(sources: usize) -> PlannedStep {
 #[case::too_many_to_keep_evidence_of(1_000, 1_200, false)]
 #[case::too_many_to_list_again_as_skipped(0, 900, false)]
 #[case::too_many_to_write_down(80_000, 0, false)]
-fn what_one_remediation_cannot_record_is_not_begun(
+fn plan_too_large_to_record_is_refused(
     #[case] sources: usize,
     #[case] deletions: usize,
     #[case] fits: bool,

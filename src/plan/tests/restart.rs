@@ -66,7 +66,7 @@ fn the_deployment_is_found_by(#[case] world: World, #[case] found: bool) {
 #[case::the_deployment(World::rook().with(deployment(PROVISIONER).opted_out()))]
 #[case::its_namespace(World::rook().with(namespace("rook-ceph").opted_out()))]
 #[case::one_of_its_pods(World::rook().with(replica(PROVISIONER, "7d9f8b6c5d", "stdby").opted_out()))]
-fn what_opted_out_is_not_restarted(#[case] world: World) {
+fn opted_out_provisioner_is_not_restarted(#[case] world: World) {
     assert!(
         matches!(plan(&world), Err(CannotPlan::OptedOut(_))),
         "{:?}",

@@ -44,13 +44,13 @@ impl RunContext<'_> {
                 return self.give_up_late(status);
             }
         };
-        // Skipped objects are no part of the hash, and the verdict needs the latest.
+        // Replace the plan even if only skipped objects changed: the hash ignores them, but the verdict reads them.
         let known = status.plan.as_ref();
-        let news = |known: &Plan| {
+        let has_changed = |known: &Plan| {
             // The set of locks changes all the time; the outcome depends on whether there were any.
             known.steps != plan.steps || known.locks.is_empty() != plan.locks.is_empty()
         };
-        if known.is_none_or(news) {
+        if known.is_none_or(has_changed) {
             status.plan = Some(plan);
         }
         if let Some(by) = status.plan.as_ref().and_then(|plan| self.rejected(plan)) {
@@ -63,7 +63,7 @@ impl RunContext<'_> {
         }
         let closed = gates::closed(&status.gates);
         let plan = status.plan.as_ref();
-        let idle = plan.and_then(|plan| nothing_to_do(plan, closed.is_none()));
+        let idle = plan.and_then(|plan| repairs_nothing(plan, closed.is_none()));
         if let Some(message) = idle.filter(|_| self.observed()) {
             self.finish(status, Phase::NothingToDo, message);
             return None;
@@ -161,9 +161,9 @@ impl RunContext<'_> {
     }
 }
 
-/// Why a run of this plan would repair nothing, or `None` while it may. Where nothing is stuck yet, the alert may be ahead of
-/// the findings: gates keep the run waiting then.
-fn nothing_to_do(plan: &Plan, gates_open: bool) -> Option<String> {
+/// The reason that this plan repairs nothing, or `None`. An alert may fire before the finding exists, so an empty plan counts
+/// only once all gates are open.
+fn repairs_nothing(plan: &Plan, gates_open: bool) -> Option<String> {
     if plan.acts() {
         return None;
     }

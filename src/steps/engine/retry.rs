@@ -13,10 +13,10 @@ use crate::model::records::SnapshotHold;
 use crate::run_context::RunContext;
 
 /// The reason why a source that was released during the run is not held again.
-const LET_GO: &str = "released by somebody else during the run";
+const RELEASED: &str = "released by somebody else during the run";
 
-/// How many pods the provisioner is to have.
-fn asks_for(plan: &Plan) -> Option<i32> {
+/// Number of pods that the provisioner has after the restart, if the plan sets it.
+fn planned_replicas(plan: &Plan) -> Option<i32> {
     plan.step(StepName::RestartProvisioner)?.replicas
 }
 
@@ -31,12 +31,12 @@ impl RunContext<'_> {
                     && finding.driver.as_ref() == Some(&self.run.spec.driver)
             })
         };
-        status.attempt < attempts && (locked() || self.refuses_a_restore(status))
+        status.attempt < attempts && (locked() || self.refuses_awaited_claim(status))
     }
 
-    /// Whether the present leader refuses a claim that is awaited. It leads for hardly longer than a claim may take
-    /// to be Bound, so that these refusals alone are never yet long enough to be a finding.
-    fn refuses_a_restore(&self, status: &RemediationStatus) -> bool {
+    /// Whether the current leader refuses an awaited claim. It took over minutes ago, so its refusals are too recent for an
+    /// operation lock finding.
+    fn refuses_awaited_claim(&self, status: &RemediationStatus) -> bool {
         let awaited = status
             .plan
             .as_ref()
@@ -64,7 +64,7 @@ impl RunContext<'_> {
     }
 
     /// Makes a new plan and starts its first step; held sources stay held. If a person has to approve, the plan is shown,
-    /// and the verification continues until then.
+    /// and the verification continues until that decision.
     pub(super) fn retry(
         &self,
         status: &mut RemediationStatus,
@@ -75,9 +75,13 @@ impl RunContext<'_> {
         let made = playbook
             .ok_or_else(|| "its playbook is no longer in the configuration".to_owned())
             .and_then(|playbook| self.make_plan(playbook))
-            .map(|plan| self.without_what_was_let_go(plan, status));
+            .map(|plan| self.without_released_sources(plan, status));
         let plan = match made {
-            Ok(plan) if asks_for(&plan) == status.plan.as_ref().and_then(asks_for) => plan,
+            Ok(plan)
+                if planned_replicas(&plan) == status.plan.as_ref().and_then(planned_replicas) =>
+            {
+                plan
+            }
             Ok(_) => {
                 let why = "somebody scaled the provisioner during the run; it is not restarted";
                 self.fail_step(status, at, format!("{message}; {why}"));
@@ -92,7 +96,7 @@ impl RunContext<'_> {
         let closed = gates::closed(&gates);
         let waits = waits_for_a_person(&gates);
         gates::merge(&mut status.gates, gates);
-        let end = self.patience(&status.steps[at]);
+        let end = self.gate_deadline(&status.steps[at]);
         match closed {
             None => {
                 self.end(&mut status.steps[at], StepPhase::Failed, message.to_owned());
@@ -137,7 +141,7 @@ impl RunContext<'_> {
                 || suspend
                     .skipped
                     .iter()
-                    .any(|skipped| skipped.reason == LET_GO)
+                    .any(|skipped| skipped.reason == RELEASED)
         });
         let hold = holds::of_run(self.model, &self.id, self.now);
         let is_empty =
@@ -146,7 +150,7 @@ impl RunContext<'_> {
     }
 
     /// The plan without the sources that somebody released during the run.
-    fn without_what_was_let_go(&self, plan: Plan, status: &RemediationStatus) -> Plan {
+    fn without_released_sources(&self, plan: Plan, status: &RemediationStatus) -> Plan {
         let before = status
             .plan
             .as_ref()
@@ -158,16 +162,16 @@ impl RunContext<'_> {
             .map(|(namespace, name)| (namespace, name))
             .collect();
         // A plan that waits for approval is made repeatedly: each skips what the one before it skipped.
-        let long_ago = before
+        let released_before = before
             .into_iter()
             .flat_map(|step| &step.skipped)
-            .filter(|skipped| skipped.reason == LET_GO)
+            .filter(|skipped| skipped.reason == RELEASED)
             .map(|skipped| (&skipped.object.namespace, &skipped.object.name));
-        let let_go: HashSet<(&SharedStr, &SharedStr)> = before
+        let released: HashSet<(&SharedStr, &SharedStr)> = before
             .into_iter()
             .flat_map(PlannedStep::held_sources)
             .filter(|source| !held.contains(source))
-            .chain(long_ago)
+            .chain(released_before)
             .collect();
         let mut steps = plan.steps;
         let suspend = steps
@@ -177,7 +181,7 @@ impl RunContext<'_> {
             let mut gone = Vec::new();
             for (namespace, names) in &mut step.sources {
                 names.retain(|name| {
-                    let keep = !let_go.contains(&(namespace, name));
+                    let keep = !released.contains(&(namespace, name));
                     if !keep {
                         gone.push((namespace.clone(), name.clone()));
                     }
@@ -196,7 +200,7 @@ impl RunContext<'_> {
                             name,
                             uid: uid.unwrap_or_default(),
                         },
-                        reason: LET_GO.to_owned(),
+                        reason: RELEASED.to_owned(),
                     }
                 }));
         }

@@ -5,10 +5,9 @@
 //! takes proof for every old pod: its node reported its containers as terminated (after a forced deletion it has not), and
 //! that node is Ready. In any doubt the lease expires by itself.
 //!
-//! A new sidecar that asks just before the handover finds the lease held and asks again after its retry period, which
-//! client-go stretches by up to 1.2 of itself: 26 s to 57 s with Rook's timings. So the handover does not wait until the last
-//! old pod's object is gone, where the pod's phase proves its end before that: new pods of a Deployment with strategy
-//! `Recreate` are created at that moment.
+//! A new sidecar that tries just before the handover retries after 1 to 2.2 retry periods (client-go, `JitterFactor` 1.2; 26 to
+//! 57 s with Rook). The handover therefore happens once the phase of every old pod proves its end, before its object is
+//! removed: new pods of a Deployment with strategy `Recreate` are created at that removal.
 
 use jiff::Timestamp;
 
@@ -17,13 +16,13 @@ use crate::api::Action;
 use crate::api::remediation::StepRecord;
 use crate::api::{ObjectKey, ObjectKind};
 use crate::model::records::{Lease, Pod};
-use crate::model::{Provisioner, is_made_up};
+use crate::model::{Provisioner, is_random_identity};
 use crate::steps::{Intent, Progress};
 
 /// The leases to record as evidence of their holders before anything is written. A lease is recorded only if its holder is
 /// among the pods that are replaced, as far as that is known, and none if another pod is terminating already. A lease that
 /// is not recorded is not handed over.
-pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
+pub(super) fn unrecorded_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
     let (cx, record) = (restart.cx, restart.record);
     let untouched = record.acted_at.is_none()
         && cx
@@ -35,14 +34,14 @@ pub(super) fn unkept_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
         return Vec::new();
     }
     leases(restart)
-        .filter(|object| kept_holder(restart, object).is_none())
+        .filter(|object| recorded_holder(restart, object).is_none())
         .filter(|object| is_held_by_old(restart, object))
         .cloned()
         .collect()
 }
 
-/// Handovers of leases that still name an ended holder; or the record that they must be waited for, `None` once that is
-/// recorded.
+/// The next action for leases that still name an ended holder: hand over, or record why to wait; `None` if that is recorded
+/// already.
 pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option<Progress> {
     let (cx, record) = (restart.cx, restart.record);
     let of = cx.model.provisioner_of(restart.workload, restart.driver());
@@ -58,13 +57,13 @@ pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option
         let Some(holder) = &lease.holder else {
             continue;
         };
-        match doubt(restart, &of, lease, replaced_at) {
+        match blocker(restart, &of, lease, replaced_at) {
             None => intents.push(Intent::HandOver {
                 object: lease.key(),
                 holder: holder.clone(),
                 renewed: lease.renewed,
             }),
-            Some(doubt) => waits = waits.or_else(|| Some(waiting(lease, &doubt))),
+            Some(blocker) => waits = waits.or_else(|| Some(waiting(lease, &blocker))),
         }
     }
     if !intents.is_empty() {
@@ -79,15 +78,15 @@ pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option
     })
 }
 
-fn waiting(lease: &Lease, doubt: &str) -> String {
+fn waiting(lease: &Lease, blocker: &str) -> String {
     format!(
-        "waits until lease {}/{} expires, up to {} s after its last renewal: {doubt}",
+        "waits until lease {}/{} expires, up to {} s after its last renewal: {blocker}",
         lease.namespace, lease.name, lease.seconds
     )
 }
 
-/// Why the holder of `lease` may still run, or `None` where it cannot.
-fn doubt(
+/// The reason `lease` must not be handed over, or `None`.
+fn blocker(
     restart: &Restart<'_>,
     of: &Provisioner<'_>,
     lease: &Lease,
@@ -101,17 +100,17 @@ fn doubt(
     if !leases(restart).any(|planned| *planned == key) {
         return Some("it is not in the plan".to_owned());
     }
-    let Some(kept) = kept_holder(restart, &key) else {
+    let Some(recorded) = recorded_holder(restart, &key) else {
         return Some("its holder before the restart is unknown".to_owned());
     };
     let holder = lease.holder.as_deref().unwrap_or_default();
-    if kept != holder {
+    if recorded != holder {
         return Some("its holder changed during the restart".to_owned());
     }
-    if is_made_up(holder, restart.driver())
-        && let Some(doubt) = elsewhere(restart, lease)
+    if is_random_identity(holder, restart.driver())
+        && let Some(blocker) = other_possible_holder(restart, lease)
     {
-        return Some(doubt);
+        return Some(blocker);
     }
     if let Some(rival) = model.rivals(of, lease).next() {
         let rival = rival.meta.key(ObjectKind::Pod);
@@ -157,8 +156,8 @@ fn leases<'a>(restart: &Restart<'a>) -> impl Iterator<Item = &'a ObjectKey> + us
         .map(|target| &target.object)
 }
 
-/// Why a pod other than the old ones may hold a lease under a made-up identity, which names no pod.
-fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
+/// The reason a pod other than the old ones may hold a lease under a random identity, which names no pod.
+fn other_possible_holder(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
     let model = restart.cx.model;
     let mut not_ready: Vec<_> = model.nodes.iter().filter(|node| !node.ready).collect();
     not_ready.sort_by_key(|node| &node.name);
@@ -175,11 +174,11 @@ fn elsewhere(restart: &Restart<'_>, lease: &Lease) -> Option<String> {
 }
 
 /// The holder of the lease before anything was written.
-fn kept_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
+fn recorded_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
     let mut evidence = restart.cx.status().evidence.iter();
-    let kept = evidence.find(|kept| kept.object == *object)?;
-    let kept: serde_json::Value = serde_json::from_str(&kept.content).ok()?;
-    let holder = kept.pointer("/object/spec/holderIdentity")?;
+    let recorded = evidence.find(|evidence| evidence.object == *object)?;
+    let content: serde_json::Value = serde_json::from_str(&recorded.content).ok()?;
+    let holder = content.pointer("/object/spec/holderIdentity")?;
     holder.as_str().map(str::to_owned)
 }
 
@@ -195,7 +194,7 @@ fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {
     let of = model.provisioner_of(restart.workload, restart.driver());
     let holders = model.holders(&of, lease);
     let old = |pod: &&Pod| restart.old.contains(&pod.meta.uid);
-    if is_made_up(holder, restart.driver()) {
+    if is_random_identity(holder, restart.driver()) {
         return only_old_run(restart);
     }
     !holders.is_empty() && holders.iter().all(old)

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::{collection, option};
 
 use super::sim::{
-    App, Chance, ClaimIs, Cluster, EXPRESSION, Happening, Sim, SnapshotIs, Verb, seconds,
+    App, ClaimIs, Cluster, EXPRESSION, FaultRates, Happening, Sim, SnapshotIs, Verb, seconds,
 };
 use crate::api::remediation::{Decision, Phase, Remediation};
 use crate::config::{Budgets, Config, Duration, Gates, Mode, Percent, ResumeWhen, Window};
@@ -186,8 +186,8 @@ prop_compose! {
 prop_compose! {
     fn chance()(
         seed in any::<u64>(), lag in 0..8_u64, fails in 0..30_u64, dies in 0..50_u64, races in 0..20_u64,
-    ) -> Chance {
-        Chance { seed, lag, fails, dies, races }
+    ) -> FaultRates {
+        FaultRates { seed, lag, fails, dies, races }
     }
 }
 
@@ -225,7 +225,7 @@ struct Night {
     playbook: &'static str,
     earlier: Vec<Earlier>,
     config: Config,
-    chance: Chance,
+    chance: FaultRates,
 }
 
 impl Night {
@@ -252,7 +252,7 @@ impl Night {
     }
 }
 
-/// Said by [`super::sim::Sim`] at every moment; here what is left at the end.
+/// [`super::sim::Sim`] checks its invariants in every pass; this checks the end.
 fn try_it(night: Night) -> Result<(), TestCaseError> {
     let sim = night.dream();
     sim.judge_end();
@@ -266,12 +266,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_the_night_brings_a_plain_provisioner(night in night(false)) {
+    fn random_faults_keep_the_invariants_of_a_plain_provisioner(night in night(false)) {
         try_it(night)?;
     }
 
     #[test]
-    fn whatever_the_night_brings_an_operators_provisioner(night in night(true)) {
+    fn random_faults_keep_the_invariants_of_an_operators(night in night(true)) {
         try_it(night)?;
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::json;
 
-use super::moments::{ask, at_step, served};
+use super::decisions::{ask, at_step, served};
 use crate::api::StepName;
 use crate::api::remediation::{EvidenceRecord, Remediation, RemediationStatus, StepPhase};
 use crate::api::{ObjectKey, ObjectKind};
@@ -123,7 +123,7 @@ fn a_lease_is_taken_over(#[case] lease: Lease, #[case] complete: bool) {
 
 /// The answer to the rollout may be 15 s late, and with it `acted_at`: a new process has the lease by then.
 #[test]
-fn a_made_up_identity_counts_that_took_the_lease_before_the_answer() {
+fn random_identity_counts_that_took_the_lease_before_the_answer() {
     let mut run = restarting(RANDOM);
     run.status.as_mut().unwrap().steps[0].acted_at = Some(at(-1));
     let world = after(RANDOM, Pod::ended)

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::sim::{App, Chance, ClaimIs, Cluster, Happening, Sim, SnapshotIs, Verb};
+use super::sim::{App, ClaimIs, Cluster, FaultRates, Happening, Sim, SnapshotIs, Verb};
 use crate::api::ObjectKind;
 use crate::api::StepName;
 use crate::api::remediation::{Phase, StepPhase};
@@ -30,7 +30,7 @@ pub fn apps() -> Vec<App> {
 pub fn drive(apps: &[App], config: Config, prepare: impl FnOnce(&mut Cluster)) -> Sim {
     let mut cluster = Cluster::jammed(apps, false);
     prepare(&mut cluster);
-    let mut sim = Sim::new(cluster, config, Chance::default());
+    let mut sim = Sim::new(cluster, config, FaultRates::default());
     sim.run_until(at(8 * 60));
     sim.judge_end();
     sim
@@ -213,7 +213,7 @@ fn a_lock_without_any_claim_is_repaired_and_not_called_verified() {
 
 #[test]
 fn the_pods_of_an_operators_deployment_are_replaced() {
-    let mut sim = Sim::new(Cluster::jammed(&apps(), true), act(), Chance::default());
+    let mut sim = Sim::new(Cluster::jammed(&apps(), true), act(), FaultRates::default());
     sim.run_until(at(8 * 60));
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     let replaced = deeds(&sim)
@@ -319,7 +319,7 @@ fn a_claim_somebody_deletes_is_not_waited_for(#[case] how: Happening, #[case] wh
 }
 
 #[test]
-fn what_waits_for_its_app_is_released_at_the_deadline() {
+fn source_without_a_running_app_is_released_at_the_deadline() {
     // Its claim is gone, so that no pod will ever mount it.
     let mut apps = apps();
     apps.push(App {
@@ -370,9 +370,9 @@ fn a_lock_that_comes_back_is_gone_for_a_second_time() {
     assert_eq!(rollouts, 2);
 }
 
-/// No snapshot hangs, so that only the claim's own refusals tell of the lock.
+/// No snapshot hangs, so that only the refusals of the claim itself show the lock.
 #[test]
-fn a_lock_that_only_a_restore_tells_of_is_gone_for_a_second_time_too() {
+fn lock_seen_only_by_a_restore_is_retried() {
     let apps = vec![App::fine(), App::restoring()];
     let sim = drive(&apps, act(), |cluster| cluster.jams_to_come = 1);
     assert_eq!(sim.status().attempt, 2, "{:#?}", sim.told);

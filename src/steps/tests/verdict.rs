@@ -189,7 +189,7 @@ fn restored() -> World {
 #[rstest]
 #[case::the_locks_are_gone_and_the_claim_is_bound(restored(), Outcome::Healed)]
 #[case::the_locks_are_gone_and_so_is_the_claim(healed(), Outcome::Repaired)]
-fn what_becomes_of_a_run_about_locks(#[case] world: World, #[case] expected: Outcome) {
+fn outcome_of_a_run_about_locks(#[case] world: World, #[case] expected: Outcome) {
     assert!(!planned().locks.is_empty());
     assert_eq!(outcome(&world, &planned()), expected);
 }
@@ -206,7 +206,7 @@ fn failing() -> World {
 #[case::ready(healed().with(hangs_no_more()), Outcome::Healed)]
 #[case::accepted(failing().with(content(&hangs()).handle("csi-1")), Outcome::Healed)]
 #[case::as_before(failing(), Outcome::Nothing)]
-fn what_becomes_of_a_run_about_failed_snapshots(#[case] world: World, #[case] expected: Outcome) {
+fn outcome_of_a_run_about_failed_snapshots(#[case] world: World, #[case] expected: Outcome) {
     let plan = planned_for(&failing(), "failed-snapshots");
     assert!(plan.locks.is_empty());
     assert_eq!(outcome(&world, &plan), expected);
@@ -334,7 +334,7 @@ fn failed_snapshots(#[case] world: World, #[case] facts: LiveState, #[case] expe
 }
 
 #[test]
-fn what_was_skipped_or_spared_does_not_fail_the_run() {
+fn skipped_snapshots_do_not_fail_the_run() {
     let object = hangs().meta.key(ObjectKind::VolumeSnapshot);
     let why = "is in use by VolSync's populator".to_owned();
     let left = vec![Skipped {
@@ -381,9 +381,9 @@ fn apps(#[case] world: World, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &nothing()), expected);
 }
 
-/// A plan lists the first hundred of what it spares.
+/// A plan lists only the first hundred skipped objects.
 #[test]
-fn snapshot_that_a_long_plan_does_not_list_is_spared_all_the_same() {
+fn skipped_snapshot_beyond_the_plan_list_is_exempt() {
     let kept = |number: usize| {
         let name = format!("kept-{number:0>4}");
         let failed = snapshot("media", &name, "prowlarr").error(ErrorClass::Timeout);
@@ -405,7 +405,7 @@ fn snapshot_that_a_long_plan_does_not_list_is_spared_all_the_same() {
             .unwrap()
             .skipped
             .len(),
-        plan::LISTED
+        plan::MAX_LISTED
     );
     let checks = checks(&after, &with(live), &plan, Vec::new());
     let failed: Vec<_> = checks.iter().filter(|check| !check.passed).collect();

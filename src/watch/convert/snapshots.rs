@@ -52,7 +52,7 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
         restore_size: status
             .and_then(|s| s.restore_size.as_ref())
             .and_then(|size| NonZeroU64::new(bytes(Some(size)))),
-        error: trouble(
+        error: status_error(
             status.and_then(|s| s.error.as_ref()),
             &meta,
             patterns.of(None),
@@ -91,7 +91,7 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
         touched_by: some_sym(annotation(&object.metadata, TOUCHED_ANNOTATION)),
         seen_by_sidecar: status.is_some(),
         being_created: has(object.metadata.annotations.as_ref(), BEING_CREATED),
-        error: trouble(
+        error: status_error(
             status.and_then(|status| status.error.as_ref()),
             &meta,
             patterns.of(Some(&spec.driver)),
@@ -109,7 +109,7 @@ pub fn snapshot_class(object: &VolumeSnapshotClass) -> Option<SnapshotClass> {
 }
 
 /// The error in a status. Without a time, it is dated to the creation of the object.
-fn trouble(
+fn status_error(
     error: Option<&VolumeSnapshotError>,
     meta: &crate::model::records::Meta,
     patterns: &LockPatterns,
@@ -118,7 +118,7 @@ fn trouble(
     let message = error.message.as_deref().unwrap_or_default();
     Some(Box::new(StatusError {
         since: error.time.as_ref().map_or(meta.created.at(), |time| time.0),
-        nature: patterns.nature(message),
+        class: patterns.classify(message),
         message: cut(message),
     }))
 }

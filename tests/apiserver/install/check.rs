@@ -55,7 +55,7 @@ struct Ground {
 
 impl Ground {
     async fn set() -> Self {
-        let stage = Stage::set(Setup {
+        let stage = Stage::jammed_with(Setup {
             rights: Rights::Installed("act"),
             // A separate control plane, as definitions are changed and deleted.
             sources: Some(ReplicationSource::crd()),

@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
         );
         assert!(!key.contains(char::is_whitespace), "{key:?}");
     }
-    match PATTERNS.nature(message) {
+    match PATTERNS.classify(message) {
         ErrorClass::Locked(key) => assert_eq!(found, Some(key)),
         ErrorClass::Timeout
         | ErrorClass::SourceMissing

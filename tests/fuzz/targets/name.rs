@@ -3,7 +3,7 @@
 use locksmith::api::hold::POLICY_NAME;
 use locksmith::api::is_object_name;
 use locksmith::holds::policy::{Answer, Proof};
-use locksmith::model::{is_made_up, lease_names};
+use locksmith::model::{is_random_identity, lease_names};
 use locksmith::text::humanize;
 use locksmith::{csi, holds};
 
@@ -53,11 +53,11 @@ fn becomes_the_names_of_two_leases(driver: &str, identity: &str) {
         assert!(lease.bytes().all(plain) && !lease.ends_with('-'), "{lease}");
     }
     assert!(snapshotter.ends_with(&*provisioner));
-    assert!(is_made_up(
+    assert!(is_random_identity(
         &format!("1717000000000-8081-{provisioner}"),
         driver
     ));
-    if is_made_up(identity, driver) {
+    if is_random_identity(identity, driver) {
         assert!(identity.starts_with(|c: char| c.is_ascii_digit()));
         assert!(identity.ends_with(&*provisioner));
     }

@@ -1,14 +1,14 @@
 //! A cluster in memory, whose VolSync, snapshot controller, driver and operator react as the real ones do, as far as
 //! it matters here. Time passes from one event to the next.
 
-mod begins;
-mod happenings;
+mod gate_oracle;
+mod interference;
 mod react;
 mod shell;
 mod writes;
 
-pub use happenings::{EXPRESSION, Happening};
-pub use shell::{Chance, Sim};
+pub use interference::{EXPRESSION, Happening};
+pub use shell::{FaultRates, Sim};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

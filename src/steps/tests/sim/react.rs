@@ -133,7 +133,8 @@ impl Cluster {
         if self.jammed {
             let locked = key(&format!("snapshot-{uid}"));
             if content.error.is_none() && content.handle.is_none() {
-                content.error = Some(trouble(ErrorClass::Locked(locked.clone()), "locked").into());
+                content.error =
+                    Some(status_error(ErrorClass::Locked(locked.clone()), "locked").into());
                 content.error.as_mut().unwrap().since = self.now;
                 self.news.push_back(content.clone().into());
             }
@@ -145,7 +146,7 @@ impl Cluster {
             return;
         }
         if self.times_out {
-            content.error = Some(trouble(ErrorClass::Timeout, "no answer").into());
+            content.error = Some(status_error(ErrorClass::Timeout, "no answer").into());
             content.error.as_mut().unwrap().since = self.now;
             self.news.push_back(content.clone().into());
             self.after(

@@ -1,4 +1,4 @@
-//! What drives a run: watches that lag, a process that dies, writes that fail; and what must hold all the while.
+//! Drives a run with lagging watches, a process that dies and writes that fail, and checks the invariants throughout.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,9 +16,9 @@ use crate::model::{Change, Kind, Model, WatchState};
 use crate::run_context::LiveState;
 use crate::steps::{Intent, NextAction, next};
 
-/// How badly things go. All zero: watches show everything at once, nothing fails.
+/// Fault rates. All zero: watches show everything at once, nothing fails.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Chance {
+pub struct FaultRates {
     pub seed: u64,
     /// Longest lag of the watches, in seconds.
     pub lag: u64,
@@ -30,7 +30,7 @@ pub struct Chance {
     pub races: u64,
 }
 
-impl Chance {
+impl FaultRates {
     fn fails_now(&mut self) -> bool {
         self.roll(100) < self.fails
     }
@@ -47,10 +47,10 @@ impl Chance {
 pub struct Sim {
     pub cluster: Cluster,
     pub config: Config,
-    pub chance: Chance,
-    /// What was written, for a test to read.
+    pub chance: FaultRates,
+    /// The writes that succeeded.
     pub done: Vec<Intent>,
-    /// What was told of the run: phase, step and message, each change once.
+    /// Log of phase, step and message changes, for failure messages.
     pub told: Vec<String>,
     /// The progress of steps as recorded, each change once.
     pub progress: Vec<(StepName, StepProgress)>,
@@ -67,11 +67,11 @@ pub struct Sim {
 /// How long it may take to release everything, one at a time and some writes failing.
 const RESUMED: SignedDuration = SignedDuration::from_mins(15);
 
-/// Passes without any time going by before the run is taken to turn in circles.
-const CIRCLES: usize = 40;
+/// Maximum number of passes at one time; a run that needs more makes no progress.
+const MAX_PASSES: usize = 40;
 
 impl Sim {
-    pub fn new(cluster: Cluster, config: Config, mut chance: Chance) -> Self {
+    pub fn new(cluster: Cluster, config: Config, mut chance: FaultRates) -> Self {
         chance.seed |= 1;
         let policy = Policy {
             detect: config.detect.clone(),
@@ -134,7 +134,7 @@ impl Sim {
         finished && self.cluster.held().next().is_none() && self.coming.is_empty()
     }
 
-    /// One look at everything, and what follows from it; says when to look again at the latest.
+    /// One pass of the controller; returns the latest time of the next.
     fn pass(&mut self) -> Option<Timestamp> {
         self.watch();
         let now = self.cluster.now;
@@ -196,10 +196,10 @@ impl Sim {
         self.chance.fails_now()
     }
 
-    /// Asks what comes next and does it, until there is something to wait for.
+    /// Carries out the next actions until the run waits; returns the latest time of the next pass.
     fn drive(&mut self) -> Option<Timestamp> {
         let soon = Some(self.cluster.now + seconds(1));
-        for _ in 0..CIRCLES {
+        for _ in 0..MAX_PASSES {
             let run = self.cluster.run.clone()?;
             let facts = self.facts.as_ref();
             let now = self.cluster.now;
@@ -259,7 +259,7 @@ impl Sim {
                 }
             }
         }
-        panic!("turns in circles: {:?}", self.told.last());
+        panic!("makes no progress: {:?}", self.told.last());
     }
 
     fn tell(&mut self, before: Option<&RemediationStatus>, after: &RemediationStatus) {
@@ -275,7 +275,7 @@ impl Sim {
         }
     }
 
-    /// What must be true of every act.
+    /// Checks an intent before it is carried out.
     fn check(&mut self, aborted: bool, status: &RemediationStatus, intent: &Intent) {
         let said = || format!("{intent:?} after {:?}", self.told);
         assert_eq!(
@@ -351,7 +351,7 @@ impl Sim {
         }
     }
 
-    /// Of what is about to be held: it is planned, and did not opt out.
+    /// Checks that sources to hold are planned, and have not opted out.
     fn check_held(
         &self,
         planned: &PlannedStep,
@@ -369,7 +369,7 @@ impl Sim {
         }
     }
 
-    /// What must be true at any time.
+    /// Checks the invariants that hold at any time.
     fn judge(&self) {
         let now = self.cluster.now;
         let status = self.status();
@@ -400,7 +400,7 @@ impl Sim {
             .unwrap_or_default()
     }
 
-    /// What must be true once everything is over.
+    /// Checks that nothing is held at the end.
     pub fn judge_end(&self) {
         let held: Vec<_> = self.cluster.held().collect();
         assert_eq!(held, [], "still held: {:?}", self.told);

@@ -1,5 +1,4 @@
-//! What must be true of a run that begins or goes round again: each gate once more, from what the configuration says in
-//! plain words and what there is, and not as the gate goes about it.
+//! Oracle for run starts: computes each gate a second time, directly from configuration and cluster, without the gate's code.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,7 +8,7 @@ use crate::api::remediation::{Decision, Phase, Remediation, RemediationStatus, S
 use crate::config::Window;
 
 impl Sim {
-    /// Judges what is about to be recorded of `run`.
+    /// Checks a status of `run` that is about to be recorded.
     pub(super) fn judge_record(&self, run: &Remediation, after: &RemediationStatus) {
         for step in &after.steps {
             if let Some(progress) = &step.progress {
@@ -89,7 +88,7 @@ impl Sim {
             said("budget")
         );
 
-        // In the order they ended in.
+        // `earlier` is in the order in which the runs ended.
         let latest = earlier()
             .rev()
             .take_while(|one| status(one).phase == Phase::Failed);
@@ -100,7 +99,8 @@ impl Sim {
         );
     }
 
-    /// Of each plan there is: a person approved of just this one, lately, and it deletes no more than it may.
+    /// Checks the plan of an attempt: a person approved exactly this one, the approval has not expired, and it deletes no more
+    /// than configured.
     fn judge_plan(&self, run: &Remediation, after: &RemediationStatus) {
         let (gates, now) = (&self.config.gates, self.cluster.now);
         let said = || format!("attempt {}: {:?}", after.attempt, self.told);
@@ -134,7 +134,7 @@ fn status(run: &Remediation) -> &RemediationStatus {
     run.status.as_ref().unwrap()
 }
 
-/// Of windows that are told in UTC, on every day.
+/// Whether `now` is in a window that is given in UTC and applies to every day.
 fn is_in(window: &Window, now: Timestamp) -> bool {
     let time = now.to_string()[11..16].to_owned();
     let (from, to) = (window.from.to_string(), window.to.to_string());

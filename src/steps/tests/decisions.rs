@@ -76,10 +76,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
 
 #[rstest]
 #[case::no_provisioner(World::empty().with(namespace("locksmith")), "provisioner of rook-ceph.rbd.csi.ceph.com not found")]
-fn what_cannot_be_planned_ends_the_run_before_it_does_anything(
-    #[case] world: World,
-    #[case] why: &str,
-) {
+fn unplannable_run_fails_before_it_starts(#[case] world: World, #[case] why: &str) {
     let status = recorded_status(ask(&run("r"), &world));
     assert_eq!((status.phase, status.started_at), (Phase::Failed, None));
     assert!(status.message.contains(why), "{}", status.message);
@@ -229,7 +226,7 @@ fn a_lease_left_behind_in_another_namespace_is_nobodys_business() {
 
 /// The run on the build before: it held every source, deleted both snapshots, VolSync made them again, and it reported success.
 #[test]
-fn a_run_about_what_no_deletion_helps_ends_before_it_holds_anything() {
+fn unrepairable_run_ends_before_holding() {
     let gone = snapshot("media", "volsync-a-src", "a")
         .error(ErrorClass::SourceMissing)
         .created(at(-30));

@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::playbook::{act, apps, deeds, drive};
-use super::sim::{Chance, Cluster, Happening, Sim, Verb, place, seconds};
+use super::sim::{Cluster, FaultRates, Happening, Sim, Verb, place, seconds};
 use crate::api::StepName;
 use crate::api::remediation::{Phase, StepPhase};
 use crate::config::{Config, Duration};
@@ -101,7 +101,7 @@ fn a_list_that_fails(#[case] minutes: i64, #[case] phase: Phase, #[case] says: &
 fn pods_that_may_not_be_deleted_fail_the_restart() {
     let mut cluster = Cluster::jammed(&apps(), true);
     cluster.refuses = Some(Verb::Replace);
-    let mut sim = Sim::new(cluster, once(), Chance::default());
+    let mut sim = Sim::new(cluster, once(), FaultRates::default());
     sim.run_until(at(8 * 60));
     sim.judge_end();
     assert!(
@@ -113,7 +113,7 @@ fn pods_that_may_not_be_deleted_fail_the_restart() {
 
 /// The policy is there as it ships, and the API server does not enforce it.
 #[test]
-fn a_hold_that_is_not_in_force_is_noticed_before_anything_is_deleted() {
+fn ineffective_hold_ends_the_run_before_a_deletion() {
     let sim = drive(&apps(), once(), |cluster| cluster.enforces = false);
     assert!(
         sim.status()
@@ -186,7 +186,7 @@ fn an_abort_during_the_verdict_ends_it() {
 }
 
 #[test]
-fn a_gate_that_closes_makes_the_run_wait_and_go_on_when_it_opens() {
+fn run_waits_while_a_gate_is_closed() {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.node.ready = false;
         cluster.happens_after(2, Happening::KillSwitch(true));
@@ -260,7 +260,7 @@ fn a_watch_that_fails_makes_the_run_wait() {
 
 /// Holds end at their deadline, whether or not they can be seen; so does a run that waits for their release.
 #[test]
-fn a_run_that_can_no_longer_read_its_hold_ends_after_the_deadline() {
+fn run_with_unreadable_hold_ends_after_the_deadline() {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.happens_after(1, Happening::WatchFails(Kind::SnapshotHolds));
     });
@@ -312,13 +312,13 @@ fn a_run_that_is_deleted_releases_what_it_held() {
     assert!(sim.cluster.now < at(3));
 }
 
-/// Whatever a person lets go stays let go, in this round and in the next.
+/// A source that a person releases stays released, in this attempt and in the next.
 #[rstest]
 #[case::while_the_holds_are_watched(1, 0)]
-#[case::while_the_holds_are_watched_of_two_rounds(1, 1)]
+#[case::while_the_holds_are_watched_in_two_attempts(1, 1)]
 #[case::after_that(3, 0)]
-#[case::after_that_of_two_rounds(3, 1)]
-fn what_a_person_releases_is_not_held_again(#[case] minute: i64, #[case] jams_to_come: u32) {
+#[case::after_that_in_two_attempts(3, 1)]
+fn released_source_is_not_held_again(#[case] minute: i64, #[case] jams_to_come: u32) {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.jams_to_come = jams_to_come;
         cluster.happens_after(minute, Happening::Releases(0));
@@ -342,7 +342,7 @@ fn a_hold_that_a_person_deletes_ends_the_run(#[case] minute: i64, #[case] says: 
 }
 
 #[test]
-fn what_opts_out_before_it_is_held_is_skipped() {
+fn opted_out_source_is_skipped() {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.refuses = Some(Verb::Hold);
         cluster.happens_after(1, Happening::OptsOut(0));
@@ -359,7 +359,7 @@ fn what_opts_out_before_it_is_held_is_skipped() {
 
 /// A second plan is a new decision.
 #[test]
-fn the_second_time_round_every_gate_is_asked_again() {
+fn next_attempt_evaluates_every_gate_again() {
     let mut config = act();
     config.gates.max_deletions = 2;
     let sim = drive(&apps(), config, |cluster| {
@@ -380,10 +380,9 @@ fn the_second_time_round_every_gate_is_asked_again() {
     assert_eq!(deleted, 1);
 }
 
-/// A protected snapshot that fails while the run waits for its gates is no target, and must still be known by the
-/// time the verdict asks for failed snapshots.
+/// A protected snapshot that fails while the run waits for its gates is no target, and the verdict must still exempt it.
 #[test]
-fn what_is_spared_while_the_run_waits_is_spared_by_its_verdict() {
+fn verdict_exempts_snapshots_skipped_before_the_start() {
     let sim = drive(&apps(), act(), |cluster| {
         let skipped = snapshot("media", "by-hand", "a0")
             .unready()
@@ -416,8 +415,8 @@ fn leases_of_a_leader_deleted_by_force_are_waited_for() {
 }
 
 #[test]
-fn a_process_that_dies_again_and_again_gets_there_too() {
-    let chance = Chance {
+fn run_succeeds_although_the_process_often_dies() {
+    let chance = FaultRates {
         seed: 7,
         lag: 3,
         fails: 10,

@@ -1,4 +1,4 @@
-//! The second time round: what a person has approved of, let go or scaled the first time is not taken for granted.
+//! A second attempt respects approvals, releases and scaling made during the first.
 
 use rstest::rstest;
 
@@ -25,9 +25,9 @@ fn restarts(sim: &super::sim::Sim) -> usize {
     deeds.filter(|deed| deed.starts_with("Rollout")).count()
 }
 
-/// An approval is of one plan: the next round's is another, and waits for its own.
+/// An approval is of one plan: that of the next attempt waits for its own.
 #[test]
-fn another_round_waits_for_another_approval() {
+fn next_attempt_waits_for_its_own_approval() {
     let sim = approved_once(|cluster| {
         cluster.happens_after(60, Happening::Decides(Decision::Approved));
     });
@@ -45,7 +45,7 @@ fn another_round_waits_for_another_approval() {
 #[rstest]
 #[case::that_is_rejected(Some(Decision::Rejected))]
 #[case::that_nobody_decides_on(None)]
-fn another_round_is_none(#[case] decision: Option<Decision>) {
+fn next_attempt_without_approval_does_not_start(#[case] decision: Option<Decision>) {
     let sim = approved_once(|cluster| {
         if let Some(decision) = decision {
             cluster.happens_after(60, Happening::Decides(decision));
@@ -57,7 +57,7 @@ fn another_round_is_none(#[case] decision: Option<Decision>) {
 
 /// Holds last for two hours: an approval that comes later finds nothing held, and nothing is done unheld.
 #[test]
-fn what_is_approved_after_the_holds_are_over_is_not_done() {
+fn plan_approved_after_the_holds_ended_is_not_run() {
     let sim = approved_once(|cluster| {
         cluster.happens_after(150, Happening::Decides(Decision::Approved));
     });
@@ -67,7 +67,7 @@ fn what_is_approved_after_the_holds_are_over_is_not_done() {
 
 /// The same behind a gate that stays closed for longer than the holds last.
 #[test]
-fn nothing_is_deleted_or_restarted_once_everything_was_let_go() {
+fn run_does_not_act_once_everything_was_released() {
     let config = Config {
         gates: crate::config::Gates {
             give_up_after: Duration::from_secs(6 * 3600),
@@ -87,9 +87,9 @@ fn nothing_is_deleted_or_restarted_once_everything_was_let_go() {
     );
 }
 
-/// The provisioner is whoever scales it's; the next plan would otherwise take their number for granted.
+/// Somebody else controls the number of replicas; the next plan would otherwise adopt their number.
 #[test]
-fn a_provisioner_that_somebody_scaled_between_two_rounds_is_theirs() {
+fn provisioner_scaled_between_attempts_is_not_restarted() {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.jams_to_come = 1;
         cluster.happens_after(6, Happening::Scales(1));
