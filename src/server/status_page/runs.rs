@@ -132,6 +132,12 @@ fn step_item(step: &StepView, now: Timestamp) -> Markup {
         li.(class) {
             strong { (step.step.as_str()) } " " span.badge.(tone) { (word) } " "
             @if step.phase != StepPhase::Skipped { span.took { (took(step, now)) } }
+            @if let Some(progress) = step.progress.as_ref().filter(|_| step.phase == StepPhase::Started) {
+                span.took {
+                    ", " (progress.done) " of " (humanize::count(progress.total as usize, "object"))
+                    @if !progress.waiting_for.is_empty() { ", waiting for " (humanize::plain(&progress.waiting_for)) }
+                }
+            }
             @if let Some(limit) = limit.filter(|_| has_bar) {
                 progress value=(elapsed.min(limit)) max=(limit.max(1)) aria-label=(format!("{}: time used of its limit", step.step.as_str())) {}
             }
@@ -179,6 +185,7 @@ mod tests {
             started: at(-3),
             finished: finished.map(at),
             deadline: deadline.map(at),
+            progress: None,
             message: String::new(),
         };
         assert_eq!(took(&step, fixture::now()), wanted);
