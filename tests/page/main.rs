@@ -238,7 +238,7 @@ fn the_page_is_read_without_script() {
     for wanted in [
         "Operation locks",
         summary,
-        "Held: no snapshots",
+        "Held (snapshots refused)",
         "none since this process started",
     ] {
         assert!(text.contains(wanted), "{wanted} in {text}");

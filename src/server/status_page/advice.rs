@@ -88,7 +88,7 @@ fn breaker(view: &View) -> Option<Advice> {
     let breaker = view.breaker().filter(|breaker| breaker.open)?;
     let failures = humanize::count(breaker.failures as usize, "run");
     let text = format!(
-        "The circuit breaker is open: the last {failures} failed, so no run starts. Find the cause before you reset it."
+        "The circuit breaker has tripped: the last {failures} failed, so no run starts. Find the cause before you reset it."
     );
     let last = view.runs.iter().find(|run| run.phase == Phase::Failed);
     let commands: Vec<_> = last
@@ -267,7 +267,7 @@ mod tests {
         view.breaker.open = true;
         let (text, commands) = &of(&view)[0];
         assert!(
-            text.starts_with("The circuit breaker is open: the last 1 run failed"),
+            text.starts_with("The circuit breaker has tripped: the last 1 run failed"),
             "{text}"
         );
         let describe = format!("locksmith describe {FAILED}");

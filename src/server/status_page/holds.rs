@@ -12,7 +12,7 @@ pub(super) fn section(view: &View, now: Timestamp) -> Markup {
     let holds = by_hold(view);
     html! {
         section aria-labelledby="held" {
-            h2 #held { "Held: no snapshots" }
+            h2 #held { "Held (snapshots refused)" }
             @if holds.is_empty() {
                 p { "Nothing is held." }
             } @else {
