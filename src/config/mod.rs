@@ -172,7 +172,7 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    /// The kind as an [`ObjectKind`](crate::api::ObjectKind).
+    /// The kind as an [`ObjectKind`].
     pub fn object_kind(self) -> ObjectKind {
         match self {
             Self::Deployment => ObjectKind::Deployment,
