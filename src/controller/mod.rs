@@ -275,10 +275,19 @@ impl Controller {
         else {
             return Ok(());
         };
-        let run = self.record(run, status).await?;
-        memory.recorded(key, begun.elapsed(), Instant::now());
-        memory.met(key, &run, Instant::now());
-        Ok(())
+        match self.record(run, status).await {
+            Ok(run) => {
+                memory.recorded(key, begun.elapsed(), Instant::now());
+                memory.met(key, &run, Instant::now());
+                Ok(())
+            }
+            Err(error @ (WriteError::NotLeader | WriteError::OutdatedCrd { .. })) => Err(error),
+            // Nothing depends on it, and the next pass reads the run again.
+            Err(error) => {
+                tracing::debug!(run = key.1, %error, "progress not recorded");
+                Ok(())
+            }
+        }
     }
 
     /// Carries out `intents`, except those with a pending write. `steps::next` returns a skipped or failed intent again;

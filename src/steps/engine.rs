@@ -311,18 +311,21 @@ impl RunContext<'_> {
     /// Notes the progress of the current step, once that is recorded.
     fn note_progress(&self, status: &mut RemediationStatus) {
         let known = current(self.status());
-        let at = known.filter(|at| current(status) == Some(*at));
-        let progress = at.and_then(|at| {
-            let record = &status.steps[at];
-            let planned = self.plan?.step(record.step)?;
-            Some(step(record.step).progress(self, record, planned))
-        });
+        let Some(at) = known.filter(|at| current(status) == Some(*at)) else {
+            status.progress = None;
+            return;
+        };
+        // An object of a kind that is not listed yet would count as gone.
+        if self.model.freshness.unsynced().next().is_some() {
+            return;
+        }
+        let record = &status.steps[at];
+        let planned = self.plan.and_then(|plan| plan.step(record.step));
+        let progress = planned.map(|planned| step(record.step).progress(self, record, planned));
         status.progress = progress
             .as_ref()
             .map(|progress| format!("{}/{}", progress.done, progress.total));
-        if let Some(at) = at {
-            status.steps[at].progress = progress;
-        }
+        status.steps[at].progress = progress;
     }
 
     /// Lists in the status what this run still holds.

@@ -2,9 +2,10 @@
 
 use super::playbook::{act, apps, drive};
 use crate::api::StepName;
-use crate::api::remediation::{StepPhase, StepProgress, StepRecord};
+use crate::api::remediation::{Phase, StepPhase, StepProgress, StepRecord};
 use crate::config::Config;
 use crate::model::fixture::*;
+use crate::model::{Kind, WatchState};
 use crate::run_context::RunContext;
 use crate::steps::step;
 
@@ -15,18 +16,7 @@ fn of_jam(name: StepName) -> StepProgress {
     let playbook = &config.playbooks.0["csi-operation-locks"];
     let driver = DRIVER.into();
     let plan = crate::plan::make(&world.0, &findings, playbook, &driver, &config, at(0)).unwrap();
-    let record = StepRecord {
-        step: name,
-        attempt: 1,
-        phase: StepPhase::Started,
-        started_at: at(-1),
-        finished_at: None,
-        acted_at: None,
-        replaced_at: None,
-        message: String::new(),
-        skipped: Vec::new(),
-        progress: None,
-    };
+    let record = started(name);
     let run = run("mine");
     let cx = RunContext::new(&run, &world.0, &findings, &config, None, at(0));
     let cx = cx.with_plan(Some(&plan));
@@ -54,6 +44,57 @@ fn progress_counts_objects_and_names_the_next_condition() {
         assert_eq!((progress.done, progress.total), counts, "{progress:?}");
         assert!(progress.waiting_for.ends_with(waiting_for), "{progress:?}");
         assert!(progress.deadline > Some(at(-1)), "{progress:?}");
+    }
+}
+
+/// Until every kind is listed, a missing object proves nothing.
+#[test]
+fn unsynced_watch_leaves_the_recorded_progress() {
+    let config = Config::default();
+    let recorded = StepProgress {
+        done: 0,
+        total: 1,
+        ..of_jam(StepName::DeleteFailedSnapshots)
+    };
+    let mut run = run_in("mine", Phase::Running);
+    let mut world = World::jam();
+    let findings = world.found(&config, at(0));
+    let playbook = &config.playbooks.0["csi-operation-locks"];
+    let driver = DRIVER.into();
+    let plan = crate::plan::make(&world.0, &findings, playbook, &driver, &config, at(0)).unwrap();
+    let status = run.status.as_mut().unwrap();
+    status.plan = Some(plan);
+    status.progress = Some("0/1".to_owned());
+    status.steps = vec![StepRecord {
+        progress: Some(recorded),
+        ..started(StepName::DeleteFailedSnapshots)
+    }];
+    assert_ne!(
+        crate::steps::progress(&run, &world.0, &findings, &config, at(0)),
+        None
+    );
+    world
+        .0
+        .freshness
+        .note(Kind::VolumeSnapshots, WatchState::Never, at(0));
+    assert_eq!(
+        crate::steps::progress(&run, &world.0, &findings, &config, at(0)),
+        None
+    );
+}
+
+fn started(step: StepName) -> StepRecord {
+    StepRecord {
+        step,
+        attempt: 1,
+        phase: StepPhase::Started,
+        started_at: at(-1),
+        finished_at: None,
+        acted_at: None,
+        replaced_at: None,
+        message: String::new(),
+        skipped: Vec::new(),
+        progress: None,
     }
 }
 
