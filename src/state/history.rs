@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::view::View;
 use crate::findings::FindingKind;
 
-/// Minutes that are kept: 1440 samples of 32 bytes.
+/// Minutes that are kept: 1440 samples of some 50 bytes.
 pub const MINUTES: usize = 24 * 60;
 
 const KINDS: usize = FindingKind::STUCK.len();
@@ -23,8 +23,8 @@ pub struct History {
 struct Sample {
     /// Minutes since the Unix epoch.
     minute: i64,
-    /// In the order of [`FindingKind::STUCK`].
-    counts: [u32; KINDS],
+    /// In the order of [`FindingKind::STUCK`]; `None` if more than nothing may have been stuck.
+    counts: [Option<u32>; KINDS],
 }
 
 fn minute(at: Timestamp) -> i64 {
@@ -32,7 +32,8 @@ fn minute(at: Timestamp) -> i64 {
 }
 
 impl History {
-    /// Counts what is stuck in `view`. A view of a part of the cluster is left out: its counts are lower bounds.
+    /// Counts what is stuck in `view`. A view of a part of the cluster is left out: its counts are lower bounds. With a doubt, a
+    /// count of zero is unknown.
     pub fn record(&mut self, view: &View) {
         if !view.complete() {
             return;
@@ -42,11 +43,11 @@ impl History {
         while self.samples.back().is_some_and(|it| it.minute > minute) {
             self.samples.pop_back();
         }
-        let mut counts = [0; KINDS];
+        let mut counts = [view.is_certain().then_some(0); KINDS];
         for finding in view.stuck() {
             let kind = finding.what.kind();
             if let Some(at) = FindingKind::STUCK.iter().position(|it| *it == kind) {
-                counts[at] += 1;
+                counts[at] = Some(counts[at].unwrap_or(0) + 1);
             }
         }
         match self.samples.back_mut() {
@@ -89,7 +90,7 @@ impl History {
             };
             let column = columns.checked_sub(1 + ago / minutes);
             if let Some(known) = column.and_then(|column| highest.get_mut(column)) {
-                *known = Some(sample.counts[index].max(known.unwrap_or(0)));
+                *known = sample.counts[index].max(*known);
             }
         }
         highest
@@ -99,6 +100,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::{Doubt, DoubtKind};
     use crate::fixture;
 
     fn claims(stuck: usize, minutes_ago: i64) -> View {
@@ -140,6 +142,24 @@ mod tests {
         let mut history = History::default();
         history.record(&fixture::half_seen());
         assert_eq!(history.since(), None);
+    }
+
+    #[test]
+    fn doubtful_zero_is_unknown() {
+        let doubtful = |stuck| {
+            let mut view = claims(stuck, 0);
+            view.doubts.push(Doubt {
+                kind: DoubtKind::NotServed,
+                subject: "VolumeSnapshot".into(),
+                message: String::new(),
+            });
+            view
+        };
+        let mut history = History::default();
+        history.record(&doubtful(0));
+        assert_eq!(columns(&history, 1, 1), [None]);
+        history.record(&doubtful(2));
+        assert_eq!(columns(&history, 1, 1), [Some(2)]);
     }
 
     #[test]

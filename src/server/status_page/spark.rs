@@ -81,18 +81,23 @@ pub(super) fn spark(
     now: Timestamp,
 ) -> Markup {
     let columns = history.columns(kind, range.columns, range.minutes, now);
-    let highest = columns.iter().flatten().max().copied().unwrap_or(0);
+    let counted = columns.iter().flatten().max().copied();
+    let highest = counted.unwrap_or(0);
+    let text = match counted {
+        Some(highest) => format!("at most {highest}"),
+        None => "not known".to_owned(),
+    };
     let label = format!("{}s stuck in the last {}", kind.noun(), range.label);
     let view_box = format!("0 0 {WIDTH} {HEIGHT}");
     html! {
-        svg.spark viewBox=(view_box) preserveAspectRatio="none" role="img" aria-label=(format!("{label}: at most {highest}")) {
+        svg.spark viewBox=(view_box) preserveAspectRatio="none" role="img" aria-label=(format!("{label}: {text}")) {
             @for (x, width, failed) in bands(view, range, now) {
                 rect.band.failed[failed] x=(x) y="0" width=(width) height=(HEIGHT) {}
             }
             path.axis d=(format!("M0 {}H{WIDTH}", HEIGHT - 1)) {}
             path.counts d=(path(&columns, range.column_width(), highest)) {}
         }
-        small { "at most " (highest) }
+        small { (text) }
     }
 }
 
