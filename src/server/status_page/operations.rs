@@ -80,6 +80,9 @@ impl Operation {
     }
 }
 
+/// Locks that one object is listed with, the oldest ones: whoever forges Events can name any number for a claim.
+pub(super) const LOCKS_OF_AN_OBJECT: usize = 10;
+
 /// Everything stuck, by driver. An operation that waits for several locks is listed with each.
 pub(super) fn by_driver(view: &View) -> BTreeMap<Option<&SharedStr>, AtDriver<'_>> {
     let mut locks: Vec<LockedBy<'_>> = view
@@ -97,7 +100,10 @@ pub(super) fn by_driver(view: &View) -> BTreeMap<Option<&SharedStr>, AtDriver<'_
     let mut by_object: HashMap<&ObjectKey, Vec<usize>> = HashMap::new();
     for (at, locked) in locks.iter().enumerate() {
         if let Some(object) = &locked.lock.object {
-            by_object.entry(object).or_default().push(at);
+            let of_object = by_object.entry(object).or_default();
+            if of_object.len() < LOCKS_OF_AN_OBJECT {
+                of_object.push(at);
+            }
         }
     }
     let mut operations: Vec<&Finding> = view
@@ -272,5 +278,18 @@ mod tests {
         assert_eq!(drivers[&Some(&RBD.into())].unlocked.len(), 1);
         assert_eq!(summary(&view), None);
         assert_eq!(stuck(&view), 1);
+    }
+
+    /// A tenant can forge Events with any number of ids for one claim.
+    #[test]
+    fn forged_locks_of_one_object_are_bounded() {
+        let claim = key(ObjectKind::PersistentVolumeClaim, "sonarr");
+        let mut findings: Vec<_> = (0..100).map(|n| lock(&format!("x{n}"), &claim)).collect();
+        findings.push(finding(CLAIM, &claim, &[]));
+        let view = view(findings);
+        let driver = SharedStr::from(RBD);
+        let locks = &by_driver(&view)[&Some(&driver)].locks;
+        let waiting: usize = locks.iter().map(|it| it.waiting.len()).sum();
+        assert_eq!((locks.len(), waiting), (100, LOCKS_OF_AN_OBJECT));
     }
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::operations::LOCKS_OF_AN_OBJECT;
 use super::{MOST, head, more};
 use crate::api::{LockKey, ObjectKey, ObjectKind};
 use crate::findings::{Finding, FindingKind, FindingReason};
@@ -103,6 +104,7 @@ fn locks<'v>(view: &'v View, finding: &'v Finding, objects: &[&ObjectKey]) -> Ve
             FindingReason::OperationLock(key) => Some(key),
             _ => None,
         })
+        .take(LOCKS_OF_AN_OBJECT)
         .collect()
 }
 
