@@ -272,11 +272,27 @@ pub fn needed(config: &Config, namespace: &str) -> BTreeSet<Right> {
     rights
 }
 
+/// Namespaces of provisioners: those that are searched, and those of provisioners that the configuration names.
+fn provisioner_namespaces(config: &Config) -> Vec<SharedStr> {
+    let mut all = config.provisioner_namespaces.0.clone();
+    for named in config
+        .drivers
+        .0
+        .iter()
+        .filter_map(|it| it.provisioner.as_ref())
+    {
+        if !all.contains(&named.namespace) {
+            all.push(named.namespace.clone());
+        }
+    }
+    all
+}
+
 fn of_rule(purpose: Purpose, rule: &Rule, config: &Config, namespace: &str) -> Vec<Right> {
     let namespaces = match rule.scope {
         Everywhere => vec![SharedStr::default()],
         Own => vec![SharedStr::from(namespace)],
-        Provisioners => config.provisioner_namespaces.0.clone(),
+        Provisioners => provisioner_namespaces(config),
     };
     let mut rights = Vec::new();
     for namespace in namespaces {

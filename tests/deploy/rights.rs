@@ -107,9 +107,13 @@ fn chart_grants_exactly_the_listed_rights_of_a_step(
         }
         step => json!([step]),
     };
+    // In a namespace that is not searched.
+    let provisioner =
+        json!({"namespace": "nfs", "kind": "Deployment", "name": "csi-nfs-controller"});
     let config = json!({
         "playbooks": {"own": {"alerts": [["alertname=\"X\""]], "steps": steps, "approval": true}},
         "steps": {"resumeSources": {"nudge": nudge}},
+        "drivers": [{"name": "nfs.csi.k8s.io", "container": "nfs", "provisioner": provisioner}],
     });
     let namespaces = json!(["csi", "kube-system"]);
     let values = json!({"mode": "act", "config": config, "provisionerNamespaces": namespaces});

@@ -18,6 +18,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* Namespaces with provisioners, as JSON: those that are searched, and those of provisioners that the configuration names. */}}
+{{- define "locksmith.provisionerNamespaces" -}}
+{{- $all := .Values.provisionerNamespaces }}
+{{- range .Values.config.drivers }}
+{{- with (dig "provisioner" "namespace" "" .) }}{{ $all = append $all . }}{{ end }}
+{{- end }}
+{{- toJson (uniq $all) }}
+{{- end }}
+
 {{- define "locksmith.config" -}}
 {{- $_ := include "locksmith.validate" . }}
 {{- $server := dict }}
