@@ -87,7 +87,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         source: created.spec.sources.keys().next().cloned(),
         class: args.classes.first().map(|class| class.as_str().into()),
     };
-    if let Some(why) = cluster::hold::refuted(&client, &probe).await {
+    let refuted = cluster::hold::refuted(&client, &probe).await;
+    if let Some(why) = refuted.unwrap_or_else(|error| Some(error.to_string())) {
         let key = cluster::hold::key(&created);
         match cluster::hold::delete(&client, &key, async || Ok(())).await {
             Ok(_) => anstream::eprintln!("error: the hold is not in force and was removed: {why}"),
@@ -133,7 +134,7 @@ async fn namespace_of_holds(client: &Client) -> anyhow::Result<String> {
     let binding = binding.as_ref().and_then(binding_record);
     let (Some(policy), Some(binding)) = (policy, binding) else {
         bail!(
-            "the policy that enforces holds is not installed; run locksmith crd | kubectl apply --server-side -f -"
+            "the policy that enforces holds is not installed; run locksmith crd -n NAMESPACE | kubectl apply --server-side -f -"
         );
     };
     if let Some(difference) = policy.difference.or(binding.difference) {

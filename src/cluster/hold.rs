@@ -160,15 +160,12 @@ pub async fn prove(client: &Client, probe: &Probe) -> Result<Proof, WriteError> 
 }
 
 /// Tries `probe` until it proves the hold, for a few seconds: a new hold takes milliseconds to reach every API server. Returns why
-/// it is not in force, or `None`.
-pub async fn refuted(client: &Client, probe: &Probe) -> Option<String> {
+/// it is not in force, or `None`; an error if it could not be tried.
+pub async fn refuted(client: &Client, probe: &Probe) -> Result<Option<String>, WriteError> {
     let begun = Instant::now();
     loop {
-        let refuted = match prove(client, probe).await {
-            Ok(proof) => proof.refuted(),
-            Err(error) => Some(error.to_string()),
-        };
-        if refuted.is_none() || begun.elapsed() >= SETTLES {
+        let refuted = prove(client, probe).await.map(|proof| proof.refuted());
+        if matches!(refuted, Ok(None)) || begun.elapsed() >= SETTLES {
             return refuted;
         }
         tokio::time::sleep(RETRY_AFTER).await;

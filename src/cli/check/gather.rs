@@ -193,12 +193,15 @@ async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
     let key = cluster::hold::key(&created);
     let released = cluster::hold::delete(client, &key, async || Ok(())).await;
     match (refuted, released) {
-        (Some(why), _) => Err(Trial::Refuted(why)),
-        (None, Err(error)) if error.kind() != ErrorKind::NotFound => Err(Trial::NotTried(format!(
-            "the trial hold {} was not deleted and ends by itself within {TRIAL:#}: {error}",
-            created.name_any()
-        ))),
-        (None, _) => Ok(()),
+        (Err(error), _) => Err(Trial::NotTried(format!("no dry-run snapshot: {error}"))),
+        (Ok(Some(why)), _) => Err(Trial::Refuted(why)),
+        (Ok(None), Err(error)) if error.kind() != ErrorKind::NotFound => {
+            Err(Trial::NotTried(format!(
+                "the trial hold {} was not deleted and ends by itself within {TRIAL:#}: {error}",
+                created.name_any()
+            )))
+        }
+        (Ok(None), _) => Ok(()),
     }
 }
 
