@@ -22,7 +22,18 @@ pub struct Seen {
     pub view: View,
     /// The model of the view.
     pub store: Store,
+    config: Arc<Config>,
+    policy: Policy,
     _watches: Tasks,
+}
+
+impl Seen {
+    /// The present view, with the same doubts as the first one.
+    pub fn latest(&self) -> View {
+        let now = Timestamp::now();
+        self.store
+            .read(|model| in_part(model, &self.config, &self.policy, now))
+    }
 }
 
 /// Waits until everything has been read once, and missing claims twice, for at most `timeout`. The view's freshness shows
@@ -67,6 +78,8 @@ pub async fn look(
     Ok(Seen {
         view,
         store,
+        config,
+        policy,
         _watches: watches,
     })
 }

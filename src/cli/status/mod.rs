@@ -58,8 +58,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         exists(&client, namespace).await?;
     }
     let seen = args.read.look(client, &config).await?;
-    let mut view = only(seen.view, args.only.namespace.as_deref());
     let (mut screen, mut views) = (Screen::new(), seen.store.views());
+    let mut view = only(seen.view.clone(), args.only.namespace.as_deref());
     loop {
         screen.show(&args.output.text(&view)?);
         if !args.watch {
@@ -67,8 +67,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         screen.pause().await;
         views.changed().await?;
-        let latest = View::clone(&views.borrow_and_update());
-        view = only(latest, args.only.namespace.as_deref());
+        // The published view does not know which claims could not be looked up.
+        view = only(seen.latest(), args.only.namespace.as_deref());
     }
 }
 
