@@ -24,7 +24,11 @@ const ROOT: &[u8] = b"/registry/";
 const END: &[u8] = b"/registry0";
 
 /// Prefixes of keys that servers renew all the time; ignored.
-const RENEWED: [&str; 2] = ["/registry/leases/", "/registry/masterleases/"];
+const RENEWED: [&str; 3] = [
+    "/registry/leases/kube-system/",
+    "/registry/leases/kube-node-lease/",
+    "/registry/masterleases/",
+];
 /// Prefix of the CRDs. If they differ, the control plane is discarded: its API server already serves other kinds.
 const DEFINITIONS: &str = "/registry/apiextensions.k8s.io/";
 /// Owners first: their controllers would replace what is deleted before them.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -268,6 +269,10 @@ async fn pooled_control_plane_has_no_objects_of_the_previous_test() {
         assert_eq!(names::<Remediation>(&client).await, [""; 0]);
         assert_eq!(names::<Deployment>(&client).await, [""; 0]);
         assert_eq!(names::<Pod>(&client).await, [""; 0]);
+        let mut leases = names::<Lease>(&client).await;
+        // Of the API server itself.
+        leases.retain(|name| !name.starts_with("apiserver-"));
+        assert_eq!(leases, [""; 0]);
         let roles: Api<ClusterRole> = Api::all(client.clone());
         let view = roles.get("view").await.unwrap();
         assert_eq!(view.metadata.annotations.unwrap_or_default().len(), 1);
@@ -280,6 +285,9 @@ async fn pooled_control_plane_has_no_objects_of_the_previous_test() {
         );
         let runs: Api<Remediation> = Api::namespaced(client.clone(), &namespace);
         runs.create(&PostParams::default(), &run).await.unwrap();
+        let lease = named::<Lease>(json!({"name": "leader"}), json!({}));
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+        leases.create(&PostParams::default(), &lease).await.unwrap();
         let pods = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "x"}]}});
         let deployment = named::<Deployment>(
             json!({"name": "x"}),
