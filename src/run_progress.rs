@@ -129,7 +129,7 @@ fn ending(status: &RemediationStatus) -> Vec<Line> {
     }
     if status.held > 0 {
         let text = format!(
-            "{} sources whose app is not running; each is released when its app runs, or at the deadline (to release now: locksmith release --all)",
+            "{} sources whose app is not running; each is released when its app runs, or at the deadline",
             status.held
         );
         lines.push(Line::plain("still held", text));

@@ -30,7 +30,7 @@ pub const NAMESPACE: &str = "volsync-locksmith";
 /// Show the plan of a playbook, and which gates are closed
 ///
 /// Reads the cluster once and changes nothing. Exits with 0 if the run would start or nothing is stuck, 1 if a gate is closed,
-/// and 2 if there is no plan or not everything could be read.
+/// and 2 if there is no plan, or nothing stuck was found but not everything could be read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -42,7 +42,7 @@ fn head(plan: &Plan, gates: &[GateRecord], config: Option<&Config>) -> String {
     let sources = of_kind(Action::Delete, ObjectKind::ReplicationSource);
     let parts = [
         ("holds", held, "source"),
-        ("holds", classes, "class"),
+        ("holds", classes, "snapshot class"),
         ("rolls out", rollouts, "workload"),
         ("replaces", targets(Action::Replace).count(), "pod"),
         ("deletes", snapshots, "snapshot"),

@@ -21,7 +21,7 @@ pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Ve
     let mut runs = match listed {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             bail!(
-                "the Remediation CRD is not installed; run locksmith crd | kubectl apply --server-side -f -"
+                "the Remediation CRD is not installed; run locksmith crd -n NAMESPACE | kubectl apply --server-side -f -"
             )
         }
         listed => listed.context("failed to list Remediations")?.items,

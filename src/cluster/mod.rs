@@ -48,7 +48,7 @@ pub enum WriteError {
     NotLeader,
     /// The API server dropped a field of a record, so that later decisions would lack it.
     #[error(
-        "the cluster's CRD of Remediations is older than this program and lacks {field}; run: locksmith crd | kubectl apply --server-side -f -"
+        "the cluster's CRD of Remediations is older than this program and lacks {field}; run: locksmith crd -n NAMESPACE | kubectl apply --server-side -f -"
     )]
     OutdatedCrd {
         /// Path of the field.

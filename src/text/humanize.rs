@@ -70,7 +70,11 @@ pub fn size(bytes: u64) -> String {
 
 /// A number with its noun: `1 claim`, `2 claims`.
 pub fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{number} {noun}{plural}")
 }
 

@@ -96,10 +96,10 @@ checks! {
         "Serve admissionregistration.k8s.io/v1 with ValidatingAdmissionPolicies: Kubernetes 1.30 or newer.";
     Crds = "locksmith-crds", Prerequisites,
         "An older CRD drops fields that a run records. Gate freshness stays closed.",
-        "Run locksmith crd | kubectl apply --server-side -f -";
+        "Run locksmith crd -n NAMESPACE | kubectl apply --server-side -f -";
     HoldPolicy = "hold-policy", Prerequisites,
         "Without this exact policy and its binding no hold is in force. Gate holdPolicy stays closed.",
-        "Run locksmith crd | kubectl apply --server-side -f -";
+        "Run locksmith crd -n NAMESPACE | kubectl apply --server-side -f -";
     HoldEffect = "hold-effect", Prerequisites,
         "A policy that is installed may still not be enforced. A trial hold of a uid that nobody has proves it: two dry-run \
          creates, of which the API server must refuse one. Step suspendSources does the same.",

@@ -184,7 +184,7 @@ fn doubts(view: &View, page: &mut Page) {
     }
     if let Some(why) = view.hold_problem() {
         let text = format!(
-            "holds may not be in force: {why}; to reinstall the policy: locksmith crd | kubectl apply --server-side -f -"
+            "holds may not be in force: {why}; to reinstall the policy: locksmith crd -n NAMESPACE | kubectl apply --server-side -f -"
         );
         for line in wrapped(&humanize::plain(&text), "  ", "    ") {
             page.line(Style::new(), &line);

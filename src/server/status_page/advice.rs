@@ -133,7 +133,7 @@ fn failure(run: &RunView, now: Timestamp) -> Advice {
     if run.held > 0 {
         let held = humanize::count(run.held as usize, "source");
         text = format!("{text}. It still holds {held}, each until its app runs or the deadline.");
-        commands.push("locksmith release --all".to_owned());
+        commands.push(format!("locksmith release {}", run.name));
     }
     Advice::new("bad", &text, commands)
 }
@@ -224,7 +224,7 @@ mod tests {
         assert!(text.starts_with(
             "verifyProvisioning failed 90m ago in csi-operation-locks-6b0c: 1 still Pending"
         ));
-        let release = "locksmith release --all".to_owned();
+        let release = format!("locksmith release {FAILED}");
         assert_eq!(*commands, [format!("locksmith describe {FAILED}"), release]);
     }
 
