@@ -95,7 +95,7 @@ pub async fn bench() -> Vec<Row> {
             theirs.scrape.median / ours.scrape.median,
         ),
         row(
-            "resident memory an object",
+            "resident memory per object of that cluster",
             each(ours.memory),
             each(theirs.memory),
             theirs.memory / ours.memory,

@@ -91,7 +91,7 @@ impl Row {
 
 /// Prints the table of deploy/docs/performance.md.
 pub fn table(rows: &[Row]) {
-    println!("\n| measured | locksmith | beside | ratio |\n|---|---|---|---|");
+    println!("\n| measured | locksmith | compared with | ratio |\n|---|---|---|---|");
     for Row {
         what,
         ours,

@@ -71,7 +71,7 @@ pub async fn bench() -> Vec<Row> {
     let figures = |of: Spread| format!("{} ms, p99 {} ms", short(of.median), short(of.p99));
     vec![
         Row::new(
-            "from the age of a finding to /metrics",
+            "from a finding's due time to /metrics",
             figures(seen),
             "goal: p99 100 ms",
             &format!("{:.2}", seen.p99 / 100.0),

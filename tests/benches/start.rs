@@ -57,7 +57,7 @@ pub async fn bench() -> Vec<Row> {
             "",
         ),
         Row::new(
-            "most memory while it lists them",
+            "peak memory during the initial list",
             format!("{:.1} MiB", mib(most)),
             &format!("steady: {:.1} MiB", mib(monotonic)),
             &format!("{:.2}", most / monotonic),
