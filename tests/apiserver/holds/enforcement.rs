@@ -411,7 +411,7 @@ async fn class_hold_refuses_every_snapshot_of_the_class() {
 async fn source_that_a_person_released_is_not_held_again() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        settle: "6s",
+        settle: "15s",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
