@@ -3,10 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 
+use super::progress::started;
 use crate::api::StepName;
-use crate::api::remediation::{
-    AlertRef, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
-};
+use crate::api::remediation::{AlertRef, Phase, Remediation, RemediationStatus, StepPhase};
 use crate::config::{Config, Mode};
 use crate::csi::ErrorClass;
 use crate::model::Change;
@@ -50,18 +49,7 @@ pub fn at_step(step: StepName, before: &World) -> Remediation {
         at(-1),
     )
     .unwrap();
-    let record = StepRecord {
-        step,
-        attempt: 1,
-        phase: StepPhase::Started,
-        started_at: at(-1),
-        finished_at: None,
-        acted_at: None,
-        replaced_at: None,
-        message: String::new(),
-        skipped: Vec::new(),
-        progress: None,
-    };
+    let record = started(step);
     let mut run = run("r");
     run.status = Some(RemediationStatus {
         phase: Phase::Running,

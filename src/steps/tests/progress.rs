@@ -83,7 +83,8 @@ fn unsynced_watch_leaves_the_recorded_progress() {
     );
 }
 
-fn started(step: StepName) -> StepRecord {
+/// The record of a step that began a minute ago.
+pub(super) fn started(step: StepName) -> StepRecord {
     StepRecord {
         step,
         attempt: 1,
