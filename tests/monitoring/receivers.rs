@@ -91,7 +91,7 @@ fn secret_of_the_receivers_has_every_key_they_read() {
     assert_eq!(read, kept.keys().map(String::as_str).collect());
 }
 
-/// What Alertmanager makes of a template for these alerts.
+/// A template as Alertmanager renders it for these alerts.
 fn rendered(template: &str, data: &Value) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data.json");

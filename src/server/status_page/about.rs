@@ -1,4 +1,4 @@
-//! What the page rests on: cluster, drivers, logs, leader, version, last alert. Pure.
+//! Sources of the page: cluster, drivers, logs, leader, version, last alert. Pure.
 
 use jiff::Timestamp;
 use maud::{Markup, html};

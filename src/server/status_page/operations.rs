@@ -19,7 +19,7 @@ pub(super) struct LockedBy<'v> {
     pub waiting: Vec<&'v Finding>,
 }
 
-/// What is stuck at one driver.
+/// Stuck operations of one driver.
 #[derive(Debug, Default)]
 pub(super) struct AtDriver<'v> {
     /// Locks, oldest first.

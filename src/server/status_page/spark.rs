@@ -144,7 +144,7 @@ fn bands(view: &View, range: Range, now: Timestamp) -> Vec<(usize, usize, bool)>
     runs.take(MAX_BANDS).collect()
 }
 
-/// What the sparklines show, and since when.
+/// Caption of the sparklines: their content, and its first minute.
 pub(super) fn caption(history: &History, range: Range) -> Markup {
     html! {
         p.caption {

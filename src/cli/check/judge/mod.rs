@@ -25,7 +25,7 @@ pub struct Outcome {
     pub subject: Option<String>,
     /// Its result.
     pub state: State,
-    /// What was found, in one line.
+    /// The result, in one line.
     pub found: String,
     /// How to fix it; `None` for the catalog's own text.
     pub hint: Option<String>,

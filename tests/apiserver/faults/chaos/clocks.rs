@@ -79,7 +79,7 @@ async fn transitions(stage: &Stage) -> Option<i32> {
 #[case::back("-3600", "+0")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
-async fn run_survives_a_clock_jump(#[case] leap: &str, #[case] later: &str) {
+async fn run_survives_a_clock_jump(#[case] jump: &str, #[case] later: &str) {
     let stage = Stage::jammed().await;
     let clock = Clock::new();
     let settings = Settings {
@@ -92,7 +92,7 @@ async fn run_survives_a_clock_jump(#[case] leap: &str, #[case] later: &str) {
     let term = transitions(&stage).await;
     stage.fire(&daemon).await;
     stage.first_hold().await;
-    clock.set(leap);
+    clock.set(jump);
     stage
         .run_until("the run to wait for the clock", |status| {
             assert!(!status.phase.finished(), "{status:#?}");
