@@ -14,6 +14,7 @@ use crate::cluster::leader::{self, Leadership};
 use crate::cluster::{self, EventRecorder, Writer};
 use crate::config::{Config, Mode};
 use crate::controller::{self, Controller};
+use crate::http_client::HttpClient;
 use crate::metrics::{Metrics, SelfMetrics};
 use crate::model::Change;
 use crate::server::{self, Authenticator, Certificate, PageInfo, ServeError, Server, Services};
@@ -74,6 +75,11 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
     let guard = Authenticator::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
+    let prometheus = HttpClient::prometheus(&config.prometheus);
+    let alertmanager = HttpClient::alertmanager(&config.alertmanager);
+    for http in [prometheus, alertmanager].into_iter().flatten() {
+        http.check_files().await?;
+    }
     let (store, mut watches) = watch::start(&reading, &config, &own)?;
     let recorder = Recorder::default();
     watches.spawn("history", recorder.clone().follow(store.views()));
@@ -201,9 +207,9 @@ fn start_writers(
         heartbeat: own.heartbeats().add("controller"),
         namespace,
     };
-    if let Some(url) = &config.alertmanager.url {
+    if let Some(http) = HttpClient::alertmanager(&config.alertmanager) {
         let polling = alerts::poll(
-            url,
+            http,
             config.clone(),
             receiver.clone(),
             own.clone(),

@@ -29,6 +29,7 @@
 //! - [`run_progress`]: the progress of a run, for people
 //! - [`state`]: the task that owns the model, and the view it publishes
 //! - [`tasks`]: supervised tasks and their heartbeats
+//! - [`http_client`]: requests to Prometheus and Alertmanager
 //! - [`metrics`]: metrics of the view and of the program
 //! - [`watch`]: watches, logs and lookups, converted to changes of the model
 //! - [`cluster`]: all writes, and leader election
@@ -52,6 +53,7 @@ pub mod findings;
 mod fixture;
 pub mod gates;
 pub mod holds;
+pub mod http_client;
 pub mod metrics;
 pub mod model;
 pub mod plan;

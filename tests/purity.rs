@@ -29,7 +29,7 @@ const fn shell(path: &'static str) -> Layer {
 }
 
 /// In order, lowest first. A file belongs to the longest matching path, and imports from its own layer and lower ones.
-const LAYERS: [Layer; 27] = [
+const LAYERS: [Layer; 28] = [
     pure("api"),
     pure("text"),
     pure("csi"),
@@ -46,6 +46,7 @@ const LAYERS: [Layer; 27] = [
     pure("state/view"),
     pure("state/history"),
     shell("tasks"),
+    shell("http_client"),
     shell("metrics"),
     shell("state"),
     shell("watch"),

@@ -11,28 +11,14 @@ use super::cause::reference;
 use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _};
 use crate::cluster::leader::Leadership;
 use crate::config::Config;
+use crate::http_client::HttpClient;
 use crate::metrics::{AlertSource, SelfMetrics};
-use crate::text::error_chain;
 
-/// Timeout of a request to Alertmanager.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The alerts that are read.
+const ALERTS: &str = "/api/v2/alerts?active=true&silenced=true&inhibited=true&unprocessed=false";
 
 /// Pause before a failed poll is repeated: a new leader may have observed too little to accept an alert.
 const POLL_RETRY: Duration = Duration::from_secs(15);
-
-/// Largest response that is read, in bytes: some 20,000 alerts.
-const MAX_ANSWER: usize = 16 << 20;
-
-/// Why the alerts could not be read.
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error("{}", error_chain(.0))]
-    Http(#[from] reqwest::Error),
-    #[error("the answer is not a list of alerts: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("the answer is larger than {MAX_ANSWER} bytes")]
-    TooLarge,
-}
 
 /// One alert of `/api/v2/alerts`, with only the fields that are read.
 #[derive(Deserialize)]
@@ -58,66 +44,42 @@ struct GettableStatus {
 type Listed = BTreeMap<(String, Timestamp), Alert>;
 
 /// Passes the firing alerts to `receiver` when leadership begins, and every `alertmanager.interval` after that.
-pub fn poll(
-    url: &str,
+pub async fn poll(
+    http: HttpClient,
     config: Arc<Config>,
     receiver: AlertReceiver,
     own: SelfMetrics,
     mut leadership: Leadership,
-) -> impl Future<Output = ()> + use<> {
-    let url = format!(
-        "{}/api/v2/alerts?active=true&silenced=true&inhibited=true&unprocessed=false",
-        url.trim_end_matches('/')
-    );
-    async move {
-        let http = reqwest::Client::new();
-        let mut listed = Listed::new();
-        while leadership.begun().await.is_some() {
-            let taken = match read(&http, &url).await {
-                Ok(alerts) => {
-                    if !alerts.is_empty() {
-                        own.alert_arrived(AlertSource::Poll, Timestamp::now());
-                    }
-                    receiver
-                        .receive(notification(alerts, &mut listed))
-                        .await
-                        .inspect_err(|error| {
-                            tracing::warn!(%error, "polled alerts are not accepted; polling again");
-                        })
-                        .is_ok()
+) {
+    let mut listed = Listed::new();
+    while leadership.begun().await.is_some() {
+        let taken = match http.get_json::<Vec<GettableAlert>>(ALERTS).await {
+            Ok(alerts) => {
+                if !alerts.is_empty() {
+                    own.alert_arrived(AlertSource::Poll, Timestamp::now());
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "failed to read the alerts of Alertmanager");
-                    false
-                }
-            };
-            own.pulled(taken);
-            let interval = config.alertmanager.interval.0;
-            let pause = if taken {
-                interval
-            } else {
-                interval.min(POLL_RETRY)
-            };
-            tokio::time::sleep(pause).await;
-        }
+                receiver
+                    .receive(notification(alerts, &mut listed))
+                    .await
+                    .inspect_err(|error| {
+                        tracing::warn!(%error, "polled alerts are not accepted; polling again");
+                    })
+                    .is_ok()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to read the alerts of Alertmanager");
+                false
+            }
+        };
+        own.pulled(taken);
+        let interval = config.alertmanager.interval.0;
+        let pause = if taken {
+            interval
+        } else {
+            interval.min(POLL_RETRY)
+        };
+        tokio::time::sleep(pause).await;
     }
-}
-
-async fn read(http: &reqwest::Client, url: &str) -> Result<Vec<GettableAlert>, PollError> {
-    let mut answer = http
-        .get(url)
-        .timeout(TIMEOUT)
-        .send()
-        .await?
-        .error_for_status()?;
-    let mut body = Vec::new();
-    while let Some(part) = answer.chunk().await? {
-        if body.len() + part.len() > MAX_ANSWER {
-            return Err(PollError::TooLarge);
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(serde_json::from_slice(&body)?)
 }
 
 /// The firing alerts; and as resolved, those that were silenced or are no longer listed. An inhibited alert is neither: it

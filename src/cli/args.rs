@@ -8,7 +8,8 @@ use kube::Client;
 use super::{ClusterArgs, ClusterError, remediations};
 use crate::api::remediation::Remediation;
 use crate::cluster::CALL_TIMEOUT;
-use crate::config::{self, Config};
+use crate::config::{self, Config, HttpAccess, api_url};
+use crate::http_client::HttpClient;
 use crate::watch::{self, Seen};
 
 /// Flags of the commands that read the whole cluster once.
@@ -46,6 +47,32 @@ impl ReadArgs {
     /// Reads the cluster, within the time limit.
     pub async fn look(&self, client: Client, config: &Config) -> anyhow::Result<Seen> {
         Ok(watch::look(client, config, self.timeout).await?)
+    }
+}
+
+/// Flags that choose a daemon.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DaemonArgs {
+    /// URL of the daemon [default: its Service, through the API server]
+    #[arg(long, value_name = "URL", value_parser = api_url)]
+    url: Option<String>,
+    /// File with a bearer token for --url, if the daemon has server.auth.metrics
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// PEM file with the CA of --url [default: the CAs of the system]
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
+}
+
+impl DaemonArgs {
+    /// A client for the daemon at `--url`, if it is given.
+    pub fn client(self) -> Option<HttpClient> {
+        let access = HttpAccess {
+            token_file: self.token_file,
+            ca_file: self.ca_file,
+            ..HttpAccess::default()
+        };
+        Some(HttpClient::daemon(&self.url?, access))
     }
 }
 

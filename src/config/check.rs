@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::Uri;
-
+use super::http::url_fault;
 use super::{Config, Playbook};
 use crate::api::StepName;
 use crate::csi::LockPatterns;
@@ -51,15 +50,15 @@ pub fn faults(config: &Config) -> Vec<String> {
             faults.push(format!("{field}: must be longer than 0s"));
         }
     }
-    for (field, url) in [
-        ("prometheus.url", &config.prometheus.url),
-        ("alertmanager.url", &config.alertmanager.url),
+    let (prometheus, alertmanager) = (&config.prometheus, &config.alertmanager);
+    for (section, url, http) in [
+        ("prometheus", &prometheus.url, &prometheus.http),
+        ("alertmanager", &alertmanager.url, &alertmanager.http),
     ] {
-        if url.as_deref().is_some_and(|url| !is_http(url)) {
-            faults.push(format!(
-                "{field}: must be an http or https URL, such as http://prometheus.monitoring:9090"
-            ));
-        }
+        let fault = url.as_deref().and_then(url_fault);
+        faults.extend(fault.map(|fault| format!("{section}.url: {fault}")));
+        let of_http = http.faults().into_iter();
+        faults.extend(of_http.map(|fault| format!("{section}.http.{fault}")));
     }
     for (index, driver) in config.drivers.0.iter().enumerate() {
         if driver.name.trim_start_matches('*').is_empty() {
@@ -87,11 +86,6 @@ pub fn faults(config: &Config) -> Vec<String> {
         faults.extend(of_playbook.map(|fault| format!("playbooks.{name}.{fault}")));
     }
     faults
-}
-
-fn is_http(url: &str) -> bool {
-    url.parse::<Uri>()
-        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
 }
 
 /// As in Alertmanager, a line of matchers must require some label; otherwise every alert would start a run.

@@ -258,6 +258,42 @@ mod tests {
         "alertmanager.interval: must be longer than 0s"
     )]
     #[case(
+        "prometheus: {url: 'http://me:pass@prometheus:9090'}",
+        "prometheus.url: must not contain a user name or password; use http.basicAuth"
+    )]
+    #[case(
+        "alertmanager: {http: {tokenFile: /t, basicAuth: {username: u, passwordFile: /p}}}",
+        "alertmanager.http.basicAuth: must be null if tokenFile is set"
+    )]
+    #[case(
+        "prometheus: {http: {basicAuth: {username: 'a:b', passwordFile: /p}}}",
+        "prometheus.http.basicAuth.username: must not be empty nor contain a colon"
+    )]
+    #[case(
+        "prometheus: {http: {basicAuth: {username: u}}}",
+        "prometheus.http.basicAuth: missing field `passwordFile`"
+    )]
+    #[case(
+        "prometheus: {http: {basicAuth: {username: u, password: p}}}",
+        "prometheus.http.basicAuth.password: unknown field `password`"
+    )]
+    #[case(
+        "alertmanager: {http: {headers: {'X Tenant': a}}}",
+        "alertmanager.http.headers.X Tenant: is not a valid header name"
+    )]
+    #[case(
+        "alertmanager: {http: {headers: {Authorization: Bearer x}}}",
+        "alertmanager.http.headers.Authorization: is set by locksmith itself; credentials belong in tokenFile or basicAuth"
+    )]
+    #[case(
+        "alertmanager: {http: {headers: {Host: a}}}",
+        "alertmanager.http.headers.Host: is set by locksmith itself"
+    )]
+    #[case(
+        "alertmanager: {http: {headers: {X-Scope-OrgID: a, x-scope-orgid: b}}}",
+        "alertmanager.http.headers.x-scope-orgid: is listed twice"
+    )]
+    #[case(
         "drivers: [{name: '*', container: x}]",
         "drivers[0].name: must name a driver"
     )]
@@ -276,6 +312,14 @@ mod tests {
     fn error_names_the_path(#[case] text: &str, #[case] says: &str) {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+
+    #[test]
+    fn error_of_a_header_does_not_contain_its_value() {
+        let text = "alertmanager: {http: {headers: {X-Api-Key: \"s3cret\\n\"}}}";
+        let error = parse(text).unwrap_err().to_string();
+        let expected = "alertmanager.http.headers.X-Api-Key: has a value that no header may have";
+        assert_eq!(error, expected);
     }
 
     /// Fields of a playbook called `heal`. The error names the fix, and is the only one.

@@ -6,6 +6,7 @@ mod check;
 mod duration;
 mod file;
 mod gates;
+mod http;
 mod percent;
 mod playbooks;
 mod schema;
@@ -16,6 +17,7 @@ mod window;
 pub use duration::Duration;
 pub use file::{ConfigError, load, parse};
 pub use gates::{Budgets, Gates};
+pub use http::{BasicAuth, HttpAccess, api_url};
 pub use percent::Percent;
 pub use playbooks::{Matcher, Playbook, Playbooks};
 pub use schema::schema;
@@ -267,9 +269,12 @@ impl Default for Remediation {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prometheus {
     /// URL, such as `http://prometheus.monitoring:9090`.
+    #[schemars(extend("pattern" = r"^https?://[^/?#@]+([/?#].*)?$"))]
     pub url: Option<String>,
     /// Interval between two evaluations.
     pub interval: Duration,
+    /// Access to its API.
+    pub http: HttpAccess,
 }
 
 impl Default for Prometheus {
@@ -277,6 +282,7 @@ impl Default for Prometheus {
         Self {
             url: None,
             interval: Duration::from_secs(30),
+            http: HttpAccess::default(),
         }
     }
 }
@@ -286,9 +292,12 @@ impl Default for Prometheus {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Alertmanager {
     /// URL, such as `http://alertmanager.monitoring:9093`. If set, firing alerts are also polled.
+    #[schemars(extend("pattern" = r"^https?://[^/?#@]+([/?#].*)?$"))]
     pub url: Option<String>,
     /// Interval between two polls.
     pub interval: Duration,
+    /// Access to its API.
+    pub http: HttpAccess,
     /// Matchers that the labels of every alert must satisfy, whether it was sent or polled.
     pub require: Vec<Matcher>,
 }
@@ -305,6 +314,7 @@ impl Default for Alertmanager {
         Self {
             url: None,
             interval: Duration::from_secs(5 * 60),
+            http: HttpAccess::default(),
             require: Vec::new(),
         }
     }

@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::csi::{LockPatterns, PatternError};
 use crate::findings::Policy;
+use crate::http_client::HttpClient;
 use crate::metrics::SelfMetrics;
 use crate::model::Change;
 use crate::state::{self, Store};
@@ -81,8 +82,8 @@ fn start_with(
     let comparing =
         definitions::compare(client.clone(), config.clone(), changes.clone(), own.clone());
     tasks.spawn("definitions", comparing);
-    if let Some(url) = &config.prometheus.url {
-        let asking = prometheus::ask(url.clone(), config.clone(), changes.clone());
+    if let Some(http) = HttpClient::prometheus(&config.prometheus) {
+        let asking = prometheus::ask(http, config.clone(), changes.clone());
         tasks.spawn("prometheus", asking);
     }
     let looking_up = lookups::claims(client.clone(), pause, store.clone(), changes.clone());

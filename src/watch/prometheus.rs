@@ -1,17 +1,14 @@
 //! Queries Prometheus for the expressions of gate `promql`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Changes;
 use crate::config::Config;
+use crate::http_client::{HttpClient, HttpError};
 use crate::model::{Answer, Change};
-
-/// Timeout of one query.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The answer of `/api/v1/query`, with only the fields that are read.
 #[derive(Deserialize)]
@@ -27,15 +24,13 @@ struct Data {
 }
 
 /// Queries every expression once per interval, until the model's task ends.
-pub async fn ask(url: String, config: Arc<Config>, changes: Changes) {
-    let url = format!("{}/api/v1/query", url.trim_end_matches('/'));
-    let http = reqwest::Client::new();
+pub async fn ask(http: HttpClient, config: Arc<Config>, changes: Changes) {
     let mut rounds = tokio::time::interval(config.prometheus.interval.0);
     loop {
         rounds.tick().await;
         for expression in config.gates.promql.values() {
             let at = Timestamp::now();
-            let series = once(&http, &url, expression)
+            let series = once(&http, expression)
                 .await
                 .map_err(|error| error.to_string());
             let change = Change::Answered(expression.clone(), Answer { at, series });
@@ -47,16 +42,9 @@ pub async fn ask(url: String, config: Arc<Config>, changes: Changes) {
 }
 
 /// Number of series that an expression returns; a scalar counts as one unless it is 0.
-async fn once(
-    http: &reqwest::Client,
-    url: &str,
-    expression: &str,
-) -> Result<usize, reqwest::Error> {
-    let request = http
-        .post(url)
-        .timeout(TIMEOUT)
-        .form(&[("query", expression)]);
-    let Body { data } = request.send().await?.error_for_status()?.json().await?;
+async fn once(http: &HttpClient, expression: &str) -> Result<usize, HttpError> {
+    let query = [("query", expression)];
+    let Body { data } = http.post_form("/api/v1/query", &query).await?;
     Ok(match (data.result_type.as_str(), data.result.as_array()) {
         ("scalar", Some(pair)) => usize::from(pair.get(1).is_none_or(|value| value != "0")),
         (_, Some(series)) => series.len(),
@@ -74,6 +62,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::Prometheus;
 
     /// Attack: object names that change a query. Defence: nothing is inserted into an expression; Prometheus receives it
     /// unchanged.
@@ -88,13 +77,15 @@ mod tests {
             Json(json!({"data": {"resultType": "vector", "result": []}}))
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        tokio::spawn(async { axum::serve(listener, Router::new().route("/", post(answer))).await });
+        let prometheus = Prometheus {
+            url: Some(format!("http://{}/", listener.local_addr().unwrap())),
+            ..Prometheus::default()
+        };
+        let router = Router::new().route("/api/v1/query", post(answer));
+        tokio::spawn(async { axum::serve(listener, router).await });
         let expression = "up{namespace=~\"{{ $labels.namespace }}|$name\"} == 0 & x=1 + \u{e4}%00";
-        let series = once(&reqwest::Client::new(), &url, expression)
-            .await
-            .unwrap();
-        assert_eq!(series, 0);
+        let http = HttpClient::prometheus(&prometheus).unwrap();
+        assert_eq!(once(&http, expression).await.unwrap(), 0);
         let form = asked.lock().unwrap().pop().unwrap();
         let form = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
         let pairs: Vec<_> = form.query_pairs().collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::http::Request;
-use futures::{StreamExt as _, TryFutureExt as _};
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Config as ClusterConfig, ResourceExt};
 use serde_json::Value;
@@ -21,13 +21,14 @@ use crate::cluster::rights::{self, Right};
 use crate::cluster::{self, CALL_TIMEOUT, ErrorKind, FIELD_MANAGER_CLI, reviews};
 use crate::config::{Config, Mode};
 use crate::holds::{self, policy::Probe};
+use crate::http_client::HttpClient;
 use crate::text::error_chain;
 use crate::watch;
 
 /// Number of concurrent reviews.
 const CONCURRENCY: usize = 16;
 
-/// Timeout of one request to Prometheus, Alertmanager or the daemon.
+/// Timeout of a request to the daemon through the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time of a trial hold that is not deleted; the API server ends it then.
@@ -49,8 +50,8 @@ pub struct Sources {
     pub namespace: String,
     /// Whether locksmith is yet to be installed.
     pub before_install: bool,
-    /// URL of the daemon, if not through the API server.
-    pub daemon: Option<String>,
+    /// The daemon, if not through the API server.
+    pub daemon: Option<HttpClient>,
     /// Time limit for reading the cluster.
     pub timeout: Duration,
 }
@@ -97,15 +98,14 @@ async fn of_cluster(client: &Client, sources: &Sources) -> anyhow::Result<Cluste
         config, namespace, ..
     } = sources;
     let observing = observed(client, sources);
-    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let (observed, definitions, rights, user, daemon, prometheus, alertmanager) = tokio::join!(
         observing,
         watch::definitions_state(client, namespace),
         reviewed(client, config, namespace),
         reviews::own_name(client),
-        daemon_version(client, &http, sources),
-        prometheus(&http, config),
-        alertmanager(&http, config),
+        daemon_version(client, sources),
+        prometheus(config),
+        alertmanager(config),
     );
     let observed = observed?;
     let trial = if holds(config) && !sources.before_install && observed.hold_policy.is_none() {
@@ -206,13 +206,12 @@ async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
 }
 
 /// The version of the daemon, from its own metrics: at the given URL, otherwise through the API server.
-async fn daemon_version(
-    client: &Client,
-    http: &reqwest::Client,
-    sources: &Sources,
-) -> Result<String, String> {
+async fn daemon_version(client: &Client, sources: &Sources) -> Result<String, String> {
     let metrics = match &sources.daemon {
-        Some(url) => text(http, &format!("{}/metrics", url.trim_end_matches('/'))).await?,
+        Some(http) => {
+            let metrics = http.get_text("/metrics").await;
+            metrics.map_err(|error| error.to_string())?
+        }
         None => proxied_metrics(client, sources).await?,
     };
     let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO));
@@ -239,12 +238,15 @@ async fn proxied_metrics(client: &Client, sources: &Sources) -> Result<String, S
     answer.map_err(|error| error_chain(&error))
 }
 
-async fn prometheus(http: &reqwest::Client, config: &Config) -> Option<PrometheusFacts> {
-    let url = config.prometheus.url.as_deref()?.trim_end_matches('/');
-    let rules = format!("{url}/api/v1/rules?type=alert");
-    let alerts = json(http, &rules).map_ok(|answer| alert_names(&answer));
-    let query = format!("{url}/api/v1/query?query={BUILD_INFO}");
-    let versions = json(http, &query).map_ok(|answer| {
+async fn prometheus(config: &Config) -> Option<PrometheusFacts> {
+    let http = HttpClient::prometheus(&config.prometheus)?;
+    let query = [("query", BUILD_INFO)];
+    let (rules, versions) = tokio::join!(
+        http.get_json::<Value>("/api/v1/rules?type=alert"),
+        http.post_form::<Value>("/api/v1/query", &query),
+    );
+    let alerts = rules.map(|answer| alert_names(&answer));
+    let versions = versions.map(|answer| {
         let series = answer["data"]["result"].as_array().into_iter().flatten();
         let version = |one: &Value| {
             one["metric"]["version"]
@@ -254,11 +256,10 @@ async fn prometheus(http: &reqwest::Client, config: &Config) -> Option<Prometheu
         };
         series.map(version).collect()
     });
-    let (alerts, versions) = tokio::join!(alerts, versions);
     Some(PrometheusFacts {
-        url: url.to_owned(),
-        alerts,
-        versions,
+        url: http.url().to_owned(),
+        alerts: alerts.map_err(|error| error.to_string()),
+        versions: versions.map_err(|error| error.to_string()),
     })
 }
 
@@ -270,16 +271,17 @@ fn alert_names(answer: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-async fn alertmanager(http: &reqwest::Client, config: &Config) -> Option<AlertmanagerFacts> {
-    let url = config.alertmanager.url.as_deref()?.trim_end_matches('/');
-    let status = json(http, &format!("{url}/api/v2/status")).await;
+async fn alertmanager(config: &Config) -> Option<AlertmanagerFacts> {
+    let http = HttpClient::alertmanager(&config.alertmanager)?;
+    let status = http.get_json::<Value>("/api/v2/status").await;
+    let status = status.map_err(|error| error.to_string());
     let config_text = status.and_then(|status| {
         let text = status["config"]["original"].as_str();
         text.map(ToOwned::to_owned)
             .ok_or_else(|| "its status has no configuration".to_owned())
     });
     Some(AlertmanagerFacts {
-        url: url.to_owned(),
+        url: http.url().to_owned(),
         config: config_text,
         starting: shipped_alerts()
             .filter(|name| starts(config, name))
@@ -294,15 +296,4 @@ fn starts(config: &Config, name: &str) -> bool {
     playbooks
         .into_iter()
         .any(|playbook| playbook.is_asked_for_by(&labels))
-}
-
-async fn json(http: &reqwest::Client, url: &str) -> Result<Value, String> {
-    let text = text(http, url).await?;
-    serde_json::from_str(&text).map_err(|error| format!("the answer is not JSON: {error}"))
-}
-
-/// The body at `url`, if the status is 200.
-async fn text(http: &reqwest::Client, url: &str) -> Result<String, String> {
-    let answer = async { http.get(url).send().await?.error_for_status()?.text().await };
-    answer.await.map_err(|error| error_chain(&error))
 }

@@ -12,9 +12,10 @@ mod tests;
 
 use std::process::ExitCode;
 
-use super::args::ReadArgs;
+use super::args::{DaemonArgs, ReadArgs};
 use super::log::{self, LogFormat};
 use super::plan::NAMESPACE;
+use crate::config::api_url;
 use gather::{Sources, gather};
 use judge::judge;
 use report::{Look, Report};
@@ -30,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     read: ReadArgs,
     /// Check only what must hold before the installation
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["url", "prometheus", "alertmanager"])]
     pre: bool,
     /// User to check as, such as system:serviceaccount:volsync-locksmith:locksmith [default: yourself]
     #[arg(long = "as", value_name = "USER")]
@@ -38,14 +39,13 @@ pub struct Args {
     /// Namespace of the daemon [default: remediation.namespace, else that of this pod, else volsync-locksmith]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// URL of the daemon [default: its Service, through the API server]
-    #[arg(long, value_name = "URL", conflicts_with = "pre")]
-    url: Option<String>,
+    #[command(flatten)]
+    daemon: DaemonArgs,
     /// URL of Prometheus [default: prometheus.url]
-    #[arg(long, value_name = "URL", conflicts_with = "pre")]
+    #[arg(long, value_name = "URL", value_parser = api_url)]
     prometheus: Option<String>,
     /// URL of Alertmanager [default: alertmanager.url]
-    #[arg(long, value_name = "URL", conflicts_with = "pre")]
+    #[arg(long, value_name = "URL", value_parser = api_url)]
     alertmanager: Option<String>,
     /// Exit with 0 if there are only warnings
     #[arg(long)]
@@ -117,7 +117,7 @@ impl Args {
             config,
             namespace,
             before_install: self.pre,
-            daemon: self.url,
+            daemon: self.daemon.client(),
             timeout,
         })
     }

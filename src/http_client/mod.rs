@@ -1,0 +1,280 @@
+//! HTTP client for Prometheus and Alertmanager: authentication, CA and headers of [`HttpAccess`].
+//!
+//! Credentials and the CA are read from their files at each request, so that a rotated Secret needs no restart. A redirect to
+//! another origin is refused, since it would carry credentials and headers there.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::HttpError;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, RequestBuilder, redirect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{Alertmanager, BasicAuth, HttpAccess, Prometheus};
+
+/// Timeout of a request, the body of its response included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest response body that is read, in bytes: some 20,000 alerts.
+const MAX_BODY: usize = 16 << 20;
+
+/// Maximum number of redirects within an origin.
+const MAX_REDIRECTS: usize = 5;
+
+/// Header `User-Agent`, for the logs of proxies.
+const USER_AGENT: &str = concat!("locksmith/", env!("CARGO_PKG_VERSION"));
+
+/// A client for one API.
+pub struct HttpClient {
+    /// Section of the configuration, such as `alertmanager`, for errors; `None` if flags give the access.
+    section: Option<&'static str>,
+    /// URL that paths are appended to.
+    url: String,
+    access: HttpAccess,
+    transport: Mutex<Option<Transport>>,
+}
+
+/// A client, and the content of the CA file that it was built with.
+struct Transport {
+    ca: Option<Vec<u8>>,
+    client: Client,
+}
+
+/// The content of the files.
+struct Secrets {
+    authorization: Option<Authorization>,
+    ca: Option<Vec<u8>>,
+}
+
+enum Authorization {
+    /// Value of the header.
+    Bearer(HeaderValue),
+    Basic {
+        username: String,
+        password: String,
+    },
+}
+
+impl HttpClient {
+    /// A client for Prometheus, if its URL is known.
+    pub fn prometheus(config: &Prometheus) -> Option<Self> {
+        let url = config.url.as_deref()?;
+        Some(Self::new(Some("prometheus"), url, config.http.clone()))
+    }
+
+    /// A client for Alertmanager, if its URL is known.
+    pub fn alertmanager(config: &Alertmanager) -> Option<Self> {
+        let url = config.url.as_deref()?;
+        Some(Self::new(Some("alertmanager"), url, config.http.clone()))
+    }
+
+    /// A client for the API of a daemon, with access by flags.
+    pub fn daemon(url: &str, access: HttpAccess) -> Self {
+        Self::new(None, url, access)
+    }
+
+    fn new(section: Option<&'static str>, url: &str, access: HttpAccess) -> Self {
+        Self {
+            section,
+            url: url.trim_end_matches('/').to_owned(),
+            access,
+            transport: Mutex::default(),
+        }
+    }
+
+    /// The URL that paths are appended to.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Reads the files once, so that an unusable one is an error at the start.
+    pub async fn check_files(&self) -> Result<(), HttpError> {
+        let secrets = self.secrets().await?;
+        self.client(secrets.ca).map(drop)
+    }
+
+    /// The text at `path`.
+    pub async fn get_text(&self, path: &str) -> Result<String, HttpError> {
+        let body = self.send(path, Client::get, |request| request).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The JSON at `path`.
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
+        let body = self.send(path, Client::get, |request| request).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// The JSON that is returned for a form.
+    pub async fn post_form<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        form: &(impl Serialize + ?Sized),
+    ) -> Result<T, HttpError> {
+        let body = self.send(path, Client::post, |it| it.form(form)).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        method: fn(&Client, String) -> RequestBuilder,
+        content: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Vec<u8>, HttpError> {
+        let Secrets { authorization, ca } = self.secrets().await?;
+        let client = self.client(ca)?;
+        let request = method(&client, format!("{}{path}", self.url));
+        let request = content(request).headers(self.headers());
+        let request = match authorization {
+            Some(Authorization::Bearer(value)) => request.header(AUTHORIZATION, value),
+            Some(Authorization::Basic { username, password }) => {
+                request.basic_auth(username, Some(password))
+            }
+            None => request,
+        };
+        let failed = |error| HttpError::request(error, self.section, &self.access);
+        let mut response = request.send().await.map_err(failed)?;
+        HttpError::of_status(response.status(), self.section, &self.access)?;
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(failed)? {
+            if body.len() + part.len() > MAX_BODY {
+                return Err(HttpError::TooLarge);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
+    }
+
+    /// The configured headers. Some contain keys of an API, so none is shown in a trace of the connection.
+    fn headers(&self) -> HeaderMap {
+        let headers = self.access.headers.iter().filter_map(|(name, value)| {
+            let name = HeaderName::try_from(name).ok()?;
+            let mut value = HeaderValue::try_from(value).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        headers.collect()
+    }
+
+    async fn secrets(&self) -> Result<Secrets, HttpError> {
+        let HttpAccess {
+            token_file,
+            basic_auth,
+            ca_file,
+            headers: _,
+        } = &self.access;
+        let authorization = if let Some(path) = token_file {
+            let token = self.secret("tokenFile", path).await?;
+            let value = HeaderValue::try_from(format!("Bearer {token}"));
+            let mut value = value.map_err(|_| {
+                self.unusable(
+                    "tokenFile",
+                    path,
+                    "contains characters that no token may have",
+                )
+            })?;
+            value.set_sensitive(true);
+            Some(Authorization::Bearer(value))
+        } else if let Some(BasicAuth {
+            username,
+            password_file,
+        }) = basic_auth
+        {
+            let field = "basicAuth.passwordFile";
+            Some(Authorization::Basic {
+                username: username.clone(),
+                password: self.secret(field, password_file).await?,
+            })
+        } else {
+            None
+        };
+        let ca = match ca_file {
+            Some(path) => Some(self.read("caFile", path).await?),
+            None => None,
+        };
+        Ok(Secrets { authorization, ca })
+    }
+
+    /// The secret in a file, without the white space around it.
+    async fn secret(&self, field: &'static str, path: &Path) -> Result<String, HttpError> {
+        let bytes = self.read(field, path).await?;
+        match std::str::from_utf8(&bytes).map(str::trim) {
+            Ok("") => Err(self.unusable(field, path, "is empty")),
+            Ok(secret) => Ok(secret.to_owned()),
+            Err(_) => Err(self.unusable(field, path, "is not text")),
+        }
+    }
+
+    async fn read(&self, field: &'static str, path: &Path) -> Result<Vec<u8>, HttpError> {
+        let read = tokio::fs::read(path).await;
+        read.map_err(|source| HttpError::Read {
+            field: error::path_of(self.section, field),
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn unusable(&self, field: &'static str, path: &Path, problem: &'static str) -> HttpError {
+        HttpError::Unusable {
+            field: error::path_of(self.section, field),
+            path: path.to_owned(),
+            problem,
+        }
+    }
+
+    /// The client that trusts these CA certificates, built when they change.
+    fn client(&self, ca: Option<Vec<u8>>) -> Result<Client, HttpError> {
+        let mut transport = self
+            .transport
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = transport.as_ref().filter(|known| known.ca == ca) {
+            return Ok(known.client.clone());
+        }
+        let mut builder = Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::custom(within_origin))
+            // A Service chooses a replica for each connection.
+            .pool_max_idle_per_host(0);
+        if let (Some(pem), Some(path)) = (&ca, &self.access.ca_file) {
+            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(self.unusable("caFile", path, "contains no PEM certificate"));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        let failed = |error| HttpError::request(error, self.section, &self.access);
+        let client = builder.build().map_err(failed)?;
+        *transport = Some(Transport {
+            ca,
+            client: client.clone(),
+        });
+        Ok(client)
+    }
+}
+
+/// Follows a redirect only within the scheme, host and port of the request before it.
+fn within_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let to = attempt.url().origin();
+    let stays = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| from.origin() == to);
+    if !stays {
+        let to = to.ascii_serialization();
+        return attempt.error(format!("redirected to {to}, which is not followed"));
+    }
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error("too many redirects");
+    }
+    attempt.follow()
+}
