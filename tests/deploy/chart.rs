@@ -246,6 +246,20 @@ fn chart_lists_every_crd_it_installs() {
     "alertmanager.interval: must be longer than 0s"
 )]
 #[case::batch("steps: {resumeSources: {batch: 0}}", "batch")]
+#[case::url_with_a_password("prometheus: {url: 'http://a:b@prometheus:9090'}", "url")]
+#[case::url_without_scheme("alertmanager: {url: 'alertmanager:9093'}", "url")]
+#[case::two_credentials(
+    "prometheus: {http: {tokenFile: /t, basicAuth: {username: u, passwordFile: /p}}}",
+    "prometheus.http.basicAuth: must be null if tokenFile is set"
+)]
+#[case::user_with_a_colon(
+    "prometheus: {http: {basicAuth: {username: 'a:b', passwordFile: /p}}}",
+    "username"
+)]
+#[case::header_of_its_own(
+    "alertmanager: {http: {headers: {Authorization: Bearer x}}}",
+    "alertmanager.http.headers.Authorization: is set by locksmith itself"
+)]
 #[ignore = "needs helm: ./tests/run"]
 fn refused_configuration_does_not_install(#[case] config: &str, #[case] says: &str) {
     locksmith::config::parse(config).unwrap_err();
@@ -278,6 +292,72 @@ fn valid_configuration_is_installed_unchanged(#[case] config: &str) {
     let map = objects.iter().find(|it| it["kind"] == "ConfigMap");
     let text = map.unwrap()["data"]["locksmith.yaml"].as_str().unwrap();
     assert!(locksmith::config::parse(text).unwrap() == wanted, "{text}");
+}
+
+#[rstest]
+#[case::user_without_password(json!({"username": "u"}), "username: must be set together with passwordSecret")]
+#[case::password_without_user(json!({"passwordSecret": "p"}), "username: must be set together with passwordSecret")]
+#[case::two_credentials(
+    json!({"username": "u", "passwordSecret": "p", "tokenSecret": "t"}),
+    "username: must be empty if a token is set"
+)]
+#[case::two_cas(json!({"caSecret": "a", "caConfigMap": "b"}), "caConfigMap: must be empty if caSecret is set")]
+#[ignore = "needs helm: ./tests/run"]
+fn contradicting_client_does_not_install(#[case] client: Value, #[case] says: &str) {
+    let error = with_values(&json!({"clients": {"alertmanager": client}})).unwrap_err();
+    let says = format!("clients.alertmanager.{says}");
+    assert!(error.contains(&says), "{error}");
+}
+
+/// The configuration names files that the daemon and `helm test` mount.
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn files_of_the_clients_are_mounted_and_configured() {
+    let values = json!({
+        "config": {"prometheus": {"url": "https://p", "http": {"headers": {"X-Scope-OrgID": "home"}}}},
+        "clients": {
+            "prometheus": {"tokenSecret": "p-token", "caConfigMap": "p-ca"},
+            "alertmanager": {"username": "u", "passwordSecret": "a-password", "caSecret": "a-ca"},
+        },
+    });
+    let objects = with_values(&values).unwrap();
+    let map = objects
+        .iter()
+        .find(|it| it["metadata"]["name"] == "locksmith-config");
+    let text = map.unwrap()["data"]["locksmith.yaml"].as_str().unwrap();
+    let config = locksmith::config::parse(text).unwrap();
+    let (prometheus, alertmanager) = (config.prometheus.http, config.alertmanager.http);
+    assert_eq!(prometheus.headers["X-Scope-OrgID"], "home");
+    let basic = alertmanager.basic_auth.unwrap();
+    assert_eq!(basic.username, "u");
+    let named = [
+        (prometheus.token_file.unwrap(), "secret", "p-token", "token"),
+        (prometheus.ca_file.unwrap(), "configMap", "p-ca", "ca.crt"),
+        (basic.password_file, "secret", "a-password", "password"),
+        (alertmanager.ca_file.unwrap(), "secret", "a-ca", "ca.crt"),
+    ];
+    let is_check = |it: &&Value| it["metadata"]["name"] == "locksmith-check" && it["kind"] == "Job";
+    for pod in [
+        of(&objects, "Deployment"),
+        objects.iter().find(is_check).unwrap(),
+    ] {
+        let pod = &pod["spec"]["template"]["spec"];
+        let named_clients = |it: &&Value| it["name"] == "clients";
+        let list = |list: &Value| list.as_array().unwrap().clone();
+        let mounts = list(&pod["containers"][0]["volumeMounts"]);
+        let mount = mounts.iter().find(named_clients).unwrap();
+        let mounted = mount["mountPath"].as_str().unwrap();
+        let volumes = list(&pod["volumes"]);
+        let volume = volumes.iter().find(named_clients).unwrap();
+        let sources = list(&volume["projected"]["sources"]);
+        assert_eq!(sources.len(), named.len());
+        for (path, kind, object, key) in &named {
+            let below = path.strip_prefix(mounted).unwrap().to_str().unwrap();
+            let item = json!([{"key": key, "path": below}]);
+            let source = json!({*kind: {"name": object, "items": item}});
+            assert!(sources.contains(&source), "{source}: {sources:?}");
+        }
+    }
 }
 
 fn of<'o>(objects: &'o [Value], kind: &str) -> &'o Value {

@@ -27,6 +27,34 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- toJson (uniq $all) }}
 {{- end }}
 
+{{/* The files of a client as sources of a projected volume. The dict has the name and the values of the client. */}}
+{{- define "locksmith.clientSources" -}}
+{{- $name := .name }}
+{{- with .client }}
+{{- if .tokenSecret }}
+- secret: {name: {{ .tokenSecret }}, items: [{key: token, path: {{ $name }}/token}]}
+{{- end }}
+{{- if .passwordSecret }}
+- secret: {name: {{ .passwordSecret }}, items: [{key: password, path: {{ $name }}/password}]}
+{{- end }}
+{{- if .caSecret }}
+- secret: {name: {{ .caSecret }}, items: [{key: ca.crt, path: {{ $name }}/ca.crt}]}
+{{- end }}
+{{- if .caConfigMap }}
+- configMap: {name: {{ .caConfigMap }}, items: [{key: ca.crt, path: {{ $name }}/ca.crt}]}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The sources of both clients; empty if there are none. */}}
+{{- define "locksmith.clientFiles" -}}
+{{- range $name, $client := .Values.clients }}
+{{- with include "locksmith.clientSources" (dict "name" $name "client" $client) | trim }}
+{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "locksmith.config" -}}
 {{- $_ := include "locksmith.validate" . }}
 {{- $server := dict }}
@@ -42,6 +70,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- $own := dict "mode" .Values.mode }}
 {{- with $server }}{{ $_ := set $own "server" . }}{{ end }}
+{{- range $name, $client := .Values.clients }}
+{{- $files := printf "/etc/locksmith/clients/%s" $name }}
+{{- $http := dict }}
+{{- if .tokenSecret }}{{ $_ := set $http "tokenFile" (printf "%s/token" $files) }}{{ end }}
+{{- if .username }}
+{{- $_ := set $http "basicAuth" (dict "username" .username "passwordFile" (printf "%s/password" $files)) }}
+{{- end }}
+{{- if or .caSecret .caConfigMap }}{{ $_ := set $http "caFile" (printf "%s/ca.crt" $files) }}{{ end }}
+{{- with $http }}{{ $_ := set $own $name (dict "http" .) }}{{ end }}
+{{- end }}
 {{- if ne (toJson .Values.provisionerNamespaces) "[\"rook-ceph\"]" }}
 {{- $_ := set $own "provisionerNamespaces" .Values.provisionerNamespaces }}
 {{- end }}

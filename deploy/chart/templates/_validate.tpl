@@ -17,7 +17,16 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- if and $config.gates.promql (not $config.prometheus.url) }}
 {{- $faults = append $faults "gates.promql: requires prometheus.url" }}
 {{- end }}
-{{- range list "prometheus" "alertmanager" }}
+{{- range $section := list "prometheus" "alertmanager" }}
+{{- $http := (get $config .).http }}
+{{- if and $http.tokenFile $http.basicAuth }}
+{{- $faults = append $faults (printf "%s.http.basicAuth: must be null if tokenFile is set" .) }}
+{{- end }}
+{{- range $header, $_ := $http.headers }}
+{{- if has (lower $header) (list "accept-encoding" "authorization" "connection" "content-encoding" "content-length" "content-type" "host" "keep-alive" "proxy-authorization" "te" "transfer-encoding" "upgrade" "user-agent") }}
+{{- $faults = append $faults (printf "%s.http.headers.%s: is set by locksmith itself; credentials belong in tokenFile or basicAuth" $section $header) }}
+{{- end }}
+{{- end }}
 {{- if eq (include "locksmith.seconds" (get $config .).interval | float64) 0.0 }}
 {{- $faults = append $faults (printf "%s.interval: must be longer than 0s" .) }}
 {{- end }}
@@ -68,8 +77,25 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- end }}
 {{- end }}
 
-{{- if $faults }}
-{{- fail (printf "\nconfig.%s" (join "\nconfig." $faults)) }}
+{{- $all := list }}
+{{- range $faults }}{{ $all = append $all (printf "config.%s" .) }}{{ end }}
+{{- range $name, $client := .Values.clients }}
+{{- $http := (get $config $name).http }}
+{{- if ne (empty .username) (empty .passwordSecret) }}
+{{- $all = append $all (printf "clients.%s.username: must be set together with passwordSecret" $name) }}
+{{- end }}
+{{- if and (or .tokenSecret $http.tokenFile) .username }}
+{{- $all = append $all (printf "clients.%s.username: must be empty if a token is set" $name) }}
+{{- end }}
+{{- if and .tokenSecret $http.basicAuth }}
+{{- $all = append $all (printf "clients.%s.tokenSecret: must be empty if config.%s.http.basicAuth is set" $name $name) }}
+{{- end }}
+{{- if and .caSecret .caConfigMap }}
+{{- $all = append $all (printf "clients.%s.caConfigMap: must be empty if caSecret is set" $name) }}
+{{- end }}
+{{- end }}
+{{- if $all }}
+{{- fail (printf "\n%s" (join "\n" $all)) }}
 {{- end }}
 {{- end }}
 
