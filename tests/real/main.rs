@@ -8,6 +8,10 @@
 // The future of a test lives once, and its parameter types do not matter to a reader.
 #![allow(clippy::large_futures, clippy::default_trait_access)]
 
+#[path = "../apiserver/support/check_faults.rs"]
+mod check_faults;
+#[path = "../apiserver/support/command.rs"]
+mod command;
 // The tests of the API server use the remaining parts.
 #[allow(dead_code)]
 #[path = "../apiserver/support/daemon.rs"]
@@ -36,6 +40,7 @@ mod node;
 mod objects;
 mod operator;
 mod real_actors;
+mod real_check;
 mod real_defaults;
 mod real_hang;
 mod real_layouts;

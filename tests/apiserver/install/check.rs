@@ -6,371 +6,46 @@
 //! 3. once a fault is undone, every check passes again;
 //! 4. no trial hold is left.
 
-use std::fmt::Debug;
-use std::path::Path;
 use std::time::Instant;
 
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, CustomResourceExt, Resource, ResourceExt};
-use locksmith::api::hold::{POLICY_NAME, SnapshotHold};
-use locksmith::api::remediation::Remediation;
+use kube::CustomResourceExt;
 use locksmith::api::volsync::ReplicationSource;
-use locksmith::cluster::leader::LEASE_NAME;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
-use crate::runs::approval::{locksmith, said};
-use crate::shipped::text;
-use crate::support::daemon::Daemon;
-use crate::support::monitors::{Monitor, Places};
-use crate::support::stage::{NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage, named};
+use crate::support::check_faults::{Cluster, Faults};
+use crate::support::monitors::Places;
+use crate::support::stage::{Rights, Settings, Setup, Stage};
 use crate::testbed::figure;
-
-/// Namespace of the provisioner, and its Deployment.
-const ROOK: &str = "rook-ceph";
-const PROVISIONER: &str = "csi-rbdplugin-provisioner";
-
-/// An unreachable address, so that no alert starts a run.
-const WEBHOOK: &str = "http://127.0.0.1:9/webhook";
-
-/// An unreachable target.
-const NOBODY: &str = "127.0.0.1:9";
-
-/// The cluster, the daemon, and the configuration of both.
-struct Ground {
-    stage: Stage,
-    daemon: Daemon,
-    places: Places,
-    config: tempfile::NamedTempFile,
-    alertmanager: Option<Monitor>,
-    prometheus: Option<Monitor>,
-}
-
-impl Ground {
-    async fn set() -> Self {
-        let stage = Stage::jammed_with(Setup {
-            rights: Rights::Installed("act"),
-            // A separate control plane, as definitions are changed and deleted.
-            sources: Some(ReplicationSource::crd()),
-            ..Setup::default()
-        })
-        .await;
-        let daemon = stage.daemon(&Settings::default()).await;
-        let places = Places::new();
-        let settings = Settings {
-            alertmanager: format!("{{url: '{}'}}", places.alertmanager()),
-            prometheus: format!("{{url: '{}'}}", places.prometheus()),
-            ..Settings::default()
-        };
-        let yaml = format!(
-            "{}\ndrivers: [{{name: '*.rbd.csi.ceph.com'}}]\n",
-            settings.yaml()
-        );
-        let config = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(config.path(), yaml).unwrap();
-        let mut ground = Self {
-            stage,
-            daemon,
-            places,
-            config,
-            alertmanager: None,
-            prometheus: None,
-        };
-        ground.alert_by_shipped_route().await;
-        ground.scrape_with_rules().await;
-        ground
-    }
-
-    /// Runs the command with `kubeconfig`; returns its exit code, the checks that do not pass, and its output.
-    async fn check(
-        &self,
-        kubeconfig: &Path,
-        more: &[&str],
-    ) -> (i32, Vec<(String, String)>, String) {
-        let config = self.config.path().to_str().unwrap();
-        let fixed = [
-            "check",
-            "--config",
-            config,
-            "--timeout",
-            "20s",
-            "-o",
-            "json",
-        ];
-        let output = locksmith(kubeconfig, &[&fixed, more].concat()).await;
-        let text = said(&output);
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {text}"));
-        let checks = report["checks"].as_array().unwrap();
-        assert!(checks.len() > 10, "{text}");
-        let faults = checks.iter().filter(|check| check["state"] != "pass");
-        let of = |check: &Value, field: &str| check[field].as_str().unwrap().to_owned();
-        let faults = faults.map(|check| (of(check, "id"), of(check, "state")));
-        (output.status.code().unwrap(), faults.collect(), text)
-    }
-
-    /// Runs the command as the daemon's account until exactly these checks do not pass.
-    async fn until(&self, what: &str, wanted: &[(&str, &str)]) {
-        let url = self.daemon.url("");
-        let begun = Instant::now();
-        loop {
-            let kubeconfig = self.stage.user().kubeconfig();
-            let (code, faults, text) = self.check(kubeconfig, &["--url", &url]).await;
-            let same = faults
-                .iter()
-                .map(|(id, state)| (&**id, &**state))
-                .eq(wanted.iter().copied());
-            if same {
-                let worst = wanted
-                    .iter()
-                    .map(|(_, state)| if *state == "fail" { 2 } else { 1 });
-                assert_eq!(code, worst.max().unwrap_or(0), "{what}: {text}");
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{what}: {faults:?}\n{text}");
-        }
-    }
-
-    async fn green(&self) {
-        self.until("in order", &[]).await;
-    }
-
-    async fn scrape_with_rules(&mut self) {
-        // The port is free once the previous one has ended.
-        drop(self.prometheus.take());
-        let targets = [self.daemon.address()];
-        self.prometheus = Some(Monitor::prometheus(&self.places, &targets).await);
-    }
-
-    async fn alert_by_shipped_route(&mut self) {
-        drop(self.alertmanager.take());
-        self.alertmanager = Some(Monitor::alertmanager(&self.places, WEBHOOK).await);
-    }
-
-    fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
-        Api::all(self.stage.testbed.client())
-    }
-
-    /// Deletes an object; it can be created again.
-    async fn remove<K>(&self, api: &Api<K>, name: &str) -> K
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        let mut object = api.get(name).await.unwrap();
-        api.delete(name, &DeleteParams::default()).await.unwrap();
-        object.meta_mut().resource_version = None;
-        object.meta_mut().uid = None;
-        object
-    }
-
-    async fn patch<K>(&self, api: &Api<K>, name: &str, patch: Value)
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        let params = PatchParams::default();
-        api.patch(name, &params, &Patch::Merge(patch))
-            .await
-            .unwrap();
-    }
-
-    /// Removes a right of the daemon's account in the provisioner's namespace, and restores it.
-    async fn without_binding(&self, what: &str, role: &str, wanted: &[(&str, &str)]) {
-        let bindings: Api<RoleBinding> = self.in_rook();
-        let binding = self.remove(&bindings, role).await;
-        self.until(what, wanted).await;
-        bindings
-            .create(&PostParams::default(), &binding)
-            .await
-            .unwrap();
-        self.green().await;
-    }
-
-    fn in_rook<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        self.stage.api(ROOK)
-    }
-
-    async fn policy(&self) {
-        let policies: Api<ValidatingAdmissionPolicy> = self.all();
-        let policy = self.remove(&policies, POLICY_NAME).await;
-        self.until("policy missing", &[("hold-policy", "fail")])
-            .await;
-        policies
-            .create(&PostParams::default(), &policy)
-            .await
-            .unwrap();
-        self.green().await;
-
-        let rules = json!(
-            policy
-                .spec
-                .unwrap()
-                .match_constraints
-                .unwrap()
-                .resource_rules
-        );
-        let mut nothing = rules.clone();
-        for rule in nothing.as_array_mut().unwrap() {
-            rule["resources"] = json!(["nothing"]);
-        }
-        let matching =
-            |rules: Value| json!({"spec": {"matchConstraints": {"resourceRules": rules}}});
-        self.patch(&policies, POLICY_NAME, matching(nothing)).await;
-        self.until("policy matches nothing", &[("hold-policy", "fail")])
-            .await;
-        self.patch(&policies, POLICY_NAME, matching(rules)).await;
-        self.green().await;
-    }
-
-    async fn driver(&self) {
-        let classes: Api<StorageClass> = self.all();
-        let class = named(
-            json!({"name": "ebs"}),
-            json!({"provisioner": "ebs.csi.aws.com"}),
-        );
-        classes
-            .create(&PostParams::default(), &class)
-            .await
-            .unwrap();
-        self.until("driver unwatched", &[("drivers-watched", "warn")])
-            .await;
-        self.remove(&classes, "ebs").await;
-        self.green().await;
-    }
-
-    async fn sidecar(&self) {
-        let deployments: Api<Deployment> = self.in_rook();
-        let deployment = deployments.get(PROVISIONER).await.unwrap();
-        let containers = json!(deployment.spec.unwrap().template.spec.unwrap().containers);
-        let mut without = containers.as_array().unwrap().clone();
-        without.retain(|container| container["name"] != "csi-snapshotter");
-        let running =
-            |containers: Value| json!({"spec": {"template": {"spec": {"containers": containers}}}});
-        self.patch(&deployments, PROVISIONER, running(json!(without)))
-            .await;
-        self.until("sidecar absent", &[("sidecars", "fail")]).await;
-        self.patch(&deployments, PROVISIONER, running(containers))
-            .await;
-        self.green().await;
-    }
-
-    async fn old_crd(&self) {
-        let definitions: Api<CustomResourceDefinition> = self.all();
-        let change = async |change: &dyn Fn(&mut CustomResourceDefinition)| {
-            let mut crd = definitions.get(Remediation::crd_name()).await.unwrap();
-            change(&mut crd);
-            let params = PostParams::default();
-            definitions
-                .replace(&crd.name_any(), &params, &crd)
-                .await
-                .unwrap();
-        };
-        change(&|crd| {
-            let schema = crd.spec.versions[0].schema.as_mut().unwrap();
-            let schema = schema.open_api_v3_schema.as_mut().unwrap();
-            let status = schema
-                .properties
-                .as_mut()
-                .unwrap()
-                .get_mut("status")
-                .unwrap();
-            assert!(status.properties.as_mut().unwrap().remove("held").is_some());
-        })
-        .await;
-        self.until("CRD old", &[("locksmith-crds", "fail")]).await;
-        change(&|crd| crd.spec = Remediation::crd().spec).await;
-        self.green().await;
-    }
-
-    async fn leader(&self) {
-        let leases: Api<Lease> = self.stage.api(NAMESPACE);
-        let died = json!({"spec": {"holderIdentity": "locksmith-9", "renewTime": "2026-01-01T00:00:00.000000Z"}});
-        self.patch(&leases, LEASE_NAME, died).await;
-        self.until("daemon does not lead", &[("leader", "fail")])
-            .await;
-        let released = json!({"spec": {"holderIdentity": ""}});
-        self.patch(&leases, LEASE_NAME, released).await;
-        self.green().await;
-    }
-
-    async fn monitoring(&mut self) {
-        drop(self.alertmanager.take());
-        let config = text("alerts/alertmanager.yaml");
-        let elsewhere = config.replace("receiver: locksmith-home", "receiver: pager");
-        assert_ne!(config, elsewhere);
-        self.alertmanager = Some(Monitor::configured(&self.places, &elsewhere).await);
-        self.until("route broken", &[("alert-route", "warn")]).await;
-        drop(self.alertmanager.take());
-        self.until("Alertmanager down", &[("alertmanager", "warn")])
-            .await;
-        self.alert_by_shipped_route().await;
-        self.green().await;
-
-        drop(self.prometheus.take());
-        let target = [self.daemon.address()];
-        self.prometheus = Some(Monitor::without_rules(&self.places, &target).await);
-        self.until("rules not loaded", &[("rules", "fail")]).await;
-        drop(self.prometheus.take());
-        self.prometheus = Some(Monitor::prometheus(&self.places, &[NOBODY]).await);
-        self.until("daemon not scraped", &[("target", "fail")])
-            .await;
-        self.scrape_with_rules().await;
-        self.green().await;
-    }
-
-    async fn volsync(&self) {
-        let definitions: Api<CustomResourceDefinition> = self.all();
-        let name = ReplicationSource::crd_name();
-        self.remove(&definitions, name).await;
-        self.until("VolSync's CRD missing", &[("volsync-crds", "fail")])
-            .await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn check_finds_each_fault_by_its_own_check_alone() {
-    let mut ground = Ground::set().await;
+    let stage = Stage::jammed_with(Setup {
+        rights: Rights::Installed("act"),
+        // A separate control plane, as definitions are changed and deleted.
+        sources: Some(ReplicationSource::crd()),
+        ..Setup::default()
+    })
+    .await;
+    let settings = Settings::default();
+    let daemon = stage.daemon(&settings).await;
+    let cluster = Cluster {
+        admin: &stage.testbed,
+        daemon: stage.user(),
+        account: &stage.user,
+        provisioner: "csi-rbdplugin-provisioner",
+    };
+    let places = Places::new();
+    let settings = Settings {
+        alertmanager: format!("{{url: '{}'}}", places.alertmanager()),
+        prometheus: format!("{{url: '{}'}}", places.prometheus()),
+        ..settings
+    };
+    let config = settings.yaml() + "\ndrivers: [{name: '*.rbd.csi.ceph.com'}]\n";
+    let faults = Faults::start(cluster, &daemon, places, &config).await;
     let begun = Instant::now();
-    ground.green().await;
-    let admin = ground.stage.testbed.kubeconfig();
-    let (url, user) = (ground.daemon.url(""), &ground.stage.user);
-    let (code, faults, text) = ground.check(admin, &["--url", &url, "--as", user]).await;
-    assert_eq!((code, &faults[..]), (0, &[][..]), "{text}");
-    let (code, faults, text) = ground.check(admin, &["--pre"]).await;
-    assert_eq!((code, &faults[..]), (0, &[][..]), "{text}");
-
-    ground.policy().await;
-    ground.driver().await;
-    ground
-        .without_binding("log forbidden", "locksmith-logs", &[("log", "fail")])
-        .await;
-    ground
-        .without_binding(
-            "right missing",
-            "locksmith-restart",
-            &[("rights-steps", "fail")],
-        )
-        .await;
-    ground.sidecar().await;
-    ground.old_crd().await;
-    ground.leader().await;
-    ground.monitoring().await;
-    let holds = ground.stage.list::<SnapshotHold>().await;
-    assert!(holds.is_empty(), "{holds:#?}");
-    // Last, as every source is deleted with it.
-    ground.volsync().await;
+    let found = faults.all().await;
     figure(&format!(
-        "check: 13 faults found in {:.1?}",
+        "check: {found} faults found in {:.1?}",
         begun.elapsed()
     ));
 }

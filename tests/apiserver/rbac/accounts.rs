@@ -21,7 +21,8 @@ use locksmith::demo::world::{Layout, Timings, WorldConfig};
 use serde_json::{Value, json};
 
 use crate::render;
-use crate::runs::approval::{approve, locksmith, said, waiting_for_a_person};
+use crate::runs::approval::{approve, waiting_for_a_person};
+use crate::support::command::{locksmith, said};
 use crate::support::daemon::notification;
 use crate::support::stage::{
     DRIVER, NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage, lacks_right, named,

@@ -1,29 +1,13 @@
 //! Decisions of a person at the command line, and their effects.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
 use kube::ResourceExt;
 use locksmith::api::hold::SnapshotHold;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
 use locksmith::api::volsync::ReplicationSource;
 use serde_json::json;
 
+use crate::support::command::{locksmith, said};
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage};
-
-/// Runs `locksmith` as the cluster's administrator, without a terminal.
-pub async fn locksmith(kubeconfig: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
-    let kubeconfig: PathBuf = kubeconfig.to_owned();
-    command
-        .args(args)
-        .arg("--kubeconfig")
-        .arg(kubeconfig)
-        .env("NO_COLOR", "1");
-    tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap()
-}
 
 /// Approves a run's plan; returns the output.
 pub async fn approve(stage: &Stage, run: &str) -> String {
@@ -31,15 +15,6 @@ pub async fn approve(stage: &Stage, run: &str) -> String {
     let approved = locksmith(kubeconfig, &["approve", run, "--yes"]).await;
     assert!(approved.status.success(), "{}", said(&approved));
     said(&approved)
-}
-
-pub fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(out),
-        String::from_utf8_lossy(err)
-    )
 }
 
 /// Makes the alert of the orphans fire; returns the name of the run once it waits for a person.

@@ -6,7 +6,7 @@ use locksmith::api::remediation::Phase;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::runs::approval::{locksmith, said};
+use crate::support::command::{locksmith, said};
 use crate::support::stage::{Settings, Stage};
 use crate::testbed::Event;
 

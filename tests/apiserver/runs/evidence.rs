@@ -16,7 +16,8 @@ use locksmith::api::remediation::Phase;
 use locksmith::api::volsync::ReplicationSource;
 use serde_json::{Value, json};
 
-use crate::runs::approval::{approve, locksmith, said, waiting_for_a_person};
+use crate::runs::approval::{approve, waiting_for_a_person};
+use crate::support::command::{locksmith, said};
 use crate::support::stage::{Settings, Setup, Stage};
 
 /// The definition with movers that accept any field, as upstream's have many.

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use locksmith::api::remediation::{Phase, Remediation, RemediationStatus};
 
-use crate::runs::approval::{locksmith, said};
+use crate::support::command::{locksmith, said};
 use crate::support::daemon::{Daemon, notification};
 use crate::support::stage::{DRIVER, Settings, Stage};
 

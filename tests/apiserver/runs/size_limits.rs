@@ -23,7 +23,8 @@ use locksmith::demo::world::{SNAPSHOT_CLASS, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::runs::approval::{locksmith, said, waiting_for_a_person};
+use crate::runs::approval::waiting_for_a_person;
+use crate::support::command::{locksmith, said};
 use crate::support::daemon::{Daemon, POLL};
 use crate::support::stage::{DRIVER, NAMESPACE, Settings, Stage, named};
 use crate::testbed::{Event, Options, Testbed};
