@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Types flow from left to right: [`model::Change`] → [`model::Model`] → [`findings::Finding`] → [`api::Plan`] →
-//! [`gates::Verdict`] → [`steps::Intent`]; an effect returns only as a new change. From `model` to `steps` everything is a pure
+//! [`gates::GateResult`] → [`steps::Intent`]; an effect returns only as a new change. From `model` to `steps` everything is a pure
 //! function with an explicit `now`. Only `cluster` writes.
 //!
 //! [`steps::next`] is the state machine of a run. `Controller::drive` is the reconcile loop: it reads the run, asks the state

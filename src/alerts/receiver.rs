@@ -32,11 +32,11 @@ pub struct AlertReceiver {
     namespace: SharedStr,
     own: SelfMetrics,
     /// One notification at a time: the next one must see the Remediations that the one before has created.
-    turn: Arc<Mutex<Vec<Made>>>,
+    serial: Arc<Mutex<Vec<RecentRun>>>,
 }
 
 /// A Remediation that was just created, and that the watch may not show yet.
-struct Made {
+struct RecentRun {
     run: Remediation,
     at: Instant,
 }
@@ -60,7 +60,7 @@ impl AlertReceiver {
             config,
             namespace,
             own,
-            turn: Arc::default(),
+            serial: Arc::default(),
         }
     }
 
@@ -79,7 +79,7 @@ impl AlertReceiver {
             ignored,
             other_cluster,
         };
-        let mut made = self.turn.lock().await;
+        let mut made = self.serial.lock().await;
         // The lock may have been awaited for long.
         self.writer.confirm().await?;
         for (cause, alerts) in causes {
@@ -122,12 +122,12 @@ impl AlertReceiver {
     /// The Remediation of `cause`: the open one, the last one during its cooldown, or a new one.
     async fn ensure(
         &self,
-        made: &mut Vec<Made>,
+        made: &mut Vec<RecentRun>,
         cause: &Cause,
         alerts: Vec<AlertRef>,
     ) -> Result<(String, AlertOutcome), WriteError> {
         let existing = self.store.judge(|model, view| {
-            made.retain(|Made { run, at }| {
+            made.retain(|RecentRun { run, at }| {
                 let name = SharedStr::from(run.name_any());
                 at.elapsed() < CREATED_WITHIN && model.runs.get(&self.namespace, &name).is_none()
             });
@@ -166,7 +166,7 @@ impl AlertReceiver {
             ExistingRun::Open(name) => {
                 let news = self
                     .store
-                    .read(|model| self.has_news(model, &name, &alerts));
+                    .read(|model| self.adds_alerts(model, &name, &alerts));
                 let add = |known: &[AlertRef]| with_firing(known, &alerts);
                 if news && !self.change_alerts(&name, add).await? {
                     // On a retry, the watch shows it, too.
@@ -196,7 +196,7 @@ impl AlertReceiver {
                 match remediations::create(client, FIELD_MANAGER, &run).await {
                     Ok(created) => {
                         tracing::info!(run = name, playbook = cause.playbook, driver = %cause.driver, "remediation created");
-                        made.push(Made {
+                        made.push(RecentRun {
                             run: created,
                             at: Instant::now(),
                         });
@@ -225,7 +225,7 @@ impl AlertReceiver {
     }
 
     /// Whether this would change the run as last observed.
-    fn has_news(&self, model: &Model, name: &SharedStr, alerts: &[AlertRef]) -> bool {
+    fn adds_alerts(&self, model: &Model, name: &SharedStr, alerts: &[AlertRef]) -> bool {
         model
             .runs
             .get(&self.namespace, name)

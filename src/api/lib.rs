@@ -10,12 +10,14 @@ mod key;
 mod names;
 mod plan;
 pub mod remediation;
+mod skip_reason;
 pub mod snapshot;
 pub mod volsync;
 
 pub use key::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 pub use names::is_object_name;
 pub use plan::{Action, Plan, PlannedStep, Skipped, StepName, Target, short_hash};
+pub use skip_reason::SkipReason;
 
 /// Label of an object or namespace that is shown, but never changed, whatever the label's value.
 pub const OPT_OUT_LABEL: &str = "locksmith.dev/opt-out";

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{LockKey, ObjectKey, SharedStr};
+use super::{LockKey, ObjectKey, SharedStr, SkipReason};
 
 /// Steps of a playbook.
 #[derive(
@@ -198,7 +198,20 @@ pub struct Skipped {
     /// The object.
     pub object: ObjectKey,
     /// Reason it is skipped.
-    pub reason: String,
+    pub reason: SkipReason,
+    /// The reason in one line.
+    pub message: String,
+}
+
+impl Skipped {
+    /// With the reason's own message.
+    pub fn new(object: ObjectKey, reason: SkipReason) -> Self {
+        Self {
+            object,
+            reason,
+            message: reason.message().to_owned(),
+        }
+    }
 }
 
 impl PlannedStep {

@@ -139,7 +139,7 @@ fn step(planned: &PlannedStep) -> Vec<String> {
     }
     let mut skipped: BTreeMap<String, Vec<SharedStr>> = BTreeMap::new();
     for it in &planned.skipped {
-        let names = skipped.entry(plain(&it.reason)).or_default();
+        let names = skipped.entry(plain(&it.message)).or_default();
         names.push(it.object.to_string().into());
     }
     for (reason, names) in skipped {

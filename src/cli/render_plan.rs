@@ -29,7 +29,7 @@ pub fn plan_text(plan: &Plan) -> String {
             lines.push(format!(
                 "    skipped: {}: {}",
                 skipped.object,
-                plain(&skipped.reason)
+                plain(&skipped.message)
             ));
         }
     }

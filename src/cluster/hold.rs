@@ -14,7 +14,7 @@ use crate::api::hold::SnapshotHold;
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::api::volsync::{GROUP, ReplicationSource};
 use crate::api::{ObjectKey, ObjectKind, Uid};
-use crate::holds::policy::{Answer, Probe, Proof};
+use crate::holds::policy::{DryRunResult, Probe, Proof};
 use crate::holds::{self, HoldChange, NOBODY};
 
 /// Page size of a list: each SnapshotHold may be a megabyte.
@@ -178,7 +178,7 @@ async fn attempt(
     probe: &Probe,
     owner: &Uid,
     class: Option<&str>,
-) -> Result<Answer, WriteError> {
+) -> Result<DryRunResult, WriteError> {
     let api: Api<VolumeSnapshot> = Api::namespaced(client.clone(), &probe.namespace);
     let mut snapshot = VolumeSnapshot::new(
         "",
@@ -211,10 +211,10 @@ async fn attempt(
         format!("a dry-run {kind} in {}", probe.namespace)
     };
     match bounded("create", name, api.create(&params, &snapshot)).await {
-        Ok(_) => Ok(Answer::Accepted),
+        Ok(_) => Ok(DryRunResult::Accepted),
         // A missing right also gives a 403. Its message does not name the policy, so the proof fails with it.
         Err(WriteError::Api { error, .. }) if refusal(&error).is_some() => {
-            Ok(Answer::Refused(refusal(&error).unwrap_or_default()))
+            Ok(DryRunResult::Refused(refusal(&error).unwrap_or_default()))
         }
         Err(error) => Err(error),
     }

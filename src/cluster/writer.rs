@@ -21,7 +21,8 @@ use crate::api::{ObjectKey, ObjectKind, SharedStr};
 use crate::cluster::leader::{Leadership, Term};
 use crate::config::Config;
 use crate::holds;
-use crate::plan::{why_kept, why_source_kept};
+use crate::model::Model;
+use crate::plan::{snapshot_skip_reason, source_skip_reason};
 use crate::state::Store;
 use crate::steps::Intent;
 use crate::watch::{Patterns, snapshot_record, source_record};
@@ -134,8 +135,9 @@ impl Writer {
             return Ok(Tried::Skipped("cannot be parsed".to_owned()));
         };
         let scope = self.config.steps.delete_failed_snapshots.scope;
-        if let Some(why) = self.store.read(|model| why_kept(model, &record, scope)) {
-            return Ok(Tried::Skipped(why.to_owned()));
+        let reason = |model: &Model| snapshot_skip_reason(model, &record, scope);
+        if let Some(reason) = self.store.read(reason) {
+            return Ok(Tried::Skipped(reason.message().to_owned()));
         }
         self.delete(&api, object, &live.metadata).await
     }
@@ -150,8 +152,9 @@ impl Writer {
         let Some(record) = source_record(&live) else {
             return Ok(Tried::Skipped("cannot be parsed".to_owned()));
         };
-        if let Some(why) = self.store.read(|model| why_source_kept(model, &record)) {
-            return Ok(Tried::Skipped(why));
+        let reason = |model: &Model| source_skip_reason(model, &record);
+        if let Some(reason) = self.store.read(reason) {
+            return Ok(Tried::Skipped(reason.message().to_owned()));
         }
         let Some(claim) = record.claim else {
             return Ok(Tried::Skipped("names no PersistentVolumeClaim".to_owned()));
@@ -186,7 +189,7 @@ impl Writer {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &object.namespace);
         match same(&api, object).await? {
             Ok(live) if live.metadata.deletion_timestamp.is_some() => {
-                Ok(Tried::Skipped("is being deleted already".to_owned()))
+                Ok(Tried::Skipped("is being deleted".to_owned()))
             }
             Ok(live) => self.delete(&api, object, &live.metadata).await,
             Err(left) => Ok(left),

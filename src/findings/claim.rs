@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{ClaimReason, Finding, FindingReason, Locks, Policy, snapshot_content};
+use super::{ClaimReason, DetectionSettings, Finding, FindingReason, Locks, snapshot_content};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::Drivers;
 use crate::model::records::{Claim, ClaimPhase, DataSource};
@@ -14,14 +14,17 @@ use crate::model::{Kind, Model};
 const PRIME: &str = "vs-prime-";
 
 /// When a Pending claim becomes a finding.
-fn due(claim: &Claim, policy: &Policy) -> Timestamp {
-    policy.detect.pending_after.after(claim.meta.created.at())
+fn due(claim: &Claim, settings: &DetectionSettings) -> Timestamp {
+    settings.detect.pending_after.after(claim.meta.created.at())
 }
 
 /// When each waiting claim becomes a finding.
-pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+pub fn dues<'a>(
+    model: &'a Model,
+    settings: &'a DetectionSettings,
+) -> impl Iterator<Item = Timestamp> + use<'a> {
     let waiting = model.claims.needs_attention().filter(|claim| waits(claim));
-    waiting.map(|claim| due(claim, policy))
+    waiting.map(|claim| due(claim, settings))
 }
 
 fn waits(claim: &Claim) -> bool {
@@ -31,7 +34,7 @@ fn waits(claim: &Claim) -> bool {
 /// Findings about claims.
 pub fn detect<'a>(
     model: &'a Model,
-    policy: &'a Policy,
+    settings: &'a DetectionSettings,
     locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
@@ -40,14 +43,14 @@ pub fn detect<'a>(
         .claims
         .needs_attention()
         .filter(move |claim| {
-            let late = now > due(claim, policy);
+            let late = now > due(claim, settings);
             waits(claim) && (late || !locks.is_empty())
         })
         .filter(move |claim| !claim.names_volume && !is_prime(&filled, claim))
         .filter_map(move |claim| {
-            let driver = watched_driver(model, &policy.drivers, claim)?;
+            let driver = watched_driver(model, &settings.drivers, claim)?;
             let (reason, chain, evidence) = reason(model, locks, claim);
-            let late = now > due(claim, policy);
+            let late = now > due(claim, settings);
             if !late && !is_behind_lock(locks, reason, &chain) {
                 return None;
             }
@@ -109,7 +112,7 @@ fn watched_driver(model: &Model, drivers: &Drivers, claim: &Claim) -> Option<Sha
     let asked = claim
         .provisioner
         .as_ref()
-        .filter(|asked| model.serves(asked));
+        .filter(|asked| model.has_class_of(asked));
     let driver = asked.unwrap_or(&class.provisioner);
     drivers.find(driver).map(|_| driver.clone())
 }

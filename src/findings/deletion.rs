@@ -4,13 +4,18 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{DeletionReason, Finding, FindingReason, Locks, Policy, snapshot, snapshot_content};
+use super::{
+    DeletionReason, DetectionSettings, Finding, FindingReason, Locks, snapshot, snapshot_content,
+};
 use crate::api::{ObjectKind, SharedStr};
 use crate::model::records::{ClaimPhase, Content, DataSource, Meta, Protection, Snapshot};
 use crate::model::{Model, UnixSeconds};
 
 /// When each deletion becomes stuck.
-pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+pub fn dues<'a>(
+    model: &'a Model,
+    settings: &'a DetectionSettings,
+) -> impl Iterator<Item = Timestamp> + use<'a> {
     let snapshots = model
         .snapshots
         .needs_attention()
@@ -21,22 +26,22 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
         .map(|content| &content.meta);
     snapshots
         .chain(contents)
-        .filter_map(|meta| due(meta, policy))
+        .filter_map(|meta| due(meta, settings))
 }
 
-fn due(meta: &Meta, policy: &Policy) -> Option<Timestamp> {
-    Some(policy.detect.deleting_after.after(meta.deleting?.at()))
+fn due(meta: &Meta, settings: &DetectionSettings) -> Option<Timestamp> {
+    Some(settings.detect.deleting_after.after(meta.deleting?.at()))
 }
 
 /// Findings about deletions. A snapshot and its content give one finding, about the snapshot.
 pub fn detect<'a>(
     model: &'a Model,
-    policy: &'a Policy,
+    settings: &'a DetectionSettings,
     locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let late = |meta: &Meta| due(meta, policy).is_some_and(|due| now > due);
-    let is_watched = |driver: &SharedStr| policy.drivers.find(driver).is_some();
+    let late = |meta: &Meta| due(meta, settings).is_some_and(|due| now > due);
+    let is_watched = |driver: &SharedStr| settings.drivers.find(driver).is_some();
     let snapshots = model
         .snapshots
         .needs_attention()

@@ -54,7 +54,7 @@ fn is_needed(kind: Kind, mode: Mode) -> bool {
 
 /// CSI drivers that a StorageClass or VolumeSnapshotClass of the cluster names, watched or not. Sources choose a driver by
 /// its class.
-pub fn in_use(model: &Model) -> BTreeSet<&SharedStr> {
+pub fn drivers_of_classes(model: &Model) -> BTreeSet<&SharedStr> {
     let provisioners = model.storage_classes.iter().map(|it| &it.provisioner);
     let snapshotters = model.snapshot_classes.iter().map(|it| &it.driver);
     provisioners
@@ -87,8 +87,8 @@ pub fn doubts(model: &Model, drivers: &Drivers, mode: Mode) -> Vec<Doubt> {
 }
 
 fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
-    let in_use = in_use(model);
-    let excluded: BTreeSet<&SharedStr> = in_use
+    let drivers_of_classes = drivers_of_classes(model);
+    let excluded: BTreeSet<&SharedStr> = drivers_of_classes
         .iter()
         .copied()
         .filter(|driver| drivers.find(driver).is_none())
@@ -110,7 +110,10 @@ fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
         });
     }
     for entry in &drivers.0 {
-        if !in_use.iter().any(|driver| entry.matches(driver)) {
+        if !drivers_of_classes
+            .iter()
+            .any(|driver| entry.matches(driver))
+        {
             doubts.push(Doubt {
                 kind: DoubtKind::DriverUnused,
                 subject: entry.name.clone(),
@@ -119,7 +122,7 @@ fn of_drivers(model: &Model, drivers: &Drivers, doubts: &mut Vec<Doubt>) {
             });
         }
     }
-    if in_use.is_empty() {
+    if drivers_of_classes.is_empty() {
         doubts.push(Doubt {
             kind: DoubtKind::NoDriver,
             subject: "drivers".into(),

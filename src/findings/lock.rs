@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::waiters::{Waiters, restored_from, waiting};
-use super::{Finding, FindingReason, Policy};
+use super::{DetectionSettings, Finding, FindingReason};
 use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
 use crate::config::Driver;
 use crate::csi::ErrorClass;
@@ -16,7 +16,7 @@ use crate::model::{Model, Witness};
 const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
 /// Findings about operation locks.
-pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+pub fn detect(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<Finding> {
     let mut series: HashMap<(&SharedStr, LockKey), Series> = HashMap::new();
     for (driver, key, span, message) in
         reported_refusals(model, now, Sources::All).chain(status_refusals(model, now))
@@ -31,10 +31,10 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     series
         .into_iter()
         .filter_map(|((driver, key), series)| {
-            let entry = policy.drivers.find(driver)?;
+            let entry = settings.drivers.find(driver)?;
             let acquired = acquired.by(model, driver);
             let (first, last) = series.since(acquired)?;
-            if last.duration_since(first) <= locked_after(policy, entry) {
+            if last.duration_since(first) <= locked_after(settings, entry) {
                 return None;
             }
             let waiting = waiting(model, &key, &waiters)?;
@@ -56,7 +56,10 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
 /// When each refusal in a status becomes a lock. It counts from the takeover of the present leader, as the refusals of its
 /// predecessors do not count. Refusals in Events and logs have no due time: they last from their first to their latest
 /// report.
-pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+pub fn dues<'a>(
+    model: &'a Model,
+    settings: &'a DetectionSettings,
+) -> impl Iterator<Item = Timestamp> + use<'a> {
     let mut acquired = Acquired::default();
     let refused = model
         .contents
@@ -67,7 +70,7 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
         let ErrorClass::Locked(_) = error.class else {
             return None;
         };
-        let after = locked_after(policy, policy.drivers.find(&content.driver)?);
+        let after = locked_after(settings, settings.drivers.find(&content.driver)?);
         let acquired = acquired.by(model, &content.driver);
         let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
         first.checked_add(after).ok()
@@ -88,8 +91,8 @@ impl<'m> Acquired<'m> {
 }
 
 /// Time for which a key must have been refused.
-fn locked_after(policy: &Policy, driver: &Driver) -> SignedDuration {
-    match policy.detect.locked_after {
+fn locked_after(settings: &DetectionSettings, driver: &Driver) -> SignedDuration {
+    match settings.detect.locked_after {
         Some(after) => after.signed(),
         None => driver.grpc_timeout.signed().saturating_mul(2).max(SHORTEST),
     }
@@ -178,7 +181,7 @@ fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockK
         .claim()
         .is_some_and(|uid| known.meta.uid.is_meant_by(uid))
         || restored_from(model, known).is_some_and(|handle| *handle == *key.0);
-    known.meta.uid == claim.uid && of_claim && model.serves(driver)
+    known.meta.uid == claim.uid && of_claim && model.has_class_of(driver)
 }
 
 /// Ongoing refusals seen in Events and logs. A series that has ended is left out, since another witness must not join it to

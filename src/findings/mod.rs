@@ -36,7 +36,7 @@ pub mod storage;
 mod waiters;
 
 pub use claim::awaited;
-pub use doubts::{Doubt, DoubtKind, doubts, in_use};
+pub use doubts::{Doubt, DoubtKind, doubts, drivers_of_classes};
 pub use lock::proven;
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,
@@ -52,13 +52,13 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
+use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, SkipReason, Uid};
 use crate::config::{Detect, Drivers};
 use crate::model::Model;
 
 /// Settings that decide whether something is stuck.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
+pub struct DetectionSettings {
     /// Thresholds.
     pub detect: Detect,
     /// Watched drivers.
@@ -263,19 +263,15 @@ reasons! {
 }
 
 impl SnapshotReason {
-    /// Explanation why neither a restart nor a deletion helps, or `None` if one may help.
-    pub fn why_beyond_repair(self) -> Option<&'static str> {
+    /// The reason that neither a restart nor a deletion helps, or `None` if one may help.
+    pub fn beyond_repair(self) -> Option<SkipReason> {
         match self {
             Self::OperationLock | Self::Timeout | Self::Other => None,
-            Self::SnapshotterAbsent => {
-                Some("cannot be replaced: no csi-snapshotter serves its driver")
-            }
-            Self::SnapshotterIdle => {
-                Some("cannot be replaced: the csi-snapshotter of its driver is idle")
-            }
-            Self::SourceMissing => Some("its source does not exist"),
-            Self::SourceUnbound => Some("its PersistentVolumeClaim has no volume yet"),
-            Self::Processing => Some("is still being processed by the driver"),
+            Self::SnapshotterAbsent => Some(SkipReason::SnapshotterAbsent),
+            Self::SnapshotterIdle => Some(SkipReason::SnapshotterIdle),
+            Self::SourceMissing => Some(SkipReason::SourceMissing),
+            Self::SourceUnbound => Some(SkipReason::SourceUnbound),
+            Self::Processing => Some(SkipReason::Processing),
         }
     }
 }
@@ -307,14 +303,14 @@ reasons! {
 }
 
 /// Every finding in `model` at `now`, by kind, namespace and name.
-pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
-    let locks = lock::detect(model, policy, now);
+pub fn detect(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<Finding> {
+    let locks = lock::detect(model, settings, now);
     let mut findings = Vec::with_capacity(locks.len());
     let locked = Locks::of(&locks);
-    findings.extend(claim::detect(model, policy, &locked, now));
-    findings.extend(snapshot::detect(model, policy, &locked, now));
-    findings.extend(deletion::detect(model, policy, &locked, now));
-    findings.extend(source::detect(model, policy, now));
+    findings.extend(claim::detect(model, settings, &locked, now));
+    findings.extend(snapshot::detect(model, settings, &locked, now));
+    findings.extend(deletion::detect(model, settings, &locked, now));
+    findings.extend(source::detect(model, settings, now));
     findings.extend(locks);
     findings.sort_by(|a, b| {
         (a.what.kind().as_str(), &a.object, a.since).cmp(&(
@@ -328,14 +324,14 @@ pub fn detect(model: &Model, policy: &Policy, now: Timestamp) -> Vec<Finding> {
 
 /// The next time at which a finding may appear, or a hold end, without a change of the model. Until then, the findings that
 /// [`detect`] returns only age.
-pub fn next_due(model: &Model, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+pub fn next_due(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Option<Timestamp> {
     // A threshold must be exceeded, so the next check is one nanosecond later.
     let passed = |due: Timestamp| due.checked_add(SignedDuration::from_nanos(1)).ok();
-    claim::dues(model, policy)
-        .chain(snapshot::dues(model, policy))
-        .chain(deletion::dues(model, policy))
-        .chain(source::dues(model, policy))
-        .chain(lock::dues(model, policy))
+    claim::dues(model, settings)
+        .chain(snapshot::dues(model, settings))
+        .chain(deletion::dues(model, settings))
+        .chain(source::dues(model, settings))
+        .chain(lock::dues(model, settings))
         .filter(|due| *due >= now)
         .min()
         .and_then(passed)

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{Finding, FindingReason, Locks, Policy, SnapshotReason};
+use super::{DetectionSettings, Finding, FindingReason, Locks, SnapshotReason};
 use crate::api::{ObjectKind, SharedStr};
 use crate::csi::ErrorClass;
 use crate::model::records::{ClaimPhase, Content, Lease, Snapshot, Source};
 use crate::model::{Kind, Model, UnixSeconds};
 
 /// When the snapshot becomes a finding. An accepted snapshot has more time, as its upload may take hours.
-fn due(snapshot: &Snapshot, content: Option<&Content>, policy: &Policy) -> Timestamp {
-    let detect = &policy.detect;
+fn due(snapshot: &Snapshot, content: Option<&Content>, settings: &DetectionSettings) -> Timestamp {
+    let detect = &settings.detect;
     let after = if is_accepted(content) {
         detect.processing_after
     } else {
@@ -28,12 +28,15 @@ fn is_accepted(content: Option<&Content>) -> bool {
 }
 
 /// When each unready snapshot becomes a finding.
-pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
+pub fn dues<'a>(
+    model: &'a Model,
+    settings: &'a DetectionSettings,
+) -> impl Iterator<Item = Timestamp> + use<'a> {
     let unready = model
         .snapshots
         .needs_attention()
         .filter(|it| is_unready(it));
-    unready.map(|snapshot| due(snapshot, content(model, snapshot), policy))
+    unready.map(|snapshot| due(snapshot, content(model, snapshot), settings))
 }
 
 /// Whether the snapshot is expected to become ready; a snapshot that is being deleted is not.
@@ -44,11 +47,11 @@ fn is_unready(snapshot: &Snapshot) -> bool {
 /// Findings about snapshots.
 pub fn detect<'a>(
     model: &'a Model,
-    policy: &'a Policy,
+    settings: &'a DetectionSettings,
     locks: &'a Locks<'a>,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
-    let snapshotters = Snapshotters::of(model, policy, now);
+    let snapshotters = Snapshotters::of(model, settings, now);
     model
         .snapshots
         .needs_attention()
@@ -57,13 +60,13 @@ pub fn detect<'a>(
             let claim = snapshot.source_claim.as_ref()?;
             let content = content(model, snapshot);
             let behind_lock = is_locked(locks, snapshot);
-            if now <= due(snapshot, content, policy) && !behind_lock {
+            if now <= due(snapshot, content, settings) && !behind_lock {
                 return None;
             }
             let driver = driver(model, snapshot, content);
             if driver
                 .as_ref()
-                .is_some_and(|driver| policy.drivers.find(driver).is_none())
+                .is_some_and(|driver| settings.drivers.find(driver).is_none())
             {
                 return None;
             }
@@ -212,8 +215,8 @@ struct Snapshotter {
 }
 
 impl<'m> Snapshotters<'m> {
-    fn of(model: &'m Model, policy: &Policy, now: Timestamp) -> Self {
-        let failed_after = policy.detect.failed_after;
+    fn of(model: &'m Model, settings: &DetectionSettings, now: Timestamp) -> Self {
+        let failed_after = settings.detect.failed_after;
         let late = |content: &&Content| {
             !content.was_seen() && now > failed_after.after(content.meta.created.at())
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Finding, FindingReason, Policy, SourceReason};
+use super::{DetectionSettings, Finding, FindingReason, SourceReason};
 use crate::api::{ObjectKind, SharedStr};
 use crate::holds;
 use crate::model::Model;
@@ -12,8 +12,11 @@ use crate::model::records::{Claim, Mover, Source};
 
 /// When each suspect becomes orphaned, and when each hold ends. A missing claim needs no due time: each look-up of it is a
 /// change of the model.
-pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Timestamp> + use<'a> {
-    let after = policy.detect.orphaned_after;
+pub fn dues<'a>(
+    model: &'a Model,
+    settings: &'a DetectionSettings,
+) -> impl Iterator<Item = Timestamp> + use<'a> {
+    let after = settings.detect.orphaned_after;
     let holds = holds::enforced(model).map(|hold| hold.until);
     let orphaned = suspects(model).into_iter().flat_map(move |source| {
         let claim = source.claim.as_ref();
@@ -30,7 +33,7 @@ pub fn dues<'a>(model: &'a Model, policy: &'a Policy) -> impl Iterator<Item = Ti
 /// Findings about sources.
 pub fn detect<'a>(
     model: &'a Model,
-    policy: &'a Policy,
+    settings: &'a DetectionSettings,
     now: Timestamp,
 ) -> impl Iterator<Item = Finding> + use<'a> {
     let orphaned = suspects(model).into_iter().filter_map(move |source| {
@@ -38,7 +41,7 @@ pub fn detect<'a>(
             .claim
             .as_ref()
             .and_then(|claim| model.claims.get(&source.meta.namespace, claim));
-        orphaned(model, policy, source, claim, now)
+        orphaned(model, settings, source, claim, now)
     });
     let held = holds::held(model, now);
     let held: Vec<_> = held
@@ -63,13 +66,13 @@ fn suspects(model: &Model) -> Vec<&Source> {
 
 fn orphaned(
     model: &Model,
-    policy: &Policy,
+    settings: &DetectionSettings,
     source: &Source,
     claim: Option<&Claim>,
     now: Timestamp,
 ) -> Option<Finding> {
     let name = source.claim.as_ref()?;
-    let after = policy.detect.orphaned_after;
+    let after = settings.detect.orphaned_after;
     let going = model
         .namespaces
         .get_cluster(&source.meta.namespace)
@@ -88,7 +91,7 @@ fn orphaned(
         let absence = model.absences.of(&source.meta.namespace, name)?;
         // Both ends of the span are reads: time without a read proves nothing.
         let span = absence.last.duration_since(absence.first);
-        if !absence.counts() || (span <= after.signed() && !policy.one_shot) {
+        if !absence.counts() || (span <= after.signed() && !settings.one_shot) {
             return None;
         }
         let times = absence.count;
@@ -97,7 +100,7 @@ fn orphaned(
     };
     let young = now <= after.after(source.meta.created.at());
     let lately = now <= after.after(since);
-    if young || (lately && !(policy.one_shot && reason == SourceReason::ClaimMissing)) {
+    if young || (lately && !(settings.one_shot && reason == SourceReason::ClaimMissing)) {
         return None;
     }
     Some(Finding {

@@ -3,31 +3,31 @@
 
 use jiff::SignedDuration;
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::remediation::Decision;
 use crate::run_context::RunContext;
 
 /// How far ahead of ours the clock of the approver may be.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-pub(super) struct Approval;
+pub(super) struct ApprovalGate;
 
-impl Gate for Approval {
+impl Gate for ApprovalGate {
     fn name(&self) -> GateName {
         GateName::Approval
     }
 
-    fn of_plan(&self) -> bool {
+    fn depends_on_plan(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let Some(playbook) = cx.config.playbooks.0.get(&cx.run.spec.playbook) else {
             return closed(cx, "the playbook is not in the configuration".to_owned());
         };
         // A person who requested a run was shown a plan: only that plan runs in their name.
         if !playbook.approval && cx.run.spec.approval.is_none() {
-            return Verdict::Open;
+            return GateResult::Open;
         }
         let Some(plan) = cx.plan else {
             return closed(cx, "there is no plan to approve".to_owned());
@@ -67,14 +67,14 @@ impl Gate for Approval {
                 format!("the approval by {by} is older than gates.approvalLasts ({lasts})"),
             )
         } else {
-            Verdict::Open
+            GateResult::Open
         }
     }
 }
 
-fn closed(cx: &RunContext<'_>, reason: String) -> Verdict {
+fn closed(cx: &RunContext<'_>, reason: String) -> GateResult {
     let name = cx.run.metadata.name.as_deref().unwrap_or("NAME");
-    Verdict::Closed {
+    GateResult::Closed {
         reason,
         opens: format!("after: locksmith approve {name}"),
     }

@@ -6,27 +6,27 @@
 
 use std::collections::HashSet;
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::ObjectKind;
 use crate::run_context::RunContext;
 
 /// Number of deletions that any share allows.
 const FLOOR: usize = 1;
 
-pub(super) struct BlastRadius;
+pub(super) struct BlastRadiusGate;
 
-impl Gate for BlastRadius {
+impl Gate for BlastRadiusGate {
     fn name(&self) -> GateName {
         GateName::BlastRadius
     }
 
-    fn of_plan(&self) -> bool {
+    fn depends_on_plan(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let closed = |reason| {
-            Verdict::Closed {
+            GateResult::Closed {
             reason,
             opens:
                 "with fewer failed snapshots or orphaned sources, or a higher gates.maxDeletions or gates.maxDeletionsShare"
@@ -59,7 +59,7 @@ impl Gate for BlastRadius {
                 gates.max_deletions_share
             ))
         } else {
-            Verdict::Open
+            GateResult::Open
         }
     }
 }

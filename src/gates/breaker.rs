@@ -1,6 +1,6 @@
 //! Gate `breaker`: the latest runs have not all failed. Repeating a repair that failed is unlikely to help.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::Uid;
 use crate::api::remediation::Phase;
 use crate::model::Model;
@@ -9,20 +9,20 @@ use crate::run_context::RunContext;
 /// Annotation of a Remediation, set by `locksmith reset`. Failures up to and including that run no longer count.
 pub const RESET_ANNOTATION: &str = "locksmith.dev/breaker-reset";
 
-pub(super) struct Breaker;
+pub(super) struct BreakerGate;
 
-impl Gate for Breaker {
+impl Gate for BreakerGate {
     fn name(&self) -> GateName {
         GateName::Breaker
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let most = cx.config.gates.breaker_after;
         let failed = failures_in_a_row(cx.model);
         if failed < most {
-            return Verdict::Open;
+            return GateResult::Open;
         }
-        Verdict::Closed {
+        GateResult::Closed {
             reason: format!("the last {failed} runs failed"),
             opens: "after: locksmith reset, once you have found the cause".to_owned(),
         }

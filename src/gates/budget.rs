@@ -4,20 +4,20 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::Uid;
 use crate::api::remediation::Remediation;
 use crate::api::{Plan, StepName};
 use crate::run_context::RunContext;
 
-pub(super) struct Budget;
+pub(super) struct BudgetGate;
 
-impl Gate for Budget {
+impl Gate for BudgetGate {
     fn name(&self) -> GateName {
         GateName::Budget
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let budgets = &cx.config.gates.budgets;
         // With a span too long for a timestamp, every run counts.
         let from = cx
@@ -43,7 +43,7 @@ impl Gate for Budget {
             let opens = counted
                 .get(beyond)
                 .and_then(|frees| frees.checked_add(budgets.within.signed()).ok());
-            Some(Verdict::Closed {
+            Some(GateResult::Closed {
                 reason: format!(
                     "{} runs {what} within {}; {most} are allowed",
                     counted.len(),
@@ -74,7 +74,7 @@ impl Gate for Budget {
                     },
                 )
             })
-            .unwrap_or(Verdict::Open)
+            .unwrap_or(GateResult::Open)
     }
 }
 

@@ -1,20 +1,20 @@
 //! Gate `cephHealth`: Ceph is healthy enough for a restart to help. Open if there is no CephCluster.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::run_context::RunContext;
 
-pub(super) struct CephHealth;
+pub(super) struct CephHealthGate;
 
-impl Gate for CephHealth {
+impl Gate for CephHealthGate {
     fn name(&self) -> GateName {
         GateName::CephHealth
     }
 
-    fn of_plan(&self) -> bool {
+    fn depends_on_plan(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let allowed = &cx.config.gates.ceph_health;
         let ill: Vec<_> = cx
             .model
@@ -31,9 +31,9 @@ impl Gate for CephHealth {
             })
             .collect();
         if ill.is_empty() {
-            return Verdict::Open;
+            return GateResult::Open;
         }
-        Verdict::Closed {
+        GateResult::Closed {
             reason: ill.join(", "),
             opens: format!("when its health is {}", allowed.join(" or ")),
         }

@@ -5,22 +5,22 @@
 
 use std::collections::HashSet;
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::LockKey;
 use crate::api::StepName;
 use crate::findings::{Finding, FindingReason, proven, snapshot_content};
 use crate::run_context::RunContext;
 
-pub(super) struct Confirmed;
+pub(super) struct ConfirmedGate;
 
-impl Gate for Confirmed {
+impl Gate for ConfirmedGate {
     fn name(&self) -> GateName {
         GateName::Confirmed
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let driver = &cx.run.spec.driver;
-        let closed = |reason, opens: &str| Verdict::Closed {
+        let closed = |reason, opens: &str| GateResult::Closed {
             reason,
             opens: opens.to_owned(),
         };
@@ -45,7 +45,7 @@ impl Gate for Confirmed {
                 "when the log of the driver or the status of a snapshot shows a refusal or a failure",
             );
         }
-        Verdict::Open
+        GateResult::Open
     }
 }
 
@@ -55,7 +55,7 @@ fn driver_shows(cx: &RunContext<'_>, proven: &HashSet<LockKey>, finding: &Findin
     match (&finding.what, &finding.object) {
         (FindingReason::OperationLock(key), _) => proven.contains(key),
         (FindingReason::FailedSnapshot(reason), Some(object))
-            if reason.why_beyond_repair().is_none() =>
+            if reason.beyond_repair().is_none() =>
         {
             let snapshot = model.snapshots.get(&object.namespace, &object.name);
             snapshot.is_some_and(|snapshot| snapshot_content(model, snapshot).is_some())

@@ -1,16 +1,16 @@
 //! Gate `cooldown`: the last run for the same driver, whose playbook covers this one, finished long enough ago.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::run_context::RunContext;
 
-pub(super) struct Cooldown;
+pub(super) struct CooldownGate;
 
-impl Gate for Cooldown {
+impl Gate for CooldownGate {
     fn name(&self) -> GateName {
         GateName::Cooldown
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let me = cx.run.metadata.uid.as_deref().unwrap_or_default();
         let last = cx
             .model
@@ -31,15 +31,15 @@ impl Gate for Cooldown {
             })
             .max();
         let Some(finished) = last else {
-            return Verdict::Open;
+            return GateResult::Open;
         };
         let cooldown = cx.config.gates.cooldown.signed();
         let opens = match finished.checked_add(cooldown) {
-            Ok(opens) if cx.now >= opens => return Verdict::Open,
+            Ok(opens) if cx.now >= opens => return GateResult::Open,
             Ok(opens) => format!("at {opens:.0}"),
             Err(_) => "never: gates.cooldown is too large".to_owned(),
         };
-        Verdict::Closed {
+        GateResult::Closed {
             reason: format!("the last run of this cause finished at {finished:.0}"),
             opens,
         }

@@ -1,21 +1,21 @@
 //! Gate `freshness`: every watch is synced, the clock is right, and the installed CRDs have every field of this build.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::model::{Kind, WatchState};
 use crate::run_context::RunContext;
 
-pub(super) struct Freshness;
+pub(super) struct FreshnessGate;
 
-impl Gate for Freshness {
+impl Gate for FreshnessGate {
     fn name(&self) -> GateName {
         GateName::Freshness
     }
 
-    fn standing(&self) -> bool {
+    fn checked_before_each_step(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let doubts: Vec<_> = cx
             .model
             .freshness
@@ -29,9 +29,9 @@ impl Gate for Freshness {
             })
             .collect();
         if doubts.is_empty() {
-            return Verdict::Open;
+            return GateResult::Open;
         }
-        Verdict::Closed {
+        GateResult::Closed {
             reason: doubts.join(", "),
             opens: "when all of them can be read".to_owned(),
         }

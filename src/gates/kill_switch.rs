@@ -1,27 +1,27 @@
 //! Gate `killSwitch`: the namespace of the Remediations does not have the stop annotation.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::{STOP_ANNOTATION, SharedStr};
 use crate::model::Model;
 use crate::run_context::RunContext;
 
-pub(super) struct KillSwitch;
+pub(super) struct KillSwitchGate;
 
-impl Gate for KillSwitch {
+impl Gate for KillSwitchGate {
     fn name(&self) -> GateName {
         GateName::KillSwitch
     }
 
-    fn standing(&self) -> bool {
+    fn checked_before_each_step(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let namespace = cx.run.metadata.namespace.as_deref();
         let name = SharedStr::from(namespace.unwrap_or_default());
         match stopped(cx.model, &name) {
-            None => Verdict::Open,
-            Some(reason) => Verdict::Closed {
+            None => GateResult::Open,
+            Some(reason) => GateResult::Closed {
                 reason,
                 opens: match cx.model.namespaces.get_cluster(&name) {
                     Some(_) => {

@@ -2,24 +2,24 @@
 //!
 //! This gate is for display. The protection is a check of the term immediately before each write.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::run_context::RunContext;
 
-pub(super) struct Leadership;
+pub(super) struct LeadershipGate;
 
-impl Gate for Leadership {
+impl Gate for LeadershipGate {
     fn name(&self) -> GateName {
         GateName::Leadership
     }
 
-    fn standing(&self) -> bool {
+    fn checked_before_each_step(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         match cx.model.term {
-            Some(_) => Verdict::Open,
-            None => Verdict::Closed {
+            Some(_) => GateResult::Open,
+            None => GateResult::Closed {
                 reason: "this replica is not the leader".to_owned(),
                 opens: "when it holds the Lease".to_owned(),
             },

@@ -34,7 +34,7 @@ use crate::run_context::RunContext;
 
 /// Result of a gate.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum GateResult {
     /// The run may proceed.
     Open,
     /// The run waits.
@@ -51,37 +51,37 @@ pub trait Gate: Sync {
     /// Its name, in records, metrics and docs.
     fn name(&self) -> GateName;
     /// Whether it is evaluated before every step, and not only before the first.
-    fn standing(&self) -> bool {
+    fn checked_before_each_step(&self) -> bool {
         false
     }
     /// Whether it judges the plan, and so is evaluated again for each new plan.
-    fn of_plan(&self) -> bool {
+    fn depends_on_plan(&self) -> bool {
         false
     }
     /// Whether the run may proceed.
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict;
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult;
 }
 
 /// Every gate, in the order they are shown.
 pub const GATES: [&dyn Gate; 18] = [
-    &mode::Mode,
-    &leadership::Leadership,
-    &kill_switch::KillSwitch,
-    &freshness::Freshness,
-    &hold_policy::HoldPolicy,
-    &confirmed::Confirmed,
-    &minimum_age::MinimumAge,
-    &progress::Progress,
-    &snapshotter::Snapshotter,
-    &ceph_health::CephHealth,
-    &promql::Promql,
-    &one_run::OneRun,
-    &cooldown::Cooldown,
-    &budget::Budget,
-    &breaker::Breaker,
-    &window::InWindow,
-    &blast_radius::BlastRadius,
-    &approval::Approval,
+    &mode::ModeGate,
+    &leadership::LeadershipGate,
+    &kill_switch::KillSwitchGate,
+    &freshness::FreshnessGate,
+    &hold_policy::HoldPolicyGate,
+    &confirmed::ConfirmedGate,
+    &minimum_age::MinimumAgeGate,
+    &progress::ProgressGate,
+    &snapshotter::SnapshotterGate,
+    &ceph_health::CephHealthGate,
+    &promql::PromqlGate,
+    &one_run::OneRunGate,
+    &cooldown::CooldownGate,
+    &budget::BudgetGate,
+    &breaker::BreakerGate,
+    &window::WindowGate,
+    &blast_radius::BlastRadiusGate,
+    &approval::ApprovalGate,
 ];
 
 /// Results of all gates, before a run starts.
@@ -89,11 +89,11 @@ pub fn judge_all(cx: &RunContext<'_>) -> Vec<GateRecord> {
     GATES.iter().map(|gate| record(*gate, cx)).collect()
 }
 
-/// Results of the standing gates, before a step.
-pub fn judge_standing(cx: &RunContext<'_>) -> Vec<GateRecord> {
+/// Results of the gates that are checked before each step.
+pub fn judge_before_step(cx: &RunContext<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
-        .filter(|gate| gate.standing())
+        .filter(|gate| gate.checked_before_each_step())
         .map(|gate| record(*gate, cx))
         .collect()
 }
@@ -102,7 +102,7 @@ pub fn judge_standing(cx: &RunContext<'_>) -> Vec<GateRecord> {
 pub fn judge_plan(cx: &RunContext<'_>) -> Vec<GateRecord> {
     GATES
         .iter()
-        .filter(|gate| gate.standing() || gate.of_plan())
+        .filter(|gate| gate.checked_before_each_step() || gate.depends_on_plan())
         .map(|gate| record(*gate, cx))
         .collect()
 }
@@ -110,13 +110,13 @@ pub fn judge_plan(cx: &RunContext<'_>) -> Vec<GateRecord> {
 fn record(gate: &dyn Gate, cx: &RunContext<'_>) -> GateRecord {
     let name = gate.name().as_str().to_owned();
     match gate.judge(cx) {
-        Verdict::Open => GateRecord {
+        GateResult::Open => GateRecord {
             gate: name,
             open: true,
             reason: String::new(),
             opens_when: String::new(),
         },
-        Verdict::Closed { reason, opens } => GateRecord {
+        GateResult::Closed { reason, opens } => GateRecord {
             gate: name,
             open: false,
             reason,

@@ -1,17 +1,17 @@
 //! Gate `oneRun`: no other run for the driver is running.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::api::remediation::Phase;
 use crate::run_context::RunContext;
 
-pub(super) struct OneRun;
+pub(super) struct OneRunGate;
 
-impl Gate for OneRun {
+impl Gate for OneRunGate {
     fn name(&self) -> GateName {
         GateName::OneRun
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let me = cx.run.metadata.uid.as_deref().unwrap_or_default();
         let other = cx.model.runs.iter().find(|run| {
             run.meta.uid != *me
@@ -23,8 +23,8 @@ impl Gate for OneRun {
                     .is_some_and(|status| status.phase == Phase::Running)
         });
         match other {
-            None => Verdict::Open,
-            Some(run) => Verdict::Closed {
+            None => GateResult::Open,
+            Some(run) => GateResult::Closed {
                 reason: format!("{} is running for {}", run.meta.name, cx.run.spec.driver),
                 opens: "when it has finished".to_owned(),
             },

@@ -1,26 +1,26 @@
 //! Gate `progress`: the driver has not created a volume or snapshot recently, since a restart would interrupt a driver that
 //! works. A creation counts even if its object has been deleted since.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::run_context::RunContext;
 
-pub(super) struct Progress;
+pub(super) struct ProgressGate;
 
-impl Gate for Progress {
+impl Gate for ProgressGate {
     fn name(&self) -> GateName {
         GateName::Progress
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let quiet = cx.config.gates.progress_within;
         let creations = &cx.model.creations;
         let Some(latest) = creations.latest(&cx.run.spec.driver) else {
-            return Verdict::Open;
+            return GateResult::Open;
         };
         if cx.now.duration_since(latest.at.at()) >= quiet.signed() {
-            return Verdict::Open;
+            return GateResult::Open;
         }
-        Verdict::Closed {
+        GateResult::Closed {
             reason: format!(
                 "{} {} was created within the last {quiet}",
                 latest.kind.as_str(),

@@ -1,16 +1,16 @@
 //! Gate `promql`: every configured expression was evaluated recently, and returned no series.
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::run_context::RunContext;
 
-pub(super) struct Promql;
+pub(super) struct PromqlGate;
 
-impl Gate for Promql {
+impl Gate for PromqlGate {
     fn name(&self) -> GateName {
         GateName::Promql
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let config = cx.config;
         let stale = config.prometheus.interval.signed() * 3;
         let closed: Vec<_> = config
@@ -32,9 +32,9 @@ impl Gate for Promql {
             })
             .collect();
         if closed.is_empty() {
-            return Verdict::Open;
+            return GateResult::Open;
         }
-        Verdict::Closed {
+        GateResult::Closed {
             reason: closed.join(", "),
             opens: "when the expression returns no series".to_owned(),
         }

@@ -1,22 +1,22 @@
 //! Gate `snapshotter`: if the driver has a VolumeSnapshotClass, a csi-snapshotter serves it. Without one every snapshot is
 //! stuck, and neither a restart nor a deletion helps (ceph-csi-drivers chart: `snapshotPolicy: none`).
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::findings::has_snapshotter;
 use crate::run_context::RunContext;
 
-pub(super) struct Snapshotter;
+pub(super) struct SnapshotterGate;
 
-impl Gate for Snapshotter {
+impl Gate for SnapshotterGate {
     fn name(&self) -> GateName {
         GateName::Snapshotter
     }
 
-    fn of_plan(&self) -> bool {
+    fn depends_on_plan(&self) -> bool {
         true
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let driver = &cx.run.spec.driver;
         let model = cx.model;
         let takes_snapshots = model
@@ -24,10 +24,10 @@ impl Gate for Snapshotter {
             .iter()
             .any(|class| class.driver == *driver);
         if !takes_snapshots {
-            return Verdict::Open;
+            return GateResult::Open;
         }
         let (reason, opens) = match has_snapshotter(model, driver, cx.now) {
-            Some(true) => return Verdict::Open,
+            Some(true) => return GateResult::Open,
             Some(false) => (
                 format!("no csi-snapshotter serves {driver}: a restart would not help"),
                 "when its provisioner has a csi-snapshotter container that holds its lease",
@@ -37,7 +37,7 @@ impl Gate for Snapshotter {
                 "when the provisioner is found, or named in drivers[].provisioner",
             ),
         };
-        Verdict::Closed {
+        GateResult::Closed {
             reason,
             opens: opens.to_owned(),
         }

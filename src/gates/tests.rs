@@ -5,7 +5,7 @@ mod history;
 mod plan;
 mod standing;
 
-use super::{GATES, closed, judge_all, judge_standing, merge};
+use super::{GATES, closed, judge_all, judge_before_step, merge};
 use crate::api::Plan;
 use crate::api::remediation::{GateRecord, Remediation};
 use crate::config::{Config, Mode};
@@ -130,7 +130,7 @@ fn every_closed_gate_has_reason_and_opens_when() {
 fn standing_gates_are_checked_during_a_run() {
     let case = Case::jam();
     let findings = Vec::new();
-    let standing = judge_standing(&RunContext::new(
+    let standing = judge_before_step(&RunContext::new(
         &case.run,
         &case.world.0,
         &findings,

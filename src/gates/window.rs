@@ -2,24 +2,24 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, GateName, Verdict};
+use super::{Gate, GateName, GateResult};
 use crate::config::Window;
 use crate::run_context::RunContext;
 
-pub(super) struct InWindow;
+pub(super) struct WindowGate;
 
-impl Gate for InWindow {
+impl Gate for WindowGate {
     fn name(&self) -> GateName {
         GateName::Window
     }
 
-    fn judge(&self, cx: &RunContext<'_>) -> Verdict {
+    fn judge(&self, cx: &RunContext<'_>) -> GateResult {
         let windows = &cx.config.gates.windows;
         if windows.is_empty() || windows.iter().any(|window| is_in(window, cx.now)) {
-            return Verdict::Open;
+            return GateResult::Open;
         }
         let all: Vec<_> = windows.iter().map(ToString::to_string).collect();
-        Verdict::Closed {
+        GateResult::Closed {
             reason: "the time is outside every maintenance window".to_owned(),
             opens: format!("in {}", all.join(" or ")),
         }

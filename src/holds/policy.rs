@@ -220,7 +220,7 @@ pub struct Probe {
 
 /// The API server's answer to one dry-run create.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
+pub enum DryRunResult {
     /// It would be created.
     Accepted,
     /// It is refused, with this message.
@@ -231,9 +231,9 @@ pub enum Answer {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proof {
     /// For a VolumeSnapshot of each held source or class of the probe.
-    pub held: Vec<Answer>,
+    pub held: Vec<DryRunResult>,
     /// For a VolumeSnapshot that is not held.
-    pub free: Answer,
+    pub free: DryRunResult,
 }
 
 impl Proof {
@@ -241,20 +241,20 @@ impl Proof {
     pub fn refuted(&self) -> Option<String> {
         for answer in &self.held {
             match answer {
-                Answer::Accepted => {
+                DryRunResult::Accepted => {
                     return Some("a trial snapshot of a held source was accepted".to_owned());
                 }
-                Answer::Refused(message) if !is_ours(message) => {
+                DryRunResult::Refused(message) if !is_ours(message) => {
                     return Some(format!(
                         "the trial snapshot was refused by something else: {message}"
                     ));
                 }
-                Answer::Refused(_) => {}
+                DryRunResult::Refused(_) => {}
             }
         }
         match &self.free {
-            Answer::Accepted => None,
-            Answer::Refused(message) => Some(format!(
+            DryRunResult::Accepted => None,
+            DryRunResult::Refused(message) => Some(format!(
                 "a trial snapshot that is not held was refused, too: {message}"
             )),
         }
@@ -342,17 +342,17 @@ mod tests {
                         'locksmith-snapshot-hold' with binding 'locksmith-snapshot-hold' denied request: held by …";
 
     #[rstest]
-    #[case::proven(Answer::Refused(OURS.into()), Answer::Accepted, None)]
+    #[case::proven(DryRunResult::Refused(OURS.into()), DryRunResult::Accepted, None)]
     #[case::not_held(
-        Answer::Accepted,
-        Answer::Accepted,
+        DryRunResult::Accepted,
+        DryRunResult::Accepted,
         Some("of a held source was accepted")
     )]
-    #[case::another(Answer::Refused("quota".into()), Answer::Accepted, Some("by something else: quota"))]
-    #[case::all_refused(Answer::Refused(OURS.into()), Answer::Refused("no".into()), Some("refused, too"))]
+    #[case::another(DryRunResult::Refused("quota".into()), DryRunResult::Accepted, Some("by something else: quota"))]
+    #[case::all_refused(DryRunResult::Refused(OURS.into()), DryRunResult::Refused("no".into()), Some("refused, too"))]
     fn proof_requires_refusal_and_acceptance(
-        #[case] held: Answer,
-        #[case] free: Answer,
+        #[case] held: DryRunResult,
+        #[case] free: DryRunResult,
         #[case] refuted: Option<&str>,
     ) {
         let proof = Proof {

@@ -23,13 +23,13 @@ impl Uncleared {
         if !view.complete() {
             return Vec::new();
         }
-        let mut standing = BTreeMap::new();
+        let mut uncleared = BTreeMap::new();
         for finding in view.stuck() {
             let id = id(finding);
             let since = self.0.remove(&id).unwrap_or(finding.since);
-            standing.entry(id).or_insert(since);
+            uncleared.entry(id).or_insert(since);
         }
-        let gone = std::mem::replace(&mut self.0, standing).into_iter();
+        let gone = std::mem::replace(&mut self.0, uncleared).into_iter();
         gone.map(|((kind, ..), since)| {
             let stood = view.at.duration_since(since);
             (kind, stood.try_into().unwrap_or_default())
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn cleared_finding_is_reported_once_with_its_duration() {
-        let mut standing = Uncleared::default();
-        assert_eq!(standing.cleared(&fixture::jammed()), []);
-        let mut cleared = standing.cleared(&fixture::healthy());
+        let mut uncleared = Uncleared::default();
+        assert_eq!(uncleared.cleared(&fixture::jammed()), []);
+        let mut cleared = uncleared.cleared(&fixture::healthy());
         cleared.sort_unstable();
         let minutes = |minutes: u64| Duration::from_mins(minutes);
         let expected = [
@@ -68,13 +68,13 @@ mod tests {
             ("pending_claim", minutes(42)),
         ];
         assert_eq!(cleared, expected);
-        assert_eq!(standing.cleared(&fixture::healthy()), []);
+        assert_eq!(uncleared.cleared(&fixture::healthy()), []);
     }
 
     #[test]
     fn finding_with_another_reason_is_the_same() {
-        let mut standing = Uncleared::default();
-        standing.cleared(&fixture::jammed());
+        let mut uncleared = Uncleared::default();
+        uncleared.cleared(&fixture::jammed());
         let mut view = fixture::jammed();
         for finding in &mut view.findings {
             if let FindingReason::PendingClaim(reason) = &mut finding.what {
@@ -82,18 +82,18 @@ mod tests {
                 finding.since = view.at;
             }
         }
-        assert_eq!(standing.cleared(&view), []);
-        let cleared = standing.cleared(&fixture::healthy());
+        assert_eq!(uncleared.cleared(&view), []);
+        let cleared = uncleared.cleared(&fixture::healthy());
         assert!(cleared.contains(&("pending_claim", Duration::from_mins(42))));
     }
 
     #[test]
     fn unobserved_finding_has_not_cleared() {
-        let mut standing = Uncleared::default();
-        standing.cleared(&fixture::jammed());
+        let mut uncleared = Uncleared::default();
+        uncleared.cleared(&fixture::jammed());
         let mut blind = fixture::half_seen();
         blind.findings.clear();
-        assert_eq!(standing.cleared(&blind), []);
-        assert_eq!(standing.cleared(&fixture::healthy()).len(), 7);
+        assert_eq!(uncleared.cleared(&blind), []);
+        assert_eq!(uncleared.cleared(&fixture::healthy()).len(), 7);
     }
 }

@@ -19,25 +19,29 @@ mod departures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod freshness;
+mod kind;
 mod provisioner;
+mod provisioning_errors;
 pub mod records;
 mod refusals;
-mod second;
 mod table;
+mod unix_seconds;
 
-pub use absences::{Absence, Absences, ProvisioningError, ProvisioningErrors};
+pub use absences::{Absence, Absences};
 pub use change::{Change, Delta};
 pub use creations::{Creation, Creations};
 pub use departures::{Departure, Departures};
-pub use freshness::{CLOCK_TOLERANCE, Freshness, Kind, WatchState};
+pub use freshness::{CLOCK_TOLERANCE, Freshness, WatchState};
+pub use kind::Kind;
 pub use provisioner::{
     Discovery, Provisioner, ProvisionerNotFound, Replica, is_random_identity, lease_names,
 };
+pub use provisioning_errors::{ProvisioningError, ProvisioningErrors};
 pub use refusals::{Refusal, Refusals, Sighting, Witness};
-pub use second::UnixSeconds;
 #[cfg(test)]
 pub use table::rows_read;
 pub use table::{Interner, Record, Table};
+pub use unix_seconds::UnixSeconds;
 
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use records::{
@@ -139,7 +143,7 @@ impl Model {
     }
 
     /// Whether a class of the cluster names `driver`. Other objects that name a driver may be a tenant's.
-    pub fn serves(&self, driver: &str) -> bool {
+    pub fn has_class_of(&self, driver: &str) -> bool {
         let provisions = |class: &StorageClass| *class.provisioner == *driver;
         let snapshots = |class: &SnapshotClass| *class.driver == *driver;
         self.storage_classes.iter().any(provisions) || self.snapshot_classes.iter().any(snapshots)

@@ -116,7 +116,7 @@ fn host_name(name: &str) -> &str {
 
 /// How a lease holder's identity matches a pod, most certain first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Match {
+enum HolderMatch {
     /// It is the name of the pod.
     Name,
     /// It is the pod's host name, sanitised by csi-lib-utils.
@@ -125,7 +125,7 @@ enum Match {
     Node,
 }
 
-impl Match {
+impl HolderMatch {
     fn of(pod: &Pod, sidecars: &Sidecars, holder: &str) -> Option<Self> {
         let is = |name: &str| {
             let host = host_name(name);
@@ -146,7 +146,7 @@ impl Match {
 
 /// How certain it is that a pod with the sidecars serves a driver, least certain first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Fit {
+enum Confidence {
     /// It has the container configured for the driver.
     Possible,
     /// An argument of a container names the driver.
@@ -154,7 +154,7 @@ enum Fit {
 }
 
 /// Tests whether a pod runs the sidecar that holds a lease.
-type Runs = fn(&Sidecars) -> bool;
+type SidecarTest = fn(&Sidecars) -> bool;
 
 impl<'m> Provisioner<'m> {
     /// Its leases.
@@ -163,7 +163,7 @@ impl<'m> Provisioner<'m> {
     }
 
     /// The test for the sidecar that holds `lease`.
-    fn runs(&self, lease: &Lease) -> Runs {
+    fn runs(&self, lease: &Lease) -> SidecarTest {
         match self.provisioner {
             Some(provisioner) if provisioner.name == lease.name => Sidecars::provisions,
             _ => Sidecars::snapshots,
@@ -178,7 +178,7 @@ impl<'m> Provisioner<'m> {
 
 impl Model {
     /// The configured drivers that a class of the cluster names.
-    pub fn drivers_in_use(&self) -> BTreeSet<&SharedStr> {
+    pub fn watched_drivers(&self) -> BTreeSet<&SharedStr> {
         let provisions = self.storage_classes.iter().map(|class| &class.provisioner);
         let snapshots = self.snapshot_classes.iter().map(|class| &class.driver);
         provisions
@@ -285,7 +285,7 @@ impl Model {
         (provisioner, snapshotter): Leases<'m>,
         driver: &'m str,
     ) -> Result<&'m Workload, ProvisionerNotFound> {
-        let roles: [(_, Runs); 2] = [
+        let roles: [(_, SidecarTest); 2] = [
             (provisioner, Sidecars::provisions),
             (snapshotter, Sidecars::snapshots),
         ];
@@ -337,14 +337,14 @@ impl Model {
     }
 
     /// How certain it is that the pod serves `driver`; `None` if it serves another one, or lacks the configured container.
-    fn fit(&self, sidecars: &Sidecars, driver: &str) -> Option<Fit> {
+    fn fit(&self, sidecars: &Sidecars, driver: &str) -> Option<Confidence> {
         if let Some(named) = &sidecars.driver {
-            return (**named == *driver).then_some(Fit::Named);
+            return (**named == *driver).then_some(Confidence::Named);
         }
         let entry = self.discovery.drivers.find(driver);
         let container = entry.and_then(|entry| entry.log_container(driver));
         let lacks = container.is_some_and(|container| !sidecars.containers.contains(&container));
-        (!lacks).then_some(Fit::Possible)
+        (!lacks).then_some(Confidence::Possible)
     }
 
     /// The pods that may hold a lease of the provisioner: one, or several on one node that share its host name, or none if
@@ -353,21 +353,21 @@ impl Model {
         self.holders_by(lease, of.runs(lease), of.driver)
     }
 
-    fn holders_by(&self, lease: &Lease, runs: Runs, driver: &str) -> Vec<&Pod> {
+    fn holders_by(&self, lease: &Lease, runs: SidecarTest, driver: &str) -> Vec<&Pod> {
         let Some(holder) = lease.holder.as_ref() else {
             return Vec::new();
         };
         if let Some(pod) = self.pods.get(&lease.namespace, holder) {
             return vec![pod];
         }
-        let candidates: Vec<(Match, &Pod)> = self
+        let candidates: Vec<(HolderMatch, &Pod)> = self
             .pods
             .needs_attention_in(&lease.namespace)
             .filter_map(|pod| {
                 let sidecars = pod.sidecars.as_ref().filter(|sidecars| runs(sidecars))?;
-                let by = Match::of(pod, sidecars, holder)?;
-                let of_another =
-                    by == Match::Node && (pod.finished || self.fit(sidecars, driver).is_none());
+                let by = HolderMatch::of(pod, sidecars, holder)?;
+                let of_another = by == HolderMatch::Node
+                    && (pod.finished || self.fit(sidecars, driver).is_none());
                 (!of_another).then_some((by, pod))
             })
             .collect();

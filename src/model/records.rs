@@ -263,17 +263,6 @@ pub enum GitOps {
     InstanceLabel,
 }
 
-impl GitOps {
-    /// The tool's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Flux => "Flux",
-            Self::Argo => "Argo CD",
-            Self::InstanceLabel => "Argo CD or Helm (label app.kubernetes.io/instance)",
-        }
-    }
-}
-
 /// A ReplicationDestination.
 #[derive(Clone, Debug)]
 pub struct Destination {

@@ -90,7 +90,7 @@ impl Refusals {
             message,
         } = refusal;
         let room = match &witness {
-            Witness::Event(claim) if !may_tell(claim, &key) => return,
+            Witness::Event(claim) if !can_concern(claim, &key) => return,
             Witness::Event(_) => MAX_KEYS_OF_EVENTS,
             Witness::Status | Witness::Log(_) => MAX_KEYS,
         };
@@ -168,7 +168,7 @@ impl Refusals {
 
 /// Whether an Event on `claim` can be about `key`: the provisioner names the volume after the claim, and a handle may be
 /// the claim's data source.
-fn may_tell(claim: &ObjectKey, key: &LockKey) -> bool {
+fn can_concern(claim: &ObjectKey, key: &LockKey) -> bool {
     match key.claim() {
         Some(uid) if claim.uid.is_meant_by(uid) => true,
         Some(_) => key.is_path(),

@@ -13,5 +13,5 @@ mod suspend;
 mod tests;
 
 pub use make::{CannotPlan, MAX_LISTED, make, make_checked};
-pub use orphans::why_source_kept;
-pub use snapshots::{READY, skipped_uids, why_kept};
+pub use orphans::source_skip_reason;
+pub use snapshots::{skipped_uids, snapshot_skip_reason};

@@ -1,10 +1,10 @@
 //! Which orphaned sources are deleted.
 
 use crate::api::SharedStr;
-use crate::api::{Action, PlannedStep, Skipped, StepName, Target};
+use crate::api::{Action, PlannedStep, SkipReason, Skipped, StepName, Target};
 use crate::findings::{Finding, FindingReason};
 use crate::model::Model;
-use crate::model::records::Source;
+use crate::model::records::{GitOps, Source};
 
 /// Deletions of the orphaned sources that nothing would recreate.
 pub fn plan(model: &Model, findings: &[Finding], driver: &SharedStr) -> PlannedStep {
@@ -19,11 +19,8 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &SharedStr) -> PlannedS
         let Some(source) = model.sources.get(&object.namespace, &object.name) else {
             continue;
         };
-        match why_source_kept(model, source) {
-            Some(why) => skipped.push(Skipped {
-                object,
-                reason: why,
-            }),
+        match source_skip_reason(model, source) {
+            Some(reason) => skipped.push(Skipped::new(object, reason)),
             None => targets.push(Target {
                 object,
                 action: Action::Delete,
@@ -38,14 +35,16 @@ pub fn plan(model: &Model, findings: &[Finding], driver: &SharedStr) -> PlannedS
 }
 
 /// Why an orphaned source is not deleted, or `None`.
-pub fn why_source_kept(model: &Model, source: &Source) -> Option<String> {
+pub fn source_skip_reason(model: &Model, source: &Source) -> Option<SkipReason> {
     if model.opted_out(&source.meta) {
-        return Some("opted out by label".to_owned());
+        return Some(SkipReason::OptedOut);
     }
     if source.meta.deleting.is_some() {
-        return Some("is being deleted already".to_owned());
+        return Some(SkipReason::BeingDeleted);
     }
-    source
-        .gitops
-        .map(|tool| format!("{} would recreate it; delete it in Git", tool.as_str()))
+    source.gitops.map(|tool| match tool {
+        GitOps::Flux => SkipReason::ManagedByFlux,
+        GitOps::Argo => SkipReason::ManagedByArgo,
+        GitOps::InstanceLabel => SkipReason::ManagedByInstanceLabel,
+    })
 }

@@ -1,10 +1,10 @@
 //! Which failed snapshots are deleted.
 
-use crate::api::{Action, PlannedStep, Skipped, StepName, Target};
+use crate::api::{Action, PlannedStep, SkipReason, Skipped, StepName, Target};
 use crate::api::{ObjectKind, SharedStr, Uid};
 use crate::config::DeleteScope;
 use crate::csi::ErrorClass;
-use crate::findings::{Finding, FindingReason, SnapshotReason, snapshot_content, snapshot_source};
+use crate::findings::{Finding, FindingReason, snapshot_content, snapshot_source};
 use crate::model::Model;
 use crate::model::records::{Protection, Snapshot};
 
@@ -26,16 +26,16 @@ pub fn plan(
         let Some(snapshot) = model.snapshots.get(&object.namespace, &object.name) else {
             continue;
         };
-        let unknown = finding.driver.is_none().then_some("its driver is unknown");
+        let unknown = finding
+            .driver
+            .is_none()
+            .then_some(SkipReason::UnknownDriver);
         let why = reason
-            .why_beyond_repair()
-            .or_else(|| why_kept(model, snapshot, scope))
+            .beyond_repair()
+            .or_else(|| snapshot_skip_reason(model, snapshot, scope))
             .or(unknown);
         match why {
-            Some(why) => skipped.push(Skipped {
-                object,
-                reason: why.to_owned(),
-            }),
+            Some(reason) => skipped.push(Skipped::new(object, reason)),
             None => targets.push(Target {
                 object,
                 action: Action::Delete,
@@ -92,52 +92,51 @@ pub fn deletions_to_free(
         .collect()
 }
 
-/// Why a snapshot that became ready meanwhile is not deleted.
-pub const READY: &str = "is ready";
-
 /// Why a failed snapshot is not deleted, or `None`.
-pub fn why_kept(model: &Model, snapshot: &Snapshot, scope: DeleteScope) -> Option<&'static str> {
+pub fn snapshot_skip_reason(
+    model: &Model,
+    snapshot: &Snapshot,
+    scope: DeleteScope,
+) -> Option<SkipReason> {
     if snapshot.ready == Some(true) {
-        return Some(READY);
+        return Some(SkipReason::Ready);
     }
     if model.opted_out(&snapshot.meta) {
-        return Some("opted out by label");
+        return Some(SkipReason::OptedOut);
     }
     if snapshot.meta.deleting.is_some() {
-        return Some("is being deleted already");
+        return Some(SkipReason::BeingDeleted);
     }
     if snapshot.source_claim.is_none() {
-        return Some("is pre-provisioned");
+        return Some(SkipReason::PreProvisioned);
     }
     match snapshot.protection {
-        Some(Protection::DoNotDelete) => {
-            return Some("has the label volsync.backube/do-not-delete");
-        }
-        Some(Protection::Populating) => return Some("is in use by VolSync's populator"),
-        Some(Protection::Group) => return Some("is a member of a group snapshot"),
-        Some(Protection::Finalizer) => return Some("has a finalizer of another controller"),
+        Some(Protection::DoNotDelete) => return Some(SkipReason::DoNotDelete),
+        Some(Protection::Populating) => return Some(SkipReason::Populating),
+        Some(Protection::Group) => return Some(SkipReason::GroupMember),
+        Some(Protection::Finalizer) => return Some(SkipReason::ForeignFinalizer),
         None => {}
     }
     // Tenants can forge the label and the ownerReference. The snapshot must also have the name that VolSync gives the
     // snapshot of an existing source; each source has only one.
     let of_source = snapshot_source(model, snapshot).is_some();
     if scope == DeleteScope::Volsync && !(snapshot.by_volsync && of_source) {
-        return Some("was not made by VolSync for an existing ReplicationSource");
+        return Some(SkipReason::NotByVolSync);
     }
     if is_latest_image(model, snapshot) {
-        return Some("is the latestImage of a ReplicationDestination");
+        return Some(SkipReason::LatestImage);
     }
     let content = snapshot_content(model, snapshot);
     if content.is_some_and(|content| !content.deletes) {
-        return Some("has deletionPolicy Retain: the storage snapshot would be left behind");
+        return Some(SkipReason::Retained);
     }
     if content.is_some_and(|content| content.handle.is_some()) {
-        return SnapshotReason::Processing.why_beyond_repair();
+        return Some(SkipReason::Processing);
     }
     let error = snapshot.error.as_ref().or_else(|| content?.error.as_ref());
     match error?.class {
-        ErrorClass::SourceMissing => SnapshotReason::SourceMissing.why_beyond_repair(),
-        ErrorClass::SourceUnbound => SnapshotReason::SourceUnbound.why_beyond_repair(),
+        ErrorClass::SourceMissing => Some(SkipReason::SourceMissing),
+        ErrorClass::SourceUnbound => Some(SkipReason::SourceUnbound),
         ErrorClass::Locked(_) | ErrorClass::Timeout | ErrorClass::Other => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{ObjectKind, SharedStr};
-use crate::api::{PlannedStep, Skipped, StepName};
+use crate::api::{PlannedStep, SkipReason, Skipped, StepName};
 use crate::config::HoldScope;
 use crate::model::Model;
 use crate::model::records::{Mover, Source};
@@ -13,11 +13,9 @@ pub fn plan(model: &Model, driver: &SharedStr, scope: HoldScope) -> PlannedStep 
     let mut sources: BTreeMap<SharedStr, Vec<SharedStr>> = BTreeMap::new();
     let mut skipped = Vec::new();
     for source in sorted(model, driver) {
-        if let Some(why) = skip_reason(model, source) {
-            skipped.push(Skipped {
-                object: source.meta.key(ObjectKind::ReplicationSource),
-                reason: why.to_owned(),
-            });
+        if let Some(reason) = skip_reason(model, source) {
+            let object = source.meta.key(ObjectKind::ReplicationSource);
+            skipped.push(Skipped::new(object, reason));
         } else {
             let meta = &source.meta;
             let names = sources.entry(meta.namespace.clone()).or_default();
@@ -57,22 +55,22 @@ fn sorted<'m>(model: &'m Model, driver: &SharedStr) -> Vec<&'m Source> {
     sources
 }
 
-fn skip_reason(model: &Model, source: &Source) -> Option<&'static str> {
+fn skip_reason(model: &Model, source: &Source) -> Option<SkipReason> {
     if model.opted_out(&source.meta) {
-        return Some("opted out by label");
+        return Some(SkipReason::OptedOut);
     }
     let claim = source.claim.as_ref();
     let claim = claim.and_then(|claim| model.claims.get(&source.meta.namespace, claim));
     if claim.is_some_and(|claim| claim.meta.opted_out) {
-        return Some("its claim opted out by label");
+        return Some(SkipReason::ClaimOptedOut);
     }
     match source.mover {
-        Mover::Syncthing => Some("uses syncthing, which takes no snapshots"),
-        Mover::External => Some("is synchronised outside VolSync"),
+        Mover::Syncthing => Some(SkipReason::Syncthing),
+        Mover::External => Some(SkipReason::ExternalSync),
         Mover::Job | Mover::Kopia | Mover::Unknown if source.meta.deleting.is_some() => {
-            Some("is being deleted")
+            Some(SkipReason::BeingDeleted)
         }
-        Mover::Unknown => Some("has an unknown mover"),
+        Mover::Unknown => Some(SkipReason::UnknownMover),
         Mover::Job | Mover::Kopia => None,
     }
 }

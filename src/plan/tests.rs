@@ -22,11 +22,11 @@ fn targets(step: &PlannedStep) -> Vec<String> {
     told.collect()
 }
 
-/// The skipped objects, as `name: reason`.
+/// The skipped objects, as `name: message`.
 fn skipped(step: &PlannedStep) -> Vec<String> {
     let told = step
         .skipped
         .iter()
-        .map(|skipped| format!("{}: {}", skipped.object.name, skipped.reason));
+        .map(|skipped| format!("{}: {}", skipped.object.name, skipped.message));
     told.collect()
 }

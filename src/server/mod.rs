@@ -97,11 +97,11 @@ struct AppState<I> {
 }
 
 /// Creates the router.
-pub fn router<I: ReceiveAlerts>(site: Services<I>) -> Router {
-    routes(site, WEBHOOK_WITHIN)
+pub fn router<I: ReceiveAlerts>(services: Services<I>) -> Router {
+    routes(services, WEBHOOK_WITHIN)
 }
 
-fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Router {
+fn routes<I: ReceiveAlerts>(services: Services<I>, webhook_within: Duration) -> Router {
     let Services {
         views,
         metrics,
@@ -110,7 +110,7 @@ fn routes<I: ReceiveAlerts>(site: Services<I>, webhook_within: Duration) -> Rout
         guard,
         page,
         shutdown,
-    } = site;
+    } = services;
     let context = Arc::new(AppState {
         views,
         metrics,

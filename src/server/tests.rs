@@ -68,7 +68,7 @@ fn face_within(view: View, receiver: Receiver, webhook_within: Duration) -> Face
 fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Authenticator) -> Face {
     let (publish, views) = watch::channel(Arc::new(view));
     let (own, shutdown) = (SelfMetrics::default(), CancellationToken::new());
-    let site = Services {
+    let services = Services {
         metrics: Metrics::new(views.clone(), own.clone()),
         views,
         own: own.clone(),
@@ -77,7 +77,7 @@ fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Auth
         page: PageInfo::default(),
         shutdown: shutdown.clone(),
     };
-    let router = routes(site, webhook_within);
+    let router = routes(services, webhook_within);
     Face {
         router,
         publish,

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::findings::{self, Policy};
+use crate::findings::{self, DetectionSettings};
 use crate::metrics::{SelfMetrics, Uncleared};
 use crate::model::{Change, Discovery, Model};
 use crate::state::view::{self, View};
@@ -74,7 +74,7 @@ impl Store {
         let first = view::take(
             &model,
             &Config::default(),
-            &Policy::default(),
+            &DetectionSettings::default(),
             Timestamp::now(),
         );
         let (publish, views) = watch::channel(Arc::new(first));
@@ -92,7 +92,7 @@ impl Store {
 pub fn start(
     (changes, received): (&mpsc::Sender<Change>, mpsc::Receiver<Change>),
     config: Arc<Config>,
-    policy: Policy,
+    settings: DetectionSettings,
     own: SelfMetrics,
     tasks: &mut Tasks,
 ) -> Store {
@@ -100,18 +100,18 @@ pub fn start(
         discovery: Discovery::of(&config),
         ..Model::default()
     };
-    let first = view::take(&nothing, &config, &policy, Timestamp::now());
+    let first = view::take(&nothing, &config, &settings, Timestamp::now());
     let model = Arc::new(RwLock::new(nothing));
     let (publish, views) = watch::channel(Arc::new(first));
-    let keeper = Keeper {
+    let task = ModelTask {
         model: model.clone(),
         config,
-        policy,
+        settings,
         own,
         publish,
         clock: Timestamp::now,
     };
-    tasks.spawn("model", keeper.keep(received));
+    tasks.spawn("model", task.keep(received));
     Store {
         model,
         views,
@@ -120,16 +120,16 @@ pub fn start(
 }
 
 /// The only writer of the model.
-struct Keeper<C> {
+struct ModelTask<C> {
     model: Arc<RwLock<Model>>,
     config: Arc<Config>,
-    policy: Policy,
+    settings: DetectionSettings,
     own: SelfMetrics,
     publish: watch::Sender<Arc<View>>,
     clock: C,
 }
 
-impl<C: Fn() -> Timestamp> Keeper<C> {
+impl<C: Fn() -> Timestamp> ModelTask<C> {
     /// Applies changes until all senders are dropped.
     async fn keep(self, mut changes: mpsc::Receiver<Change>) {
         let mut batch = Vec::new();
@@ -154,10 +154,10 @@ impl<C: Fn() -> Timestamp> Keeper<C> {
                 let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
                 batch.drain(..).for_each(|change| model.apply(change));
                 model.forget(now);
-                let view = Arc::new(view::take(&model, &self.config, &self.policy, now));
+                let view = Arc::new(view::take(&model, &self.config, &self.settings, now));
                 // Before the model can be read again, so that both are of one moment.
                 self.publish.send_replace(view.clone());
-                (view, findings::next_due(&model, &self.policy, now))
+                (view, findings::next_due(&model, &self.settings, now))
             };
             let took = begun.elapsed();
             self.own.view_taken(took);
@@ -184,14 +184,14 @@ mod tests {
     use crate::model::fixture::{Told, World, at, claim};
     use crate::tasks::heartbeat::SILENT_AFTER;
 
-    /// A keeper on the runtime's clock, which is paused and advances only while all tasks wait.
-    fn kept(policy: Policy) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {
-        let (changes, views, _) = kept_with(policy, SelfMetrics::default());
+    /// A task on the runtime's clock, which is paused and advances only while all tasks wait.
+    fn kept(settings: DetectionSettings) -> (mpsc::Sender<Change>, watch::Receiver<Arc<View>>) {
+        let (changes, views, _) = kept_with(settings, SelfMetrics::default());
         (changes, views)
     }
 
     fn kept_with(
-        policy: Policy,
+        settings: DetectionSettings,
         own: SelfMetrics,
     ) -> (
         mpsc::Sender<Change>,
@@ -199,19 +199,19 @@ mod tests {
         tokio::task::JoinHandle<()>,
     ) {
         let config = Arc::new(Config::default());
-        let first = view::take(&Model::default(), &config, &policy, at(0));
+        let first = view::take(&Model::default(), &config, &settings, at(0));
         let (publish, views) = watch::channel(Arc::new(first));
         let begun = Instant::now();
-        let keeper = Keeper {
+        let task = ModelTask {
             model: Arc::new(RwLock::new(World::rook().0)),
             config,
-            policy,
+            settings,
             own,
             publish,
             clock: move || at(0) + begun.elapsed(),
         };
         let (changes, received) = mpsc::channel(64);
-        let task = tokio::spawn(keeper.keep(received));
+        let task = tokio::spawn(task.keep(received));
         (changes, views, task)
     }
 
@@ -227,9 +227,9 @@ mod tests {
         assert_eq!(silent.map(|(name, _)| name), Some("model"));
     }
 
-    fn ten_minutes() -> Policy {
+    fn ten_minutes() -> DetectionSettings {
         let config = Config::default();
-        Policy {
+        DetectionSettings {
             detect: config.detect,
             drivers: config.drivers,
             one_shot: false,
@@ -284,9 +284,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn due_finding_is_shown_without_a_change() {
         // 300 ms before the threshold.
-        let mut policy = ten_minutes();
-        policy.detect.pending_after = crate::config::Duration::from_millis(600_300);
-        let (changes, mut views) = kept(policy);
+        let mut settings = ten_minutes();
+        settings.detect.pending_after = crate::config::Duration::from_millis(600_300);
+        let (changes, mut views) = kept(settings);
         let pending = claim("media", "prowlarr").pending().created(at(-10));
         changes.send(pending.into()).await.unwrap();
         let shown = views.wait_for(|view| view.stuck().count() == 1).await;

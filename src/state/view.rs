@@ -18,7 +18,7 @@ use crate::api::remediation::{
 };
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::{Config, Mode, Steps};
-use crate::findings::{self, Doubt, DoubtKind, Finding, FindingKind, Policy};
+use crate::findings::{self, DetectionSettings, Doubt, DoubtKind, Finding, FindingKind};
 use crate::gates;
 use crate::holds;
 use crate::model::{Freshness, Kind, Model, records};
@@ -176,7 +176,7 @@ pub struct StepView {
 }
 
 /// Takes a view of `model`.
-pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
+pub fn take(model: &Model, config: &Config, settings: &DetectionSettings, now: Timestamp) -> View {
     let mut runs: Vec<_> = model
         .runs
         .iter()
@@ -184,19 +184,19 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
         .collect();
     runs.sort_by(|a, b| (b.created, &a.name).cmp(&(a.created, &b.name)));
     let provisioners: Vec<_> = model
-        .drivers_in_use()
+        .watched_drivers()
         .into_iter()
         .map(|driver| ProvisionerView::of(model, driver))
         .collect();
-    let mut doubts = findings::doubts(model, &policy.drivers, config.mode);
+    let mut doubts = findings::doubts(model, &settings.drivers, config.mode);
     doubts.extend(provisioners.iter().flat_map(ProvisionerView::doubts));
     View {
         at: now,
         mode: config.mode,
-        findings: findings::detect(model, policy, now),
+        findings: findings::detect(model, settings, now),
         freshness: model.freshness.clone(),
         doubts,
-        drivers: watched(model, policy),
+        drivers: watched(model, settings),
         provisioners,
         objects: model.object_counts(),
         holds: held(model, now),
@@ -209,10 +209,10 @@ pub fn take(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> 
     }
 }
 
-fn watched(model: &Model, policy: &Policy) -> Vec<SharedStr> {
-    findings::in_use(model)
+fn watched(model: &Model, settings: &DetectionSettings) -> Vec<SharedStr> {
+    findings::drivers_of_classes(model)
         .into_iter()
-        .filter(|driver| policy.drivers.find(driver).is_some())
+        .filter(|driver| settings.drivers.find(driver).is_some())
         .cloned()
         .collect()
 }

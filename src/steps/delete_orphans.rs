@@ -2,29 +2,34 @@
 
 use std::collections::HashSet;
 
-use super::{Intent, Progress, Step, count, counted, some};
+use super::{Intent, Step, StepDecision, count, counted, some};
 use crate::api::PlannedStep;
-use crate::api::Skipped;
 use crate::api::remediation::{StepProgress, StepRecord};
 use crate::api::{ObjectKey, Uid};
-use crate::plan::why_source_kept;
+use crate::api::{SkipReason, Skipped};
+use crate::plan::source_skip_reason;
 use crate::run_context::RunContext;
 
 pub(super) struct DeleteOrphanedSources;
 
 impl Step for DeleteOrphanedSources {
-    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+    fn advance(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepDecision {
         let within = cx.config.steps.delete_orphaned_sources.within;
         let Orphans { open, left, gone } = Orphans::of(cx, step);
         if open.is_empty() {
-            return Progress::Done(
+            return StepDecision::Done(
                 format!("{} deleted, {} skipped", count(gone, "source"), left.len()),
                 left,
             );
         }
         if cx.overdue(record, within) {
             let names = some(open.into_iter());
-            return Progress::Failed(format!("failed to delete {names} within {within}"));
+            return StepDecision::Failed(format!("failed to delete {names} within {within}"));
         }
         let recorded: HashSet<&Uid> = cx
             .status()
@@ -38,9 +43,9 @@ impl Step for DeleteOrphanedSources {
             .map(|object| (*object).clone())
             .collect();
         if !unrecorded.is_empty() {
-            return Progress::CollectEvidence(unrecorded);
+            return StepDecision::CollectEvidence(unrecorded);
         }
-        Progress::Act(
+        StepDecision::Act(
             open.into_iter()
                 .map(|object| Intent::Delete(object.clone()))
                 .collect(),
@@ -87,15 +92,12 @@ impl<'a> Orphans<'a> {
                 .and_then(|claim| cx.model.claims.get(&source.meta.namespace, claim))
                 .is_some_and(|claim| claim.meta.deleting.is_none());
             let why = if back {
-                Some("its PersistentVolumeClaim exists again".to_owned())
+                Some(SkipReason::ClaimBack)
             } else {
-                why_source_kept(cx.model, source)
+                source_skip_reason(cx.model, source)
             };
             match why {
-                Some(why) => orphans.left.push(Skipped {
-                    object: object.clone(),
-                    reason: why,
-                }),
+                Some(reason) => orphans.left.push(Skipped::new(object.clone(), reason)),
                 None => orphans.open.push(object),
             }
         }

@@ -6,33 +6,38 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use super::{Intent, Progress, Step, count, counted, some};
+use super::{Intent, Step, StepDecision, count, counted, some};
 use crate::api::PlannedStep;
-use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::remediation::{StepProgress, StepRecord};
 use crate::api::{ObjectKey, SharedStr, Uid};
+use crate::api::{SkipReason, Skipped};
 use crate::findings::snapshot_source;
 use crate::holds;
 use crate::model::records::Snapshot;
-use crate::plan::{READY, why_kept};
+use crate::plan::snapshot_skip_reason;
 use crate::run_context::RunContext;
 
 pub(super) struct DeleteFailedSnapshots;
 
 impl Step for DeleteFailedSnapshots {
-    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+    fn advance(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepDecision {
         let settings = &cx.config.steps.delete_failed_snapshots;
         let Snapshots { open, left, going } = Snapshots::of(cx, step);
         if open.is_empty() {
             return check_not_recreated(cx, record, step, going, left);
         }
         if let Some(settled) = cx.settled(record).filter(|settled| cx.now < *settled) {
-            return Progress::Wait(Some(settled));
+            return StepDecision::Wait(Some(settled));
         }
         if cx.overdue(record, settings.within) {
             let names = some(open.iter().map(|(object, _)| *object));
-            return Progress::Failed(format!(
+            return StepDecision::Failed(format!(
                 "failed to delete {names} within {}",
                 settings.within
             ));
@@ -49,7 +54,7 @@ impl Step for DeleteFailedSnapshots {
             .map(|(o, _)| (*o).clone())
             .collect();
         if !unrecorded.is_empty() {
-            return Progress::CollectEvidence(unrecorded);
+            return StepDecision::CollectEvidence(unrecorded);
         }
         // One at a time of each claim: snapshots of one claim deleted at once can leave its finalizer behind
         // (external-snapshotter #764).
@@ -58,7 +63,7 @@ impl Step for DeleteFailedSnapshots {
             .into_iter()
             .filter(|(object, claim)| claims.insert((object.namespace.clone(), claim.clone())))
             .map(|(object, _)| Intent::Delete(object.clone()));
-        Progress::Act(turn.collect())
+        StepDecision::Act(turn.collect())
     }
 
     fn progress(
@@ -108,13 +113,11 @@ impl<'a> Snapshots<'a> {
             }) {
                 None => snapshots.going += 1,
                 Some(snapshot) => {
-                    match why_kept(cx.model, snapshot, scope)
-                        .or_else(|| released_source_reason(cx, snapshot))
-                    {
-                        Some(why) => snapshots.left.push(Skipped {
-                            object: object.clone(),
-                            reason: why.to_owned(),
-                        }),
+                    let reason = snapshot_skip_reason(cx.model, snapshot, scope);
+                    match reason.or_else(|| released_source_reason(cx, snapshot)) {
+                        Some(reason) => {
+                            snapshots.left.push(Skipped::new(object.clone(), reason));
+                        }
                         None => snapshots.open.push((object, snapshot.source_claim.clone())),
                     }
                 }
@@ -125,7 +128,7 @@ impl<'a> Snapshots<'a> {
 }
 
 /// Returns why a snapshot is not deleted: somebody released its source during the run, so the source is theirs.
-fn released_source_reason(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<&'static str> {
+fn released_source_reason(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<SkipReason> {
     let suspend = cx.plan?.step(StepName::SuspendSources)?;
     let source = snapshot_source(cx.model, snapshot)?;
     let meta = &source.meta;
@@ -133,7 +136,7 @@ fn released_source_reason(cx: &RunContext<'_>, snapshot: &Snapshot) -> Option<&'
     let planned = names.is_some_and(|names| names.contains(&meta.name));
     let ours = holds::of_run(cx.model, &cx.id, cx.now);
     let held = ours.is_some_and(|hold| hold.sources.contains_key(&meta.uid));
-    (planned && !held).then_some("its source is no longer held")
+    (planned && !held).then_some(SkipReason::SourceReleased)
 }
 
 /// Fails the step if a deleted snapshot exists again under its name: its source is not held.
@@ -143,9 +146,9 @@ fn check_not_recreated(
     step: &PlannedStep,
     going: usize,
     left: Vec<Skipped>,
-) -> Progress {
+) -> StepDecision {
     let Some(acted_at) = record.acted_at else {
-        return Progress::Note(StepRecord {
+        return StepDecision::Note(StepRecord {
             acted_at: Some(cx.now),
             ..record.clone()
         });
@@ -174,13 +177,16 @@ fn check_not_recreated(
         .collect();
     if !again.is_empty() {
         let names = some(again.into_iter());
-        return Progress::Failed(format!("{names} was recreated as soon as it was deleted"));
+        return StepDecision::Failed(format!("{names} was recreated as soon as it was deleted"));
     }
-    let ready = left.iter().filter(|left| left.reason == READY).count();
+    let ready = left
+        .iter()
+        .filter(|left| left.reason == SkipReason::Ready)
+        .count();
     let message = format!(
         "{} deleted, {ready} became ready, {} skipped",
         count(going, "snapshot"),
         left.len() - ready
     );
-    Progress::Done(message, left)
+    StepDecision::Done(message, left)
 }

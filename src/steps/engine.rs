@@ -13,7 +13,7 @@ mod retry;
 
 use jiff::Timestamp;
 
-use super::{NextAction, Progress, conditions, step, suspend, verdict};
+use super::{NextAction, StepDecision, conditions, step, suspend, verdict};
 use crate::api::remediation::{
     HoldRecord, Phase, Remediation, RemediationStatus, StepPhase, StepRecord,
 };
@@ -106,7 +106,7 @@ impl RunContext<'_> {
             return None;
         }
         if !undoing {
-            let gates = gates::judge_standing(self);
+            let gates = gates::judge_before_step(self);
             let closed = gates::closed(&gates);
             gates::merge(&mut status.gates, gates);
             if let Some(closed) = closed {
@@ -144,18 +144,18 @@ impl RunContext<'_> {
             return None;
         };
         match step(name).advance(self, &status.steps[at], planned) {
-            Progress::Act(intents) => Some(Effect::Do(NextAction::Act(intents))),
-            Progress::CollectEvidence(objects) => {
+            StepDecision::Act(intents) => Some(Effect::Do(NextAction::Act(intents))),
+            StepDecision::CollectEvidence(objects) => {
                 Some(Effect::Do(NextAction::CollectEvidence(objects)))
             }
-            Progress::ReadLive => Some(Effect::Do(NextAction::ReadLive { logs: false })),
-            Progress::Prove(probe) => Some(Effect::Do(NextAction::Prove(probe))),
-            Progress::Wait(until) => Some(Effect::Wait(until)),
-            Progress::Note(record) => {
+            StepDecision::ReadLive => Some(Effect::Do(NextAction::ReadLive { logs: false })),
+            StepDecision::Prove(probe) => Some(Effect::Do(NextAction::Prove(probe))),
+            StepDecision::Wait(until) => Some(Effect::Wait(until)),
+            StepDecision::Note(record) => {
                 status.steps[at] = record;
                 None
             }
-            Progress::Done(message, left) => {
+            StepDecision::Done(message, left) => {
                 let record = &mut status.steps[at];
                 record.skipped = left;
                 // The verdict needs every deletion, and the plan's lint has left room for them.
@@ -166,7 +166,7 @@ impl RunContext<'_> {
                 self.start_next(status);
                 None
             }
-            Progress::Failed(message) => {
+            StepDecision::Failed(message) => {
                 if name == StepName::VerifyProvisioning && self.should_retry(status) {
                     return self.retry(status, at, &message);
                 }

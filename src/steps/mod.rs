@@ -22,11 +22,11 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::Skipped;
 use crate::api::hold::SnapshotHoldSpec;
 use crate::api::remediation::{RemediationStatus, StepPhase, StepProgress, StepRecord};
 use crate::api::{ObjectKey, SharedStr, Uid};
 use crate::api::{PlannedStep, StepName};
+use crate::api::{SkipReason, Skipped};
 use crate::holds::HoldChange;
 use crate::holds::policy::Probe;
 use crate::model::records::{RunRef, Snapshot};
@@ -122,7 +122,7 @@ impl Intent {
 }
 
 /// The progress of a step.
-enum Progress {
+enum StepDecision {
     /// Writes to carry out now.
     Act(Vec<Intent>),
     /// Objects to record as evidence first.
@@ -144,7 +144,8 @@ enum Progress {
 /// One step of a playbook.
 trait Step: Sync {
     /// Decides the next progress of `step`, from what is recorded of it and of the run.
-    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress;
+    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep)
+    -> StepDecision;
 
     /// How far the running `step` is, for people; [`Self::advance`] does not depend on it.
     fn progress(
@@ -174,15 +175,15 @@ impl RunContext<'_> {
         &self,
         since: Timestamp,
         within: crate::config::Duration,
-    ) -> ControlFlow<Progress, &[Snapshot]> {
+    ) -> ControlFlow<StepDecision, &[Snapshot]> {
         let facts = self.live.filter(|facts| facts.at >= since);
         match facts.map(|facts| &facts.snapshots) {
-            None => ControlFlow::Break(Progress::ReadLive),
+            None => ControlFlow::Break(StepDecision::ReadLive),
             Some(Ok(snapshots)) => ControlFlow::Continue(snapshots),
             Some(Err(_)) if self.now.duration_since(since) <= within.signed() => {
-                ControlFlow::Break(Progress::Wait(self.now.checked_add(LIST_AGAIN).ok()))
+                ControlFlow::Break(StepDecision::Wait(self.now.checked_add(LIST_AGAIN).ok()))
             }
-            Some(Err(error)) => ControlFlow::Break(Progress::Failed(format!(
+            Some(Err(error)) => ControlFlow::Break(StepDecision::Failed(format!(
                 "failed to list VolumeSnapshots after the write: {error}"
             ))),
         }
@@ -255,12 +256,9 @@ fn some<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> String {
 
 /// A target that is skipped because the object is no longer the planned one.
 fn gone(object: &ObjectKey, found: Option<&Uid>) -> Skipped {
-    let why = match found {
-        None => "is gone".to_owned(),
-        Some(_) => "was replaced by another object of the same name".to_owned(),
+    let reason = match found {
+        None => SkipReason::Gone,
+        Some(_) => SkipReason::Replaced,
     };
-    Skipped {
-        object: object.clone(),
-        reason: why,
-    }
+    Skipped::new(object.clone(), reason)
 }

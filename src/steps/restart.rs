@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::{Intent, Progress, Step, count, counted, deadline, some};
+use super::{Intent, Step, StepDecision, count, counted, deadline, some};
 use crate::api::Action;
 use crate::api::PlannedStep;
 use crate::api::remediation::{StepProgress, StepRecord};
@@ -18,10 +18,15 @@ use crate::run_context::RunContext;
 pub(super) struct RestartProvisioner;
 
 impl Step for RestartProvisioner {
-    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+    fn advance(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepDecision {
         let restart = match Restart::of(cx, record, step) {
             Ok(restart) => restart,
-            Err(why) => return Progress::Failed(why),
+            Err(why) => return StepDecision::Failed(why),
         };
         restart.act().unwrap_or_else(|| restart.see_effect())
     }
@@ -96,7 +101,7 @@ impl<'a> Restart<'a> {
     }
 
     /// The next write, or `None` once all are done.
-    fn act(&self) -> Option<Progress> {
+    fn act(&self) -> Option<StepDecision> {
         let Self {
             cx,
             record,
@@ -108,26 +113,26 @@ impl<'a> Restart<'a> {
         let targets = || step.targets.iter();
         let unrecorded = [handover::unrecorded_leases(self), self.unrecorded_pods()].concat();
         if !unrecorded.is_empty() {
-            return Some(Progress::CollectEvidence(unrecorded));
+            return Some(StepDecision::CollectEvidence(unrecorded));
         }
         if let Some(rollout) = targets().find(|target| target.action == Action::Rollout) {
             let token = cx.token(record);
             let asked = self.workload.restarted_by.as_deref() == Some(&*token);
             match (asked, record.acted_at) {
                 (false, None) if cx.overdue(record, within) => {
-                    return Some(Progress::Failed(format!(
+                    return Some(StepDecision::Failed(format!(
                         "failed to start a rollout of {planned} within {within}"
                     )));
                 }
                 (false, None) => {
-                    return Some(Progress::Act(vec![Intent::Rollout {
+                    return Some(StepDecision::Act(vec![Intent::Rollout {
                         object: rollout.object.clone(),
                         token,
                     }]));
                 }
                 (true, None) => return Some(self.note_acted()),
                 (false, Some(_)) if self.still_running().next().is_some() => {
-                    return Some(Progress::Failed(format!(
+                    return Some(StepDecision::Failed(format!(
                         "the rollout of {planned} was reverted by another controller"
                     )));
                 }
@@ -145,7 +150,7 @@ impl<'a> Restart<'a> {
             .map(|object| Intent::Replace(object.clone()))
             .collect();
         if !replace.is_empty() && !cx.overdue(record, within) {
-            return Some(Progress::Act(replace));
+            return Some(StepDecision::Act(replace));
         }
         (record.acted_at.is_none() && replace.is_empty()).then(|| self.note_acted())
     }
@@ -169,14 +174,14 @@ impl<'a> Restart<'a> {
             .collect()
     }
 
-    fn note_acted(&self) -> Progress {
-        Progress::Note(StepRecord {
+    fn note_acted(&self) -> StepDecision {
+        StepDecision::Note(StepRecord {
             acted_at: Some(self.cx.now),
             ..self.record.clone()
         })
     }
 
-    fn see_effect(&self) -> Progress {
+    fn see_effect(&self) -> StepDecision {
         let (cx, record, planned) = (self.cx, self.record, self.planned);
         let within = cx.config.steps.restart_provisioner.within;
         let mut running = self.still_running().peekable();
@@ -186,7 +191,7 @@ impl<'a> Restart<'a> {
             let Some(missing) = self.missing(replaced_at) else {
                 let pods = count(self.wanted(), "pod");
                 let message = format!("{pods} of {planned} new and Ready, leases taken over");
-                return Progress::Done(message, Vec::new());
+                return StepDecision::Done(message, Vec::new());
             };
             if let Some(next) = handover::hand_over(self, replaced_at)
                 && !cx.overdue(record, within)
@@ -195,16 +200,16 @@ impl<'a> Restart<'a> {
             }
             missing
         } else {
-            return Progress::Note(StepRecord {
+            return StepDecision::Note(StepRecord {
                 replaced_at: Some(cx.now),
                 ..record.clone()
             });
         };
         if cx.overdue(record, within) {
             let message = format!("{missing} within {within} of the restart of {planned}");
-            return Progress::Failed(message);
+            return StepDecision::Failed(message);
         }
-        Progress::Wait(deadline(record, within))
+        StepDecision::Wait(deadline(record, within))
     }
 
     /// The old pods whose processes may still run, as far as the API server shows: those that exist, unless their node has

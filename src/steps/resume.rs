@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Progress, Step, count, counted};
+use super::{Step, StepDecision, count, counted};
 use crate::api::PlannedStep;
-use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::remediation::{StepProgress, StepRecord};
+use crate::api::{SkipReason, Skipped};
 use crate::holds::{self, Due};
 use crate::model::Kind;
 use crate::plan::MAX_LISTED;
@@ -15,15 +15,15 @@ use crate::run_context::RunContext;
 pub(super) struct ResumeSources;
 
 impl Step for ResumeSources {
-    fn advance(&self, cx: &RunContext<'_>, _: &StepRecord, _: &PlannedStep) -> Progress {
+    fn advance(&self, cx: &RunContext<'_>, _: &StepRecord, _: &PlannedStep) -> StepDecision {
         // Before the first list, the model shows no hold of this run.
         if !cx.model.freshness.trusted(Kind::SnapshotHolds) {
             let ended = released_by(cx);
             return if ended.is_some_and(|ended| cx.now < ended) {
-                Progress::Wait(ended)
+                StepDecision::Wait(ended)
             } else {
                 let why = "SnapshotHolds cannot be read; the API server has ended all holds at their deadline";
-                Progress::Failed(why.to_owned())
+                StepDecision::Failed(why.to_owned())
             };
         }
         let policy = (&cx.config.steps.resume_sources).into();
@@ -40,7 +40,8 @@ impl Step for ResumeSources {
                     if left.len() < MAX_LISTED {
                         left.push(Skipped {
                             object: held.source,
-                            reason: format!("waits for {what}"),
+                            reason: SkipReason::StillHeld,
+                            message: format!("waits for {what}"),
                         });
                     }
                 }
@@ -49,7 +50,7 @@ impl Step for ResumeSources {
         // Classes are released at once.
         let hold = holds::of_run(cx.model, &cx.id, cx.now);
         if due > 0 || hold.is_some_and(|hold| !hold.snapshot_classes.is_empty()) {
-            return Progress::Wait(None);
+            return StepDecision::Wait(None);
         }
         let message = if left.is_empty() {
             "all sources resumed".to_owned()
@@ -59,7 +60,7 @@ impl Step for ResumeSources {
                 count(waiting, "source")
             )
         };
-        Progress::Done(message, left)
+        StepDecision::Done(message, left)
     }
 
     fn progress(&self, cx: &RunContext<'_>, record: &StepRecord, _: &PlannedStep) -> StepProgress {

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Intent, LIST_AGAIN, Progress, Step, count, counted, deadline, gone, some};
+use super::{Intent, LIST_AGAIN, Step, StepDecision, count, counted, deadline, gone, some};
 use crate::api::PlannedStep;
-use crate::api::Skipped;
 use crate::api::StepName;
 use crate::api::hold::SnapshotHoldSpec;
 use crate::api::remediation::{RemediationStatus, StepPhase, StepProgress, StepRecord};
 use crate::api::volsync::temporary_name;
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
+use crate::api::{SkipReason, Skipped};
 use crate::holds::policy::Probe;
 use crate::holds::{self, HoldChange, place};
 use crate::model::Model;
@@ -25,53 +25,58 @@ use crate::run_context::RunContext;
 pub(super) struct SuspendSources;
 
 impl Step for SuspendSources {
-    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+    fn advance(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepDecision {
         let settings = &cx.config.steps.suspend_sources;
         let (wanted, mut left) = resolve(cx, step);
         let object = cx.id.hold();
         let Some(hold) = cx.model.holds.get(&object.namespace, &object.name) else {
             return match record.acted_at {
                 None if wanted.is_empty() && step.snapshot_classes.is_empty() => {
-                    Progress::Done("nothing to hold".to_owned(), left)
+                    StepDecision::Done("nothing to hold".to_owned(), left)
                 }
-                None if cx.overdue(record, settings.within) => Progress::Failed(format!(
+                None if cx.overdue(record, settings.within) => StepDecision::Failed(format!(
                     "failed to create {object} within {}",
                     settings.within
                 )),
-                None => Progress::Act(vec![create(cx, step, object, wanted)]),
-                Some(_) => Progress::Failed(format!("{object} was deleted by somebody else")),
+                None => StepDecision::Act(vec![create(cx, step, object, wanted)]),
+                Some(_) => StepDecision::Failed(format!("{object} was deleted by somebody else")),
             };
         };
         if hold.run.as_ref() != Some(&cx.id) {
             // The hold of an earlier run of this name is removed with it, a moment later.
             return if cx.overdue(record, settings.within) {
-                Progress::Failed(format!(
+                StepDecision::Failed(format!(
                     "{object} already exists and does not belong to this run"
                 ))
             } else {
-                Progress::Wait(deadline(record, settings.within))
+                StepDecision::Wait(deadline(record, settings.within))
             };
         }
         if !hold.is_active(cx.now) {
-            return Progress::Failed(format!("{object} expired at {}", hold.until));
+            return StepDecision::Failed(format!("{object} expired at {}", hold.until));
         }
         let mut missing = wanted;
         missing.retain(|uid, _| !hold.sources.contains_key(uid));
         let Some(acted_at) = record.acted_at else {
             if missing.is_empty() {
-                return Progress::Note(StepRecord {
+                return StepDecision::Note(StepRecord {
                     acted_at: Some(cx.now),
                     ..record.clone()
                 });
             }
             if cx.overdue(record, settings.within) {
-                return Progress::Failed(format!(
+                return StepDecision::Failed(format!(
                     "failed to add {} to {object} within {}",
                     count(missing.len(), "source"),
                     settings.within
                 ));
             }
-            return Progress::Act(vec![Intent::PatchHold {
+            return StepDecision::Act(vec![Intent::PatchHold {
                 hold: hold.key(),
                 change: HoldChange {
                     add: missing,
@@ -79,10 +84,10 @@ impl Step for SuspendSources {
                 },
             }]);
         };
-        left.extend(missing.into_iter().map(|(uid, place)| Skipped {
-            object: source(uid, &place),
-            reason: "released by somebody else during the run".to_owned(),
-        }));
+        let missing = missing.into_iter();
+        left.extend(
+            missing.map(|(uid, place)| Skipped::new(source(uid, &place), SkipReason::Released)),
+        );
         left.truncate(MAX_LISTED);
         prove(cx, record, hold, acted_at, left)
     }
@@ -118,20 +123,20 @@ fn prove(
     hold: &SnapshotHold,
     acted_at: Timestamp,
     left: Vec<Skipped>,
-) -> Progress {
+) -> StepDecision {
     let settings = &cx.config.steps.suspend_sources;
     let settled = acted_at
         .checked_add(settings.settle.signed())
         .unwrap_or(acted_at);
     if cx.now < settled {
-        return Progress::Wait(Some(settled));
+        return StepDecision::Wait(Some(settled));
     }
     if hold.sources.is_empty() && hold.snapshot_classes.is_empty() {
-        return Progress::Done("nothing is held any more".to_owned(), left);
+        return StepDecision::Done("nothing is held any more".to_owned(), left);
     }
     let facts = cx.live.filter(|facts| facts.at >= settled);
     let Some(proof) = facts.and_then(|facts| facts.proof.as_ref()) else {
-        return Progress::Prove(Probe {
+        return StepDecision::Prove(Probe {
             namespace: hold.meta.namespace.clone(),
             source: probed(cx.model, hold, cx.now),
             class: hold.snapshot_classes.first().cloned(),
@@ -144,15 +149,15 @@ fn prove(
     match refuted {
         None => {
             let sources = count(hold.sources.len(), "source");
-            Progress::Done(
+            StepDecision::Done(
                 format!("{sources} held until {:.0}, proven by dry run", hold.until),
                 left,
             )
         }
         Some(_) if !cx.overdue(record, settings.within) => {
-            Progress::Wait(cx.now.checked_add(LIST_AGAIN).ok())
+            StepDecision::Wait(cx.now.checked_add(LIST_AGAIN).ok())
         }
-        Some(why) => Progress::Failed(format!("the hold is not in force: {why}")),
+        Some(why) => StepDecision::Failed(format!("the hold is not in force: {why}")),
     }
 }
 
@@ -198,10 +203,10 @@ fn resolve(cx: &RunContext<'_>, step: &PlannedStep) -> (BTreeMap<Uid, String>, V
     for (namespace, name) in step.held_sources() {
         match cx.model.sources.get(namespace, name) {
             None => left.push(gone(&source(Uid::default(), &place(namespace, name)), None)),
-            Some(found) if cx.model.opted_out(&found.meta) => left.push(Skipped {
-                object: found.meta.key(ObjectKind::ReplicationSource),
-                reason: "opted out by label".to_owned(),
-            }),
+            Some(found) if cx.model.opted_out(&found.meta) => {
+                let object = found.meta.key(ObjectKind::ReplicationSource);
+                left.push(Skipped::new(object, SkipReason::OptedOut));
+            }
             Some(found) => {
                 wanted.insert(found.meta.uid.clone(), place(namespace, name));
             }

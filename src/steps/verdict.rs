@@ -7,15 +7,14 @@ use jiff::Timestamp;
 
 use super::some;
 use crate::api::remediation::{CheckRecord, Phase};
-use crate::api::{Action, Plan, StepName, Target};
+use crate::api::{Action, Plan, SkipReason, StepName, Target};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::findings::{
-    self, Finding, FindingReason, SnapshotReason, Waiters, proven, snapshot_content,
-    snapshot_driver,
+    self, Finding, FindingReason, Waiters, proven, snapshot_content, snapshot_driver,
 };
 use crate::model::Model;
 use crate::model::records::{Claim, ClaimPhase, Snapshot};
-use crate::plan::{MAX_LISTED, skipped_uids, why_kept};
+use crate::plan::{MAX_LISTED, skipped_uids, snapshot_skip_reason};
 use crate::run_context::{LiveState, RunContext};
 
 /// A run whose steps are all done.
@@ -131,13 +130,12 @@ impl Judged<'_> {
             let found = self.cx.model.sources.get(&object.namespace, &object.name);
             found.is_none_or(|source| source.meta.uid != object.uid)
         };
-        let processing = SnapshotReason::Processing.why_beyond_repair();
         let skipped = self
             .plan
             .step(StepName::DeleteFailedSnapshots)
             .into_iter()
             .flat_map(|step| &step.skipped)
-            .filter(|skipped| Some(skipped.reason.as_str()) != processing);
+            .filter(|skipped| skipped.reason != SkipReason::Processing);
         self.targets(StepName::DeleteFailedSnapshots)
             .any(|target| goes_on(&target.object).unwrap_or(true))
             || skipped
@@ -218,7 +216,7 @@ impl Judged<'_> {
             && snapshot.meta.created.at() <= self.ended
             && driver.as_ref() == Some(&self.plan.driver)
             && content.is_some()
-            && why_kept(self.cx.model, snapshot, scope).is_none()
+            && snapshot_skip_reason(self.cx.model, snapshot, scope).is_none()
     }
 }
 

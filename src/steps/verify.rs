@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::{Intent, Progress, Step, count, counted, deadline, gone, some};
+use super::{Intent, Step, StepDecision, count, counted, deadline, gone, some};
 use crate::api::Action;
 use crate::api::ObjectKey;
 use crate::api::PlannedStep;
-use crate::api::Skipped;
 use crate::api::remediation::{StepProgress, StepRecord};
+use crate::api::{SkipReason, Skipped};
 use crate::model::records::{ClaimPhase, Content};
 use crate::run_context::RunContext;
 
@@ -18,7 +18,12 @@ const TOUCH_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 pub(super) struct VerifyProvisioning;
 
 impl Step for VerifyProvisioning {
-    fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep) -> Progress {
+    fn advance(
+        &self,
+        cx: &RunContext<'_>,
+        record: &StepRecord,
+        step: &PlannedStep,
+    ) -> StepDecision {
         let within = cx.config.steps.verify_provisioning.within;
         let untouched = untouched(cx, record, step);
         let settled = cx.settled(record).unwrap_or(record.started_at);
@@ -37,31 +42,31 @@ impl Step for VerifyProvisioning {
                 object: object.clone(),
                 token: token.clone(),
             };
-            return Progress::Act(untouched.into_iter().map(touch).collect());
+            return StepDecision::Act(untouched.into_iter().map(touch).collect());
         }
         if cx.overdue(record, within) {
             if !waiting.is_empty() {
                 let names = some(waiting.iter().copied());
-                return Progress::Failed(format!(
+                return StepDecision::Failed(format!(
                     "{} still Pending after {within}: {names}",
                     waiting.len()
                 ));
             }
         } else if !waiting.is_empty() {
-            return Progress::Wait(deadline(record, within));
+            return StepDecision::Wait(deadline(record, within));
         } else if !untouched.is_empty() && cx.now < settled {
-            return Progress::Wait(Some(settled));
+            return StepDecision::Wait(Some(settled));
         }
-        left.extend(untouched.into_iter().map(|object| Skipped {
-            object: object.clone(),
-            reason: "its deletion hangs, and it could not be annotated".to_owned(),
-        }));
+        let untouched = untouched.into_iter();
+        left.extend(
+            untouched.map(|object| Skipped::new(object.clone(), SkipReason::DeletionHangs)),
+        );
         let message = if targets(step, Action::Await).next().is_none() {
             "no claims to verify".to_owned()
         } else {
             format!("{} Bound", count(bound, "claim"))
         };
-        Progress::Done(message, left)
+        StepDecision::Done(message, left)
     }
 
     fn progress(
@@ -107,10 +112,10 @@ impl<'a> Claims<'a> {
                     claims.left.push(gone(object, Some(&claim.meta.uid)));
                 }
                 Some(claim) if claim.phase == ClaimPhase::Bound => claims.bound += 1,
-                Some(claim) if claim.meta.deleting.is_some() => claims.left.push(Skipped {
-                    object: object.clone(),
-                    reason: "is being deleted".to_owned(),
-                }),
+                Some(claim) if claim.meta.deleting.is_some() => {
+                    let skipped = Skipped::new(object.clone(), SkipReason::BeingDeleted);
+                    claims.left.push(skipped);
+                }
                 Some(_) => claims.waiting.push(object),
             }
         }

@@ -77,7 +77,7 @@ pub async fn follow_provisioners(
 /// The containers to follow.
 fn tails(model: &Model, config: &Config) -> Vec<Tail> {
     let mut tails = Vec::new();
-    for name in model.drivers_in_use() {
+    for name in model.watched_drivers() {
         let Some(driver) = config.drivers.find(name) else {
             continue;
         };

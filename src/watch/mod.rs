@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::csi::{LockPatterns, PatternError};
-use crate::findings::Policy;
+use crate::findings::DetectionSettings;
 use crate::http_client::HttpClient;
 use crate::metrics::SelfMetrics;
 use crate::model::Change;
@@ -48,19 +48,19 @@ pub fn start(
     config: &Arc<Config>,
     own: &SelfMetrics,
 ) -> Result<(Store, Tasks), PatternError> {
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         one_shot: false,
     };
-    start_with(client, config, policy, lookups::pause(config), own)
+    start_with(client, config, settings, lookups::pause(config), own)
 }
 
 /// Starts every watch, with this pause between two rounds of look-ups.
 fn start_with(
     client: &Client,
     config: &Arc<Config>,
-    policy: Policy,
+    settings: DetectionSettings,
     pause: Duration,
     own: &SelfMetrics,
 ) -> Result<(Store, Tasks), PatternError> {
@@ -70,7 +70,7 @@ fn start_with(
     let store = state::start(
         (&changes, received),
         config.clone(),
-        policy,
+        settings,
         own.clone(),
         &mut tasks,
     );

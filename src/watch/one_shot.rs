@@ -9,7 +9,7 @@ use kube::Client;
 use super::lookups;
 use crate::config::Config;
 use crate::csi::PatternError;
-use crate::findings::Policy;
+use crate::findings::DetectionSettings;
 use crate::metrics::SelfMetrics;
 use crate::model::{Kind, Model, WatchState};
 use crate::state::Store;
@@ -23,7 +23,7 @@ pub struct Seen {
     /// The model of the view.
     pub store: Store,
     config: Arc<Config>,
-    policy: Policy,
+    settings: DetectionSettings,
     _watches: Tasks,
 }
 
@@ -32,7 +32,7 @@ impl Seen {
     pub fn latest(&self) -> View {
         let now = Timestamp::now();
         self.store
-            .read(|model| in_part(model, &self.config, &self.policy, now))
+            .read(|model| in_part(model, &self.config, &self.settings, now))
     }
 }
 
@@ -44,7 +44,7 @@ pub async fn look(
     timeout: Duration,
 ) -> Result<Seen, PatternError> {
     let config = Arc::new(config.clone());
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         one_shot: true,
@@ -52,7 +52,7 @@ pub async fn look(
     let (store, watches) = super::start_with(
         &client,
         &config,
-        policy.clone(),
+        settings.clone(),
         lookups::SHORTEST_PAUSE,
         &SelfMetrics::default(),
     )?;
@@ -61,7 +61,7 @@ pub async fn look(
         while views.changed().await.is_ok() {
             // The published view may be older than the model, so a new view is taken of the model that is checked here.
             let seen = store.read(|model| {
-                let view = view::take(model, &config, &policy, Timestamp::now());
+                let view = view::take(model, &config, &settings, Timestamp::now());
                 let opened = view.provisioners.iter().all(|it| it.unopened == 0);
                 (view.complete() && opened && lookups::open(model).is_empty()).then_some(view)
             });
@@ -73,20 +73,20 @@ pub async fn look(
     };
     let view = match tokio::time::timeout(timeout, complete).await {
         Ok(Some(view)) => view,
-        _ => store.read(|model| in_part(model, &config, &policy, Timestamp::now())),
+        _ => store.read(|model| in_part(model, &config, &settings, Timestamp::now())),
     };
     Ok(Seen {
         view,
         store,
         config,
-        policy,
+        settings,
         _watches: watches,
     })
 }
 
 /// The view at the timeout. A claim that could not be looked up is a doubt.
-fn in_part(model: &Model, config: &Config, policy: &Policy, now: Timestamp) -> View {
-    let mut view = view::take(model, config, policy, now);
+fn in_part(model: &Model, config: &Config, settings: &DetectionSettings, now: Timestamp) -> View {
+    let mut view = view::take(model, config, settings, now);
     let open = lookups::open(model).into_iter();
     let names: Vec<_> = open
         .map(|(space, name)| format!("{space}/{name}"))
@@ -108,12 +108,12 @@ mod tests {
     fn unanswered_lookup_is_a_doubt() {
         let config = Config::default();
         let world = World::empty().with(source("ai", "litellm").of("gone"));
-        let policy = Policy {
+        let settings = DetectionSettings {
             detect: config.detect.clone(),
             drivers: config.drivers.clone(),
             one_shot: true,
         };
-        let view = in_part(&world.0, &config, &policy, at(0));
+        let view = in_part(&world.0, &config, &settings, at(0));
         let doubts: Vec<_> = view.freshness.unsynced().collect();
         let why = "no answer whether there is ai/gone".to_owned();
         assert_eq!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use locksmith::config::Config;
-use locksmith::findings::Policy;
+use locksmith::findings::DetectionSettings;
 use locksmith::model::{Change, Delta, Model};
 use locksmith::state::view;
 use locksmith::watch::Patterns;
@@ -55,7 +55,7 @@ pub fn bench() -> Vec<Row> {
 /// Prints the resident memory at first, and after each hour.
 pub fn one() {
     let config = Config::default();
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         one_shot: false,
@@ -84,7 +84,7 @@ pub fn one() {
             }
             if at.is_multiple_of(100) {
                 model.forget(now);
-                drop(view::take(&model, &config, &policy, now));
+                drop(view::take(&model, &config, &settings, now));
             }
         }
         relist(&cluster, &mut model);

@@ -208,7 +208,7 @@ impl Observed {
         (namespace, lease): (&str, &str),
         now: Timestamp,
     ) -> Self {
-        let by_class = findings::in_use(model).into_iter();
+        let by_class = findings::drivers_of_classes(model).into_iter();
         let by_volume = model.volumes.iter().map(|volume| &volume.driver);
         let names: BTreeSet<&SharedStr> = by_class.chain(by_volume).collect();
         let drivers: Vec<_> = names

@@ -16,7 +16,7 @@ use crate::api::SharedStr;
 use crate::cluster::leader::LEASE_NAME;
 use crate::cluster::rights::{Purpose, needed};
 use crate::config::{Config, Drivers, Mode};
-use crate::findings::Policy;
+use crate::findings::DetectionSettings;
 use crate::model::fixture::{
     DRIVER, LEADER, LEADER_UID, LEASE, PROVISIONER, SNAPSHOTTER_LEASE, STANDBY_UID, World, at,
     deployment, hold_policy, lease, namespace, node, replica, sidecars, snapshot_class,
@@ -73,12 +73,12 @@ fn shipped_route() -> String {
 fn facts(world: World, config: &Config) -> Facts {
     let mut model = world.0;
     model.discovery = crate::model::Discovery::of(config);
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         one_shot: true,
     };
-    let view = view::take(&model, config, &policy, at(0));
+    let view = view::take(&model, config, &settings, at(0));
     let observed = Observed::of(&model, &view, config, (NAMESPACE, LEASE_NAME), at(0));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let rights = needed(config, NAMESPACE).into_iter();

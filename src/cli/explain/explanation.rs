@@ -205,7 +205,7 @@ fn of_step(step: &PlannedStep, path: &[&ObjectKey]) -> Vec<String> {
     for skipped in &step.skipped {
         if path.iter().any(|object| **object == skipped.object) {
             let place = humanize::place(&skipped.object);
-            lines.push(format!("skips {place}: {}", skipped.reason));
+            lines.push(format!("skips {place}: {}", skipped.message));
         }
     }
     lines

@@ -4,12 +4,12 @@ use super::super::plan::PlanArgs;
 use super::*;
 use crate::api::ObjectKind;
 use crate::config::Config;
-use crate::findings::Policy;
+use crate::findings::DetectionSettings;
 use crate::model::fixture::*;
 use crate::state::view;
 
-fn policy(config: &Config) -> Policy {
-    Policy {
+fn settings(config: &Config) -> DetectionSettings {
+    DetectionSettings {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         one_shot: false,
@@ -20,7 +20,7 @@ fn explained(world: &World, subject: &str, namespace: &str) -> Option<Explanatio
     let mut config = Config::default();
     // Namespace of the hold policy in the fixture.
     config.remediation.namespace = Some("locksmith".into());
-    let view = view::take(&world.0, &config, &policy(&config), at(0));
+    let view = view::take(&world.0, &config, &settings(&config), at(0));
     let subject = subject.parse().unwrap();
     let mut explanation = Explanation::of(&world.0, &view, &subject, namespace, &config, at(0))?;
     if let Some((name, playbook, driver)) = playbook_for(&explanation, &config) {

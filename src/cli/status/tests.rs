@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::api::ObjectKind;
 use crate::config::Config;
-use crate::findings::Policy;
+use crate::findings::DetectionSettings;
 use crate::fixture;
 use crate::model::Change;
 use crate::model::fixture::{DRIVER, LEADER, LEADER_UID, OTHER_DRIVER, World, at};
@@ -109,7 +109,12 @@ fn provisioner_problem_is_shown_with_its_fix() {
         Some(Err("forbidden".into())),
     );
     let world = World::rook().with(forbidden);
-    let view = crate::state::view::take(&world.0, &Config::default(), &Policy::default(), at(0));
+    let view = crate::state::view::take(
+        &world.0,
+        &Config::default(),
+        &DetectionSettings::default(),
+        at(0),
+    );
     let text = table(&view)
         .split_whitespace()
         .collect::<Vec<_>>()

@@ -5,13 +5,13 @@ use rstest::rstest;
 
 use crate::config::Config;
 use crate::csi::ErrorClass;
-use crate::findings::{Policy, detect, next_due};
+use crate::findings::{DetectionSettings, detect, next_due};
 use crate::model::Model;
 use crate::model::fixture::*;
 
 /// Stuck objects without their reasons, which change when a lease becomes stale.
-fn stuck(model: &Model, policy: &Policy, now: Timestamp) -> Vec<String> {
-    let found = detect(model, policy, now).into_iter();
+fn stuck(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<String> {
+    let found = detect(model, settings, now).into_iter();
     let found = found.filter(|finding| finding.what.is_stuck());
     found
         .map(|finding| format!("{} {:?}", finding.what.kind().as_str(), finding.object))
@@ -59,21 +59,21 @@ fn terminating() -> World {
 )]
 fn finding_appears_when_it_is_due(#[case] world: World, #[case] number: usize) {
     let config = Config::default();
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect,
         drivers: config.drivers,
         one_shot: false,
     };
     let (model, mut now) = (world.0, at(0));
-    let mut seen = stuck(&model, &policy, now);
+    let mut seen = stuck(&model, &settings, now);
     assert!(seen.len() < number, "{seen:?}");
-    while let Some(due) = next_due(&model, &policy, now) {
+    while let Some(due) = next_due(&model, &settings, now) {
         assert!(due > now, "no later than {now}");
         let before = due - SignedDuration::from_nanos(1);
-        assert_eq!(stuck(&model, &policy, before), seen, "before {due}");
-        seen = stuck(&model, &policy, due);
+        assert_eq!(stuck(&model, &settings, before), seen, "before {due}");
+        seen = stuck(&model, &settings, due);
         now = due;
     }
-    assert_eq!(seen, stuck(&model, &policy, at(60 * 24)));
+    assert_eq!(seen, stuck(&model, &settings, at(60 * 24)));
     assert_eq!(seen.len(), number, "{seen:?}");
 }

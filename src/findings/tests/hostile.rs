@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::Uid;
 use crate::config::Config;
-use crate::findings::{self, Finding, Policy};
+use crate::findings::{self, DetectionSettings, Finding};
 use crate::fixture::on_stack_of;
 use crate::model::fixture::*;
 use crate::model::records::Claim;
@@ -84,13 +84,13 @@ fn snapshots_and_leases() -> World {
 /// One pass on a small stack: rows read, duration and findings.
 fn pass(model: Model) -> (u64, std::time::Duration, Vec<Finding>) {
     let config = Config::default();
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect,
         drivers: config.drivers,
         one_shot: false,
     };
     let now: Timestamp = at(0);
-    let work = move || rows_read::during(|| findings::detect(&model, &policy, now));
+    let work = move || rows_read::during(|| findings::detect(&model, &settings, now));
     let (took, (rows, found)) = on_stack_of(STACK, work);
     (rows, took, found)
 }

@@ -4,11 +4,12 @@ use rstest::rstest;
 
 use super::{skipped, targets};
 use crate::api::PlannedStep;
+use crate::api::SkipReason;
 use crate::config::{Config, DeleteScope};
 use crate::csi::ErrorClass;
 use crate::model::fixture::*;
 use crate::model::records::{Protection, Snapshot};
-use crate::plan::{snapshots, why_kept};
+use crate::plan::{snapshot_skip_reason, snapshots};
 
 /// As VolSync calls it.
 const NAME: &str = "volsync-a-src";
@@ -157,17 +158,17 @@ fn a_snapshot_that_a_deletion_cannot_help_is_not_deleted(#[case] world: World, #
 
 /// Asked again, on the object as it is then, before each deletion.
 #[rstest]
-#[case::ready(snapshot("media", NAME, "a"), "is ready")]
-#[case::pre_provisioned(failed().pre_provisioned(), "is pre-provisioned")]
+#[case::ready(snapshot("media", NAME, "a"), SkipReason::Ready)]
+#[case::pre_provisioned(failed().pre_provisioned(), SkipReason::PreProvisioned)]
 #[case::accepted_by_the_driver(
     snapshot("media", NAME, "a").unready(),
-    "is still being processed by the driver"
+    SkipReason::Processing
 )]
-#[case::accepted_by_the_driver_beside_a_stale_error(
-    failed(),
-    "is still being processed by the driver"
-)]
-fn planned_snapshot_that_changed_is_kept(#[case] now: Snapshot, #[case] why: &str) {
+#[case::accepted_by_the_driver_beside_a_stale_error(failed(), SkipReason::Processing)]
+fn planned_snapshot_that_changed_is_kept(#[case] now: Snapshot, #[case] reason: SkipReason) {
     let world = world().with(content(&now).handle("csi-1"));
-    assert_eq!(why_kept(&world.0, &now, DeleteScope::All), Some(why));
+    assert_eq!(
+        snapshot_skip_reason(&world.0, &now, DeleteScope::All),
+        Some(reason)
+    );
 }

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::api::{Action, Plan, PlannedStep, Skipped, StepName, Target};
+use crate::api::{Action, Plan, PlannedStep, SkipReason, Skipped, StepName, Target};
 use crate::api::{ObjectKey, ObjectKind};
 use crate::model::fixture::*;
 use crate::plan::lint::{self, LintNote};
@@ -159,10 +159,8 @@ fn a_target_stands_once() {
 #[test]
 fn skipped_object_is_no_target() {
     let mut step = deletion(snapshot_key());
-    step.skipped.push(Skipped {
-        object: snapshot_key(),
-        reason: "is ready".to_owned(),
-    });
+    step.skipped
+        .push(Skipped::new(snapshot_key(), SkipReason::Ready));
     assert_eq!(
         note(vec![step]),
         "deleteFailedSnapshots: VolumeSnapshot media/s is both skipped and a target"

@@ -175,7 +175,7 @@ fn repairs_nothing(plan: &Plan, gates_open: bool) -> Option<String> {
             "nothing to do: none of {} can be deleted; {}: {}",
             count(skipped.len(), "object"),
             first.object,
-            first.reason
+            first.message
         )),
         None => {
             gates_open.then(|| "nothing to do: the plan deletes and restarts nothing".to_owned())

@@ -5,15 +5,12 @@ use std::collections::HashSet;
 use super::Effect;
 use crate::api::remediation::{RemediationStatus, StepPhase};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
-use crate::api::{Plan, PlannedStep, Skipped, StepName};
+use crate::api::{Plan, PlannedStep, SkipReason, Skipped, StepName};
 use crate::findings::FindingReason;
 use crate::gates::{self, waits_for_a_person};
 use crate::holds;
 use crate::model::records::SnapshotHold;
 use crate::run_context::RunContext;
-
-/// The reason why a source that was released during the run is not held again.
-const RELEASED: &str = "released by somebody else during the run";
 
 /// Number of pods that the provisioner has after the restart, if the plan sets it.
 fn planned_replicas(plan: &Plan) -> Option<i32> {
@@ -141,7 +138,7 @@ impl RunContext<'_> {
                 || suspend
                     .skipped
                     .iter()
-                    .any(|skipped| skipped.reason == RELEASED)
+                    .any(|skipped| skipped.reason == SkipReason::Released)
         });
         let hold = holds::of_run(self.model, &self.id, self.now);
         let is_empty =
@@ -165,7 +162,7 @@ impl RunContext<'_> {
         let released_before = before
             .into_iter()
             .flat_map(|step| &step.skipped)
-            .filter(|skipped| skipped.reason == RELEASED)
+            .filter(|skipped| skipped.reason == SkipReason::Released)
             .map(|skipped| (&skipped.object.namespace, &skipped.object.name));
         let released: HashSet<(&SharedStr, &SharedStr)> = before
             .into_iter()
@@ -193,15 +190,13 @@ impl RunContext<'_> {
                 .extend(gone.into_iter().map(|(namespace, name)| {
                     let source = self.model.sources.get(&namespace, &name);
                     let uid = source.map(|source| source.meta.uid.clone());
-                    Skipped {
-                        object: ObjectKey {
-                            kind: ObjectKind::ReplicationSource,
-                            namespace,
-                            name,
-                            uid: uid.unwrap_or_default(),
-                        },
-                        reason: RELEASED.to_owned(),
-                    }
+                    let object = ObjectKey {
+                        kind: ObjectKind::ReplicationSource,
+                        namespace,
+                        name,
+                        uid: uid.unwrap_or_default(),
+                    };
+                    Skipped::new(object, SkipReason::Released)
                 }));
         }
         // The locks that the run is about are the same in every attempt.

@@ -17,7 +17,7 @@ use crate::api::remediation::StepRecord;
 use crate::api::{ObjectKey, ObjectKind};
 use crate::model::records::{Lease, Pod};
 use crate::model::{Provisioner, is_random_identity};
-use crate::steps::{Intent, Progress};
+use crate::steps::{Intent, StepDecision};
 
 /// The leases to record as evidence of their holders before anything is written. A lease is recorded only if its holder is
 /// among the pods that are replaced, as far as that is known, and none if another pod is terminating already. A lease that
@@ -42,7 +42,7 @@ pub(super) fn unrecorded_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
 
 /// The next action for leases that still name an ended holder: hand over, or record why to wait; `None` if that is recorded
 /// already.
-pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option<Progress> {
+pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option<StepDecision> {
     let (cx, record) = (restart.cx, restart.record);
     let of = cx.model.provisioner_of(restart.workload, restart.driver());
     let (mut intents, mut waits) = (Vec::new(), None);
@@ -67,11 +67,11 @@ pub(super) fn hand_over(restart: &Restart<'_>, replaced_at: Timestamp) -> Option
         }
     }
     if !intents.is_empty() {
-        return Some(Progress::Act(intents));
+        return Some(StepDecision::Act(intents));
     }
     let message = waits.unwrap_or_default();
     (message != record.message).then(|| {
-        Progress::Note(StepRecord {
+        StepDecision::Note(StepRecord {
             message,
             ..record.clone()
         })

@@ -255,7 +255,7 @@ impl Night {
 /// [`super::sim::Sim`] checks its invariants in every pass; this checks the end.
 fn try_it(night: Night) -> Result<(), TestCaseError> {
     let sim = night.dream();
-    sim.judge_end();
+    sim.check_end();
     let over = sim.cluster.run.is_none() || sim.status().phase.finished();
     prop_assert!(over, "the run never ends: {:#?}", sim.told);
     Ok(())

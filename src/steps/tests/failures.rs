@@ -4,6 +4,7 @@ use rstest::rstest;
 
 use super::playbook::{act, apps, deeds, drive};
 use super::sim::{Cluster, FaultRates, Happening, Sim, Verb, place, seconds};
+use crate::api::SkipReason;
 use crate::api::StepName;
 use crate::api::remediation::{Phase, StepPhase};
 use crate::config::{Config, Duration};
@@ -103,7 +104,7 @@ fn pods_that_may_not_be_deleted_fail_the_restart() {
     cluster.refuses = Some(Verb::Replace);
     let mut sim = Sim::new(cluster, once(), FaultRates::default());
     sim.run_until(at(8 * 60));
-    sim.judge_end();
+    sim.check_end();
     assert!(
         sim.status().message.starts_with("restartProvisioner"),
         "{:#?}",
@@ -352,7 +353,7 @@ fn opted_out_source_is_skipped() {
     assert_eq!(holds_of(&sim, 0), 0);
     let left = &sim.status().steps[0].skipped;
     assert!(
-        left.iter().any(|left| left.reason == "opted out by label"),
+        left.iter().any(|left| left.reason == SkipReason::OptedOut),
         "{left:#?}"
     );
 }
@@ -425,7 +426,7 @@ fn run_succeeds_although_the_process_often_dies() {
     };
     let mut sim = Sim::new(Cluster::jammed(&apps(), false), act(), chance);
     sim.run_until(at(8 * 60));
-    sim.judge_end();
+    sim.check_end();
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     let rollouts = deeds(&sim)
         .into_iter()

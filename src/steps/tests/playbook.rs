@@ -4,6 +4,7 @@ use rstest::rstest;
 
 use super::sim::{App, ClaimIs, Cluster, FaultRates, Happening, Sim, SnapshotIs, Verb};
 use crate::api::ObjectKind;
+use crate::api::SkipReason;
 use crate::api::StepName;
 use crate::api::remediation::{Phase, StepPhase};
 use crate::config::{Config, Duration, Mode, ResumeWhen};
@@ -32,7 +33,7 @@ pub fn drive(apps: &[App], config: Config, prepare: impl FnOnce(&mut Cluster)) -
     prepare(&mut cluster);
     let mut sim = Sim::new(cluster, config, FaultRates::default());
     sim.run_until(at(8 * 60));
-    sim.judge_end();
+    sim.check_end();
     sim
 }
 
@@ -262,7 +263,7 @@ fn a_snapshot_that_becomes_ready_is_not_deleted() {
     );
     assert_eq!(sim.status().phase, Phase::Succeeded, "{:#?}", sim.told);
     let left = &sim.status().steps[2].skipped;
-    assert_eq!((left.len(), left[0].reason.as_str()), (1, "is ready"));
+    assert_eq!((left.len(), left[0].reason), (1, SkipReason::Ready));
 }
 
 #[test]
@@ -297,24 +298,21 @@ fn a_claim_made_anew_is_gone_and_no_success() {
     let status = sim.status();
     let verify = &status.steps[3];
     assert_eq!(verify.message, "0 claims Bound");
-    assert_eq!(
-        verify.skipped[0].reason,
-        "was replaced by another object of the same name"
-    );
+    assert_eq!(verify.skipped[0].reason, SkipReason::Replaced);
 }
 
 #[rstest]
-#[case::gone(Happening::DeletesClaim(2), "is gone")]
-#[case::going(Happening::ClaimTerminates(2), "is being deleted")]
-fn a_claim_somebody_deletes_is_not_waited_for(#[case] how: Happening, #[case] why: &str) {
+#[case::gone(Happening::DeletesClaim(2), SkipReason::Gone)]
+#[case::going(Happening::ClaimTerminates(2), SkipReason::BeingDeleted)]
+fn a_claim_somebody_deletes_is_not_waited_for(#[case] how: Happening, #[case] reason: SkipReason) {
     let sim = drive(&apps(), act(), |cluster| {
         cluster.node.ready = false;
         cluster.happens_after(3, how);
     });
     let verify = &sim.status().steps[3];
     assert_eq!(
-        (verify.phase, verify.skipped[0].reason.as_str()),
-        (StepPhase::Succeeded, why)
+        (verify.phase, verify.skipped[0].reason),
+        (StepPhase::Succeeded, reason)
     );
 }
 

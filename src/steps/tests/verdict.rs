@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::api::remediation::{CheckRecord, RemediationStatus, StepPhase, StepRecord};
 use crate::api::{ObjectKind, SharedStr};
-use crate::api::{Plan, Skipped, StepName};
+use crate::api::{Plan, SkipReason, Skipped, StepName};
 use crate::config::Config;
 use crate::csi::ErrorClass;
 use crate::model::fixture::*;
@@ -336,11 +336,7 @@ fn failed_snapshots(#[case] world: World, #[case] facts: LiveState, #[case] expe
 #[test]
 fn skipped_snapshots_do_not_fail_the_run() {
     let object = hangs().meta.key(ObjectKind::VolumeSnapshot);
-    let why = "is in use by VolSync's populator".to_owned();
-    let left = vec![Skipped {
-        object: object.clone(),
-        reason: why.clone(),
-    }];
+    let left = vec![Skipped::new(object.clone(), SkipReason::Populating)];
     let facts = with(vec![hangs()]);
     assert!(checks(&healed(), &facts, &planned(), left)[1].passed);
     let mut plan = planned();
@@ -350,10 +346,8 @@ fn skipped_snapshots_do_not_fail_the_run() {
         .find(|step| step.step == StepName::DeleteFailedSnapshots);
     let step = step.unwrap();
     step.targets.clear();
-    step.skipped.push(Skipped {
-        object,
-        reason: why,
-    });
+    step.skipped
+        .push(Skipped::new(object, SkipReason::Populating));
     assert!(checks(&healed(), &facts, &plan, Vec::new())[1].passed);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::{has, meta, some_sym, sym};
+use super::{has, meta, shared, some_shared};
 use crate::api::ceph::CephCluster;
 use crate::api::remediation::Remediation;
 use crate::api::volsync::{ReplicationDestination, ReplicationSource};
@@ -50,11 +50,11 @@ pub fn source(object: &ReplicationSource) -> Option<Source> {
     let options = spec.mover();
     Some(Source {
         meta: meta(&object.metadata)?,
-        claim: some_sym(spec.source_pvc.as_ref()),
+        claim: some_shared(spec.source_pvc.as_ref()),
         mover,
         copies: spec.copies(),
-        storage_class: some_sym(options.and_then(|it| it.storage_class_name.as_ref())),
-        snapshot_class: some_sym(options.and_then(|it| it.volume_snapshot_class_name.as_ref())),
+        storage_class: some_shared(options.and_then(|it| it.storage_class_name.as_ref())),
+        snapshot_class: some_shared(options.and_then(|it| it.volume_snapshot_class_name.as_ref())),
         syncing: status
             .and_then(|status| status.last_sync_start_time.as_ref())
             .map(|time| time.0),
@@ -70,7 +70,7 @@ pub fn destination(object: &ReplicationDestination) -> Option<Destination> {
         .and_then(|status| status.latest_image.as_ref());
     let latest_image = image
         .filter(|image| image.kind == "VolumeSnapshot")
-        .map(|image| sym(&image.name));
+        .map(|image| shared(&image.name));
     Some(Destination {
         meta: meta(&object.metadata)?,
         latest_image,
@@ -84,9 +84,9 @@ pub fn ceph_cluster(object: &CephCluster) -> Option<records::CephCluster> {
         .as_ref()
         .and_then(|status| status.ceph.as_ref()?.health.as_ref());
     Some(records::CephCluster {
-        namespace: sym(object.metadata.namespace.as_deref()?),
-        name: sym(object.metadata.name.as_deref()?),
-        health: some_sym(health),
+        namespace: shared(object.metadata.namespace.as_deref()?),
+        name: shared(object.metadata.name.as_deref()?),
+        health: some_shared(health),
     })
 }
 

@@ -1,6 +1,6 @@
 //! SnapshotHolds.
 
-use super::{meta, some_sym};
+use super::{meta, some_shared};
 use crate::api::hold::SnapshotHold as Object;
 use crate::api::remediation::GROUP;
 use crate::api::{ObjectKind, Uid};
@@ -34,8 +34,8 @@ pub fn hold(object: &Object) -> Option<SnapshotHold> {
     let sources = spec.sources.iter();
     Some(SnapshotHold {
         run,
-        held_by: some_sym(spec.held_by.as_ref()),
-        reason: some_sym(spec.reason.as_ref()),
+        held_by: some_shared(spec.held_by.as_ref()),
+        reason: some_shared(spec.reason.as_ref()),
         until: spec.until,
         sources: sources
             .filter_map(|(uid, place)| Some((uid.clone(), parse_place(place)?)))

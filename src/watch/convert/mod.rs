@@ -40,8 +40,8 @@ pub fn cut(message: &str) -> Arc<str> {
 
 fn meta(from: &ObjectMeta) -> Option<Meta> {
     Some(Meta {
-        namespace: sym(from.namespace.as_deref().unwrap_or_default()),
-        name: sym(from.name.as_deref()?),
+        namespace: shared(from.namespace.as_deref().unwrap_or_default()),
+        name: shared(from.name.as_deref()?),
         uid: Uid::from(from.uid.as_deref()?),
         created: from.creation_timestamp.as_ref()?.0.into(),
         deleting: from.deletion_timestamp.as_ref().map(|time| time.0.into()),
@@ -53,7 +53,7 @@ fn meta(from: &ObjectMeta) -> Option<Meta> {
 /// no name, as in `spec.sourcePVC`, a tenant may write a megabyte; a longer text is the name of no object.
 const MAX_TEXT: usize = 1024;
 
-fn sym(text: &str) -> SharedStr {
+fn shared(text: &str) -> SharedStr {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -61,8 +61,9 @@ fn sym(text: &str) -> SharedStr {
     SharedStr::from(&text[..end])
 }
 
-fn some_sym(text: Option<&String>) -> Option<SharedStr> {
-    text.filter(|text| !text.is_empty()).map(|text| sym(text))
+fn some_shared(text: Option<&String>) -> Option<SharedStr> {
+    text.filter(|text| !text.is_empty())
+        .map(|text| shared(text))
 }
 
 fn has(map: Option<&BTreeMap<String, String>>, key: &str) -> bool {

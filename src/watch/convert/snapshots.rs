@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{annotation, bytes, controller, cut, has, meta, some_sym, sym};
+use super::{annotation, bytes, controller, cut, has, meta, shared, some_shared};
 use crate::api::TOUCHED_ANNOTATION;
 use crate::api::Uid;
 use crate::api::snapshot::{
@@ -43,11 +43,11 @@ pub fn snapshot(object: &VolumeSnapshot, patterns: &Patterns) -> Option<Snapshot
     });
     let by_volsync = labels.and_then(|labels| labels.get(volsync::CREATED_BY_LABEL));
     Some(Snapshot {
-        source_claim: some_sym(object.spec.source.persistent_volume_claim_name.as_ref()),
-        class: some_sym(object.spec.volume_snapshot_class_name.as_ref()),
+        source_claim: some_shared(object.spec.source.persistent_volume_claim_name.as_ref()),
+        class: some_shared(object.spec.volume_snapshot_class_name.as_ref()),
         ready: status.and_then(|status| status.ready_to_use),
         content: status
-            .and_then(|s| some_sym(s.bound_volume_snapshot_content_name.as_ref()))
+            .and_then(|s| some_shared(s.bound_volume_snapshot_content_name.as_ref()))
             .filter(|name| **name != *Snapshot::given_content(&meta.uid)),
         restore_size: status
             .and_then(|s| s.restore_size.as_ref())
@@ -80,15 +80,15 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
     let status = object.status.as_ref();
     let spec = &object.spec;
     Some(Content {
-        driver: sym(&spec.driver),
+        driver: shared(&spec.driver),
         snapshot: spec.volume_snapshot_ref.uid.as_deref().map(Uid::from),
         deletes: spec.deletion_policy == "Delete",
-        volume_handle: some_sym(spec.source.volume_handle.as_ref()),
-        handle: status.and_then(|status| some_sym(status.snapshot_handle.as_ref())),
+        volume_handle: some_shared(spec.source.volume_handle.as_ref()),
+        handle: status.and_then(|status| some_shared(status.snapshot_handle.as_ref())),
         taken: status
             .and_then(|status| Timestamp::from_nanosecond(status.creation_time?.into()).ok())
             .map(UnixSeconds::from),
-        touched_by: some_sym(annotation(&object.metadata, TOUCHED_ANNOTATION)),
+        touched_by: some_shared(annotation(&object.metadata, TOUCHED_ANNOTATION)),
         seen_by_sidecar: status.is_some(),
         being_created: has(object.metadata.annotations.as_ref(), BEING_CREATED),
         error: status_error(
@@ -103,8 +103,8 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
 /// Converts a VolumeSnapshotClass.
 pub fn snapshot_class(object: &VolumeSnapshotClass) -> Option<SnapshotClass> {
     Some(SnapshotClass {
-        name: sym(object.metadata.name.as_deref()?),
-        driver: sym(&object.spec.driver),
+        name: shared(object.metadata.name.as_deref()?),
+        driver: shared(&object.spec.driver),
     })
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::storage::v1 as storage;
 
-use super::{annotation, bytes, cut, has, meta, some_sym, sym};
+use super::{annotation, bytes, cut, has, meta, shared, some_shared};
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::api::{snapshot, volsync};
 use crate::model::ProvisioningError;
@@ -40,7 +40,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     Some(Claim {
         meta: meta(&object.metadata)?,
         phase,
-        class: some_sym(
+        class: some_shared(
             annotation(&object.metadata, BETA_CLASS).or(spec.storage_class_name.as_ref()),
         ),
         names_volume: spec
@@ -49,7 +49,7 @@ pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
             .is_some_and(|name| !name.is_empty()),
         requested: bytes(requests.and_then(|requests| requests.get("storage"))),
         node_selected: has(object.metadata.annotations.as_ref(), SELECTED_NODE),
-        provisioner: some_sym(annotation(&object.metadata, STORAGE_PROVISIONER)),
+        provisioner: some_shared(annotation(&object.metadata, STORAGE_PROVISIONER)),
         data_source: data_source(object.metadata.namespace.as_deref(), spec),
     })
 }
@@ -67,13 +67,13 @@ fn data_source(namespace: Option<&str>, spec: &PersistentVolumeClaimSpec) -> Opt
     };
     let group = group.as_deref().unwrap_or_default();
     Some(match (group, kind, elsewhere) {
-        (snapshot::GROUP, "VolumeSnapshot", None) => DataSource::Snapshot(sym(name)),
+        (snapshot::GROUP, "VolumeSnapshot", None) => DataSource::Snapshot(shared(name)),
         (snapshot::GROUP, "VolumeSnapshot", Some(namespace)) => DataSource::ForeignSnapshot {
-            namespace: sym(namespace),
-            name: sym(name),
+            namespace: shared(namespace),
+            name: shared(name),
         },
-        ("", "PersistentVolumeClaim", None) => DataSource::Claim(sym(name)),
-        (volsync::GROUP, "ReplicationDestination", None) => DataSource::Destination(sym(name)),
+        ("", "PersistentVolumeClaim", None) => DataSource::Claim(shared(name)),
+        (volsync::GROUP, "ReplicationDestination", None) => DataSource::Destination(shared(name)),
         _ => DataSource::Other,
     })
 }
@@ -84,16 +84,16 @@ pub fn volume(object: &PersistentVolume) -> Option<Volume> {
     let csi = spec.csi.as_ref()?;
     Some(Volume {
         created: object.metadata.creation_timestamp.as_ref()?.0.into(),
-        name: sym(object.metadata.name.as_deref()?),
-        driver: sym(&csi.driver),
+        name: shared(object.metadata.name.as_deref()?),
+        driver: shared(&csi.driver),
     })
 }
 
 /// Converts a StorageClass.
 pub fn storage_class(object: &storage::StorageClass) -> Option<StorageClass> {
     Some(StorageClass {
-        name: sym(object.metadata.name.as_deref()?),
-        provisioner: sym(&object.provisioner),
+        name: shared(object.metadata.name.as_deref()?),
+        provisioner: shared(&object.provisioner),
         waits_for_consumer: object.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
     })
 }
@@ -116,8 +116,8 @@ pub fn failure(event: &Event) -> Option<Failure> {
     let claim = ObjectKey {
         kind: ObjectKind::PersistentVolumeClaim,
         // The namespace of the Event itself, which the API server authorizes.
-        namespace: sym(event.metadata.namespace.as_deref()?),
-        name: sym(involved.name.as_deref()?),
+        namespace: shared(event.metadata.namespace.as_deref()?),
+        name: shared(involved.name.as_deref()?),
         uid: Uid::from(involved.uid.as_deref()?),
     };
     let component = event
@@ -143,7 +143,7 @@ pub fn failure(event: &Event) -> Option<Failure> {
         .unwrap_or(at);
     Some(Failure {
         claim,
-        driver: sym(component.split('_').next()?),
+        driver: shared(component.split('_').next()?),
         first: first.min(at),
         error: ProvisioningError {
             at,

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
-use super::{controller, has, meta, some_sym, sym};
+use super::{controller, has, meta, shared, some_shared};
 use crate::api::STOP_ANNOTATION;
 use crate::api::{OPT_OUT_LABEL, RESTART_ANNOTATION};
 use crate::api::{SharedStr, Uid};
@@ -107,7 +107,7 @@ fn named_driver(containers: &[LeanContainer]) -> Option<SharedStr> {
                 None => (&**arg, args.get(at + 1).map(String::as_str)),
             };
             let value = value.filter(|_| DRIVER_NAME_FLAGS.contains(&flag))?;
-            (!value.starts_with('$')).then(|| sym(value))
+            (!value.starts_with('$')).then(|| shared(value))
         })
     };
     containers
@@ -133,14 +133,14 @@ fn sidecars(pod: &LeanPod) -> Option<Box<Sidecars>> {
     let spec = &pod.spec;
     let names: BTreeSet<&String> = spec.containers.iter().map(|it| &it.name).collect();
     let sidecars = Sidecars {
-        containers: names.into_iter().map(|name| sym(name)).collect(),
+        containers: names.into_iter().map(|name| shared(name)).collect(),
         ..Sidecars::default()
     };
     (sidecars.provisions() || sidecars.snapshots()).then(|| {
         Box::new(Sidecars {
             driver: named_driver(&spec.containers),
-            hostname: some_sym(spec.hostname.as_ref()),
-            node: some_sym(spec.node_name.as_ref()),
+            hostname: some_shared(spec.hostname.as_ref()),
+            node: some_shared(spec.node_name.as_ref()),
             host_network: spec.host_network,
             ended: has_ended(pod),
             ..sidecars
@@ -166,11 +166,12 @@ pub fn pod(object: &LeanPod) -> Option<Pod> {
             .spec
             .volumes
             .iter()
-            .filter_map(|volume| Some(sym(&volume.persistent_volume_claim.as_ref()?.claim_name)))
+            .filter_map(|volume| Some(shared(&volume.persistent_volume_claim.as_ref()?.claim_name)))
             .collect(),
         sidecars: sidecars(object),
-        controller: controller(&object.metadata).map(|owner| (sym(&owner.kind), sym(&owner.name))),
-        template_hash: some_sym(labels.and_then(|labels| labels.get("pod-template-hash"))),
+        controller: controller(&object.metadata)
+            .map(|owner| (shared(&owner.kind), shared(&owner.name))),
+        template_hash: some_shared(labels.and_then(|labels| labels.get("pod-template-hash"))),
     })
 }
 
@@ -181,7 +182,7 @@ pub fn deployment(object: &apps::Deployment) -> Option<Workload> {
     let annotations = template.and_then(|template| template.annotations.as_ref());
     let kind = WorkloadKind::Deployment;
     Some(Workload {
-        restarted_by: some_sym(annotations.and_then(|all| all.get(RESTART_ANNOTATION))),
+        restarted_by: some_shared(annotations.and_then(|all| all.get(RESTART_ANNOTATION))),
         ..workload(kind, &object.metadata, spec.replicas.unwrap_or(1))?
     })
 }
@@ -206,8 +207,8 @@ fn workload(kind: WorkloadKind, metadata: &ObjectMeta, replicas: i32) -> Option<
         replicas,
         controller: controller(metadata).map(|owner| {
             (
-                sym(&owner.kind),
-                sym(owner.api_version.split('/').next().unwrap_or_default()),
+                shared(&owner.kind),
+                shared(owner.api_version.split('/').next().unwrap_or_default()),
             )
         }),
         restarted_by: None,
@@ -218,10 +219,10 @@ fn workload(kind: WorkloadKind, metadata: &ObjectMeta, replicas: i32) -> Option<
 pub fn lease(object: &coordination::Lease) -> Option<Lease> {
     let spec = object.spec.as_ref()?;
     Some(Lease {
-        namespace: sym(object.metadata.namespace.as_deref()?),
-        name: sym(object.metadata.name.as_deref()?),
+        namespace: shared(object.metadata.namespace.as_deref()?),
+        name: shared(object.metadata.name.as_deref()?),
         uid: Uid::from(object.metadata.uid.as_deref()?),
-        holder: some_sym(spec.holder_identity.as_ref()),
+        holder: some_shared(spec.holder_identity.as_ref()),
         acquired: spec.acquire_time.as_ref().map(|time| time.0),
         renewed: spec.renew_time.as_ref().map(|time| time.0),
         seconds: spec.lease_duration_seconds.unwrap_or_default(),
@@ -241,7 +242,7 @@ pub struct LeanNode {
 /// Converts a Node.
 pub fn node(object: &LeanNode) -> Option<Node> {
     Some(Node {
-        name: sym(object.metadata.name.as_deref()?),
+        name: shared(object.metadata.name.as_deref()?),
         ready: is_ready(&object.status),
     })
 }
@@ -249,7 +250,7 @@ pub fn node(object: &LeanNode) -> Option<Node> {
 /// Converts a Namespace.
 pub fn namespace(object: &core::Namespace) -> Option<Namespace> {
     Some(Namespace {
-        name: sym(object.metadata.name.as_deref()?),
+        name: shared(object.metadata.name.as_deref()?),
         terminating: object.metadata.deletion_timestamp.is_some(),
         opted_out: has(object.metadata.labels.as_ref(), OPT_OUT_LABEL),
         stopped: has(object.metadata.annotations.as_ref(), STOP_ANNOTATION),

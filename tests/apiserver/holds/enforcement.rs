@@ -24,12 +24,13 @@ use locksmith::api::hold::{
 use locksmith::api::remediation::{Phase, StepPhase};
 use locksmith::api::snapshot::VolumeSnapshot;
 use locksmith::api::volsync::{ReplicationSource, temporary_name};
+use locksmith::api::{SkipReason, Skipped};
 use locksmith::cluster::hold::prove;
 use locksmith::holds::policy::Probe;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::runs::approval::{locksmith, said};
+use crate::support::command::{locksmith, said};
 use crate::support::stage::{NAMESPACE, Settings, Setup, Stage};
 
 /// A running app whose backup starts while it is held.
@@ -431,8 +432,7 @@ async fn source_that_a_person_released_is_not_held_again() {
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
     let mut left = status.steps[0].skipped.iter();
-    let released = |left: &locksmith::api::Skipped| {
-        *left.object.name == *APP.1 && left.reason.contains("released by somebody else")
-    };
+    let released =
+        |left: &Skipped| *left.object.name == *APP.1 && left.reason == SkipReason::Released;
     assert!(left.any(released), "{:#?}", status.steps[0]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use locksmith::config::Config;
-use locksmith::findings::{self, Policy};
+use locksmith::findings::{self, DetectionSettings};
 use locksmith::metrics::{Format, Metrics, SelfMetrics};
 use locksmith::model::Model;
 use locksmith::state::view;
@@ -51,7 +51,7 @@ pub fn measure(claims: usize) -> Figures {
         now,
         patterns: Arc::new(Patterns::new(&config).unwrap()),
     };
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: config.detect.clone(),
         drivers: config.drivers.clone(),
         one_shot: false,
@@ -62,7 +62,7 @@ pub fn measure(claims: usize) -> Figures {
     let before = resident();
     let (model, objects) = filled(&cluster);
     let bytes = (resident() - before) / objects as f64;
-    let (event, view) = events(&cluster, model, &config, &policy);
+    let (event, view) = events(&cluster, model, &config, &settings);
     let stuck = view.stuck().count();
 
     let (_publish, views) = watch::channel(Arc::new(view));
@@ -81,7 +81,7 @@ pub fn measure(claims: usize) -> Figures {
         ..cluster
     };
     let (model, _) = filled(&cluster);
-    let (monotonic, _) = events(&cluster, model, &config, &policy);
+    let (monotonic, _) = events(&cluster, model, &config, &settings);
     Figures {
         claims,
         objects,
@@ -113,16 +113,16 @@ fn events(
     cluster: &Cluster,
     mut model: Model,
     config: &Config,
-    policy: &Policy,
+    settings: &DetectionSettings,
 ) -> (Spread, view::View) {
-    let mut latest = view::take(&model, config, policy, cluster.now);
+    let mut latest = view::take(&model, config, settings, cluster.now);
     let times = (0..TIMES).map(|time| {
         let event = cluster.claim(time / 2 * 3 + 1, time % 2 == 1);
         timed(|| {
             model.apply(event);
             model.forget(cluster.now);
-            latest = view::take(&model, config, policy, cluster.now);
-            black_box(findings::next_due(&model, policy, cluster.now));
+            latest = view::take(&model, config, settings, cluster.now);
+            black_box(findings::next_due(&model, settings, cluster.now));
         })
     });
     let spread = Spread::of(times.collect());

@@ -11,7 +11,7 @@ use locksmith::api::remediation::Remediation;
 use locksmith::api::{Action, Plan};
 use locksmith::api::{ObjectKey, ObjectKind};
 use locksmith::config::{Config, Mode};
-use locksmith::findings::Policy;
+use locksmith::findings::DetectionSettings;
 use locksmith::holds::{self, policy};
 use locksmith::model::{Change, Delta, Kind, Model, Refusal, WatchState, Witness};
 use locksmith::plan::{self};
@@ -134,12 +134,12 @@ fn told(event: Value) -> Vec<Change> {
 }
 
 fn view_of(model: &Model) -> view::View {
-    let policy = Policy {
+    let settings = DetectionSettings {
         detect: CONFIG.detect.clone(),
         drivers: CONFIG.drivers.clone(),
         one_shot: false,
     };
-    view::take(model, &CONFIG, &policy, super::now())
+    view::take(model, &CONFIG, &settings, super::now())
 }
 
 /// Number of scripts and similar elements in the status page.

@@ -2,7 +2,7 @@
 
 use locksmith::api::hold::POLICY_NAME;
 use locksmith::api::is_object_name;
-use locksmith::holds::policy::{Answer, Proof};
+use locksmith::holds::policy::{DryRunResult, Proof};
 use locksmith::model::{is_random_identity, lease_names};
 use locksmith::text::humanize;
 use locksmith::{csi, holds};
@@ -23,8 +23,8 @@ pub fn run(data: &[u8]) {
         assert!(!first.is_empty() && preset.container != Some(""));
     }
     let proof = Proof {
-        held: vec![Answer::Refused(text.clone().into_owned())],
-        free: Answer::Accepted,
+        held: vec![DryRunResult::Refused(text.clone().into_owned())],
+        free: DryRunResult::Accepted,
     };
     // A refusal by another policy proves no hold.
     assert!(proof.refuted().is_some() || text.contains(POLICY_NAME));

@@ -9,7 +9,7 @@ use crate::api::Uid;
 use crate::api::remediation::{Phase, RemediationStatus, StepPhase, StepProgress};
 use crate::api::{PlannedStep, StepName};
 use crate::config::{Config, Mode};
-use crate::findings::{self, Finding, Policy};
+use crate::findings::{self, DetectionSettings, Finding};
 use crate::holds;
 use crate::model::fixture::*;
 use crate::model::{Change, Kind, Model, WatchState};
@@ -56,7 +56,7 @@ pub struct Sim {
     pub progress: Vec<(StepName, StepProgress)>,
     pub(super) model: Model,
     pub(super) findings: Vec<Finding>,
-    policy: Policy,
+    settings: DetectionSettings,
     coming: VecDeque<(Timestamp, Change)>,
     facts: Option<LiveState>,
     /// When a batch was released last.
@@ -73,7 +73,7 @@ const MAX_PASSES: usize = 40;
 impl Sim {
     pub fn new(cluster: Cluster, config: Config, mut chance: FaultRates) -> Self {
         chance.seed |= 1;
-        let policy = Policy {
+        let settings = DetectionSettings {
             detect: config.detect.clone(),
             drivers: config.drivers.clone(),
             one_shot: false,
@@ -87,7 +87,7 @@ impl Sim {
             progress: Vec::new(),
             model: Model::default(),
             findings: Vec::new(),
-            policy,
+            settings,
             coming: VecDeque::new(),
             facts: None,
             batch: None,
@@ -114,7 +114,7 @@ impl Sim {
     pub fn run_until(&mut self, end: Timestamp) {
         while self.cluster.now < end && !self.over() {
             let wake = self.pass();
-            self.judge();
+            self.check_invariants();
             let now = self.cluster.now;
             let shown = self.coming.front().map(|(at, _)| *at);
             let news = (!self.cluster.news.is_empty()).then_some(now);
@@ -138,7 +138,7 @@ impl Sim {
     fn pass(&mut self) -> Option<Timestamp> {
         self.watch();
         let now = self.cluster.now;
-        self.findings = findings::detect(&self.model, &self.policy, now);
+        self.findings = findings::detect(&self.model, &self.settings, now);
         let released = self.release();
         let drove = self.drive();
         if self.chance.roll(1000) < self.chance.dies {
@@ -220,7 +220,9 @@ impl Sim {
                     let proof = self.cluster.prove(&probe);
                     self.facts = Some(LiveState::of_proof(now, Ok(proof)));
                 }
-                NextAction::ReadLive { logs } => self.facts = Some(self.cluster.examine(logs)),
+                NextAction::ReadLive { logs } => {
+                    self.facts = Some(self.cluster.read_live_state(logs));
+                }
                 NextAction::CollectEvidence(objects) => {
                     let mut run = run;
                     let kept: Vec<_> = objects
@@ -242,7 +244,7 @@ impl Sim {
                         "acts, and on record is {closed:?}"
                     );
                     for intent in intents {
-                        self.check(run.spec.abort, &status, &intent);
+                        self.check_intent(run.spec.abort, &status, &intent);
                         if self.fails() {
                             continue;
                         }
@@ -276,7 +278,7 @@ impl Sim {
     }
 
     /// Checks an intent before it is carried out.
-    fn check(&mut self, aborted: bool, status: &RemediationStatus, intent: &Intent) {
+    fn check_intent(&mut self, aborted: bool, status: &RemediationStatus, intent: &Intent) {
         let said = || format!("{intent:?} after {:?}", self.told);
         assert_eq!(
             self.config.mode,
@@ -370,7 +372,7 @@ impl Sim {
     }
 
     /// Checks the invariants that hold at any time.
-    fn judge(&self) {
+    fn check_invariants(&self) {
         let now = self.cluster.now;
         let status = self.status();
         for (place, until) in self.cluster.held() {
@@ -401,7 +403,7 @@ impl Sim {
     }
 
     /// Checks that nothing is held at the end.
-    pub fn judge_end(&self) {
+    pub fn check_end(&self) {
         let held: Vec<_> = self.cluster.held().collect();
         assert_eq!(held, [], "still held: {:?}", self.told);
     }

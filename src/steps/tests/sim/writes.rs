@@ -7,10 +7,10 @@ use crate::api::remediation::{EvidenceRecord, Remediation};
 use crate::api::{ObjectKey, SharedStr};
 use crate::config::DeleteScope;
 use crate::holds::parse_place;
-use crate::holds::policy::{Answer, Probe, Proof};
+use crate::holds::policy::{DryRunResult, Probe, Proof};
 use crate::model::records::{Snapshot, SnapshotHold};
 use crate::model::{Change, Delta, Model, fixture};
-use crate::plan::why_kept;
+use crate::plan::snapshot_skip_reason;
 use crate::run_context::{LiveState, TailRefusal};
 use crate::steps::Intent;
 
@@ -95,7 +95,8 @@ impl Cluster {
             }
             Intent::Delete(_) => {
                 let found = self.snapshots.get(&place).filter(|s| s.meta.uid == *uid);
-                let wanted = found.filter(|s| why_kept(model, s, DeleteScope::Volsync).is_none());
+                let wanted = found
+                    .filter(|s| snapshot_skip_reason(model, s, DeleteScope::Volsync).is_none());
                 let read = wanted.map(version);
                 if raced {
                     self.finish_snapshot(&place);
@@ -188,16 +189,16 @@ impl Cluster {
         let source = probe.source.iter();
         let held = source.map(|source| {
             if self.refuses_snapshots_of(source) {
-                Answer::Refused(format!(
+                DryRunResult::Refused(format!(
                     "ValidatingAdmissionPolicy '{POLICY_NAME}' with binding '{POLICY_NAME}' denied request: held"
                 ))
             } else {
-                Answer::Accepted
+                DryRunResult::Accepted
             }
         });
         Proof {
             held: held.collect(),
-            free: Answer::Accepted,
+            free: DryRunResult::Accepted,
         }
     }
 
@@ -224,7 +225,7 @@ impl Cluster {
     }
 
     /// An uncached look.
-    pub fn examine(&self, logs: bool) -> LiveState {
+    pub fn read_live_state(&self, logs: bool) -> LiveState {
         let refusals = self.log.iter().map(|(pod, key)| TailRefusal {
             pod: pod.clone(),
             key: key.clone(),

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
-use locksmith::api::StepName;
 use locksmith::api::remediation::Phase;
+use locksmith::api::{SkipReason, StepName};
 use locksmith::demo::scenario::{App, Restore};
 
 use crate::support::stage::{Settings, Stage};
@@ -90,10 +90,7 @@ async fn recreated_claim_counts_as_gone() {
         panic!("not one left alone: {verified:#?}")
     };
     assert!(left.object.uid == *chosen.claim.uid, "{left:#?}");
-    assert_eq!(
-        left.reason,
-        "was replaced by another object of the same name"
-    );
+    assert_eq!(left.reason, SkipReason::Replaced);
     assert!(!stage.held().await.is_empty(), "those of stopped apps");
     stage.forget_run().await;
     stage.released().await;
