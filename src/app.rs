@@ -110,7 +110,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         )?)
     };
     tracing::info!(address = %server.address(), mode = config.mode.as_str(), "listening");
-    let site = Services {
+    let services = Services {
         views: store.views(),
         metrics: Metrics::new(store.views(), own.clone()),
         own,
@@ -119,7 +119,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         page,
         shutdown: stop.clone(),
     };
-    let serving = server.serve(server::router(site), certificate, stop.clone());
+    let serving = server.serve(server::router(services), certificate, stop.clone());
     let mut serving = std::pin::pin!(serving);
     let failed = tokio::select! {
         ended = &mut serving => {
@@ -182,7 +182,7 @@ fn start_writers(
         stop.clone(),
     );
     let patterns = Arc::new(Patterns::new(config)?);
-    let (herald, delivery) = EventRecorder::new(writing.clone(), own.clone());
+    let (events, delivery) = EventRecorder::new(writing.clone(), own.clone());
     let writer = Writer::new(
         writing,
         store.clone(),
@@ -200,7 +200,7 @@ fn start_writers(
     let controller = Controller {
         store: store.clone(),
         writer,
-        herald,
+        events,
         patterns,
         config: config.clone(),
         own: own.clone(),

@@ -73,6 +73,29 @@ impl Regarding for ObjectKey {
     }
 }
 
+/// Type of an Event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EventType {
+    /// For information.
+    Normal,
+    /// Needs a person's attention.
+    Warning,
+}
+
+impl EventType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+
+    /// [`Self::Warning`] for a failure.
+    pub fn warning_if(failed: bool) -> Self {
+        if failed { Self::Warning } else { Self::Normal }
+    }
+}
+
 /// Queues Events, and writes them when there is time. Clones share the queues.
 #[derive(Clone)]
 pub struct EventRecorder {
@@ -92,18 +115,18 @@ impl EventRecorder {
         let (of_runs, runs) = mpsc::channel(QUEUE_OF_RUNS);
         let (of_objects, objects) = mpsc::channel(QUEUE);
         let delivery = deliver(client, own.clone(), runs, objects);
-        let herald = Self {
+        let recorder = Self {
             of_runs,
             of_objects,
             own,
         };
-        (herald, delivery)
+        (recorder, delivery)
     }
 
-    /// Queues an Event about `object`. `reason` is one CamelCase word; a warning needs a person's attention.
-    pub fn say(&self, object: &impl Regarding, reason: &str, message: &str, warning: bool) {
+    /// Queues an Event about `object`. `reason` is one CamelCase word.
+    pub fn publish(&self, object: &impl Regarding, type_: EventType, reason: &str, message: &str) {
         let kind = object.kind();
-        let event = event(object.reference(), reason, message, warning);
+        let event = event(object.reference(), type_, reason, message);
         let queue = match kind {
             ObjectKind::Remediation => &self.of_runs,
             _ => &self.of_objects,
@@ -152,7 +175,7 @@ async fn deliver(
 /// Verb of an Event in the metrics.
 const VERB: &str = "event";
 
-fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool) -> Event {
+fn event(regarding: ObjectReference, type_: EventType, reason: &str, message: &str) -> Event {
     let now = Time(Timestamp::now());
     let end = message
         .char_indices()
@@ -167,7 +190,7 @@ fn event(regarding: ObjectReference, reason: &str, message: &str, warning: bool)
         involved_object: regarding,
         reason: Some(reason.to_owned()),
         message: Some(message[..end.unwrap_or(message.len())].to_owned()),
-        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(type_.as_str().to_owned()),
         count: Some(1),
         first_timestamp: Some(now.clone()),
         last_timestamp: Some(now),
@@ -230,7 +253,7 @@ mod tests {
 
     /// A recorder, and the object and arrival time of each of its Events, on a clock that advances only while all tasks
     /// wait.
-    fn herald() -> (EventRecorder, mpsc::UnboundedReceiver<(String, Duration)>) {
+    fn recorder() -> (EventRecorder, mpsc::UnboundedReceiver<(String, Duration)>) {
         let (written, arrivals) = mpsc::unbounded_channel();
         let begun = Instant::now();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -244,16 +267,16 @@ mod tests {
             }
         });
         let client = Client::new(service, "default");
-        let (herald, delivery) = EventRecorder::new(client, SelfMetrics::default());
+        let (recorder, delivery) = EventRecorder::new(client, SelfMetrics::default());
         tokio::spawn(delivery);
-        (herald, arrivals)
+        (recorder, arrivals)
     }
 
-    fn say_of_an_object(herald: &EventRecorder) {
+    fn publish_of_an_object(recorder: &EventRecorder) {
         let object = source("media", "sonarr")
             .meta
             .key(ObjectKind::ReplicationSource);
-        herald.say(&object, "LocksmithHeld", "hold", false);
+        recorder.publish(&object, EventType::Normal, "LocksmithHeld", "hold");
     }
 
     /// The API server refused Events about contents, which have no namespace.
@@ -263,7 +286,7 @@ mod tests {
             .meta
             .key(ObjectKind::VolumeSnapshotContent);
         let namespace = |object: &ObjectKey| {
-            event(object.reference(), "R", "m", false)
+            event(object.reference(), EventType::Normal, "R", "m")
                 .metadata
                 .namespace
         };
@@ -286,20 +309,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn run_events_overtake_object_events() {
-        let (herald, mut arrivals) = herald();
-        say_of_an_object(&herald);
-        say_of_an_object(&herald);
-        herald.say(&run("run"), "StepSucceeded", "suspendSources", false);
+        let (recorder, mut arrivals) = recorder();
+        publish_of_an_object(&recorder);
+        publish_of_an_object(&recorder);
+        recorder.publish(
+            &run("run"),
+            EventType::Normal,
+            "StepSucceeded",
+            "suspendSources",
+        );
         let (first, _) = arrivals.recv().await.unwrap();
         assert_eq!(first, "Remediation");
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_events_are_written_at_shutdown() {
-        let (herald, mut arrivals) = herald();
-        say_of_an_object(&herald);
-        say_of_an_object(&herald);
-        drop(herald);
+        let (recorder, mut arrivals) = recorder();
+        publish_of_an_object(&recorder);
+        publish_of_an_object(&recorder);
+        drop(recorder);
         for _ in 0..2 {
             let (kind, _) = arrivals.recv().await.unwrap();
             assert_eq!(kind, "ReplicationSource");

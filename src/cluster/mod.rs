@@ -7,9 +7,9 @@
 mod client;
 mod events;
 mod evidence;
-mod examine;
 pub mod hold;
 pub mod leader;
+mod live_state;
 pub mod remediations;
 pub mod reviews;
 pub mod rights;
@@ -18,9 +18,11 @@ mod writer;
 
 use client::is_too_large;
 pub use client::{CALL_TIMEOUT, bounded, writing};
-pub use events::EventRecorder;
-pub use examine::examine;
+pub use events::{EventRecorder, EventType};
+pub use live_state::read_live_state;
 pub use writer::{Tried, Writer};
+
+use std::time::Duration;
 
 use crate::text::error_chain;
 
@@ -74,6 +76,24 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Time that the API server asks to wait before a retry. A 429 without one gets a second, as its priority and fairness asks
+    /// for in a header that the client drops.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Api { error, .. } = self else {
+            return None;
+        };
+        let kube::Error::Api(status) = &**error else {
+            return None;
+        };
+        let details = status.details.as_ref();
+        let seconds = details.map_or(0, |details| details.retry_after_seconds);
+        match (seconds, status.code) {
+            (0, 429) => Some(Duration::from_secs(1)),
+            (0, _) => None,
+            (seconds, _) => Some(Duration::from_secs(seconds.into())),
+        }
+    }
+
     /// Its class.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -2,7 +2,8 @@
 //!
 //! A [`WriteBudget`] is the only device that limits a rate of writes. These remain beside it, for other reasons:
 //!
-//! - `controller::backoff` delays one object or run whose last write was refused, and no other one.
+//! - `controller::backoff` delays one object or run whose last write was refused, and no other one: twice as long each time, with
+//!   jitter, and at least for the API server's `Retry-After`.
 //! - `controller::pending_writes` skips a write that the watch does not show yet: it would be a repeat.
 //! - The controller has at most 16 concurrent writes, as the API server's own fairness queues more.
 //! - `steps.resumeSources.batch` and `every` spread releases, so that the storage does not have to take all snapshots at

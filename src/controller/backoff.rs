@@ -2,7 +2,7 @@
 //! a refused request a moment later.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, Instant};
 
 /// After the first failure; it doubles with each further one.
@@ -11,29 +11,45 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest: an API server that is back, or a CRD that was updated, is noticed within it.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Objects whose last attempt failed, by their keys: how often in a row, and until when they wait.
+/// Upper limit of a wait that the API server asks for, so that no answer can stop the daemon.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Objects whose last attempt failed.
 #[derive(Debug)]
-pub struct Backoff<K>(HashMap<K, (u32, Instant)>);
+pub struct Backoff<K> {
+    /// By key, the number of failures in a row, and the time of the next attempt.
+    failed: HashMap<K, (u32, Instant)>,
+    /// Source of the jitter. Differs between processes, so that the replicas of a failed API server do not return together.
+    jitter: RandomState,
+}
 
 impl<K> Default for Backoff<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self {
+            failed: HashMap::new(),
+            jitter: RandomState::new(),
+        }
     }
 }
 
 impl<K: Clone + Eq + Hash> Backoff<K> {
     /// How long the object still waits.
     pub fn left(&self, key: &K, now: Instant) -> Option<Duration> {
-        let (_, until) = self.0.get(key)?;
+        let (_, until) = self.failed.get(key)?;
         until
             .checked_duration_since(now)
             .filter(|left| !left.is_zero())
     }
 
-    /// An attempt failed; returns how long the object waits.
-    pub fn failed(&mut self, key: &K, now: Instant) -> Duration {
-        let (failures, until) = self.0.entry(key.clone()).or_insert((0, now));
-        let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
+    /// An attempt failed; returns how long the object waits: the doubled pause with up to a fifth more, or `retry_after` if
+    /// that is longer.
+    pub fn failed(&mut self, key: &K, now: Instant, retry_after: Option<Duration>) -> Duration {
+        let (failures, until) = self.failed.entry(key.clone()).or_insert((0, now));
+        let pause = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
+        let percent = self.jitter.hash_one((key, *failures)) % 21;
+        let jitter = pause * u32::try_from(percent).unwrap_or_default() / 100;
+        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let wait = asked.max(pause) + jitter;
         *failures += 1;
         *until = now + wait;
         wait
@@ -41,18 +57,19 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
 
     /// An attempt succeeded.
     pub fn succeeded(&mut self, key: &K) {
-        self.0.remove(key);
+        self.failed.remove(key);
     }
 
     /// Forgets all but `open`: another leader, or none, begins without a wait.
     pub fn retain(&mut self, open: &[K]) {
-        self.0.retain(|key, _| open.contains(key));
+        self.failed.retain(|key, _| open.contains(key));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     fn key() -> &'static str {
         "run"
@@ -67,22 +84,43 @@ mod tests {
         while now.duration_since(begun) < Duration::from_mins(10) {
             if backoff.left(&key(), now).is_none() {
                 passes += 1;
-                backoff.failed(&key(), now);
+                backoff.failed(&key(), now, None);
             }
             now += Duration::from_millis(4);
         }
-        assert!((60..=70).contains(&passes), "{passes} passes in 10 minutes");
+        assert!((50..=70).contains(&passes), "{passes} passes in 10 minutes");
     }
 
     #[test]
     fn finished_pass_ends_the_backoff() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
-        backoff.failed(&key(), now);
-        backoff.failed(&key(), now);
+        backoff.failed(&key(), now, None);
+        backoff.failed(&key(), now, None);
         backoff.succeeded(&key());
         assert_eq!(backoff.left(&key(), now), None);
-        assert_eq!(backoff.failed(&key(), now), FIRST);
+        let wait = backoff.failed(&key(), now, None);
+        assert!(wait < 2 * FIRST, "{wait:?}");
         backoff.retain(&[]);
         assert_eq!(backoff.left(&key(), now), None);
+    }
+    #[test]
+    fn wait_is_at_least_what_the_api_server_asks_for() {
+        let asked = |seconds| Some(Duration::from_secs(seconds));
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let wait = backoff.failed(&key(), now, asked(5));
+        assert!((Duration::from_secs(5)..Duration::from_secs(6)).contains(&wait));
+        let wait = backoff.failed(&key(), now, asked(86_400));
+        assert!(wait < Duration::from_secs(62), "{wait:?}");
+    }
+
+    #[test]
+    fn waits_of_many_objects_are_spread() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let waits: HashSet<Duration> = (0..100)
+            .map(|object| backoff.failed(&object, now, None))
+            .collect();
+        assert!(waits.len() > 5, "{waits:?}");
+        let longest = waits.into_iter().max().unwrap();
+        assert!(longest <= FIRST.mul_f64(1.2));
     }
 }

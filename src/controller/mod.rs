@@ -5,11 +5,11 @@
 
 mod backoff;
 mod clock_jumps;
-mod memory;
 mod pending_writes;
 mod pruned;
 mod report;
 mod retention;
+mod run_cache;
 mod sweeper;
 
 pub use sweeper::sweep;
@@ -26,7 +26,8 @@ use crate::api::StepName;
 use crate::api::remediation::{RECORD_BYTES, Remediation, RemediationStatus};
 use crate::api::{ObjectKey, SharedStr};
 use crate::cluster::{
-    self, EventRecorder, Tried, WriteError, Writer, bounded, examine, remediations,
+    self, EventRecorder, EventType, Tried, WriteError, Writer, bounded, read_live_state,
+    remediations,
 };
 use crate::config::Config;
 use crate::gates;
@@ -40,9 +41,9 @@ use crate::tasks::heartbeat::Heartbeat;
 use crate::watch::{Clocks, Patterns};
 use backoff::Backoff;
 use clock_jumps::ClockJumps;
-use memory::{Key, Memory};
 use pending_writes::PendingWrites;
 use report::{event, verb};
+use run_cache::{Key, RunCache};
 
 /// Writes under way at once. The API server's own fairness starts to queue above this.
 const CONCURRENCY: usize = 16;
@@ -69,7 +70,7 @@ pub struct Controller {
     /// Writes to the cluster.
     pub writer: Writer,
     /// Publishes an Event for each write.
-    pub herald: EventRecorder,
+    pub events: EventRecorder,
     /// Lock patterns.
     pub patterns: Arc<Patterns>,
     /// The configuration.
@@ -86,7 +87,7 @@ impl Controller {
     /// Drives every run there is, one at a time, for as long as the process lives.
     pub async fn run(self) {
         let mut views = self.store.views();
-        let (mut memory, mut jumps) = (Memory::new(), ClockJumps::new());
+        let (mut cache, mut jumps) = (RunCache::new(), ClockJumps::new());
         let mut backoff = Backoff::default();
         loop {
             self.heartbeat.beat();
@@ -95,24 +96,24 @@ impl Controller {
             jumps.look(Clocks::now());
             let open = self.open_runs();
             backoff.retain(&open);
-            memory.retain(&open);
+            cache.retain(&open);
             for key in open {
                 if let Some(left) = backoff.left(&key, Instant::now()) {
                     again = [again, Some(left)].into_iter().flatten().min();
                     continue;
                 }
-                if self.is_behind(&memory, &key) {
+                if self.is_behind(&cache, &key) {
                     again = Some(RETRY);
                     continue;
                 }
-                let wait = match self.drive(&key, &mut memory, &mut jumps).await {
+                let wait = match self.drive(&key, &mut cache, &mut jumps).await {
                     Ok(until) => {
                         backoff.succeeded(&key);
                         until.map(from_now)
                     }
                     Err(error) => {
                         tracing::warn!(run = %key.1, %error, "reconcile failed; retrying");
-                        Some(backoff.failed(&key, Instant::now()))
+                        Some(backoff.failed(&key, Instant::now(), error.retry_after()))
                     }
                 };
                 again = [again, wait].into_iter().flatten().min();
@@ -155,25 +156,25 @@ impl Controller {
 
     /// Whether the model lags behind the last read or write of another run; gates would then evaluate `key` as if that run
     /// had not started. The run's own record is not checked, because `drive` reads it uncached.
-    fn is_behind(&self, memory: &Memory, key: &Key) -> bool {
-        memory.other_than(key).is_some_and(|(namespace, name)| {
+    fn is_behind(&self, cache: &RunCache, key: &Key) -> bool {
+        cache.other_than(key).is_some_and(|(namespace, name)| {
             self.store.read(|model| {
                 let (namespace, name) = (SharedStr::from(&**namespace), SharedStr::from(&**name));
                 let shown = model.runs.get(&namespace, &name);
-                shown.is_some_and(|run| memory.is_newer_than(&run.object))
+                shown.is_some_and(|run| cache.is_newer_than(&run.object))
             })
         })
     }
 
     /// Returns `Break(deadline)` if the watched run needs no action, which saves one GET per run and view: writes need the API
     /// server's capacity. An action is always decided on the uncached run.
-    fn idle_until(&self, key: &Key, memory: &Memory) -> ControlFlow<Option<Timestamp>> {
+    fn idle_until(&self, key: &Key, cache: &RunCache) -> ControlFlow<Option<Timestamp>> {
         let (namespace, name) = (SharedStr::from(&*key.0), SharedStr::from(&*key.1));
         let (now, at) = (Timestamp::now(), Instant::now());
         let shown = self.store.judge(|model, view| {
             let run = &model.runs.get(&namespace, &name)?.object;
             let next = || steps::next(run, model, &view.findings, &self.config, None, now);
-            Some(memory.idle_until(key, run, next, now, at))
+            Some(cache.idle_until(key, run, next, now, at))
         });
         shown.unwrap_or(ControlFlow::Continue(()))
     }
@@ -182,10 +183,10 @@ impl Controller {
     async fn drive(
         &self,
         key: &Key,
-        memory: &mut Memory,
+        cache: &mut RunCache,
         jumps: &mut ClockJumps,
     ) -> Result<Option<Timestamp>, WriteError> {
-        if let ControlFlow::Break(until) = self.idle_until(key, memory) {
+        if let ControlFlow::Break(until) = self.idle_until(key, cache) {
             return Ok(until);
         }
         let (namespace, name) = key;
@@ -196,7 +197,7 @@ impl Controller {
         let mut live_reads = 0;
         for _ in 0..MAX_ACTIONS {
             self.heartbeat.beat();
-            memory.met(key, &run, Instant::now());
+            cache.met(key, &run, Instant::now());
             let clocks = Clocks::now();
             if jumps.jumped_recently(clocks) && self.clock_is_trusted() {
                 return Ok(clocks.wall.checked_add(RETRY).ok());
@@ -215,12 +216,12 @@ impl Controller {
                 NextAction::Record(mut status) => {
                     let begun = Instant::now();
                     let known = run.status.as_ref();
-                    if let Some(left) = memory.postponed(key, known, &status, begun) {
+                    if let Some(left) = cache.postponed(key, known, &status, begun) {
                         return Ok(Timestamp::now().checked_add(left).ok());
                     }
-                    memory.pending(key).explain(known, &mut status);
+                    cache.pending(key).explain(known, &mut status);
                     run = self.record(run, *status).await?;
-                    memory.recorded(key, begun.elapsed(), Instant::now());
+                    cache.recorded(key, begun.elapsed(), Instant::now());
                 }
                 NextAction::CollectEvidence(objects) => match self.gather(&run, &objects).await? {
                     Some(recorded) => run = recorded,
@@ -232,8 +233,9 @@ impl Controller {
                     live_reads += 1;
                     let client = self.writer.client();
                     let logs_of = logs.then_some(&run.spec.driver);
-                    let look = examine(client, &self.store, &self.patterns, &self.config, logs_of);
-                    facts = Some(look.await);
+                    let live =
+                        read_live_state(client, &self.store, &self.patterns, &self.config, logs_of);
+                    facts = Some(live.await);
                 }
                 NextAction::Prove(probe) => {
                     let at = Timestamp::now();
@@ -242,13 +244,13 @@ impl Controller {
                     facts = Some(LiveState::of_proof(at, proof));
                 }
                 NextAction::Act(intents) => {
-                    self.act(&run, intents, memory.pending(key)).await;
-                    self.show_progress(key, run, memory).await?;
+                    self.act(&run, intents, cache.pending(key)).await;
+                    self.show_progress(key, run, cache).await?;
                     return Ok(Timestamp::now().checked_add(RETRY).ok());
                 }
                 NextAction::Wait(until) => {
                     if facts.is_some() {
-                        memory.live_read(key, &run, until);
+                        cache.live_read(key, &run, until);
                     }
                     return Ok(until);
                 }
@@ -263,7 +265,7 @@ impl Controller {
         &self,
         key: &Key,
         run: Remediation,
-        memory: &mut Memory,
+        cache: &mut RunCache,
     ) -> Result<(), WriteError> {
         let progress = self.store.judge(|model, view| {
             let now = Timestamp::now();
@@ -271,14 +273,14 @@ impl Controller {
         });
         let (known, begun) = (run.status.as_ref(), Instant::now());
         let Some(status) =
-            progress.filter(|status| memory.postponed(key, known, status, begun).is_none())
+            progress.filter(|status| cache.postponed(key, known, status, begun).is_none())
         else {
             return Ok(());
         };
         match self.record(run, status).await {
             Ok(run) => {
-                memory.recorded(key, begun.elapsed(), Instant::now());
-                memory.met(key, &run, Instant::now());
+                cache.recorded(key, begun.elapsed(), Instant::now());
+                cache.met(key, &run, Instant::now());
                 Ok(())
             }
             Err(error @ (WriteError::NotLeader | WriteError::OutdatedCrd { .. })) => Err(error),
@@ -325,18 +327,20 @@ impl Controller {
                     self.own.write(verb, object.kind.as_str(), "ok");
                     tracing::info!(run, step, verb, %object, "write succeeded");
                     let (reason, message) = event(&intent, &run);
-                    self.herald.say(object, reason, &message, false);
+                    self.events
+                        .publish(object, EventType::Normal, reason, &message);
                 }
                 Ok(Tried::Skipped(why)) => {
                     self.own.write(verb, object.kind.as_str(), "skipped");
                     tracing::info!(run, step, verb, %object, reason = why, "write skipped");
-                    recent.note_refused(object.clone(), of_step, format!("{object}: {why}"));
+                    recent.note_refused(object.clone(), of_step, format!("{object}: {why}"), None);
                 }
                 Err(error) => {
                     self.own
                         .write(verb, object.kind.as_str(), error.kind().as_str());
                     tracing::warn!(run, step, verb, %object, %error, "write failed");
-                    recent.note_refused(object.clone(), of_step, error.to_string());
+                    let after = error.retry_after();
+                    recent.note_refused(object.clone(), of_step, error.to_string(), after);
                 }
             }
         }

@@ -44,9 +44,15 @@ impl PendingWrites {
         self.at.insert(object, Instant::now());
     }
 
-    /// Records a refused write of `step`, with the reason.
-    pub fn note_refused(&mut self, object: ObjectKey, step: Option<StepName>, why: String) {
-        self.refused.failed(&object, Instant::now());
+    /// Records a refused write of `step`, with the reason and the pause that the API server asks for.
+    pub fn note_refused(
+        &mut self,
+        object: ObjectKey,
+        step: Option<StepName>,
+        why: String,
+        retry_after: Option<Duration>,
+    ) {
+        self.refused.failed(&object, Instant::now(), retry_after);
         self.refusal = Some((object, step, why));
     }
 
@@ -109,7 +115,7 @@ mod tests {
     #[test]
     fn refused_object_waits_until_it_is_written() {
         let mut recent = PendingWrites::new(Duration::ZERO);
-        recent.note_refused(object(), None, "no".to_owned());
+        recent.note_refused(object(), None, "no".to_owned(), None);
         assert!(!recent.may_write(&object()));
         recent.note(object());
         assert!(recent.may_write(&object()));
@@ -123,7 +129,12 @@ mod tests {
             next.steps.remove(0).message
         };
         let refuse = |recent: &mut PendingWrites, step| {
-            recent.note_refused(object(), Some(step), "annotations: Too long".to_owned());
+            recent.note_refused(
+                object(),
+                Some(step),
+                "annotations: Too long".to_owned(),
+                None,
+            );
         };
         let mut recent = PendingWrites::new(Duration::ZERO);
         assert_eq!(message(&recent, StepPhase::Failed), "failed to restart");

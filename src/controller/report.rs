@@ -6,6 +6,7 @@ use kube::ResourceExt;
 
 use super::Controller;
 use crate::api::remediation::{Phase, Remediation, RemediationStatus, StepPhase};
+use crate::cluster::EventType;
 use crate::gates;
 use crate::metrics::StepOutcome;
 use crate::steps::Intent;
@@ -49,20 +50,23 @@ impl Controller {
                 "StepSucceeded"
             };
             let message = format!("{step}: {detail}");
-            self.herald.say(run, reason, &message, failed);
+            let type_ = EventType::warning_if(failed);
+            self.events.publish(run, type_, reason, &message);
         }
         let phase = before.map_or(Phase::Pending, |before| before.phase);
         if phase != after.phase {
             let (from, to, detail) = (phase, after.phase, &after.message);
             tracing::info!(run = name, ?from, ?to, detail, "phase changed");
             let failed = matches!(to, Phase::Failed | Phase::Aborted);
-            self.herald.say(run, to.as_str(), detail, failed);
+            let type_ = EventType::warning_if(failed);
+            self.events.publish(run, type_, to.as_str(), detail);
         }
         let closed = gates::closed(&after.gates);
         let known = before.and_then(|before| gates::closed(&before.gates));
         if let Some(closed) = closed.filter(|closed| known.as_ref() != Some(closed)) {
             tracing::info!(run = name, closed, "gates changed");
-            self.herald.say(run, "GateClosed", &closed, false);
+            self.events
+                .publish(run, EventType::Normal, "GateClosed", &closed);
         }
     }
 }

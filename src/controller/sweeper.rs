@@ -13,7 +13,7 @@ use super::pending_writes::PendingWrites;
 use super::retention;
 use super::{Controller, WATCH_LAG};
 use crate::api::{ObjectKey, ObjectKind};
-use crate::cluster::{ErrorKind, Tried};
+use crate::cluster::{ErrorKind, EventType, Tried};
 use crate::config::Mode;
 use crate::holds::{self, Release};
 use crate::steps::Intent;
@@ -116,13 +116,13 @@ async fn carry_out(
                 crate::text::humanize::count(count, "source")
             );
             controller
-                .herald
-                .say(&hold, "LocksmithReleased", &message, false);
+                .events
+                .publish(&hold, EventType::Normal, "LocksmithReleased", &message);
             "ok"
         }
         Ok(Tried::Skipped(_)) => "skipped",
         Err(error) => {
-            let wait = backoff.failed(&hold, Instant::now());
+            let wait = backoff.failed(&hold, Instant::now(), error.retry_after());
             tracing::warn!(%hold, %error, retry_in = ?wait, "hold not released; retrying");
             error.kind().as_str()
         }
@@ -197,7 +197,7 @@ async fn retire(
                 recent.note(run);
             }
             Err(error) => {
-                let wait = backoff.failed(&run, Instant::now());
+                let wait = backoff.failed(&run, Instant::now(), error.retry_after());
                 tracing::warn!(%run, %error, retry_in = ?wait, "Remediation not removed; retrying");
             }
         }

@@ -23,7 +23,7 @@ const TAIL_BYTES: i64 = 1 << 20;
 const PAGE: u32 = 500;
 
 /// Reads VolumeSnapshots, and the logs of the provisioner of `logs_of`, as requested.
-pub async fn examine(
+pub async fn read_live_state(
     client: &Client,
     store: &Store,
     patterns: &Patterns,

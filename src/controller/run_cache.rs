@@ -17,23 +17,23 @@ use crate::steps::{Intent, NextAction};
 pub type Key = (String, String);
 
 /// The state of the runs that are driven.
-pub struct Memory {
+pub struct RunCache {
     /// Objects that each run just wrote, and that the watch has not shown yet.
     pending: HashMap<Key, PendingWrites>,
     /// The run that was last read or written, its version then, and when that was.
     last_seen: Option<(Key, Option<u64>, Instant)>,
-    /// The run whose status was last written, and what is left of its budget.
-    recorded: Option<(Key, WriteBudget)>,
+    /// Write budget of the status of each run.
+    budgets: HashMap<Key, WriteBudget>,
     /// The run whose live state was last read, its version then, and until when that is not repeated.
     live_read: Option<(Key, Option<u64>, Timestamp)>,
 }
 
-impl Memory {
+impl RunCache {
     pub fn new() -> Self {
         Self {
             pending: HashMap::new(),
             last_seen: None,
-            recorded: None,
+            budgets: HashMap::new(),
             live_read: None,
         }
     }
@@ -44,9 +44,10 @@ impl Memory {
         pending.or_insert_with(|| PendingWrites::new(WATCH_LAG))
     }
 
-    /// Forgets the pending writes of runs other than `open`.
+    /// Forgets the pending writes and budgets of runs other than `open`.
     pub fn retain(&mut self, open: &[Key]) {
         self.pending.retain(|key, _| open.contains(key));
+        self.budgets.retain(|key, _| open.contains(key));
     }
 
     /// Whether the run has no pending write to the object.
@@ -130,9 +131,9 @@ impl Memory {
 
     /// Records the latency of a status write.
     pub fn recorded(&mut self, key: &Key, took: Duration, now: Instant) {
-        let mut budget = WriteBudget::new(PROGRESS);
+        let budget = self.budgets.entry(key.clone());
+        let budget = budget.or_insert(WriteBudget::new(PROGRESS));
         budget.spend(took, now);
-        self.recorded = Some((key.clone(), budget));
     }
 
     /// How long an update of progress and held count is postponed, if nothing else differs.
@@ -143,8 +144,7 @@ impl Memory {
         next: &RemediationStatus,
         now: Instant,
     ) -> Option<Duration> {
-        let (_, budget) = self.recorded.as_ref().filter(|(run, _)| run == key)?;
-        let left = budget.left(now);
+        let left = self.budgets.get(key)?.left(now);
         let counts = || known.is_some_and(|known| next.only_progresses_from(known));
         (!left.is_zero() && counts()).then_some(left)
     }
@@ -163,24 +163,24 @@ mod tests {
 
     #[test]
     fn pending_write_of_one_run_does_not_block_another() {
-        let mut memory = Memory::new();
+        let mut cache = RunCache::new();
         let [first, second] = ["first", "second"].map(|name| (String::new(), name.to_owned()));
         let object = key_of("sonarr");
-        memory.pending(&first).note(object.clone());
-        assert!(!memory.may_write(&first, &object));
-        assert!(memory.may_write(&second, &object));
-        assert!(memory.pending(&second).may_write(&object));
+        cache.pending(&first).note(object.clone());
+        assert!(!cache.may_write(&first, &object));
+        assert!(cache.may_write(&second, &object));
+        assert!(cache.pending(&second).may_write(&object));
     }
 
     /// Whether a run in version 10 is idle, `millis` after it was read in version `met`.
-    fn is_idle(memory: &mut Memory, met: Option<u64>, next: &NextAction, millis: u64) -> bool {
+    fn is_idle(cache: &mut RunCache, met: Option<u64>, next: &NextAction, millis: u64) -> bool {
         let key = (String::new(), "run".to_owned());
         let (begun, after) = (Instant::now(), Duration::from_millis(millis));
         if let Some(met) = met {
-            memory.met(&key, &of_version(met), begun);
+            cache.met(&key, &of_version(met), begun);
         }
         let (shown, now, at) = (of_version(10), at(0) + after, begun + after);
-        let next_pass = memory.idle_until(&key, &shown, || next.clone(), now, at);
+        let next_pass = cache.idle_until(&key, &shown, || next.clone(), now, at);
         next_pass.is_break()
     }
 
@@ -192,10 +192,11 @@ mod tests {
 
     #[test]
     fn watched_run_is_trusted_until_the_watch_lags() {
-        let waits = |met, millis| is_idle(&mut Memory::new(), met, &NextAction::Wait(None), millis);
+        let waits =
+            |met, millis| is_idle(&mut RunCache::new(), met, &NextAction::Wait(None), millis);
         let acts = |met, millis| {
             let act = NextAction::Act(vec![Intent::Delete(key_of("sonarr"))]);
-            is_idle(&mut Memory::new(), met, &act, millis)
+            is_idle(&mut RunCache::new(), met, &act, millis)
         };
         assert!(waits(None, 0) && waits(Some(10), 0) && waits(Some(10), 60_000));
         assert!(!acts(None, 0) && !acts(Some(10), 0));
@@ -208,15 +209,15 @@ mod tests {
     fn only_intents_with_pending_writes_are_skipped() {
         let key = (String::new(), "run".to_owned());
         let act = |names: &[&str]| {
-            let mut memory = Memory::new();
-            memory.pending(&key).note(key_of("sonarr"));
+            let mut cache = RunCache::new();
+            cache.pending(&key).note(key_of("sonarr"));
             let intents = names.iter().map(|name| Intent::Delete(key_of(name)));
-            is_idle(&mut memory, None, &NextAction::Act(intents.collect()), 0)
+            is_idle(&mut cache, None, &NextAction::Act(intents.collect()), 0)
         };
         assert!(act(&["sonarr"]));
         assert!(!act(&["sonarr", "lidarr"]));
         assert!(!is_idle(
-            &mut Memory::new(),
+            &mut RunCache::new(),
             None,
             &NextAction::CollectEvidence(Vec::new()),
             0
@@ -226,12 +227,12 @@ mod tests {
     #[test]
     fn live_read_is_repeated_after_its_deadline_or_a_change() {
         let after = |version: u64, name: &str, millis| {
-            let mut memory = Memory::new();
+            let mut cache = RunCache::new();
             let until = at(0) + Duration::from_secs(2);
             let key = (String::new(), name.to_owned());
-            memory.live_read(&key, &of_version(version), Some(until));
+            cache.live_read(&key, &of_version(version), Some(until));
             is_idle(
-                &mut memory,
+                &mut cache,
                 None,
                 &NextAction::ReadLive { logs: true },
                 millis,
@@ -267,9 +268,9 @@ mod tests {
         let key = |name: &str| ("locksmith".to_owned(), name.to_owned());
         let written = Instant::now();
         let after = |took| {
-            let mut memory = Memory::new();
-            memory.recorded(&key("run"), Duration::from_millis(took), written);
-            memory
+            let mut cache = RunCache::new();
+            cache.recorded(&key("run"), Duration::from_millis(took), written);
+            cache
         };
         let known = held(&["lidarr", "prowlarr", "sonarr"]);
         let fewer = held(&["sonarr"]);
@@ -277,9 +278,9 @@ mod tests {
             message: "restartProvisioner under way".to_owned(),
             ..fewer.clone()
         };
-        let waits = |memory: &Memory, run: &str, next: &RemediationStatus, millis| {
+        let waits = |cache: &RunCache, run: &str, next: &RemediationStatus, millis| {
             let now = written + Duration::from_millis(millis);
-            memory.postponed(&key(run), Some(&known), next, now)
+            cache.postponed(&key(run), Some(&known), next, now)
         };
         let dear = after(60);
         let left = |millis| waits(&dear, "run", &fewer, millis);
@@ -307,10 +308,29 @@ mod tests {
             ),
             (&dear, "run", further),
             (&dear, "another", fewer.clone()),
-            (&Memory::new(), "run", fewer.clone()),
+            (&RunCache::new(), "run", fewer.clone()),
         ];
-        for (memory, run, next) in at_once {
-            assert_eq!(waits(memory, run, &next, 0), None, "{next:?}");
+        for (cache, run, next) in at_once {
+            assert_eq!(waits(cache, run, &next, 0), None, "{next:?}");
         }
+    }
+    /// One slot for all runs once let two runs write at full speed in turn.
+    #[test]
+    fn write_of_one_run_does_not_reset_the_budget_of_another() {
+        let key = |name: &str| ("locksmith".to_owned(), name.to_owned());
+        let (mut cache, now) = (RunCache::new(), Instant::now());
+        for name in ["first", "second"] {
+            cache.recorded(&key(name), Duration::from_millis(20), now);
+        }
+        let (known, next) = (held(&["lidarr", "sonarr"]), held(&["sonarr"]));
+        for name in ["first", "second"] {
+            let left = cache.postponed(&key(name), Some(&known), &next, now);
+            assert_eq!(left, Some(Duration::from_secs(1)), "{name}");
+        }
+        cache.retain(&[key("second")]);
+        assert_eq!(
+            cache.postponed(&key("first"), Some(&known), &next, now),
+            None
+        );
     }
 }
