@@ -8,7 +8,9 @@ use crate::api::StepName;
 use crate::api::remediation::{GateRecord, Phase, StepPhase, StepProgress};
 use crate::api::{LockKey, ObjectKey, ObjectKind};
 use crate::config::Mode;
-use crate::findings::{ClaimReason, Finding, FindingReason, SnapshotReason, SourceReason};
+use crate::findings::{
+    ClaimReason, Finding, FindingReason, FormingLocks, SnapshotReason, SourceReason,
+};
 use crate::model::{Freshness, Kind, WatchState};
 use crate::state::view::{Breaker, HoldView, ProvisionerView, RunView, StepView, View};
 
@@ -76,6 +78,7 @@ pub fn healthy() -> View {
         at: now(),
         mode: Mode::Observe,
         findings: Vec::new(),
+        forming_locks: Vec::new(),
         freshness: all_seen(),
         doubts: Vec::new(),
         drivers: vec![RBD.into()],
@@ -113,6 +116,12 @@ pub fn jammed() -> View {
     View {
         mode: Mode::Act,
         findings: findings(),
+        forming_locks: vec![FormingLocks {
+            driver: RBD.into(),
+            count: 2,
+            since: ago(3),
+            due: ago(-2),
+        }],
         holds: holds(),
         runs: vec![running(), failed()],
         breaker: Breaker {

@@ -1,8 +1,10 @@
 //! Operation locks: keys refused for longer than the load of a healthy cluster explains.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::waiters::{Waiters, restored_from, waiting};
 use super::{DetectionSettings, Finding, FindingReason};
@@ -15,29 +17,61 @@ use crate::model::{Model, Witness};
 /// Shortest duration that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
 const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
-/// Findings about operation locks.
-pub fn detect(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<Finding> {
+/// Keys of a driver that it refuses, but not yet for as long as a lock.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormingLocks {
+    /// CSI driver.
+    pub driver: SharedStr,
+    /// Number of keys for which an object waits.
+    pub count: usize,
+    /// Time of the first refusal of the key that has been refused for longest.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Time at which that key becomes a lock if it is still refused.
+    #[schemars(with = "String")]
+    pub due: Timestamp,
+}
+
+/// Findings about operation locks, and the keys that may become some, by driver.
+pub fn detect(
+    model: &Model,
+    settings: &DetectionSettings,
+    now: Timestamp,
+) -> (Vec<Finding>, Vec<FormingLocks>) {
     let mut series: HashMap<(&SharedStr, LockKey), Series> = HashMap::new();
     for (driver, key, span, message) in
         reported_refusals(model, now, Sources::All).chain(status_refusals(model, now))
     {
         series.entry((driver, key)).or_default().add(span, message);
     }
+    let mut forming: BTreeMap<&SharedStr, FormingLocks> = BTreeMap::new();
     if series.is_empty() {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     let waiters = Waiters::of(model);
     let mut acquired = Acquired::default();
-    series
+    let locks = series
         .into_iter()
         .filter_map(|((driver, key), series)| {
             let entry = settings.drivers.find(driver)?;
             let acquired = acquired.by(model, driver);
             let (first, last) = series.since(acquired)?;
-            if last.duration_since(first) <= locked_after(settings, entry) {
+            let after = locked_after(settings, entry);
+            let waiting = waiting(model, &key, &waiters)?;
+            if last.duration_since(first) <= after {
+                let due = first.checked_add(after).unwrap_or(Timestamp::MAX);
+                let of_driver = forming.entry(driver).or_insert_with(|| FormingLocks {
+                    driver: driver.clone(),
+                    count: 0,
+                    since: first,
+                    due,
+                });
+                of_driver.count += 1;
+                of_driver.since = of_driver.since.min(first);
+                of_driver.due = of_driver.due.min(due);
                 return None;
             }
-            let waiting = waiting(model, &key, &waiters)?;
             Some(Finding {
                 what: FindingReason::OperationLock(key),
                 object: Some(waiting.object),
@@ -50,7 +84,8 @@ pub fn detect(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Ve
                 evidence: series.messages,
             })
         })
-        .collect()
+        .collect();
+    (locks, forming.into_values().collect())
 }
 
 /// When each refusal in a status becomes a lock. It counts from the takeover of the present leader, as the refusals of its

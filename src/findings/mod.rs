@@ -37,7 +37,7 @@ mod waiters;
 
 pub use claim::awaited;
 pub use doubts::{Doubt, DoubtKind, doubts, drivers_of_classes};
-pub use lock::proven;
+pub use lock::{FormingLocks, proven};
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,
     source as snapshot_source,
@@ -304,7 +304,16 @@ reasons! {
 
 /// Every finding in `model` at `now`, by kind, namespace and name.
 pub fn detect(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<Finding> {
-    let locks = lock::detect(model, settings, now);
+    detect_with_forming(model, settings, now).0
+}
+
+/// The findings as [`detect`] returns them, and the locks that are forming, by driver.
+pub fn detect_with_forming(
+    model: &Model,
+    settings: &DetectionSettings,
+    now: Timestamp,
+) -> (Vec<Finding>, Vec<FormingLocks>) {
+    let (locks, forming) = lock::detect(model, settings, now);
     let mut findings = Vec::with_capacity(locks.len());
     let locked = Locks::of(&locks);
     findings.extend(claim::detect(model, settings, &locked, now));
@@ -319,7 +328,7 @@ pub fn detect(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Ve
             b.since,
         ))
     });
-    findings
+    (findings, forming)
 }
 
 /// The next time at which a finding may appear, or a hold end, without a change of the model. Until then, the findings that

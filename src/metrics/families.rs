@@ -15,6 +15,10 @@ families! {
             "Storage of the stuck objects. A lock and the claim that waits for it both count the same volume: select one finding before summing, or use locksmith_stuck_storage_bytes.";
         STUCK_OLDEST: Gauge "stuck_oldest_timestamp" [Seconds] { finding, reason, namespace, driver, class }
             "Time the oldest stuck object became stuck.";
+        FORMING_LOCKS: Gauge "forming_locks" { driver }
+            "Number of keys that the driver refuses, and for which an object waits, but not yet for as long as a lock (detect.lockedAfter). An operation that is only slow ends before it becomes a lock.";
+        FORMING_LOCKS_OLDEST: Gauge "forming_locks_oldest_timestamp" [Seconds] { driver }
+            "Time of the first refusal of the forming lock that has been refused for longest.";
         STUCK_STORAGE: Gauge "stuck_storage" [Bytes] { namespace, driver, class }
             "Storage of everything that is stuck, each volume once: safe to sum.";
         STUCK_SINCE: Gauge "stuck_since_timestamp" [Seconds] { finding, reason, namespace, name, kind, driver, class }

@@ -34,6 +34,15 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::STUCK_OPERATIONS, each(&sums, |sum| sum.count))?;
     to.gauges(&f::STUCK_OPERATIONS_BYTES, each(&sums, |sum| sum.bytes))?;
     to.gauges(&f::STUCK_OLDEST, each(&sums, |sum| sum.since.as_second()))?;
+    let forming = view.forming_locks.iter();
+    to.gauges(
+        &f::FORMING_LOCKS,
+        forming.clone().map(|of| ([&*of.driver], of.count)),
+    )?;
+    to.gauges(
+        &f::FORMING_LOCKS_OLDEST,
+        forming.map(|of| ([&*of.driver], of.since.as_second())),
+    )?;
     to.gauges(
         &f::STUCK_STORAGE,
         volumes(storage::counted_once(&view.findings)),

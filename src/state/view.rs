@@ -18,7 +18,9 @@ use crate::api::remediation::{
 };
 use crate::api::{ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::config::{Config, Mode, Steps};
-use crate::findings::{self, DetectionSettings, Doubt, DoubtKind, Finding, FindingKind};
+use crate::findings::{
+    self, DetectionSettings, Doubt, DoubtKind, Finding, FindingKind, FormingLocks,
+};
 use crate::gates;
 use crate::holds;
 use crate::model::{Freshness, Kind, Model, records};
@@ -34,6 +36,8 @@ pub struct View {
     pub mode: Mode,
     /// Findings: stuck objects and held sources.
     pub findings: Vec<Finding>,
+    /// Locks that are forming: keys that a driver refuses, but not yet for as long as a lock.
+    pub forming_locks: Vec<FormingLocks>,
     /// State of each watch.
     pub freshness: Freshness,
     /// Reasons that findings may be missing. While there is any, "Nothing is stuck" is not reported.
@@ -190,10 +194,12 @@ pub fn take(model: &Model, config: &Config, settings: &DetectionSettings, now: T
         .collect();
     let mut doubts = findings::doubts(model, &settings.drivers, config.mode);
     doubts.extend(provisioners.iter().flat_map(ProvisionerView::doubts));
+    let (findings, forming_locks) = findings::detect_with_forming(model, settings, now);
     View {
         at: now,
         mode: config.mode,
-        findings: findings::detect(model, settings, now),
+        findings,
+        forming_locks,
         freshness: model.freshness.clone(),
         doubts,
         drivers: watched(model, settings),

@@ -7,7 +7,8 @@
 //! 2. every restored claim is Bound at its end, and it ends as Succeeded;
 //! 3. VolSync creates no snapshot of a held source during the hold;
 //! 4. the program deletes only stuck snapshots;
-//! 5. no running mover is killed, and the program writes to no source and no claim.
+//! 5. LocksmithOperationLockForming fires at least two minutes before LocksmithOperationLocked;
+//! 6. no running mover is killed, and the program writes to no source and no claim.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -107,6 +108,13 @@ async fn alerts_heal_with_every_default_and_rooks_timings() {
         "{:#}\n{alerts:#?}\n{}",
         outcome.run.status,
         daemon.log_text()
+    );
+    let fires = |alert: &str| timeline.first(&format!("{alert} fires"));
+    let warned = fires("LocksmithOperationLockForming").zip(fires("LocksmithOperationLocked"));
+    let ahead = warned.map(|(warned, found)| found.duration_since(warned).as_secs());
+    assert!(
+        ahead.is_some_and(|ahead| ahead >= 120),
+        "{ahead:?}: {context}"
     );
     assert_eq!(outcome.bound, 4, "{context}");
     assert_eq!(outcome.run.phase(), "Succeeded", "{context}");

@@ -51,6 +51,9 @@ impl Timeline {
             if let Some((finding, _)) = finding.and_then(|rest| rest.split_once('"')) {
                 self.add(format!("finding {finding}"), now);
             }
+            if name.starts_with("locksmith_forming_locks{") {
+                self.add("lock forming", now);
+            }
             if name == "locksmith_webhook_requests_total{code=\"202\"}" {
                 self.add("webhook accepted", now);
             }
@@ -61,6 +64,11 @@ impl Timeline {
             let name = alert["labels"]["alertname"].as_str().unwrap();
             self.add(format!("{name} fires"), now);
         }
+    }
+
+    /// First time of an event.
+    pub fn first(&self, what: &str) -> Option<Timestamp> {
+        self.0.get(what).copied()
     }
 
     /// One line, in order, without events before `begin`.

@@ -43,6 +43,7 @@ pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
             .collect();
         page.section(kind.title(), stuck_columns(look), rows);
     }
+    forming_locks(view, now, &mut page);
     page.section("Held (snapshots refused)", &HELD, held(view, now));
     page.section("Unfinished Remediations", &RUNS, runs(view, now));
     doubts(view, &mut page);
@@ -163,6 +164,26 @@ fn step(run: &RunView) -> String {
     match current {
         Some(StepProgress { done, total, .. }) => format!("{} {done}/{total}", step.as_str()),
         None => step.as_str().to_owned(),
+    }
+}
+
+fn forming_locks(view: &View, now: Timestamp, page: &mut Page) {
+    for of in &view.forming_locks {
+        let due = if of.due > now {
+            format!("in {}", humanize::span(now, of.due))
+        } else {
+            "with its next refusal".to_owned()
+        };
+        let text = format!(
+            "{} of {} may be forming: refused for {}, reported as stuck {due}",
+            humanize::count(of.count, "operation lock"),
+            of.driver,
+            humanize::span(of.since, now),
+        );
+        for line in wrapped(&humanize::plain(&text), "", "  ") {
+            page.line(Style::new(), &line);
+        }
+        page.text.push('\n');
     }
 }
 

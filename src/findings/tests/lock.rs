@@ -1,9 +1,11 @@
 //! Operation locks: their evidence, their object, and refusals that are normal.
 
+use jiff::Timestamp;
 use rstest::rstest;
 
 use crate::config::{Config, Duration, parse};
 use crate::csi::ErrorClass;
+use crate::findings::{self, DetectionSettings, FormingLocks};
 use crate::model::Witness;
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Content, Snapshot};
@@ -261,4 +263,30 @@ fn ambiguous_short_uid_matches_nothing() {
         at(-1),
     );
     assert_eq!(locks(&world, &Config::default()), []);
+}
+
+/// Number of forming locks, and the start and due time of the oldest in minutes after 02:00.
+fn forming(world: &World) -> Vec<(usize, i64, i64)> {
+    let settings = DetectionSettings::default();
+    let (_, forming) = findings::detect_with_forming(&world.0, &settings, at(0));
+    let minutes = |time: Timestamp| time.duration_since(at(0)).as_mins();
+    let of = |of: &FormingLocks| (of.count, minutes(of.since), minutes(of.due));
+    forming.iter().map(of).collect()
+}
+
+#[rstest]
+#[case::none(world(), &[])]
+#[case::first_refusal(world().refused(KEY, event(), at(-1), at(-1)), &[(1, -1, 4)])]
+#[case::not_yet_a_lock(world().refused(KEY, event(), at(-6), at(-1)), &[(1, -6, -1)])]
+#[case::a_lock(world().refused(KEY, event(), at(-7), at(-1)), &[])]
+#[case::nobody_waits(world().refused("pvc-unknown", log_of(LEADER_UID), at(-3), at(-1)), &[])]
+#[case::two_keys(
+    world()
+        .with(claim("media", "radarr").pending().created(at(-9)))
+        .refused(KEY, event(), at(-2), at(-1))
+        .refused("pvc-uid-claim-media-radarr", event_on("media", "radarr"), at(-4), at(-1)),
+    &[(2, -4, 1)]
+)]
+fn young_refusals_are_a_forming_lock(#[case] world: World, #[case] expected: &[(usize, i64, i64)]) {
+    assert_eq!(forming(&world), expected);
 }
