@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use kube::{Client, Config as ClusterConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{self, Accepted, AlertReceiver, Notification, ReceiveAlerts, Refused};
+use crate::alerts::{
+    self, Accepted, AlertReceiver, Notification, ReceiveAlerts, Refused, TestAlertLog,
+};
 use crate::api::SharedStr;
 use crate::cluster::leader::{self, Leadership};
 use crate::cluster::{self, EventRecorder, Writer};
@@ -95,19 +97,19 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         links: config.server.links.clone(),
         recorder,
     };
+    let test_alerts = TestAlertLog::new(&config.alertmanager);
     let mut acting = Tasks::default();
     let receiver = if config.mode == Mode::Observe {
         None
     } else {
-        Some(start_writers(
-            &cluster,
-            &store,
-            &config,
-            &own,
-            identity,
-            &stop,
-            &mut acting,
-        )?)
+        let shared = Shared {
+            store: &store,
+            config: &config,
+            own: &own,
+            test_alerts: &test_alerts,
+            stop: &stop,
+        };
+        Some(start_writers(&cluster, &shared, identity, &mut acting)?)
     };
     tracing::info!(address = %server.address(), mode = config.mode.as_str(), "listening");
     let services = Services {
@@ -115,6 +117,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         metrics: Metrics::new(store.views(), own.clone()),
         own,
         alerts: ActingReceiver(receiver),
+        test_alerts,
         guard,
         page,
         shutdown: stop.clone(),
@@ -160,16 +163,29 @@ async fn unless_stopped(tasks: &mut Tasks, stop: &CancellationToken) -> TaskEnde
     ended
 }
 
+/// State that the server and the writers share.
+struct Shared<'a> {
+    store: &'a Store,
+    config: &'a Arc<Config>,
+    own: &'a SelfMetrics,
+    test_alerts: &'a TestAlertLog,
+    stop: &'a CancellationToken,
+}
+
 /// Starts everything that writes.
 fn start_writers(
     cluster: &ClusterConfig,
-    store: &Store,
-    config: &Arc<Config>,
-    own: &SelfMetrics,
+    shared: &Shared<'_>,
     identity: String,
-    stop: &CancellationToken,
     acting: &mut Tasks,
 ) -> anyhow::Result<AlertReceiver> {
+    let &Shared {
+        store,
+        config,
+        own,
+        test_alerts,
+        stop,
+    } = shared;
     let namespace = config.remediation.namespace.clone();
     let namespace =
         namespace.unwrap_or_else(|| SharedStr::from(cluster.default_namespace.as_str()));
@@ -213,6 +229,7 @@ fn start_writers(
             config.clone(),
             receiver.clone(),
             own.clone(),
+            test_alerts.clone(),
             leadership.clone(),
         );
         acting.spawn("alertmanager", until(stop.clone(), polling));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::payload::{Alert, AlertStatus};
+use super::test_alert::is_test;
 use crate::api::remediation::{AlertRef, Decision, Phase, RemediationSpec, RemediationStatus};
 use crate::api::short_hash;
 use crate::api::{SharedStr, Uid};
@@ -58,7 +59,8 @@ pub(super) fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize)
 /// The causes of `alerts`, each with its alerts, and the number of alerts without any.
 ///
 /// The label `driver` of an alert names the driver it is about; without it, an alert is about every driver with something
-/// stuck. Findings without a known driver (orphans on default classes) go to the first of `served`.
+/// stuck. Findings without a known driver (orphans on default classes) go to the first of `served`. A test alert has no cause,
+/// whatever playbook matches it.
 pub fn causes(
     alerts: &[Alert],
     config: &Config,
@@ -83,7 +85,9 @@ pub fn causes(
             .0
             .iter()
             .filter(|(_, playbook)| {
-                alert.status == AlertStatus::Firing && playbook.is_asked_for_by(&alert.labels)
+                alert.status == AlertStatus::Firing
+                    && !is_test(alert)
+                    && playbook.is_asked_for_by(&alert.labels)
             })
             .map(|(name, _)| name)
             .collect();
@@ -503,6 +507,21 @@ mod tests {
             (found, ignored),
             (about.to_vec(), usize::from(about.is_empty()))
         );
+    }
+
+    #[test]
+    fn test_alert_starts_nothing_whatever_matches_it() {
+        let mut config = Config::default();
+        for playbook in config.playbooks.0.values_mut() {
+            playbook.alerts = vec![vec![r#"alertname=~"Locksmith.+""#.parse().unwrap()]];
+        }
+        let drivers = BTreeSet::from([DRIVER.into()]);
+        let found = |name| {
+            let (causes, ignored) = causes(&[firing(name, Some(DRIVER))], &config, &[], &drivers);
+            (causes.len(), ignored)
+        };
+        assert_eq!(found("LocksmithTest"), (0, 1));
+        assert_eq!(found("LocksmithTested"), (config.playbooks.0.len(), 0));
     }
 
     #[test]

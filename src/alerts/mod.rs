@@ -4,10 +4,12 @@ pub mod cause;
 mod payload;
 mod poll;
 mod receiver;
+pub mod test_alert;
 
 pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};
 pub use poll::poll;
 pub use receiver::AlertReceiver;
+pub use test_alert::{TestAlertLog, TestAlerts};
 
 /// Receiver of notifications.
 pub trait ReceiveAlerts: Send + Sync + 'static {
@@ -23,7 +25,7 @@ pub trait ReceiveAlerts: Send + Sync + 'static {
 pub struct Accepted {
     /// Names of the Remediations created for it, or joined by it.
     pub remediations: Vec<String>,
-    /// Number of alerts that start nothing.
+    /// Number of alerts that start nothing, test alerts included.
     pub ignored: usize,
     /// Number of alerts about another cluster.
     pub other_cluster: usize,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::cause::reference;
-use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _};
+use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _, TestAlertLog};
 use crate::cluster::leader::Leadership;
 use crate::config::Config;
 use crate::http_client::HttpClient;
@@ -49,22 +49,29 @@ pub async fn poll(
     config: Arc<Config>,
     receiver: AlertReceiver,
     own: SelfMetrics,
+    test_alerts: TestAlertLog,
     mut leadership: Leadership,
 ) {
     let mut listed = Listed::new();
     while leadership.begun().await.is_some() {
         let taken = match http.get_json::<Vec<GettableAlert>>(ALERTS).await {
             Ok(alerts) => {
+                let (via, now) = (AlertSource::Poll, Timestamp::now());
                 if !alerts.is_empty() {
-                    own.alert_arrived(AlertSource::Poll, Timestamp::now());
+                    own.alert_arrived(via, now);
                 }
-                receiver
-                    .receive(notification(alerts, &mut listed))
-                    .await
-                    .inspect_err(|error| {
+                let notification = notification(alerts, &mut listed);
+                let arrivals = test_alerts.arrivals(&notification.alerts, via, now);
+                match receiver.receive(notification).await {
+                    Ok(_) => {
+                        test_alerts.record(arrivals);
+                        true
+                    }
+                    Err(error) => {
                         tracing::warn!(%error, "polled alerts are not accepted; polling again");
-                    })
-                    .is_ok()
+                        false
+                    }
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to read the alerts of Alertmanager");

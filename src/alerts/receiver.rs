@@ -12,6 +12,7 @@ use super::cause::{
     Cause, ExistingRun, causes, existing_run, next_name, ours, resolved, served, with_firing,
     with_resolved,
 };
+use super::test_alert::is_test;
 use super::{Accepted, Notification, ReceiveAlerts, Refused};
 use crate::api::SharedStr;
 use crate::api::remediation::{AlertRef, Phase, Remediation, RemediationSpec, Trigger};
@@ -73,7 +74,9 @@ impl AlertReceiver {
         let (ours, other_cluster) = ours(&notification.alerts, &self.config.alertmanager);
         let (causes, ignored) = causes(&ours, &self.config, &self.store.view().findings, served);
         (0..other_cluster).for_each(|_| self.own.alert(None, AlertOutcome::OtherCluster));
-        (0..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
+        let tests = ours.iter().filter(|alert| is_test(alert)).count();
+        (0..tests).for_each(|_| self.own.alert(None, AlertOutcome::Test));
+        (tests..ignored).for_each(|_| self.own.alert(None, AlertOutcome::Ignored));
         let mut accepted = Accepted {
             remediations: Vec::new(),
             ignored,

@@ -9,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::families as f;
 use super::family::{Encoder, Labels};
@@ -39,6 +41,8 @@ pub enum AlertOutcome {
     Joined,
     /// It starts nothing: it is resolved, or no playbook matches.
     Ignored,
+    /// It is a test of `locksmith test-alert`, which starts nothing.
+    Test,
     /// It is about another cluster.
     OtherCluster,
     /// It could not be recorded; Alertmanager retries.
@@ -46,7 +50,8 @@ pub enum AlertOutcome {
 }
 
 /// The way an alert arrives.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AlertSource {
     /// Alertmanager posted it.
     Webhook,
@@ -112,7 +117,11 @@ impl Default for SelfMetrics {
         for code in ["200", "202", "400", "401", "403", "413", "415", "503"] {
             own.webhook_counter(code.to_owned());
         }
-        for outcome in [AlertOutcome::Ignored, AlertOutcome::OtherCluster] {
+        for outcome in [
+            AlertOutcome::Ignored,
+            AlertOutcome::Test,
+            AlertOutcome::OtherCluster,
+        ] {
             own.alert_counter(None, outcome);
         }
         for ok in [true, false] {
@@ -288,6 +297,7 @@ impl AlertOutcome {
             Self::Started => "started",
             Self::Joined => "joined",
             Self::Ignored => "ignored",
+            Self::Test => "test",
             Self::OtherCluster => "other_cluster",
             Self::Refused => "refused",
         }

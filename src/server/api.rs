@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::AppState;
 use super::problem::{Problem, internal};
-use crate::alerts::ReceiveAlerts;
+use crate::alerts::{ReceiveAlerts, TestAlerts};
 use crate::state::view::View;
 
 const OPENAPI: &str = "/api/v1/openapi.json";
@@ -51,7 +51,25 @@ impl<I: ReceiveAlerts> Endpoint<I> {
     }
 }
 
-fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 4] {
+impl<I: ReceiveAlerts> Endpoint<I> {
+    /// The test alerts that this replica has received.
+    fn test_alerts(path: &'static str) -> Self {
+        let read = async move |State(context): State<Arc<AppState<I>>>, headers: HeaderMap| {
+            context.guard.authorize_get(&headers, path).await?;
+            let mode = context.views.borrow().mode;
+            let (replica, leads) = (&context.page.replica, context.own.is_leader());
+            Ok::<_, Problem>(Json(context.test_alerts.report(replica, mode, leads)))
+        };
+        Self {
+            path,
+            summary: "Test alerts received by this replica",
+            handler: get(read),
+            schema: SchemaGenerator::subschema_for::<TestAlerts>,
+        }
+    }
+}
+
+fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 5] {
     [
         Endpoint::new("/api/v1/status", "The whole observation", |view| view),
         Endpoint::new(
@@ -65,6 +83,7 @@ fn endpoints<I: ReceiveAlerts>() -> [Endpoint<I>; 4] {
         Endpoint::new("/api/v1/runs", "Remediations, newest first", |view| {
             &view.runs
         }),
+        Endpoint::test_alerts("/api/v1/test-alerts"),
     ]
 }
 

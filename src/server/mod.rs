@@ -40,7 +40,7 @@ use status_page::live;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::ReceiveAlerts;
+use crate::alerts::{ReceiveAlerts, TestAlertLog};
 use crate::metrics::{Metrics, SelfMetrics};
 use crate::state::view::View;
 
@@ -72,6 +72,8 @@ pub struct Services<I> {
     pub own: SelfMetrics,
     /// Receiver of notifications.
     pub alerts: I,
+    /// Record of test alerts.
+    pub test_alerts: TestAlertLog,
     /// Authenticator of requests.
     pub guard: Authenticator,
     /// Facts about this process for the status page.
@@ -86,6 +88,7 @@ struct AppState<I> {
     metrics: Metrics,
     own: SelfMetrics,
     alerts: I,
+    test_alerts: TestAlertLog,
     guard: Authenticator,
     page: PageInfo,
     shutdown: CancellationToken,
@@ -107,6 +110,7 @@ fn routes<I: ReceiveAlerts>(services: Services<I>, webhook_within: Duration) -> 
         metrics,
         own,
         alerts,
+        test_alerts,
         guard,
         page,
         shutdown,
@@ -116,6 +120,7 @@ fn routes<I: ReceiveAlerts>(services: Services<I>, webhook_within: Duration) -> 
         metrics,
         own,
         alerts,
+        test_alerts,
         guard,
         page,
         shutdown,

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::alerts::{Accepted, Notification, Refused, parse};
-use crate::config::Mode;
+use crate::config::{Alertmanager, Mode};
 use crate::fixture;
 use crate::metrics::Format;
 use crate::model::{Freshness, Kind};
@@ -73,6 +73,7 @@ fn face_of(view: View, receiver: Receiver, webhook_within: Duration, guard: Auth
         views,
         own: own.clone(),
         alerts: receiver,
+        test_alerts: TestAlertLog::new(&Alertmanager::default()),
         guard,
         page: PageInfo::default(),
         shutdown: shutdown.clone(),
@@ -396,6 +397,47 @@ async fn bodies_share_bounded_memory() {
     assert_eq!(face.post(notification()).await.status(), 503);
     waiting.await;
     assert_eq!(face.post(notification()).await.status(), 202);
+}
+
+/// A notification about test alert `id`.
+fn test_notification(id: &str) -> String {
+    let alert = json!({
+        "status": "firing", "labels": {"alertname": "LocksmithTest", "test_id": id},
+        "startsAt": "2026-11-01T02:00:00Z", "fingerprint": "a1b2"
+    });
+    json!({"version": "4", "groupKey": "{}:{}", "alerts": [alert]}).to_string()
+}
+
+#[rstest]
+#[case::act(Mode::Act, 202)]
+#[case::observe(Mode::Observe, 200)]
+#[tokio::test]
+async fn accepted_test_alert_is_listed(#[case] mode: Mode, #[case] status: u16) {
+    let view = View {
+        mode,
+        ..fixture::healthy()
+    };
+    let face = face(view, Receiver::default());
+    let id = "00000000000000ab";
+    assert_eq!(face.post(test_notification(id)).await.status(), status);
+    let report = json(face.get("/api/v1/test-alerts").await).await;
+    assert_eq!(report["arrivals"][0]["id"], id, "{report}");
+    assert_eq!(report["arrivals"][0]["via"], "webhook");
+    assert_eq!(report["lastRefusal"], Value::Null);
+}
+
+#[tokio::test]
+async fn refused_test_alert_is_not_listed_as_received() {
+    let receiver = Receiver {
+        refuses: Some(Refused::NotLeader),
+        ..Receiver::default()
+    };
+    let face = face(fixture::jammed(), receiver);
+    let answer = face.post(test_notification("00000000000000ab")).await;
+    assert_eq!(answer.status(), 503);
+    let report = json(face.get("/api/v1/test-alerts").await).await;
+    assert_eq!(report["arrivals"], json!([]));
+    assert_eq!(report["lastRefusal"]["status"], 503);
 }
 
 /// Attack: a web page posts to a port-forward on its reader's machine. Defence: browsers send JSON across origins only

@@ -33,7 +33,13 @@ pub(super) async fn post<I: ReceiveAlerts>(
     request: Request,
 ) -> Response {
     let response = answer(&context, request).await.into_response();
-    context.own.webhook_request(response.status().as_u16());
+    let status = response.status();
+    context.own.webhook_request(status.as_u16());
+    if !status.is_success() {
+        context
+            .test_alerts
+            .record_refusal(status.as_u16(), Timestamp::now());
+    }
     response
 }
 
@@ -50,10 +56,11 @@ async fn answer<I: ReceiveAlerts>(
     let (body, _memory) = context.bodies.read(request.into_body()).await?;
     let notification = alerts::parse(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    context
-        .own
-        .alert_arrived(AlertSource::Webhook, Timestamp::now());
+    let (via, now) = (AlertSource::Webhook, Timestamp::now());
+    context.own.alert_arrived(via, now);
+    let arrivals = context.test_alerts.arrivals(&notification.alerts, via, now);
     if context.views.borrow().mode == Mode::Observe {
+        context.test_alerts.record(arrivals);
         let answer = json!({
             "remediations": [],
             "ignored": notification.alerts.len(),
@@ -73,6 +80,7 @@ async fn answer<I: ReceiveAlerts>(
         .map_err(|_| {
             Problem::retryable("timed out while recording the alerts", RETRY_AFTER_BUSY)
         })??;
+    context.test_alerts.record(arrivals);
     let answer =
         json!({ "remediations": remediations, "ignored": ignored, "otherCluster": other_cluster });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())

@@ -33,7 +33,7 @@ async fn responses_match_the_description(#[case] view: View) {
     let face = face(view, Receiver::default());
     let description = described();
     let paths = description["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 4);
+    assert_eq!(paths.len(), 5);
     for (path, methods) in paths {
         let content = &methods["get"]["responses"]["200"]["content"];
         let mut schema = content["application/json"]["schema"].clone();
