@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use kube::Client;
 
+use super::plan::NAMESPACE;
 use super::{ClusterArgs, ClusterError, remediations};
 use crate::api::remediation::Remediation;
 use crate::cluster::CALL_TIMEOUT;
-use crate::config::{self, Config, HttpAccess, api_url};
-use crate::http_client::HttpClient;
+use crate::config::{self, Config};
 use crate::watch::{self, Seen};
 
 /// Flags of the commands that read the whole cluster once.
@@ -50,30 +50,19 @@ impl ReadArgs {
     }
 }
 
-/// Flags that choose a daemon.
-#[derive(Clone, Debug, clap::Args)]
-pub struct DaemonArgs {
-    /// URL of the daemon [default: its Service, through the API server]
-    #[arg(long, value_name = "URL", value_parser = api_url)]
-    url: Option<String>,
-    /// File with a bearer token for --url, if the daemon has server.auth.metrics
-    #[arg(long, value_name = "FILE", requires = "url")]
-    token_file: Option<PathBuf>,
-    /// PEM file with the CA of --url [default: the CAs of the system]
-    #[arg(long, value_name = "FILE", requires = "url")]
-    ca_file: Option<PathBuf>,
+/// The namespace of the daemon: the given one, else that of the configuration, of this pod, or the usual one.
+pub fn daemon_namespace(given: Option<String>, config: &Config, cluster: &kube::Config) -> String {
+    let of_pod = in_cluster().then(|| cluster.default_namespace.clone());
+    let configured = config.remediation.namespace.as_deref();
+    given
+        .or_else(|| configured.map(ToOwned::to_owned))
+        .or(of_pod)
+        .unwrap_or_else(|| NAMESPACE.to_owned())
 }
 
-impl DaemonArgs {
-    /// A client for the daemon at `--url`, if it is given.
-    pub fn client(self) -> Option<HttpClient> {
-        let access = HttpAccess {
-            token_file: self.token_file,
-            ca_file: self.ca_file,
-            ..HttpAccess::default()
-        };
-        Some(HttpClient::daemon(&self.url?, access))
-    }
+/// Whether this runs in a pod.
+pub fn in_cluster() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 /// Flags that limit a list to a namespace.

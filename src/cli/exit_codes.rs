@@ -9,6 +9,12 @@ const CODES: &[(&str, &str, &str, &str)] = &[
         "a check failed",
     ),
     (
+        "test-alert",
+        "the webhook received the alert",
+        "only a poll of Alertmanager read it",
+        "it did not arrive",
+    ),
+    (
         "status",
         "nothing is stuck",
         "something is stuck",

@@ -1,10 +1,12 @@
 //! The command line: arguments in, an exit code out. One file per subcommand.
 
+mod alert_route;
 mod args;
 mod check;
 mod check_config;
 mod cluster;
 mod crd;
+mod daemon;
 mod decide;
 #[cfg(feature = "demo")]
 mod demo;
@@ -27,6 +29,7 @@ mod runs;
 mod serve;
 mod status;
 mod table;
+mod test_alert;
 mod watching;
 
 pub use cluster::{ClusterArgs, ClusterError};
@@ -58,6 +61,7 @@ enum Command {
     Demo(demo::Args),
     Serve(serve::Args),
     Check(check::Args),
+    TestAlert(test_alert::Args),
     Status(status::Args),
     Explain(explain::Args),
     Plan(plan::Args),
@@ -87,6 +91,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Check(args) => Box::pin(check::run(args)).await,
+        Command::TestAlert(args) => test_alert::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Plan(args) => plan::run(args).await,

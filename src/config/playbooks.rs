@@ -136,6 +136,11 @@ impl Matcher {
         &self.name
     }
 
+    /// The value that it requires, if there is only one.
+    pub fn value(&self) -> Option<&str> {
+        (!self.negated && self.regex.is_none()).then_some(&self.value)
+    }
+
     /// Whether it matches the labels; an absent label counts as empty.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.name).map_or("", String::as_str);

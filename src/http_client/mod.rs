@@ -123,6 +123,12 @@ impl HttpClient {
         Ok(serde_json::from_slice(&body)?)
     }
 
+    /// Posts JSON; the body of the response is ignored.
+    pub async fn post_json(&self, path: &str, body: &impl Serialize) -> Result<(), HttpError> {
+        let sent = self.send(path, Client::post, |it| it.json(body)).await;
+        sent.map(drop)
+    }
+
     async fn send(
         &self,
         path: &str,

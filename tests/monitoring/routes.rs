@@ -93,6 +93,30 @@ fn beside_a_pager(example: &str) -> Value {
     })
 }
 
+/// The alert of `locksmith test-alert` takes the route of the others, and notifies nobody.
+#[test]
+#[ignore = "needs amtool: ./tests/run"]
+fn test_alert_reaches_locksmith_alone() {
+    let labels = [
+        ("alertname", "LocksmithTest"),
+        ("severity", "info"),
+        ("cluster", "home"),
+    ];
+    let labels: Labels = labels
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let of = |receivers: &[&str]| -> BTreeSet<String> {
+        receivers.iter().map(|name| (*name).to_owned()).collect()
+    };
+    let sample = path("alerts/alertmanager.yaml");
+    assert_eq!(told(&sample, &labels), of(&["locksmith-home", "nobody"]));
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("alertmanager.yaml");
+    let made = beside_a_pager("deploy/examples/alertmanagerconfig.yaml");
+    std::fs::write(&config, made.to_string()).unwrap();
+    assert_eq!(told(&config, &labels), of(&["locksmith"]));
+}
+
 #[test]
 #[ignore = "needs amtool: ./tests/run"]
 fn alertmanagerconfig_routes_only_playbook_alerts() {

@@ -161,7 +161,8 @@ checks! {
         "Set alertmanager.url, or pass --alertmanager with an address that is reachable from here.";
     Route = "alert-route", Monitoring,
         "With a route to its webhook a run begins within seconds; without one, at the next poll of Alertmanager.",
-        "Add the route and the receiver of alerts/alertmanager.yaml or deploy/examples/alertmanagerconfig.yaml.";
+        "Add the route and the receiver of alerts/alertmanager.yaml or deploy/examples/alertmanagerconfig.yaml, and prove them: \
+         locksmith test-alert";
 }
 
 impl CheckId {

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use axum::http::Request;
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Config as ClusterConfig, ResourceExt};
@@ -16,6 +15,8 @@ use super::facts::{
 use super::judge::shipped_alerts;
 use crate::api::hold::{SnapshotHold, SnapshotHoldSpec};
 use crate::api::{StepName, Uid};
+use crate::cli::args::in_cluster;
+use crate::cli::daemon::Daemon;
 use crate::cluster::leader::LEASE_NAME;
 use crate::cluster::rights::{self, Right};
 use crate::cluster::{self, CALL_TIMEOUT, ErrorKind, FIELD_MANAGER_CLI, reviews};
@@ -27,9 +28,6 @@ use crate::watch;
 
 /// Number of concurrent reviews.
 const CONCURRENCY: usize = 16;
-
-/// Timeout of a request to the daemon through the API server.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time of a trial hold that is not deleted; the API server ends it then.
 const TRIAL: SignedDuration = SignedDuration::from_secs(60);
@@ -51,7 +49,7 @@ pub struct Sources {
     /// Whether locksmith is yet to be installed.
     pub before_install: bool,
     /// The daemon, if not through the API server.
-    pub daemon: Option<HttpClient>,
+    pub daemon: Option<Daemon>,
     /// Time limit for reading the cluster.
     pub timeout: Duration,
 }
@@ -62,7 +60,7 @@ pub async fn gather(sources: Sources) -> anyhow::Result<Facts> {
         before_install: sources.before_install,
         mode: sources.config.mode,
         namespace: sources.namespace.clone(),
-        in_cluster: std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+        in_cluster: in_cluster(),
         server: sources.cluster.cluster_url.to_string(),
         version: Err(String::new()),
         cluster: None,
@@ -207,35 +205,16 @@ async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
 
 /// The version of the daemon, from its own metrics: at the given URL, otherwise through the API server.
 async fn daemon_version(client: &Client, sources: &Sources) -> Result<String, String> {
+    let proxied = || Daemon::proxied(client, &sources.namespace, &sources.config);
     let metrics = match &sources.daemon {
-        Some(http) => {
-            let metrics = http.get_text("/metrics").await;
-            metrics.map_err(|error| error.to_string())?
-        }
-        None => proxied_metrics(client, sources).await?,
+        Some(daemon) => daemon.get("/metrics").await?,
+        None => proxied().get("/metrics").await?,
     };
     let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO));
     let version = line.and_then(|line| line.split("version=\"").nth(1)?.split('"').next());
     version
         .map(ToOwned::to_owned)
         .ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
-}
-
-/// The daemon's metrics through the API server, which requires the right to `get services/proxy`.
-async fn proxied_metrics(client: &Client, sources: &Sources) -> Result<String, String> {
-    let tls = sources.config.server.tls.certificate.is_some();
-    let service = if tls {
-        "https:locksmith:http"
-    } else {
-        "locksmith:http"
-    };
-    let namespace = &sources.namespace;
-    let path = format!("/api/v1/namespaces/{namespace}/services/{service}/proxy/metrics");
-    let request = Request::get(path).body(Vec::new());
-    let request = request.map_err(|error| error.to_string())?;
-    let answer = tokio::time::timeout(TIMEOUT, client.request_text(request)).await;
-    let answer = answer.map_err(|_| "no answer in time".to_owned())?;
-    answer.map_err(|error| error_chain(&error))
 }
 
 async fn prometheus(config: &Config) -> Option<PrometheusFacts> {

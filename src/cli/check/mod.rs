@@ -12,11 +12,12 @@ mod tests;
 
 use std::process::ExitCode;
 
-use super::args::{DaemonArgs, ReadArgs};
+use super::args::{ReadArgs, daemon_namespace};
+use super::daemon::DaemonArgs;
 use super::log::{self, LogFormat};
-use super::plan::NAMESPACE;
 use crate::config::api_url;
 use gather::{Sources, gather};
+pub use judge::State;
 use judge::judge;
 use report::{Look, Report};
 
@@ -93,19 +94,7 @@ impl Args {
     async fn sources(self) -> anyhow::Result<Sources> {
         let mut config = self.read.config()?;
         let (mut cluster, timeout) = self.read.cluster().await?;
-        let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        let of_pod = in_cluster.then(|| cluster.default_namespace.clone());
-        let namespace = self
-            .namespace
-            .or_else(|| {
-                config
-                    .remediation
-                    .namespace
-                    .as_deref()
-                    .map(ToOwned::to_owned)
-            })
-            .or(of_pod)
-            .unwrap_or_else(|| NAMESPACE.to_owned());
+        let namespace = daemon_namespace(self.namespace, &config, &cluster);
         if self.user.is_some() {
             cluster.auth_info.impersonate = self.user;
         }
@@ -117,7 +106,7 @@ impl Args {
             config,
             namespace,
             before_install: self.pre,
-            daemon: self.daemon.client(),
+            daemon: self.daemon.daemon(),
             timeout,
         })
     }

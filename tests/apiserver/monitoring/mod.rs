@@ -6,3 +6,4 @@ mod dashboards;
 mod exposition;
 mod other_cluster;
 mod service;
+mod test_alert;

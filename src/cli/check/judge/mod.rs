@@ -7,7 +7,6 @@ mod daemon;
 mod drivers;
 mod monitoring;
 mod rights;
-mod route;
 
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! Prometheus and Alertmanager: reachable, the rules loaded, the daemon scraped, alerts routed. Pure.
 
 use super::Outcome;
-use super::route::{Hook, hooks};
+use crate::cli::alert_route::{Hook, hooks};
 use crate::cli::check::catalog::CheckId;
 use crate::cli::check::facts::{AlertmanagerFacts, ClusterFacts, Facts, PrometheusFacts};
 use crate::config::Mode;
@@ -108,7 +108,7 @@ fn route(config: &str, alertmanager: &AlertmanagerFacts) -> Outcome {
     if alertmanager.starting.is_empty() {
         let found = "no shipped alert starts a playbook by its name alone: its route is not known";
         return Outcome::warn(id, found)
-            .hint("See in locksmith_webhook_requests_total that your own alerts arrive.");
+            .hint("Run locksmith test-alert with the labels of your own alerts: --label");
     }
     let mut found = Vec::new();
     let mut hidden = Vec::new();
@@ -142,5 +142,5 @@ fn route(config: &str, alertmanager: &AlertmanagerFacts) -> Outcome {
         id,
         format!("to receiver {hidden}, whose URL Alertmanager hides: it may not be locksmith's"),
     )
-    .hint("Call the receiver locksmith, or see in locksmith_webhook_requests_total that its notifications arrive.")
+    .hint("Run locksmith test-alert, or call the receiver locksmith.")
 }

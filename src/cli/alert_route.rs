@@ -17,16 +17,16 @@ const HIDDEN: &str = "<secret>";
 
 /// A webhook that an alert may be sent to.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Hook {
+pub struct Hook {
     /// Name of its receiver.
-    pub(super) receiver: String,
+    pub receiver: String,
     /// Its URL; `None` if Alertmanager hides it.
-    pub(super) url: Option<String>,
+    pub url: Option<String>,
 }
 
 impl Hook {
     /// Whether it is the daemon's: by its path, else by its receiver's name.
-    pub(super) fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         match &self.url {
             Some(url) => {
                 let url = reqwest::Url::parse(url);
@@ -38,10 +38,23 @@ impl Hook {
 }
 
 /// The webhooks that an alert with this name may be sent to; an error if the configuration cannot be parsed.
-pub(super) fn hooks(config: &str, alert: &str) -> Result<Vec<Hook>, String> {
-    let config: Value = serde_saphyr::from_str(config).map_err(|error| error.to_string())?;
+pub fn hooks(config: &str, alert: &str) -> Result<Vec<Hook>, String> {
+    let config = parse(config)?;
     let mut names = BTreeSet::new();
     walk(&config["route"], "", alert, &mut names);
+    Ok(webhooks(&config, &names))
+}
+
+/// The webhooks of these receivers; an error if the configuration cannot be parsed.
+pub fn hooks_of(config: &str, receivers: &BTreeSet<String>) -> Result<Vec<Hook>, String> {
+    Ok(webhooks(&parse(config)?, receivers))
+}
+
+fn parse(config: &str) -> Result<Value, String> {
+    serde_saphyr::from_str(config).map_err(|error| error.to_string())
+}
+
+fn webhooks(config: &Value, names: &BTreeSet<String>) -> Vec<Hook> {
     let receivers = config["receivers"].as_array().into_iter().flatten();
     let reached = receivers.filter_map(|receiver| {
         let name = receiver["name"].as_str()?;
@@ -60,7 +73,7 @@ pub(super) fn hooks(config: &str, alert: &str) -> Result<Vec<Hook>, String> {
             }
         }));
     }
-    Ok(hooks)
+    hooks
 }
 
 /// Whether a route takes an alert.
@@ -131,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    const SHIPPED: &str = include_str!("../../../../alerts/alertmanager.yaml");
+    const SHIPPED: &str = include_str!("../../alerts/alertmanager.yaml");
 
     fn receivers(config: &str, alert: &str) -> Vec<String> {
         let hooks = hooks(config, alert).unwrap();
