@@ -115,7 +115,10 @@ fn image_has_only_the_binary_and_a_user() {
     let run = of(&all, "RUN").join(" ");
     assert!(run.contains("cargo build --release --locked"));
     // One cache per platform: the builds of a multi-platform image run concurrently.
-    assert_eq!(of(&all, "ARG"), ["TARGETARCH", "SOURCE_DATE_EPOCH=0"]);
+    assert_eq!(
+        of(&all, "ARG"),
+        ["TARGETARCH", "SOURCE_DATE_EPOCH=0", "LOCKSMITH_REVISION"]
+    );
     assert!(run.contains("id=target-${TARGETARCH}"));
 
     let [user] = of(&all, "USER")[..] else {

@@ -89,6 +89,7 @@ fn image_build_is_the_reproducible_build() {
             "--remap-path-prefix",
             "-ffile-prefix-map",
             "SOURCE_DATE_EPOCH",
+            "LOCKSMITH_REVISION",
         ] {
             assert!(text.contains(part), "{file} lacks {part}");
         }
