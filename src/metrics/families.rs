@@ -6,7 +6,7 @@ use prometheus_client::registry::Unit;
 use super::family::{Family, Row, families};
 
 families! {
-    "Stuck objects" {
+    "Stuck objects": "locksmith_" {
         FINDINGS: Gauge "findings" { finding, reason }
             "Number of findings by kind and reason. While the whole cluster is observed and there is no doubt, kinds and reasons without findings are exported as 0; otherwise they are absent. A doubt is a series of locksmith_doubts.";
         STUCK_OPERATIONS: Gauge "stuck_operations" { finding, reason, namespace, driver, class }
@@ -26,11 +26,11 @@ families! {
         STUCK_BYTES: Gauge "stuck" [Bytes] { finding, reason, namespace, name, kind, driver, class }
             "Storage of this stuck object: the requested size of a claim; the restore size of a snapshot, or else the size of its claim. Limited to the 500 objects of a namespace that have been stuck for longest.";
     }
-    "Cleared findings" {
+    "Cleared findings": "locksmith_" {
         STUCK_DURATION: Histogram "stuck_duration" [Seconds] { finding }
             "Time that findings were stuck, observed when the object is gone or works again. Findings that clear while this replica is not running are not counted.";
     }
-    "Holds" {
+    "Holds": "locksmith_" {
         HOLDS: Gauge "holds" { namespace }
             "Number of ReplicationSources whose snapshots the API server refuses; held VolumeSnapshotClasses are counted under an empty namespace.";
         HOLD_SINCE: Gauge "hold_since_timestamp" [Seconds] { kind, namespace, name, run }
@@ -42,7 +42,7 @@ families! {
         HELD_STORAGE: Gauge "held_storage" [Bytes] { namespace, driver, class }
             "Storage of the held ReplicationSources.";
     }
-    "Remediations" {
+    "Remediations": "locksmith_" {
         REMEDIATIONS: Gauge "remediations" { playbook, driver, phase }
             "Number of Remediation objects by phase. Every phase is exported, as 0 if empty, for each playbook and driver that has a Remediation.";
         REMEDIATION_INFO: Gauge "remediation_info" { namespace, name, playbook, driver, phase, step }
@@ -64,7 +64,7 @@ families! {
         GATE_OPEN: Gauge "gate_open" { gate, playbook, namespace, name }
             "Latest result of each gate for this unfinished Remediation: 1 open, 0 closed.";
     }
-    "Observation" {
+    "Observation": "locksmith_" {
         WATCH_SYNCED: Gauge "watch_synced" { kind }
             "1 while the watch of this collection is synced, or the cluster is known not to serve the collection; else 0.";
         WATCH_API_ABSENT: Gauge "watch_api_absent" { kind }
@@ -84,9 +84,9 @@ families! {
         OBSERVATION: Gauge "observation_timestamp" [Seconds] {}
             "Time of the cluster observation that findings, holds and Remediation metrics are computed from.";
     }
-    "Process" {
-        BUILD_INFO: Gauge "build_info" { version }
-            "Always 1; the version is a label.";
+    "Process": "locksmith_" {
+        BUILD_INFO: Gauge "build_info" { version, revision }
+            "Always 1; the labels are the version, and the commit it was built from, or `unknown` outside a release.";
         MODE: Gauge "mode" { mode }
             "1 for the configured mode, 0 for the others.";
         LEADER: Gauge "leader" {}
@@ -111,5 +111,19 @@ families! {
             "Number of lines read from provisioner logs.";
         DETECTION_DURATION: Histogram "detection_duration" [Seconds] {}
             "Duration of one pass over the model to detect everything that is stuck.";
+    }
+    "Resources": "process_" {
+        PROCESS_CPU: Counter "cpu" [Seconds] {}
+            "CPU time of the process in user and kernel mode.";
+        PROCESS_START: Gauge "start_time" [Seconds] {}
+            "Start time of the process, in seconds since 1970.";
+        PROCESS_RESIDENT: Gauge "resident_memory" [Bytes] {}
+            "Resident memory of the process.";
+        PROCESS_VIRTUAL: Gauge "virtual_memory" [Bytes] {}
+            "Virtual memory of the process.";
+        PROCESS_OPEN_FDS: Gauge "open_fds" {}
+            "Number of open file descriptors.";
+        PROCESS_MAX_FDS: Gauge "max_fds" {}
+            "Limit on the number of open file descriptors.";
     }
 }

@@ -7,15 +7,13 @@ use prometheus_client::encoding::{
     DescriptorEncoder, EncodeGaugeValue, EncodeMetric, MetricEncoder,
 };
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
-
-/// Prefix of every name, followed by an underscore.
-pub const PREFIX: &str = "locksmith";
 
 /// A metric family with `N` labels.
 #[derive(Debug)]
 pub struct Family<const N: usize> {
-    /// Name, without prefix, unit and `_total`.
+    /// Name with its prefix, without unit and `_total`.
     pub name: &'static str,
     /// Unit; the last part of the name.
     pub unit: Option<Unit>,
@@ -33,7 +31,7 @@ pub type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 /// A family with any number of labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Name, without prefix, unit and `_total`.
+    /// Name with its prefix, without unit and `_total`.
     pub name: &'static str,
     /// Unit.
     pub unit: Option<&'static Unit>,
@@ -75,7 +73,7 @@ impl Row {
             MetricType::Counter => "_total",
             _ => "",
         };
-        format!("{PREFIX}_{}{unit}{total}", self.name)
+        format!("{}{unit}{total}", self.name)
     }
 }
 
@@ -123,6 +121,12 @@ impl<'e> Encoder<'e> {
         value.map_or(Ok(()), |value| encoder.encode_gauge(&value))
     }
 
+    /// Writes a counter without labels; nothing if there is no value.
+    pub fn counter(&mut self, family: &'static Family<0>, value: Option<f64>) -> fmt::Result {
+        let encoder = self.describe(family)?;
+        value.map_or(Ok(()), |value| ConstCounter::new(value).encode(encoder))
+    }
+
     /// Writes a family that has its own counter.
     pub fn counted<const N: usize>(
         &mut self,
@@ -133,17 +137,17 @@ impl<'e> Encoder<'e> {
     }
 }
 
-/// Defines the table of families: a constant for each, and the [`Row`]s of all by group.
+/// Defines the table of families: a constant for each, and the [`Row`]s of all by group, whose names share a prefix.
 macro_rules! families {
     ($(
-        $group:literal {
+        $group:literal: $prefix:literal {
             $( $id:ident: $kind:ident $name:literal $([$unit:ident])? { $($label:ident),* } $help:literal; )+
         }
     )+) => {
         $($(
             #[doc = $help]
             pub static $id: Family<{ <[&str]>::len(&[$(stringify!($label)),*]) }> = Family {
-                name: $name,
+                name: concat!($prefix, $name),
                 unit: families!(@unit $($unit)?),
                 kind: MetricType::$kind,
                 labels: [$(stringify!($label)),*],

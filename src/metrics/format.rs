@@ -30,6 +30,30 @@ impl Format {
     }
 }
 
+/// The content codings of an exposition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Coding {
+    /// None.
+    Identity,
+    /// Gzip (RFC 1952), which Prometheus accepts.
+    Gzip,
+}
+
+impl Coding {
+    /// The coding for a request with this `Accept-Encoding` header. A quality of 0 refuses gzip (RFC 9110).
+    pub fn accepted(accept_encoding: &str) -> Self {
+        let gzip = accept_encoding.split(',').any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let named = parts
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            let quality = parts.find_map(|part| part.strip_prefix("q="));
+            named && quality.is_none_or(|quality| quality.parse().is_ok_and(|q: f32| q > 0.0))
+        });
+        if gzip { Self::Gzip } else { Self::Identity }
+    }
+}
+
 /// Converts an OpenMetrics exposition to the classic format, in which type and help of a counter are on `_total`, and unit
 /// and end are absent.
 pub fn classic(openmetrics: &str) -> String {
@@ -69,6 +93,27 @@ mod tests {
         assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
         for curl in ["", "*/*", "text/plain;version=0.0.4"] {
             assert_eq!(Format::accepted(curl), Format::Classic);
+        }
+    }
+
+    #[test]
+    fn accept_encoding_header_selects_the_coding() {
+        for gzip in [
+            "gzip",
+            "deflate, GZIP;q=0.5",
+            "br;q=1.0, gzip ; q=0.8, *;q=0.1",
+        ] {
+            assert_eq!(Coding::accepted(gzip), Coding::Gzip, "{gzip}");
+        }
+        for identity in [
+            "",
+            "identity",
+            "gzip;q=0",
+            "gzip; q=0.0",
+            "xgzip",
+            "gzip;q=x",
+        ] {
+            assert_eq!(Coding::accepted(identity), Coding::Identity, "{identity}");
         }
     }
 

@@ -9,7 +9,7 @@ const INTRODUCTION: &str = "\
 # Metrics
 
 `/metrics` is served as OpenMetrics 1.0 to clients that accept it, such as Prometheus, and otherwise in the older text
-format. This page is generated from the code by `UPDATE_DOCS=1 cargo test reference`; a test fails if it is out of date.
+format; compressed with gzip if the client accepts that. This page is generated from the code by `UPDATE_DOCS=1 cargo test reference`; a test fails if it is out of date.
 
 - The labels `namespace`, `name` and `kind` identify the object of a series: scrape with `honorLabels: true`.
 - Timestamps are in seconds since 1970; `time() - x` is an age.

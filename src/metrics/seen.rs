@@ -9,6 +9,12 @@ use crate::findings::DoubtKind;
 use crate::model::{Kind, WatchState};
 use crate::state::view::View;
 
+/// The commit that the program was built from: set by the release, so that no other build depends on the commit.
+const REVISION: &str = match option_env!("LOCKSMITH_REVISION") {
+    Some(revision) if !revision.is_empty() => revision,
+    _ => "unknown",
+};
+
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     let freshness = &view.freshness;
     to.gauges(
@@ -45,7 +51,8 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     });
     to.gauges(&f::PROVISIONER_LOGS, logs)?;
     to.gauge(&f::OBSERVATION, Some(view.at.as_second()))?;
-    to.gauges(&f::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1_u64)])?;
+    let build = [env!("CARGO_PKG_VERSION"), REVISION];
+    to.gauges(&f::BUILD_INFO, [(build, 1_u64)])?;
     let modes = [Mode::Observe, Mode::Plan, Mode::Act];
     to.gauges(
         &f::MODE,

@@ -1,16 +1,19 @@
 //! Complete expositions of constructed views.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::family::PREFIX;
-use super::{AlertOutcome, AlertSource, Format, Metrics, SelfMetrics, StepOutcome, families};
+use super::process::Resources;
+use super::{
+    AlertOutcome, AlertSource, Coding, Format, Machine, Metrics, SelfMetrics, StepOutcome, families,
+};
 use crate::api::StepName;
 use crate::fixture;
 use crate::model::{Kind, WatchState};
@@ -18,11 +21,58 @@ use crate::state::view::View;
 
 async fn scrape(view: View, own: SelfMetrics) -> String {
     let (_publish, views) = watch::channel(Arc::new(view));
-    Metrics::with_clock(views, own, fixture::now)
-        .scrape(Format::OpenMetrics)
-        .await
-        .unwrap()
-        .to_string()
+    let metrics = Metrics::on(machine(fixture::now), views, own);
+    text(
+        &metrics
+            .scrape(Format::OpenMetrics, Coding::Identity)
+            .await
+            .unwrap(),
+    )
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// A machine with this clock, on which the process has used a little of everything.
+fn machine(clock: fn() -> Timestamp) -> Machine {
+    let resources = || Resources {
+        cpu: Some(1.25),
+        start: Some(1_793_500_000.5),
+        resident: Some(64 << 20),
+        mapped: Some(512 << 20),
+        open_fds: Some(21),
+        max_fds: Some(1024),
+    };
+    Machine { clock, resources }
+}
+
+#[tokio::test]
+async fn compressed_exposition_is_the_same_text() {
+    let (_publish, views) = watch::channel(Arc::new(fixture::jammed()));
+    let metrics = Metrics::on(machine(fixture::now), views, busy());
+    for format in [Format::OpenMetrics, Format::Classic] {
+        let plain = metrics.scrape(format, Coding::Identity).await.unwrap();
+        let gzipped = metrics.scrape(format, Coding::Gzip).await.unwrap();
+        assert!(gzipped.len() * 4 < plain.len(), "{} bytes", gzipped.len());
+        let mut unpacked = Vec::new();
+        let mut decoder = flate2::read::GzDecoder::new(&*gzipped);
+        decoder.read_to_end(&mut unpacked).unwrap();
+        assert_eq!(ordered(&text(&unpacked)), ordered(&text(&plain)));
+    }
+}
+
+#[tokio::test]
+async fn unknown_resources_are_absent() {
+    let (_publish, views) = watch::channel(Arc::new(fixture::healthy()));
+    let nowhere = Machine {
+        resources: Resources::default,
+        ..machine(fixture::now)
+    };
+    let metrics = Metrics::on(nowhere, views, SelfMetrics::default());
+    let body = metrics.scrape(Format::Classic, Coding::Identity).await;
+    let body = text(&body.unwrap());
+    assert!(!body.contains("\nprocess_"), "{body}");
 }
 
 /// Attack: scrapes without end, so that Prometheus has to wait. Defence: concurrent scrapes share one exposition.
@@ -35,13 +85,14 @@ async fn concurrent_scrapes_share_expositions() {
         fixture::now()
     };
     let (_publish, views) = watch::channel(Arc::new(fixture::jammed()));
-    let metrics = Metrics::with_clock(views, SelfMetrics::default(), counted);
-    let scrapes = (0..100).map(|_| metrics.scrape(Format::Classic));
+    let metrics = Metrics::on(machine(counted), views, SelfMetrics::default());
+    let scrapes = (0..100).map(|_| metrics.scrape(Format::Classic, Coding::Gzip));
     let bodies = futures::future::try_join_all(scrapes).await.unwrap();
     assert_eq!(bodies.len(), 100);
     let written = WRITTEN.load(Ordering::Relaxed);
     assert!((1..=3).contains(&written), "{written} expositions");
-    metrics.scrape(Format::Classic).await.unwrap();
+    let later = metrics.scrape(Format::Classic, Coding::Gzip).await;
+    assert!(later.is_ok());
     assert_eq!(
         WRITTEN.load(Ordering::Relaxed),
         written + 1,
@@ -145,9 +196,9 @@ async fn series_are_unique() {
 }
 
 fn findings(body: &str) -> Vec<&str> {
-    let start = format!("{PREFIX}_findings{{");
+    let start = "locksmith_findings{";
     body.lines()
-        .filter(|line| line.starts_with(&start))
+        .filter(|line| line.starts_with(start))
         .collect()
 }
 
@@ -210,7 +261,7 @@ async fn run_awaits_a_person_only_if_nothing_else_blocks_it() {
 async fn storage_of_a_claim_and_its_lock_counts_once() {
     let body = scrape(fixture::jammed(), SelfMetrics::default()).await;
     let of = |name: &str| -> u64 {
-        let start = format!("{PREFIX}_{name}{{");
+        let start = format!("locksmith_{name}{{");
         let lines = body.lines().filter(|line| line.starts_with(&start));
         lines
             .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())

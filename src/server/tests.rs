@@ -125,6 +125,21 @@ fn notification() -> String {
 }
 
 #[tokio::test]
+async fn metrics_are_compressed_on_request() {
+    let face = face(fixture::jammed(), Receiver::default());
+    let plain = face.get("/metrics").await;
+    assert_eq!(plain.headers().get(header::CONTENT_ENCODING), None);
+    let asks = Request::get("/metrics").header(header::ACCEPT_ENCODING, "gzip");
+    let asks = asks.body(Body::empty()).unwrap();
+    let response = face.router.clone().oneshot(asks).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+    assert_eq!(response.headers()[header::VARY], "accept, accept-encoding");
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    // RFC 1952: the magic number.
+    assert_eq!(body[..2], [0x1f, 0x8b]);
+}
+
+#[tokio::test]
 async fn metrics_format_follows_the_accept_header() {
     let face = face(fixture::jammed(), Receiver::default());
     let asks = Request::get("/metrics").header(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use locksmith::config::Config;
 use locksmith::findings::{self, DetectionSettings};
-use locksmith::metrics::{Format, Metrics, SelfMetrics};
+use locksmith::metrics::{Coding, Format, Metrics, SelfMetrics};
 use locksmith::model::Model;
 use locksmith::state::view;
 use locksmith::watch::Patterns;
@@ -70,7 +70,7 @@ pub fn measure(claims: usize) -> Figures {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let scrape = || {
         runtime
-            .block_on(metrics.scrape(Format::OpenMetrics))
+            .block_on(metrics.scrape(Format::OpenMetrics, Coding::Identity))
             .unwrap()
     };
     let body = scrape().len() as f64;
