@@ -70,10 +70,17 @@ pub fn in_cluster() -> bool {
 pub struct NamespaceArgs {
     /// Show only this namespace
     #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Show all namespaces (the default)
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    namespace: Option<String>,
+    /// Show all namespaces (the default), even if -n is given
+    #[arg(short = 'A', long)]
     all_namespaces: bool,
+}
+
+impl NamespaceArgs {
+    /// The only namespace to show; `None` for all. As in kubectl, `-A` wins.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref().filter(|_| !self.all_namespaces)
+    }
 }
 
 /// Names one Remediation.
@@ -95,5 +102,29 @@ impl RunArgs {
         let namespace = self.namespace.as_deref();
         let run = remediations::run_named(&client, namespace, &self.name).await?;
         Ok((client, run))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use rstest::rstest;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        only: NamespaceArgs,
+    }
+
+    #[rstest]
+    #[case("list", None)]
+    #[case("list -A", None)]
+    #[case("list -n media", Some("media"))]
+    #[case("list -n media -A", None)]
+    #[case("list -A -n media", None)]
+    fn all_namespaces_win_over_one(#[case] line: &str, #[case] only: Option<&str>) {
+        let line = Line::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(line.only.namespace(), only);
     }
 }

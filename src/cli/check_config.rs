@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::FAILED;
+use super::output::print_line;
 use crate::config;
 
 /// Check a configuration file, or print its JSON Schema
@@ -20,23 +21,23 @@ pub struct Args {
     schema: bool,
 }
 
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.file else {
-        anstream::println!("{:#}", config::schema());
-        return ExitCode::SUCCESS;
+        print_line(format_args!("{:#}", config::schema()))?;
+        return Ok(ExitCode::SUCCESS);
     };
     let file = path.display();
     match config::load(path) {
         Ok(config) => {
             let mode = config.mode.as_str();
-            anstream::println!("{file}: valid, mode {mode}");
-            ExitCode::SUCCESS
+            print_line(format_args!("{file}: valid, mode {mode}"))?;
+            Ok(ExitCode::SUCCESS)
         }
         Err(faults) => {
             for fault in faults.to_string().lines() {
                 anstream::eprintln!("{file}: {fault}");
             }
-            ExitCode::from(FAILED)
+            Ok(ExitCode::from(FAILED))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use kube::CustomResourceExt;
 
+use super::output::print;
 use crate::api::hold::SnapshotHold;
 use crate::api::remediation::Remediation;
 use crate::holds::policy;
@@ -19,7 +20,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    anstream::print!("{}---\n{}", yaml()?, policy::manifest(&args.namespace));
+    let (crds, policy) = (yaml()?, policy::manifest(&args.namespace));
+    print(format_args!("{crds}---\n{policy}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::args::RunArgs;
+use super::output::print_line;
 use super::remediations;
 use super::render_plan::plan_text;
 use crate::api::Plan;
@@ -39,7 +40,7 @@ pub async fn reject(args: Args) -> anyhow::Result<ExitCode> {
 async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
     let (client, run) = args.run.read().await?;
     let plan = undecided(&run, decision)?;
-    anstream::println!("{}", plan_text(plan));
+    print_line(plan_text(plan))?;
     let verb = match decision {
         Decision::Approved => "approve",
         Decision::Rejected => "reject",
@@ -67,11 +68,11 @@ async fn decide(args: Args, decision: Decision) -> anyhow::Result<ExitCode> {
         Decision::Approved => "approved",
         Decision::Rejected => "rejected",
     };
-    anstream::println!(
+    print_line(format_args!(
         "{done} plan {0} of {1}; check it with locksmith describe {1}",
         plan.hash,
         run.name_any()
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,10 +87,10 @@ pub async fn abort(args: Args) -> anyhow::Result<ExitCode> {
         bail!("cancelled; nothing was aborted");
     }
     remediations::abort(&client, &run).await?;
-    anstream::println!(
+    print_line(format_args!(
         "aborting {0}; its holds are being released; check with locksmith describe {0}",
         run.name_any()
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

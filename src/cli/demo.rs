@@ -52,10 +52,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(LogFormat::Pretty, "off");
     let begun = Instant::now();
     let (lines, mut received) = mpsc::channel(64);
-    let printer = tokio::spawn(async move {
+    let mut printer = tokio::spawn(async move {
         while let Some(line) = received.recv().await {
-            print(begun.elapsed(), &line);
+            print(begun.elapsed(), &line)?;
         }
+        anyhow::Ok(())
     });
     let options = Options {
         plot: args.scenario,
@@ -66,11 +67,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let played = tokio::select! {
         played = play(options, args.exit, lines) => played,
+        // It could not print.
+        ended = &mut printer => return ended?.map(|()| ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     // Every sender has been dropped, so the printer ends once it has printed all lines.
-    printer.await?;
+    printer.await??;
     played.map(|()| ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::args::RunArgs;
+use super::output::{self, ResultArgs};
 use super::plan_summary::summary;
 use super::render_plan::{gates_text, plan_text};
 use crate::api::remediation::{Remediation, RemediationStatus};
@@ -20,34 +21,21 @@ pub struct Args {
     /// List every object of the plan with its uid
     #[arg(long)]
     details: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// Text
-    #[default]
-    Text,
-    /// The Remediation as JSON
-    Json,
-    /// The Remediation as YAML
-    Yaml,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (_, run) = args.run.read().await?;
-    match args.output {
-        Output::Text => anstream::println!("{}", text(&run, Timestamp::now(), args.details)),
-        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&run)?),
-        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&run)?),
-    }
+    args.result.print(&run, || {
+        let columns = output::prose(output::width());
+        text(&run, Timestamp::now(), args.details, columns) + "\n"
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The state of the run first, then its plan, gates and evidence.
-fn text(run: &Remediation, now: Timestamp, details: bool) -> String {
+/// The state of the run first, then its plan, gates and evidence. Sentences are at most `columns` wide.
+fn text(run: &Remediation, now: Timestamp, details: bool, columns: usize) -> String {
     let status = run.status.clone().unwrap_or_default();
     let created = run.creation_timestamp().map_or(now, |at| at.0);
     let mut lines = vec![
@@ -82,7 +70,7 @@ fn text(run: &Remediation, now: Timestamp, details: bool) -> String {
         lines.push(if details {
             plan_text(plan)
         } else {
-            summary(plan, &[], None)
+            summary(plan, &[], None, columns)
         });
     }
     if !status.gates.is_empty() {

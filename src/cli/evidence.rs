@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::RunArgs;
+use super::output::{List, ResultArgs};
 use crate::api::ObjectKind;
 use crate::api::remediation::{EvidenceRecord, Remediation};
 
 /// Print the objects that a run deleted, for `kubectl create -f -`
+///
+/// Prints a List, in YAML unless -o names another format.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -16,27 +19,17 @@ pub struct Args {
     /// Print all evidence unchanged, including pods, leases, contents, Events and statuses
     #[arg(long)]
     all: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// YAML
-    #[default]
-    Yaml,
-    /// JSON
-    Json,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (_, run) = args.run.read().await?;
-    let list = if args.all { all(&run) } else { creatable(&run) };
-    match args.output {
-        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&list)?),
-        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&list)?),
-    }
+    let items = if args.all { all(&run) } else { creatable(&run) };
+    let list = List::of(&items);
+    // The text is YAML: there is no shorter form.
+    let yaml = serde_saphyr::to_string(&list)?;
+    args.result.print(&list, || yaml)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -45,14 +38,14 @@ fn evidence(run: &Remediation) -> impl Iterator<Item = &EvidenceRecord> {
 }
 
 /// Every record, unchanged.
-fn all(run: &Remediation) -> Value {
+fn all(run: &Remediation) -> Vec<Value> {
     let kept = evidence(run).map(|record| serde_json::from_str(&record.content));
-    Value::Array(kept.map(Result::unwrap_or_default).collect())
+    kept.map(Result::unwrap_or_default).collect()
 }
 
 /// The deleted objects without fields set by the API server. Pods are left out, as their controllers recreate them, and leases,
 /// as they still exist.
-fn creatable(run: &Remediation) -> Value {
+fn creatable(run: &Remediation) -> Vec<Value> {
     let deleted = evidence(run).filter(|record| {
         matches!(
             record.object.kind,
@@ -71,7 +64,7 @@ fn creatable(run: &Remediation) -> Value {
         }
         item
     });
-    json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>() })
+    items.collect()
 }
 
 /// The object of one record as its owner would create it, or `None` if its spec was not recorded.
@@ -99,6 +92,8 @@ fn as_created(mut record: Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
     use crate::api::ObjectKey;
     use crate::api::remediation::RemediationStatus;
     use crate::model::fixture::run;
@@ -144,7 +139,7 @@ mod tests {
             "metadata": {"name": "sonarr", "namespace": "media", "labels": {"app": "sonarr"}},
             "spec": source["spec"],
         });
-        assert_eq!(creatable(&run)["items"], json!([expected]));
-        assert_eq!(all(&run).as_array().unwrap().len(), 3);
+        assert_eq!(creatable(&run), [expected]);
+        assert_eq!(all(&run).len(), 3);
     }
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
+use super::output::print_line;
 use super::{ClusterArgs, FAILED, remediations};
 use crate::api::Uid;
 use crate::api::hold::{POLICY_NAME, SnapshotHold, SnapshotHoldSpec};
@@ -102,7 +103,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.classes.is_empty() {
         what = format!("{what} and class {}", args.classes.join(", "));
     }
-    anstream::println!("{what} held until {until:.0}; release with: locksmith release {name}");
+    print_line(format_args!(
+        "{what} held until {until:.0}; release with: locksmith release {name}"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use super::output::print;
 use super::{Cli, exit_codes};
 
 /// Print a shell completion script
@@ -22,10 +23,11 @@ pub struct CompletionArgs {
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {}
 
-pub fn completion(args: &CompletionArgs) -> ExitCode {
+pub fn completion(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "locksmith", &mut script);
-    print(&script)
+    print(String::from_utf8(script)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn man(ManArgs {}: &ManArgs) -> anyhow::Result<ExitCode> {
@@ -44,11 +46,6 @@ pub fn man(ManArgs {}: &ManArgs) -> anyhow::Result<ExitCode> {
         man.render_options_section(&mut page)?;
     }
     page.extend(exit_codes::roff().into_bytes());
-    Ok(print(&page))
-}
-
-/// Writes to stdout. Errors are ignored: a reader that closed the pipe has read enough.
-fn print(text: &[u8]) -> ExitCode {
-    let _ = std::io::stdout().write_all(text);
-    ExitCode::SUCCESS
+    print(String::from_utf8(page)?)?;
+    Ok(ExitCode::SUCCESS)
 }

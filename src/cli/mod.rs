@@ -17,6 +17,7 @@ mod explain;
 mod hold;
 mod log;
 mod manual;
+mod output;
 mod plan;
 mod plan_summary;
 mod progress;
@@ -33,7 +34,6 @@ mod test_alert;
 mod watching;
 
 pub use cluster::{ClusterArgs, ClusterError};
-pub use status::{Look, exit_code, render};
 
 use std::process::ExitCode;
 
@@ -105,12 +105,15 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Hold(args) => hold::run(args).await,
         Command::Release(args) => release::run(args).await,
         Command::Reset(args) => reset::run(args).await,
-        Command::CheckConfig(args) => Ok(check_config::run(&args)),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Crd(args) => crd::run(&args),
-        Command::Completion(args) => Ok(manual::completion(&args)),
+        Command::Completion(args) => manual::completion(&args),
         Command::Man(args) => manual::man(&args),
     };
     done.unwrap_or_else(|error| {
+        if error.is::<output::PipeClosed>() {
+            return ExitCode::SUCCESS;
+        }
         anstream::eprintln!("error: {}", crate::text::error_chain(&*error));
         ExitCode::from(FAILED)
     })

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::args::ReadArgs;
 use super::log::{self, LogFormat};
+use super::output::{self, List, ResultArgs};
 use super::plan_summary::summary;
 use super::render_plan::{gates_text, plan_text};
 use crate::api::Plan;
@@ -37,9 +38,8 @@ pub struct Args {
     read: ReadArgs,
     #[command(flatten)]
     what: PlanArgs,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 /// Selects a plan.
@@ -54,17 +54,6 @@ pub struct PlanArgs {
     /// List every object with its uid, and every gate
     #[arg(long)]
     pub details: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// Text; ~ marks objects that are changed, + created, - deleted
-    #[default]
-    Text,
-    /// JSON list with one entry per driver
-    Json,
-    /// The same as YAML
-    Yaml,
 }
 
 /// The plan for one driver.
@@ -85,13 +74,13 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Plan and gates as text: a summary with the limits of `config`, or every object and every gate.
-    pub fn text(&self, config: &Config, details: bool) -> String {
+    /// Plan and gates as text: a summary with the limits of `config`, at most `columns` wide, or every object and every gate.
+    pub fn text(&self, config: &Config, details: bool, columns: usize) -> String {
         let text = match (&self.plan, &self.error) {
             (Some(plan), _) if details => {
                 format!("{}\n{}", plan_text(plan), gates_text(&self.gates))
             }
-            (Some(plan), _) => summary(plan, &self.gates, Some(config)),
+            (Some(plan), _) => summary(plan, &self.gates, Some(config), columns),
             (None, error) => {
                 let error = error.as_deref().unwrap_or_default();
                 format!("no plan: {error}\n{}", gates_text(&self.gates))
@@ -106,29 +95,31 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.read.config()?;
     let client = args.read.client().await?;
     let all = args.what.plans(&args.read, client, &config).await?;
-    match args.output {
-        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&all)?),
-        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&all)?),
-        Output::Text if all.is_empty() => {
-            anstream::println!("Nothing is stuck.");
-        }
-        Output::Text => {
-            for planned in &all {
-                anstream::println!("{}", planned.text(&config, args.what.details));
-            }
-            let hint = if args.what.details {
-                ""
-            } else {
-                "; --details lists every object and gate"
-            };
-            anstream::println!("nothing was written{hint}");
-        }
-    }
+    args.result.print(&List::of(&all), || {
+        text(&all, &config, args.what.details)
+    })?;
     if all.iter().any(|planned| planned.plan.is_none()) {
         return Ok(ExitCode::from(super::FAILED));
     }
     let mut gates = all.iter().flat_map(|planned| &planned.gates);
     Ok(ExitCode::from(u8::from(gates.any(|gate| !gate.open))))
+}
+
+/// The plans for people; ~ marks objects that are changed, + created, - deleted.
+fn text(all: &[Planned], config: &Config, details: bool) -> String {
+    if all.is_empty() {
+        return "Nothing is stuck.\n".to_owned();
+    }
+    let columns = output::prose(output::width());
+    let plans = all.iter();
+    let mut text: String = plans
+        .map(|planned| planned.text(config, details, columns) + "\n")
+        .collect();
+    text.push_str("nothing was written");
+    if !details {
+        text.push_str("; --details lists every object and gate");
+    }
+    text + "\n"
 }
 
 /// Collections that could not be read, with the reason.

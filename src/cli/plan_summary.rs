@@ -12,17 +12,23 @@ use crate::text::humanize::{count, plain};
 /// Most names of one group that are listed; the others are counted.
 const NAMES: usize = 5;
 
-/// The plan, with the limits of `config` if the plan is not run yet, and the closed ones of `gates`.
-pub fn summary(plan: &Plan, gates: &[GateRecord], config: Option<&Config>) -> String {
+/// The plan, with the limits of `config` if the plan is not run yet, and the closed ones of `gates`. Lines are at most `columns`
+/// wide.
+pub fn summary(
+    plan: &Plan,
+    gates: &[GateRecord],
+    config: Option<&Config>,
+    columns: usize,
+) -> String {
     let mut lines = vec![format!("plan {} for {}", plan.hash, plain(&plan.driver))];
-    lines.extend(wrapped(&head(plan, gates, config), "  ", "  "));
+    lines.extend(wrapped(&head(plan, gates, config), columns, "  ", "  "));
     for planned in &plan.steps {
-        lines.extend(step(planned));
+        lines.extend(step(planned, columns));
     }
     for gate in gates.iter().filter(|gate| !gate.open) {
         let (reason, opens) = (plain(&gate.reason), plain(&gate.opens_when));
         let text = format!("gate {}: {reason}; opens {opens}", gate.gate);
-        lines.extend(wrapped(&text, "  ", "    "));
+        lines.extend(wrapped(&text, columns, "  ", "    "));
     }
     lines.join("\n")
 }
@@ -102,16 +108,16 @@ fn head(plan: &Plan, gates: &[GateRecord], config: Option<&Config>) -> String {
 }
 
 /// One step: its changes, each with the objects by namespace.
-fn step(planned: &PlannedStep) -> Vec<String> {
+fn step(planned: &PlannedStep, columns: usize) -> Vec<String> {
     let mut lines = vec![format!("  {}", planned.step.as_str())];
     if planned.holds() {
         let held = count(planned.held_sources().count(), "source");
         let text = format!(
             "one SnapshotHold: the API server refuses snapshots and clones of {held}; no source is changed"
         );
-        lines.extend(wrapped(&text, "    ", "    "));
+        lines.extend(wrapped(&text, columns, "    ", "    "));
         for (namespace, names) in &planned.sources {
-            lines.extend(group('+', namespace, None, names));
+            lines.extend(group('+', namespace, None, names, columns));
         }
         for class in &planned.snapshot_classes {
             lines.push(format!("  + every snapshot of class {class}"));
@@ -131,10 +137,10 @@ fn step(planned: &PlannedStep) -> Vec<String> {
             groups.entry(group).or_default().push(object.name.clone());
         }
         for change in changes(action) {
-            lines.extend(wrapped(&change, "    ", "      "));
+            lines.extend(wrapped(&change, columns, "    ", "      "));
         }
         for ((namespace, kind), names) in groups {
-            lines.extend(group(mark(action), namespace, Some(kind), &names));
+            lines.extend(group(mark(action), namespace, Some(kind), &names, columns));
         }
     }
     let mut skipped: BTreeMap<String, Vec<SharedStr>> = BTreeMap::new();
@@ -144,12 +150,18 @@ fn step(planned: &PlannedStep) -> Vec<String> {
     }
     for (reason, names) in skipped {
         let text = format!("skipped {}: {reason}: {}", names.len(), some(&names));
-        lines.extend(wrapped(&text, "    ", "      "));
+        lines.extend(wrapped(&text, columns, "    ", "      "));
     }
     lines
 }
 
-fn group(mark: char, namespace: &str, kind: Option<&str>, names: &[SharedStr]) -> Vec<String> {
+fn group(
+    mark: char,
+    namespace: &str,
+    kind: Option<&str>,
+    names: &[SharedStr],
+    columns: usize,
+) -> Vec<String> {
     let place = if namespace.is_empty() {
         String::new()
     } else {
@@ -163,7 +175,7 @@ fn group(mark: char, namespace: &str, kind: Option<&str>, names: &[SharedStr]) -
         }
     });
     let text = format!("{place}{kind}{}", some(names));
-    wrapped(&text, &format!("  {mark} "), "      ")
+    wrapped(&text, columns, &format!("  {mark} "), "      ")
 }
 
 fn some(names: &[SharedStr]) -> String {
@@ -198,7 +210,7 @@ mod tests {
     #[test]
     fn summary_counts_groups_and_names_closed_gates() {
         let gates = [gate("mode", false), gate("freshness", true)];
-        let text = summary(&jam(), &gates, Some(&Config::default()));
+        let text = summary(&jam(), &gates, Some(&Config::default()), 80);
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
@@ -220,12 +232,12 @@ mod tests {
     #[test]
     fn group_lists_five_names_and_counts_the_others() {
         let names: Vec<SharedStr> = (0..7).map(|at| format!("app-{at}").into()).collect();
-        let lines = group('-', "media", Some("VolumeSnapshot"), &names);
+        let lines = group('-', "media", Some("VolumeSnapshot"), &names, 80);
         assert_eq!(
             lines.join(" "),
             "  - media: 7 VolumeSnapshots: app-0, app-1, app-2, app-3, app-4 and 2 more"
         );
-        let one = group('~', "", Some("VolumeSnapshotContent"), &names[..1]);
+        let one = group('~', "", Some("VolumeSnapshotContent"), &names[..1], 80);
         assert_eq!(one, ["  ~ VolumeSnapshotContent app-0"]);
     }
 
@@ -237,7 +249,7 @@ mod tests {
                 step.targets = vec![target; 500];
             }
         }
-        let text = summary(&plan, &[], None);
+        let text = summary(&plan, &[], None, 80);
         assert!(text.lines().count() < 40, "{text}");
         assert!(text.contains("500 "), "{text}");
     }

@@ -1,11 +1,12 @@
 //! Prints the progress of a run: one line per event, and the current step as a bar on a terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output::print_line;
 use crate::api::StepName;
 use crate::api::remediation::StepProgress;
 use crate::run_progress::{Line, Tone, of_step};
@@ -37,7 +38,7 @@ impl Printer {
     }
 
     /// Prints a line, above the bar.
-    pub fn line(&self, line: &Line) {
+    pub fn line(&self, line: &Line) -> anyhow::Result<()> {
         let print = || print(self.begun.elapsed(), line);
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -63,9 +64,10 @@ impl Printer {
     }
 
     /// Prints the current step, where no bar shows it.
-    pub fn report(&self) {
-        if let (false, Some(line)) = (self.terminal, &self.current) {
-            self.line(line);
+    pub fn report(&self) -> anyhow::Result<()> {
+        match (self.terminal, &self.current) {
+            (false, Some(line)) => self.line(line),
+            _ => Ok(()),
         }
     }
 
@@ -91,7 +93,7 @@ fn bar() -> ProgressBar {
 }
 
 /// Prints `  3.2s  label            text`; a line without a label continues the one before and shows no time.
-pub fn print(at: Duration, line: &Line) {
+pub fn print(at: Duration, line: &Line) -> anyhow::Result<()> {
     let style = match line.tone {
         Tone::Plain => Style::new(),
         Tone::Bad => AnsiColor::Red.on_default(),
@@ -104,7 +106,5 @@ pub fn print(at: Duration, line: &Line) {
         format!("{:.1}s", at.as_secs_f64())
     };
     let (label, text) = (plain(&line.label), plain(&line.text));
-    anstream::println!("{time:>6}  {label:<22}{style}{text}{style:#}");
-    // Readers of a pipe follow the run live.
-    let _ = std::io::stdout().flush();
+    print_line(format_args!("{time:>6}  {label:<22}{style}{text}{style:#}"))
 }

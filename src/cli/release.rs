@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use kube::{Client, ResourceExt};
 
+use super::output::print_line;
 use super::{ClusterArgs, FAILED};
 use crate::api::hold::SnapshotHold;
 use crate::api::{ObjectKey, Uid};
@@ -60,13 +61,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let held = holds::list(&client, args.namespace.as_deref()).await?;
     let releases = releases(&held, &args)?;
     if releases.is_empty() {
-        anstream::println!("nothing is held");
+        print_line("nothing is held")?;
     }
     let mut failed = false;
     for release in releases {
         match carry_out(&client, &release).await {
-            Ok(Tried::Written) => anstream::println!("released {}", release.says),
-            Ok(Tried::Skipped(why)) => anstream::println!("skipped {}: {why}", release.says),
+            Ok(Tried::Written) => print_line(format_args!("released {}", release.says))?,
+            Ok(Tried::Skipped(why)) => {
+                print_line(format_args!("skipped {}: {why}", release.says))?;
+            }
             Err(error) => {
                 failed = true;
                 anstream::eprintln!("error: {error}");

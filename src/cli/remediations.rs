@@ -8,8 +8,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::api::ObjectKind;
 use crate::api::remediation::Remediation;
 use crate::cluster::{ErrorKind, remediations, reviews};
+use crate::text::humanize;
 
 /// Every Remediation in `namespace`, or in all namespaces, newest first.
 pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Remediation>> {
@@ -45,12 +47,15 @@ pub fn changes(client: &Client, namespace: Option<&str>) -> impl Stream<Item = (
     })
 }
 
-/// The Remediation called `name`, or the only one whose name starts with it.
+/// The Remediation called `name`, also as `runs -o name` prints it, or the only one whose name starts with it.
 pub async fn run_named(
     client: &Client,
     namespace: Option<&str>,
     name: &str,
 ) -> anyhow::Result<Remediation> {
+    let resource = humanize::resource(ObjectKind::Remediation);
+    let bare = name.strip_prefix(resource);
+    let name = bare.and_then(|bare| bare.strip_prefix('/')).unwrap_or(name);
     named(runs(client, namespace).await?, name)
 }
 

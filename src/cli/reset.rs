@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::output::print_line;
 use super::{ClusterArgs, remediations};
 use crate::cluster::CALL_TIMEOUT;
 use crate::gates::RESET_ANNOTATION;
@@ -34,13 +35,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .filter(|run| finished(run).is_some())
         .max_by_key(|run| finished(run))
     else {
-        anstream::println!("no run has finished");
+        print_line("no run has finished")?;
         return Ok(ExitCode::SUCCESS);
     };
     let by = remediations::name(&client).await.unwrap_or_default();
     let mark = format!("{} {by}", Timestamp::now());
     let patch = json!({ "metadata": { "annotations": { RESET_ANNOTATION: mark.trim() } } });
     remediations::change(&client, last, patch).await?;
-    anstream::println!("reset: failures up to {} no longer count", last.name_any());
+    let name = last.name_any();
+    print_line(format_args!("reset: failures up to {name} no longer count"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::ReadArgs;
 use super::decide::confirmed;
 use super::log::{self, LogFormat};
+use super::output::{self, print_line};
 use super::plan::{PlanArgs, Planned};
 use super::progress::{Printer, REPORT_INTERVAL};
 use super::remediations;
@@ -52,7 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut plans = args.what.plans(&args.read, client.clone(), &config).await?;
     let planned = match (plans.pop(), plans.is_empty()) {
         (None, _) => {
-            anstream::println!("Nothing is stuck.");
+            print_line("Nothing is stuck.")?;
             return Ok(ExitCode::SUCCESS);
         }
         (Some(planned), true) => planned,
@@ -64,7 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             )
         }
     };
-    anstream::println!("{}", planned.text(&config, args.what.details));
+    let columns = output::prose(output::width());
+    print_line(planned.text(&config, args.what.details, columns))?;
     if let Some(error) = &planned.error {
         bail!("there is no plan: {error}");
     }
@@ -132,7 +134,7 @@ async fn follow(
     mut interrupts: Signal,
 ) -> anyhow::Result<ExitCode> {
     let mut printer = Printer::new();
-    printer.line(&Line::plain("run", run.name_any()));
+    printer.line(&Line::plain("run", run.name_any()))?;
     let changes = changes(client, &run);
     tokio::pin!(changes);
     let taken_up = tokio::time::sleep(TAKEN_UP_WITHIN);
@@ -147,7 +149,7 @@ async fn follow(
             Some(()) = interrupts.recv() => {
                 let name = run.name_any();
                 if aborted {
-                    printer.line(&Line::new("detached", format!("see the result with locksmith describe {name}"), Tone::Ask));
+                    printer.line(&Line::new("detached", format!("see the result with locksmith describe {name}"), Tone::Ask))?;
                     return Ok(ExitCode::FAILURE);
                 }
                 aborted = true;
@@ -155,17 +157,17 @@ async fn follow(
                     format!("failed to abort {name}; retry with locksmith abort {name}, or run locksmith release --all")
                 })?;
                 let text = format!("aborting {name}; its holds are being released");
-                printer.line(&Line::new("interrupted", text, Tone::Ask));
+                printer.line(&Line::new("interrupted", text, Tone::Ask))?;
                 continue;
             }
             _ = reports.tick() => {
-                printer.report();
+                printer.report()?;
                 continue;
             }
             () = &mut taken_up, if idle => {
                 warned = true;
                 let text = "no daemon has picked it up; check that one runs in mode plan or act for this namespace";
-                printer.line(&Line::new("waiting", text, Tone::Ask));
+                printer.line(&Line::new("waiting", text, Tone::Ask))?;
                 continue;
             }
         };
@@ -176,7 +178,7 @@ async fn follow(
             Some(Err(error)) => {
                 if !unseen {
                     let text = format!("failed to read the run, retrying: {}", error_chain(&error));
-                    printer.line(&Line::new("waiting", text, Tone::Ask));
+                    printer.line(&Line::new("waiting", text, Tone::Ask))?;
                 }
                 unseen = true;
                 continue;
@@ -188,7 +190,7 @@ async fn follow(
             continue;
         }
         for line in run_progress::of_run(&run, known.as_ref()) {
-            printer.line(&line);
+            printer.line(&line)?;
         }
         known = run.status;
         printer.set(known.as_ref().and_then(RemediationStatus::current_progress));

@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::args::NamespaceArgs;
-use super::table::{Column, lines};
+use super::output::{self, List, ListArgs, OutputFormat};
+use super::table::{Column, Layout};
 use super::watching::Screen;
 use super::{ClusterArgs, remediations};
+use crate::api::ObjectKind;
 use crate::api::remediation::Remediation;
 use crate::cluster::CALL_TIMEOUT;
-use crate::text::humanize::{plain, span};
+use crate::text::humanize::{plain, resource, span};
 
 /// List all runs, newest first
 #[derive(Debug, clap::Args)]
@@ -24,33 +26,19 @@ pub struct Args {
     /// Keep watching: list again when a run changes, until interrupted
     #[arg(short, long)]
     watch: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// At most 80 columns
-    #[default]
-    Table,
-    /// As wide as needed
-    Wide,
-    /// The Remediations as JSON
-    Json,
-    /// The Remediations as YAML
-    Yaml,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let namespace = args.only.namespace.as_deref();
+    let namespace = args.only.namespace();
     let mut runs = remediations::runs(&client, namespace).await?;
     let mut screen = Screen::new();
     let changes = remediations::changes(&client, namespace);
     tokio::pin!(changes);
     loop {
-        screen.show(&args.output.text(&runs)?);
+        screen.show(&text(&runs, &args.list)?)?;
         if !args.watch {
             return Ok(ExitCode::SUCCESS);
         }
@@ -60,20 +48,33 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-impl Output {
-    /// The runs in this format.
-    fn text(self, runs: &[Remediation]) -> anyhow::Result<String> {
-        Ok(match self {
-            Self::Json => format!("{}\n", serde_json::to_string_pretty(runs)?),
-            Self::Yaml => serde_saphyr::to_string(&runs)?,
-            Self::Table | Self::Wide if runs.is_empty() => "no runs\n".to_owned(),
-            Self::Table => table(runs, Timestamp::now(), false),
-            Self::Wide => table(runs, Timestamp::now(), true),
-        })
+/// The runs in the chosen format.
+fn text(runs: &[Remediation], list: &ListArgs) -> anyhow::Result<String> {
+    if let Some(data) = list.output.data(&List::of(runs))? {
+        return Ok(data);
     }
+    let lines = match list.output {
+        OutputFormat::Name => runs.iter().map(name).collect(),
+        _ if runs.is_empty() && list.no_headers => Vec::new(),
+        _ if runs.is_empty() => vec!["no runs".to_owned()],
+        _ => {
+            let wide = list.output == OutputFormat::Wide;
+            let layout = Layout {
+                width: output::width().filter(|_| !wide),
+                headers: !list.no_headers,
+            };
+            table(runs, Timestamp::now(), layout)
+        }
+    };
+    Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 
-fn table(runs: &[Remediation], now: Timestamp, wide: bool) -> String {
+/// The name as kubectl prints it.
+fn name(run: &Remediation) -> String {
+    format!("{}/{}", resource(ObjectKind::Remediation), run.name_any())
+}
+
+fn table(runs: &[Remediation], now: Timestamp, layout: Layout) -> Vec<String> {
     let rows = runs.iter().map(|run| {
         let status = run.status.clone().unwrap_or_default();
         let created = run.creation_timestamp().map_or(now, |at| at.0);
@@ -94,6 +95,5 @@ fn table(runs: &[Remediation], now: Timestamp, wide: bool) -> String {
         Column::Number("AGE"),
         Column::Text("MESSAGE"),
     ];
-    let lines = lines(&columns, rows.collect(), wide).into_iter();
-    lines.map(|line| line + "\n").collect()
+    layout.lines(&columns, rows.collect())
 }

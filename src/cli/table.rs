@@ -3,9 +3,6 @@
 //! A cell that is too wide for its column is wrapped after a blank, a hyphen or a slash, and never truncated, so that names
 //! can be copied.
 
-/// Maximum width of a table that fits a terminal.
-pub const COLUMNS: usize = 80;
-
 /// Blanks between two columns.
 const GAP: usize = 2;
 
@@ -29,29 +26,38 @@ impl Column {
     }
 }
 
-/// The lines of a table, header first. `wide` allows any width.
-pub fn lines(columns: &[Column], rows: Vec<Vec<String>>, wide: bool) -> Vec<String> {
-    let header = columns
-        .iter()
-        .map(|column| column.title().to_owned())
-        .collect();
-    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    let mut widths = natural(columns.len(), &rows);
-    if !wide {
-        shrink(columns, &mut widths);
-    }
-    rows.iter()
-        .flat_map(|row| row_lines(columns, &widths, row))
-        .collect()
+/// Layout of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Maximum width; `None` for any.
+    pub width: Option<usize>,
+    /// Whether the titles of the columns are the first row.
+    pub headers: bool,
 }
 
-/// `text` in lines of at most [`COLUMNS`] columns, broken between words. The first one begins with `first`, the others with
+impl Layout {
+    /// The lines of a table.
+    pub fn lines(self, columns: &[Column], rows: Vec<Vec<String>>) -> Vec<String> {
+        let titles = columns.iter().map(|column| column.title().to_owned());
+        let header = self.headers.then(|| titles.collect());
+        let rows: Vec<Vec<String>> = header.into_iter().chain(rows).collect();
+        let mut widths = natural(columns.len(), &rows);
+        if let Some(width) = self.width {
+            shrink(columns, &mut widths, width);
+        }
+        rows.iter()
+            .flat_map(|row| row_lines(columns, &widths, row))
+            .collect()
+    }
+}
+
+/// `text` in lines of at most `columns` columns, broken between words. The first one begins with `first`, the others with
 /// `further`.
-pub fn wrapped(text: &str, first: &str, further: &str) -> Vec<String> {
+pub fn wrapped(text: &str, columns: usize, first: &str, further: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut is_empty) = (first.to_owned(), true);
     for word in text.split_whitespace() {
-        if !is_empty && width(&line) + 1 + width(word) > COLUMNS {
+        if !is_empty && width(&line) + 1 + width(word) > columns {
             lines.push(std::mem::replace(&mut line, further.to_owned()));
             is_empty = true;
         }
@@ -79,10 +85,10 @@ fn natural(columns: usize, rows: &[Vec<String>]) -> Vec<usize> {
     widths
 }
 
-/// Narrows the widest column of text until all fit.
-fn shrink(columns: &[Column], widths: &mut [usize]) {
+/// Narrows the widest column of text until all fit into `available` columns.
+fn shrink(columns: &[Column], widths: &mut [usize], available: usize) {
     let gaps = GAP * columns.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > COLUMNS {
+    while widths.iter().sum::<usize>() + gaps > available {
         let texts = columns.iter().zip(widths.iter_mut());
         let widest = texts
             .filter(|(column, _)| matches!(column, Column::Text(_)))
@@ -146,6 +152,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use rstest::rstest;
+
+    #[test]
+    fn table_is_as_wide_as_allowed() {
+        let columns = [
+            Column::Text("NAME"),
+            Column::Number("AGE"),
+            Column::Text("MESSAGE"),
+        ];
+        let row = [
+            "a-name-of-some-length",
+            "5m",
+            "waits for the leases to be taken over",
+        ];
+        let rows = vec![row.map(str::to_owned).to_vec()];
+        let lines = |width, headers| Layout { width, headers }.lines(&columns, rows.clone());
+        let whole = "a-name-of-some-length   5m  waits for the leases to be taken over";
+        assert_eq!(lines(None, false), [whole.replace("   5m", "  5m")]);
+        assert_eq!(lines(None, true)[1], whole);
+        assert_eq!(lines(Some(65), true)[1..], [whole]);
+        for narrow in [40, 64] {
+            let lines = lines(Some(narrow), true);
+            assert!(lines.len() > 2, "{lines:#?}");
+            assert!(lines.iter().all(|line| width(line) <= narrow), "{lines:#?}");
+        }
+    }
 
     #[rstest]
     #[case("prowlarr", 8, &["prowlarr"])]

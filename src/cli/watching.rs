@@ -1,7 +1,9 @@
 //! Shows a changing text until the command is interrupted: redrawn on a terminal, appended elsewhere.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
+
+use super::output::print;
 
 /// Shortest time between two texts on a terminal.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -24,19 +26,21 @@ impl Screen {
     }
 
     /// Prints `text`, unless it is the one shown.
-    pub fn show(&mut self, text: &str) {
+    pub fn show(&mut self, text: &str) -> anyhow::Result<()> {
         if self.shown.as_deref() == Some(text) {
-            return;
+            return Ok(());
         }
-        if self.terminal {
+        let before = if self.terminal {
             // Clears the screen and goes to its upper left corner.
-            anstream::print!("\u{1b}[2J\u{1b}[H");
+            "\u{1b}[2J\u{1b}[H"
         } else if self.shown.is_some() {
-            anstream::println!();
-        }
-        anstream::print!("{text}");
-        let _ = std::io::stdout().flush();
+            "\n"
+        } else {
+            ""
+        };
+        print(format_args!("{before}{text}"))?;
         self.shown = Some(text.to_owned());
+        Ok(())
     }
 
     /// Waits until the next text may be shown.

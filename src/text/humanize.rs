@@ -97,6 +97,25 @@ pub fn kind(kind: ObjectKind) -> &'static str {
     }
 }
 
+/// The resource as `kubectl -o name` prints it, in front of the name of an object.
+pub fn resource(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::PersistentVolumeClaim => "persistentvolumeclaim",
+        ObjectKind::PersistentVolume => "persistentvolume",
+        ObjectKind::VolumeSnapshot => "volumesnapshot.snapshot.storage.k8s.io",
+        ObjectKind::VolumeSnapshotContent => "volumesnapshotcontent.snapshot.storage.k8s.io",
+        ObjectKind::VolumeSnapshotClass => "volumesnapshotclass.snapshot.storage.k8s.io",
+        ObjectKind::ReplicationSource => "replicationsource.volsync.backube",
+        ObjectKind::Deployment => "deployment.apps",
+        ObjectKind::StatefulSet => "statefulset.apps",
+        ObjectKind::DaemonSet => "daemonset.apps",
+        ObjectKind::Lease => "lease.coordination.k8s.io",
+        ObjectKind::Pod => "pod",
+        ObjectKind::Remediation => "remediation.locksmith.dev",
+        ObjectKind::SnapshotHold => "snapshothold.locksmith.dev",
+    }
+}
+
 /// The object in kubectl's notation: `pvc/prowlarr`.
 pub fn object(object: &ObjectKey) -> String {
     format!("{}/{}", kind(object.kind), object.name)

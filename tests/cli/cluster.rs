@@ -11,11 +11,10 @@ use locksmith::demo::Cluster;
 use locksmith::demo::apiserver::Options;
 use locksmith::demo::scenario::{Outage, playbook_jam};
 use locksmith::demo::world::{Timings, WorldConfig};
+use serde_json::Value;
 
+use crate::terminal::Terminal;
 use crate::text;
-
-/// Width of the narrowest terminal.
-const COLUMNS: usize = 80;
 
 /// A message longer than a line.
 const MESSAGE: &str = "gate cooldown: the last run ended at 14:02; opens at 14:32; gate blastRadius: 41 of 50 > 30%; \
@@ -36,18 +35,35 @@ impl Ground {
         Self { cluster, directory }
     }
 
-    /// Output and exit code of the program.
-    async fn locksmith(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    /// The program with these arguments, for the cluster.
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
         command
             .args(args)
             .arg("--kubeconfig")
             .arg(self.directory.path().join("kubeconfig"))
             .env_remove("NO_COLOR")
-            .env_remove("CLICOLOR_FORCE")
-            .envs(variables.iter().copied());
+            .env_remove("CLICOLOR_FORCE");
+        command
+    }
+
+    /// Output and exit code of the program.
+    async fn locksmith(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command(args);
+        command.envs(variables.iter().copied());
         let said = tokio::task::spawn_blocking(move || command.output().unwrap());
         said.await.unwrap()
+    }
+
+    /// Output of the program on a terminal with so many columns, without colours.
+    async fn shown(&self, args: &[&str], columns: u16) -> String {
+        let mut command = self.command(args);
+        command.env("NO_COLOR", "1");
+        let terminal = Terminal::open(&mut command, columns);
+        let ended = tokio::task::spawn_blocking(move || terminal.end());
+        let (code, text) = ended.await.unwrap();
+        assert_eq!(code, Some(0), "{text}");
+        text.replace("\r\n", "\n")
     }
 
     async fn printed(&self, args: &[&str]) -> String {
@@ -91,24 +107,72 @@ async fn runs_fit_the_terminal_or_one_line_each() {
         ground.run(name).await;
     }
 
-    let table = ground.printed(&["runs"]).await;
-    let wide = |line: &&str| line.chars().count() > COLUMNS;
-    assert_eq!(table.lines().find(wide), None, "{table}");
-    assert!(table.lines().count() > 1 + names.len(), "{table}");
-    let mut words = table.split_whitespace();
-    assert!(words.any(|word| word == "Pending"), "{table}");
-
-    let wide = ground.printed(&["runs", "-o", "wide"]).await;
-    assert_eq!(wide.lines().count(), 1 + names.len(), "{wide}");
-    for name in names {
-        let line = wide.lines().find(|line| line.starts_with(name)).unwrap();
-        assert!(line.ends_with(MESSAGE), "{line}");
+    for columns in [60, 120] {
+        let table = ground.shown(&["runs"], columns).await;
+        let too_wide = |line: &&str| line.chars().count() > usize::from(columns);
+        assert_eq!(table.lines().find(too_wide), None, "{table}");
+        assert!(table.lines().count() > 1 + names.len(), "{table}");
+        // The whole width is used.
+        let widest = table.lines().map(|line| line.chars().count()).max();
+        assert!(widest > Some(usize::from(columns) - 20), "{table}");
+        let mut words = table.split_whitespace();
+        assert!(words.any(|word| word == "Pending"), "{table}");
     }
 
+    let piped = ground.printed(&["runs"]).await;
+    let wide = ground.printed(&["runs", "-o", "wide"]).await;
+    assert_eq!(wide, ground.shown(&["runs", "-o", "wide"], 60).await);
+    for lines in [piped, wide] {
+        assert_eq!(lines.lines().count(), 1 + names.len(), "{lines}");
+        for name in names {
+            let line = lines.lines().find(|line| line.starts_with(name)).unwrap();
+            assert!(line.ends_with(MESSAGE), "{line}");
+        }
+    }
+    let rows = ground.printed(&["runs", "--no-headers"]).await;
+    assert_eq!(rows.lines().count(), names.len(), "{rows}");
+
     let json = ground.printed(&["runs", "-o", "json"]).await;
-    let json: Vec<Remediation> = serde_json::from_str(&json).unwrap();
-    assert_eq!(json.len(), names.len());
-    assert_eq!(json[0].status.as_ref().unwrap().message, MESSAGE);
+    let list: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&list["apiVersion"], &list["kind"]), (&"v1".into(), &"List".into()));
+    let items: Vec<Remediation> = serde_json::from_value(list["items"].clone()).unwrap();
+    assert_eq!(items.len(), names.len());
+    assert_eq!(items[0].status.as_ref().unwrap().message, MESSAGE);
+    assert_eq!(list["items"][0]["kind"], "Remediation");
+    let yaml = ground.printed(&["runs", "-o", "yaml"]).await;
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), list);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_printed_by_name_and_by_template() {
+    let ground = Ground::new().await;
+    ground.run("night").await;
+    ground.run("noon").await;
+    let by_name = ground.printed(&["runs", "-o", "name"]).await;
+    let mut names: Vec<_> = by_name.lines().collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["remediation.locksmith.dev/night", "remediation.locksmith.dev/noon"]
+    );
+    // Other commands take such a name.
+    let phase = ["describe", names[0], "-o", "jsonpath={.metadata.name}: {.status.phase}"];
+    assert_eq!(ground.printed(&phase).await, "night: Pending");
+    let lines = "jsonpath={range .items[?(@.metadata.name=='noon')]}{.metadata.name}{'\\n'}{end}";
+    assert_eq!(ground.printed(&["runs", "-o", lines]).await, "noon\n");
+
+    for (args, shown) in [
+        (["runs", "-n", "default", "-o", "name"].as_slice(), 2),
+        (&["runs", "-n", "media", "-o", "name"], 0),
+        (&["runs", "-n", "media", "-A", "-o", "name"], 2),
+    ] {
+        assert_eq!(ground.printed(args).await.lines().count(), shown, "{args:?}");
+    }
+
+    let refused = ground.locksmith(&["runs", "-o", "jsonpath={.items[x]}"], &[]).await;
+    assert_eq!(refused.status.code(), Some(2));
+    let why = text(&refused.stderr);
+    assert!(why.contains("[x] is not supported"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

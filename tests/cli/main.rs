@@ -1,9 +1,10 @@
 //! The program as a process: commands that need no cluster, and errors without one.
 
 // A helper fails like a test: by panicking.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod cluster;
+mod terminal;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use super::args::{ReadArgs, daemon_namespace};
 use super::daemon::DaemonArgs;
 use super::log::{self, LogFormat};
+use super::output::{self, ResultArgs};
 use crate::config::api_url;
 use gather::{Sources, gather};
 pub use judge::State;
@@ -51,40 +52,22 @@ pub struct Args {
     /// Exit with 0 if there are only warnings
     #[arg(long)]
     allow_warnings: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// One line per check, and how to fix what is wrong
-    #[default]
-    Text,
-    /// JSON, as described in deploy/docs/check.md
-    Json,
-    /// The same as YAML
-    Yaml,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(LogFormat::Pretty, "off");
-    let (output, allow_warnings) = (args.output, args.allow_warnings);
+    let (result, allow_warnings) = (args.result.clone(), args.allow_warnings);
     let facts = gather(args.sources().await?).await?;
     let observed = facts.cluster.as_ref().map(|cluster| &cluster.observed);
     let report = Report::of(&judge(&facts), observed, facts.before_install);
-    match output {
-        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&report)?),
-        Output::Text => {
-            let colour = anstream::AutoStream::choice(&std::io::stdout());
-            let look = Look {
-                colour: colour != anstream::ColorChoice::Never,
-                unicode: speaks_utf8(|name| std::env::var(name).ok()),
-            };
-            anstream::print!("{}", report.text(look));
-        }
-    }
+    result.print(&report, || {
+        report.text(Look {
+            colour: output::has_colour(),
+            unicode: speaks_utf8(|name| std::env::var(name).ok()),
+        })
+    })?;
     let code = report.exit_code();
     let tolerated = allow_warnings && code == 1;
     Ok(ExitCode::from(if tolerated { 0 } else { code }))

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::args::ReadArgs;
 use super::log;
+use super::output::ResultArgs;
 use super::plan::{PlanArgs, unseen};
 use explanation::{Explanation, playbook_for};
 use subject::Subject;
@@ -31,20 +32,8 @@ pub struct Args {
     /// Namespace of the object [default: that of the kubeconfig context]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// Tree and summary
-    #[default]
-    Text,
-    /// JSON, with complete findings
-    Json,
-    /// The same as YAML
-    Yaml,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -79,10 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .read(|model| what.planned(model, findings, playbook, driver, &config, now));
         explanation.add_run(planned, &seen.view);
     }
-    match args.output {
-        Output::Json => anstream::println!("{}", serde_json::to_string_pretty(&explanation)?),
-        Output::Yaml => anstream::print!("{}", serde_saphyr::to_string(&explanation)?),
-        Output::Text => anstream::print!("{}", text::render(&explanation, now)),
-    }
+    args.result
+        .print(&explanation, || text::render(&explanation, now))?;
     Ok(ExitCode::from(explanation.exit_code()))
 }

@@ -21,6 +21,8 @@ impl FromStr for Subject {
         let Some((kind, name)) = text.split_once('/').filter(|(_, name)| !name.is_empty()) else {
             return Err("expected KIND/NAME, such as pvc/prowlarr".to_owned());
         };
+        // kubectl prints the API group behind the kind.
+        let kind = kind.split('.').next().unwrap_or(kind);
         let kind = match kind.to_ascii_lowercase().as_str() {
             "pvc" | "persistentvolumeclaim" | "persistentvolumeclaims" => {
                 ObjectKind::PersistentVolumeClaim

@@ -44,6 +44,7 @@ fn rendered(subject: &str, namespace: &str) -> String {
 #[rstest]
 #[case("pvc/x", Subject::Object(ObjectKind::PersistentVolumeClaim, "x".to_owned()))]
 #[case("PersistentVolumeClaim/x", Subject::Object(ObjectKind::PersistentVolumeClaim, "x".to_owned()))]
+#[case("volumesnapshot.snapshot.storage.k8s.io/x", Subject::Object(ObjectKind::VolumeSnapshot, "x".to_owned()))]
 #[case("volumesnapshots/x", Subject::Object(ObjectKind::VolumeSnapshot, "x".to_owned()))]
 #[case("source/x", Subject::Object(ObjectKind::ReplicationSource, "x".to_owned()))]
 #[case("lock/a/b", Subject::Lock("a/b".to_owned()))]

@@ -1,11 +1,12 @@
-//! `locksmith status`: reads a cluster once and reports as text or JSON. Needs no daemon, and writes nothing.
+//! `locksmith status`: reads a cluster once and reports what is stuck. Needs no daemon, and writes nothing.
 
 mod render;
 #[cfg(test)]
 mod tests;
 
-pub use render::{Look, render};
+use render::{Look, render};
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -16,8 +17,10 @@ use kube::{Api, Client};
 use super::FAILED;
 use super::args::{NamespaceArgs, ReadArgs};
 use super::log::{self, LogFormat};
+use super::output::{self, ListArgs, OutputFormat};
 use super::watching::Screen;
 use crate::state::view::View;
+use crate::text::humanize;
 
 /// Show everything that is stuck: why, since when, and how much storage
 ///
@@ -32,59 +35,57 @@ pub struct Args {
     watch: bool,
     #[command(flatten)]
     only: NamespaceArgs,
-    /// Output format; wide adds driver, class, cause and evidence
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
-    /// At most 80 columns
-    #[default]
-    Table,
-    /// As wide as needed
-    Wide,
-    /// JSON, as served at /api/v1/status
-    Json,
-    /// The same as YAML
-    Yaml,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(LogFormat::Pretty, "off");
     let config = args.read.config()?;
     let client = args.read.client().await?;
-    if let Some(namespace) = &args.only.namespace {
+    let namespace = args.only.namespace();
+    if let Some(namespace) = namespace {
         exists(&client, namespace).await?;
     }
     let seen = args.read.look(client, &config).await?;
     let (mut screen, mut views) = (Screen::new(), seen.store.views());
-    let mut view = only(seen.view.clone(), args.only.namespace.as_deref());
+    let mut view = only(seen.view.clone(), namespace);
     loop {
-        screen.show(&args.output.text(&view)?);
+        screen.show(&text(&view, &args.list)?)?;
         if !args.watch {
             return Ok(ExitCode::from(exit_code(&view)));
         }
         screen.pause().await;
         views.changed().await?;
         // The published view does not know which claims could not be looked up.
-        view = only(seen.latest(), args.only.namespace.as_deref());
+        view = only(seen.latest(), namespace);
     }
 }
 
-impl Output {
-    /// The view in this format.
-    fn text(self, view: &View) -> anyhow::Result<String> {
-        let colour =
-            anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-        let text = |look| render(view, Timestamp::now(), look, colour);
-        Ok(match self {
-            Self::Table => text(Look::Table),
-            Self::Wide => text(Look::Wide),
-            Self::Json => format!("{}\n", serde_json::to_string_pretty(view)?),
-            Self::Yaml => serde_saphyr::to_string(view)?,
-        })
+/// The view in the chosen format.
+fn text(view: &View, list: &ListArgs) -> anyhow::Result<String> {
+    if let Some(data) = list.output.data(view)? {
+        return Ok(data);
     }
+    if list.output == OutputFormat::Name {
+        return Ok(names(view).into_iter().map(|name| name + "\n").collect());
+    }
+    let wide = list.output == OutputFormat::Wide;
+    let look = Look {
+        wide,
+        width: output::width().filter(|_| !wide),
+        headers: !list.no_headers,
+        colour: output::has_colour(),
+    };
+    Ok(render(view, Timestamp::now(), look))
+}
+
+/// The stuck objects as kubectl and `locksmith explain` name them, each once.
+fn names(view: &View) -> BTreeSet<String> {
+    let objects = view.stuck().filter_map(|finding| finding.object.as_ref());
+    objects
+        .map(|object| format!("{}/{}", humanize::resource(object.kind), object.name))
+        .collect()
 }
 
 /// 1 if something is stuck, else 2 if not everything was read or there is a doubt, else 0.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use super::super::table::{self, Column, wrapped};
+use super::super::output::prose;
+use super::super::table::{Column, Layout, wrapped};
 use crate::api::remediation::StepProgress;
 use crate::findings::storage;
 use crate::findings::{Finding, FindingKind, FindingReason};
@@ -13,13 +14,17 @@ use crate::model::{Kind, WatchState};
 use crate::state::view::{RunView, View};
 use crate::text::humanize;
 
-/// How much is shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Look {
-    /// At most 80 columns.
-    Table,
-    /// As wide as needed, with driver, class, cause and evidence.
-    Wide,
+/// How a view is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// With driver, class, cause and evidence.
+    pub wide: bool,
+    /// Maximum width of tables; `None` for any.
+    pub width: Option<usize>,
+    /// With headings and summary, and not only rows.
+    pub headers: bool,
+    /// In ANSI colours.
+    pub colour: bool,
 }
 
 const TITLE: Style = Style::new().bold();
@@ -28,30 +33,31 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 const GOOD: Style = AnsiColor::Green.on_default();
 
-/// `view` as text, ages counted until `now`; with `colour`, in ANSI colours.
-pub fn render(view: &View, now: Timestamp, look: Look, colour: bool) -> String {
+/// `view` as text, ages counted until `now`.
+pub fn render(view: &View, now: Timestamp, look: Look) -> String {
     let mut page = Page {
         text: String::new(),
-        colour,
-        wide: look == Look::Wide,
+        look,
     };
     for kind in FindingKind::STUCK {
         let rows = view
             .stuck_of(kind)
             .into_iter()
-            .map(|finding| stuck(finding, now, look))
+            .map(|finding| stuck(finding, now, look.wide))
             .collect();
-        page.section(kind.title(), stuck_columns(look), rows);
+        page.section(kind.title(), stuck_columns(look.wide), rows);
     }
     forming_locks(view, now, &mut page);
     page.section("Held (snapshots refused)", &HELD, held(view, now));
     page.section("Unfinished Remediations", &RUNS, runs(view, now));
-    doubts(view, &mut page);
-    total(view, now, &mut page);
+    if look.headers {
+        doubts(view, &mut page);
+        total(view, now, &mut page);
+    }
     page.text
 }
 
-/// The columns of a finding; a table leaves out those from the sixth on.
+/// The columns of a finding; those from the sixth on are only shown if wide.
 const STUCK: [Column; 9] = [
     Column::Text("NAMESPACE"),
     Column::Text("OBJECT"),
@@ -65,14 +71,15 @@ const STUCK: [Column; 9] = [
 ];
 const NARROW: usize = 5;
 
-fn stuck_columns(look: Look) -> &'static [Column] {
-    match look {
-        Look::Table => STUCK.split_at(NARROW).0,
-        Look::Wide => &STUCK,
+fn stuck_columns(wide: bool) -> &'static [Column] {
+    if wide {
+        &STUCK
+    } else {
+        STUCK.split_at(NARROW).0
     }
 }
 
-fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
+fn stuck(finding: &Finding, now: Timestamp, wide: bool) -> Vec<String> {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let object = finding.object.as_ref();
     let cause = match &finding.what {
@@ -86,7 +93,7 @@ fn stuck(finding: &Finding, now: Timestamp, look: Look) -> Vec<String> {
         humanize::span(finding.since, now),
         humanize::size(finding.bytes),
     ];
-    if look == Look::Wide {
+    if wide {
         cells.extend([
             or_dash(finding.driver.as_deref()),
             or_dash(finding.class.as_deref()),
@@ -207,15 +214,11 @@ fn doubts(view: &View, page: &mut Page) {
         let text = format!(
             "holds may not be in force: {why}; to reinstall the policy: locksmith crd -n NAMESPACE | kubectl apply --server-side -f -"
         );
-        for line in wrapped(&humanize::plain(&text), "  ", "    ") {
-            page.line(Style::new(), &line);
-        }
+        page.sentence(&humanize::plain(&text));
     }
     for doubt in &view.doubts {
         let text = format!("{}: {}", doubt.subject, doubt.message);
-        for line in wrapped(&humanize::plain(&text), "  ", "    ") {
-            page.line(Style::new(), &line);
-        }
+        page.sentence(&humanize::plain(&text));
     }
     page.text.push('\n');
 }
@@ -266,8 +269,7 @@ fn checked(view: &View, page: &mut Page) {
 /// The text so far.
 struct Page {
     text: String,
-    colour: bool,
-    wide: bool,
+    look: Look,
 }
 
 impl Page {
@@ -275,15 +277,34 @@ impl Page {
         if rows.is_empty() {
             return;
         }
+        let Look { width, headers, .. } = self.look;
+        let lines = Layout { width, headers }.lines(columns, rows);
+        if !headers {
+            for line in &lines {
+                self.line(Style::new(), line);
+            }
+            return;
+        }
         self.line(TITLE, title);
-        for (index, line) in table::lines(columns, rows, self.wide).iter().enumerate() {
+        for (index, line) in lines.iter().enumerate() {
             self.line(if index == 0 { HEADER } else { Style::new() }, line);
         }
         self.text.push('\n');
     }
 
+    /// An indented sentence, in several lines if it is long.
+    fn sentence(&mut self, text: &str) {
+        for line in wrapped(text, prose(self.look.width), "  ", "    ") {
+            self.line(Style::new(), &line);
+        }
+    }
+
     fn line(&mut self, style: Style, line: &str) {
-        let style = if self.colour { style } else { Style::new() };
+        let style = if self.look.colour {
+            style
+        } else {
+            Style::new()
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{style}{line}{style:#}");
     }

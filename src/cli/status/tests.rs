@@ -10,8 +10,16 @@ use crate::fixture;
 use crate::model::Change;
 use crate::model::fixture::{DRIVER, LEADER, LEADER_UID, OTHER_DRIVER, World, at};
 
+/// On a terminal of 80 columns, without colours.
+const TERMINAL: Look = Look {
+    wide: false,
+    width: Some(80),
+    headers: true,
+    colour: false,
+};
+
 fn table(view: &View) -> String {
-    render(view, fixture::now(), Look::Table, false)
+    render(view, fixture::now(), TERMINAL)
 }
 
 #[test]
@@ -21,17 +29,65 @@ fn jammed_cluster_is_rendered() {
 
 #[test]
 fn jammed_cluster_is_rendered_wide() {
-    insta::assert_snapshot!(render(
-        &fixture::jammed(),
-        fixture::now(),
-        Look::Wide,
-        false
-    ));
+    let wide = Look {
+        wide: true,
+        width: None,
+        ..TERMINAL
+    };
+    insta::assert_snapshot!(render(&fixture::jammed(), fixture::now(), wide));
+}
+
+#[test]
+fn rows_alone_have_no_heading_and_no_summary() {
+    let rows = Look {
+        headers: false,
+        width: None,
+        ..TERMINAL
+    };
+    let text = render(&fixture::jammed(), fixture::now(), rows);
+    let jammed = fixture::jammed();
+    let unfinished = jammed.runs.iter().filter(|run| !run.phase.finished());
+    let rows = jammed.stuck().count() + jammed.holds.len() + unfinished.count();
+    assert_eq!(text.lines().count(), rows, "{text}");
+    assert!(
+        !text.contains("NAMESPACE") && !text.contains("Stuck"),
+        "{text}"
+    );
+    assert_eq!(
+        render(
+            &fixture::healthy(),
+            fixture::now(),
+            Look {
+                headers: false,
+                ..TERMINAL
+            }
+        ),
+        ""
+    );
+}
+
+/// A finding of a claim and the lock it waits for name the same claim.
+#[test]
+fn names_are_those_of_kubectl_each_once() {
+    let names: Vec<_> = names(&fixture::jammed()).into_iter().collect();
+    assert_eq!(
+        names,
+        [
+            "persistentvolumeclaim/prowlarr",
+            "replicationsource.volsync.backube/litellm",
+            "volumesnapshot.snapshot.storage.k8s.io/volsync-litellm-src",
+            "volumesnapshot.snapshot.storage.k8s.io/volsync-sonarr-src",
+        ]
+    );
 }
 
 #[test]
 fn jammed_cluster_is_rendered_in_colour() {
-    let coloured = render(&fixture::jammed(), fixture::now(), Look::Table, true);
+    let colour = Look {
+        colour: true,
+        ..TERMINAL
+    };
+    let coloured = render(&fixture::jammed(), fixture::now(), colour);
     assert!(coloured.contains("\u{1b}["));
     assert_eq!(
         anstream::adapter::strip_str(&coloured).to_string(),

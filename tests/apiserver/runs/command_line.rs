@@ -62,6 +62,7 @@ async fn plan_command_writes_nothing() {
     let refused = locksmith(kubeconfig, &["plan", "-o", "json", "--config", observe]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     let all: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    let all = &all["items"];
     let gates = all[0]["gates"].as_array().unwrap();
     let closed = gates.iter().filter(|gate| gate["open"] == false);
     let closed: Vec<_> = closed.map(|gate| &gate["gate"]).collect();
@@ -102,7 +103,7 @@ async fn run_command_creates_and_follows_a_run() {
 
     let name = locksmith(kubeconfig, &["runs", "-o", "json"]).await;
     let runs: Value = serde_json::from_slice(&name.stdout).unwrap();
-    let name = runs[0]["metadata"]["name"].as_str().unwrap();
+    let name = runs["items"][0]["metadata"]["name"].as_str().unwrap();
     let described = locksmith(kubeconfig, &["describe", name]).await;
     let text = said(&described);
     for wanted in [
