@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::{Client, Config as ClusterConfig};
+use kube::Config as ClusterConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{
@@ -74,7 +74,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         .get_or_insert_with(|| SharedStr::from(cluster.default_namespace.as_str()));
     let config = Arc::new(config);
     let own = SelfMetrics::default();
-    let reading = Client::try_from(cluster.clone()).context("failed to reach the cluster")?;
+    let reading = cluster::logging(cluster.clone()).context("failed to reach the cluster")?;
     let guard = Authenticator::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
     let prometheus = HttpClient::prometheus(&config.prometheus);

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCandidates;
 use kube::Client;
 
-use super::plan::NAMESPACE;
-use super::{ClusterArgs, ClusterError, remediations};
+use super::daemon::NAMESPACE;
+use super::{ClusterArgs, ClusterError, completion, remediations};
 use crate::api::remediation::Remediation;
 use crate::cluster::CALL_TIMEOUT;
 use crate::config::{self, Config};
@@ -89,6 +90,7 @@ pub struct RunArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Name of the Remediation, or a unique prefix of it
+    #[arg(add = ArgValueCandidates::new(completion::runs))]
     name: String,
     /// Namespace of the Remediation; needed only if the name exists in several namespaces
     #[arg(short, long, value_name = "NAME")]

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cluster;
 use crate::text::error_chain;
 use axum::http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+use super::completion::option_of_line;
 
 /// Flags that choose a cluster.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -54,6 +57,14 @@ pub enum ClusterError {
 }
 
 impl ClusterArgs {
+    /// The flags in a line that may be incomplete, for its completion.
+    pub fn from_line(line: &[String]) -> Self {
+        Self {
+            kubeconfig: option_of_line(line, "--kubeconfig").map(PathBuf::from),
+            context: option_of_line(line, "--context"),
+        }
+    }
+
     /// The URL of the cluster, its credentials, and the proxy to use.
     pub async fn config(&self) -> Result<Config, ClusterError> {
         let mut config = self.chosen().await?;
@@ -89,7 +100,7 @@ impl ClusterArgs {
     pub async fn client(&self, within: Duration) -> Result<Client, ClusterError> {
         let config = self.config().await?;
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(ClusterError::Client)?;
+        let client = cluster::logging(config).map_err(ClusterError::Client)?;
         let why = match tokio::time::timeout(within, client.apiserver_version()).await {
             Ok(Ok(_)) => return Ok(client),
             Ok(Err(error)) => error_chain(&error),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use kube::CustomResourceExt;
 
+use super::daemon::NAMESPACE;
 use super::output::print;
 use crate::api::hold::SnapshotHold;
 use crate::api::remediation::Remediation;
@@ -15,7 +16,7 @@ use crate::holds::policy;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Namespace of the Remediations and SnapshotHolds
-    #[arg(short, long, value_name = "NAME", default_value = "volsync-locksmith")]
+    #[arg(short, long, value_name = "NAME", default_value = NAMESPACE)]
     namespace: String,
 }
 

@@ -1,14 +1,29 @@
-//! Requests to a daemon: at a URL, or at its Service through the API server.
+//! The daemon in the cluster: requests to it, at a URL or at its Service through the API server, and its configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::http::Request;
-use kube::Client;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
 
-use crate::config::{Config, HttpAccess, api_url};
+use crate::config::{self, Config, HttpAccess, api_url};
 use crate::http_client::HttpClient;
 use crate::text::error_chain;
+
+/// Namespace of the daemon and the Remediations, as in the deploy files.
+pub const NAMESPACE: &str = "volsync-locksmith";
+
+/// Name of the Deployment and the Service, as in the deploy files.
+const NAME: &str = "locksmith";
+
+/// File of the configuration in its ConfigMap, as in the deploy files.
+const CONFIG_FILE: &str = "locksmith.yaml";
+
+/// The series that each daemon exports.
+pub const BUILD_INFO: &str = "locksmith_build_info";
 
 /// Timeout of a request through the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,18 +68,19 @@ pub enum Daemon {
 }
 
 impl Daemon {
-    /// The daemon with this configuration, through the API server.
-    pub fn proxied(client: &Client, namespace: &str, config: &Config) -> Self {
-        let tls = config.server.tls.certificate.is_some();
-        let service = if tls {
-            "https:locksmith:http"
-        } else {
-            "locksmith:http"
-        };
+    /// The daemon in `namespace`, through the API server.
+    pub fn proxied(client: &Client, namespace: &str, tls: bool) -> Self {
+        let scheme = if tls { "https:" } else { "" };
         Self::Proxied {
             client: client.clone(),
-            service: format!("/api/v1/namespaces/{namespace}/services/{service}/proxy"),
+            service: format!("/api/v1/namespaces/{namespace}/services/{scheme}{NAME}:http/proxy"),
         }
+    }
+
+    /// Its version, from its own metrics, or the reason why it cannot be read.
+    pub async fn version(&self) -> Result<String, String> {
+        let metrics = self.get("/metrics").await?;
+        version_in(&metrics).ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
     }
 
     /// The text at `path`, or the reason why it cannot be read.
@@ -82,5 +98,64 @@ impl Daemon {
                 answer.map_err(|error| error_chain(&error))
             }
         }
+    }
+}
+
+fn version_in(metrics: &str) -> Option<String> {
+    let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO))?;
+    let (_, rest) = line.split_once("version=\"")?;
+    let (version, _) = rest.split_once('"')?;
+    Some(version.to_owned())
+}
+
+/// The configuration of the daemon in `namespace`, from the ConfigMap that its Deployment mounts; `None` if there is no such
+/// Deployment or ConfigMap.
+pub async fn configuration(client: &Client, namespace: &str) -> anyhow::Result<Option<Config>> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let deployment = deployments.get_opt(NAME).await;
+    let deployment = deployment.context("failed to read the Deployment of the daemon")?;
+    let Some(name) = deployment.as_ref().and_then(mounted) else {
+        return Ok(None);
+    };
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = maps.get_opt(&name).await;
+    let map = map.context("failed to read the ConfigMap of the daemon")?;
+    let text = map.and_then(|map| map.data?.remove(CONFIG_FILE));
+    let config = text.map(|text| config::parse(&text)).transpose();
+    config.with_context(|| format!("ConfigMap {namespace}/{name}"))
+}
+
+/// The ConfigMap of the configuration. kustomize adds a hash to its name.
+fn mounted(deployment: &Deployment) -> Option<String> {
+    let volumes = &deployment.spec.as_ref()?.template.spec.as_ref()?.volumes;
+    let maps = volumes.iter().flatten();
+    let names = maps.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()));
+    names
+        .into_iter()
+        .find(|name| name.starts_with("locksmith-config"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_a_label_of_the_build_info() {
+        let metrics = "# TYPE locksmith_build_info gauge\nlocksmith_build_info{revision=\"abc\",version=\"0.2.0\"} 1\n";
+        assert_eq!(version_in(metrics).as_deref(), Some("0.2.0"));
+        assert_eq!(version_in("up 1\n"), None);
+    }
+
+    #[test]
+    fn deployed_configuration_is_found_by_its_volume() {
+        let deploy = include_str!("../../deploy/base/locksmith.yaml");
+        let documents = deploy.split("\n---\n");
+        let deployment = documents
+            .filter(|text| text.contains("\nkind: Deployment"))
+            .map(|text| serde_saphyr::from_str::<Deployment>(text).unwrap())
+            .next();
+        let deployment = deployment.unwrap();
+        assert_eq!(deployment.metadata.name.as_deref(), Some(NAME));
+        assert_eq!(mounted(&deployment).as_deref(), Some("locksmith-config"));
     }
 }

@@ -7,7 +7,6 @@ use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::log::{self, LogFormat};
 use super::progress::print;
 use crate::demo::show::{Options, Plot, Show};
 use crate::run_progress::Line;
@@ -49,7 +48,6 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(LogFormat::Pretty, "off");
     let begun = Instant::now();
     let (lines, mut received) = mpsc::channel(64);
     let mut printer = tokio::spawn(async move {

@@ -40,6 +40,18 @@ const CODES: &[(&str, &str, &str, &str)] = &[
     ),
     ("runs, describe, evidence", "printed", "-", "no such run"),
     (
+        "playbooks",
+        "printed",
+        "-",
+        "the configuration is not valid, or cannot be read",
+    ),
+    (
+        "version",
+        "printed",
+        "-",
+        "the version of the daemon cannot be read",
+    ),
+    (
         "approve, reject",
         "decided",
         "-",

@@ -26,9 +26,13 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// Starts logging with the filter in `$RUST_LOG`, else `default`.
-pub fn start(format: LogFormat, default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+/// Starts logging with the filter that `verbosity` selects; if it is 0, with that in `$RUST_LOG`, else with `default`.
+pub fn start(format: LogFormat, default: &str, verbosity: u8) {
+    let filter = match verbosity {
+        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default)),
+        1 => EnvFilter::new(format!("{default},locksmith=debug")),
+        _ => EnvFilter::new("debug"),
+    };
     // Only on a terminal that supports colour, never in a file.
     let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     subscriber(format, filter, colour, io::stderr).init();

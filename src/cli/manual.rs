@@ -1,34 +1,16 @@
-//! `locksmith completion` and `locksmith man`: files that a package installs beside the binary.
+//! `locksmith man`: the manual page, which a package installs beside the binary.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use clap_complete::Shell;
 
 use super::output::print;
 use super::{Cli, exit_codes};
 
-/// Print a shell completion script
-///
-/// For bash: `locksmith completion bash > /etc/bash_completion.d/locksmith`.
-#[derive(Debug, clap::Args)]
-pub struct CompletionArgs {
-    /// Shell to print the script for
-    #[arg(value_enum)]
-    shell: Shell,
-}
-
 /// Print the manual page of all commands
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {}
-
-pub fn completion(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "locksmith", &mut script);
-    print(String::from_utf8(script)?)?;
-    Ok(ExitCode::SUCCESS)
-}
 
 pub fn man(ManArgs {}: &ManArgs) -> anyhow::Result<ExitCode> {
     let mut command = Cli::command();

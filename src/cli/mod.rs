@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod check_config;
 mod cluster;
+mod completion;
 mod crd;
 mod daemon;
 mod decide;
@@ -20,6 +21,7 @@ mod manual;
 mod output;
 mod plan;
 mod plan_summary;
+mod playbooks;
 mod progress;
 mod release;
 mod remediations;
@@ -31,13 +33,17 @@ mod serve;
 mod status;
 mod table;
 mod test_alert;
+mod version;
 mod watching;
 
 pub use cluster::{ClusterArgs, ClusterError};
+pub use completion::complete;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
+
+use log::LogFormat;
 
 /// Exit code of a command that failed; 1 means that something is stuck.
 pub const FAILED: u8 = 2;
@@ -51,6 +57,9 @@ pub const FAILED: u8 = 2;
     arg_required_else_help = true
 )]
 pub struct Cli {
+    /// Log requests and decisions to stderr; -vv also logs those of libraries
+    #[arg(short, long = "verbose", global = true, action = ArgAction::Count)]
+    verbosity: u8,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +77,7 @@ enum Command {
     Run(run::Args),
     Runs(runs::Args),
     Describe(describe::Args),
+    Playbooks(playbooks::Args),
     Evidence(evidence::Args),
     /// Approve the plan of a run that waits for approval
     Approve(decide::Args),
@@ -80,16 +90,21 @@ enum Command {
     Reset(reset::Args),
     CheckConfig(check_config::Args),
     Crd(crd::Args),
-    Completion(manual::CompletionArgs),
+    Version(version::Args),
+    Completion(completion::Args),
     Man(manual::ManArgs),
 }
 
 /// Runs the command and returns its exit code.
 pub async fn run(cli: Cli) -> ExitCode {
+    let verbosity = cli.verbosity;
+    if !matches!(cli.command, Command::Serve(_)) {
+        log::start(LogFormat::Pretty, "off", verbosity);
+    }
     let done = match cli.command {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(args, verbosity).await,
         Command::Check(args) => Box::pin(check::run(args)).await,
         Command::TestAlert(args) => test_alert::run(args).await,
         Command::Status(args) => status::run(args).await,
@@ -99,6 +114,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Describe(args) => describe::run(args).await,
         Command::Evidence(args) => evidence::run(args).await,
         Command::Runs(args) => runs::run(args).await,
+        Command::Playbooks(args) => playbooks::run(args).await,
+        Command::Version(args) => version::run(args).await,
         Command::Approve(args) => decide::approve(args).await,
         Command::Reject(args) => decide::reject(args).await,
         Command::Abort(args) => decide::abort(args).await,
@@ -107,7 +124,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Reset(args) => reset::run(args).await,
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Crd(args) => crd::run(&args),
-        Command::Completion(args) => manual::completion(&args),
+        Command::Completion(args) => completion::run(&args),
         Command::Man(args) => manual::man(&args),
     };
     done.unwrap_or_else(|error| {

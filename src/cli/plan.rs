@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use clap_complete::engine::ArgValueCandidates;
 use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
 use super::args::ReadArgs;
-use super::log::{self, LogFormat};
+use super::completion;
+use super::daemon::NAMESPACE;
 use super::output::{self, List, ResultArgs};
 use super::plan_summary::summary;
 use super::render_plan::{gates_text, plan_text};
@@ -24,9 +26,6 @@ use crate::plan::{self};
 use crate::run_context::RunContext;
 use crate::state::view::View;
 use crate::text::humanize::plain;
-
-/// Default namespace of the Remediations, as in the deploy files.
-pub const NAMESPACE: &str = "volsync-locksmith";
 
 /// Show the plan of a playbook, and which gates are closed
 ///
@@ -46,7 +45,11 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
     /// Playbook to plan
-    #[arg(value_name = "PLAYBOOK", default_value = "csi-operation-locks")]
+    #[arg(
+        value_name = "PLAYBOOK",
+        default_value = "csi-operation-locks",
+        add = ArgValueCandidates::new(completion::playbooks)
+    )]
     pub playbook: String,
     /// CSI driver to plan for [default: every driver with a finding]
     #[arg(long, value_name = "NAME")]
@@ -91,13 +94,11 @@ impl Planned {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(LogFormat::Pretty, "off");
     let config = args.read.config()?;
     let client = args.read.client().await?;
     let all = args.what.plans(&args.read, client, &config).await?;
-    args.result.print(&List::of(&all), || {
-        text(&all, &config, args.what.details)
-    })?;
+    args.result
+        .print(&List::of(&all), || text(&all, &config, args.what.details))?;
     if all.iter().any(|planned| planned.plan.is_none()) {
         return Ok(ExitCode::from(super::FAILED));
     }

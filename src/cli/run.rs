@@ -13,7 +13,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::ReadArgs;
 use super::decide::confirmed;
-use super::log::{self, LogFormat};
 use super::output::{self, print_line};
 use super::plan::{PlanArgs, Planned};
 use super::progress::{Printer, REPORT_INTERVAL};
@@ -47,7 +46,6 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(LogFormat::Pretty, "off");
     let config = args.read.config()?;
     let client = args.read.client().await?;
     let mut plans = args.what.plans(&args.read, client.clone(), &config).await?;

@@ -36,8 +36,8 @@ pub struct Args {
     log_format: LogFormat,
 }
 
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(args.log_format, "info,kube_client=warn");
+pub async fn run(args: Args, verbosity: u8) -> anyhow::Result<ExitCode> {
+    log::start(args.log_format, "info,kube_client=warn", verbosity);
     let stop = CancellationToken::new();
     let signals = stop_on_signal(stop.clone())?;
     let options = args.options().await?;

@@ -6,6 +6,7 @@ use kube::api::PostParams;
 use kube::{Client, Config};
 
 use super::WriteError;
+use super::request_log::logging;
 
 /// Timeout of one request.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -15,7 +16,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 pub fn writing(config: &Config) -> Result<Client, kube::Error> {
     let mut config = config.clone();
     config.default_retry = false;
-    Client::try_from(config)
+    logging(config)
 }
 
 /// Parameters of a create or replace with field manager `manager`.

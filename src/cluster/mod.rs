@@ -11,6 +11,7 @@ pub mod hold;
 pub mod leader;
 mod live_state;
 pub mod remediations;
+mod request_log;
 pub mod reviews;
 pub mod rights;
 pub mod write_budget;
@@ -20,6 +21,7 @@ use client::is_too_large;
 pub use client::{CALL_TIMEOUT, bounded, writing};
 pub use events::{EventRecorder, EventType};
 pub use live_state::read_live_state;
+pub use request_log::logging;
 pub use writer::{Tried, Writer};
 
 use std::time::Duration;

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;
 use locksmith::api::remediation::{
@@ -11,7 +13,7 @@ use locksmith::demo::Cluster;
 use locksmith::demo::apiserver::Options;
 use locksmith::demo::scenario::{Outage, playbook_jam};
 use locksmith::demo::world::{Timings, WorldConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::terminal::Terminal;
 use crate::text;
@@ -134,7 +136,10 @@ async fn runs_fit_the_terminal_or_one_line_each() {
 
     let json = ground.printed(&["runs", "-o", "json"]).await;
     let list: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&list["apiVersion"], &list["kind"]), (&"v1".into(), &"List".into()));
+    assert_eq!(
+        (&list["apiVersion"], &list["kind"]),
+        (&"v1".into(), &"List".into())
+    );
     let items: Vec<Remediation> = serde_json::from_value(list["items"].clone()).unwrap();
     assert_eq!(items.len(), names.len());
     assert_eq!(items[0].status.as_ref().unwrap().message, MESSAGE);
@@ -153,10 +158,18 @@ async fn lists_are_printed_by_name_and_by_template() {
     names.sort_unstable();
     assert_eq!(
         names,
-        ["remediation.locksmith.dev/night", "remediation.locksmith.dev/noon"]
+        [
+            "remediation.locksmith.dev/night",
+            "remediation.locksmith.dev/noon"
+        ]
     );
     // Other commands take such a name.
-    let phase = ["describe", names[0], "-o", "jsonpath={.metadata.name}: {.status.phase}"];
+    let phase = [
+        "describe",
+        names[0],
+        "-o",
+        "jsonpath={.metadata.name}: {.status.phase}",
+    ];
     assert_eq!(ground.printed(&phase).await, "night: Pending");
     let lines = "jsonpath={range .items[?(@.metadata.name=='noon')]}{.metadata.name}{'\\n'}{end}";
     assert_eq!(ground.printed(&["runs", "-o", lines]).await, "noon\n");
@@ -166,13 +179,159 @@ async fn lists_are_printed_by_name_and_by_template() {
         (&["runs", "-n", "media", "-o", "name"], 0),
         (&["runs", "-n", "media", "-A", "-o", "name"], 2),
     ] {
-        assert_eq!(ground.printed(args).await.lines().count(), shown, "{args:?}");
+        assert_eq!(
+            ground.printed(args).await.lines().count(),
+            shown,
+            "{args:?}"
+        );
     }
 
-    let refused = ground.locksmith(&["runs", "-o", "jsonpath={.items[x]}"], &[]).await;
+    let refused = ground
+        .locksmith(&["runs", "-o", "jsonpath={.items[x]}"], &[])
+        .await;
     assert_eq!(refused.status.code(), Some(2));
     let why = text(&refused.stderr);
     assert!(why.contains("[x] is not supported"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_runs_and_playbooks_are_completed() {
+    let ground = Ground::new().await;
+    ground.run("night").await;
+    ground.run("noon").await;
+    let kubeconfig = ground.directory.path().join("kubeconfig");
+    let config = ground.directory.path().join("locksmith.yaml");
+    std::fs::write(
+        &config,
+        "playbooks: {heal: {alerts: [], steps: [restartProvisioner]}}",
+    )
+    .unwrap();
+    // As the script for bash calls it for the last word.
+    let completed = async |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
+        command
+            .arg("--")
+            .args(words)
+            .env("LOCKSMITH_COMPLETE", "bash")
+            .env("_CLAP_IFS", "\n")
+            .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
+            .env("KUBECONFIG", "/nowhere/config");
+        let said = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let said = said.await.unwrap();
+        assert_eq!(text(&said.stderr), "");
+        text(&said.stdout)
+    };
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let config = config.to_str().unwrap();
+    let night = completed(&["locksmith", "describe", "--kubeconfig", kubeconfig, "ni"]).await;
+    assert_eq!(night.trim(), "night");
+    let none = completed(&["locksmith", "describe", "ni"]).await;
+    assert_eq!(none.trim(), "", "no cluster");
+    let heal = completed(&["locksmith", "plan", "--config", config, "h"]).await;
+    assert_eq!(heal.trim(), "heal");
+    let default = completed(&["locksmith", "run", "csi"]).await;
+    assert_eq!(default.trim(), "csi-operation-locks");
+    let format = completed(&["locksmith", "describe", "-o", "j"]).await;
+    assert!(format.contains("json"), "{format}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_logged_on_request() {
+    let ground = Ground::new().await;
+    let quiet = ground.locksmith(&["runs"], &[]).await;
+    assert_eq!(text(&quiet.stderr), "");
+    let verbose = ground.locksmith(&["runs", "-v"], &[]).await;
+    let log = text(&verbose.stderr);
+    let request = log
+        .lines()
+        .find(|line| line.contains("/apis/locksmith.dev/v1alpha1/remediations"));
+    let request = request.unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        request.contains("method=GET") && request.contains("status=200"),
+        "{request}"
+    );
+    assert_eq!(text(&verbose.stdout), text(&quiet.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn playbooks_are_those_of_the_daemon() {
+    let ground = Ground::new().await;
+    let said = ground.locksmith(&["playbooks", "-o", "name"], &[]).await;
+    assert_eq!(
+        text(&said.stdout),
+        "csi-operation-locks\nfailed-snapshots\norphaned-sources\n"
+    );
+    assert!(
+        text(&said.stderr).contains("default playbooks"),
+        "{}",
+        text(&said.stderr)
+    );
+
+    let client = ground.cluster.server.client();
+    let map = json!({
+        "metadata": {"name": "locksmith-config-7h2k"},
+        "data": {"locksmith.yaml": "playbooks: {heal: {alerts: [], steps: [restartProvisioner]}}"},
+    });
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let map = serde_json::from_value(map).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let labels = json!({"app": "locksmith"});
+    let deployment = json!({
+        "metadata": {"name": "locksmith"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "containers": [{"name": "locksmith", "image": "locksmith"}],
+                "volumes": [{"name": "config", "configMap": {"name": "locksmith-config-7h2k"}}],
+            },
+        }},
+    });
+    let deployments: Api<Deployment> = Api::namespaced(client, "default");
+    let deployment = serde_json::from_value(deployment).unwrap();
+    deployments
+        .create(&PostParams::default(), &deployment)
+        .await
+        .unwrap();
+    let names = [
+        "playbooks",
+        "-n",
+        "default",
+        "-o",
+        "jsonpath={.items[*]['name','mode']}",
+    ];
+    assert_eq!(ground.printed(&names).await, "heal observe");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn version_of_the_daemon_is_read_from_its_metrics() {
+    const METRICS: &str = "locksmith_build_info{version=\"0.0.7\"} 1\n";
+    let ground = Ground::new().await;
+    let ours = env!("CARGO_PKG_VERSION");
+    let alone = ground.printed(&["version", "--client"]).await;
+    assert_eq!(alone, format!("Client: {ours}\n"));
+
+    let metrics = axum::routing::get(async || METRICS);
+    let router = axum::Router::new().route("/metrics", metrics);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async { axum::serve(listener, router).await });
+    let both = ground.printed(&["version", "--url", &url]).await;
+    assert_eq!(both, format!("Client: {ours}\nDaemon: 0.0.7\n"));
+    let field = "jsonpath={.daemonVersion.version}";
+    let daemon = ground
+        .printed(&["version", "--url", &url, "-o", field])
+        .await;
+    assert_eq!(daemon, "0.0.7");
+    serving.abort();
+
+    let lost = ground.locksmith(&["version"], &[]).await;
+    assert_eq!(lost.status.code(), Some(2));
+    assert_eq!(text(&lost.stdout), alone);
+    let why = text(&lost.stderr);
+    assert!(
+        why.starts_with("error: the version of the daemon cannot be read: "),
+        "{why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

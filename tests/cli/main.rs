@@ -173,9 +173,9 @@ fn manual_has_every_command_and_exit_code() {
 #[test]
 fn completion_script_is_printed_for_each_shell() {
     for (shell, wanted) in [
-        ("bash", "complete -F _locksmith"),
+        ("bash", "-F _clap_complete_locksmith locksmith"),
         ("zsh", "#compdef locksmith"),
-        ("fish", "complete -c locksmith"),
+        ("fish", "--command locksmith"),
     ] {
         let said = locksmith(&["completion", shell]);
         assert_eq!(said.status.code(), Some(0));

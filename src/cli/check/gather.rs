@@ -16,7 +16,7 @@ use super::judge::shipped_alerts;
 use crate::api::hold::{SnapshotHold, SnapshotHoldSpec};
 use crate::api::{StepName, Uid};
 use crate::cli::args::in_cluster;
-use crate::cli::daemon::Daemon;
+use crate::cli::daemon::{BUILD_INFO, Daemon};
 use crate::cluster::leader::LEASE_NAME;
 use crate::cluster::rights::{self, Right};
 use crate::cluster::{self, CALL_TIMEOUT, ErrorKind, FIELD_MANAGER_CLI, reviews};
@@ -34,9 +34,6 @@ const TRIAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// The uid that the trial holds. No object has it: the API server makes random ones (RFC 9562, version 4).
 const TRIAL_UID: &str = "00000000-0000-0000-0000-000000000001";
-
-/// The series that each daemon exports.
-const BUILD_INFO: &str = "locksmith_build_info";
 
 /// Sources of the facts.
 pub struct Sources {
@@ -65,7 +62,7 @@ pub async fn gather(sources: Sources) -> anyhow::Result<Facts> {
         version: Err(String::new()),
         cluster: None,
     };
-    let client = Client::try_from(sources.cluster.clone())?;
+    let client = cluster::logging(sources.cluster.clone())?;
     facts.version = version(&client, sources.timeout).await;
     if facts.version.is_ok() {
         facts.cluster = Some(of_cluster(&client, &sources).await?);
@@ -203,18 +200,14 @@ async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
     }
 }
 
-/// The version of the daemon, from its own metrics: at the given URL, otherwise through the API server.
+/// The version of the daemon: at the given URL, otherwise through the API server.
 async fn daemon_version(client: &Client, sources: &Sources) -> Result<String, String> {
-    let proxied = || Daemon::proxied(client, &sources.namespace, &sources.config);
-    let metrics = match &sources.daemon {
-        Some(daemon) => daemon.get("/metrics").await?,
-        None => proxied().get("/metrics").await?,
-    };
-    let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO));
-    let version = line.and_then(|line| line.split("version=\"").nth(1)?.split('"').next());
-    version
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
+    if let Some(daemon) = &sources.daemon {
+        return daemon.version().await;
+    }
+    let tls = sources.config.server.tls.certificate.is_some();
+    let daemon = Daemon::proxied(client, &sources.namespace, tls);
+    daemon.version().await
 }
 
 async fn prometheus(config: &Config) -> Option<PrometheusFacts> {

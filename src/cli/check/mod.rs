@@ -14,7 +14,6 @@ use std::process::ExitCode;
 
 use super::args::{ReadArgs, daemon_namespace};
 use super::daemon::DaemonArgs;
-use super::log::{self, LogFormat};
 use super::output::{self, ResultArgs};
 use crate::config::api_url;
 use gather::{Sources, gather};
@@ -57,7 +56,6 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(LogFormat::Pretty, "off");
     let (result, allow_warnings) = (args.result.clone(), args.allow_warnings);
     let facts = gather(args.sources().await?).await?;
     let observed = facts.cluster.as_ref().map(|cluster| &cluster.observed);

@@ -12,7 +12,6 @@ use anyhow::bail;
 use jiff::Timestamp;
 
 use super::args::ReadArgs;
-use super::log;
 use super::output::ResultArgs;
 use super::plan::{PlanArgs, unseen};
 use explanation::{Explanation, playbook_for};
@@ -37,7 +36,6 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(log::LogFormat::Pretty, "off");
     let config = args.read.config()?;
     let client = args.read.client().await?;
     let namespace = args

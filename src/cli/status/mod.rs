@@ -16,7 +16,6 @@ use kube::{Api, Client};
 
 use super::FAILED;
 use super::args::{NamespaceArgs, ReadArgs};
-use super::log::{self, LogFormat};
 use super::output::{self, ListArgs, OutputFormat};
 use super::watching::Screen;
 use crate::state::view::View;
@@ -40,7 +39,6 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(LogFormat::Pretty, "off");
     let config = args.read.config()?;
     let client = args.read.client().await?;
     let namespace = args.only.namespace();

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::args::daemon_namespace;
 use super::check::State;
 use super::daemon::{Daemon, DaemonArgs};
-use super::log::{self, LogFormat};
+use super::output::{self, OutputFormat, ResultArgs};
 use super::progress::{Printer, REPORT_INTERVAL};
 use super::{ClusterArgs, FAILED};
 use crate::alerts::TestAlerts;
@@ -62,18 +62,8 @@ pub struct Args {
     /// Time limit for its arrival; longer than group_wait and group_interval of the route
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
-enum Output {
-    /// A line per event
-    #[default]
-    Text,
-    /// The result as JSON, as described in deploy/docs/test-alert.md
-    Json,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 /// The result as JSON.
@@ -98,23 +88,20 @@ struct Report {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(LogFormat::Pretty, "off");
-    let output = args.output;
+    let result = args.result.clone();
     let mut test = Test::of(args).await?;
     test.start().await?;
-    let verdict = test.observe().await;
+    let observed = test.observe().await;
     let resolved = test.send(Timestamp::now()).await;
+    let verdict = observed?;
     let code = match verdict.result.state() {
         State::Pass => 0,
         State::Warn => 1,
         State::Fail => FAILED,
     };
-    match output {
-        Output::Json => {
-            let report = test.report(&verdict);
-            anstream::println!("{}", serde_json::to_string_pretty(&report)?);
-        }
-        Output::Text => test.print(&verdict),
+    match result.output.data(&test.report(&verdict))? {
+        Some(data) => output::print(data)?,
+        None => test.print(&verdict)?,
     }
     if let Err(error) = resolved {
         anstream::eprintln!("the alert is not resolved, and ends by itself: {error:#}");
@@ -151,7 +138,8 @@ impl Test {
             let cluster = args.cluster.config().await?;
             let namespace = daemon_namespace(args.namespace, &config, &cluster);
             let client = args.cluster.client(CALL_TIMEOUT).await?;
-            Daemon::proxied(&client, &namespace, &config)
+            let tls = config.server.tls.certificate.is_some();
+            Daemon::proxied(&client, &namespace, tls)
         };
         Ok(Self {
             observed: Observed {
@@ -167,7 +155,7 @@ impl Test {
             alertmanager,
             daemon,
             labels,
-            printer: (args.output == Output::Text).then(Printer::new),
+            printer: (args.result.output == OutputFormat::Text).then(Printer::new),
         })
     }
 
@@ -179,7 +167,7 @@ impl Test {
             (_, true) => "leads",
             (_, false) => "is a standby",
         };
-        self.line("daemon", format!("{} {role}", daemon.replica));
+        self.line("daemon", format!("{} {role}", daemon.replica))?;
         self.observed.sent = Timestamp::now();
         let until = self.observed.sent.checked_add(self.observed.timeout);
         self.send(until.context("--timeout is too long")?).await?;
@@ -188,42 +176,42 @@ impl Test {
             self.alertmanager.url(),
             self.observed.id
         );
-        self.line("alertmanager", text);
+        self.line("alertmanager", text)?;
         self.observed.config = self.alertmanager_config().await;
         Ok(())
     }
 
     /// Waits until the result is known, or the time is over.
-    async fn observe(&mut self) -> Verdict {
+    async fn observe(&mut self) -> anyhow::Result<Verdict> {
         let begun = Instant::now();
         let mut polls = tokio::time::interval(POLL_INTERVAL);
         let mut reported = begun;
         loop {
             polls.tick().await;
-            self.look().await;
+            self.look().await?;
             if let Some(verdict) = self.observed.settled() {
-                return verdict;
+                return Ok(verdict);
             }
             let Some(left) = self.observed.timeout.checked_sub(begun.elapsed()) else {
-                return self.observed.verdict();
+                return Ok(self.observed.verdict());
             };
             if reported.elapsed() >= REPORT_INTERVAL {
                 reported = Instant::now();
                 let left = left.as_secs();
-                self.line("waiting", format!("for the alert, at most {left}s more"));
+                self.line("waiting", format!("for the alert, at most {left}s more"))?;
             }
         }
     }
 
     /// Reads the daemon and, until the routes of the alert are known, Alertmanager. A failure is retried.
-    async fn look(&mut self) {
+    async fn look(&mut self) -> anyhow::Result<()> {
         // A replica that has just ended does not answer, and the next request reaches another one.
         if self.ask_daemon().await.is_err() {
-            self.line("waiting", "the daemon does not answer".to_owned());
+            self.line("waiting", "the daemon does not answer".to_owned())?;
         }
         let is_known = |alert: &ListedAlert| !alert.is_unprocessed();
         if self.observed.listed.as_ref().is_some_and(is_known) {
-            return;
+            return Ok(());
         }
         // The id has only hexadecimal digits.
         let path = format!(
@@ -232,14 +220,15 @@ impl Test {
         );
         let listed: Result<Vec<ListedAlert>, _> = self.alertmanager.get_json(&path).await;
         let Some(listed) = listed.ok().and_then(|mut listed| listed.pop()) else {
-            return;
+            return Ok(());
         };
         let is_new = !listed.is_unprocessed();
         self.observed.listed = Some(listed);
         if let (true, Some(receivers)) = (is_new, self.observed.receivers()) {
             let receivers: Vec<_> = receivers.into_iter().collect();
-            self.line("route", format!("to {}", receivers.join(", ")));
+            self.line("route", format!("to {}", receivers.join(", ")))?;
         }
+        Ok(())
     }
 
     /// Asks a replica for the test alerts it has received.
@@ -278,26 +267,28 @@ impl Test {
             .ok_or_else(|| "its status has no configuration".to_owned())
     }
 
-    fn line(&self, label: &str, text: String) {
-        if let Some(printer) = &self.printer {
-            printer.line(&Line::plain(label, text));
+    fn line(&self, label: &str, text: String) -> anyhow::Result<()> {
+        match &self.printer {
+            Some(printer) => printer.line(&Line::plain(label, text)),
+            None => Ok(()),
         }
     }
 
-    fn print(&self, verdict: &Verdict) {
+    fn print(&self, verdict: &Verdict) -> anyhow::Result<()> {
         let Some(printer) = &self.printer else {
-            return;
+            return Ok(());
         };
         let (label, tone) = match verdict.result.state() {
             State::Pass => ("received", Tone::Good),
             State::Warn => ("polled", Tone::Ask),
             State::Fail => (verdict.result.as_str(), Tone::Bad),
         };
-        printer.line(&Line::new(label, verdict.found.clone(), tone));
+        printer.line(&Line::new(label, verdict.found.clone(), tone))?;
         if let Some(hint) = verdict.hint {
-            printer.line(&Line::plain("", hint));
-            printer.line(&Line::plain("", format!("see {}", verdict.result.docs())));
+            printer.line(&Line::plain("", hint))?;
+            printer.line(&Line::plain("", format!("see {}", verdict.result.docs())))?;
         }
+        Ok(())
     }
 
     fn report(&self, verdict: &Verdict) -> Report {
