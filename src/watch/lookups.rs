@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
-use tokio::time::MissedTickBehavior;
 
 use super::Changes;
 use crate::api::SharedStr;
@@ -19,7 +18,7 @@ use crate::model::{Change, Kind, Model, WatchState};
 use crate::state::Store;
 
 /// Shortest pause between two rounds.
-pub const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -34,24 +33,50 @@ const CONCURRENCY: usize = 16;
 /// look-up is a request to the API server. The remaining claims follow in the next rounds.
 const MAX_OF_NAMESPACE: usize = 200;
 
-/// The pause between two rounds, short enough for several rounds within `detect.orphanedAfter`.
-pub fn pause(config: &Config) -> Duration {
-    (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+/// The pauses between rounds of look-ups.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    first: Duration,
+    /// Each pause is twice as long as the one before, up to this one.
+    longest: Duration,
 }
 
-/// Looks up suspects in a round every `period`, until the model's task ends.
-pub async fn claims(client: Client, period: Duration, store: Store, changes: Changes) {
-    let mut rounds = tokio::time::interval(period);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is immediate, before anything is listed.
-    rounds.tick().await;
+impl Pace {
+    /// The same pause always, short enough for several rounds within `detect.orphanedAfter`.
+    pub fn steady(config: &Config) -> Self {
+        let pause = (config.detect.orphaned_after.0 / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        Self {
+            first: pause,
+            longest: pause,
+        }
+    }
+
+    /// Short pauses at first, so that missing claims are proven at once. A command that keeps watching goes on as the daemon
+    /// does.
+    pub fn one_shot(config: &Config) -> Self {
+        Self {
+            first: SHORTEST_PAUSE,
+            ..Self::steady(config)
+        }
+    }
+}
+
+/// Looks up suspects in rounds, until the model's task ends.
+pub async fn claims(client: Client, pace: Pace, store: Store, changes: Changes) {
+    let mut pause = pace.first;
     while !changes.is_closed() {
-        rounds.tick().await;
-        let mut answers = pin!(look_up(&client, store.read(round), period));
+        tokio::time::sleep(pause).await;
+        let suspects = store.read(round);
+        let idle = suspects.is_empty();
+        let mut answers = pin!(look_up(&client, suspects, pause));
         while let Some(change) = answers.next().await {
             if changes.send(change).await.is_err() {
                 return;
             }
+        }
+        // Nothing is known before the first lists have arrived.
+        if !idle {
+            pause = (pause * 2).min(pace.longest);
         }
     }
 }
@@ -231,6 +256,35 @@ mod tests {
         let looked_up = look_up(&client, names.collect(), period).count().await;
         assert_eq!(begun.elapsed(), Duration::from_secs(2));
         assert_eq!(looked_up, 2 * CONCURRENCY);
+    }
+
+    /// The model of the store never changes, so that the claim stays a suspect, as one that was proven to be missing does.
+    #[tokio::test(start_paused = true)]
+    async fn one_shot_lookups_slow_down_to_the_pace_of_the_daemon() {
+        let (client, asked) = without_claims();
+        let world = World::empty()
+            .with(source("media", "sonarr").of("gone"))
+            .reading(Kind::PersistentVolumeClaims, WatchState::Synced);
+        let (store, _publish) = Store::of(world.0);
+        let (changes, mut received) = tokio::sync::mpsc::channel(16);
+        let pace = Pace::one_shot(&Config::default());
+        let looking = tokio::spawn(claims(client, pace, store, changes));
+        let begun = tokio::time::Instant::now();
+        for _ in 0..2 {
+            received.recv().await.unwrap();
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
+        while begun.elapsed() < Duration::from_secs(600) {
+            received.recv().await.unwrap();
+        }
+        looking.abort();
+        let count = asked.lock().unwrap().len();
+        // 8 until the pause is 30 s long, and one every 30 s after that.
+        assert!((20..=30).contains(&count), "{count}");
     }
 
     #[tokio::test]

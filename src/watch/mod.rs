@@ -22,7 +22,6 @@ pub use logs::stamped;
 pub use one_shot::{Seen, look};
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc;
@@ -53,15 +52,15 @@ pub fn start(
         drivers: config.drivers.clone(),
         one_shot: false,
     };
-    start_with(client, config, settings, lookups::pause(config), own)
+    start_with(client, config, settings, lookups::Pace::steady(config), own)
 }
 
-/// Starts every watch, with this pause between two rounds of look-ups.
+/// Starts every watch, with this pace of look-ups.
 fn start_with(
     client: &Client,
     config: &Arc<Config>,
     settings: DetectionSettings,
-    pause: Duration,
+    pace: lookups::Pace,
     own: &SelfMetrics,
 ) -> Result<(Store, Tasks), PatternError> {
     let patterns = Arc::new(Patterns::new(config)?);
@@ -86,7 +85,7 @@ fn start_with(
         let asking = prometheus::ask(http, config.clone(), changes.clone());
         tasks.spawn("prometheus", asking);
     }
-    let looking_up = lookups::claims(client.clone(), pause, store.clone(), changes.clone());
+    let looking_up = lookups::claims(client.clone(), pace, store.clone(), changes.clone());
     tasks.spawn("look-ups", looking_up);
     let following = logs::follow_provisioners(
         client.clone(),

@@ -36,7 +36,7 @@ impl Seen {
     }
 }
 
-/// Waits until everything has been read once, and missing claims twice, for at most `timeout`. The view's freshness shows
+/// Waits until everything has been read once, or was refused, and missing claims twice, for at most `timeout`. The view's freshness shows
 /// which kinds could not be read by then.
 pub async fn look(
     client: Client,
@@ -53,7 +53,7 @@ pub async fn look(
         &client,
         &config,
         settings.clone(),
-        lookups::SHORTEST_PAUSE,
+        lookups::Pace::one_shot(&config),
         &SelfMetrics::default(),
     )?;
     let mut views = store.views();
@@ -63,7 +63,7 @@ pub async fn look(
             let seen = store.read(|model| {
                 let view = view::take(model, &config, &settings, Timestamp::now());
                 let opened = view.provisioners.iter().all(|it| it.unopened == 0);
-                (view.complete() && opened && lookups::open(model).is_empty()).then_some(view)
+                (is_settled(&view) && opened && lookups::open(model).is_empty()).then_some(view)
             });
             if seen.is_some() {
                 return seen;
@@ -84,6 +84,12 @@ pub async fn look(
     })
 }
 
+/// Whether waiting cannot complete the view: a right that is missing does not appear within seconds.
+fn is_settled(view: &View) -> bool {
+    let mut unsynced = view.freshness.unsynced();
+    unsynced.all(|(_, state)| matches!(state, WatchState::Refused(_)))
+}
+
 /// The view at the timeout. A claim that could not be looked up is a doubt.
 fn in_part(model: &Model, config: &Config, settings: &DetectionSettings, now: Timestamp) -> View {
     let mut view = view::take(model, config, settings, now);
@@ -101,8 +107,42 @@ fn in_part(model: &Model, config: &Config, settings: &DetectionSettings, now: Ti
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use kube::client::Body as KubeBody;
+
     use super::*;
     use crate::model::fixture::{World, at, source};
+
+    /// The API server answers every list with 403; only its version is public.
+    #[tokio::test(start_paused = true)]
+    async fn refused_observation_ends_before_the_timeout() {
+        let service = tower::service_fn(async |request: Request<KubeBody>| {
+            let answer = Response::builder();
+            let answer = if request.uri().path() == "/version" {
+                answer.body(Body::from("{}"))
+            } else {
+                let status = r#"{"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message":
+                    "x is forbidden: User \"jane\" cannot list resource \"x\" in API group \"\" at the cluster scope"}"#;
+                answer.status(403).body(Body::from(status))
+            };
+            Ok::<_, Infallible>(answer.unwrap())
+        });
+        let client = Client::new(service, "default");
+        let begun = tokio::time::Instant::now();
+        let timeout = Duration::from_secs(60);
+        let seen = look(client, &Config::default(), timeout).await.unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+        let refused = WatchState::Refused("jane may not list x in the whole cluster".to_owned());
+        assert_eq!(*seen.view.freshness.of(Kind::Pods), refused);
+        assert!(!seen.view.is_certain());
+    }
 
     #[test]
     fn unanswered_lookup_is_a_doubt() {
