@@ -22,7 +22,13 @@ pub struct ClusterArgs {
     /// Kubeconfig context [default: the current context]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// User to act as, such as system:serviceaccount:volsync-locksmith:locksmith [default: yourself]
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
 }
+
+/// Where a missing right to read comes from.
+pub const GRANTED_BY: &str = "ClusterRole locksmith-read grants reading. To read as the daemon does, pass --as system:serviceaccount:volsync-locksmith:locksmith";
 
 /// Why no client for a cluster could be made.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +68,7 @@ impl ClusterArgs {
         Self {
             kubeconfig: option_of_line(line, "--kubeconfig").map(PathBuf::from),
             context: option_of_line(line, "--context"),
+            user: option_of_line(line, "--as"),
         }
     }
 
@@ -75,6 +82,9 @@ impl ClusterArgs {
         let of_environment = config.proxy_url.is_some() && config.proxy_url == proxy;
         if of_environment && !leads_over_a_proxy(&config.cluster_url, &Matcher::from_env()) {
             config.proxy_url = None;
+        }
+        if self.user.is_some() {
+            config.auth_info.impersonate.clone_from(&self.user);
         }
         Ok(config)
     }
@@ -185,6 +195,7 @@ contexts:
         ClusterArgs {
             kubeconfig: Some(path),
             context: context.map(str::to_owned),
+            user: None,
         }
     }
 
@@ -220,7 +231,7 @@ contexts:
         std::fs::write(&path, TWO_CLUSTERS.replace("6443", &port.to_string())).unwrap();
         let args = ClusterArgs {
             kubeconfig: Some(path),
-            context: None,
+            ..ClusterArgs::default()
         };
         let error = args
             .client(Duration::from_secs(10))
@@ -239,7 +250,7 @@ contexts:
     async fn missing_kubeconfig_is_named() {
         let args = ClusterArgs {
             kubeconfig: Some("/nowhere/config".into()),
-            context: None,
+            ..ClusterArgs::default()
         };
         let error = args.config().await.unwrap_err().to_string();
         assert!(error.contains("/nowhere/config"), "{error}");

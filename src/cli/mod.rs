@@ -43,6 +43,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use crate::text::Denial;
 use log::LogFormat;
 
 /// Exit code of a command that failed; 1 means that something is stuck.
@@ -131,8 +132,25 @@ pub async fn run(cli: Cli) -> ExitCode {
         if error.is::<output::PipeClosed>() {
             return ExitCode::SUCCESS;
         }
-        anstream::eprintln!("error: {}", crate::text::error_chain(&*error));
+        let text = crate::text::error_chain(&*error);
+        let advice = if is_missing_right_to_read(&error) {
+            format!(". {}", cluster::GRANTED_BY)
+        } else {
+            String::new()
+        };
+        anstream::eprintln!("error: {text}{advice}");
         ExitCode::from(FAILED)
+    })
+}
+
+/// Whether the API server refused to list or watch something.
+fn is_missing_right_to_read(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let Some(kube::Error::Api(status)) = cause.downcast_ref() else {
+            return false;
+        };
+        let denial = Denial::parse(&status.message);
+        denial.is_some_and(|denial| matches!(denial.verb, "get" | "list" | "watch"))
     })
 }
 

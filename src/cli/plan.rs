@@ -21,7 +21,7 @@ use crate::api::remediation::{GateRecord, Remediation, RemediationSpec, Trigger}
 use crate::config::{Config, Playbook};
 use crate::findings::Finding;
 use crate::gates::{self, GateName};
-use crate::model::{Model, WatchState};
+use crate::model::Model;
 use crate::plan::{self};
 use crate::run_context::RunContext;
 use crate::state::view::View;
@@ -125,12 +125,9 @@ fn text(all: &[Planned], config: &Config, details: bool) -> String {
 
 /// Collections that could not be read, with the reason.
 pub fn unseen(view: &View) -> String {
-    let doubts = view.freshness.unsynced().map(|(kind, reading)| {
-        let why = match reading {
-            WatchState::Failing(why) => plain(why),
-            _ => "no response yet".to_owned(),
-        };
-        format!("{}: {why}", kind.as_str())
+    let doubts = view.freshness.unsynced().map(|(kind, state)| {
+        let why = state.problem().unwrap_or("no response yet");
+        format!("{}: {}", kind.as_str(), plain(why))
     });
     let others = view.doubts.iter();
     let others = others.map(|doubt| plain(&format!("{}: {}", doubt.subject, doubt.message)));

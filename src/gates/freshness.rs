@@ -1,7 +1,7 @@
 //! Gate `freshness`: every watch is synced, the clock is right, and the installed CRDs have every field of this build.
 
 use super::{Gate, GateName, GateResult};
-use crate::model::{Kind, WatchState};
+use crate::model::Kind;
 use crate::run_context::RunContext;
 
 pub(super) struct FreshnessGate;
@@ -20,12 +20,12 @@ impl Gate for FreshnessGate {
             .model
             .freshness
             .unsynced()
-            .map(|(kind, reading)| match reading {
-                WatchState::Failing(why) if matches!(kind, Kind::Clock | Kind::Definitions) => {
+            .map(|(kind, state)| match state.problem() {
+                Some(why) if matches!(kind, Kind::Clock | Kind::Definitions) => {
                     format!("{}: {why}", kind.as_str())
                 }
-                WatchState::Failing(why) => format!("{} cannot be read ({why})", kind.as_str()),
-                _ => format!("{} not listed yet", kind.as_str()),
+                Some(why) => format!("{} cannot be read ({why})", kind.as_str()),
+                None => format!("{} not listed yet", kind.as_str()),
             })
             .collect();
         if doubts.is_empty() {

@@ -186,7 +186,9 @@ pub fn not_as_shipped(model: &Model) -> Option<String> {
                 return Some(format!("the API server does not serve {what}"));
             }
             WatchState::Never => return Some(format!("{what} not listed yet")),
-            WatchState::Failing(why) => return Some(format!("{what} cannot be read ({why})")),
+            WatchState::Failing(why) | WatchState::Refused(why) => {
+                return Some(format!("{what} cannot be read ({why})"));
+            }
         }
     }
     let name = SharedStr::from(POLICY_NAME);

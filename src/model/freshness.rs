@@ -21,8 +21,20 @@ pub enum WatchState {
     Synced,
     /// The last attempt failed; the known objects may be stale.
     Failing(String),
+    /// The API server refuses to list it, for lack of a right; the known objects may be stale.
+    Refused(String),
     /// The cluster does not serve this API, so there are no such objects.
     NotServed,
+}
+
+impl WatchState {
+    /// Why it could not be read at the last attempt.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Failing(why) | Self::Refused(why) => Some(why),
+            Self::Never | Self::Synced | Self::NotServed => None,
+        }
+    }
 }
 
 /// State of every watch.
@@ -63,7 +75,7 @@ impl Freshness {
                 // No failure of the policy watch, such as a missing right, makes findings incomplete; gate `holdPolicy` checks
                 // the policy.
                 let of_policy = matches!(kind, Kind::HoldPolicy | Kind::HoldBinding);
-                let blocks = !of_policy || !matches!(state, WatchState::Failing(_));
+                let blocks = !of_policy || state.problem().is_none();
                 blocks && !self.trusted(*kind)
             })
     }

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::AppState;
-use crate::model::WatchState;
 use crate::state::view::View;
 use crate::text::humanize;
 
@@ -50,9 +49,9 @@ fn unavailable(why: String) -> Response {
 fn missing(view: &View) -> String {
     let doubts = view.freshness.unsynced();
     doubts
-        .map(|(kind, reading)| match reading {
-            WatchState::Failing(why) => format!("{}: cannot be read: {why}\n", kind.as_str()),
-            _ => format!("{}: not listed yet\n", kind.as_str()),
+        .map(|(kind, state)| match state.problem() {
+            Some(why) => format!("{}: cannot be read: {why}\n", kind.as_str()),
+            None => format!("{}: not listed yet\n", kind.as_str()),
         })
         .collect()
 }

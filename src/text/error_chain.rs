@@ -2,8 +2,10 @@
 
 use std::error::Error;
 
+use super::Denial;
+
 /// The error followed by its causes. The actual reason of a failed TLS handshake is the last of five. Of a response of the API
-/// server only the message is kept: kube prints the whole Status after it.
+/// server only the message is kept, as kube prints the whole Status after it; a missing right is one sentence.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut answer = answer_of(error);
@@ -17,7 +19,11 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     match answer {
-        Some((printed, message)) => text.replace(&printed, &message),
+        Some((printed, message)) => match Denial::parse(&message) {
+            // It names the request, as the errors around it do.
+            Some(denial) => denial.to_string(),
+            None => text.replace(&printed, &message),
+        },
         None => text,
     }
 }
@@ -49,6 +55,15 @@ mod tests {
         let expected = "pods is forbidden: User \"jane\" cannot list";
         assert_eq!(error_chain(&error), expected);
         let expected = format!("failed to list pods: {expected}");
+        assert_eq!(error_chain(&Listing(error)), expected);
+    }
+
+    #[test]
+    fn missing_right_is_one_sentence() {
+        let message = "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" at the cluster scope";
+        let status = Status::failure(message, "Forbidden");
+        let error = kube::Error::Api(Box::new(status.with_code(403)));
+        let expected = "jane may not list pods in the whole cluster";
         assert_eq!(error_chain(&Listing(error)), expected);
     }
 

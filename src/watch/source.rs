@@ -90,7 +90,7 @@ pub async fn follow<K, T>(
         let reading = if absent {
             WatchState::NotServed
         } else {
-            WatchState::Failing(error_chain(&error))
+            failure(&error)
         };
         if !absent {
             sink.own.watch_failed(sink.kind);
@@ -112,6 +112,15 @@ pub async fn follow<K, T>(
             backoff.next().unwrap_or(ABSENT_RETRY)
         };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// The state of a watch that cannot list or watch.
+fn failure(error: &watcher::Error) -> WatchState {
+    let why = error_chain(error);
+    match status_code(error) {
+        Some(403) => WatchState::Refused(why),
+        _ => WatchState::Failing(why),
     }
 }
 
@@ -187,10 +196,15 @@ fn removal<K: Resource, T>(object: &K) -> Delta<T> {
 
 /// Whether the API server does not serve this kind.
 fn is_absent(error: &watcher::Error) -> bool {
+    status_code(error) == Some(404)
+}
+
+/// The HTTP status of the API server's answer to a list or watch.
+fn status_code(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
-        _ => false,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }
 

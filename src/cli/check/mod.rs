@@ -34,9 +34,6 @@ pub struct Args {
     /// Check only what must hold before the installation
     #[arg(long, conflicts_with_all = ["url", "prometheus", "alertmanager"])]
     pre: bool,
-    /// User to check as, such as system:serviceaccount:volsync-locksmith:locksmith [default: yourself]
-    #[arg(long = "as", value_name = "USER")]
-    user: Option<String>,
     /// Namespace of the daemon [default: remediation.namespace, else that of this pod, else volsync-locksmith]
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
@@ -74,11 +71,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 impl Args {
     async fn sources(self) -> anyhow::Result<Sources> {
         let mut config = self.read.config()?;
-        let (mut cluster, timeout) = self.read.cluster().await?;
+        let (cluster, timeout) = self.read.cluster().await?;
         let namespace = daemon_namespace(self.namespace, &config, &cluster);
-        if self.user.is_some() {
-            cluster.auth_info.impersonate = self.user;
-        }
         config.remediation.namespace = Some(namespace.as_str().into());
         config.prometheus.url = self.prometheus.or(config.prometheus.url);
         config.alertmanager.url = self.alertmanager.or(config.alertmanager.url);

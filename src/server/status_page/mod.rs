@@ -22,7 +22,6 @@ use maud::{DOCTYPE, Markup, html};
 use crate::config::Link;
 use crate::findings::{FindingKind, storage};
 use crate::metrics::AlertSource;
-use crate::model::WatchState;
 use crate::state::history::History;
 use crate::state::view::View;
 use crate::text::humanize;
@@ -164,13 +163,9 @@ fn doubts(view: &View) -> Markup {
                 h2 #unseen.ask { "Not everything could be read" }
                 p { "More may be stuck than is listed here." }
                 ul {
-                    @for (kind, reading) in doubts {
+                    @for (kind, state) in doubts {
                         li {
-                            (kind.as_str()) ": "
-                            @match reading {
-                                WatchState::Failing(why) => (why),
-                                _ => "no response yet",
-                            }
+                            (kind.as_str()) ": " (state.problem().unwrap_or("no response yet"))
                         }
                     }
                     @for doubt in &view.doubts {

@@ -50,7 +50,7 @@ pub(super) fn clock(cluster: &ClusterFacts) -> Vec<Outcome> {
         WatchState::Synced => {
             Outcome::pass(id, format!("differs by less than {CLOCK_TOLERANCE:#}"))
         }
-        WatchState::Failing(why) => Outcome::fail(id, why.clone()),
+        WatchState::Failing(why) | WatchState::Refused(why) => Outcome::fail(id, why.clone()),
         WatchState::NotServed => Outcome::warn(id, "the API server sends no time"),
         WatchState::Never => Outcome::warn(id, "the API server did not answer in time"),
     }]
@@ -90,7 +90,7 @@ fn served(id: CheckId, kinds: &[Kind], freshness: &Freshness) -> Outcome {
 fn unread(kind: Kind, freshness: &Freshness) -> Option<String> {
     let why = match freshness.of(kind) {
         WatchState::Synced | WatchState::NotServed => return None,
-        WatchState::Failing(why) => why,
+        WatchState::Failing(why) | WatchState::Refused(why) => why,
         WatchState::Never => "no response yet",
     };
     Some(format!("{} cannot be read: {why}", kind.as_str()))
