@@ -76,7 +76,7 @@ pub struct Finding {
     pub what: FindingReason,
     /// Affected object; for a lock, the object that waits for it, if the key identifies one.
     pub object: Option<ObjectKey>,
-    /// Time since which it is stuck.
+    /// Time since which it is stuck; for a missing claim, time of the first read that did not find it.
     #[schemars(with = "String")]
     pub since: Timestamp,
     /// CSI driver, if known.
@@ -92,6 +92,14 @@ pub struct Finding {
     pub chain: Vec<ObjectKey>,
     /// Evidence as text; never a metric label.
     pub evidence: Vec<String>,
+}
+
+impl Finding {
+    /// Whether it has been stuck for longer than since `since`, by an unknown time: nothing in the cluster tells when a claim was
+    /// deleted. A process that has watched for long enough knows better.
+    pub fn began_unseen(&self) -> bool {
+        self.what == FindingReason::OrphanedSource(SourceReason::ClaimMissing)
+    }
 }
 
 /// The kinds of finding, each with its reasons.

@@ -68,7 +68,11 @@ fn head(explanation: &Explanation, now: Timestamp) -> String {
         return format!("{subject} {}", explanation.state);
     };
     let reason = first.what.reason().replace('_', " ");
-    let since = humanize::span(first.since, now);
+    let stuck = if first.began_unseen() {
+        "is stuck".to_owned()
+    } else {
+        format!("has been stuck for {}", humanize::span(first.since, now))
+    };
     let about = first.object.as_ref();
     let whose = match about.filter(|about| Some(*about) != explanation.object.as_ref()) {
         Some(about) => format!(" ({})", humanize::place(about)),
@@ -78,7 +82,7 @@ fn head(explanation: &Explanation, now: Timestamp) -> String {
         0 => String::new(),
         bytes => format!(", {}", humanize::size(bytes)),
     };
-    format!("{subject} has been stuck for {since}: {reason}{whose}{size}")
+    format!("{subject} {stuck}: {reason}{whose}{size}")
 }
 
 /// Labels from the object to the provisioner, each below the one that waits for it.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use super::super::cluster::GRANTED_BY;
 use super::super::output::prose;
 use super::super::table::{Column, Layout, wrapped};
 use crate::api::remediation::StepProgress;
@@ -47,7 +48,9 @@ pub fn render(view: &View, now: Timestamp, look: Look) -> String {
             .collect();
         page.section(kind.title(), stuck_columns(look.wide), rows);
     }
-    forming_locks(view, now, &mut page);
+    if look.headers {
+        forming_locks(view, now, &mut page);
+    }
     page.section("Held (snapshots refused)", &HELD, held(view, now));
     page.section("Unfinished Remediations", &RUNS, runs(view, now));
     if look.headers {
@@ -90,7 +93,7 @@ fn stuck(finding: &Finding, now: Timestamp, wide: bool) -> Vec<String> {
         or_dash(object.map(|object| &*object.namespace)),
         object.map_or_else(|| "-".to_owned(), humanize::object),
         finding.what.reason().replace('_', " "),
-        humanize::span(finding.since, now),
+        age(finding, now),
         humanize::size(finding.bytes),
     ];
     if wide {
@@ -108,6 +111,15 @@ fn stuck(finding: &Finding, now: Timestamp, wide: bool) -> Vec<String> {
         ]);
     }
     cells
+}
+
+/// The time for which it has been stuck; `-` if this command cannot know it, since it has just begun to watch.
+fn age(finding: &Finding, now: Timestamp) -> String {
+    if finding.began_unseen() {
+        "-".to_owned()
+    } else {
+        humanize::span(finding.since, now)
+    }
 }
 
 const HELD: [Column; 5] = [
@@ -187,7 +199,7 @@ fn forming_locks(view: &View, now: Timestamp, page: &mut Page) {
             of.driver,
             humanize::span(of.since, now),
         );
-        for line in wrapped(&humanize::plain(&text), "", "  ") {
+        for line in wrapped(&humanize::plain(&text), prose(page.look.width), "", "  ") {
             page.line(Style::new(), &line);
         }
         page.text.push('\n');
@@ -203,12 +215,15 @@ fn doubts(view: &View, page: &mut Page) {
         DOUBTFUL,
         "Not everything could be read; more may be stuck than is listed here:",
     );
-    for (kind, reading) in doubts {
-        let why = match reading {
-            WatchState::Failing(why) => humanize::plain(why),
-            _ => "no response yet".to_owned(),
-        };
+    let refused = doubts
+        .iter()
+        .any(|(_, state)| matches!(state, WatchState::Refused(_)));
+    for (kind, state) in doubts {
+        let why = humanize::plain(state.problem().unwrap_or("no response yet"));
         page.line(Style::new(), &format!("  {}: {why}", kind.as_str()));
+    }
+    if refused {
+        page.sentence(GRANTED_BY);
     }
     if let Some(why) = view.hold_problem() {
         let text = format!(
@@ -230,17 +245,20 @@ fn total(view: &View, now: Timestamp, page: &mut Page) {
         .filter(|(count, _)| *count > 0)
         .map(|(count, noun)| humanize::count(count, noun))
         .collect();
-    match view.stuck().map(|finding| finding.since).min() {
-        Some(oldest) => {
-            let bytes = humanize::size(storage::bytes(&view.findings));
-            let (counts, age) = (counts.join(", "), humanize::span(oldest, now));
-            page.line(
-                BAD,
-                &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
-            );
-        }
-        None if view.is_certain() => page.line(GOOD, "Nothing is stuck."),
-        None => page.line(DOUBTFUL, "Nothing stuck was found."),
+    let known = view.stuck().filter(|finding| !finding.began_unseen());
+    let oldest = known.map(|finding| finding.since).min();
+    if view.stuck().next().is_some() {
+        let bytes = humanize::size(storage::bytes(&view.findings));
+        let age = oldest.map_or_else(|| "-".to_owned(), |oldest| humanize::span(oldest, now));
+        let counts = counts.join(", ");
+        page.line(
+            BAD,
+            &format!("Stuck: {counts}; storage: {bytes}, oldest: {age}."),
+        );
+    } else if view.is_certain() {
+        page.line(GOOD, "Nothing is stuck.");
+    } else {
+        page.line(DOUBTFUL, "Nothing stuck was found.");
     }
     checked(view, page);
 }
