@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use anstream::{AutoStream, ColorChoice};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -63,13 +64,16 @@ where
         LogFormat::Pretty => Box::new(
             lines
                 .with_target(false)
-                .fmt_fields(debug_fn(|to, field, value| {
-                    let value = plain(&format!("{value:?}"));
-                    match field.name() {
-                        "message" => write!(to, "{value}"),
-                        name => write!(to, "{name}={value}"),
-                    }
-                }))
+                .fmt_fields(
+                    debug_fn(|to, field, value| {
+                        let value = plain(&format!("{value:?}"));
+                        match field.name() {
+                            "message" => write!(to, "{value}"),
+                            name => write!(to, "{name}={value}"),
+                        }
+                    })
+                    .delimited(" "),
+                )
                 .with_writer(to)
                 .finish(),
         ),
@@ -165,6 +169,22 @@ mod tests {
         let line = text.strip_suffix('\n').unwrap();
         assert!(!line.contains(steers), "{line:?}");
         assert_eq!(line.matches("forged").count(), 4, "{line:?}");
+    }
+
+    #[test]
+    fn pretty_fields_are_separated() {
+        let kept = Kept::default();
+        let to = kept.clone();
+        let filter = EnvFilter::new("info");
+        let writer = subscriber(LogFormat::Pretty, filter, false, move || to.clone());
+        tracing::subscriber::with_default(writer, || {
+            tracing::warn!(kind = "pods", attempt = 2, "watch failed");
+        });
+        let line = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            line.ends_with(" WARN watch failed kind=\"pods\" attempt=2\n"),
+            "{line:?}"
+        );
     }
 
     #[test]
