@@ -90,6 +90,8 @@ pub struct Show {
     _directory: tempfile::TempDir,
     daemon: tokio::task::JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
+    /// The runs as far as their progress has been printed.
+    told: Vec<Arc<Remediation>>,
     _parts: [AbortOnDropHandle<()>; 2],
 }
 
@@ -146,6 +148,7 @@ impl Show {
             _directory: directory,
             daemon,
             stop,
+            told: Vec::new(),
             _parts: [
                 AbortOnDropHandle::new(tokio::spawn(alert)),
                 AbortOnDropHandle::new(tokio::spawn(approval)),
@@ -166,9 +169,8 @@ impl Show {
         } else {
             PATIENCE.div_f64(self.options.speed.min(1.0))
         };
-        let telling = tell(self.cluster.server.client(), lines, |runs| {
-            plot.is_over(runs)
-        });
+        let client = self.cluster.server.client();
+        let telling = tell(client, lines, &mut self.told, |runs| plot.is_over(runs));
         tokio::select! {
             told = tokio::time::timeout(patience, telling) => told.map_err(|_| Error::Endless),
             ended = &mut self.daemon => Err(Error::Daemon(why(ended))),
@@ -178,7 +180,7 @@ impl Show {
     /// Continues to print until the daemon ends.
     pub async fn stay(&mut self, lines: &mpsc::Sender<Line>) -> Error {
         tokio::select! {
-            () = tell(self.cluster.server.client(), lines, |_| false) => Error::Endless,
+            () = tell(self.cluster.server.client(), lines, &mut self.told, |_| false) => Error::Endless,
             ended = &mut self.daemon => Error::Daemon(why(ended)),
         }
     }
@@ -201,14 +203,14 @@ fn why(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> String {
     }
 }
 
-/// Follows the Remediations until `is_over` accepts all of them.
+/// Follows the Remediations until `is_over` accepts all of them. Progress that `runs` already has is not sent again.
 async fn tell(
     client: Client,
     lines: &mpsc::Sender<Line>,
+    runs: &mut Vec<Arc<Remediation>>,
     is_over: impl Fn(&[Arc<Remediation>]) -> bool,
 ) {
     let api: Api<Remediation> = Api::all(client);
-    let mut runs: Vec<Arc<Remediation>> = Vec::new();
     let mut changes = watcher(api, watcher::Config::default())
         .default_backoff()
         .applied_objects()
@@ -224,8 +226,48 @@ async fn tell(
             Some(at) => runs[at] = Arc::new(run),
             None => runs.push(Arc::new(run)),
         }
-        if is_over(&runs) {
+        if is_over(runs) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::PostParams;
+
+    use super::*;
+    use crate::api::remediation::{Phase, RemediationSpec, RemediationStatus, Trigger};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn progress_of_a_run_is_told_once() {
+        let world = WorldConfig::new(Timings::fast());
+        let cluster = Cluster::start(apiserver::Options::default(), world);
+        let cluster = cluster.await.unwrap();
+        let client = cluster.server.client();
+        let runs: Api<Remediation> = Api::namespaced(client.clone(), "default");
+        let spec = RemediationSpec {
+            playbook: "heal".to_owned(),
+            driver: "d".into(),
+            trigger: Trigger::default(),
+            approval: None,
+            abort: false,
+        };
+        let run = Remediation::new("night", spec);
+        let mut run = runs.create(&PostParams::default(), &run).await.unwrap();
+        run.status = Some(RemediationStatus {
+            phase: Phase::Failed,
+            message: "a step failed".to_owned(),
+            ..RemediationStatus::default()
+        });
+        let params = PostParams::default();
+        runs.replace_status("night", &params, &run).await.unwrap();
+
+        let (lines, mut received) = mpsc::channel(16);
+        let mut told = Vec::new();
+        tell(client.clone(), &lines, &mut told, |_| true).await;
+        assert_eq!(received.recv().await.unwrap().text, "a step failed");
+        tell(client, &lines, &mut told, |_| true).await;
+        assert_eq!(received.try_recv().ok(), None);
     }
 }
