@@ -47,17 +47,31 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
     } else {
         value
     };
-    let (config, mut faults) = decode(value);
-    faults.extend(config.as_ref().map(check::faults).unwrap_or_default());
+    let (config, undecoded) = decode(value);
+    let mut checked = config.as_ref().map(check::faults).unwrap_or_default();
+    // A list without the item that could not be decoded is not the one that was written.
+    checked.retain(|fault| !undecoded.iter().any(|(path, _)| is_about(fault, path)));
+    let undecoded = undecoded.into_iter();
+    let mut faults: Vec<_> = undecoded
+        .map(|(path, why)| format!("{path}: {why}"))
+        .collect();
+    faults.extend(checked);
     match config {
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(ConfigError::Faults(faults)),
     }
 }
 
-/// Decodes a configuration, and collects the fields that cannot be decoded. They are left out of the configuration, so that
+/// Whether `fault` is about the value at `path` or one that contains it.
+fn is_about(fault: &str, path: &str) -> bool {
+    let field = fault.split_once(": ").map_or(fault, |(field, _)| field);
+    let rest = path.strip_prefix(field);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Decodes a configuration, and collects the fields that cannot be decoded, each with its path and the reason. They are left out of the configuration, so that
 /// one pass finds every error.
-fn decode(mut value: Value) -> (Option<Config>, Vec<String>) {
+fn decode(mut value: Value) -> (Option<Config>, Vec<(String, String)>) {
     let mut faults = Vec::new();
     loop {
         match serde_path_to_error::deserialize(value.clone()) {
@@ -68,7 +82,7 @@ fn decode(mut value: Value) -> (Option<Config>, Vec<String>) {
                     path if path.is_empty() => "\"\"".to_owned(),
                     path => path,
                 };
-                faults.push(format!("{path}: {}", error.inner()));
+                faults.push((path, error.inner().to_string()));
                 if faults.len() == MAX_FAULTS || !remove(&mut value, error.path()) {
                     return (None, faults);
                 }
@@ -404,6 +418,29 @@ remediation: {keep: 0}
             assert_eq!(count, 1, "{start} in {error}");
         }
         assert_eq!(lines.len(), expected.len(), "{error}");
+    }
+
+    /// The list without the unknown step lacks a step, which nobody wrote.
+    #[rstest]
+    #[case(
+        "[suspendSources, restartProvisioner, resumeSource]",
+        "playbooks.heal.steps[2]"
+    )]
+    #[case(
+        "[suspendSource, restartProvisioner, resumeSources]",
+        "playbooks.heal.steps[0]"
+    )]
+    #[case("[restartprovisioner]", "playbooks.heal.steps[0]")]
+    fn misspelt_step_is_one_error(#[case] steps: &str, #[case] path: &str) {
+        let text = format!(
+            "{{remediation: {{keep: 0}}, playbooks: {{heal: {{alerts: [[alertname=X]], steps: {steps}}}}}}}"
+        );
+        let error = parse(&text).unwrap_err().to_string();
+        let paths: Vec<_> = error
+            .lines()
+            .map(|line| line.split(": ").next().unwrap())
+            .collect();
+        assert_eq!(paths, [path, "remediation.keep"], "{error}");
     }
 
     #[test]
