@@ -106,6 +106,8 @@ pub struct Observed {
     pub drivers: Vec<DriverFacts>,
     /// Entries of `drivers` that match none of them.
     pub unused_entries: Vec<SharedStr>,
+    /// Entries of `drivers` that only match drivers of existing volumes, which no class names.
+    pub classless_entries: Vec<SharedStr>,
     /// Whether `drivers` is empty, so that every CSI driver is watched.
     pub watches_all: bool,
     /// The configured `provisionerNamespaces`.
@@ -217,7 +219,17 @@ impl Observed {
             .collect();
         let used =
             |entry: &&crate::config::Driver| drivers.iter().any(|it| entry.matches(&it.name));
-        let unused_entries = config.drivers.0.iter().filter(|entry| !used(entry));
+        let entries = config.drivers.0.iter();
+        let (used, unused): (Vec<_>, Vec<_>) = entries.partition(used);
+        let has_class = |entry: &&crate::config::Driver| {
+            let mut matching = drivers.iter().filter(|it| entry.matches(&it.name));
+            matching.any(DriverFacts::has_class)
+        };
+        let names = |entries: Vec<&crate::config::Driver>| {
+            let names = entries.into_iter().map(|entry| entry.name.clone());
+            names.collect()
+        };
+        let classless = used.into_iter().filter(|entry| !has_class(entry)).collect();
         let namespaces = config.provisioner_namespaces.0.clone();
         let missing = namespaces
             .iter()
@@ -226,7 +238,8 @@ impl Observed {
         Self {
             freshness: view.freshness.clone(),
             hold_policy: view.hold_policy.clone(),
-            unused_entries: unused_entries.map(|entry| entry.name.clone()).collect(),
+            unused_entries: names(unused),
+            classless_entries: names(classless),
             watches_all: config.drivers.0.is_empty(),
             missing_namespaces: missing.cloned().collect(),
             namespaces,

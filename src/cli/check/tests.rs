@@ -22,8 +22,8 @@ use crate::model::fixture::{
     deployment, hold_policy, lease, namespace, node, replica, sidecars, snapshot_class,
     storage_class,
 };
-use crate::model::records::{Lease, Pod};
-use crate::model::{Change, Kind, WatchState};
+use crate::model::records::{Lease, Pod, Volume};
+use crate::model::{Change, Delta, Kind, WatchState};
 use crate::state::view;
 
 const NAMESPACE: &str = "locksmith";
@@ -172,6 +172,10 @@ fn without_snapshotter(suffix: &str) -> Pod {
 #[case::lease_stale("leases", State::Fail, |world: World| {
     world.with(Lease { renewed: Some(at(-60)), ..lease(LEASE, LEADER, at(-300)) })
 })]
+#[case::second_lease_missing("leases", State::Warn, |world: World| {
+    let name = SNAPSHOTTER_LEASE.into();
+    world.with(Change::Lease(Delta::Delete { namespace: "rook-ceph".into(), name }))
+})]
 #[case::log_forbidden("log", State::Fail, |world: World| world.with(log(LEADER_UID, Err("forbidden".into()))))]
 #[case::log_slow("log", State::Warn, |world: World| world.with(Change::LogRead(LEADER_UID.into(), DRIVER.into(), None)))]
 #[case::daemon_vanished("leader", State::Fail, |world: World| {
@@ -298,6 +302,47 @@ fn driver_that_is_not_watched_is_in_the_block_for_the_configuration() {
     let parsed = crate::config::parse(&block).unwrap();
     assert!(parsed.drivers.find("ebs.csi.aws.com").is_some(), "{block}");
     assert_eq!(parsed.provisioner_namespaces.0, ["rook-ceph".into()]);
+}
+
+/// Entries of `drivers`: one in use, one of volumes whose class is gone, one of nothing.
+#[test]
+fn entry_that_no_class_names_is_reported() {
+    let mut config = config();
+    let found = |config: &Config| {
+        let old = Change::Volume(Delta::Apply(Volume {
+            name: "pv-old".into(),
+            driver: "old.csi.example.com".into(),
+            created: at(-60).into(),
+        }));
+        let outcomes = judge(&facts(world().with(old), config));
+        let outcome = outcomes
+            .into_iter()
+            .find(|it| it.id.as_str() == "drivers-configured");
+        let outcome = outcome.unwrap();
+        (outcome.state, outcome.found)
+    };
+    let entry = |name: &str| crate::config::Driver {
+        name: name.into(),
+        ..Config::default().drivers.find(DRIVER).unwrap().clone()
+    };
+    config.drivers = Drivers(vec![entry(DRIVER)]);
+    assert_eq!(
+        found(&config),
+        (State::Pass, "every entry of drivers is in use".to_owned())
+    );
+    config.drivers.0.push(entry("old.csi.example.com"));
+    let (state, text) = found(&config);
+    assert_eq!(state, State::Pass);
+    assert!(
+        text.ends_with("only volumes and no class name old.csi.example.com"),
+        "{text}"
+    );
+    config.drivers.0.push(entry("*.misspelt.com"));
+    let (state, text) = found(&config);
+    assert_eq!(
+        (state, &*text),
+        (State::Warn, "no class and no volume names *.misspelt.com")
+    );
 }
 
 #[test]

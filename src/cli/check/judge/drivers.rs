@@ -4,7 +4,7 @@ use super::Outcome;
 use crate::api::SharedStr;
 use crate::cli::check::catalog::CheckId;
 use crate::cli::check::facts::{DriverFacts, LeaseFacts, LogContainer, Observed, ProvisionerFacts};
-use crate::model::Kind;
+use crate::model::{Kind, lease_names};
 use crate::text::humanize::count;
 
 pub(super) fn drivers(observed: &Observed) -> Vec<Outcome> {
@@ -61,7 +61,15 @@ fn watched(observed: &Observed) -> Outcome {
 fn configured(observed: &Observed) -> Outcome {
     let id = CheckId::DriversConfigured;
     if observed.unused_entries.is_empty() {
-        return Outcome::pass(id, "every entry of drivers is in use");
+        let by_volumes = joined(observed.classless_entries.iter());
+        return if by_volumes.is_empty() {
+            Outcome::pass(id, "every entry of drivers is in use")
+        } else {
+            let found = format!(
+                "every entry of drivers is in use, but only volumes and no class name {by_volumes}"
+            );
+            Outcome::pass(id, found)
+        };
     }
     let names = joined(observed.unused_entries.iter());
     Outcome::warn(id, format!("no class and no volume names {names}"))
@@ -135,23 +143,34 @@ fn sidecars(driver: &DriverFacts, found: &ProvisionerFacts) -> Outcome {
 
 fn leases(driver: &DriverFacts, found: &ProvisionerFacts) -> Outcome {
     let id = CheckId::Leases;
-    let of = |needed: bool, lease: &'_ Option<LeaseFacts>| lease.clone().filter(|_| needed);
-    let leases: Vec<_> = [
-        of(
+    let (of_provisioner, of_snapshotter) = lease_names(&driver.name);
+    let needed = [
+        (
             driver.provisions && found.has_provisioner,
             &found.provisioner_lease,
+            of_provisioner,
         ),
-        of(
+        (
             driver.snapshots && found.has_snapshotter,
             &found.snapshotter_lease,
+            of_snapshotter,
         ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let needed = needed.into_iter().filter(|(needed, ..)| *needed);
+    let (existing, absent): (Vec<_>, Vec<_>) = needed.partition(|(_, lease, _)| lease.is_some());
+    let leases: Vec<_> = existing
+        .iter()
+        .filter_map(|(_, lease, _)| lease.as_ref())
+        .collect();
     let vacant: Vec<_> = leases.iter().filter(|lease| !lease.held).collect();
     if vacant.is_empty() {
         let names = joined(leases.iter().map(|lease| &lease.name));
+        if let (Some((.., absent)), false) = (absent.first(), leases.is_empty()) {
+            let found = format!("there is no Lease {absent}, though {names} is held");
+            return Outcome::warn(id, found).hint(
+                "Check the log of the sidecar: it never led, or has no --leader-election while the other one does.",
+            );
+        }
         return Outcome::pass(
             id,
             if leases.is_empty() {
@@ -161,7 +180,7 @@ fn leases(driver: &DriverFacts, found: &ProvisionerFacts) -> Outcome {
             },
         );
     }
-    let vacant: Vec<_> = vacant.into_iter().map(vacancy).collect();
+    let vacant: Vec<_> = vacant.into_iter().map(|lease| vacancy(lease)).collect();
     Outcome::fail(id, vacant.join("; "))
 }
 
