@@ -1,5 +1,7 @@
 //! Finds the run that a command names, and the user name the API server knows.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use futures::{Stream, StreamExt};
 use kube::api::ListParams;
@@ -28,22 +30,48 @@ pub async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Ve
         }
         listed => listed.context("failed to list Remediations")?.items,
     };
-    runs.sort_by_key(|run| {
-        std::cmp::Reverse(run.metadata.creation_timestamp.as_ref().map(|at| at.0))
-    });
+    sort(&mut runs);
     Ok(runs)
 }
 
-/// Yields each time a Remediation in `namespace`, or in any, changes. Errors are retried.
-pub fn changes(client: &Client, namespace: Option<&str>) -> impl Stream<Item = ()> + use<> {
+/// Sorts by creation, newest first.
+fn sort(runs: &mut [Remediation]) {
+    runs.sort_by_key(|run| {
+        std::cmp::Reverse(run.metadata.creation_timestamp.as_ref().map(|at| at.0))
+    });
+}
+
+/// Every Remediation in `namespace`, or in all namespaces, newest first: once they are listed, and again after each change.
+/// Errors are retried.
+pub fn lists(
+    client: &Client,
+    namespace: Option<&str>,
+) -> impl Stream<Item = Vec<Remediation>> + use<> {
     let api: Api<Remediation> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let events = watcher(api, watcher::Config::default()).default_backoff();
-    events.filter_map(|event| {
-        let change = matches!(event, Ok(Event::Apply(_) | Event::Delete(_)));
-        std::future::ready(change.then_some(()))
+    let mut known = BTreeMap::new();
+    let mut complete = false;
+    events.filter_map(move |event| {
+        let key = |run: &Remediation| (run.namespace(), run.name_any());
+        match event {
+            Ok(Event::Init) => {
+                known.clear();
+                complete = false;
+            }
+            Ok(Event::InitApply(run) | Event::Apply(run)) => drop(known.insert(key(&run), run)),
+            Ok(Event::Delete(run)) => drop(known.remove(&key(&run))),
+            Ok(Event::InitDone) => complete = true,
+            Err(_) => return std::future::ready(None),
+        }
+        let list = complete.then(|| {
+            let mut runs: Vec<_> = known.values().cloned().collect();
+            sort(&mut runs);
+            runs
+        });
+        std::future::ready(list)
     })
 }
 

@@ -1,8 +1,9 @@
 //! `locksmith runs`: lists every Remediation.
 
+use std::pin::pin;
 use std::process::ExitCode;
 
-use futures::StreamExt;
+use anyhow::bail;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -33,19 +34,28 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let namespace = args.only.namespace();
-    let mut runs = remediations::runs(&client, namespace).await?;
+    let mut shown = remediations::runs(&client, namespace).await?;
     let mut screen = Screen::new();
-    let changes = remediations::changes(&client, namespace);
-    tokio::pin!(changes);
-    loop {
-        screen.show(&text(&runs, &args.list)?)?;
-        if !args.watch {
-            return Ok(ExitCode::SUCCESS);
-        }
-        screen.pause().await;
-        changes.next().await;
-        runs = remediations::runs(&client, namespace).await?;
+    screen.show(&text(&shown, &args.list)?)?;
+    if !args.watch {
+        return Ok(ExitCode::SUCCESS);
     }
+    let mut lists = pin!(remediations::lists(&client, namespace));
+    while let Some(runs) = screen.latest(&mut lists).await {
+        // The first list may be the one shown.
+        if versions(&runs) != versions(&shown) {
+            screen.show(&text(&runs, &args.list)?)?;
+            shown = runs;
+        }
+    }
+    bail!("the watch of the Remediations ended")
+}
+
+/// Identifies a list: ages change its text without a change of a run.
+fn versions(runs: &[Remediation]) -> Vec<(Option<String>, Option<String>)> {
+    runs.iter()
+        .map(|run| (run.uid(), run.resource_version()))
+        .collect()
 }
 
 /// The runs in the chosen format.

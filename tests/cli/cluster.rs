@@ -22,13 +22,13 @@ use crate::text;
 const MESSAGE: &str = "gate cooldown: the last run ended at 14:02; opens at 14:32; gate blastRadius: 41 of 50 > 30%; \
     opens when fewer objects are affected; gate window: outside the windows; opens in 22:00-06:00";
 
-struct Ground {
-    cluster: Cluster,
+pub struct Ground {
+    pub cluster: Cluster,
     directory: tempfile::TempDir,
 }
 
 impl Ground {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let config = WorldConfig::new(Timings::fast());
         let cluster = Cluster::start(Options::default(), config).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ impl Ground {
     }
 
     /// The program with these arguments, for the cluster.
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_locksmith"));
         command
             .args(args)
@@ -74,8 +74,18 @@ impl Ground {
         text(&said.stdout)
     }
 
+    /// Changes the phase of a run, as a daemon does.
+    pub async fn phase(&self, name: &str, phase: Phase) {
+        let runs: Api<Remediation> = Api::namespaced(self.cluster.server.client(), "default");
+        let mut run = runs.get(name).await.unwrap();
+        run.status.as_mut().unwrap().phase = phase;
+        runs.replace_status(name, &PostParams::default(), &run)
+            .await
+            .unwrap();
+    }
+
     /// A former run, as left by a daemon.
-    async fn run(&self, name: &str) {
+    pub async fn run(&self, name: &str) {
         let runs: Api<Remediation> = Api::namespaced(self.cluster.server.client(), "default");
         let spec = RemediationSpec {
             playbook: "csi-operation-locks".to_owned(),

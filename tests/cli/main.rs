@@ -5,6 +5,7 @@
 
 mod cluster;
 mod terminal;
+mod watch;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;

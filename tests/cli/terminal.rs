@@ -4,16 +4,20 @@ use std::fs::File;
 use std::io::Read as _;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+/// Time limit for an expected text, on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A program whose stdout is a terminal.
 pub struct Terminal {
-    child: Child,
+    pub child: Child,
     output: Receiver<String>,
     /// Everything printed so far; each line feed follows a carriage return.
-    shown: String,
+    pub shown: String,
 }
 
 impl Terminal {
@@ -52,6 +56,16 @@ impl Terminal {
             child,
             output,
             shown: String::new(),
+        }
+    }
+
+    /// Reads until `part` has been printed.
+    pub fn until(&mut self, part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.shown.contains(part) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let more = self.output.recv_timeout(left);
+            self.shown += &more.unwrap_or_else(|_| panic!("no {part:?} in {:?}", self.shown));
         }
     }
 

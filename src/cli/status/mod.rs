@@ -7,12 +7,16 @@ mod tests;
 use render::{Look, render};
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
+use futures::Stream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
+use tokio::sync::watch;
 
 use super::FAILED;
 use super::args::{NamespaceArgs, ReadArgs};
@@ -46,18 +50,27 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         exists(&client, namespace).await?;
     }
     let seen = args.read.look(client, &config).await?;
-    let (mut screen, mut views) = (Screen::new(), seen.store.views());
-    let mut view = only(seen.view.clone(), namespace);
-    loop {
-        screen.show(&text(&view, &args.list)?)?;
-        if !args.watch {
-            return Ok(ExitCode::from(exit_code(&view)));
-        }
-        screen.pause().await;
-        views.changed().await?;
-        // The published view does not know which claims could not be looked up.
-        view = only(seen.latest(), namespace);
+    let view = only(seen.view.clone(), namespace);
+    let mut screen = Screen::new();
+    screen.show(&text(&view, &args.list)?)?;
+    if !args.watch {
+        return Ok(ExitCode::from(exit_code(&view)));
     }
+    let mut changes = pin!(changes(seen.store.views()));
+    while screen.latest(&mut changes).await.is_some() {
+        // The published view does not know which claims could not be looked up.
+        let view = only(seen.latest(), namespace);
+        screen.show(&text(&view, &args.list)?)?;
+    }
+    bail!("the watch of the cluster ended")
+}
+
+/// Yields after each new view, also one published before.
+fn changes(views: watch::Receiver<Arc<View>>) -> impl Stream<Item = ()> {
+    futures::stream::unfold(views, async |mut views| {
+        views.changed().await.ok()?;
+        Some(((), views))
+    })
 }
 
 /// The view in the chosen format.
