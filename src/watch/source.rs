@@ -41,6 +41,24 @@ pub struct Sink<T> {
 /// The model's task has ended, so the watch ends.
 struct Closed;
 
+/// Source of the first objects.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum First {
+    /// One stream with the changes (`sendInitialEvents`). The API server takes it from its cache, so the objects may be
+    /// seconds old.
+    Stream,
+    /// A list in pages, as of now.
+    Pages,
+}
+
+/// Why a watch ended without an error.
+enum End {
+    /// The model's task has ended.
+    Closed,
+    /// The stream of the first objects did not end within [`WATCH_SECONDS`].
+    StreamTooLong,
+}
+
 impl<T> Sink<T> {
     /// A sink for records of `kind`.
     pub fn new(
@@ -72,7 +90,8 @@ impl<T> Sink<T> {
 
 /// Watches all objects of one kind until the model's task ends.
 ///
-/// After an error, everything is listed again: only a complete list proves that no change was missed.
+/// After an error, everything is listed again: only a complete list proves that no change was missed. Kinds with many objects
+/// are streamed, which takes a quarter of the time of pages. An API server without the feature gate WatchList refuses that.
 pub async fn follow<K, T>(
     api: Api<K>,
     fields: &str,
@@ -82,9 +101,23 @@ pub async fn follow<K, T>(
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut backoff = DefaultBackoff::default();
+    let mut first = if is_numerous(sink.kind) {
+        First::Stream
+    } else {
+        First::Pages
+    };
     loop {
-        let Err(error) = follow_once(&api, fields, &sink, &convert, &mut backoff).await else {
-            return;
+        let error = match follow_once(&api, fields, &sink, &convert, &mut backoff, first).await {
+            Ok(End::Closed) => return,
+            Ok(End::StreamTooLong) => {
+                first = First::Pages;
+                continue;
+            }
+            Err(error) if first == First::Stream && refuses_stream(&error) => {
+                first = First::Pages;
+                continue;
+            }
+            Err(error) => error,
         };
         let absent = is_absent(&error);
         let reading = if absent {
@@ -124,27 +157,34 @@ fn failure(error: &watcher::Error) -> WatchState {
     }
 }
 
-/// Watches once; `Ok` if the model's task has ended.
+/// Watches once.
 async fn follow_once<K, T>(
     api: &Api<K>,
     fields: &str,
     sink: &Sink<T>,
     convert: &(impl Fn(&K) -> Option<T> + Send),
     backoff: &mut DefaultBackoff,
-) -> Result<(), watcher::Error>
+    first: First,
+) -> Result<End, watcher::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut events = watcher(api.clone(), config(sink.kind, fields)).boxed();
+    let mut events = watcher(api.clone(), config(sink.kind, fields, first)).boxed();
+    let mut is_listing = false;
     while let Some(event) = events.try_next().await? {
         let sent = match event {
-            Event::Init => sink.put(Delta::Init).await,
+            Event::Init if is_listing && first == First::Stream => return Ok(End::StreamTooLong),
+            Event::Init => {
+                is_listing = true;
+                sink.put(Delta::Init).await
+            }
             Event::InitApply(object) | Event::Apply(object) => match convert(&object) {
                 Some(record) => sink.put(Delta::Apply(record)).await,
                 None => sink.put(removal(&object)).await,
             },
             Event::Delete(object) => sink.put(removal(&object)).await,
             Event::InitDone => {
+                is_listing = false;
                 kube::runtime::utils::Backoff::reset(backoff);
                 match sink.put(Delta::InitDone).await {
                     Ok(()) => sink.reading(WatchState::Synced).await,
@@ -153,13 +193,13 @@ where
             }
         };
         if sent.is_err() {
-            return Ok(());
+            break;
         }
     }
-    Ok(())
+    Ok(End::Closed)
 }
 
-fn config(kind: Kind, fields: &str) -> watcher::Config {
+fn config(kind: Kind, fields: &str, first: First) -> watcher::Config {
     let page = if is_of_controllers(kind) {
         LARGE_PAGE
     } else {
@@ -168,11 +208,28 @@ fn config(kind: Kind, fields: &str) -> watcher::Config {
     let config = watcher::Config::default()
         .timeout(WATCH_SECONDS)
         .page_size(page);
+    let config = match first {
+        First::Stream => config.streaming_lists(),
+        First::Pages => config,
+    };
     if fields.is_empty() {
         config
     } else {
         config.fields(fields)
     }
+}
+
+/// Whether a cluster may have so many objects of this kind that their list takes long. Kinds that gates rely on, such as
+/// Remediations, are always listed as of now.
+fn is_numerous(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::PersistentVolumeClaims
+            | Kind::PersistentVolumes
+            | Kind::VolumeSnapshots
+            | Kind::VolumeSnapshotContents
+            | Kind::ReplicationSources
+    )
 }
 
 /// Whether only controllers and administrators of the cluster write objects of this kind.
@@ -192,6 +249,11 @@ fn removal<K: Resource, T>(object: &K) -> Delta<T> {
         namespace: SharedStr::from(object.meta().namespace.as_deref().unwrap_or_default()),
         name: SharedStr::from(object.meta().name.as_deref().unwrap_or_default()),
     }
+}
+
+/// Whether the API server refuses `sendInitialEvents`: 422, as `ValidateListOptions` of apimachinery answers.
+fn refuses_stream(error: &watcher::Error) -> bool {
+    status_code(error) == Some(422)
 }
 
 /// Whether the API server does not serve this kind.
