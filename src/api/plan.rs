@@ -200,6 +200,7 @@ pub struct Skipped {
     /// Reason it is skipped.
     pub reason: SkipReason,
     /// The reason in one line.
+    #[serde(default)]
     pub message: String,
 }
 

@@ -9,6 +9,9 @@ macro_rules! skip_reasons {
         #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
         pub enum SkipReason {
             $(#[doc = $message] $name,)*
+            /// A reason of a newer version, which wrote the record.
+            #[serde(other)]
+            Unknown,
         }
 
         impl SkipReason {
@@ -16,6 +19,7 @@ macro_rules! skip_reasons {
             pub fn message(self) -> &'static str {
                 match self {
                     $(Self::$name => $message,)*
+                    Self::Unknown => "for a reason of another version",
                 }
             }
         }
@@ -58,4 +62,16 @@ skip_reasons! {
     StillHeld = "is still held",
     // Contents.
     DeletionHangs = "its deletion hangs, and it could not be annotated",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_of_a_newer_version_is_unknown() {
+        let read = |text| serde_json::from_str::<SkipReason>(text).unwrap();
+        assert_eq!(read("\"OptedOut\""), SkipReason::OptedOut);
+        assert_eq!(read("\"OfTheFuture\""), SkipReason::Unknown);
+    }
 }

@@ -168,7 +168,7 @@ async fn deliver(
         let Some((kind, event)) = next else { return };
         let begun = Instant::now();
         own.write(VERB, kind.as_str(), write(&client, &event).await);
-        budget.spend(begun.elapsed(), Instant::now().into_std());
+        budget.spend(begun.elapsed(), None, Instant::now().into_std());
     }
 }
 

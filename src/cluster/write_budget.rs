@@ -3,7 +3,7 @@
 //! A [`WriteBudget`] is the only device that limits a rate of writes. These remain beside it, for other reasons:
 //!
 //! - `controller::backoff` delays one object or run whose last write was refused, and no other one: twice as long each time, with
-//!   jitter, and at least for the API server's `Retry-After`.
+//!   jitter, and at least for the `retryAfterSeconds` of the API server's answer.
 //! - `controller::pending_writes` skips a write that the watch does not show yet: it would be a repeat.
 //! - The controller has at most 16 concurrent writes, as the API server's own fairness queues more.
 //! - `steps.resumeSources.batch` and `every` spread releases, so that the storage does not have to take all snapshots at
@@ -55,8 +55,8 @@ impl WriteBudget {
         Self { pace, due: None }
     }
 
-    /// A write that took `took` has ended.
-    pub fn spend(&mut self, took: Duration, now: Instant) {
+    /// A write that took `took` has ended. If it was refused, the pause lasts at least for `retry_after`.
+    pub fn spend(&mut self, took: Duration, retry_after: Option<Duration>, now: Instant) {
         let Pace {
             free,
             factor,
@@ -64,7 +64,8 @@ impl WriteBudget {
             longest,
         } = self.pace;
         let pause = took.saturating_sub(free).saturating_mul(factor);
-        self.due = now.checked_add(pause.clamp(shortest, longest));
+        let pause = pause.clamp(shortest, longest);
+        self.due = now.checked_add(pause.max(retry_after.unwrap_or_default()));
     }
 
     /// Time until the next write is due; zero if it is.
@@ -88,9 +89,16 @@ mod tests {
     fn pause_grows_with_latency(#[case] pace: Pace, #[case] took: u64, #[case] pause: u64) {
         let (mut budget, now) = (WriteBudget::new(pace), Instant::now());
         assert_eq!(budget.left(now), Duration::ZERO);
-        budget.spend(Duration::from_millis(took), now);
+        budget.spend(Duration::from_millis(took), None, now);
         assert_eq!(budget.left(now), Duration::from_millis(pause));
         let later = now + Duration::from_millis(pause);
         assert_eq!(budget.left(later), Duration::ZERO);
+    }
+    #[test]
+    fn refused_write_pauses_for_the_requested_time() {
+        let (mut budget, now) = (WriteBudget::new(PROGRESS), Instant::now());
+        let after = Duration::from_secs(9);
+        budget.spend(Duration::from_millis(20), Some(after), now);
+        assert_eq!(budget.left(now), after);
     }
 }

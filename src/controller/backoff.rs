@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// After the first failure; it doubles with each further one.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// The longest: an API server that is back, or a CRD that was updated, is noticed within it.
+/// The longest without jitter: an API server that is back, or a CRD that was updated, is noticed soon.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Upper limit of a wait that the API server asks for, so that no answer can stop the daemon.
@@ -41,15 +41,14 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
             .filter(|left| !left.is_zero())
     }
 
-    /// An attempt failed; returns how long the object waits: the doubled pause with up to a fifth more, or `retry_after` if
-    /// that is longer.
+    /// An attempt failed; returns how long the object waits: twice the last pause, or `retry_after` if that is longer, and
+    /// up to a fifth more.
     pub fn failed(&mut self, key: &K, now: Instant, retry_after: Option<Duration>) -> Duration {
         let (failures, until) = self.failed.entry(key.clone()).or_insert((0, now));
         let pause = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
+        let pause = pause.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
         let percent = self.jitter.hash_one((key, *failures)) % 21;
-        let jitter = pause * u32::try_from(percent).unwrap_or_default() / 100;
-        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
-        let wait = asked.max(pause) + jitter;
+        let wait = pause + pause * u32::try_from(percent).unwrap_or_default() / 100;
         *failures += 1;
         *until = now + wait;
         wait
@@ -103,24 +102,29 @@ mod tests {
         backoff.retain(&[]);
         assert_eq!(backoff.left(&key(), now), None);
     }
+
     #[test]
-    fn wait_is_at_least_what_the_api_server_asks_for() {
-        let asked = |seconds| Some(Duration::from_secs(seconds));
+    fn wait_is_at_least_the_requested_time() {
+        let after = |seconds| Some(Duration::from_secs(seconds));
         let (mut backoff, now) = (Backoff::default(), Instant::now());
-        let wait = backoff.failed(&key(), now, asked(5));
-        assert!((Duration::from_secs(5)..Duration::from_secs(6)).contains(&wait));
-        let wait = backoff.failed(&key(), now, asked(86_400));
-        assert!(wait < Duration::from_secs(62), "{wait:?}");
+        let wait = backoff.failed(&key(), now, after(5));
+        assert!((Duration::from_secs(5)..=Duration::from_secs(6)).contains(&wait));
+        let wait = backoff.failed(&key(), now, after(86_400));
+        assert!(wait <= Duration::from_secs(72), "{wait:?}");
     }
 
     #[test]
     fn waits_of_many_objects_are_spread() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
-        let waits: HashSet<Duration> = (0..100)
-            .map(|object| backoff.failed(&object, now, None))
-            .collect();
-        assert!(waits.len() > 5, "{waits:?}");
-        let longest = waits.into_iter().max().unwrap();
-        assert!(longest <= FIRST.mul_f64(1.2));
+        for retry_after in [None, Some(Duration::from_secs(5))] {
+            let waits = (0..100).map(|object| backoff.failed(&object, now, retry_after));
+            let waits: HashSet<Duration> = waits.collect();
+            let (shortest, longest) = (waits.iter().min(), waits.iter().max());
+            let spread = longest.unwrap().saturating_sub(*shortest.unwrap());
+            let pause = retry_after.unwrap_or(FIRST);
+            assert!(spread > pause / 10, "{waits:?}");
+            assert!(spread <= pause / 5, "{waits:?}");
+            backoff.retain(&[]);
+        }
     }
 }

@@ -95,9 +95,11 @@ impl Controller {
             // In each pass; each run checks whether it may act.
             jumps.look(Clocks::now());
             let open = self.open_runs();
-            backoff.retain(&open);
-            cache.retain(&open);
-            for key in open {
+            if let Some(open) = &open {
+                backoff.retain(open);
+                cache.retain(open);
+            }
+            for key in open.unwrap_or_default() {
                 if let Some(left) = backoff.left(&key, Instant::now()) {
                     again = [again, Some(left)].into_iter().flatten().min();
                     continue;
@@ -141,17 +143,12 @@ impl Controller {
             .read(|model| model.freshness.trusted(Kind::Clock))
     }
 
-    /// Runs that are not over, and those that are but still show holds; the oldest first.
-    fn open_runs(&self) -> Vec<Key> {
-        self.store.read(|model| {
-            if !self.writer.leads()
-                || model.term.is_none()
-                || !model.freshness.trusted(Kind::Remediations)
-            {
-                return Vec::new();
-            }
-            open_runs(model, &self.namespace)
-        })
+    /// Runs that are not over, and those that are but still show holds; the oldest first. None while this replica does not
+    /// lead. `None` while they cannot be read, so that their backoff outlasts a failed watch.
+    fn open_runs(&self) -> Option<Vec<Key>> {
+        let leads = self.writer.leads();
+        self.store
+            .read(|model| known_runs(model, &self.namespace, leads))
     }
 
     /// Whether the model lags behind the last read or write of another run; gates would then evaluate `key` as if that run
@@ -221,7 +218,7 @@ impl Controller {
                     }
                     cache.pending(key).explain(known, &mut status);
                     run = self.record(run, *status).await?;
-                    cache.recorded(key, begun.elapsed(), Instant::now());
+                    cache.recorded(key, begun.elapsed(), None, Instant::now());
                 }
                 NextAction::CollectEvidence(objects) => match self.gather(&run, &objects).await? {
                     Some(recorded) => run = recorded,
@@ -279,13 +276,14 @@ impl Controller {
         };
         match self.record(run, status).await {
             Ok(run) => {
-                cache.recorded(key, begun.elapsed(), Instant::now());
+                cache.recorded(key, begun.elapsed(), None, Instant::now());
                 cache.met(key, &run, Instant::now());
                 Ok(())
             }
             Err(error @ (WriteError::NotLeader | WriteError::OutdatedCrd { .. })) => Err(error),
             // Nothing depends on it, and the next pass reads the run again.
             Err(error) => {
+                cache.recorded(key, begun.elapsed(), error.retry_after(), Instant::now());
                 tracing::debug!(run = key.1, %error, "progress not recorded");
                 Ok(())
             }
@@ -399,6 +397,15 @@ impl Controller {
     }
 }
 
+/// See [`Controller::open_runs`].
+fn known_runs(model: &Model, namespace: &SharedStr, leads: bool) -> Option<Vec<Key>> {
+    if !leads || model.term.is_none() {
+        return Some(Vec::new());
+    }
+    let trusted = model.freshness.trusted(Kind::Remediations);
+    trusted.then(|| open_runs(model, namespace))
+}
+
 /// The open runs of `namespace`, the oldest first.
 fn open_runs(model: &Model, namespace: &SharedStr) -> Vec<Key> {
     let mut open: Vec<_> = model
@@ -424,7 +431,7 @@ mod tests {
     use super::*;
     use crate::api::remediation::Phase;
     use crate::model::fixture::{World, at, recorded, run, run_in};
-    use crate::model::{Change, Delta};
+    use crate::model::{Change, Delta, WatchState};
 
     /// Two daemons of one cluster watch the same Remediations, and each drives those of its own namespace.
     #[test]
@@ -452,5 +459,15 @@ mod tests {
         };
         assert_eq!(names(&own), ["first", "second"]);
         assert_eq!(names(&"elsewhere".into()), ["theirs"]);
+    }
+    /// An overloaded API server once ended the backoff of all runs by failing their watch.
+    #[test]
+    fn runs_are_unknown_while_their_watch_fails() {
+        let failing = WatchState::Failing("429".to_owned());
+        let read = |state| World::rook().reading(Kind::Remediations, state);
+        let known = |world: &World, leads| known_runs(&world.0, &"locksmith".into(), leads);
+        assert_eq!(known(&read(failing.clone()), true), None);
+        assert_eq!(known(&read(failing), false), Some(Vec::new()));
+        assert_eq!(known(&read(WatchState::Synced), true), Some(Vec::new()));
     }
 }

@@ -129,11 +129,17 @@ impl RunCache {
         }
     }
 
-    /// Records the latency of a status write.
-    pub fn recorded(&mut self, key: &Key, took: Duration, now: Instant) {
+    /// Records the latency of a status write, and the pause that its refusal asks for.
+    pub fn recorded(
+        &mut self,
+        key: &Key,
+        took: Duration,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) {
         let budget = self.budgets.entry(key.clone());
         let budget = budget.or_insert(WriteBudget::new(PROGRESS));
-        budget.spend(took, now);
+        budget.spend(took, retry_after, now);
     }
 
     /// How long an update of progress and held count is postponed, if nothing else differs.
@@ -269,7 +275,7 @@ mod tests {
         let written = Instant::now();
         let after = |took| {
             let mut cache = RunCache::new();
-            cache.recorded(&key("run"), Duration::from_millis(took), written);
+            cache.recorded(&key("run"), Duration::from_millis(took), None, written);
             cache
         };
         let known = held(&["lidarr", "prowlarr", "sonarr"]);
@@ -314,13 +320,14 @@ mod tests {
             assert_eq!(waits(cache, run, &next, 0), None, "{next:?}");
         }
     }
+
     /// One slot for all runs once let two runs write at full speed in turn.
     #[test]
     fn write_of_one_run_does_not_reset_the_budget_of_another() {
         let key = |name: &str| ("locksmith".to_owned(), name.to_owned());
         let (mut cache, now) = (RunCache::new(), Instant::now());
         for name in ["first", "second"] {
-            cache.recorded(&key(name), Duration::from_millis(20), now);
+            cache.recorded(&key(name), Duration::from_millis(20), None, now);
         }
         let (known, next) = (held(&["lidarr", "sonarr"]), held(&["sonarr"]));
         for name in ["first", "second"] {

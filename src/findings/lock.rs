@@ -17,7 +17,7 @@ use crate::model::{Model, Witness};
 /// Shortest duration that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
 const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
-/// Keys of a driver that it refuses, but not yet for as long as a lock.
+/// Keys of a driver that it has refused at least twice, but not yet for as long as a lock.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FormingLocks {
@@ -60,6 +60,10 @@ pub fn detect(
             let after = locked_after(settings, entry);
             let waiting = waiting(model, &key, &waiters)?;
             if last.duration_since(first) <= after {
+                // A single refusal may be the last one.
+                if last <= first {
+                    return None;
+                }
                 let due = first.checked_add(after).unwrap_or(Timestamp::MAX);
                 let of_driver = forming.entry(driver).or_insert_with(|| FormingLocks {
                     driver: driver.clone(),

@@ -16,7 +16,7 @@ families! {
         STUCK_OLDEST: Gauge "stuck_oldest_timestamp" [Seconds] { finding, reason, namespace, driver, class }
             "Time the oldest stuck object became stuck.";
         FORMING_LOCKS: Gauge "forming_locks" { driver }
-            "Number of keys that the driver refuses, and for which an object waits, but not yet for as long as a lock (detect.lockedAfter). An operation that is only slow ends before it becomes a lock.";
+            "Number of keys that the driver has refused at least twice, and for which an object waits, but not yet for as long as a lock (detect.lockedAfter). An operation that is only slow ends before it becomes a lock. While the whole cluster is observed and there is no doubt, 0 is exported for the other watched drivers; otherwise they are absent.";
         FORMING_LOCKS_OLDEST: Gauge "forming_locks_oldest_timestamp" [Seconds] { driver }
             "Time of the first refusal of the forming lock that has been refused for longest.";
         STUCK_STORAGE: Gauge "stuck_storage" [Bytes] { namespace, driver, class }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::families as f;
 use super::family::Encoder;
 use crate::findings::storage;
-use crate::findings::{Finding, FindingReason};
+use crate::findings::{Finding, FindingReason, FormingLocks};
 use crate::state::view::View;
 
 /// Maximum number of objects per namespace with series of their own, those stuck for longest: a tenant with thousands of
@@ -34,14 +34,10 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges(&f::STUCK_OPERATIONS, each(&sums, |sum| sum.count))?;
     to.gauges(&f::STUCK_OPERATIONS_BYTES, each(&sums, |sum| sum.bytes))?;
     to.gauges(&f::STUCK_OLDEST, each(&sums, |sum| sum.since.as_second()))?;
-    let forming = view.forming_locks.iter();
-    to.gauges(
-        &f::FORMING_LOCKS,
-        forming.clone().map(|of| ([&*of.driver], of.count)),
-    )?;
+    to.gauges(&f::FORMING_LOCKS, forming_locks(view))?;
     to.gauges(
         &f::FORMING_LOCKS_OLDEST,
-        forming.map(|of| ([&*of.driver], of.since.as_second())),
+        each_forming(view, |of| of.since.as_second()),
     )?;
     to.gauges(
         &f::STUCK_STORAGE,
@@ -52,6 +48,24 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
         each(&objects, |object| object.since.as_second()),
     )?;
     to.gauges(&f::STUCK_BYTES, each(&objects, |object| object.bytes))
+}
+
+fn each_forming<T>(
+    view: &View,
+    value: impl Fn(&FormingLocks) -> T,
+) -> impl Iterator<Item = ([&str; 1], T)> {
+    let of_drivers = view.forming_locks.iter();
+    of_drivers.map(move |of| ([&*of.driver], value(of)))
+}
+
+/// Number of forming locks by driver. As for findings, a zero is certain.
+fn forming_locks(view: &View) -> BTreeMap<[&str; 1], usize> {
+    let mut counts = BTreeMap::new();
+    if view.is_certain() {
+        counts.extend(view.drivers.iter().map(|driver| ([&**driver], 0)));
+    }
+    counts.extend(each_forming(view, |of| of.count));
+    counts
 }
 
 /// Number of findings of every kind and reason. Zeros are written only while every watch is synced and there is no doubt.

@@ -121,7 +121,7 @@ impl Intent {
     }
 }
 
-/// The progress of a step.
+/// The next action of a step.
 enum StepDecision {
     /// Writes to carry out now.
     Act(Vec<Intent>),
@@ -143,7 +143,7 @@ enum StepDecision {
 
 /// One step of a playbook.
 trait Step: Sync {
-    /// Decides the next progress of `step`, from what is recorded of it and of the run.
+    /// Decides how `step` continues, from what is recorded of it and of the run.
     fn advance(&self, cx: &RunContext<'_>, record: &StepRecord, step: &PlannedStep)
     -> StepDecision;
 

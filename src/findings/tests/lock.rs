@@ -276,7 +276,8 @@ fn forming(world: &World) -> Vec<(usize, i64, i64)> {
 
 #[rstest]
 #[case::none(world(), &[])]
-#[case::first_refusal(world().refused(KEY, event(), at(-1), at(-1)), &[(1, -1, 4)])]
+#[case::first_refusal(world().refused(KEY, event(), at(-1), at(-1)), &[])]
+#[case::second_refusal(world().refused(KEY, event(), at(-2), at(-1)), &[(1, -2, 3)])]
 #[case::not_yet_a_lock(world().refused(KEY, event(), at(-6), at(-1)), &[(1, -6, -1)])]
 #[case::a_lock(world().refused(KEY, event(), at(-7), at(-1)), &[])]
 #[case::nobody_waits(world().refused("pvc-unknown", log_of(LEADER_UID), at(-3), at(-1)), &[])]

@@ -9,7 +9,7 @@ use super::operations::{self, AtDriver, LockedBy};
 use super::picture::{self, shortened};
 use super::stuck::{about, evidence};
 use super::{MOST, draw, head};
-use crate::findings::Finding;
+use crate::findings::{Finding, FormingLocks};
 use crate::state::view::View;
 use crate::text::humanize;
 
@@ -30,6 +30,7 @@ pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
     let undrawn = named.len().saturating_sub(MAX_PICTURES);
     let pictures: Vec<_> = named.into_iter().take(MAX_PICTURES).enumerate().collect();
     html! {
+        @for of in &view.forming_locks { (forming(of, now)) }
         @if !pictures.is_empty() {
             section aria-labelledby="pictures" {
                 h2 #pictures { "Where operations are stuck" }
@@ -48,6 +49,17 @@ pub(super) fn sections(view: &View, now: Timestamp) -> Markup {
                 }
                 (super::more(locked.len()))
             }
+        }
+    }
+}
+
+/// One line about locks that are forming.
+fn forming(of: &FormingLocks, now: Timestamp) -> Markup {
+    html! {
+        p {
+            (humanize::count(of.count, "operation lock")) " of " (of.driver) " may be forming: refused for "
+            (humanize::span(of.since, now)) ", reported as stuck "
+            @if of.due > now { "in " (humanize::span(now, of.due)) } @else { "with the next refusal" } "."
         }
     }
 }

@@ -44,6 +44,7 @@ async fn check_finds_each_fault_by_its_own_check_alone() {
     let faults = Faults::start(cluster, &daemon, places, &config).await;
     let begun = Instant::now();
     let found = faults.all().await;
+    assert_eq!(found, 13);
     figure(&format!(
         "check: {found} faults found in {:.1?}",
         begun.elapsed()
