@@ -35,7 +35,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let namespace = args.only.namespace();
     let mut shown = remediations::runs(&client, namespace).await?;
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(args.watch);
     screen.show(&text(&shown, &args.list)?)?;
     if !args.watch {
         return Ok(ExitCode::SUCCESS);

@@ -24,9 +24,10 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn new() -> Self {
+    /// A screen that is redrawn only if the command goes on watching: a single text leaves the terminal as it is.
+    pub fn new(watches: bool) -> Self {
         Self {
-            redraws: std::io::stdout().is_terminal() && has_colour(),
+            redraws: watches && std::io::stdout().is_terminal() && has_colour(),
             shown: None,
         }
     }

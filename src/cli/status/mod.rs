@@ -51,7 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let seen = args.read.look(client, &config).await?;
     let view = only(seen.view.clone(), namespace);
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(args.watch);
     screen.show(&text(&view, &args.list)?)?;
     if !args.watch {
         return Ok(ExitCode::from(exit_code(&view)));
