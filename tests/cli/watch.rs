@@ -39,6 +39,19 @@ async fn end_of_a_run_in_the_first_second_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_list_leaves_the_terminal_as_it_is() {
+    let ground = Ground::new().await;
+    ground.run("night").await;
+    let terminal = Terminal::open(&mut ground.command(&["runs"]), 100);
+    let (code, shown) = beside(move || terminal.end()).await;
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert!(
+        shown.contains("Pending") && !shown.contains(CLEAR),
+        "{shown:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_is_redrawn_on_a_terminal() {
     let ground = Ground::new().await;
     let mut terminal = Terminal::open(&mut ground.command(&["status", "-w"]), 100);
