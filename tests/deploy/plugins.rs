@@ -39,7 +39,8 @@ fn krew_manifest_names_the_archives_of_a_release() {
     let mut text = read(MANIFEST);
     let version = Regex::new(r"(?m)^  version: v(\S+)$").unwrap();
     let written = version.captures(&text).unwrap()[1].to_owned();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
+    // The other test reads the file at the same time.
+    if written != VERSION && std::env::var_os("UPDATE_DOCS").is_some() {
         text = text.replace(&written, VERSION);
         std::fs::write(path(MANIFEST), &text).unwrap();
     }
