@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 
-use super::output::{has_colour, print};
+use super::output::{has_colour, print, print_to_reader};
 
 /// Shortest time between two texts on a terminal.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -18,6 +18,7 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// Prints texts, each instead of the one before on a terminal.
 pub struct Screen {
+    watches: bool,
     /// Whether stdout is a terminal that may be sent escape codes, so not with `$NO_COLOR`.
     redraws: bool,
     shown: Option<String>,
@@ -27,6 +28,7 @@ impl Screen {
     /// A screen that is redrawn only if the command goes on watching: a single text leaves the terminal as it is.
     pub fn new(watches: bool) -> Self {
         Self {
+            watches,
             redraws: watches && std::io::stdout().is_terminal() && has_colour(),
             shown: None,
         }
@@ -42,7 +44,11 @@ impl Screen {
             (false, Some(_)) => "\n",
             (false, None) => "",
         };
-        print(format_args!("{before}{text}"))?;
+        if self.watches {
+            print_to_reader(format_args!("{before}{text}"))?;
+        } else {
+            print(text)?;
+        }
         self.shown = Some(text.to_owned());
         Ok(())
     }
@@ -78,6 +84,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn latest_item_is_returned_after_the_pause() {
         let screen = Screen {
+            watches: true,
             redraws: true,
             shown: None,
         };

@@ -77,6 +77,9 @@ pub enum WriteError {
     },
 }
 
+/// Upper limit of a pause that the API server asks for, so that no answer can stop the daemon.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
 impl WriteError {
     /// Time that the API server asks to wait before a retry. A 429 without one gets a second, as its priority and fairness asks
     /// for in a header that the client drops.
@@ -92,7 +95,7 @@ impl WriteError {
         match (seconds, status.code) {
             (0, 429) => Some(Duration::from_secs(1)),
             (0, _) => None,
-            (seconds, _) => Some(Duration::from_secs(seconds.into())),
+            (seconds, _) => Some(Duration::from_secs(seconds.into()).min(LONGEST_RETRY_AFTER)),
         }
     }
 
@@ -169,5 +172,34 @@ fn brief(error: &kube::Error) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::requested(503, 5, Some(5))]
+    #[case::too_long(429, 86_400, Some(60))]
+    #[case::without_a_time(429, 0, Some(1))]
+    #[case::another_error(500, 0, None)]
+    fn pause_of_the_api_server_is_limited(
+        #[case] code: u16,
+        #[case] seconds: u32,
+        #[case] expected: Option<u64>,
+    ) {
+        let status = json!({"code": code, "details": {"retryAfterSeconds": seconds}});
+        let status: Status = serde_json::from_value(status).unwrap();
+        let error = WriteError::Api {
+            verb: "patch",
+            object: String::new(),
+            error: Box::new(kube::Error::Api(Box::new(status))),
+        };
+        assert_eq!(error.retry_after(), expected.map(Duration::from_secs));
     }
 }

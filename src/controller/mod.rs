@@ -143,8 +143,8 @@ impl Controller {
             .read(|model| model.freshness.trusted(Kind::Clock))
     }
 
-    /// Runs that are not over, and those that are but still show holds; the oldest first. None while this replica does not
-    /// lead. `None` while they cannot be read, so that their backoff outlasts a failed watch.
+    /// Runs that are not over, and those that are but still show holds; the oldest first. Empty while this replica does
+    /// not lead; `None` while they cannot be read, so that their backoff outlasts a failed watch.
     fn open_runs(&self) -> Option<Vec<Key>> {
         let leads = self.writer.leads();
         self.store

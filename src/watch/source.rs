@@ -41,7 +41,7 @@ pub struct Sink<T> {
 /// The model's task has ended, so the watch ends.
 struct Closed;
 
-/// Source of the first objects.
+/// Source of the objects with which a watch begins.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum First {
     /// One stream with the changes (`sendInitialEvents`). The API server takes it from its cache, so the objects may be
@@ -55,8 +55,8 @@ enum First {
 enum End {
     /// The model's task has ended.
     Closed,
-    /// The stream of the first objects did not end within [`WATCH_SECONDS`].
-    StreamTooLong,
+    /// The connection ended before the first objects were complete, at the latest after [`WATCH_SECONDS`].
+    StreamIncomplete,
 }
 
 impl<T> Sink<T> {
@@ -91,7 +91,8 @@ impl<T> Sink<T> {
 /// Watches all objects of one kind until the model's task ends.
 ///
 /// After an error, everything is listed again: only a complete list proves that no change was missed. Kinds with many objects
-/// are streamed, which takes a quarter of the time of pages. An API server without the feature gate WatchList refuses that.
+/// are streamed the first time, which takes a quarter of the time of pages. An API server without the feature gate WatchList refuses
+/// that. Later lists are read in pages: they are as of now, and so never older than what is known.
 pub async fn follow<K, T>(
     api: Api<K>,
     fields: &str,
@@ -107,13 +108,19 @@ pub async fn follow<K, T>(
         First::Pages
     };
     loop {
-        let error = match follow_once(&api, fields, &sink, &convert, &mut backoff, first).await {
+        let error = match follow_once(&api, fields, &sink, &convert, &mut backoff, &mut first).await
+        {
             Ok(End::Closed) => return,
-            Ok(End::StreamTooLong) => {
+            Ok(End::StreamIncomplete) => {
+                tracing::debug!(
+                    kind = sink.kind.as_str(),
+                    "first stream ended early; reading pages"
+                );
                 first = First::Pages;
                 continue;
             }
             Err(error) if first == First::Stream && refuses_stream(&error) => {
+                tracing::debug!(kind = sink.kind.as_str(), %error, "no streams; reading pages");
                 first = First::Pages;
                 continue;
             }
@@ -164,16 +171,18 @@ async fn follow_once<K, T>(
     sink: &Sink<T>,
     convert: &(impl Fn(&K) -> Option<T> + Send),
     backoff: &mut DefaultBackoff,
-    first: First,
+    first: &mut First,
 ) -> Result<End, watcher::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut events = watcher(api.clone(), config(sink.kind, fields, first)).boxed();
+    let mut events = watcher(api.clone(), config(sink.kind, fields, *first)).boxed();
     let mut is_listing = false;
     while let Some(event) = events.try_next().await? {
         let sent = match event {
-            Event::Init if is_listing && first == First::Stream => return Ok(End::StreamTooLong),
+            Event::Init if is_listing && *first == First::Stream => {
+                return Ok(End::StreamIncomplete);
+            }
             Event::Init => {
                 is_listing = true;
                 sink.put(Delta::Init).await
@@ -185,6 +194,7 @@ where
             Event::Delete(object) => sink.put(removal(&object)).await,
             Event::InitDone => {
                 is_listing = false;
+                *first = First::Pages;
                 kube::runtime::utils::Backoff::reset(backoff);
                 match sink.put(Delta::InitDone).await {
                     Ok(()) => sink.reading(WatchState::Synced).await,
@@ -308,4 +318,79 @@ pub async fn follow_events(
         Some(failure)
     };
     follow(api, FIELDS, sink, convert).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+    use kube::Client;
+    use kube::client::Body as KubeBody;
+    use rstest::rstest;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const REFUSED: &str = r#"{"kind": "Status", "status": "Failure", "reason": "Invalid", "code": 422, "message":
+        "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"}"#;
+    const COMPLETE: &str = r#"{"type": "BOOKMARK", "object": {"kind": "PersistentVolumeClaim", "apiVersion": "v1",
+        "metadata": {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}}}"#;
+    const LIST: &str = r#"{"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": []}"#;
+
+    /// Answers the first stream with `stream`, lists with none, and later watches never. Returns the requests until the watch
+    /// is synced.
+    async fn requests(code: u16, stream: &'static str) -> Vec<&'static str> {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = requests.clone();
+        let service = tower::service_fn(move |request: Request<KubeBody>| {
+            let query = request.uri().query().unwrap_or_default();
+            let (name, answer) = if query.contains("sendInitialEvents=true") {
+                ("stream", Some((code, stream.replace('\n', ""))))
+            } else if query.contains("watch=true") {
+                ("watch", None)
+            } else {
+                ("list", Some((200, LIST.to_owned())))
+            };
+            log.lock().unwrap().push(name);
+            async move {
+                let Some((code, text)) = answer else {
+                    return std::future::pending().await;
+                };
+                let answer = Response::builder().status(code).body(Body::from(text));
+                Ok::<_, Infallible>(answer.unwrap())
+            }
+        });
+        let api: Api<PersistentVolumeClaim> = Api::all(Client::new(service, "default"));
+        let (changes, mut received) = mpsc::channel(16);
+        let own = SelfMetrics::default();
+        let kind = Kind::PersistentVolumeClaims;
+        let sink = Sink::new(kind, changes, own, |_: Delta<()>| Change::Nothing);
+        let watch = tokio::spawn(follow(api, "", sink, |_| None));
+        loop {
+            if let Change::Read(_, state, _) = received.recv().await.unwrap() {
+                assert_eq!(state, WatchState::Synced);
+                break;
+            }
+        }
+        watch.abort();
+        requests.lock().unwrap().clone()
+    }
+
+    #[rstest]
+    #[case::complete_stream(200, COMPLETE, &["stream"])]
+    #[case::refused(422, REFUSED, &["stream", "list"])]
+    #[case::ended_early(200, "", &["stream", "stream", "list"])]
+    #[tokio::test(start_paused = true)]
+    async fn pages_are_read_where_a_stream_fails(
+        #[case] code: u16,
+        #[case] stream: &'static str,
+        #[case] expected: &[&str],
+    ) {
+        let requests = requests(code, stream).await;
+        assert_eq!(requests[..expected.len()], *expected, "{requests:?}");
+    }
 }

@@ -3,7 +3,7 @@
 mod template;
 mod terminal;
 
-pub use terminal::{PipeClosed, has_colour, print, print_line, prose, width};
+pub use terminal::{PipeClosed, has_colour, print, print_line, print_to_reader, prose, width};
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use serde::Serialize;

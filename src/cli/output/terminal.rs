@@ -16,8 +16,17 @@ const MAX_PROSE: usize = 100;
 #[error("the reader of the output has gone")]
 pub struct PipeClosed;
 
-/// Prints `text` to stdout at once. Escape codes are removed unless a terminal shows them.
+/// Prints `text` to stdout at once. Escape codes are removed unless a terminal shows them. A closed pipe is no error, so that the
+/// command does the rest of its work and its exit code is that of the outcome.
 pub fn print(text: impl Display) -> anyhow::Result<()> {
+    match print_to_reader(text) {
+        Err(error) if error.is::<PipeClosed>() => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Like [`print`], for a command that prints for as long as somebody reads: returns [`PipeClosed`] then.
+pub fn print_to_reader(text: impl Display) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout();
     let printed = write!(stdout, "{text}").and_then(|()| stdout.flush());
     match printed {
