@@ -88,6 +88,20 @@ pub fn faults(config: &Config) -> Vec<String> {
     faults
 }
 
+/// Every valid setting that is a risk, as `path: problem and fix`.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let (prometheus, alertmanager) = (&config.prometheus, &config.alertmanager);
+    let mut warnings = Vec::new();
+    for (section, url, http) in [
+        ("prometheus", &prometheus.url, &prometheus.http),
+        ("alertmanager", &alertmanager.url, &alertmanager.http),
+    ] {
+        let of_section = url.iter().flat_map(|url| http.warnings(url));
+        warnings.extend(of_section.map(|warning| format!("{section}.{warning}")));
+    }
+    warnings
+}
+
 /// As in Alertmanager, a line of matchers must require some label; otherwise every alert would start a run.
 fn alert_faults(playbook: &Playbook) -> impl Iterator<Item = String> {
     let nothing = BTreeMap::new();

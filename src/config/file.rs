@@ -273,7 +273,19 @@ mod tests {
     )]
     #[case(
         "prometheus: {url: 'http://me:pass@prometheus:9090'}",
-        "prometheus.url: must not contain a user name or password; use http.basicAuth"
+        "prometheus.url: must not contain a user name or password"
+    )]
+    #[case(
+        "prometheus: {url: 'http://prometheus:9090/?tenant=a'}",
+        "prometheus.url: must not contain ? or #"
+    )]
+    #[case(
+        "alertmanager: {url: 'http://alertmanager:9093/#/alerts'}",
+        "alertmanager.url: must not contain ? or #"
+    )]
+    #[case(
+        "alertmanager: {http: {headers: {X-API-Key: a}}}",
+        "alertmanager.http.headers.X-API-Key: is set by locksmith itself, or a credential"
     )]
     #[case(
         "alertmanager: {http: {tokenFile: /t, basicAuth: {username: u, passwordFile: /p}}}",
@@ -297,7 +309,7 @@ mod tests {
     )]
     #[case(
         "alertmanager: {http: {headers: {Authorization: Bearer x}}}",
-        "alertmanager.http.headers.Authorization: is set by locksmith itself; credentials belong in tokenFile or basicAuth"
+        "alertmanager.http.headers.Authorization: is set by locksmith itself, or a credential; those belong in tokenFile or basicAuth"
     )]
     #[case(
         "alertmanager: {http: {headers: {Host: a}}}",
@@ -330,9 +342,9 @@ mod tests {
 
     #[test]
     fn error_of_a_header_does_not_contain_its_value() {
-        let text = "alertmanager: {http: {headers: {X-Api-Key: \"s3cret\\n\"}}}";
+        let text = "alertmanager: {http: {headers: {X-Tenant: \"s3cret\\n\"}}}";
         let error = parse(text).unwrap_err().to_string();
-        let expected = "alertmanager.http.headers.X-Api-Key: has a value that no header may have";
+        let expected = "alertmanager.http.headers.X-Tenant: has a value that no header may have";
         assert_eq!(error, expected);
     }
 

@@ -14,10 +14,11 @@ mod server;
 mod steps;
 mod window;
 
+pub use check::warnings;
 pub use duration::Duration;
 pub use file::{ConfigError, load, parse};
 pub use gates::{Budgets, Gates};
-pub use http::{BasicAuth, HttpAccess, api_url};
+pub use http::{BasicAuth, HttpAccess, RESERVED_HEADERS, api_url};
 pub use percent::Percent;
 pub use playbooks::{Matcher, Playbook, Playbooks};
 pub use schema::schema;
@@ -269,12 +270,27 @@ impl Default for Remediation {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prometheus {
     /// URL, such as `http://prometheus.monitoring:9090`.
-    #[schemars(extend("pattern" = r"^https?://[^/?#@]+([/?#].*)?$"))]
+    #[schemars(extend("pattern" = r"^https?://[^/?#@]+(/[^?#]*)?$"))]
     pub url: Option<String>,
     /// Interval between two evaluations.
     pub interval: Duration,
     /// Access to its API.
     pub http: HttpAccess,
+}
+
+impl Prometheus {
+    /// With another URL, if one is given. Credentials, CA and headers are those of the configured URL, so they are dropped.
+    #[must_use]
+    pub fn or_at(self, url: Option<String>) -> Self {
+        match url {
+            Some(url) if self.url.as_ref() != Some(&url) => Self {
+                url: Some(url),
+                http: HttpAccess::default(),
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
 impl Default for Prometheus {
@@ -292,7 +308,7 @@ impl Default for Prometheus {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Alertmanager {
     /// URL, such as `http://alertmanager.monitoring:9093`. If set, firing alerts are also polled.
-    #[schemars(extend("pattern" = r"^https?://[^/?#@]+([/?#].*)?$"))]
+    #[schemars(extend("pattern" = r"^https?://[^/?#@]+(/[^?#]*)?$"))]
     pub url: Option<String>,
     /// Interval between two polls.
     pub interval: Duration,
@@ -303,6 +319,19 @@ pub struct Alertmanager {
 }
 
 impl Alertmanager {
+    /// With another URL, if one is given. Credentials, CA and headers are those of the configured URL, so they are dropped.
+    #[must_use]
+    pub fn or_at(self, url: Option<String>) -> Self {
+        match url {
+            Some(url) if self.url.as_ref() != Some(&url) => Self {
+                url: Some(url),
+                http: HttpAccess::default(),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// Whether an alert with these labels is about this cluster.
     pub fn is_ours(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
         self.require.iter().all(|matcher| matcher.matches(labels))
