@@ -6,9 +6,14 @@ use std::path::PathBuf;
 
 use reqwest::StatusCode;
 use rustls::CertificateError;
+use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::config::HttpAccess;
 use crate::text::error_chain;
+
+/// Most characters of a server's text in an error, which ends in conditions and logs.
+const MAX_TEXT: usize = 300;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,19 @@ pub enum HttpError {
         /// The fault.
         problem: &'static str,
     },
+    /// The content of the CA file is no list of certificates.
+    #[error("{field}: {path} contains no valid CA certificate: {}", error_chain(.source))]
+    Ca {
+        /// Path of the field that names the file.
+        field: String,
+        /// The file.
+        path: PathBuf,
+        /// The error of the TLS library.
+        source: reqwest::Error,
+    },
+    /// The TLS library or the system's CA certificates cannot be used.
+    #[error("failed to set up TLS: {}", error_chain(.0))]
+    Tls(#[source] reqwest::Error),
     /// No trusted CA has issued the certificate of the server.
     #[error("{advice}: {problem}")]
     Untrusted {
@@ -50,29 +68,57 @@ pub enum HttpError {
         status: StatusCode,
     },
     /// Another status than success.
-    #[error("the answer is {0}")]
-    Status(StatusCode),
+    #[error("{origin} returned {status}{detail}")]
+    Status {
+        /// Scheme, host and port of the server.
+        origin: String,
+        /// The status.
+        status: StatusCode,
+        /// The error in the body of the response, after a colon; empty if there is none.
+        detail: String,
+    },
     /// No response.
-    #[error("{}", error_chain(.0))]
-    Request(#[source] reqwest::Error),
+    #[error("{origin}: {}", shortened(&error_chain(.source)))]
+    Request {
+        /// Scheme, host and port of the server.
+        origin: String,
+        /// The error of the request.
+        source: reqwest::Error,
+    },
     /// The response is too large.
-    #[error("the answer is larger than {} MiB", super::MAX_BODY >> 20)]
-    TooLarge,
-    /// The response cannot be parsed.
-    #[error("the answer is not as expected: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("{origin} returned more than {} MiB", super::MAX_BODY >> 20)]
+    TooLarge {
+        /// Scheme, host and port of the server.
+        origin: String,
+    },
+    /// The response cannot be parsed. The parser's own message is left out, since it contains the response.
+    #[error(
+        "{origin} returned unexpected JSON: {category:?} error at line {line}, column {column}"
+    )]
+    Json {
+        /// Scheme, host and port of the server.
+        origin: String,
+        /// The kind of the error.
+        category: Category,
+        /// Line of the response, from 1.
+        line: usize,
+        /// Column of the line, in bytes.
+        column: usize,
+    },
 }
 
 impl HttpError {
     /// The error of a request that was sent, or not. Its URL is left out: that of a redirect may contain a secret.
     pub(super) fn request(
         error: reqwest::Error,
+        origin: &str,
         section: Option<&'static str>,
         access: &HttpAccess,
     ) -> Self {
-        let error = error.without_url();
-        let Some(certificate) = certificate_error(&error) else {
-            return Self::Request(error);
+        let source = error.without_url();
+        let Some(certificate) = certificate_error(&source) else {
+            let origin = origin.to_owned();
+            return Self::Request { origin, source };
         };
         let field = path_of(section, "caFile");
         let advice = match access.ca_file {
@@ -85,17 +131,21 @@ impl HttpError {
         }
     }
 
-    /// The error of a status, if it is one.
+    /// The error of a response with `status`, which is no success, and `body`.
     pub(super) fn of_status(
         status: StatusCode,
+        body: &[u8],
+        origin: &str,
         section: Option<&'static str>,
         access: &HttpAccess,
-    ) -> Result<(), Self> {
-        if status.is_success() {
-            return Ok(());
-        }
+    ) -> Self {
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Self::Status(status));
+            let detail = detail(body).map(|text| format!(": {text}"));
+            return Self::Status {
+                origin: origin.to_owned(),
+                status,
+                detail: detail.unwrap_or_default(),
+            };
         }
         let (token, basic) = (path_of(section, "tokenFile"), path_of(section, "basicAuth"));
         let advice = match (&access.token_file, &access.basic_auth) {
@@ -104,8 +154,35 @@ impl HttpError {
             (None, None) if section.is_none() => format!("authentication is required; set {token}"),
             (None, None) => format!("authentication is required; set {token} or {basic}"),
         };
-        Err(Self::Refused { advice, status })
+        Self::Refused { advice, status }
     }
+
+    /// The error of a response that is not the expected JSON.
+    pub(super) fn json(error: &serde_json::Error, origin: &str) -> Self {
+        Self::Json {
+            origin: origin.to_owned(),
+            category: error.classify(),
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+/// The error in the body of a response: field `error` of Prometheus, or the string of Alertmanager.
+fn detail(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let text = body["error"].as_str().or_else(|| body.as_str())?;
+    Some(shortened(text))
+}
+
+/// The first [`MAX_TEXT`] characters of a text from a server, in one line.
+pub fn shortened(text: &str) -> String {
+    let mut rest = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut short: String = rest.by_ref().take(MAX_TEXT).collect();
+    if rest.next().is_some() {
+        short.push('\u{2026}');
+    }
+    short
 }
 
 /// Path of a field of `http`, or the flag for it.

@@ -7,21 +7,21 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-pub use error::HttpError;
+pub use error::{HttpError, shortened};
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, RequestBuilder, redirect};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{Alertmanager, BasicAuth, HttpAccess, Prometheus};
+use crate::config::{Alertmanager, BasicAuth, Config, HttpAccess, Prometheus};
 
 /// Timeout of a request, the body of its response included.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest response body that is read, in bytes: some 20,000 alerts.
 const MAX_BODY: usize = 16 << 20;
@@ -38,14 +38,23 @@ pub struct HttpClient {
     section: Option<&'static str>,
     /// URL that paths are appended to.
     url: String,
+    /// Scheme, host and port of the URL, for errors.
+    origin: String,
     access: HttpAccess,
     transport: Mutex<Option<Transport>>,
 }
 
-/// A client, and the content of the CA file that it was built with.
+/// The clients, and the content of the CA file that they were built with.
 struct Transport {
     ca: Option<Vec<u8>>,
-    client: Client,
+    get: Client,
+    post: Client,
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Get,
+    Post,
 }
 
 /// The content of the files.
@@ -64,6 +73,14 @@ enum Authorization {
 }
 
 impl HttpClient {
+    /// A client for the expressions of gates, if there are any.
+    pub fn for_gates(config: &Config) -> Option<Self> {
+        if config.gates.promql.is_empty() {
+            return None;
+        }
+        Self::prometheus(&config.prometheus)
+    }
+
     /// A client for Prometheus, if its URL is known.
     pub fn prometheus(config: &Prometheus) -> Option<Self> {
         let url = config.url.as_deref()?;
@@ -84,6 +101,7 @@ impl HttpClient {
     fn new(section: Option<&'static str>, url: &str, access: HttpAccess) -> Self {
         Self {
             section,
+            origin: origin(url),
             url: url.trim_end_matches('/').to_owned(),
             access,
             transport: Mutex::default(),
@@ -95,22 +113,22 @@ impl HttpClient {
         &self.url
     }
 
-    /// Reads the files once, so that an unusable one is an error at the start.
+    /// Reads the files once, so that an unusable one is reported before the first request.
     pub async fn check_files(&self) -> Result<(), HttpError> {
         let secrets = self.secrets().await?;
-        self.client(secrets.ca).map(drop)
+        self.client(secrets.ca, Verb::Get).map(drop)
     }
 
     /// The text at `path`.
     pub async fn get_text(&self, path: &str) -> Result<String, HttpError> {
-        let body = self.send(path, Client::get, |request| request).await?;
+        let body = self.send(path, Verb::Get, |request| request).await?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// The JSON at `path`.
     pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
-        let body = self.send(path, Client::get, |request| request).await?;
-        Ok(serde_json::from_slice(&body)?)
+        let body = self.send(path, Verb::Get, |request| request).await?;
+        self.parse(&body)
     }
 
     /// The JSON that is returned for a form.
@@ -119,25 +137,33 @@ impl HttpClient {
         path: &str,
         form: &(impl Serialize + ?Sized),
     ) -> Result<T, HttpError> {
-        let body = self.send(path, Client::post, |it| it.form(form)).await?;
-        Ok(serde_json::from_slice(&body)?)
+        let body = self.send(path, Verb::Post, |it| it.form(form)).await?;
+        self.parse(&body)
     }
 
     /// Posts JSON; the body of the response is ignored.
     pub async fn post_json(&self, path: &str, body: &impl Serialize) -> Result<(), HttpError> {
-        let sent = self.send(path, Client::post, |it| it.json(body)).await;
+        let sent = self.send(path, Verb::Post, |it| it.json(body)).await;
         sent.map(drop)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, HttpError> {
+        serde_json::from_slice(body).map_err(|error| HttpError::json(&error, &self.origin))
     }
 
     async fn send(
         &self,
         path: &str,
-        method: fn(&Client, String) -> RequestBuilder,
+        verb: Verb,
         content: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Vec<u8>, HttpError> {
         let Secrets { authorization, ca } = self.secrets().await?;
-        let client = self.client(ca)?;
-        let request = method(&client, format!("{}{path}", self.url));
+        let client = self.client(ca, verb)?;
+        let url = format!("{}{path}", self.url);
+        let request = match verb {
+            Verb::Get => client.get(url),
+            Verb::Post => client.post(url),
+        };
         let request = content(request).headers(self.headers());
         let request = match authorization {
             Some(Authorization::Bearer(value)) => request.header(AUTHORIZATION, value),
@@ -146,15 +172,20 @@ impl HttpClient {
             }
             None => request,
         };
-        let failed = |error| HttpError::request(error, self.section, &self.access);
+        let (origin, section, access) = (&*self.origin, self.section, &self.access);
+        let failed = |error| HttpError::request(error, origin, section, access);
         let mut response = request.send().await.map_err(failed)?;
-        HttpError::of_status(response.status(), self.section, &self.access)?;
+        let status = response.status();
         let mut body = Vec::new();
         while let Some(part) = response.chunk().await.map_err(failed)? {
             if body.len() + part.len() > MAX_BODY {
-                return Err(HttpError::TooLarge);
+                let origin = origin.to_owned();
+                return Err(HttpError::TooLarge { origin });
             }
             body.extend_from_slice(&part);
+        }
+        if !status.is_success() {
+            return Err(HttpError::of_status(status, &body, origin, section, access));
         }
         Ok(body)
     }
@@ -236,36 +267,89 @@ impl HttpClient {
         }
     }
 
-    /// The client that trusts these CA certificates, built when they change.
-    fn client(&self, ca: Option<Vec<u8>>) -> Result<Client, HttpError> {
+    /// The client for `verb` that trusts these CA certificates, built when they change.
+    fn client(&self, ca: Option<Vec<u8>>, verb: Verb) -> Result<Client, HttpError> {
         let mut transport = self
             .transport
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = transport.as_ref().filter(|known| known.ca == ca) {
-            return Ok(known.client.clone());
-        }
-        let mut builder = Client::builder()
-            .timeout(TIMEOUT)
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::custom(within_origin))
-            // A Service chooses a replica for each connection.
-            .pool_max_idle_per_host(0);
-        if let (Some(pem), Some(path)) = (&ca, &self.access.ca_file) {
-            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(self.unusable("caFile", path, "contains no PEM certificate"));
-            }
-            builder = builder.tls_certs_only(certificates);
-        }
-        let failed = |error| HttpError::request(error, self.section, &self.access);
-        let client = builder.build().map_err(failed)?;
-        *transport = Some(Transport {
-            ca,
-            client: client.clone(),
-        });
+        let known = match transport.take().filter(|known| known.ca == ca) {
+            Some(known) => known,
+            None => self.transport(ca)?,
+        };
+        let client = match verb {
+            Verb::Get => known.get.clone(),
+            Verb::Post => known.post.clone(),
+        };
+        *transport = Some(known);
         Ok(client)
     }
+
+    fn transport(&self, ca: Option<Vec<u8>>) -> Result<Transport, HttpError> {
+        let certificates = match (&ca, &self.access.ca_file) {
+            (Some(pem), Some(path)) => Some(self.certificates(pem, path)?),
+            _ => None,
+        };
+        let client = |policy| {
+            let mut builder = Client::builder()
+                .timeout(TIMEOUT)
+                .user_agent(USER_AGENT)
+                .redirect(policy)
+                // A Service chooses a replica for each connection.
+                .pool_max_idle_per_host(0);
+            if let Some(certificates) = &certificates {
+                builder = builder.tls_certs_only(certificates.clone());
+            }
+            builder
+                .build()
+                .map_err(|source| match &self.access.ca_file {
+                    Some(path) => self.wrong_ca(path, source),
+                    None => HttpError::Tls(source),
+                })
+        };
+        Ok(Transport {
+            get: client(redirect::Policy::custom(within_origin))?,
+            post: client(redirect::Policy::custom(keeping_the_method))?,
+            ca,
+        })
+    }
+
+    fn certificates(&self, pem: &[u8], path: &Path) -> Result<Vec<Certificate>, HttpError> {
+        let certificates = Certificate::from_pem_bundle(pem);
+        let certificates = certificates.map_err(|source| self.wrong_ca(path, source))?;
+        if certificates.is_empty() {
+            return Err(self.unusable("caFile", path, "contains no PEM certificate"));
+        }
+        Ok(certificates)
+    }
+
+    fn wrong_ca(&self, path: &Path, source: reqwest::Error) -> HttpError {
+        HttpError::Ca {
+            field: error::path_of(self.section, "caFile"),
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Scheme, host and port, without a user name, path or query.
+fn origin(url: &str) -> String {
+    let url = Url::parse(url).map(|url| url.origin().ascii_serialization());
+    url.unwrap_or_else(|_| "the server".to_owned())
+}
+
+/// As [`within_origin`], and only if the redirected request is a POST, too: after other redirects it would be a GET.
+fn keeping_the_method(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let status = attempt.status();
+    if !matches!(
+        status,
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    ) {
+        return attempt.error(format!(
+            "redirected with {status}, which a POST does not follow"
+        ));
+    }
+    within_origin(attempt)
 }
 
 /// Follows a redirect only within the scheme, host and port of the request before it.

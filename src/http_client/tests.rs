@@ -2,7 +2,8 @@
 //!
 //! 1. A token, a password and headers are sent, and a rotated token or CA is used at the next request.
 //! 2. An unusable file, a wrong CA and refused credentials are errors that name the field and contain no secret.
-//! 3. A redirect carries no credentials to another origin.
+//! 3. A redirect carries no credentials to another origin, and turns no POST into a GET.
+//! 4. An error names the server, and contains at most a line of its response.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Redirect;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum_server::tls_rustls::RustlsConfig;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -175,6 +177,11 @@ async fn unusable_file_is_named_without_its_content() {
     write(&directory, "empty", " \n");
     write(&directory, "binary", "to\u{7}ken");
     write(&directory, "text", "not a certificate");
+    let pem = |content: &str| {
+        format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
+    };
+    write(&directory, "base64", &pem("not base64!"));
+    write(&directory, "der", &pem("AAAA"));
     let token = |name: &str| HttpAccess {
         token_file: Some(path(name)),
         ..HttpAccess::default()
@@ -196,6 +203,16 @@ async fn unusable_file_is_named_without_its_content() {
         (token("binary"), "tokenFile", "contains characters"),
         (ca("missing"), "caFile", "failed to read"),
         (ca("text"), "caFile", "contains no PEM certificate"),
+        (
+            ca("base64"),
+            "caFile",
+            "base64 contains no valid CA certificate: ",
+        ),
+        (
+            ca("der"),
+            "caFile",
+            "der contains no valid CA certificate: ",
+        ),
         (password, "basicAuth.passwordFile", "failed to read"),
     ] {
         let checked = client("http://127.0.0.1:9", access).check_files().await;
@@ -240,5 +257,85 @@ async fn endless_body_is_refused() {
     let endless = Router::new().fallback(async || "x".repeat(MAX_BODY + 1));
     let url = format!("http://{}", serve(endless).await);
     let error = client(&url, HttpAccess::default()).get_text("/").await;
-    assert!(matches!(error.unwrap_err(), HttpError::TooLarge));
+    assert!(matches!(error.unwrap_err(), HttpError::TooLarge { .. }));
+}
+
+/// After 301, 302 and 303, a client repeats a POST as a GET without the body (RFC 9110, section 15.4).
+#[tokio::test]
+async fn post_follows_only_redirects_that_keep_it() {
+    install_provider();
+    let to = |status: StatusCode| async move || (status, [("location", "/query")]);
+    let router = Router::new()
+        .route(
+            "/query",
+            post(async |form: String| format!("{form:?}")).get(async || "null"),
+        )
+        .route("/301", post(to(StatusCode::MOVED_PERMANENTLY)))
+        .route("/302", post(to(StatusCode::FOUND)))
+        .route("/303", post(to(StatusCode::SEE_OTHER)))
+        .route("/307", post(to(StatusCode::TEMPORARY_REDIRECT)))
+        .route("/308", post(to(StatusCode::PERMANENT_REDIRECT)));
+    let http = client(
+        &format!("http://{}", serve(router).await),
+        HttpAccess::default(),
+    );
+    let posted = async |path: &str| http.post_form::<Value>(path, &[("query", "up")]).await;
+    for path in ["/307", "/308"] {
+        assert_eq!(posted(path).await.unwrap(), "query=up");
+    }
+    for path in ["/301", "/302", "/303"] {
+        let error = posted(path).await.unwrap_err().to_string();
+        assert!(error.contains("which a POST does not follow"), "{error}");
+    }
+}
+
+/// Attack: a server whose answer fills conditions and logs. Defence: an error contains at most a line of it.
+#[tokio::test]
+async fn errors_name_the_server_and_are_short() {
+    install_provider();
+    let huge = "x\n".repeat(1 << 20);
+    let answer = |status: StatusCode, body: Value| async move || (status, body.to_string());
+    let wrong = StatusCode::BAD_REQUEST;
+    let router = Router::new()
+        .route("/text", get(answer(StatusCode::OK, json!(huge.clone()))))
+        .route(
+            "/parse",
+            get(answer(wrong, json!({"error": "1:4: parse error"}))),
+        )
+        .route("/alertmanager", get(answer(wrong, json!("bad matcher"))))
+        .route("/huge", get(answer(wrong, json!({"error": huge.clone()}))));
+    let address = serve(router).await;
+    let http = client(&format!("http://{address}/"), HttpAccess::default());
+    let error = async |path: &str| {
+        let error = http.get_json::<Vec<String>>(path).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("http://{address} ")),
+            "{text:.500}"
+        );
+        assert!(text.chars().count() < 500, "{text:.500}");
+        assert!(!text.contains('\n'), "{text:.500}");
+        text
+    };
+    let text = error("/text").await;
+    assert!(
+        text.contains("unexpected JSON: Data error at line 1, column "),
+        "{text}"
+    );
+    assert!(
+        error("/parse")
+            .await
+            .ends_with("400 Bad Request: 1:4: parse error")
+    );
+    assert!(
+        error("/alertmanager")
+            .await
+            .ends_with("400 Bad Request: bad matcher")
+    );
+    error("/huge").await;
+    error("/missing").await;
+    let nobody = client("http://127.0.0.1:1/prefix", HttpAccess::default());
+    let text = nobody.get_text("/secret").await.unwrap_err().to_string();
+    assert!(text.starts_with("http://127.0.0.1:1: "), "{text}");
+    assert!(!text.contains("secret"), "{text}");
 }
