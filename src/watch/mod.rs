@@ -81,9 +81,9 @@ fn start_with(
     let comparing =
         definitions::compare(client.clone(), config.clone(), changes.clone(), own.clone());
     tasks.spawn("definitions", comparing);
-    if let Some(http) = HttpClient::prometheus(&config.prometheus) {
-        let asking = prometheus::ask(http, config.clone(), changes.clone());
-        tasks.spawn("prometheus", asking);
+    if let Some(http) = HttpClient::for_gates(config) {
+        let polling = prometheus::poll(http, config.clone(), changes.clone());
+        tasks.spawn("prometheus", polling);
     }
     let looking_up = lookups::claims(client.clone(), pace, store.clone(), changes.clone());
     tasks.spawn("look-ups", looking_up);

@@ -7,13 +7,31 @@ use serde::Deserialize;
 
 use super::Changes;
 use crate::config::Config;
-use crate::http_client::{HttpClient, HttpError};
+use crate::http_client::{HttpClient, HttpError, shortened};
 use crate::model::{Answer, Change};
 
-/// The answer of `/api/v1/query`, with only the fields that are read.
+/// The response of `/api/v1/query`, with only the fields that are read.
 #[derive(Deserialize)]
-struct Body {
-    data: Data,
+#[serde(rename_all = "camelCase")]
+struct Response {
+    status: Status,
+    #[serde(default)]
+    data: Option<Data>,
+    #[serde(default)]
+    error: Option<String>,
+    /// Such as that a store of Thanos did not respond.
+    #[serde(default)]
+    warnings: Vec<String>,
+    /// Set by VictoriaMetrics if a storage node did not respond.
+    #[serde(default)]
+    is_partial: bool,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Success,
+    Error,
 }
 
 #[derive(Deserialize)]
@@ -23,8 +41,20 @@ struct Data {
     result: serde_json::Value,
 }
 
+/// Why an expression was not evaluated.
+#[derive(Debug, thiserror::Error)]
+enum QueryError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("the evaluation failed: {0}")]
+    Failed(String),
+    /// Series may be missing, so that their number does not count.
+    #[error("the result may be incomplete: {0}")]
+    Incomplete(String),
+}
+
 /// Queries every expression once per interval, until the model's task ends.
-pub async fn ask(http: HttpClient, config: Arc<Config>, changes: Changes) {
+pub async fn poll(http: HttpClient, config: Arc<Config>, changes: Changes) {
     let mut rounds = tokio::time::interval(config.prometheus.interval.0);
     loop {
         rounds.tick().await;
@@ -42,9 +72,26 @@ pub async fn ask(http: HttpClient, config: Arc<Config>, changes: Changes) {
 }
 
 /// Number of series that an expression returns; a scalar counts as one unless it is 0.
-async fn once(http: &HttpClient, expression: &str) -> Result<usize, HttpError> {
+async fn once(http: &HttpClient, expression: &str) -> Result<usize, QueryError> {
     let query = [("query", expression)];
-    let Body { data } = http.post_form("/api/v1/query", &query).await?;
+    let Response {
+        status,
+        data,
+        error,
+        warnings,
+        is_partial,
+    } = http.post_form("/api/v1/query", &query).await?;
+    if let Some(warning) = warnings.first() {
+        return Err(QueryError::Incomplete(shortened(warning)));
+    }
+    if is_partial {
+        let problem = "a storage node did not respond";
+        return Err(QueryError::Incomplete(problem.to_owned()));
+    }
+    let (Status::Success, Some(data)) = (status, data) else {
+        let error = error.as_deref().unwrap_or("no reason is given");
+        return Err(QueryError::Failed(shortened(error)));
+    };
     Ok(match (data.result_type.as_str(), data.result.as_array()) {
         ("scalar", Some(pair)) => usize::from(pair.get(1).is_none_or(|value| value != "0")),
         (_, Some(series)) => series.len(),
@@ -59,36 +106,58 @@ mod tests {
 
     use axum::routing::post;
     use axum::{Json, Router};
-    use serde_json::json;
+    use rstest::rstest;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::config::Prometheus;
 
-    /// Attack: object names that change a query. Defence: nothing is inserted into an expression; Prometheus receives it
-    /// unchanged.
-    #[tokio::test]
-    async fn expressions_are_sent_unchanged() {
+    /// A client for a Prometheus on a free port, which serves `router` until the test ends.
+    async fn serve(router: Router) -> HttpClient {
         // Installed once per process; another test may have done so.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let keep = asked.clone();
-        let answer = async move |form: String| {
-            keep.lock().unwrap().push(form);
-            Json(json!({"data": {"resultType": "vector", "result": []}}))
-        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let prometheus = Prometheus {
             url: Some(format!("http://{}/", listener.local_addr().unwrap())),
             ..Prometheus::default()
         };
-        let router = Router::new().route("/api/v1/query", post(answer));
         tokio::spawn(async { axum::serve(listener, router).await });
+        HttpClient::prometheus(&prometheus).unwrap()
+    }
+
+    /// Attack: object names that change a query. Defence: nothing is inserted into an expression; Prometheus receives it
+    /// unchanged.
+    #[tokio::test]
+    async fn expressions_are_sent_unchanged() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let keep = asked.clone();
+        let answer = async move |form: String| {
+            keep.lock().unwrap().push(form);
+            Json(json!({"status": "success", "data": {"resultType": "vector", "result": []}}))
+        };
+        let http = serve(Router::new().route("/api/v1/query", post(answer))).await;
         let expression = "up{namespace=~\"{{ $labels.namespace }}|$name\"} == 0 & x=1 + \u{e4}%00";
-        let http = HttpClient::prometheus(&prometheus).unwrap();
         assert_eq!(once(&http, expression).await.unwrap(), 0);
         let form = asked.lock().unwrap().pop().unwrap();
         let form = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
         let pairs: Vec<_> = form.query_pairs().collect();
         assert_eq!(pairs, [("query".into(), expression.into())]);
+    }
+
+    /// Thanos and VictoriaMetrics return 200 and the series of those stores that responded.
+    #[rstest]
+    #[case::warning(json!({"warnings": ["store a: timeout"]}), "the result may be incomplete: store a: timeout")]
+    #[case::partial(json!({"isPartial": true}), "the result may be incomplete: a storage node did not respond")]
+    #[case::error(json!({"status": "error", "error": "too many samples"}), "the evaluation failed: too many samples")]
+    #[case::no_data(json!({"data": null}), "the evaluation failed: no reason is given")]
+    #[tokio::test]
+    async fn partial_result_is_no_evaluation(#[case] change: Value, #[case] expected: &str) {
+        let mut answer =
+            json!({"status": "success", "data": {"resultType": "vector", "result": []}});
+        let fields = change.as_object().unwrap().clone();
+        answer.as_object_mut().unwrap().extend(fields);
+        let router = Router::new().route("/api/v1/query", post(async || Json(answer)));
+        let error = once(&serve(router).await, "up == 0").await.unwrap_err();
+        assert_eq!(error.to_string(), expected);
     }
 }
