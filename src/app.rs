@@ -9,12 +9,12 @@ use kube::Config as ClusterConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{
-    self, Accepted, AlertReceiver, Notification, ReceiveAlerts, Refused, TestAlertLog,
+    Accepted, AlertReceiver, Notification, Poller, ReceiveAlerts, Refused, TestAlertLog,
 };
 use crate::api::SharedStr;
 use crate::cluster::leader::{self, Leadership};
 use crate::cluster::{self, EventRecorder, Writer};
-use crate::config::{Config, Mode};
+use crate::config::{self, Config, Mode};
 use crate::controller::{self, Controller};
 use crate::http_client::HttpClient;
 use crate::metrics::{Metrics, SelfMetrics};
@@ -224,14 +224,13 @@ fn start_writers(
         namespace,
     };
     if let Some(http) = HttpClient::alertmanager(&config.alertmanager) {
-        let polling = alerts::poll(
+        let poller = Poller {
             http,
-            config.clone(),
-            receiver.clone(),
-            own.clone(),
-            test_alerts.clone(),
-            leadership.clone(),
-        );
+            receiver: receiver.clone(),
+            own: own.clone(),
+            test_alerts: test_alerts.clone(),
+        };
+        let polling = poller.run(config.clone(), leadership.clone());
         acting.spawn("alertmanager", until(stop.clone(), polling));
     }
     acting.spawn("leadership", election);

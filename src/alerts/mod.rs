@@ -7,7 +7,7 @@ mod receiver;
 pub mod test_alert;
 
 pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};
-pub use poll::poll;
+pub use poll::Poller;
 pub use receiver::AlertReceiver;
 pub use test_alert::{TestAlertLog, TestAlerts};
 

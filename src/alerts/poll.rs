@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::cause::reference;
-use super::{Alert, AlertReceiver, AlertStatus, Notification, ReceiveAlerts as _, TestAlertLog};
+use super::{Alert, AlertStatus, Notification, ReceiveAlerts, TestAlertLog};
 use crate::cluster::leader::Leadership;
 use crate::config::Config;
 use crate::http_client::HttpClient;
@@ -43,56 +43,66 @@ struct GettableStatus {
 /// The unsilenced alerts of the last poll, by fingerprint and start.
 type Listed = BTreeMap<(String, Timestamp), Alert>;
 
-/// Passes the firing alerts to `receiver` when leadership begins, and every `alertmanager.interval` after that.
-pub async fn poll(
-    http: HttpClient,
-    config: Arc<Config>,
-    receiver: AlertReceiver,
-    own: SelfMetrics,
-    test_alerts: TestAlertLog,
-    mut leadership: Leadership,
-) {
-    let mut listed = Listed::new();
-    while leadership.begun().await.is_some() {
-        let taken = match http.get_json::<Vec<GettableAlert>>(ALERTS).await {
-            Ok(alerts) => {
-                let (via, now) = (AlertSource::Poll, Timestamp::now());
-                if !alerts.is_empty() {
-                    own.alert_arrived(via, now);
-                }
-                let notification = notification(alerts, &mut listed);
-                let arrivals = test_alerts.arrivals(&notification.alerts, via, now);
-                match receiver.receive(notification).await {
-                    Ok(_) => {
-                        test_alerts.record(arrivals);
-                        true
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "polled alerts are not accepted; polling again");
-                        false
-                    }
-                }
-            }
+/// Polls Alertmanager, and passes its alerts to `receiver`.
+pub struct Poller<R> {
+    /// Alertmanager.
+    pub http: HttpClient,
+    /// Receiver of the alerts.
+    pub receiver: R,
+    /// Metrics of the polls.
+    pub own: SelfMetrics,
+    /// Record of test alerts.
+    pub test_alerts: TestAlertLog,
+}
+
+impl<R: ReceiveAlerts> Poller<R> {
+    /// Polls when leadership begins, and every `alertmanager.interval` after that.
+    pub async fn run(self, config: Arc<Config>, mut leadership: Leadership) {
+        let interval = config.alertmanager.interval.0;
+        let mut listed = Listed::new();
+        while leadership.begun().await.is_some() {
+            let polled = self.poll(&mut listed).await;
+            self.own.pulled(polled);
+            let pause = if polled {
+                interval
+            } else {
+                interval.min(POLL_RETRY)
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Polls once; returns whether the alerts were accepted. `listed` changes only then, so that the next poll still resolves the
+    /// alerts that this one did not.
+    async fn poll(&self, listed: &mut Listed) -> bool {
+        let alerts = match self.http.get_json::<Vec<GettableAlert>>(ALERTS).await {
+            Ok(alerts) => alerts,
             Err(error) => {
                 tracing::warn!(%error, "failed to read the alerts of Alertmanager");
-                false
+                return false;
             }
         };
-        own.pulled(taken);
-        let interval = config.alertmanager.interval.0;
-        let pause = if taken {
-            interval
-        } else {
-            interval.min(POLL_RETRY)
-        };
-        tokio::time::sleep(pause).await;
+        let (via, now) = (AlertSource::Poll, Timestamp::now());
+        if !alerts.is_empty() {
+            self.own.alert_arrived(via, now);
+        }
+        let (notification, listed_now) = notification(alerts, listed);
+        let arrivals = self.test_alerts.arrivals(&notification.alerts, via, now);
+        if let Err(error) = self.receiver.receive(notification).await {
+            tracing::warn!(%error, "polled alerts are not accepted; polling again");
+            return false;
+        }
+        self.test_alerts.record(arrivals);
+        *listed = listed_now;
+        true
     }
 }
 
-/// The firing alerts; and as resolved, those that were silenced or are no longer listed. An inhibited alert is neither: it
-/// still fires, and a running run inhibits the alerts that started it.
-fn notification(alerts: Vec<GettableAlert>, listed: &mut Listed) -> Notification {
-    let mut gone = std::mem::take(listed);
+/// The firing alerts; and as resolved, those that are silenced, and those of the last poll that are no longer listed. An
+/// inhibited alert is neither: it still fires, and a running run inhibits the alerts that started it.
+fn notification(alerts: Vec<GettableAlert>, before: &Listed) -> (Notification, Listed) {
+    let mut gone = before.clone();
+    let mut listed = Listed::new();
     let mut sent = Vec::new();
     for alert in alerts {
         let GettableStatus {
@@ -123,18 +133,25 @@ fn notification(alerts: Vec<GettableAlert>, listed: &mut Listed) -> Notification
         status: AlertStatus::Resolved,
         ..alert
     }));
-    Notification {
+    let notification = Notification {
         group_key: "pull".to_owned(),
         alerts: sent,
         truncated: 0,
-    }
+    };
+    (notification, listed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use axum::routing::get;
+    use axum::{Json, Router};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::alerts::{Accepted, Refused};
+    use crate::config::Alertmanager;
 
     fn alert(fingerprint: &str, status: &Value) -> Value {
         json!({
@@ -146,7 +163,9 @@ mod tests {
     /// Fingerprints of the firing and of the resolved alerts after Alertmanager lists `alerts`.
     fn sent(alerts: Value, listed: &mut Listed) -> (Vec<String>, Vec<String>) {
         let alerts = serde_json::from_value(alerts).unwrap();
-        let (firing, resolved): (Vec<_>, Vec<_>) = notification(alerts, listed)
+        let (notification, listed_now) = notification(alerts, listed);
+        *listed = listed_now;
+        let (firing, resolved): (Vec<_>, Vec<_>) = notification
             .alerts
             .into_iter()
             .partition(|alert| alert.status == AlertStatus::Firing);
@@ -175,5 +194,63 @@ mod tests {
         assert_eq!(sent(second, &mut listed), (names(&[]), names(&["a", "c"])));
         let third = json!([alert("a", &active)]);
         assert_eq!(sent(third, &mut listed), (names(&["a"]), names(&["b"])));
+    }
+
+    /// Refuses the requests whose numbers it is given, from 0.
+    #[derive(Clone, Default)]
+    struct Receiver {
+        refuses: &'static [usize],
+        received: Arc<Mutex<Vec<Notification>>>,
+    }
+
+    impl ReceiveAlerts for Receiver {
+        async fn receive(&self, notification: Notification) -> Result<Accepted, Refused> {
+            let mut received = self.received.lock().unwrap();
+            received.push(notification);
+            if self.refuses.contains(&(received.len() - 1)) {
+                return Err(Refused::Full);
+            }
+            Ok(Accepted::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_poll_loses_no_resolved_alert() {
+        // Installed once per process; another test may have done so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let active = json!({"state": "active", "silencedBy": [], "inhibitedBy": []});
+        // Listed at the first poll only.
+        let answers = Arc::new(Mutex::new(vec![json!([alert("a", &active)])]));
+        let answer = async move || Json(answers.lock().unwrap().pop().unwrap_or(json!([])));
+        let router = Router::new().route("/api/v2/alerts", get(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alertmanager = Alertmanager {
+            url: Some(format!("http://{}", listener.local_addr().unwrap())),
+            ..Alertmanager::default()
+        };
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let receiver = Receiver {
+            refuses: &[1],
+            ..Receiver::default()
+        };
+        let poller = Poller {
+            http: HttpClient::alertmanager(&alertmanager).unwrap(),
+            receiver: receiver.clone(),
+            own: SelfMetrics::default(),
+            test_alerts: TestAlertLog::new(&alertmanager),
+        };
+        let mut listed = Listed::new();
+        for accepted in [true, false, true] {
+            assert_eq!(poller.poll(&mut listed).await, accepted);
+        }
+        let notifications = receiver.received.lock().unwrap();
+        let resolved = |notification: &Notification| {
+            let alerts = notification.alerts.iter();
+            alerts
+                .filter(|it| it.status == AlertStatus::Resolved)
+                .count()
+        };
+        let resolved: Vec<_> = notifications.iter().map(resolved).collect();
+        assert_eq!(resolved, [0, 1, 1]);
     }
 }
