@@ -77,11 +77,10 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let reading = cluster::logging(cluster.clone()).context("failed to reach the cluster")?;
     let guard = Authenticator::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
-    let prometheus = HttpClient::prometheus(&config.prometheus);
-    let alertmanager = HttpClient::alertmanager(&config.alertmanager);
-    for http in [prometheus, alertmanager].into_iter().flatten() {
-        http.check_files().await?;
+    for warning in config::warnings(&config) {
+        tracing::warn!(warning, "the configuration is valid, with a risk");
     }
+    report_unusable_files(&config).await;
     let (store, mut watches) = watch::start(&reading, &config, &own)?;
     let recorder = Recorder::default();
     watches.spawn("history", recorder.clone().follow(store.views()));
@@ -140,6 +139,23 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
     let _ = serving.await;
     acting.all_ended().await;
     Err(failed.into())
+}
+
+/// Logs an unusable file of a client that this daemon starts. That is no reason to end: holds are released without Prometheus and
+/// Alertmanager, and each later request reads the file again.
+async fn report_unusable_files(config: &Config) {
+    let alertmanager = match config.mode {
+        Mode::Observe => None,
+        Mode::Plan | Mode::Act => HttpClient::alertmanager(&config.alertmanager),
+    };
+    for http in [HttpClient::for_gates(config), alertmanager]
+        .into_iter()
+        .flatten()
+    {
+        if let Err(error) = http.check_files().await {
+            tracing::error!(%error, "requests fail until this file can be used");
+        }
+    }
 }
 
 /// The API server, and the labels of alerts that are about this cluster.
@@ -290,5 +306,34 @@ impl ReceiveAlerts for ActingReceiver {
             Some(receiver) => receiver.receive(notification).await,
             None => Err(Refused::NotLeader),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpAccess;
+
+    /// A Secret that is missing must not keep the daemon from detecting, and from releasing holds.
+    #[tokio::test]
+    async fn missing_file_of_a_client_does_not_stop_the_daemon() {
+        // Installed once per process; another test may have done so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let config = "{server: {listen: 127.0.0.1:0}, gates: {promql: {up: up == 0}}, \
+             prometheus: {url: http://127.0.0.1:1, http: {tokenFile: /missing}}, \
+             alertmanager: {url: http://127.0.0.1:1, http: {tokenFile: /missing}}}";
+        let app = App::bind(AppOptions {
+            cluster: ClusterConfig::new("http://127.0.0.1:1".parse().unwrap()),
+            config: config::parse(config).unwrap(),
+            identity: "locksmith-0".to_owned(),
+        });
+        let app = app.unwrap();
+        let url = format!("http://{}", app.address());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(app.run(stop.clone()));
+        let daemon = HttpClient::daemon(&url, HttpAccess::default());
+        daemon.get_text("/metrics").await.unwrap();
+        stop.cancel();
+        running.await.unwrap().unwrap();
     }
 }
