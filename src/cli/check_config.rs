@@ -10,7 +10,7 @@ use crate::config;
 /// Check a configuration file, or print its JSON Schema
 ///
 /// Prints each error with the path of its field, such as `steps.resumeSources.batch: must be at least 1`. Exits with 0 if the
-/// file is valid, and 2 if it is not.
+/// file is valid, with or without warnings, and 2 if it is not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Configuration file, in YAML
@@ -30,6 +30,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match config::load(path) {
         Ok(config) => {
             let mode = config.mode.as_str();
+            for warning in config::warnings(&config) {
+                anstream::eprintln!("{file}: warning: {warning}");
+            }
             print_line(format_args!("{file}: valid, mode {mode}"))?;
             Ok(ExitCode::SUCCESS)
         }

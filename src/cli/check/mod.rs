@@ -39,10 +39,10 @@ pub struct Args {
     namespace: Option<String>,
     #[command(flatten)]
     daemon: DaemonArgs,
-    /// URL of Prometheus [default: prometheus.url]
+    /// URL of Prometheus, which gets no credentials or headers of prometheus.http [default: prometheus.url]
     #[arg(long, value_name = "URL", value_parser = api_url)]
     prometheus: Option<String>,
-    /// URL of Alertmanager [default: alertmanager.url]
+    /// URL of Alertmanager, which gets no credentials or headers of alertmanager.http [default: alertmanager.url]
     #[arg(long, value_name = "URL", value_parser = api_url)]
     alertmanager: Option<String>,
     /// Exit with 0 if there are only warnings
@@ -74,8 +74,8 @@ impl Args {
         let (cluster, timeout) = self.read.cluster().await?;
         let namespace = daemon_namespace(self.namespace, &config, &cluster);
         config.remediation.namespace = Some(namespace.as_str().into());
-        config.prometheus.url = self.prometheus.or(config.prometheus.url);
-        config.alertmanager.url = self.alertmanager.or(config.alertmanager.url);
+        config.prometheus = config.prometheus.or_at(self.prometheus);
+        config.alertmanager = config.alertmanager.or_at(self.alertmanager);
         Ok(Sources {
             cluster,
             config,

@@ -268,8 +268,10 @@ impl Observed {
         let (Some(receivers), Ok(config)) = (self.receivers(), &self.config) else {
             return true;
         };
-        hooks_of(config, &receivers)
-            .is_ok_and(|hooks| hooks.iter().any(|hook| hook.is_ours() || is_hidden(hook)))
+        // A configuration that cannot be parsed proves nothing.
+        hooks_of(config, &receivers).map_or(true, |hooks| {
+            hooks.iter().any(|hook| hook.is_ours() || is_hidden(hook))
+        })
     }
 
     /// The arrivals of this alert, earliest first, each with its replica.
@@ -402,6 +404,10 @@ mod tests {
     )]
     #[case::unknown_configuration(
         Observed { listed: Some(listed("active", &["x"])), config: Err(String::new()), ..waiting() },
+        TestResult::NotDelivered, false, "sent to x"
+    )]
+    #[case::unreadable_configuration(
+        Observed { listed: Some(listed("active", &["x"])), config: Ok("a: [".to_owned()), ..waiting() },
         TestResult::NotDelivered, false, "sent to x"
     )]
     #[case::not_listed(

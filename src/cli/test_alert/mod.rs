@@ -28,6 +28,7 @@ use crate::config::{self, Config, Mode, api_url};
 use crate::http_client::HttpClient;
 use crate::metrics::AlertSource;
 use crate::run_progress::{Line, Tone};
+use crate::text::error_chain;
 use judge::{ListedAlert, Observed, TestResult, Verdict};
 
 /// Interval of the requests to the daemon.
@@ -48,7 +49,7 @@ pub struct Args {
     /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
     #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
     config: Option<PathBuf>,
-    /// URL of Alertmanager [default: alertmanager.url]
+    /// URL of Alertmanager, which gets no credentials or headers of alertmanager.http [default: alertmanager.url]
     #[arg(long, value_name = "URL", value_parser = api_url)]
     alertmanager: Option<String>,
     #[command(flatten)]
@@ -104,7 +105,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => test.print(&verdict)?,
     }
     if let Err(error) = resolved {
-        anstream::eprintln!("the alert is not resolved, and ends by itself: {error:#}");
+        anstream::eprintln!(
+            "the alert is not resolved, and ends by itself: {}",
+            error_chain(&*error)
+        );
     }
     Ok(ExitCode::from(code))
 }
@@ -124,7 +128,7 @@ impl Test {
             Some(path) => config::load(path)?,
             None => Config::default(),
         };
-        config.alertmanager.url = args.alertmanager.or(config.alertmanager.url);
+        config.alertmanager = config.alertmanager.or_at(args.alertmanager);
         let Some(alertmanager) = HttpClient::alertmanager(&config.alertmanager) else {
             bail!(
                 "the URL of Alertmanager is not known: pass --alertmanager, or --config with alertmanager.url"
