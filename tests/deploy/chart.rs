@@ -295,18 +295,61 @@ fn valid_configuration_is_installed_unchanged(#[case] config: &str) {
 }
 
 #[rstest]
-#[case::user_without_password(json!({"username": "u"}), "username: must be set together with passwordSecret")]
-#[case::password_without_user(json!({"passwordSecret": "p"}), "username: must be set together with passwordSecret")]
+#[case::user_without_password(json!({"username": "u"}), json!({}), "username: must be set together with passwordSecret")]
+#[case::password_without_user(json!({"passwordSecret": "p"}), json!({}), "username: must be set together with passwordSecret")]
 #[case::two_credentials(
-    json!({"username": "u", "passwordSecret": "p", "tokenSecret": "t"}),
+    json!({"username": "u", "passwordSecret": "p", "tokenSecret": "t"}), json!({}),
     "username: must be empty if a token is set"
 )]
-#[case::two_cas(json!({"caSecret": "a", "caConfigMap": "b"}), "caConfigMap: must be empty if caSecret is set")]
+#[case::two_tokens(
+    json!({"tokenSecret": "t", "tokenAudience": "a"}), json!({}),
+    "tokenAudience: must be empty if tokenSecret is set"
+)]
+#[case::token_file(
+    json!({"tokenAudience": "a"}), json!({"tokenFile": "/t"}),
+    "tokenAudience: must be empty if config.alertmanager.http.tokenFile is set"
+)]
+#[case::basic_auth(
+    json!({"username": "u", "passwordSecret": "p"}), json!({"basicAuth": {"username": "v", "passwordFile": "/p"}}),
+    "username: must be empty if config.alertmanager.http.basicAuth is set"
+)]
+#[case::two_cas(json!({"caSecret": "a", "caConfigMap": "b"}), json!({}), "caConfigMap: must be empty if caSecret is set")]
+#[case::ca_file(
+    json!({"caConfigMap": "a"}), json!({"caFile": "/c"}),
+    "caConfigMap: must be empty if config.alertmanager.http.caFile is set"
+)]
 #[ignore = "needs helm: ./tests/run"]
-fn contradicting_client_does_not_install(#[case] client: Value, #[case] says: &str) {
-    let error = with_values(&json!({"clients": {"alertmanager": client}})).unwrap_err();
+fn contradicting_client_does_not_install(
+    #[case] client: Value,
+    #[case] http: Value,
+    #[case] says: &str,
+) {
+    let config = json!({"alertmanager": {"url": "https://a", "http": http}});
+    let values = json!({"clients": {"alertmanager": client}, "config": config});
+    let error = with_values(&values).unwrap_err();
     let says = format!("clients.alertmanager.{says}");
     assert!(error.contains(&says), "{error}");
+}
+
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn client_without_url_does_not_install() {
+    let values = json!({"clients": {"prometheus": {"tokenAudience": "a"}}});
+    let error = with_values(&values).unwrap_err();
+    let says = "clients.prometheus: has no effect without config.prometheus.url";
+    assert!(error.contains(says), "{error}");
+}
+
+/// The chart repeats the list of the program.
+#[test]
+fn chart_refuses_the_reserved_headers_of_the_program() {
+    let validate = read("deploy/chart/templates/_validate.tpl");
+    let names: Vec<_> = locksmith::config::RESERVED_HEADERS
+        .iter()
+        .map(|name| format!("{name:?}"))
+        .collect();
+    let list = format!("(list {})", names.join(" "));
+    assert!(validate.contains(&list), "{list}");
 }
 
 /// The configuration names files that the daemon and `helm test` mount.
@@ -314,7 +357,10 @@ fn contradicting_client_does_not_install(#[case] client: Value, #[case] says: &s
 #[ignore = "needs helm: ./tests/run"]
 fn files_of_the_clients_are_mounted_and_configured() {
     let values = json!({
-        "config": {"prometheus": {"url": "https://p", "http": {"headers": {"X-Scope-OrgID": "home"}}}},
+        "config": {
+            "prometheus": {"url": "https://p", "http": {"headers": {"X-Scope-OrgID": "home"}}},
+            "alertmanager": {"url": "https://a"},
+        },
         "clients": {
             "prometheus": {"tokenSecret": "p-token", "caConfigMap": "p-ca"},
             "alertmanager": {"username": "u", "passwordSecret": "a-password", "caSecret": "a-ca"},
@@ -358,6 +404,32 @@ fn files_of_the_clients_are_mounted_and_configured() {
             assert!(sources.contains(&source), "{source}: {sources:?}");
         }
     }
+}
+
+/// The token for another server is none for the API server.
+#[test]
+#[ignore = "needs helm: ./tests/run"]
+fn token_of_a_client_has_its_own_audience() {
+    let values = json!({
+        "config": {"alertmanager": {"url": "https://a"}},
+        "clients": {"alertmanager": {"tokenAudience": "alert: manager"}},
+    });
+    let objects = with_values(&values).unwrap();
+    let pod = &of(&objects, "Deployment")["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|it| it["name"] == "clients").unwrap();
+    let token = json!({
+        "audience": "alert: manager", "expirationSeconds": 3600, "path": "alertmanager/token",
+    });
+    let sources = json!([{"serviceAccountToken": token}]);
+    assert_eq!(volume["projected"]["sources"], sources);
+    let map = objects
+        .iter()
+        .find(|it| it["metadata"]["name"] == "locksmith-config");
+    let text = map.unwrap()["data"]["locksmith.yaml"].as_str().unwrap();
+    let config = locksmith::config::parse(text).unwrap();
+    let token = config.alertmanager.http.token_file.unwrap();
+    assert!(token.ends_with("clients/alertmanager/token"), "{token:?}");
 }
 
 fn of<'o>(objects: &'o [Value], kind: &str) -> &'o Value {

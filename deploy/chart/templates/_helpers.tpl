@@ -32,16 +32,19 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- $name := .name }}
 {{- with .client }}
 {{- if .tokenSecret }}
-- secret: {name: {{ .tokenSecret }}, items: [{key: token, path: {{ $name }}/token}]}
+- secret: {name: {{ .tokenSecret | quote }}, items: [{key: token, path: {{ $name }}/token}]}
+{{- end }}
+{{- if .tokenAudience }}
+- serviceAccountToken: {audience: {{ .tokenAudience | quote }}, expirationSeconds: 3600, path: {{ $name }}/token}
 {{- end }}
 {{- if .passwordSecret }}
-- secret: {name: {{ .passwordSecret }}, items: [{key: password, path: {{ $name }}/password}]}
+- secret: {name: {{ .passwordSecret | quote }}, items: [{key: password, path: {{ $name }}/password}]}
 {{- end }}
 {{- if .caSecret }}
-- secret: {name: {{ .caSecret }}, items: [{key: ca.crt, path: {{ $name }}/ca.crt}]}
+- secret: {name: {{ .caSecret | quote }}, items: [{key: ca.crt, path: {{ $name }}/ca.crt}]}
 {{- end }}
 {{- if .caConfigMap }}
-- configMap: {name: {{ .caConfigMap }}, items: [{key: ca.crt, path: {{ $name }}/ca.crt}]}
+- configMap: {name: {{ .caConfigMap | quote }}, items: [{key: ca.crt, path: {{ $name }}/ca.crt}]}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -73,7 +76,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- range $name, $client := .Values.clients }}
 {{- $files := printf "/etc/locksmith/clients/%s" $name }}
 {{- $http := dict }}
-{{- if .tokenSecret }}{{ $_ := set $http "tokenFile" (printf "%s/token" $files) }}{{ end }}
+{{- if or .tokenSecret .tokenAudience }}{{ $_ := set $http "tokenFile" (printf "%s/token" $files) }}{{ end }}
 {{- if .username }}
 {{- $_ := set $http "basicAuth" (dict "username" .username "passwordFile" (printf "%s/password" $files)) }}
 {{- end }}

@@ -22,10 +22,18 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- if and $http.tokenFile $http.basicAuth }}
 {{- $faults = append $faults (printf "%s.http.basicAuth: must be null if tokenFile is set" .) }}
 {{- end }}
+{{- $seen := list }}
 {{- range $header, $_ := $http.headers }}
-{{- if has (lower $header) (list "accept-encoding" "authorization" "connection" "content-encoding" "content-length" "content-type" "host" "keep-alive" "proxy-authorization" "te" "transfer-encoding" "upgrade" "user-agent") }}
-{{- $faults = append $faults (printf "%s.http.headers.%s: is set by locksmith itself; credentials belong in tokenFile or basicAuth" $section $header) }}
+{{- $name := lower $header }}
+{{- $path := printf "%s.http.headers.%s" $section $header }}
+{{- if not (regexMatch "^[!#$%&'*+.^_`|~0-9a-z-]+$" $name) }}
+{{- $faults = append $faults (printf "%s: is not a valid header name" $path) }}
+{{- else if has $name (list "accept-encoding" "api-key" "apikey" "authorization" "connection" "content-encoding" "content-length" "content-type" "cookie" "host" "keep-alive" "proxy-authorization" "te" "transfer-encoding" "upgrade" "user-agent" "x-api-key" "x-auth-token") }}
+{{- $faults = append $faults (printf "%s: is set by locksmith itself, or a credential; those belong in tokenFile or basicAuth" $path) }}
+{{- else if has $name $seen }}
+{{- $faults = append $faults (printf "%s: is listed twice; case does not matter" $path) }}
 {{- end }}
+{{- $seen = append $seen $name }}
 {{- end }}
 {{- if eq (include "locksmith.seconds" (get $config .).interval | float64) 0.0 }}
 {{- $faults = append $faults (printf "%s.interval: must be longer than 0s" .) }}
@@ -80,18 +88,36 @@ so that one search finds both. values.schema.json, which is generated from the p
 {{- $all := list }}
 {{- range $faults }}{{ $all = append $all (printf "config.%s" .) }}{{ end }}
 {{- range $name, $client := .Values.clients }}
-{{- $http := (get $config $name).http }}
+{{- $section := get $config $name }}
+{{- $http := $section.http }}
+{{- $token := or .tokenSecret .tokenAudience }}
+{{- $basic := or .username .passwordSecret }}
+{{- if and (or $token $basic .caSecret .caConfigMap) (not $section.url) }}
+{{- $all = append $all (printf "clients.%s: has no effect without config.%s.url" $name $name) }}
+{{- end }}
 {{- if ne (empty .username) (empty .passwordSecret) }}
 {{- $all = append $all (printf "clients.%s.username: must be set together with passwordSecret" $name) }}
 {{- end }}
-{{- if and (or .tokenSecret $http.tokenFile) .username }}
+{{- if and (or $token $http.tokenFile) .username }}
 {{- $all = append $all (printf "clients.%s.username: must be empty if a token is set" $name) }}
 {{- end }}
-{{- if and .tokenSecret $http.basicAuth }}
-{{- $all = append $all (printf "clients.%s.tokenSecret: must be empty if config.%s.http.basicAuth is set" $name $name) }}
+{{- if and .tokenSecret .tokenAudience }}
+{{- $all = append $all (printf "clients.%s.tokenAudience: must be empty if tokenSecret is set" $name) }}
+{{- end }}
+{{- if and $token (or $http.tokenFile $http.basicAuth) }}
+{{- $field := ternary "tokenSecret" "tokenAudience" (not (empty .tokenSecret)) }}
+{{- $other := ternary "tokenFile" "basicAuth" (not (empty $http.tokenFile)) }}
+{{- $all = append $all (printf "clients.%s.%s: must be empty if config.%s.http.%s is set" $name $field $name $other) }}
+{{- end }}
+{{- if and .username $http.basicAuth }}
+{{- $all = append $all (printf "clients.%s.username: must be empty if config.%s.http.basicAuth is set" $name $name) }}
 {{- end }}
 {{- if and .caSecret .caConfigMap }}
 {{- $all = append $all (printf "clients.%s.caConfigMap: must be empty if caSecret is set" $name) }}
+{{- end }}
+{{- if and (or .caSecret .caConfigMap) $http.caFile }}
+{{- $field := ternary "caSecret" "caConfigMap" (not (empty .caSecret)) }}
+{{- $all = append $all (printf "clients.%s.%s: must be empty if config.%s.http.caFile is set" $name $field $name) }}
 {{- end }}
 {{- end }}
 {{- if $all }}
