@@ -1,7 +1,6 @@
 //! The daemon in the cluster: requests to it, at a URL or at its Service through the API server, and its configuration.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::http::Request;
@@ -10,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 
 use crate::config::{self, Config, HttpAccess, api_url};
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, TIMEOUT};
 use crate::text::error_chain;
 
 /// Namespace of the daemon and the Remediations, as in the deploy files.
@@ -24,9 +23,6 @@ const CONFIG_FILE: &str = "locksmith.yaml";
 
 /// The series that each daemon exports.
 pub const BUILD_INFO: &str = "locksmith_build_info";
-
-/// Timeout of a request through the API server.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flags that choose a daemon.
 #[derive(Clone, Debug, clap::Args)]

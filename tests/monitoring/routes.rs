@@ -37,7 +37,7 @@ fn asks_for_something(labels: &Labels) -> bool {
 }
 
 /// The receivers to which `config` sends an alert.
-fn told(config: &Path, labels: &Labels) -> BTreeSet<String> {
+fn receivers_of(config: &Path, labels: &Labels) -> BTreeSet<String> {
     let mut amtool = Command::new("amtool");
     amtool.args(["config", "routes", "test", "--config.file"]);
     amtool.arg(config);
@@ -61,7 +61,7 @@ fn every_alert_reaches_a_person_or_locksmith() {
             if cluster == "home" && asks_for_something(&labels) {
                 expected.insert("locksmith-home".to_owned());
             }
-            assert_eq!(told(&sample, &labels), expected, "{labels:?}");
+            assert_eq!(receivers_of(&sample, &labels), expected, "{labels:?}");
         }
     }
 }
@@ -109,12 +109,12 @@ fn test_alert_reaches_locksmith_alone() {
         receivers.iter().map(|name| (*name).to_owned()).collect()
     };
     let sample = path("alerts/alertmanager.yaml");
-    assert_eq!(told(&sample, &labels), of(&["locksmith-home", "nobody"]));
+    assert_eq!(receivers_of(&sample, &labels), of(&["locksmith-home", "nobody"]));
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("alertmanager.yaml");
     let made = beside_a_pager("deploy/examples/alertmanagerconfig.yaml");
     std::fs::write(&config, made.to_string()).unwrap();
-    assert_eq!(told(&config, &labels), of(&["locksmith"]));
+    assert_eq!(receivers_of(&config, &labels), of(&["locksmith"]));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn alertmanagerconfig_routes_only_playbook_alerts() {
         if asks_for_something(&labels) {
             expected.insert("locksmith".to_owned());
         }
-        assert_eq!(told(&config, &labels), expected, "{labels:?}");
+        assert_eq!(receivers_of(&config, &labels), expected, "{labels:?}");
     }
     assert_eq!(made["route"]["routes"][0]["group_by"][1], "cluster");
 }

@@ -46,17 +46,26 @@ struct Receiver {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    state: String,
+    state: AlertState,
     #[serde(default)]
     silenced_by: Vec<String>,
     #[serde(default)]
     inhibited_by: Vec<String>,
 }
 
+/// The states in Alertmanager's API.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum AlertState {
+    Unprocessed,
+    Active,
+    Suppressed,
+}
+
 impl ListedAlert {
     /// Whether Alertmanager has not dispatched it yet: its state is not known.
     pub fn is_unprocessed(&self) -> bool {
-        self.status.state == "unprocessed"
+        self.status.state == AlertState::Unprocessed
     }
 }
 
@@ -234,7 +243,7 @@ impl Observed {
             let found = "Alertmanager took the alert, and does not list it".to_owned();
             return (TestResult::NotListed, found);
         };
-        if listed.status.state == "suppressed" {
+        if listed.status.state == AlertState::Suppressed {
             let Status {
                 silenced_by,
                 inhibited_by,
