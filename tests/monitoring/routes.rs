@@ -109,7 +109,10 @@ fn test_alert_reaches_locksmith_alone() {
         receivers.iter().map(|name| (*name).to_owned()).collect()
     };
     let sample = path("alerts/alertmanager.yaml");
-    assert_eq!(receivers_of(&sample, &labels), of(&["locksmith-home", "nobody"]));
+    assert_eq!(
+        receivers_of(&sample, &labels),
+        of(&["locksmith-home", "nobody"])
+    );
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("alertmanager.yaml");
     let made = beside_a_pager("deploy/examples/alertmanagerconfig.yaml");
