@@ -133,7 +133,29 @@ fn mounted(deployment: &Deployment) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::http::Uri;
+    use rstest::rstest;
+
     use super::*;
+
+    #[rstest]
+    #[case::plain(false, "locksmith:http")]
+    #[case::tls(true, "https:locksmith:http")]
+    #[tokio::test]
+    async fn service_is_read_through_the_api_server(#[case] tls: bool, #[case] service: &str) {
+        // Installed once per process; another test may have done so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let echo = Router::new().fallback(async |uri: Uri| uri.to_string());
+        tokio::spawn(async { axum::serve(listener, echo).await });
+        let client = Client::try_from(kube::Config::new(server.parse().unwrap())).unwrap();
+        let daemon = Daemon::proxied(&client, "backup", tls);
+        let asked = daemon.get("/api/v1/test-alerts").await.unwrap();
+        let proxy = format!("/api/v1/namespaces/backup/services/{service}/proxy");
+        assert_eq!(asked, format!("{proxy}/api/v1/test-alerts"));
+    }
 
     #[test]
     fn version_is_a_label_of_the_build_info() {
