@@ -175,7 +175,7 @@ fn detail(body: &[u8]) -> Option<String> {
     Some(shortened(text))
 }
 
-/// The first [`MAX_TEXT`] characters of a text from a server, in one line.
+/// The first `MAX_TEXT` characters of a text from a server, in one line.
 pub fn shortened(text: &str) -> String {
     let mut rest = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut short: String = rest.by_ref().take(MAX_TEXT).collect();
