@@ -281,15 +281,9 @@ pub struct Prometheus {
 impl Prometheus {
     /// With another URL, if one is given. Credentials, CA and headers are those of the configured URL, so they are dropped.
     #[must_use]
-    pub fn or_at(self, url: Option<String>) -> Self {
-        match url {
-            Some(url) if self.url.as_ref() != Some(&url) => Self {
-                url: Some(url),
-                http: HttpAccess::default(),
-                ..self
-            },
-            _ => self,
-        }
+    pub fn or_at(mut self, url: Option<String>) -> Self {
+        replace_url(&mut self.url, &mut self.http, url);
+        self
     }
 }
 
@@ -300,6 +294,14 @@ impl Default for Prometheus {
             interval: Duration::from_secs(30),
             http: HttpAccess::default(),
         }
+    }
+}
+
+/// Sets another URL, if one is given. Access to the configured one is not for it.
+fn replace_url(url: &mut Option<String>, http: &mut HttpAccess, other: Option<String>) {
+    if other.is_some() && *url != other {
+        *url = other;
+        *http = HttpAccess::default();
     }
 }
 
@@ -321,15 +323,9 @@ pub struct Alertmanager {
 impl Alertmanager {
     /// With another URL, if one is given. Credentials, CA and headers are those of the configured URL, so they are dropped.
     #[must_use]
-    pub fn or_at(self, url: Option<String>) -> Self {
-        match url {
-            Some(url) if self.url.as_ref() != Some(&url) => Self {
-                url: Some(url),
-                http: HttpAccess::default(),
-                ..self
-            },
-            _ => self,
-        }
+    pub fn or_at(mut self, url: Option<String>) -> Self {
+        replace_url(&mut self.url, &mut self.http, url);
+        self
     }
 
     /// Whether an alert with these labels is about this cluster.

@@ -120,7 +120,7 @@ impl HttpError {
             let origin = origin.to_owned();
             return Self::Request { origin, source };
         };
-        let field = path_of(section, "caFile");
+        let field = Field::CaFile.path(section);
         let advice = match access.ca_file {
             Some(_) => format!("{field}: did not issue the certificate of the server"),
             None => format!("the certificate of the server is not trusted; set {field}"),
@@ -147,7 +147,10 @@ impl HttpError {
                 detail: detail.unwrap_or_default(),
             };
         }
-        let (token, basic) = (path_of(section, "tokenFile"), path_of(section, "basicAuth"));
+        let (token, basic) = (
+            Field::TokenFile.path(section),
+            Field::BasicAuth.path(section),
+        );
         let advice = match (&access.token_file, &access.basic_auth) {
             (Some(_), _) => format!("{token}: not accepted"),
             (None, Some(_)) => format!("{basic}: not accepted"),
@@ -185,13 +188,28 @@ pub fn shortened(text: &str) -> String {
     short
 }
 
-/// Path of a field of `http`, or the flag for it.
-pub(super) fn path_of(section: Option<&'static str>, field: &str) -> String {
-    match (section, field) {
-        (Some(section), field) => format!("{section}.http.{field}"),
-        (None, "tokenFile") => "--token-file".to_owned(),
-        (None, "caFile") => "--ca-file".to_owned(),
-        (None, field) => field.to_owned(),
+/// A field of `http` that an error names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Field {
+    TokenFile,
+    BasicAuth,
+    PasswordFile,
+    CaFile,
+}
+
+impl Field {
+    /// Its path in `section`, or the flag for it. Basic auth has no flags.
+    pub(super) fn path(self, section: Option<&'static str>) -> String {
+        let (name, flag) = match self {
+            Self::TokenFile => ("tokenFile", "--token-file"),
+            Self::BasicAuth => ("basicAuth", "basicAuth"),
+            Self::PasswordFile => ("basicAuth.passwordFile", "basicAuth.passwordFile"),
+            Self::CaFile => ("caFile", "--ca-file"),
+        };
+        section.map_or_else(
+            || flag.to_owned(),
+            |section| format!("{section}.http.{name}"),
+        )
     }
 }
 

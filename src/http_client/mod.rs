@@ -7,6 +7,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use error::Field;
 pub use error::{HttpError, shortened};
 
 use std::path::Path;
@@ -209,11 +210,11 @@ impl HttpClient {
             headers: _,
         } = &self.access;
         let authorization = if let Some(path) = token_file {
-            let token = self.secret("tokenFile", path).await?;
+            let token = self.secret(Field::TokenFile, path).await?;
             let value = HeaderValue::try_from(format!("Bearer {token}"));
             let mut value = value.map_err(|_| {
                 self.unusable(
-                    "tokenFile",
+                    Field::TokenFile,
                     path,
                     "contains characters that no token may have",
                 )
@@ -225,7 +226,7 @@ impl HttpClient {
             password_file,
         }) = basic_auth
         {
-            let field = "basicAuth.passwordFile";
+            let field = Field::PasswordFile;
             Some(Authorization::Basic {
                 username: username.clone(),
                 password: self.secret(field, password_file).await?,
@@ -234,14 +235,14 @@ impl HttpClient {
             None
         };
         let ca = match ca_file {
-            Some(path) => Some(self.read("caFile", path).await?),
+            Some(path) => Some(self.read(Field::CaFile, path).await?),
             None => None,
         };
         Ok(Secrets { authorization, ca })
     }
 
     /// The secret in a file, without the white space around it.
-    async fn secret(&self, field: &'static str, path: &Path) -> Result<String, HttpError> {
+    async fn secret(&self, field: Field, path: &Path) -> Result<String, HttpError> {
         let bytes = self.read(field, path).await?;
         match std::str::from_utf8(&bytes).map(str::trim) {
             Ok("") => Err(self.unusable(field, path, "is empty")),
@@ -250,18 +251,18 @@ impl HttpClient {
         }
     }
 
-    async fn read(&self, field: &'static str, path: &Path) -> Result<Vec<u8>, HttpError> {
+    async fn read(&self, field: Field, path: &Path) -> Result<Vec<u8>, HttpError> {
         let read = tokio::fs::read(path).await;
         read.map_err(|source| HttpError::Read {
-            field: error::path_of(self.section, field),
+            field: field.path(self.section),
             path: path.to_owned(),
             source,
         })
     }
 
-    fn unusable(&self, field: &'static str, path: &Path, problem: &'static str) -> HttpError {
+    fn unusable(&self, field: Field, path: &Path, problem: &'static str) -> HttpError {
         HttpError::Unusable {
-            field: error::path_of(self.section, field),
+            field: field.path(self.section),
             path: path.to_owned(),
             problem,
         }
@@ -318,14 +319,14 @@ impl HttpClient {
         let certificates = Certificate::from_pem_bundle(pem);
         let certificates = certificates.map_err(|source| self.wrong_ca(path, source))?;
         if certificates.is_empty() {
-            return Err(self.unusable("caFile", path, "contains no PEM certificate"));
+            return Err(self.unusable(Field::CaFile, path, "contains no PEM certificate"));
         }
         Ok(certificates)
     }
 
     fn wrong_ca(&self, path: &Path, source: reqwest::Error) -> HttpError {
         HttpError::Ca {
-            field: error::path_of(self.section, "caFile"),
+            field: Field::CaFile.path(self.section),
             path: path.to_owned(),
             source,
         }
