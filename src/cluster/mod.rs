@@ -77,12 +77,12 @@ pub enum WriteError {
     },
 }
 
-/// Upper limit of a pause that the API server asks for, so that no answer can stop the daemon.
+/// Upper limit of a pause that the API server requests, so that no answer can stop the daemon.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl WriteError {
-    /// Time that the API server asks to wait before a retry. A 429 without one gets a second, as its priority and fairness asks
-    /// for in a header that the client drops.
+    /// Pause before a retry that the API server requests. A 429 without one counts as a second: API priority and fairness requests
+    /// its pause in a header, which the client drops.
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Api { error, .. } = self else {
             return None;

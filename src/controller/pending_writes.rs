@@ -44,7 +44,7 @@ impl PendingWrites {
         self.at.insert(object, Instant::now());
     }
 
-    /// Records a refused write of `step`, with the reason and the pause that the API server asks for.
+    /// Records a refused write of `step`, with the reason and the pause that the API server requests.
     pub fn note_refused(
         &mut self,
         object: ObjectKey,

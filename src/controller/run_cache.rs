@@ -129,7 +129,7 @@ impl RunCache {
         }
     }
 
-    /// Records the latency of a status write, and the pause that its refusal asks for.
+    /// Records the latency of a status write, and the pause that its refusal requests.
     pub fn recorded(
         &mut self,
         key: &Key,

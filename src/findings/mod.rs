@@ -95,7 +95,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether it has been stuck for longer than since `since`, by an unknown time: nothing in the cluster tells when a claim was
+    /// Whether it has been stuck for longer than since `since`, by an unknown time: the cluster does not record when a claim was
     /// deleted. A process that has watched for long enough knows better.
     pub fn began_unseen(&self) -> bool {
         self.what == FindingReason::OrphanedSource(SourceReason::ClaimMissing)

@@ -235,7 +235,7 @@ impl Test {
         Ok(())
     }
 
-    /// Asks a replica for the test alerts it has received.
+    /// Reads the test alerts that a replica has received.
     async fn ask_daemon(&mut self) -> anyhow::Result<TestAlerts> {
         let answer = self.daemon.get(TEST_ALERTS).await;
         let answer = answer.map_err(anyhow::Error::msg);
