@@ -337,7 +337,7 @@ async fn tenant_text_is_escaped() {
     }
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&config, Settings::default().yaml()).unwrap();
-    for look in ["wide", "table"] {
+    for look in ["wide", "text"] {
         let shown = std::process::Command::new(env!("CARGO_BIN_EXE_locksmith"))
             .args(["status", "-A", "-o", look, "--kubeconfig"])
             .arg(testbed.kubeconfig())
