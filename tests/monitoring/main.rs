@@ -198,7 +198,9 @@ fn runbooks_belong_to_alerts_and_link_only_to_runbooks() {
 
 #[test]
 fn named_alerts_exist() {
-    let alerts = alert_names();
+    let mut alerts = alert_names();
+    // `locksmith test-alert` sends it, and no rule.
+    alerts.insert(locksmith::alerts::test_alert::ALERTNAME.to_owned());
     let alert = Regex::new(r"Locksmith(?:\([\w|]+\)|\w+)").unwrap();
     for file in ["deploy/locksmith.yaml", "alerts/alertmanager.yaml"] {
         let text = text(file);
