@@ -245,20 +245,25 @@ fn alert_names(answer: &Value) -> BTreeSet<String> {
 
 async fn alertmanager(config: &Config) -> Option<AlertmanagerFacts> {
     let http = HttpClient::alertmanager(&config.alertmanager)?;
-    let status = http.get_json::<Value>("/api/v2/status").await;
-    let status = status.map_err(|error| error.to_string());
-    let config_text = status.and_then(|status| {
-        let text = status["config"]["original"].as_str();
-        text.map(ToOwned::to_owned)
-            .ok_or_else(|| "its status has no configuration".to_owned())
-    });
     Some(AlertmanagerFacts {
         url: http.url().to_owned(),
-        config: config_text,
+        config: alertmanager_config(&http).await,
         starting: shipped_alerts()
             .filter(|name| starts(config, name))
             .collect(),
     })
+}
+
+/// The configuration that Alertmanager uses, as YAML, or why it cannot be read.
+pub async fn alertmanager_config(http: &HttpClient) -> Result<String, String> {
+    let status: Value = http
+        .get_json("/api/v2/status")
+        .await
+        .map_err(|error| error.to_string())?;
+    let config = status["config"]["original"].as_str();
+    config
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| "its status has no configuration".to_owned())
 }
 
 /// Whether an alert of this name starts a playbook.

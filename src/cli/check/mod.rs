@@ -16,6 +16,7 @@ use super::args::{ReadArgs, daemon_namespace};
 use super::daemon::DaemonArgs;
 use super::output::{self, ResultArgs};
 use crate::config::api_url;
+pub use gather::alertmanager_config;
 use gather::{Sources, gather};
 pub use judge::State;
 use judge::judge;

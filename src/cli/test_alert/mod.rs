@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::daemon_namespace;
-use super::check::State;
+use super::check::{State, alertmanager_config};
 use super::daemon::{Daemon, DaemonArgs};
 use super::output::{self, OutputFormat, ResultArgs};
 use super::progress::{Printer, REPORT_INTERVAL};
@@ -181,7 +181,7 @@ impl Test {
             self.observed.id
         );
         self.line("alertmanager", text)?;
-        self.observed.config = self.alertmanager_config().await;
+        self.observed.config = alertmanager_config(&self.alertmanager).await;
         Ok(())
     }
 
@@ -260,15 +260,6 @@ impl Test {
         }]);
         let sent = self.alertmanager.post_json("/api/v2/alerts", &alert).await;
         sent.with_context(|| format!("failed to send the alert to {}", self.alertmanager.url()))
-    }
-
-    async fn alertmanager_config(&self) -> Result<String, String> {
-        let status: Result<Value, _> = self.alertmanager.get_json("/api/v2/status").await;
-        let status = status.map_err(|error| error.to_string())?;
-        let config = status["config"]["original"].as_str();
-        config
-            .map(ToOwned::to_owned)
-            .ok_or_else(|| "its status has no configuration".to_owned())
     }
 
     fn line(&self, label: &str, text: String) -> anyhow::Result<()> {
