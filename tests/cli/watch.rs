@@ -18,23 +18,24 @@ async fn beside<T: Send + 'static>(blocking: impl FnOnce() -> T + Send + 'static
     tokio::task::spawn_blocking(blocking).await.unwrap()
 }
 
+/// The terminal, once it has shown `text`.
+async fn shows(mut terminal: Terminal, text: &'static str) -> Terminal {
+    beside(move || {
+        terminal.until(text);
+        terminal
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn end_of_a_run_in_the_first_second_is_shown() {
     let ground = Ground::new().await;
     ground.run("night").await;
-    let mut terminal = Terminal::open(&mut ground.command(&["runs", "-w"]), 100);
-    let mut terminal = beside(move || {
-        terminal.until("Pending");
-        terminal
-    })
-    .await;
+    let terminal = Terminal::open(&mut ground.command(&["runs", "-w"]), 100);
+    let terminal = shows(terminal, "Pending").await;
     // The watch itself begins later.
     ground.phase("night", Phase::Succeeded).await;
-    let shown = beside(move || {
-        terminal.until("Succeeded");
-        terminal.shown.clone()
-    });
-    let shown = shown.await;
+    let shown = shows(terminal, "Succeeded").await.shown.clone();
     assert_eq!(shown.matches(CLEAR).count(), 2, "{shown:?}");
 }
 
@@ -54,18 +55,10 @@ async fn single_list_leaves_the_terminal_as_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_is_redrawn_on_a_terminal() {
     let ground = Ground::new().await;
-    let mut terminal = Terminal::open(&mut ground.command(&["status", "-w"]), 100);
-    let mut terminal = beside(move || {
-        terminal.until("Checked: ");
-        terminal
-    })
-    .await;
+    let terminal = Terminal::open(&mut ground.command(&["status", "-w"]), 100);
+    let terminal = shows(terminal, "Checked: ").await;
     ground.run("night").await;
-    let shown = beside(move || {
-        terminal.until("night");
-        terminal.shown.clone()
-    });
-    let shown = shown.await;
+    let shown = shows(terminal, "night").await.shown.clone();
     assert!(
         shown.starts_with(CLEAR) && shown.matches(CLEAR).count() > 1,
         "{shown:?}"
@@ -77,18 +70,10 @@ async fn watch_without_colours_has_no_escape_codes() {
     let ground = Ground::new().await;
     ground.run("night").await;
     let mut command = ground.command(&["runs", "-w"]);
-    let mut terminal = Terminal::open(command.env("NO_COLOR", "1"), 100);
-    let mut terminal = beside(move || {
-        terminal.until("Pending");
-        terminal
-    })
-    .await;
+    let terminal = Terminal::open(command.env("NO_COLOR", "1"), 100);
+    let terminal = shows(terminal, "Pending").await;
     ground.phase("night", Phase::Succeeded).await;
-    let shown = beside(move || {
-        terminal.until("Succeeded");
-        terminal.shown.clone()
-    });
-    let shown = shown.await;
+    let shown = shows(terminal, "Succeeded").await.shown.clone();
     assert!(!shown.contains('\u{1b}'), "{shown:?}");
     assert_eq!(shown.matches("NAME").count(), 2, "{shown:?}");
 }
