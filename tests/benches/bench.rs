@@ -55,8 +55,8 @@ fn main() -> ExitCode {
         .filter(|arg| arg != "--bench")
         .collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        // A size in its own process, so that it does not use another's memory.
-        [growth::ONE, claims] => growth::one(claims.parse().unwrap()),
+        // A cluster in its own process, so that it does not use another's memory.
+        [growth::ONE, claims, shape] => growth::one(claims, shape),
         [memory::ONE] => memory::one(),
         [] => run(&BENCHES),
         [name] => match BENCHES.iter().find(|(known, _)| *known == name) {

@@ -10,7 +10,7 @@ use locksmith::model::{Change, Delta, Model};
 use locksmith::state::view;
 use locksmith::watch::Patterns;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Shape};
 use crate::figures::{Row, memory};
 use crate::growth;
 
@@ -63,7 +63,7 @@ pub fn one() {
     let now = Timestamp::now();
     let cluster = Cluster {
         claims: CLAIMS,
-        one_in: 100,
+        shape: Shape::OnePercent,
         now,
         patterns: Arc::new(Patterns::new(&config).unwrap()),
     };
@@ -78,7 +78,7 @@ pub fn one() {
             for change in [
                 cluster.snapshot(at, false),
                 cluster.snapshot(at, true),
-                gone(at),
+                gone(&cluster, at),
             ] {
                 model.apply(change);
             }
@@ -93,9 +93,9 @@ pub fn one() {
     println!("{}", serde_json::to_string(&sizes).unwrap());
 }
 
-fn gone(at: usize) -> Change {
+fn gone(cluster: &Cluster, at: usize) -> Change {
     Change::Snapshot(Delta::Delete {
-        namespace: Cluster::namespace(at).into(),
+        namespace: cluster.namespace(at).into(),
         name: Cluster::snapshot_name(at).into(),
     })
 }
@@ -104,7 +104,7 @@ fn gone(at: usize) -> Change {
 fn relist(cluster: &Cluster, model: &mut Model) {
     model.apply(Change::Claim(Delta::Init));
     for at in 0..CLAIMS {
-        model.apply(cluster.claim(at, at % cluster.one_in != 0));
+        model.apply(cluster.claim(at, !cluster.is_stuck(at)));
     }
     model.apply(Change::Claim(Delta::InitDone));
 }

@@ -2,30 +2,31 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use locksmith::config::Config;
 use locksmith::findings::{self, DetectionSettings};
 use locksmith::metrics::{Coding, Format, Metrics, SelfMetrics};
 use locksmith::model::Model;
-use locksmith::state::view;
+use locksmith::state::view::{self, View};
 use locksmith::watch::Patterns;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Shape};
 use crate::figures::{Spread, memory, timed};
 
-/// One object in this number is stuck.
-const ONE_IN: usize = 100;
+/// Maximum number of repetitions.
+const MOST: usize = 200;
 
-/// Number of stuck objects while only the size of the cluster changes.
-const STEADY: usize = 100;
+/// Minimum number of repetitions.
+const LEAST: usize = 10;
 
-/// Number of repetitions.
-const TIMES: usize = 200;
+/// Time after which a measurement is no longer repeated.
+const ENOUGH: Duration = Duration::from_secs(10);
 
-/// Cost of one size.
+/// Cost of one cluster.
 #[derive(Deserialize, Serialize)]
 pub struct Figures {
     pub claims: usize,
@@ -33,21 +34,23 @@ pub struct Figures {
     pub stuck: usize,
     /// Time to change one claim and take a view, in seconds.
     pub event: Spread,
-    /// The same with a fixed number of stuck objects.
-    pub monotonic: Spread,
+    /// Number of such changes.
+    pub events: usize,
     /// Time of a scrape, in seconds.
     pub scrape: Spread,
     /// Size of a scrape, in bytes.
     pub body: f64,
-    /// Resident memory per object, in bytes.
+    /// Resident memory per object without the view, in bytes.
     pub bytes: f64,
+    /// Peak memory of the process, in bytes: the objects, two views and a scrape.
+    pub peak: f64,
 }
 
-pub fn measure(claims: usize) -> Figures {
+pub fn measure(claims: usize, shape: Shape) -> Figures {
     let (config, now) = (Config::default(), Timestamp::now());
     let cluster = Cluster {
         claims,
-        one_in: ONE_IN,
+        shape,
         now,
         patterns: Arc::new(Patterns::new(&config).unwrap()),
     };
@@ -62,7 +65,7 @@ pub fn measure(claims: usize) -> Figures {
     let before = resident();
     let (model, objects) = filled(&cluster);
     let bytes = (resident() - before) / objects as f64;
-    let (event, view) = events(&cluster, model, &config, &settings);
+    let (events, view) = events(&cluster, model, &config, &settings);
     let stuck = view.stuck().count();
 
     let (_publish, views) = watch::channel(Arc::new(view));
@@ -74,24 +77,27 @@ pub fn measure(claims: usize) -> Figures {
             .unwrap()
     };
     let body = scrape().len() as f64;
-    let scrape = Spread::times(TIMES, || drop(scrape()));
-
-    let cluster = Cluster {
-        one_in: claims / STEADY,
-        ..cluster
-    };
-    let (model, _) = filled(&cluster);
-    let (monotonic, _) = events(&cluster, model, &config, &settings);
+    let scrapes = repeated(|_| timed(|| drop(scrape())));
     Figures {
         claims,
         objects,
         stuck,
-        event,
-        monotonic,
-        scrape,
+        events: events.len(),
+        event: Spread::of(events),
+        scrape: Spread::of(scrapes),
         body,
         bytes,
+        peak: memory(std::process::id(), "VmHWM"),
     }
+}
+
+/// Results of `measure`, which receives the number of the repetition.
+fn repeated(mut measure: impl FnMut(usize) -> f64) -> Vec<f64> {
+    let begun = Instant::now();
+    (0..MOST)
+        .take_while(|time| *time < LEAST || begun.elapsed() < ENOUGH)
+        .map(&mut measure)
+        .collect()
 }
 
 /// A model of the whole cluster, and its number of objects.
@@ -108,15 +114,15 @@ pub fn filled(cluster: &Cluster) -> (Model, usize) {
     (model, objects)
 }
 
-/// Makes one claim after the other Pending and Bound again.
+/// Makes one claim after the other Pending and Bound again. Returns the seconds of each change, and the last view.
 fn events(
     cluster: &Cluster,
     mut model: Model,
     config: &Config,
     settings: &DetectionSettings,
-) -> (Spread, view::View) {
+) -> (Vec<f64>, View) {
     let mut latest = view::take(&model, config, settings, cluster.now);
-    let times = (0..TIMES).map(|time| {
+    let times = repeated(|time| {
         let event = cluster.claim(time / 2 * 3 + 1, time % 2 == 1);
         timed(|| {
             model.apply(event);
@@ -125,6 +131,5 @@ fn events(
             black_box(findings::next_due(&model, settings, cluster.now));
         })
     });
-    let spread = Spread::of(times.collect());
-    (spread, latest)
+    (times, latest)
 }
