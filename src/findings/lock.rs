@@ -1,21 +1,18 @@
-//! Operation locks: keys refused for longer than the load of a healthy cluster explains.
+//! Operation locks: keys refused for longer than load or a slow call explains.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::waiters::{Waiters, restored_from, waiting};
+use super::lock_threshold::{Threshold, Wait};
+use super::waiters::{Waiters, Waiting, restored_from, waiting};
 use super::{DetectionSettings, Finding, FindingReason};
 use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
-use crate::config::Driver;
 use crate::csi::ErrorClass;
-use crate::model::records::StatusError;
+use crate::model::records::{Content, StatusError};
 use crate::model::{Model, Witness};
-
-/// Shortest duration that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
-const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
 /// Keys of a driver that it has refused at least twice, but not yet for as long as a lock.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
@@ -45,75 +42,118 @@ pub fn detect(
     {
         series.entry((driver, key)).or_default().add(span, message);
     }
-    let mut forming: BTreeMap<&SharedStr, FormingLocks> = BTreeMap::new();
     if series.is_empty() {
         return (Vec::new(), Vec::new());
     }
     let waiters = Waiters::of(model);
     let mut acquired = Acquired::default();
-    let locks = series
-        .into_iter()
-        .filter_map(|((driver, key), series)| {
-            let entry = settings.drivers.find(driver)?;
-            let acquired = acquired.by(model, driver);
-            let (first, last) = series.since(acquired)?;
-            let after = locked_after(settings, entry);
-            let waiting = waiting(model, &key, &waiters)?;
-            if last.duration_since(first) <= after {
-                // A single refusal may be the last one.
-                if last <= first {
-                    return None;
-                }
-                let due = first.checked_add(after).unwrap_or(Timestamp::MAX);
-                let of_driver = forming.entry(driver).or_insert_with(|| FormingLocks {
-                    driver: driver.clone(),
-                    count: 0,
-                    since: first,
-                    due,
-                });
-                of_driver.count += 1;
-                of_driver.since = of_driver.since.min(first);
-                of_driver.due = of_driver.due.min(due);
-                return None;
-            }
-            Some(Finding {
-                what: FindingReason::OperationLock(key),
-                object: Some(waiting.object),
-                since: first,
-                driver: Some(driver.clone()),
-                class: waiting.class,
-                bytes: waiting.bytes,
-                restores: None,
-                chain: Vec::new(),
-                evidence: series.messages,
-            })
-        })
-        .collect();
-    (locks, forming.into_values().collect())
+    let mut by_driver: BTreeMap<&SharedStr, Vec<Refused>> = BTreeMap::new();
+    for ((driver, key), series) in series {
+        let acquired = acquired.by(model, driver);
+        let span = series.since(acquired);
+        let Some(((first, last), waiting)) = span.zip(waiting(model, &key, &waiters)) else {
+            continue;
+        };
+        let created = waiting.created;
+        by_driver.entry(driver).or_default().push(Refused {
+            key,
+            wait: Wait {
+                first,
+                last,
+                created,
+            },
+            waiting,
+            messages: series.messages,
+        });
+    }
+    let (mut locks, mut forming) = (Vec::new(), Vec::new());
+    for (driver, refused) in by_driver {
+        let Some(entry) = settings.drivers.find(driver) else {
+            continue;
+        };
+        let threshold = Threshold::of(&settings.detect, entry);
+        let waits = by_object(&refused);
+        let created = model.creations.latest(driver).map(|latest| latest.at.at());
+        let jam = threshold.jam(&waits, created);
+        let is_jam = threshold.is_jam(&waits, created, now);
+        let (locked, young): (Vec<_>, Vec<_>) = refused
+            .into_iter()
+            .partition(|it| threshold.is_lock(it.wait, is_jam));
+        locks.extend(locked.into_iter().map(|it| it.into_finding(driver)));
+        // A single refusal may be the last one.
+        let young = young.iter().map(|it| it.wait);
+        let young: Vec<_> = young.filter(|wait| wait.last > wait.first).collect();
+        let since = young.iter().map(|wait| wait.first).min();
+        let due = young.iter().map(|wait| threshold.due(*wait, jam)).min();
+        forming.extend(since.zip(due).map(|(since, due)| FormingLocks {
+            driver: driver.clone(),
+            count: young.len(),
+            since,
+            due,
+        }));
+    }
+    (locks, forming)
 }
 
-/// When each refusal in a status becomes a lock. It counts from the takeover of the present leader, as the refusals of its
-/// predecessors do not count. Refusals in Events and logs have no due time: they last from their first to their latest
-/// report.
+/// A key that the present leader refuses, and for which an object waits.
+struct Refused {
+    key: LockKey,
+    wait: Wait,
+    waiting: Waiting,
+    messages: Vec<String>,
+}
+
+impl Refused {
+    fn into_finding(self, driver: &SharedStr) -> Finding {
+        Finding {
+            what: FindingReason::OperationLock(self.key),
+            object: Some(self.waiting.object),
+            since: self.wait.first,
+            driver: Some(driver.clone()),
+            class: self.waiting.class,
+            bytes: self.waiting.bytes,
+            restores: None,
+            chain: Vec::new(),
+            evidence: self.messages,
+        }
+    }
+}
+
+/// The refusals of each object that waits. Two keys may name the same object.
+fn by_object(refused: &[Refused]) -> Vec<Wait> {
+    let mut by_object: HashMap<&ObjectKey, Wait> = HashMap::new();
+    for it in refused {
+        let wait = by_object.entry(&it.waiting.object).or_insert(it.wait);
+        wait.first = wait.first.min(it.wait.first);
+        wait.last = wait.last.max(it.wait.last);
+    }
+    by_object.into_values().collect()
+}
+
+/// When a refusal in a status may become a lock: alone, in a jam, and once the driver has created nothing for long enough. It
+/// counts from the takeover of the present leader, as the refusals of its predecessors do not count. Refusals in Events and
+/// logs have no due time: they last from their first to their latest report.
 pub fn dues<'a>(
     model: &'a Model,
     settings: &'a DetectionSettings,
 ) -> impl Iterator<Item = Timestamp> + use<'a> {
     let mut acquired = Acquired::default();
-    let refused = model
-        .contents
-        .needs_attention()
-        .filter(|it| it.handle.is_none());
-    refused.filter_map(move |content| {
-        let error = content.error.as_deref()?;
-        let ErrorClass::Locked(_) = error.class else {
-            return None;
-        };
-        let after = locked_after(settings, settings.drivers.find(&content.driver)?);
+    let mut waiters = None;
+    let dues = locked_statuses(model).filter_map(move |(content, error, key)| {
+        let entry = settings.drivers.find(&content.driver)?;
+        let waiters = waiters.get_or_insert_with(|| Waiters::of(model));
         let acquired = acquired.by(model, &content.driver);
         let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
-        first.checked_add(after).ok()
-    })
+        let wait = Wait {
+            first,
+            last: first,
+            created: waiting(model, &key, waiters)?.created,
+        };
+        let created = model.creations.latest(&content.driver);
+        let created = created.map(|latest| latest.at.at());
+        Some(Threshold::of(&settings.detect, entry).dues(wait, created))
+    });
+    dues.flatten()
 }
 
 /// Time at which the present leader of each driver took over. Looked up once per driver, as there are thousands of keys.
@@ -126,14 +166,6 @@ impl<'m> Acquired<'m> {
             .0
             .entry(driver)
             .or_insert_with(|| model.provisioner(driver)?.acquired())
-    }
-}
-
-/// Time for which a key must have been refused.
-fn locked_after(settings: &DetectionSettings, driver: &Driver) -> SignedDuration {
-    match settings.detect.locked_after {
-        Some(after) => after.signed(),
-        None => driver.grpc_timeout.signed().saturating_mul(2).max(SHORTEST),
     }
 }
 
@@ -272,22 +304,25 @@ fn reported_refusals(
 }
 
 /// Refusals in a status. The sidecar writes an identical message only once, so a refusal in a status is ongoing until now.
-/// It is over once there is a handle: the driver has accepted the snapshot since.
 fn status_refusals(
     model: &Model,
     now: Timestamp,
 ) -> impl Iterator<Item = (&SharedStr, LockKey, Span, String)> {
+    locked_statuses(model).map(move |(content, error, key)| {
+        let span = (error.since, now);
+        (&content.driver, key, span, error.message.to_string())
+    })
+}
+
+/// Contents whose status has a refusal. It is over once there is a handle: the driver has accepted the snapshot since.
+fn locked_statuses(model: &Model) -> impl Iterator<Item = (&Content, &StatusError, LockKey)> {
     let refused = model
         .contents
         .needs_attention()
         .filter(|it| it.handle.is_none());
-    refused.filter_map(move |content| {
-        let StatusError {
-            since,
-            class: ErrorClass::Locked(key),
-            message,
-        } = content.error.as_deref()?
-        else {
+    refused.filter_map(|content| {
+        let error = content.error.as_deref()?;
+        let ErrorClass::Locked(key) = &error.class else {
             return None;
         };
         // The driver returns the key of the volume or of the snapshot, but the snapshot waits.
@@ -297,6 +332,6 @@ fn status_refusals(
             }
             _ => key.clone(),
         };
-        Some((&content.driver, key, (*since, now), message.to_string()))
+        Some((content, error, key))
     })
 }

@@ -30,6 +30,7 @@ mod claim;
 mod deletion;
 mod doubts;
 mod lock;
+mod lock_threshold;
 mod snapshot;
 mod source;
 pub mod storage;

@@ -7,5 +7,6 @@ mod due;
 mod forged;
 mod hostile;
 mod lock;
+mod slow_calls;
 mod snapshot;
 mod source;

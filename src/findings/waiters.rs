@@ -3,6 +3,8 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use super::snapshot_content;
 use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::model::Model;
@@ -132,6 +134,8 @@ pub(super) struct Waiting {
     pub(super) object: ObjectKey,
     pub(super) class: Option<SharedStr>,
     pub(super) bytes: u64,
+    /// Creation time of the object, if it can be the object of the refused call: a content's deletion began later.
+    pub(super) created: Option<Timestamp>,
 }
 
 /// The object that waits for `key`, if there is one; a lock that blocks nothing is no finding. A key that names no waiting
@@ -159,6 +163,7 @@ pub(super) fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Op
     Some(Waiting {
         class: claim.and_then(|claim| claim.class.clone()),
         bytes: snapshot.map_or(0, |snapshot| snapshot.bytes(claim)),
+        created: snapshot.map(|snapshot| snapshot.meta.created.at()),
         object,
     })
 }
@@ -168,5 +173,6 @@ fn of_claim(claim: &Claim) -> Waiting {
         object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
         class: claim.class.clone(),
         bytes: claim.requested,
+        created: Some(claim.meta.created.at()),
     }
 }

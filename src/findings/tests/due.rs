@@ -8,6 +8,7 @@ use crate::csi::ErrorClass;
 use crate::findings::{DetectionSettings, detect, next_due};
 use crate::model::Model;
 use crate::model::fixture::*;
+use crate::model::records::Volume;
 
 /// Stuck objects without their reasons, which change when a lease becomes stale.
 fn stuck(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<String> {
@@ -24,6 +25,25 @@ fn locked() -> World {
     let mut refused = content(&hangs).error(ErrorClass::Locked(key));
     refused.error.as_mut().unwrap().since = at(-1);
     World::rook().with(refused).with(hangs.created(at(-1)))
+}
+
+/// Five snapshots that are refused, on a driver that has just created a volume.
+fn jam() -> World {
+    let volume = Volume {
+        name: "pvc-other".into(),
+        driver: DRIVER.into(),
+        created: at(-1).into(),
+    };
+    (0..5).fold(World::rook().with(volume), |world, number| {
+        let name = format!("volsync-app-{number}-src");
+        let hangs = snapshot("media", &name, "prowlarr")
+            .unready()
+            .created(at(-3));
+        let key = key(&format!("snapshot-{}", hangs.meta.uid));
+        let mut refused = content(&hangs).error(ErrorClass::Locked(key));
+        refused.error.as_mut().unwrap().since = at(-1);
+        world.with(refused).with(hangs)
+    })
 }
 
 fn terminating() -> World {
@@ -51,6 +71,7 @@ fn terminating() -> World {
 #[case::source(terminating(), 1)]
 #[case::young_source(terminating().with(source("media", "lost").created(at(-1))), 1)]
 #[case::lock(locked(), 2)]
+#[case::jam(jam(), 10)]
 #[case::several_one_after_the_other(
     terminating()
         .with(claim("media", "prowlarr").pending().created(at(-2)))

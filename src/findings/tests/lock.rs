@@ -8,7 +8,7 @@ use crate::csi::ErrorClass;
 use crate::findings::{self, DetectionSettings, FormingLocks};
 use crate::model::Witness;
 use crate::model::fixture::*;
-use crate::model::records::{Claim, Content, Snapshot};
+use crate::model::records::{Claim, Content, Snapshot, Volume};
 
 const UID: &str = "15ca3371-4909-4727-9a3c-0d1f6c6a2b11";
 const KEY: &str = "pvc-uid-claim-media-sonarr";
@@ -289,5 +289,58 @@ fn forming(world: &World) -> Vec<(usize, i64, i64)> {
     &[(2, -4, 1)]
 )]
 fn young_refusals_are_a_forming_lock(#[case] world: World, #[case] expected: &[(usize, i64, i64)]) {
+    assert_eq!(forming(&world), expected);
+}
+
+/// Five claims of this age in minutes, refused since `first` minutes and at least a minute ago.
+fn five(age: i64, first: i64) -> World {
+    (0..5).fold(World::rook(), |world, number| {
+        let name = format!("app-{number}");
+        let waits = claim("media", &name).pending().created(at(-age));
+        let key = format!("pvc-{}", waits.meta.uid);
+        world
+            .with(waits)
+            .refused(&key, event_on("media", &name), at(-first), at(-1))
+    })
+}
+
+fn created(minutes: i64) -> Volume {
+    Volume {
+        name: "pvc-other".into(),
+        driver: DRIVER.into(),
+        created: at(minutes).into(),
+    }
+}
+
+/// With the default timeout of 150 s, five calls that hang are found after half of the time of one.
+#[rstest]
+#[case::five_objects(five(9, 3), 5)]
+#[case::refused_too_recently(five(9, 2), 0)]
+#[case::before_their_own_calls_can_have_been_given_up(five(4, 3), 0)]
+#[case::four_objects(five(9, 3).with(claim("media", "app-0")), 0)]
+#[case::driver_that_was_idle_for_the_timeout(five(9, 3).with(created(-3)), 5)]
+#[case::driver_that_creates(five(9, 3).with(created(-2)), 0)]
+#[case::driver_that_creates_and_refuses_for_long(five(9, 8).with(created(-1)), 5)]
+#[case::one_key_more_that_is_refused_too_recently(
+    five(9, 3).with(waiting()).refused(KEY, event(), at(-2), at(-1)),
+    5
+)]
+#[case::one_object_by_many_keys(
+    (0..9).fold(World::rook().with(hangs()).with(content(&hangs()).handle("csi-1")), |world, key| {
+        world.refused(&format!("snapshot-{}", ["uid-snapshot-media-s", "csi-1"][key % 2]), log_of(LEADER_UID), at(-3), at(-1))
+    }),
+    0
+)]
+fn several_calls_at_once_are_a_lock_earlier(#[case] world: World, #[case] expected: usize) {
+    assert_eq!(locks(&world, &Config::default()).len(), expected);
+}
+
+#[rstest]
+#[case::five_objects(five(9, 2), &[(5, -2, 0)])]
+#[case::driver_that_creates(five(9, 2).with(created(-1)), &[(5, -2, 1)])]
+fn due_time_of_forming_locks_considers_a_jam(
+    #[case] world: World,
+    #[case] expected: &[(usize, i64, i64)],
+) {
     assert_eq!(forming(&world), expected);
 }
