@@ -42,6 +42,11 @@ pub fn faults(config: &Config) -> Vec<String> {
     if !config.gates.promql.is_empty() && config.prometheus.url.is_none() {
         faults.push("gates.promql: requires prometheus.url".to_owned());
     }
+    for (name, expression) in &config.gates.promql {
+        if expression.trim().is_empty() {
+            faults.push(format!("gates.promql.{name}: must not be empty"));
+        }
+    }
     for (field, interval) in [
         ("prometheus.interval", config.prometheus.interval),
         ("alertmanager.interval", config.alertmanager.interval),

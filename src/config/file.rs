@@ -40,8 +40,8 @@ pub fn load(path: &std::path::Path) -> Result<Config, ConfigError> {
 
 /// Parses and checks a configuration; an empty one has all defaults.
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    let value: Value =
-        serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+    let value: Value = serde_saphyr::from_str(text)
+        .map_err(|error| ConfigError::Syntax(in_yaml_words(&error.to_string())))?;
     let value = if value.is_null() {
         serde_json::json!({})
     } else {
@@ -82,12 +82,42 @@ fn decode(mut value: Value) -> (Option<Config>, Vec<(String, String)>) {
                     path if path.is_empty() => "\"\"".to_owned(),
                     path => path,
                 };
-                faults.push((path, error.inner().to_string()));
+                faults.push((path, in_yaml_words(&error.inner().to_string())));
                 if faults.len() == MAX_FAULTS || !remove(&mut value, error.path()) {
                     return (None, faults);
                 }
             }
         }
+    }
+}
+
+/// What serde and the YAML parser call in words of Rust, and the words of YAML.
+const WORDS: [(&str, &str); 10] = [
+    ("invalid type: map,", "invalid type: mapping,"),
+    ("invalid type: sequence,", "invalid type: list,"),
+    ("invalid type: floating point ", "invalid type: number "),
+    (", expected a map", ", expected a mapping"),
+    (", expected a sequence", ", expected a list"),
+    (", expected string or map", ", expected a string"),
+    (
+        ", expected u32",
+        ", expected a whole number from 0 to 4294967295",
+    ),
+    (", expected unit", ", expected no value"),
+    ("unknown variant `", "unknown value `"),
+    (", set DuplicateKeyPolicy in Options if acceptable", ""),
+];
+
+/// `message` without words of Rust.
+fn in_yaml_words(message: &str) -> String {
+    let replaced = WORDS.iter();
+    let text = replaced.fold(message.to_owned(), |text, (rust, yaml)| {
+        text.replace(rust, yaml)
+    });
+    // The name of a type follows.
+    match text.rsplit_once(", expected struct ") {
+        Some((found, _)) => format!("{found}, expected a mapping"),
+        None => text,
     }
 }
 
@@ -160,7 +190,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case("mode: heal", "mode: unknown variant `heal`")]
+    #[case("mode: heal", "mode: unknown value `heal`")]
     #[case(
         "steps: {resumeSources: {evry: 3s}}",
         "steps.resumeSources.evry: unknown field `evry`"
@@ -234,7 +264,7 @@ mod tests {
     )]
     #[case(
         "drivers: [{name: x, container: x, provisioner: {namespace: a, kind: Job, name: b}}]",
-        "drivers[0].provisioner.kind: unknown variant `Job`"
+        "drivers[0].provisioner.kind: unknown value `Job`"
     )]
     #[case("remediation: {keep: 0}", "remediation.keep: must be at least 1")]
     #[case(
@@ -262,6 +292,10 @@ mod tests {
         "remediation.keepFor: must not be shorter than gates.budgets.within"
     )]
     #[case("gates: {promql: {ill: up}}", "gates.promql: requires prometheus.url")]
+    #[case(
+        "{prometheus: {url: 'http://prometheus:9090'}, gates: {promql: {ill: ' '}}}",
+        "gates.promql.ill: must not be empty"
+    )]
     #[case("'': 1", "\"\": unknown field")]
     #[case(
         "prometheus: {interval: 0s}",
@@ -416,7 +450,7 @@ remediation: {keep: 0}
         let error = parse(text).unwrap_err().to_string();
         let lines: Vec<_> = error.lines().collect();
         let expected = [
-            "mode: unknown variant `heal`",
+            "mode: unknown value `heal`",
             "detect.pendingAfter: \"soon\" is not a duration",
             "detect.failedafter: unknown field `failedafter`",
             "drivers[1]: missing field `name`",
@@ -430,6 +464,51 @@ remediation: {keep: 0}
             assert_eq!(count, 1, "{start} in {error}");
         }
         assert_eq!(lines.len(), expected.len(), "{error}");
+    }
+
+    #[rstest]
+    #[case::mapping(
+        "gates: {windows: [nights]}",
+        "gates.windows[0]: invalid type: string \"nights\", expected a mapping"
+    )]
+    #[case::list(
+        "gates: {windows: {from: a}}",
+        "gates.windows: invalid type: mapping, expected a list"
+    )]
+    #[case::word(
+        "mode: {act: true}",
+        "mode.act: invalid type: boolean `true`, expected no value"
+    )]
+    #[case::list_for_a_string("mode: [act]", "mode: invalid type: list, expected a string")]
+    #[case::mapping_of_expressions(
+        "gates: {promql: [up]}",
+        "gates.promql: invalid type: list, expected a mapping"
+    )]
+    #[case::number(
+        "gates: {maxDeletions: -1}",
+        "gates.maxDeletions: invalid value: integer `-1`, expected a whole number from 0 to 4294967295"
+    )]
+    #[case::fraction(
+        "gates: {maxDeletions: 1.5}",
+        "gates.maxDeletions: invalid type: number `1.5`, expected a whole number from 0 to 4294967295"
+    )]
+    #[case::values(
+        "mode: heal",
+        "mode: unknown value `heal`, expected one of `observe`, `plan`, `act`"
+    )]
+    #[case::step_settings(
+        "steps: {resumeSources: all}",
+        "steps.resumeSources: invalid type: string \"all\", expected a mapping"
+    )]
+    fn error_has_the_words_of_yaml(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(parse(text).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn duplicate_key_is_named_without_advice_for_programmers() {
+        let error = parse("mode: act\nmode: plan").unwrap_err().to_string();
+        assert!(error.contains("duplicate mapping key"), "{error}");
+        assert!(!error.contains("Policy"), "{error}");
     }
 
     /// The list without the unknown step lacks a step, which nobody wrote.
