@@ -1,5 +1,6 @@
 //! The daemon in the cluster: requests to it, at a URL or at its Service through the API server, and its configuration.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -7,9 +8,11 @@ use axum::http::Request;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use serde::Serialize;
 
 use crate::config::{self, Config, HttpAccess, api_url};
 use crate::http_client::{HttpClient, TIMEOUT};
+use crate::metrics::{REVISION, UNKNOWN_REVISION};
 use crate::text::error_chain;
 
 /// Namespace of the daemon and the Remediations, as in the deploy files.
@@ -39,6 +42,11 @@ pub struct DaemonArgs {
 }
 
 impl DaemonArgs {
+    /// Whether `--url` is given.
+    pub fn is_given(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The daemon at `--url`, if it is given.
     pub fn daemon(self) -> Option<Daemon> {
         let access = HttpAccess {
@@ -73,10 +81,10 @@ impl Daemon {
         }
     }
 
-    /// Its version, from its own metrics, or the reason why it cannot be read.
-    pub async fn version(&self) -> Result<String, String> {
+    /// Its build, from its own metrics, or the reason why it cannot be read.
+    pub async fn build(&self) -> Result<Build, String> {
         let metrics = self.get("/metrics").await?;
-        version_in(&metrics).ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
+        Build::in_metrics(&metrics).ok_or_else(|| format!("its metrics have no {BUILD_INFO}"))
     }
 
     /// The text at `path`, or the reason why it cannot be read.
@@ -97,11 +105,46 @@ impl Daemon {
     }
 }
 
-fn version_in(metrics: &str) -> Option<String> {
-    let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO))?;
-    let (_, rest) = line.split_once("version=\"")?;
-    let (version, _) = rest.split_once('"')?;
-    Some(version.to_owned())
+/// Version of a program, and the commit that it was built from, if known.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Build {
+    /// Version.
+    pub version: String,
+    /// Commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl Build {
+    /// That of this program.
+    pub fn own() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: REVISION.map(str::to_owned),
+        }
+    }
+
+    fn in_metrics(metrics: &str) -> Option<Self> {
+        let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO))?;
+        let label = |name: &str| {
+            let (_, rest) = line.split_once(&format!("{name}=\""))?;
+            Some(rest.split_once('"')?.0.to_owned())
+        };
+        Some(Self {
+            version: label("version")?,
+            revision: label("revision").filter(|revision| revision != UNKNOWN_REVISION),
+        })
+    }
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.version)?;
+        match &self.revision {
+            Some(revision) => write!(f, " ({revision})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The configuration of the daemon in `namespace`, from the ConfigMap that its Deployment mounts; `None` if there is no such
@@ -157,11 +200,17 @@ mod tests {
         assert_eq!(asked, format!("{proxy}/api/v1/test-alerts"));
     }
 
-    #[test]
-    fn version_is_a_label_of_the_build_info() {
-        let metrics = "# TYPE locksmith_build_info gauge\nlocksmith_build_info{revision=\"abc\",version=\"0.2.0\"} 1\n";
-        assert_eq!(version_in(metrics).as_deref(), Some("0.2.0"));
-        assert_eq!(version_in("up 1\n"), None);
+    #[rstest]
+    #[case::release("revision=\"abc\",version=\"0.2.0\"", Some("0.2.0 (abc)"))]
+    #[case::other_order("version=\"0.2.0\",revision=\"abc\"", Some("0.2.0 (abc)"))]
+    #[case::unknown_commit("version=\"0.2.0\",revision=\"unknown\"", Some("0.2.0"))]
+    #[case::older("version=\"0.1.0\"", Some("0.1.0"))]
+    #[case::no_version("revision=\"abc\"", None)]
+    fn build_is_read_from_its_labels(#[case] labels: &str, #[case] build: Option<&str>) {
+        let metrics =
+            format!("# TYPE {BUILD_INFO} gauge\n{BUILD_INFO}{{{labels}}} 1\nversion=\"3\"\n");
+        let found = Build::in_metrics(&metrics).map(|build| build.to_string());
+        assert_eq!(found.as_deref(), build);
     }
 
     #[test]

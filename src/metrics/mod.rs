@@ -21,6 +21,7 @@ mod tests;
 
 pub use cleared::Uncleared;
 pub use format::{Coding, Format};
+pub use seen::{REVISION, UNKNOWN_REVISION};
 pub use self_metrics::{AlertOutcome, AlertSource, SelfMetrics, StepOutcome};
 
 use std::fmt;

@@ -10,10 +10,13 @@ use crate::model::{Kind, WatchState};
 use crate::state::view::View;
 
 /// The commit that the program was built from: set by the release, so that no other build depends on the commit.
-const REVISION: &str = match option_env!("LOCKSMITH_REVISION") {
-    Some(revision) if !revision.is_empty() => revision,
-    _ => "unknown",
+pub const REVISION: Option<&str> = match option_env!("LOCKSMITH_REVISION") {
+    Some(revision) if !revision.is_empty() => Some(revision),
+    _ => None,
 };
+
+/// Value of the label `revision` of a build whose commit is not known.
+pub const UNKNOWN_REVISION: &str = "unknown";
 
 pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     let freshness = &view.freshness;
@@ -51,7 +54,8 @@ pub(super) fn encode(view: &View, to: &mut Encoder<'_>) -> fmt::Result {
     });
     to.gauges(&f::PROVISIONER_LOGS, logs)?;
     to.gauge(&f::OBSERVATION, Some(view.at.as_second()))?;
-    let build = [env!("CARGO_PKG_VERSION"), REVISION];
+    let revision = REVISION.unwrap_or(UNKNOWN_REVISION);
+    let build = [env!("CARGO_PKG_VERSION"), revision];
     to.gauges(&f::BUILD_INFO, [(build, 1_u64)])?;
     let modes = [Mode::Observe, Mode::Plan, Mode::Act];
     to.gauges(

@@ -202,12 +202,14 @@ async fn trial(client: &Client, namespace: &str) -> Result<(), Trial> {
 
 /// The version of the daemon: at the given URL, otherwise through the API server.
 async fn daemon_version(client: &Client, sources: &Sources) -> Result<String, String> {
-    if let Some(daemon) = &sources.daemon {
-        return daemon.version().await;
-    }
-    let tls = sources.config.server.tls.certificate.is_some();
-    let daemon = Daemon::proxied(client, &sources.namespace, tls);
-    daemon.version().await
+    let build = if let Some(daemon) = &sources.daemon {
+        daemon.build().await
+    } else {
+        let tls = sources.config.server.tls.certificate.is_some();
+        let daemon = Daemon::proxied(client, &sources.namespace, tls);
+        daemon.build().await
+    };
+    build.map(|build| build.version)
 }
 
 async fn prometheus(config: &Config) -> Option<PrometheusFacts> {
