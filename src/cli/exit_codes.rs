@@ -70,6 +70,12 @@ const CODES: &[(&str, &str, &str, &str)] = &[
         "not held: no such source, no policy, or not in force",
     ),
     (
+        "holds",
+        "printed, and the API server enforces them",
+        "-",
+        "it does not, or they cannot be read",
+    ),
+    (
         "release",
         "everything named is released, or nothing is held",
         "-",

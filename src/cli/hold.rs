@@ -55,6 +55,9 @@ pub struct Args {
     /// Name of the SnapshotHold [default: planned- with a random suffix]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Accepted for scripts that pass it to every command; this one does not prompt
+    #[arg(short, long = "yes")]
+    _yes: bool,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -126,7 +129,7 @@ fn checked(args: &Args, now: Timestamp) -> anyhow::Result<Timestamp> {
 }
 
 /// The namespace whose SnapshotHolds the API server enforces.
-async fn namespace_of_holds(client: &Client) -> anyhow::Result<String> {
+pub async fn namespace_of_holds(client: &Client) -> anyhow::Result<String> {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     let policy = policies.get_opt(POLICY_NAME).await;
@@ -197,7 +200,7 @@ mod tests {
 
     #[rstest]
     #[case::nothing("hold --for 2h", "name sources")]
-    #[case::no_time("hold --all --for 0s", "longer than 0s")]
+    #[case::no_time("hold --all --yes --for 0s", "longer than 0s")]
     #[case::two_lines("hold --all --for 2h --reason a\nb", "one line")]
     fn invalid_arguments_are_refused(#[case] line: &str, #[case] expected: &str) {
         let line = Line::try_parse_from(line.split(' ')).unwrap();

@@ -16,6 +16,7 @@ mod evidence;
 mod exit_codes;
 mod explain;
 mod hold;
+mod holds;
 mod log;
 mod manual;
 mod output;
@@ -87,6 +88,7 @@ enum Command {
     /// Abort a run and release its holds
     Abort(decide::Args),
     Hold(hold::Args),
+    Holds(holds::Args),
     Release(release::Args),
     Reset(reset::Args),
     CheckConfig(check_config::Args),
@@ -121,6 +123,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Reject(args) => decide::reject(args).await,
         Command::Abort(args) => decide::abort(args).await,
         Command::Hold(args) => hold::run(args).await,
+        Command::Holds(args) => holds::run(args).await,
         Command::Release(args) => release::run(args).await,
         Command::Reset(args) => reset::run(args).await,
         Command::CheckConfig(args) => check_config::run(&args),

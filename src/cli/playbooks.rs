@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ClusterArgs;
 use super::daemon::{self, NAMESPACE};
 use super::output::{self, List, ListArgs, OutputFormat};
-use super::table::{Column, Layout};
+use super::table::Column;
 use crate::cluster::CALL_TIMEOUT;
 use crate::config::{self, Config, Gates, Mode, Playbook};
 
@@ -99,17 +99,14 @@ fn text(items: &[Item<'_>], list: &ListArgs) -> String {
         _ if items.is_empty() => vec!["no playbooks".to_owned()],
         _ => {
             let wide = list.output == OutputFormat::Wide;
-            let layout = Layout {
-                width: output::width().filter(|_| !wide),
-                headers: !list.no_headers,
-            };
             let shown = if wide { COLUMNS.len() } else { NARROW };
             let rows = items.iter().map(|item| {
                 let mut row = item.row();
                 row.truncate(shown);
                 row
             });
-            layout.lines(COLUMNS.split_at(shown).0, rows.collect())
+            list.layout()
+                .lines(COLUMNS.split_at(shown).0, rows.collect())
         }
     };
     lines.into_iter().map(|line| line + "\n").collect()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use kube::{Client, ResourceExt};
 
+use super::holds::name as holds_name;
 use super::output::print_line;
 use super::{ClusterArgs, FAILED};
 use crate::api::hold::SnapshotHold;
@@ -40,6 +41,9 @@ pub struct Args {
     /// SnapshotHolds to release, or single sources as NAMESPACE/NAME
     #[arg(value_name = "HOLD|NAMESPACE/SOURCE")]
     names: Vec<String>,
+    /// Accepted for scripts that pass it to every command; this one does not prompt
+    #[arg(short, long = "yes")]
+    _yes: bool,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -89,7 +93,10 @@ struct Release {
 
 /// The writes that release the given names.
 fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> {
-    let named = |hold: &&SnapshotHold| args.all || args.names.contains(&hold.name_any());
+    let is_called =
+        |hold: &SnapshotHold, name: &str| hold.name_any() == name || holds_name(hold) == name;
+    let named =
+        |hold: &&SnapshotHold| args.all || args.names.iter().any(|name| is_called(hold, name));
     let whole = held.iter().filter(named).map(|hold| Release {
         hold: holds::key(hold),
         sources: Vec::new(),
@@ -101,7 +108,7 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
     });
     let mut releases: Vec<_> = whole.collect();
     for name in &args.names {
-        let mut found = held.iter().any(|hold| hold.name_any() == *name);
+        let mut found = held.iter().any(|hold| is_called(hold, name));
         for hold in held {
             let sources = hold.spec.sources.iter();
             let sources: Vec<_> = sources
@@ -122,7 +129,7 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
         }
         if !found {
             bail!(
-                "{name} is neither a SnapshotHold nor a held source; list them with locksmith status"
+                "{name} is neither a SnapshotHold nor a held source; list them with locksmith holds"
             );
         }
     }

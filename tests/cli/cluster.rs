@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::PostParams;
 use locksmith::api::remediation::{
@@ -310,6 +310,47 @@ async fn playbooks_are_those_of_the_daemon() {
         "jsonpath={.items[*]['name','mode']}",
     ];
     assert_eq!(ground.printed(&names).await, "heal observe");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_are_listed_and_released_by_their_names() {
+    let ground = Ground::new().await;
+    let none = ground.locksmith(&["holds"], &[]).await;
+    assert_eq!(
+        (none.status.code(), text(&none.stdout)),
+        (Some(0), String::new())
+    );
+    assert_eq!(text(&none.stderr), "no holds\n");
+
+    let namespaces: Api<Namespace> = Api::all(ground.cluster.server.client());
+    let namespace = json!({"metadata": {"name": "locksmith"}});
+    let namespace = serde_json::from_value(namespace).unwrap();
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
+    let hold = "hold --class csi-ceph-blockpool --for 1h --name planned --reason disks";
+    let hold: Vec<_> = hold.split(' ').collect();
+    ground.printed(&hold).await;
+    let listed = ground.printed(&["holds"]).await;
+    let rows: Vec<_> = listed.lines().collect();
+    assert!(rows.len() == 2 && rows[0].starts_with("NAME "), "{listed}");
+    for part in ["planned ", "class csi-ceph-blockpool", "in 59m", ": disks"] {
+        assert!(rows[1].contains(part), "{part} in {listed}");
+    }
+    let row = ground.printed(&["holds", "--no-headers"]).await;
+    assert_eq!(row.lines().count(), 1, "{row}");
+    let name = ground.printed(&["holds", "-o", "name"]).await;
+    assert_eq!(name, "snapshothold.locksmith.dev/planned\n");
+    let classes = "jsonpath={.items[*].spec.snapshotClasses[0]}";
+    let classes = ground.printed(&["holds", "-o", classes]).await;
+    assert_eq!(classes, "csi-ceph-blockpool");
+
+    let released = ground.printed(&["release", name.trim(), "--yes"]).await;
+    assert!(released.starts_with("released "), "{released}");
+    let json: Value =
+        serde_json::from_str(&ground.printed(&["holds", "-o", "json"]).await).unwrap();
+    assert_eq!(json["items"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ pub use terminal::{PipeClosed, has_colour, print, print_line, print_to_reader, p
 use clap::builder::{PossibleValue, TypedValueParser};
 use serde::Serialize;
 
+use super::table::Layout;
 use template::Template;
 
 /// Prefix of a template in the value of `--output`, as in kubectl.
@@ -159,6 +160,17 @@ pub struct ListArgs {
     /// Print rows only, without headings and summary
     #[arg(long)]
     pub no_headers: bool,
+}
+
+impl ListArgs {
+    /// Layout of the table: as wide as the terminal, or as needed if wide.
+    pub fn layout(&self) -> Layout {
+        let wide = self.output == OutputFormat::Wide;
+        Layout {
+            width: width().filter(|_| !wide),
+            headers: !self.no_headers,
+        }
+    }
 }
 
 /// Objects as kubectl prints several of them.
