@@ -42,20 +42,21 @@ fn sort(runs: &mut [Remediation]) {
 }
 
 /// Every Remediation in `namespace`, or in all namespaces, newest first: once they are listed, and again after each change.
-/// Errors are retried.
+/// Errors are retried; the first one of an outage is yielded.
 pub fn lists(
     client: &Client,
     namespace: Option<&str>,
-) -> impl Stream<Item = Vec<Remediation>> + use<> {
+) -> impl Stream<Item = Result<Vec<Remediation>, watcher::Error>> + use<> {
     let api: Api<Remediation> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let events = watcher(api, watcher::Config::default()).default_backoff();
     let mut known = BTreeMap::new();
-    let mut complete = false;
+    let (mut complete, mut failing) = (false, false);
     events.filter_map(move |event| {
         let key = |run: &Remediation| (run.namespace(), run.name_any());
+        let failed_before = std::mem::replace(&mut failing, event.is_err());
         match event {
             Ok(Event::Init) => {
                 known.clear();
@@ -64,12 +65,15 @@ pub fn lists(
             Ok(Event::InitApply(run) | Event::Apply(run)) => drop(known.insert(key(&run), run)),
             Ok(Event::Delete(run)) => drop(known.remove(&key(&run))),
             Ok(Event::InitDone) => complete = true,
-            Err(_) => return std::future::ready(None),
+            Err(error) => {
+                let first = (!failed_before).then_some(Err(error));
+                return std::future::ready(first);
+            }
         }
         let list = complete.then(|| {
             let mut runs: Vec<_> = known.values().cloned().collect();
             sort(&mut runs);
-            runs
+            Ok(runs)
         });
         std::future::ready(list)
     })

@@ -4,17 +4,19 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::args::NamespaceArgs;
-use super::output::{self, List, ListArgs, OutputFormat};
+use super::output::{List, ListArgs, OutputFormat};
 use super::table::{Column, Layout};
 use super::watching::Screen;
 use super::{ClusterArgs, remediations};
 use crate::api::ObjectKind;
 use crate::api::remediation::Remediation;
 use crate::cluster::CALL_TIMEOUT;
+use crate::text::error_chain;
 use crate::text::humanize::{plain, resource, span};
 
 /// List all runs, newest first
@@ -40,7 +42,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.watch {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut lists = pin!(remediations::lists(&client, namespace));
+    let lists = remediations::lists(&client, namespace).filter_map(async |list| {
+        // The watch retries by itself.
+        list.inspect_err(|error| {
+            anstream::eprintln!("failed to list the runs, retrying: {}", error_chain(error));
+        })
+        .ok()
+    });
+    let mut lists = pin!(lists);
     while let Some(runs) = screen.latest(&mut lists).await {
         // The first list may be the one shown.
         if versions(&runs) != versions(&shown) {
@@ -67,14 +76,7 @@ fn text(runs: &[Remediation], list: &ListArgs) -> anyhow::Result<String> {
         OutputFormat::Name => runs.iter().map(name).collect(),
         _ if runs.is_empty() && list.no_headers => Vec::new(),
         _ if runs.is_empty() => vec!["no runs".to_owned()],
-        _ => {
-            let wide = list.output == OutputFormat::Wide;
-            let layout = Layout {
-                width: output::width().filter(|_| !wide),
-                headers: !list.no_headers,
-            };
-            table(runs, Timestamp::now(), layout)
-        }
+        _ => table(runs, Timestamp::now(), list.layout()),
     };
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }

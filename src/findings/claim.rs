@@ -31,6 +31,24 @@ fn waits(claim: &Claim) -> bool {
     claim.phase == ClaimPhase::Pending && claim.meta.deleting.is_none()
 }
 
+/// Number of Pending claims in `namespace`, or in all, that are no findings only because they are younger than
+/// `detect.pendingAfter`.
+pub fn young_claims(
+    model: &Model,
+    settings: &DetectionSettings,
+    namespace: Option<&str>,
+    now: Timestamp,
+) -> usize {
+    let filled = filled_by_volsync(model);
+    let pending = model.claims.needs_attention().filter(|claim| waits(claim));
+    pending
+        .filter(|claim| namespace.is_none_or(|namespace| *claim.meta.namespace == *namespace))
+        .filter(|claim| now <= due(claim, settings))
+        .filter(|claim| !claim.names_volume && !is_prime(&filled, claim))
+        .filter(|claim| watched_driver(model, &settings.drivers, claim).is_some())
+        .count()
+}
+
 /// Findings about claims.
 pub fn detect<'a>(
     model: &'a Model,

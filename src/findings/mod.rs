@@ -36,7 +36,7 @@ mod source;
 pub mod storage;
 mod waiters;
 
-pub use claim::awaited;
+pub use claim::{awaited, young_claims};
 pub use doubts::{Doubt, DoubtKind, doubts, drivers_of_classes};
 pub use lock::{FormingLocks, proven};
 pub use snapshot::{

@@ -9,7 +9,7 @@ use kube::Client;
 use super::lookups;
 use crate::config::Config;
 use crate::csi::PatternError;
-use crate::findings::DetectionSettings;
+use crate::findings::{self, DetectionSettings};
 use crate::metrics::SelfMetrics;
 use crate::model::{Kind, Model, WatchState};
 use crate::state::Store;
@@ -33,6 +33,13 @@ impl Seen {
         let now = Timestamp::now();
         self.store
             .read(|model| in_part(model, &self.config, &self.settings, now))
+    }
+
+    /// Number of Pending claims in `namespace`, or in all, that are too young to be findings.
+    pub fn young_claims(&self, namespace: Option<&str>) -> usize {
+        let now = Timestamp::now();
+        self.store
+            .read(|model| findings::young_claims(model, &self.settings, namespace, now))
     }
 }
 

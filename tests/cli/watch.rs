@@ -90,6 +90,34 @@ fn piped(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_watch_is_printed_to_stderr() {
+    let ground = Ground::new().await;
+    ground.run("night").await;
+    let (mut child, mut output) = piped(&mut ground.command(&["runs", "-w"]));
+    let (child, stderr) = beside(move || {
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let stderr = child.stderr.take().unwrap();
+        (child, BufReader::new(stderr))
+    })
+    .await;
+    drop(ground.cluster);
+    let why = beside(move || {
+        let (mut child, mut stderr) = (child, stderr);
+        let mut why = String::new();
+        stderr.read_line(&mut why).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        why
+    })
+    .await;
+    assert!(
+        why.starts_with("failed to list the runs, retrying: "),
+        "{why}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reader_that_goes_away_ends_the_watch_quietly() {
     let ground = Ground::new().await;
     ground.run("night").await;

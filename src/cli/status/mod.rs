@@ -4,7 +4,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use render::{Look, render};
+use render::{Look, doubts_text, render};
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -21,7 +21,9 @@ use tokio::sync::watch;
 use super::FAILED;
 use super::args::{NamespaceArgs, ReadArgs};
 use super::output::{self, ListArgs, OutputFormat};
+use super::table::Layout;
 use super::watching::Screen;
+use crate::config::Config;
 use crate::state::view::View;
 use crate::text::humanize;
 
@@ -52,7 +54,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let seen = args.read.look(client, &config).await?;
     let view = only(seen.view.clone(), namespace);
     let mut screen = Screen::new(args.watch);
-    screen.show(&text(&view, &args.list)?)?;
+    let mut warned = String::new();
+    let young = || young(seen.young_claims(namespace), &config);
+    screen.show(&text(&view, &args.list, &young())?)?;
+    warn(&view, &args.list, &mut warned);
     if !args.watch {
         return Ok(ExitCode::from(exit_code(&view)));
     }
@@ -60,7 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     while screen.latest(&mut changes).await.is_some() {
         // The published view does not know which claims could not be looked up.
         let view = only(seen.latest(), namespace);
-        screen.show(&text(&view, &args.list)?)?;
+        screen.show(&text(&view, &args.list, &young())?)?;
+        warn(&view, &args.list, &mut warned);
     }
     bail!("the watch of the cluster ended")
 }
@@ -73,22 +79,60 @@ fn changes(views: watch::Receiver<Arc<View>>) -> impl Stream<Item = ()> {
     })
 }
 
-/// The view in the chosen format.
-fn text(view: &View, list: &ListArgs) -> anyhow::Result<String> {
+/// A line about claims that are Pending, but not yet for as long as a finding.
+fn young(claims: usize, config: &Config) -> String {
+    let verb = match claims {
+        0 => return String::new(),
+        1 => "is",
+        _ => "are",
+    };
+    let claims = humanize::count(claims, "claim");
+    let after = config.detect.pending_after;
+    format!("{claims} {verb} Pending, which counts as stuck after {after} (detect.pendingAfter).\n")
+}
+
+/// The view in the chosen format; `young` is added if nothing is stuck.
+fn text(view: &View, list: &ListArgs, young: &str) -> anyhow::Result<String> {
     if let Some(data) = list.output.data(view)? {
         return Ok(data);
     }
     if list.output == OutputFormat::Name {
         return Ok(names(view).into_iter().map(|name| name + "\n").collect());
     }
-    let wide = list.output == OutputFormat::Wide;
-    let look = Look {
-        wide,
-        width: output::width().filter(|_| !wide),
-        headers: !list.no_headers,
-        colour: output::has_colour(),
-    };
-    Ok(render(view, Timestamp::now(), look))
+    let look = look(list, output::has_colour());
+    let text = render(view, Timestamp::now(), look);
+    let is_shown = look.headers && view.stuck().next().is_none();
+    Ok(text + if is_shown { young } else { "" })
+}
+
+fn look(list: &ListArgs, colour: bool) -> Look {
+    let Layout { width, headers } = list.layout();
+    Look {
+        wide: list.output == OutputFormat::Wide,
+        width,
+        headers,
+        colour,
+    }
+}
+
+/// Prints to stderr what could not be read, if the output has no room for it, unless it is what `warned` has.
+fn warn(view: &View, list: &ListArgs, warned: &mut String) {
+    let doubts = doubts_beside(view, list);
+    if !doubts.is_empty() && doubts != *warned {
+        anstream::eprintln!("{doubts}");
+    }
+    *warned = doubts;
+}
+
+/// What could not be read, where only rows or names are printed. JSON and YAML have it themselves.
+fn doubts_beside(view: &View, list: &ListArgs) -> String {
+    let rows_only =
+        list.no_headers && matches!(list.output, OutputFormat::Text | OutputFormat::Wide);
+    if rows_only || list.output == OutputFormat::Name {
+        doubts_text(view, look(list, false))
+    } else {
+        String::new()
+    }
 }
 
 /// The stuck objects as kubectl and `locksmith explain` name them, each once.

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::super::cluster::GRANTED_BY;
+use super::super::holds::ends;
 use super::super::output::prose;
 use super::super::table::{Column, Layout, wrapped};
 use crate::api::remediation::StepProgress;
@@ -58,6 +59,16 @@ pub fn render(view: &View, now: Timestamp, look: Look) -> String {
         total(view, now, &mut page);
     }
     page.text
+}
+
+/// What could not be read, for an output that has only rows or names; empty if everything was read.
+pub fn doubts_text(view: &View, look: Look) -> String {
+    let mut page = Page {
+        text: String::new(),
+        look,
+    };
+    doubts(view, &mut page);
+    page.text.trim_end().to_owned()
 }
 
 /// The columns of a finding; those from the sixth on are only shown if wide.
@@ -132,11 +143,6 @@ const HELD: [Column; 5] = [
 
 fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
     let rows = view.holds.iter().map(|hold| {
-        let ends = if hold.until < now {
-            "ended".to_owned()
-        } else {
-            format!("in {}", humanize::span(now, hold.until))
-        };
         let reason = hold.reason.as_ref();
         let by = reason.map_or_else(
             || hold.by.to_string(),
@@ -146,7 +152,7 @@ fn held(view: &View, now: Timestamp) -> Vec<Vec<String>> {
             hold.object.namespace.to_string(),
             humanize::object(&hold.object),
             humanize::span(hold.since, now),
-            ends,
+            ends(hold.until, now),
             humanize::plain(&by),
         ]
     });

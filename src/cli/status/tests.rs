@@ -105,6 +105,50 @@ fn healthy_cluster_is_rendered() {
     insta::assert_snapshot!(table(&fixture::healthy()));
 }
 
+fn list(output: OutputFormat, no_headers: bool) -> ListArgs {
+    ListArgs { output, no_headers }
+}
+
+#[test]
+fn rows_alone_leave_doubts_to_stderr() {
+    let view = fixture::half_seen();
+    for (output, no_headers) in [
+        (OutputFormat::Text, true),
+        (OutputFormat::Wide, true),
+        (OutputFormat::Name, false),
+    ] {
+        let doubts = doubts_beside(&view, &list(output, no_headers));
+        assert!(
+            doubts.starts_with("Not everything could be read; "),
+            "{doubts}"
+        );
+        assert!(doubts.lines().count() > 1, "{doubts}");
+    }
+    for output in [OutputFormat::Text, OutputFormat::Json, OutputFormat::Yaml] {
+        assert_eq!(doubts_beside(&view, &list(output, false)), "");
+    }
+    let healthy = fixture::healthy();
+    assert_eq!(
+        doubts_beside(&healthy, &list(OutputFormat::Name, false)),
+        ""
+    );
+}
+
+#[test]
+fn young_claims_are_named_if_nothing_is_stuck() {
+    let config = Config::default();
+    let line = "2 claims are Pending, which counts as stuck after 10m (detect.pendingAfter).\n";
+    let text = |view: View, no_headers| {
+        let list = list(OutputFormat::Text, no_headers);
+        text(&view, &list, &young(2, &config)).unwrap()
+    };
+    assert!(text(fixture::healthy(), false).ends_with(line));
+    assert_eq!(text(fixture::healthy(), true), "");
+    assert!(!text(fixture::jammed(), false).contains(line));
+    assert_eq!(young(0, &config), "");
+    assert!(young(1, &config).starts_with("1 claim is Pending, "));
+}
+
 /// "Nothing is stuck" is reported only if everything was read.
 #[test]
 fn doubt_is_shown_and_exits_with_2() {

@@ -252,6 +252,29 @@ fn lock_makes_no_other_young_claim_stuck() {
     );
 }
 
+#[test]
+fn young_claims_are_counted_until_they_are_stuck() {
+    let count = |world: &World, namespace| {
+        let config = crate::config::Config::default();
+        let settings = crate::findings::DetectionSettings {
+            detect: config.detect,
+            drivers: config.drivers,
+            one_shot: true,
+        };
+        crate::findings::young_claims(&world.0, &settings, namespace, at(0))
+    };
+    let world = World::rook().with(young());
+    assert_eq!(count(&world, None), 1);
+    assert_eq!(count(&world, Some("media")), 1);
+    assert_eq!(count(&world, Some("backup")), 0);
+    assert_eq!(count(&World::rook().with(stuck()), None), 0);
+    // Only the filled claim is reported, as if it were stuck.
+    let filled = World::rook()
+        .with(restored().created(at(-9)))
+        .with(prime().created(at(-9)));
+    assert_eq!(count(&filled, None), 1);
+}
+
 fn young() -> Claim {
     stuck().created(at(-9))
 }
