@@ -53,7 +53,7 @@ pub enum ClusterError {
     #[error("failed to create a client for the cluster: {0}")]
     Client(#[source] kube::Error),
     /// The API server does not answer, or refuses our credentials.
-    #[error("failed to reach the API server at {server}: {why}")]
+    #[error("cannot reach the API server at {server}: {why}")]
     Unreachable {
         /// Its URL.
         server: String,
@@ -243,7 +243,12 @@ contexts:
             error.contains(&format!("https://127.0.0.1:{port}/")),
             "{error}"
         );
+        assert!(
+            error.starts_with("cannot reach the API server at "),
+            "{error}"
+        );
         assert!(error.contains("refused"), "{error}");
+        assert!(!error.contains("ServiceError"), "{error}");
     }
 
     #[tokio::test]

@@ -134,6 +134,26 @@ pub fn unseen(view: &View) -> String {
     doubts.chain(others).collect::<Vec<_>>().join("; ")
 }
 
+/// The driver called `name`; an error with the drivers in use if it is none of them.
+fn known_driver(view: &View, name: &str) -> anyhow::Result<SharedStr> {
+    let found = view.findings.iter().filter_map(|it| it.driver.as_ref());
+    let known: BTreeSet<&SharedStr> = view.drivers.iter().chain(found).collect();
+    match known.iter().find(|driver| ****driver == *name) {
+        Some(driver) => Ok((*driver).clone()),
+        // It may be one of those that could not be read.
+        None if !view.is_certain() => Ok(name.into()),
+        None => {
+            let known: Vec<_> = known.iter().map(|driver| plain(driver)).collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            bail!("no watched driver in use is called {name}; those in use: {known}")
+        }
+    }
+}
+
 impl PlanArgs {
     /// Reads the cluster, and plans for each selected driver.
     pub async fn plans(
@@ -152,7 +172,7 @@ impl PlanArgs {
         };
         let seen = read.look(client, config).await?;
         let drivers: BTreeSet<SharedStr> = match &self.driver {
-            Some(driver) => [driver.as_str().into()].into(),
+            Some(driver) => [known_driver(&seen.view, driver)?].into(),
             None => seen
                 .view
                 .stuck()
@@ -221,5 +241,26 @@ impl PlanArgs {
         let namespace = config.remediation.namespace.as_deref();
         run.metadata.namespace = Some(namespace.unwrap_or(NAMESPACE).to_owned());
         run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn misspelt_driver_is_refused_with_those_in_use() {
+        let view = fixture::healthy();
+        let driver = view.drivers[0].clone();
+        assert_eq!(known_driver(&view, &driver).unwrap(), driver);
+        let error = known_driver(&view, "typo").unwrap_err().to_string();
+        assert!(
+            error.contains("typo") && error.contains(&*driver),
+            "{error}"
+        );
+        // Its class may be one that could not be read.
+        let view = fixture::half_seen();
+        assert_eq!(&*known_driver(&view, "typo").unwrap(), "typo");
     }
 }

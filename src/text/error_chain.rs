@@ -4,6 +4,12 @@ use std::error::Error;
 
 use super::Denial;
 
+/// Wrappers of a failed connection that name types of kube and hyper; the cause follows.
+const WRAPPERS: [&str; 2] = [
+    "ServiceError: client error (Connect): ",
+    "ServiceError: client error (SendRequest): ",
+];
+
 /// The error followed by its causes. The actual reason of a failed TLS handshake is the last of five. Of a response of the API
 /// server only the message is kept, as kube prints the whole Status after it; a missing right is one sentence.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
@@ -17,6 +23,9 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
         }
         answer = answer.or_else(|| answer_of(cause));
         next = cause.source();
+    }
+    for wrapper in WRAPPERS {
+        text = text.replace(wrapper, "");
     }
     match answer {
         Some((printed, message)) => match Denial::parse(&message) {
@@ -65,6 +74,15 @@ mod tests {
         let error = kube::Error::Api(Box::new(status.with_code(403)));
         let expected = "jane may not list pods in the whole cluster";
         assert_eq!(error_chain(&Listing(error)), expected);
+    }
+
+    #[test]
+    fn failed_connection_is_its_cause() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("ServiceError: client error (Connect)")]
+        struct Wrapper(#[source] std::num::ParseIntError);
+        let error = Wrapper("x".parse::<u32>().unwrap_err());
+        assert_eq!(error_chain(&error), "invalid digit found in string");
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod text;
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Error, bail};
 use jiff::Timestamp;
 
 use super::args::ReadArgs;
@@ -25,7 +25,7 @@ use subject::Subject;
 pub struct Args {
     #[command(flatten)]
     read: ReadArgs,
-    /// Object to explain: pvc/NAME, vs/NAME, source/NAME or lock/KEY
+    /// Object to explain: pvc/NAME, vs/NAME, source/NAME, or lock/ and a part of its key
     #[arg(value_name = "KIND/NAME")]
     subject: Subject,
     /// Namespace of the object [default: that of the kubeconfig context]
@@ -43,12 +43,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|| client.default_namespace().to_owned());
     let seen = args.read.look(client, &config).await?;
     let now = Timestamp::now();
+    let subject = args.subject.resolved(&seen.view).map_err(Error::msg)?;
     let explained = seen
         .store
-        .read(|model| Explanation::of(model, &seen.view, &args.subject, &namespace, &config, now));
+        .read(|model| Explanation::of(model, &seen.view, &subject, &namespace, &config, now));
     let Some(mut explanation) = explained else {
         let unseen = unseen(&seen.view);
-        let subject = args.subject.in_namespace(&namespace);
+        let subject = subject.in_namespace(&namespace);
         if unseen.is_empty() {
             bail!("there is no {subject}");
         }

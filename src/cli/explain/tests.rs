@@ -21,7 +21,8 @@ fn explained(world: &World, subject: &str, namespace: &str) -> Option<Explanatio
     // Namespace of the hold policy in the fixture.
     config.remediation.namespace = Some("locksmith".into());
     let view = view::take(&world.0, &config, &settings(&config), at(0));
-    let subject = subject.parse().unwrap();
+    let subject: Subject = subject.parse().unwrap();
+    let subject = subject.resolved(&view).unwrap();
     let mut explanation = Explanation::of(&world.0, &view, &subject, namespace, &config, at(0))?;
     if let Some((name, playbook, driver)) = playbook_for(&explanation, &config) {
         let what = PlanArgs {
@@ -81,6 +82,51 @@ fn lock_is_explained_with_its_waiters() {
     let view = explained(&World::jam(), "pvc/sonarr", "media").unwrap();
     let lock = view.lock.unwrap();
     insta::assert_snapshot!(rendered(&format!("lock/{}", lock.0), "nowhere"));
+}
+
+#[test]
+fn part_of_a_key_names_its_only_lock() {
+    let config = Config::default();
+    let world = World::jam();
+    let view = view::take(&world.0, &config, &settings(&config), at(0));
+    let resolved = |part: &str| Subject::Lock(part.to_owned()).resolved(&view);
+    let keys: std::collections::BTreeSet<_> = view
+        .stuck()
+        .filter_map(|finding| match &finding.what {
+            crate::findings::FindingReason::OperationLock(key) => Some(key.0.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(keys.len() > 1, "{keys:?}");
+    for key in &keys {
+        let whole = Ok(Subject::Lock(key.clone()));
+        assert_eq!(resolved(key), whole);
+        // The keys of the fixture end in different names.
+        let end = key.rsplit('-').next().unwrap();
+        if keys.iter().filter(|key| key.contains(end)).count() == 1 {
+            assert_eq!(resolved(end), whole);
+        }
+    }
+    let error = resolved("-").unwrap_err();
+    assert!(
+        error.starts_with("several locks contain -; choose one of "),
+        "{error}"
+    );
+    assert!(
+        keys.iter().all(|key| error.contains(key.as_str())),
+        "{error}"
+    );
+    assert_eq!(resolved("none"), Ok(Subject::Lock("none".to_owned())));
+}
+
+#[test]
+fn evidence_is_printed_once() {
+    let mut explanation = explained(&World::jam(), "pvc/sonarr", "media").unwrap();
+    let mut findings = explanation.findings.clone();
+    findings[0].evidence = vec!["refused".into(), "waits".into(), "refused".into()];
+    explanation.findings = findings;
+    let text = text::render(&explanation, at(0));
+    assert_eq!(text.matches("  refused\n").count(), 1, "{text}");
 }
 
 #[rstest]

@@ -1,5 +1,7 @@
 //! Renders an [`Explanation`] for a terminal. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::explanation::{Explanation, WouldDo};
@@ -17,14 +19,15 @@ pub fn render(explanation: &Explanation, now: Timestamp) -> String {
             lines.push(format!("  {indent}{branch}{label}"));
         }
     }
-    let mut seen: Vec<_> = explanation
+    let mut evidence: Vec<_> = explanation
         .findings
         .iter()
         .flat_map(|finding| &finding.evidence)
         .map(|seen| format!("  {}", plain(seen)))
         .collect();
-    seen.dedup();
-    section(&mut lines, "evidence", seen);
+    let mut printed = BTreeSet::new();
+    evidence.retain(|line| printed.insert(line.clone()));
+    section(&mut lines, "evidence", evidence);
     if let Some(run) = &explanation.run {
         let title = format!("plan of {}", run.playbook);
         section(&mut lines, &title, steps(run));

@@ -126,7 +126,7 @@ async fn status_of_an_unreachable_server_exits_with_2() {
     let error = text(&told.stderr);
     assert_eq!(told.status.code(), Some(2), "{error}");
     assert_eq!(text(&told.stdout), "");
-    let names = format!("error: failed to reach the API server at http://{address}/: ");
+    let names = format!("error: cannot reach the API server at http://{address}/: ");
     assert!(error.starts_with(&names), "{error}");
     assert!(error.contains("onnection refused"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
