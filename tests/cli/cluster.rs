@@ -280,7 +280,8 @@ async fn playbooks_are_those_of_the_daemon() {
     let client = ground.cluster.server.client();
     let map = json!({
         "metadata": {"name": "locksmith-config-7h2k"},
-        "data": {"locksmith.yaml": "playbooks: {heal: {alerts: [], steps: [restartProvisioner]}}"},
+        "data": {"locksmith.yaml": "playbooks: {heal: {alerts: [], steps: [restartProvisioner]}}\n\
+            alertmanager: {url: 'http://127.0.0.1:9', require: ['tier=~\"a|b\"']}"},
     });
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let map = serde_json::from_value(map).unwrap();
@@ -310,6 +311,14 @@ async fn playbooks_are_those_of_the_daemon() {
         "jsonpath={.items[*]['name','mode']}",
     ];
     assert_eq!(ground.printed(&names).await, "heal observe");
+    // Its Alertmanager is known, and so are the matchers.
+    let tested = ground
+        .locksmith(&["test-alert", "-n", "default"], &[])
+        .await;
+    assert_eq!(tested.status.code(), Some(2));
+    let why = text(&tested.stderr);
+    let require = "alertmanager.require: pass --label so that the alert satisfies tier=~\"a|b\"";
+    assert!(why.contains(require), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

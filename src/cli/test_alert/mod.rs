@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::args::daemon_namespace;
 use super::check::{State, alertmanager_config};
-use super::daemon::{Daemon, DaemonArgs};
+use super::daemon::{self, Daemon, DaemonArgs};
 use super::output::{self, OutputFormat, ResultArgs};
 use super::progress::{Printer, REPORT_INTERVAL};
 use super::{ClusterArgs, FAILED};
@@ -46,7 +46,7 @@ const TEST_ALERTS: &str = "/api/v1/test-alerts";
 pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Configuration of the daemon [default: the values in deploy/locksmith.yaml]
+    /// Configuration of the daemon [default: its ConfigMap, unless --alertmanager and --url are given]
     #[arg(long, value_name = "FILE", env = "LOCKSMITH_CONFIG")]
     config: Option<PathBuf>,
     /// URL of Alertmanager, which gets no credentials or headers of alertmanager.http [default: alertmanager.url]
@@ -113,6 +113,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+impl Args {
+    /// The given configuration, else that of the daemon in the cluster, else the default one.
+    async fn config(&self) -> anyhow::Result<Config> {
+        if let Some(path) = &self.config {
+            return Ok(config::load(path)?);
+        }
+        if self.alertmanager.is_some() && self.daemon.is_given() {
+            return Ok(Config::default());
+        }
+        let cluster = self.cluster.config().await?;
+        let namespace = daemon_namespace(self.namespace.clone(), &Config::default(), &cluster);
+        let client = self.cluster.client(CALL_TIMEOUT).await?;
+        let config = daemon::configuration(&client, &namespace).await?;
+        Ok(config.unwrap_or_default())
+    }
+}
+
 /// One test.
 struct Test {
     alertmanager: HttpClient,
@@ -124,14 +141,11 @@ struct Test {
 
 impl Test {
     async fn of(args: Args) -> anyhow::Result<Self> {
-        let mut config = match &args.config {
-            Some(path) => config::load(path)?,
-            None => Config::default(),
-        };
+        let mut config = args.config().await?;
         config.alertmanager = config.alertmanager.or_at(args.alertmanager);
         let Some(alertmanager) = HttpClient::alertmanager(&config.alertmanager) else {
             bail!(
-                "the URL of Alertmanager is not known: pass --alertmanager, or --config with alertmanager.url"
+                "the URL of Alertmanager is not known: pass --alertmanager, or set alertmanager.url"
             );
         };
         let id = new_id();
