@@ -24,7 +24,7 @@ const ALONE: f64 = TIMEOUT + 300.0;
 const BEGIN_WITHIN: f64 = 60.0;
 
 /// Seconds after which a trial ends; every slow call has ended.
-const END: usize = 700;
+const END: u32 = 700;
 
 /// Number of trials.
 const TRIALS: u64 = 100;
@@ -38,7 +38,7 @@ struct Call {
 }
 
 fn time(seconds: f64) -> Timestamp {
-    at(0) + SignedDuration::from_millis((seconds * 1e3) as i64)
+    at(0) + SignedDuration::from_secs_f64(seconds)
 }
 
 impl Call {
@@ -58,7 +58,7 @@ impl Call {
         for pause in pauses {
             at += pause;
             attempts.push(at);
-            if at >= self.ends || at > END as f64 {
+            if at >= self.ends || at > f64::from(END) {
                 break;
             }
         }
@@ -204,7 +204,7 @@ fn first_locks(calls: &[Call], settings: &DetectionSettings) -> Option<Found> {
     let first = calls.iter().filter(|call| call.hangs() || hung.is_empty());
     let first = first.map(|call| call.begins).fold(f64::INFINITY, f64::min);
     (0..END).step_by(5).find_map(|second| {
-        let now = second as f64;
+        let now = f64::from(second);
         while let Some((_, change)) = changes.next_if(|(at, _)| *at <= now) {
             world = std::mem::take(&mut world).with(change);
         }
@@ -215,7 +215,7 @@ fn first_locks(calls: &[Call], settings: &DetectionSettings) -> Option<Found> {
         });
         let (of_hung, of_slow): (Vec<_>, Vec<_>) =
             locks.partition(|object| hung.iter().any(|name| **name == *object.name));
-        (of_hung.len() + of_slow.len() > 0).then(|| Found {
+        (of_hung.len() + of_slow.len() > 0).then_some(Found {
             after: now - first,
             hung: of_hung.len(),
             slow: of_slow.len(),
