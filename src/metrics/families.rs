@@ -22,9 +22,9 @@ families! {
         STUCK_STORAGE: Gauge "stuck_storage" [Bytes] { namespace, driver, class }
             "Storage of everything that is stuck, each volume once: safe to sum.";
         STUCK_SINCE: Gauge "stuck_since_timestamp" [Seconds] { finding, reason, namespace, name, kind, driver, class }
-            "Time this object became stuck. Limited to the 500 objects of a namespace that have been stuck for longest.";
+            "Time this object became stuck. Limited to the objects that have been stuck for longest: 500 of a namespace, 5,000 in all.";
         STUCK_BYTES: Gauge "stuck" [Bytes] { finding, reason, namespace, name, kind, driver, class }
-            "Storage of this stuck object: the requested size of a claim; the restore size of a snapshot, or else the size of its claim. Limited to the 500 objects of a namespace that have been stuck for longest.";
+            "Storage of this stuck object: the requested size of a claim; the restore size of a snapshot, or else the size of its claim. Limited to the objects that have been stuck for longest: 500 of a namespace, 5,000 in all.";
     }
     "Cleared findings": "locksmith_" {
         STUCK_DURATION: Histogram "stuck_duration" [Seconds] { finding }

@@ -303,6 +303,34 @@ async fn series_per_namespace_are_bounded() {
     assert!(body.contains("name=\"prowlarr\""));
 }
 
+/// A jam of a whole large cluster must not inflate a scrape either.
+#[tokio::test]
+async fn series_of_all_namespaces_are_bounded() {
+    let mut view = fixture::jammed();
+    let finding = view.stuck().find(|it| it.object.is_some()).unwrap().clone();
+    view.findings = (0..20_000)
+        .map(|number| {
+            let mut finding = finding.clone();
+            let object = finding.object.as_mut().unwrap();
+            object.namespace = format!("team-{}", number % 200).into();
+            object.name = format!("app-{number}").into();
+            finding
+        })
+        .collect();
+    let body = scrape(view, SelfMetrics::default()).await;
+    let of = |name: &str| -> Vec<u64> {
+        let start = format!("locksmith_{name}{{");
+        let lines = body.lines().filter(|line| line.starts_with(&start));
+        let values = lines.map(|line| line.rsplit_once(' ').unwrap().1);
+        values.map(|value| value.parse().unwrap()).collect()
+    };
+    assert_eq!(
+        of("stuck_since_timestamp_seconds").len(),
+        super::stuck::MAX_SERIES_IN_ALL
+    );
+    assert_eq!(of("stuck_operations").iter().sum::<u64>(), 20_000);
+}
+
 /// Attack: a name that ends its label and starts another series. Defence: labels are escaped.
 #[tokio::test]
 async fn hostile_name_is_escaped_in_its_label() {
