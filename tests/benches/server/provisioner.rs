@@ -14,6 +14,8 @@ const NAME: &str = "csi-rbdplugin-provisioner";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/rook-ceph/deployments";
 const PODS: &str = "/api/v1/namespaces/rook-ceph/pods";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/rook-ceph/leases";
+/// Often, so that a run does not wait for it.
+const RENEW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Creates it.
@@ -60,7 +62,7 @@ fn rolled_out(generation: i64) -> Value {
     })
 }
 
-/// Held by such a pod for a day, so that no renewal is needed.
+/// Held by such a pod for a day, so that it never expires.
 fn held_by(hash: &str, seconds_ago: i64) -> Value {
     let at = Timestamp::now() - jiff::SignedDuration::from_secs(seconds_ago);
     let at = format!("{at:.6}");
@@ -125,18 +127,37 @@ impl Provisioner {
             }
             let status = json!({ "status": rolled_out(generation) });
             send(&client, Method::PATCH, &format!("{path}/status"), &status).await;
-            for at in 0..pending {
-                let claim = format!("{}/restored-{at}", claims(at));
-                let spec = json!({ "spec": { "volumeName": format!("pvc-restored-{at}") } });
-                let bound = send(&client, Method::PATCH, &claim, &spec).await;
-                let status = json!({ "status": { "phase": "Bound" } });
-                let name = text(&bound, "/metadata/name");
-                let path = format!("{}/{name}/status", claims(at));
-                send(&client, Method::PATCH, &path, &status).await;
-            }
+            tokio::join!(bind(&client, pending), renew(&client));
         };
         Self {
             _acting: AbortOnDropHandle::new(tokio::spawn(acting)),
+        }
+    }
+}
+
+/// Binds the Pending claims.
+async fn bind(client: &Client, pending: usize) {
+    for at in 0..pending {
+        let claim = format!("{}/restored-{at}", claims(at));
+        let spec = json!({ "spec": { "volumeName": format!("pvc-restored-{at}") } });
+        let bound = send(client, Method::PATCH, &claim, &spec).await;
+        let status = json!({ "status": { "phase": "Bound" } });
+        let name = text(&bound, "/metadata/name");
+        let path = format!("{}/{name}/status", claims(at));
+        send(client, Method::PATCH, &path, &status).await;
+    }
+}
+
+/// Renews both leases for ever, as sidecars do: a renewal proves the takeover if it came before the restart was recorded.
+async fn renew(client: &Client) {
+    let (first, second) = locksmith::model::lease_names(DRIVER);
+    let mut renewals = tokio::time::interval(RENEW_EVERY);
+    loop {
+        renewals.tick().await;
+        let now = Timestamp::now();
+        let spec = json!({ "spec": { "renewTime": format!("{now:.6}") } });
+        for lease in [&first, &second] {
+            send(client, Method::PATCH, &format!("{LEASES}/{lease}"), &spec).await;
         }
     }
 }
