@@ -107,8 +107,8 @@ pub struct Detect {
     /// Time after which a ReplicationSource whose claim is missing becomes a finding.
     pub orphaned_after: Duration,
     /// Time after which a key that is still refused becomes a finding. If unset, the longer of 5 minutes and twice the
-    /// driver's `grpcTimeout`. While five objects or more are refused and the driver creates nothing, half of the time since
-    /// their calls began suffices.
+    /// driver's `grpcTimeout`; then 75 s suffice with the default timeout, in general half of the difference to it, if the
+    /// driver refuses five keys or more and has created nothing for the timeout.
     pub locked_after: Option<Duration>,
 }
 

@@ -1,18 +1,21 @@
-//! Operation locks: keys refused for longer than load or a slow call explains.
+//! Operation locks: keys refused for longer than load or most slow calls explain.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::lock_threshold::{Threshold, Wait};
-use super::waiters::{Waiters, Waiting, restored_from, waiting};
+use super::jam::{JamThresholds, ProvenRefusals};
+use super::refusal_reports::{Report, Span, locked_statuses, reports};
+use super::waiters::{Waiters, Waiting, created, waiting};
 use super::{DetectionSettings, Finding, FindingReason};
-use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
-use crate::csi::ErrorClass;
-use crate::model::records::{Content, StatusError};
-use crate::model::{Model, Witness};
+use crate::api::{LockKey, SharedStr};
+use crate::config::{Detect, Driver};
+use crate::model::{Kind, Model};
+
+/// Shortest duration of refusals that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
+const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
 
 /// Keys of a driver that it has refused at least twice, but not yet for as long as a lock.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
@@ -25,7 +28,7 @@ pub struct FormingLocks {
     /// Time of the first refusal of the key that has been refused for longest.
     #[schemars(with = "String")]
     pub since: Timestamp,
-    /// Time at which that key becomes a lock if it is still refused.
+    /// Earliest time at which one of these keys becomes a lock, if it is still refused and the driver creates nothing.
     #[schemars(with = "String")]
     pub due: Timestamp,
 }
@@ -36,11 +39,10 @@ pub fn detect(
     settings: &DetectionSettings,
     now: Timestamp,
 ) -> (Vec<Finding>, Vec<FormingLocks>) {
-    let mut series: HashMap<(&SharedStr, LockKey), Series> = HashMap::new();
-    for (driver, key, span, message) in
-        reported_refusals(model, now, Sources::All).chain(status_refusals(model, now))
-    {
-        series.entry((driver, key)).or_default().add(span, message);
+    let mut series: HashMap<(&SharedStr, LockKey), Series<'_>> = HashMap::new();
+    for report in reports(model, now) {
+        let of_key = series.entry((report.driver, report.key.clone()));
+        of_key.or_default().reports.push(report);
     }
     if series.is_empty() {
         return (Vec::new(), Vec::new());
@@ -50,47 +52,48 @@ pub fn detect(
     let mut by_driver: BTreeMap<&SharedStr, Vec<Refused>> = BTreeMap::new();
     for ((driver, key), series) in series {
         let acquired = acquired.by(model, driver);
-        let span = series.since(acquired);
-        let Some(((first, last), waiting)) = span.zip(waiting(model, &key, &waiters)) else {
-            continue;
-        };
-        let created = waiting.created;
-        by_driver.entry(driver).or_default().push(Refused {
-            key,
-            wait: Wait {
-                first,
-                last,
-                created,
-            },
-            waiting,
-            messages: series.messages,
-        });
+        let span = series.span(acquired);
+        if let Some((span, waiting)) = span.zip(waiting(model, &key, &waiters)) {
+            by_driver.entry(driver).or_default().push(Refused {
+                span,
+                proven: series.proven(acquired, waiting.created),
+                messages: series.messages(),
+                waiting,
+                key,
+            });
+        }
     }
     let (mut locks, mut forming) = (Vec::new(), Vec::new());
     for (driver, refused) in by_driver {
         let Some(entry) = settings.drivers.find(driver) else {
             continue;
         };
-        let threshold = Threshold::of(&settings.detect, entry);
-        let waits = by_object(&refused);
-        let created = model.creations.latest(driver).map(|latest| latest.at.at());
-        let jam = threshold.jam(&waits, created);
-        let is_jam = threshold.is_jam(&waits, created, now);
-        let (locked, young): (Vec<_>, Vec<_>) = refused
-            .into_iter()
-            .partition(|it| threshold.is_lock(it.wait, is_jam));
+        let alone = alone(&settings.detect, entry);
+        let jam = jams(model, settings, entry, alone).and_then(|thresholds| {
+            let proven = refused.iter().flat_map(|it| &it.proven);
+            thresholds.jam(proven, latest_creation(model, driver), now)
+        });
+        let is_lock = |it: &Refused| {
+            let (first, last) = it.span;
+            last.duration_since(first) > alone || jam.is_some_and(|jam| jam.has(&it.proven))
+        };
+        let (locked, young): (Vec<_>, Vec<_>) = refused.into_iter().partition(is_lock);
         locks.extend(locked.into_iter().map(|it| it.into_finding(driver)));
         // A single refusal may be the last one.
-        let young = young.iter().map(|it| it.wait);
-        let young: Vec<_> = young.filter(|wait| wait.last > wait.first).collect();
-        let since = young.iter().map(|wait| wait.first).min();
-        let due = young.iter().map(|wait| threshold.due(*wait, jam)).min();
-        forming.extend(since.zip(due).map(|(since, due)| FormingLocks {
+        let young: Vec<_> = young.iter().filter(|it| it.span.1 > it.span.0).collect();
+        let Some(since) = young.iter().map(|it| it.span.0).min() else {
+            continue;
+        };
+        let due = young.iter().flat_map(|it| {
+            let jammed = jam.and_then(|jam| jam.due(&it.proven));
+            it.span.0.checked_add(alone).ok().into_iter().chain(jammed)
+        });
+        forming.push(FormingLocks {
             driver: driver.clone(),
             count: young.len(),
             since,
-            due,
-        }));
+            due: due.min().unwrap_or(Timestamp::MAX),
+        });
     }
     (locks, forming)
 }
@@ -98,7 +101,9 @@ pub fn detect(
 /// A key that the present leader refuses, and for which an object waits.
 struct Refused {
     key: LockKey,
-    wait: Wait,
+    /// First and latest refusal by any witness.
+    span: Span,
+    proven: Vec<ProvenRefusals>,
     waiting: Waiting,
     messages: Vec<String>,
 }
@@ -108,7 +113,7 @@ impl Refused {
         Finding {
             what: FindingReason::OperationLock(self.key),
             object: Some(self.waiting.object),
-            since: self.wait.first,
+            since: self.span.0,
             driver: Some(driver.clone()),
             class: self.waiting.class,
             bytes: self.waiting.bytes,
@@ -119,41 +124,72 @@ impl Refused {
     }
 }
 
-/// The refusals of each object that waits. Two keys may name the same object.
-fn by_object(refused: &[Refused]) -> Vec<Wait> {
-    let mut by_object: HashMap<&ObjectKey, Wait> = HashMap::new();
-    for it in refused {
-        let wait = by_object.entry(&it.waiting.object).or_insert(it.wait);
-        wait.first = wait.first.min(it.wait.first);
-        wait.last = wait.last.max(it.wait.last);
+/// Time for which a single key must have been refused.
+fn alone(detect: &Detect, driver: &Driver) -> SignedDuration {
+    match detect.locked_after {
+        Some(after) => after.signed(),
+        None => driver.grpc_timeout.signed().saturating_mul(2).max(SHORTEST),
     }
-    by_object.into_values().collect()
 }
 
-/// When a refusal in a status may become a lock: alone, in a jam, and once the driver has created nothing for long enough. It
-/// counts from the takeover of the present leader, as the refusals of its predecessors do not count. Refusals in Events and
-/// logs have no due time: they last from their first to their latest report.
+/// Thresholds of a jam, if it can be told that a driver creates nothing.
+fn jams(
+    model: &Model,
+    settings: &DetectionSettings,
+    driver: &Driver,
+    alone: SignedDuration,
+) -> Option<JamThresholds> {
+    let created = [Kind::PersistentVolumes, Kind::VolumeSnapshotContents];
+    let is_known = created
+        .into_iter()
+        .all(|kind| model.freshness.trusted(kind));
+    JamThresholds::of(&settings.detect, driver, alone).filter(|_| is_known)
+}
+
+/// Time of a driver's latest creation.
+fn latest_creation(model: &Model, driver: &SharedStr) -> Option<Timestamp> {
+    model.creations.latest(driver).map(|latest| latest.at.at())
+}
+
+/// When a refusal in a status may become a lock, and when a driver that refuses has created nothing for as long as in a jam. A
+/// refusal counts from the takeover of the present leader, as those of its predecessors do not count. Refusals in Events and
+/// logs have no due time of their own: they last from their first to their latest report.
 pub fn dues<'a>(
     model: &'a Model,
     settings: &'a DetectionSettings,
 ) -> impl Iterator<Item = Timestamp> + use<'a> {
     let mut acquired = Acquired::default();
-    let mut waiters = None;
-    let dues = locked_statuses(model).filter_map(move |(content, error, key)| {
+    let of_statuses = locked_statuses(model).filter_map(move |(content, error, key)| {
         let entry = settings.drivers.find(&content.driver)?;
-        let waiters = waiters.get_or_insert_with(|| Waiters::of(model));
+        let alone = alone(&settings.detect, entry);
         let acquired = acquired.by(model, &content.driver);
         let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
-        let wait = Wait {
-            first,
-            last: first,
-            created: waiting(model, &key, waiters)?.created,
-        };
-        let created = model.creations.latest(&content.driver);
-        let created = created.map(|latest| latest.at.at());
-        Some(Threshold::of(&settings.detect, entry).dues(wait, created))
+        let jammed = jams(model, settings, entry, alone).and_then(|thresholds| {
+            let callable = callable(acquired, created(&content.meta))?;
+            thresholds.due(&ProvenRefusals {
+                key,
+                first,
+                last: first,
+                callable,
+            })
+        });
+        Some(first.checked_add(alone).ok().into_iter().chain(jammed))
     });
-    dues.flatten()
+    let drivers = model.refusals.iter().map(|(driver, ..)| driver);
+    let drivers = drivers.chain(locked_statuses(model).map(|(content, ..)| &content.driver));
+    let drivers: BTreeSet<_> = drivers.collect();
+    let idle = drivers.into_iter().filter_map(move |driver| {
+        let entry = settings.drivers.find(driver)?;
+        let alone = alone(&settings.detect, entry);
+        jams(model, settings, entry, alone)?.idle(latest_creation(model, driver))
+    });
+    of_statuses.flatten().chain(idle)
+}
+
+/// Earliest time at which the present leader can have called for an object created at `created`. Unknown for an object that is
+/// being deleted, and without a leader.
+fn callable(acquired: Option<Timestamp>, created: Option<Timestamp>) -> Option<Timestamp> {
+    Some(acquired?.max(created?))
 }
 
 /// Time at which the present leader of each driver took over. Looked up once per driver, as there are thousands of keys.
@@ -186,152 +222,61 @@ pub fn operation(key: &LockKey) -> &'static str {
     }
 }
 
-type Span = (Timestamp, Timestamp);
-
 /// Maximum number of different messages shown per key.
 const MAX_MESSAGES: usize = 10;
 
 /// The reports of all witnesses of one key.
 #[derive(Default)]
-struct Series {
-    spans: Vec<Span>,
-    messages: Vec<String>,
+struct Series<'m> {
+    reports: Vec<Report<'m>>,
 }
 
-impl Series {
-    fn add(&mut self, span: Span, message: String) {
-        self.spans.push(span);
-        if self.messages.len() < MAX_MESSAGES && !self.messages.contains(&message) {
-            self.messages.push(message);
-        }
-    }
-
-    /// First and last refusal by the present leader. A restart empties the lock table, so refusals by its predecessor do
-    /// not count.
-    fn since(&self, acquired: Option<Timestamp>) -> Option<Span> {
-        let clip = |(first, last): &Span| match acquired {
-            Some(acquired) if *last < acquired => None,
-            Some(acquired) => Some(((*first).max(acquired), *last)),
-            None => Some((*first, *last)),
-        };
-        self.spans
-            .iter()
-            .filter_map(clip)
-            .reduce(|(first, last), (other_first, other_last)| {
-                (first.min(other_first), last.max(other_last))
-            })
-    }
-}
-
-/// Keys whose refusal is proven: by the driver's log, or by its sidecar in a status. An Event proves nothing.
-pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<LockKey> {
-    reported_refusals(model, now, Sources::DriverOnly)
-        .chain(status_refusals(model, now))
-        .filter(|(of, ..)| *of == driver)
-        .map(|(_, key, ..)| key)
-        .collect()
-}
-
-/// Sources of refusals that count.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Sources {
-    /// Events on claims, too, which anybody may write.
-    All,
-    /// The driver's logs and its sidecar's statuses.
-    DriverOnly,
-}
-
-/// Whether an Event can come from the provisioner: it is on an existing claim, and about a driver that a class of the
-/// cluster names. The API server refuses an Event on an object of another namespace, but checks neither the object's uid
-/// nor the reporter.
-fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockKey) -> bool {
-    let Some(known) = model.claims.get(&claim.namespace, &claim.name) else {
-        return false;
-    };
-    let of_claim = key
-        .claim()
-        .is_some_and(|uid| known.meta.uid.is_meant_by(uid))
-        || restored_from(model, known).is_some_and(|handle| *handle == *key.0);
-    known.meta.uid == claim.uid && of_claim && model.has_class_of(driver)
-}
-
-/// Ongoing refusals seen in Events and logs. A series that has ended is left out, since another witness must not join it to
-/// a new one. A log counts only while its pod leads.
-fn reported_refusals(
-    model: &Model,
-    now: Timestamp,
-    sources: Sources,
-) -> impl Iterator<Item = (&SharedStr, LockKey, Span, String)> {
-    let mut leaders: HashMap<&SharedStr, Vec<&Uid>> = HashMap::new();
-    for (driver, _, sightings) in model.refusals.iter() {
-        // There may be thousands of drivers that only Events name.
-        if !sightings.keys().any(|it| matches!(it, Witness::Log(_))) {
-            continue;
-        }
-        leaders.entry(driver).or_insert_with(|| {
-            model
-                .provisioner(driver)
-                .map_or_else(Vec::new, |provisioner| {
-                    let leading = model.replicas(&provisioner).filter(|replica| replica.leads);
-                    leading.map(|replica| &replica.pod.meta.uid).collect()
-                })
-        });
-    }
-    model
-        .refusals
-        .iter()
-        .flat_map(move |(driver, key, sightings)| {
-            let leading = leaders.get(driver).cloned().unwrap_or_default();
-            sightings
-                .iter()
-                .filter(move |(_, seen)| seen.goes_on(now))
-                .filter(move |(witness, _)| match witness {
-                    Witness::Log(pod) => leading.contains(&pod),
-                    Witness::Event(claim) => {
-                        sources == Sources::All && is_credible(model, driver, claim, key)
-                    }
-                    Witness::Status => true,
-                })
-                .map(move |(_, seen)| {
-                    (
-                        driver,
-                        key.clone(),
-                        (seen.first, seen.last),
-                        seen.message.to_string(),
-                    )
-                })
+impl Series<'_> {
+    /// First and last refusal by the present leader.
+    fn span(&self, acquired: Option<Timestamp>) -> Option<Span> {
+        let spans = self.reports.iter().filter_map(|it| clip(it.span, acquired));
+        spans.reduce(|(first, last), (other_first, other_last)| {
+            (first.min(other_first), last.max(other_last))
         })
-}
+    }
 
-/// Refusals in a status. The sidecar writes an identical message only once, so a refusal in a status is ongoing until now.
-fn status_refusals(
-    model: &Model,
-    now: Timestamp,
-) -> impl Iterator<Item = (&SharedStr, LockKey, Span, String)> {
-    locked_statuses(model).map(move |(content, error, key)| {
-        let span = (error.since, now);
-        (&content.driver, key, span, error.message.to_string())
-    })
-}
+    /// The proven refusals by the present leader. `created` is the creation time of the object that waits.
+    fn proven(
+        &self,
+        acquired: Option<Timestamp>,
+        created: Option<Timestamp>,
+    ) -> Vec<ProvenRefusals> {
+        let proven = self.reports.iter().filter(|it| it.is_proof);
+        let proven = proven.filter_map(|it| {
+            let (first, last) = clip(it.span, acquired)?;
+            Some(ProvenRefusals {
+                key: it.returned.clone(),
+                first,
+                last,
+                callable: callable(acquired, it.created.or(created))?,
+            })
+        });
+        proven.collect()
+    }
 
-/// Contents whose status has a refusal. It is over once there is a handle: the driver has accepted the snapshot since.
-fn locked_statuses(model: &Model) -> impl Iterator<Item = (&Content, &StatusError, LockKey)> {
-    let refused = model
-        .contents
-        .needs_attention()
-        .filter(|it| it.handle.is_none());
-    refused.filter_map(|content| {
-        let error = content.error.as_deref()?;
-        let ErrorClass::Locked(key) = &error.class else {
-            return None;
-        };
-        // The driver returns the key of the volume or of the snapshot, but the snapshot waits.
-        let key = match content.snapshot.as_ref() {
-            Some(uid) if key.claim().is_none() && key.snapshot().is_none() => {
-                LockKey(format!("snapshot-{uid}").into())
+    /// Different messages, at most [`MAX_MESSAGES`].
+    fn messages(self) -> Vec<String> {
+        let mut messages = Vec::new();
+        for Report { message, .. } in self.reports {
+            if messages.len() < MAX_MESSAGES && !messages.contains(&message) {
+                messages.push(message);
             }
-            _ => key.clone(),
-        };
-        Some((content, error, key))
-    })
+        }
+        messages
+    }
+}
+
+/// The part of a span since the present leader's takeover. A restart empties the lock table, so refusals by its predecessor do
+/// not count.
+fn clip((first, last): Span, acquired: Option<Timestamp>) -> Option<Span> {
+    match acquired {
+        Some(acquired) if last < acquired => None,
+        Some(acquired) => Some((first.max(acquired), last)),
+        None => Some((first, last)),
+    }
 }

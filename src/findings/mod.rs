@@ -29,8 +29,9 @@ macro_rules! reasons {
 mod claim;
 mod deletion;
 mod doubts;
+mod jam;
 mod lock;
-mod lock_threshold;
+mod refusal_reports;
 mod snapshot;
 mod source;
 pub mod storage;
@@ -38,7 +39,8 @@ mod waiters;
 
 pub use claim::{awaited, young_claims};
 pub use doubts::{Doubt, DoubtKind, doubts, drivers_of_classes};
-pub use lock::{FormingLocks, proven};
+pub use lock::FormingLocks;
+pub use refusal_reports::proven;
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,
     source as snapshot_source,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::snapshot_content;
 use crate::api::{LockKey, ObjectKey, ObjectKind, SharedStr, Uid};
 use crate::model::Model;
-use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Snapshot};
+use crate::model::records::{Claim, ClaimPhase, Content, DataSource, Meta, Snapshot};
 
 /// Objects by their uids, whole or abbreviated.
 struct ByUid<'m, T> {
@@ -134,7 +134,7 @@ pub(super) struct Waiting {
     pub(super) object: ObjectKey,
     pub(super) class: Option<SharedStr>,
     pub(super) bytes: u64,
-    /// Creation time of the object, if it can be the object of the refused call: a content's deletion began later.
+    /// Creation time of the object, unless it is being deleted: the call for that began later.
     pub(super) created: Option<Timestamp>,
 }
 
@@ -163,7 +163,7 @@ pub(super) fn waiting(model: &Model, key: &LockKey, waiters: &Waiters<'_>) -> Op
     Some(Waiting {
         class: claim.and_then(|claim| claim.class.clone()),
         bytes: snapshot.map_or(0, |snapshot| snapshot.bytes(claim)),
-        created: snapshot.map(|snapshot| snapshot.meta.created.at()),
+        created: snapshot.and_then(|snapshot| created(&snapshot.meta)),
         object,
     })
 }
@@ -173,6 +173,11 @@ fn of_claim(claim: &Claim) -> Waiting {
         object: claim.meta.key(ObjectKind::PersistentVolumeClaim),
         class: claim.class.clone(),
         bytes: claim.requested,
-        created: Some(claim.meta.created.at()),
+        created: created(&claim.meta),
     }
+}
+
+/// Creation time of an object that is not being deleted.
+pub(super) fn created(meta: &Meta) -> Option<Timestamp> {
+    meta.deleting.is_none().then(|| meta.created.at())
 }

@@ -98,3 +98,30 @@ fn finding_appears_when_it_is_due(#[case] world: World, #[case] number: usize) {
     assert_eq!(seen, stuck(&model, &settings, at(60 * 24)));
     assert_eq!(seen.len(), number, "{seen:?}");
 }
+
+/// Five claims have been refused for long enough for a jam, but the driver created a volume two minutes ago.
+#[test]
+fn jam_in_logs_appears_when_the_driver_has_been_idle() {
+    let volume = Volume {
+        name: "pvc-other".into(),
+        driver: DRIVER.into(),
+        created: at(-2).into(),
+    };
+    let world = (0..5).fold(World::rook().with(volume), |world, number| {
+        let waits = claim("media", &format!("app-{number}")).pending();
+        let key = format!("pvc-{}", waits.meta.uid);
+        let waits = waits.created(at(-5));
+        world
+            .with(waits)
+            .refused(&key, log_of(LEADER_UID), at(-2), at(0))
+    });
+    let settings = DetectionSettings::default();
+    let due = next_due(&world.0, &settings, at(0)).unwrap();
+    assert_eq!(
+        stuck(&world.0, &settings, due - SignedDuration::from_nanos(1)),
+        [""; 0]
+    );
+    let found = stuck(&world.0, &settings, due);
+    let locks = found.iter().filter(|it| it.starts_with("operation_lock"));
+    assert_eq!(locks.count(), 5, "{found:?}");
+}

@@ -6,9 +6,9 @@ use rstest::rstest;
 use crate::config::{Config, Duration, parse};
 use crate::csi::ErrorClass;
 use crate::findings::{self, DetectionSettings, FormingLocks};
-use crate::model::Witness;
 use crate::model::fixture::*;
 use crate::model::records::{Claim, Content, Snapshot, Volume};
+use crate::model::{Kind, WatchState, Witness};
 
 const UID: &str = "15ca3371-4909-4727-9a3c-0d1f6c6a2b11";
 const KEY: &str = "pvc-uid-claim-media-sonarr";
@@ -292,16 +292,35 @@ fn young_refusals_are_a_forming_lock(#[case] world: World, #[case] expected: &[(
     assert_eq!(forming(&world), expected);
 }
 
-/// Five claims of this age in minutes, refused since `first` minutes and at least a minute ago.
+/// A claim of this age in minutes, which this witness has refused since `first` minutes and at least a minute ago.
+fn refused_claim(world: World, number: usize, age: i64, first: i64, by: Witness) -> World {
+    let waits = claim("media", &format!("app-{number}")).pending();
+    let key = format!("pvc-{}", waits.meta.uid);
+    let world = world.with(waits.created(at(-age)));
+    world.refused(&key, by, at(-first), at(-1))
+}
+
+/// Five claims of this age in minutes, refused since `first` minutes.
 fn five(age: i64, first: i64) -> World {
     (0..5).fold(World::rook(), |world, number| {
-        let name = format!("app-{number}");
-        let waits = claim("media", &name).pending().created(at(-age));
-        let key = format!("pvc-{}", waits.meta.uid);
-        world
-            .with(waits)
-            .refused(&key, event_on("media", &name), at(-first), at(-1))
+        refused_claim(world, number, age, first, log_of(LEADER_UID))
     })
+}
+
+/// Five snapshots of this age in minutes, refused since `first` minutes for these keys.
+fn five_snapshots(age: i64, first: i64, returned: fn(&Snapshot) -> String) -> World {
+    (0..5).fold(World::rook(), |world, number| {
+        let hangs = snapshot("media", &format!("app-{number}"), "prowlarr").unready();
+        let hangs = hangs.created(at(-age));
+        let error = ErrorClass::Locked(key(&returned(&hangs)));
+        let mut refused = content(&hangs).created(at(-age)).error(error);
+        refused.error.as_mut().unwrap().since = at(-first);
+        world.with(hangs).with(refused)
+    })
+}
+
+fn own_key(snapshot: &Snapshot) -> String {
+    format!("snapshot-{}", snapshot.meta.uid)
 }
 
 fn created(minutes: i64) -> Volume {
@@ -312,32 +331,61 @@ fn created(minutes: i64) -> Volume {
     }
 }
 
-/// With the default timeout of 150 s, five calls that hang are found after half of the time of one.
+/// With the default timeout of 150 s, in a jam 75 s of refusals after a call of 150 s are a lock.
 #[rstest]
-#[case::five_objects(five(9, 3), 5)]
-#[case::refused_too_recently(five(9, 2), 0)]
-#[case::before_their_own_calls_can_have_been_given_up(five(4, 3), 0)]
-#[case::four_objects(five(9, 3).with(claim("media", "app-0")), 0)]
-#[case::driver_that_was_idle_for_the_timeout(five(9, 3).with(created(-3)), 5)]
-#[case::driver_that_creates(five(9, 3).with(created(-2)), 0)]
-#[case::driver_that_creates_and_refuses_for_long(five(9, 8).with(created(-1)), 5)]
+#[case::five_claims(five(9, 3), 5)]
+#[case::five_snapshots(five_snapshots(9, 2, own_key), 5)]
 #[case::one_key_more_that_is_refused_too_recently(
-    five(9, 3).with(waiting()).refused(KEY, event(), at(-2), at(-1)),
+    five(9, 3).with(waiting()).refused(KEY, log_of(LEADER_UID), at(-2), at(-1)),
     5
 )]
-#[case::one_object_by_many_keys(
-    (0..9).fold(World::rook().with(hangs()).with(content(&hangs()).handle("csi-1")), |world, key| {
-        world.refused(&format!("snapshot-{}", ["uid-snapshot-media-s", "csi-1"][key % 2]), log_of(LEADER_UID), at(-3), at(-1))
-    }),
-    0
+#[case::one_key_more_by_events_only(
+    five(9, 3).with(waiting()).refused(KEY, event(), at(-3), at(-1)),
+    5
 )]
-fn several_calls_at_once_are_a_lock_earlier(#[case] world: World, #[case] expected: usize) {
+#[case::on_a_driver_that_has_created_nothing_for_its_timeout(five(9, 3).with(created(-3)), 5)]
+fn jam_is_found_early(#[case] world: World, #[case] expected: usize) {
     assert_eq!(locks(&world, &Config::default()).len(), expected);
 }
 
 #[rstest]
-#[case::five_objects(five(9, 2), &[(5, -2, 0)])]
-#[case::driver_that_creates(five(9, 2).with(created(-1)), &[(5, -2, 1)])]
+#[case::refused_too_recently(five(9, 2))]
+#[case::refused_by_another_call_at_first(five(4, 3))]
+#[case::four_claims(five(9, 3).with(claim("media", "app-0")))]
+#[case::on_a_driver_that_creates(five(9, 3).with(created(-2)))]
+#[case::by_events_only(
+    (0..5).fold(World::rook(), |world, number| {
+        refused_claim(world, number, 9, 3, event_on("media", &format!("app-{number}")))
+    })
+)]
+#[case::by_the_leader_before(five(9, 3).with(lease(LEASE, LEADER, at(-3))))]
+#[case::in_statuses_from_before_the_takeover(
+    five_snapshots(60, 50, own_key).with(lease(SNAPSHOTTER_LEASE, LEADER, at(-3)))
+)]
+#[case::snapshots_of_one_volume(five_snapshots(9, 3, |_| "csi-volume-1".to_owned()))]
+#[case::deletions(
+    (0..5).fold(five(9, 3), |world, number| {
+        world.with(claim("media", &format!("app-{number}")).pending().created(at(-9)).deleting(at(-3)))
+    })
+)]
+#[case::volumes_are_not_listed_yet(five(9, 3).reading(Kind::PersistentVolumes, WatchState::Never))]
+#[case::contents_are_not_watched(
+    five(9, 3).reading(Kind::VolumeSnapshotContents, WatchState::Failing("timeout".into()))
+)]
+fn several_refusals_are_no_jam(#[case] world: World) {
+    assert_eq!(locks(&world, &Config::default()), []);
+}
+
+#[test]
+fn configured_threshold_holds_in_a_jam_too() {
+    let mut config = Config::default();
+    config.detect.locked_after = Some(Duration::from_secs(5 * 60));
+    assert_eq!(locks(&five(9, 3), &config), []);
+}
+
+#[rstest]
+#[case::five_claims(five(9, 2), &[(5, -2, 0)])]
+#[case::on_a_driver_that_creates(five(9, 2).with(created(-1)), &[(5, -2, 1)])]
 fn due_time_of_forming_locks_considers_a_jam(
     #[case] world: World,
     #[case] expected: &[(usize, i64, i64)],

@@ -1,9 +1,13 @@
 //! Calls that hang among calls that are only slow: how early a lock is found, and how often a slow call counts as one.
 //!
-//! The sidecars are simulated with Rook's settings: a call is given up after 150 s and goes on inside the driver, which refuses
-//! every further attempt for its key until then. Attempts follow after 1 s, 2 s, 4 s and so on, at most 300 s
-//! (external-snapshotter and external-provisioner). A slow call lasts 10 s to 10 min, with the same chance for each order of
-//! magnitude. `cargo test --lib slow_calls -- --nocapture` prints the figures of deploy/docs/performance.md.
+//! The sidecars are simulated with Rook's settings: a call is given up after 150 s and continues inside the driver, which refuses
+//! every further attempt for its key until it ends. Attempts follow after 1 s (snapshots) or 0.5 s (volumes), then after twice the
+//! last pause, at most 300 s. A slow call lasts 10 s to 10 min, with the same chance for each order of magnitude. The time of a
+//! snapshot is that at which its call began, as ceph-csi has it. `cargo test --lib slow_calls -- --nocapture` prints the figures
+//! of deploy/docs/performance.md. Asserted:
+//! 1. five calls or more that hang are found earlier than one, and never slow calls alone in their place;
+//! 2. fewer are found as late as one;
+//! 3. slow calls count as locks in hardly more trials than if every key were judged alone.
 
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -46,13 +50,18 @@ impl Call {
         format!("app-{}", self.number)
     }
 
+    fn is_snapshot(&self) -> bool {
+        self.number.is_multiple_of(2)
+    }
+
     fn hangs(&self) -> bool {
         self.ends.is_infinite()
     }
 
     /// Times of the further attempts, up to the one after its end.
     fn attempts(&self) -> Vec<f64> {
-        let pauses = std::iter::successors(Some(1.0_f64), |pause| Some((pause * 2.0).min(300.0)));
+        let first = if self.is_snapshot() { 1.0_f64 } else { 0.5 };
+        let pauses = std::iter::successors(Some(first), |pause| Some((pause * 2.0).min(300.0)));
         let mut attempts = Vec::new();
         let mut at = self.begins + TIMEOUT;
         for pause in pauses {
@@ -69,7 +78,7 @@ impl Call {
     fn is_found_alone(&self) -> bool {
         let attempts = self.attempts();
         let refused = |at: &&f64| **at < self.ends;
-        let last = if self.number.is_multiple_of(2) {
+        let last = if self.is_snapshot() {
             // A status remains until the attempt that succeeds.
             attempts.last()
         } else {
@@ -82,7 +91,7 @@ impl Call {
 
     /// The changes of the cluster that it makes.
     fn changes(&self) -> Vec<(f64, Change)> {
-        if self.number.is_multiple_of(2) {
+        if self.is_snapshot() {
             self.of_snapshot()
         } else {
             self.of_claim()
@@ -97,10 +106,13 @@ impl Call {
         };
         let mut changes = vec![
             (self.begins, snapshot().into()),
-            (self.begins, content(&snapshot()).into()),
+            (
+                self.begins,
+                content(&snapshot()).created(time(self.begins)).into(),
+            ),
         ];
         let succeeds = |at: f64| {
-            let content = content(&snapshot()).handle(&name).taken(time(self.ends));
+            let content = content(&snapshot()).handle(&name).taken(time(self.begins));
             let ready = Snapshot {
                 ready: Some(true),
                 ..snapshot()
@@ -112,7 +124,7 @@ impl Call {
             return changes;
         }
         let failed = |at: f64, class| {
-            let mut content = content(&snapshot()).error(class);
+            let mut content = content(&snapshot()).created(time(self.begins)).error(class);
             content.error.as_mut().unwrap().since = time(at);
             (at, content.into())
         };
@@ -153,7 +165,7 @@ impl Call {
             let refusal = Refusal {
                 driver: DRIVER.into(),
                 key: key.clone(),
-                witness: event_on("media", &name),
+                witness: log_of(LEADER_UID),
                 first: time(attempt),
                 at: time(attempt),
                 message: "refused".into(),
@@ -265,8 +277,10 @@ fn print(name: &str, found: &[Option<Found>]) {
 fn jam_is_found_early(#[case] name: &str, #[case] slow: std::ops::Range<usize>) {
     let found = trials(5..11, slow);
     print(name, &found);
-    assert!(found.iter().flatten().all(|found| found.hung > 0));
-    assert!(median(&found) < ALONE);
+    let blames_a_hung_one =
+        |found: &Option<Found>| found.as_ref().is_some_and(|found| found.hung > 0);
+    assert!(found.iter().all(blames_a_hung_one));
+    assert!(median(&found) < 0.75 * ALONE);
 }
 
 #[test]
@@ -284,7 +298,7 @@ fn few_calls_that_hang_are_found_as_late_as_one() {
 #[case::three(3, 0)]
 #[case::five(5, 0)]
 #[case::ten(10, 0)]
-#[case::twenty(20, 1)]
+#[case::twenty(20, 3)]
 fn slow_calls_are_rarely_a_jam(#[case] calls: usize, #[case] more: usize) {
     let settings = DetectionSettings::default();
     let trials = (0..TRIALS).map(|seed| {

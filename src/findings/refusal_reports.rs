@@ -1,0 +1,155 @@
+//! Reports of refused operations: Events on claims, the driver's logs, and statuses that its sidecar writes.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::waiters::{created, restored_from};
+use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
+use crate::csi::ErrorClass;
+use crate::model::records::{Content, StatusError};
+use crate::model::{Model, Witness};
+
+/// First and latest refusal.
+pub(super) type Span = (Timestamp, Timestamp);
+
+/// One witness's report of the refusals of a key.
+pub(super) struct Report<'m> {
+    pub(super) driver: &'m SharedStr,
+    /// The key by which the object is found that waits.
+    pub(super) key: LockKey,
+    /// The key as the driver returned it.
+    pub(super) returned: LockKey,
+    pub(super) span: Span,
+    pub(super) message: String,
+    /// Creation time of the object, if the witness is the object itself.
+    pub(super) created: Option<Timestamp>,
+    /// Whether the driver's log or its sidecar's status is the witness. Events can be forged.
+    pub(super) is_proof: bool,
+}
+
+/// Every ongoing refusal at `now`.
+pub(super) fn reports(model: &Model, now: Timestamp) -> impl Iterator<Item = Report<'_>> {
+    reported_refusals(model, now, Sources::All).chain(status_refusals(model, now))
+}
+
+/// Keys whose refusal is proven: by the driver's log, or by its sidecar in a status. An Event proves nothing.
+pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<LockKey> {
+    reported_refusals(model, now, Sources::DriverOnly)
+        .chain(status_refusals(model, now))
+        .filter(|it| it.driver == driver)
+        .map(|it| it.key)
+        .collect()
+}
+
+/// Sources of refusals that count.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Sources {
+    /// Events on claims, too, which anybody may write.
+    All,
+    /// The driver's logs and its sidecar's statuses.
+    DriverOnly,
+}
+
+/// Whether an Event can come from the provisioner: it is on an existing claim, and about a driver that a class of the
+/// cluster names. The API server refuses an Event on an object of another namespace, but checks neither the object's uid
+/// nor the reporter.
+fn is_credible(model: &Model, driver: &SharedStr, claim: &ObjectKey, key: &LockKey) -> bool {
+    let Some(known) = model.claims.get(&claim.namespace, &claim.name) else {
+        return false;
+    };
+    let of_claim = key
+        .claim()
+        .is_some_and(|uid| known.meta.uid.is_meant_by(uid))
+        || restored_from(model, known).is_some_and(|handle| *handle == *key.0);
+    known.meta.uid == claim.uid && of_claim && model.has_class_of(driver)
+}
+
+/// Ongoing refusals seen in Events and logs. A series that has ended is left out, since another witness must not join it to
+/// a new one. A log counts only while its pod leads.
+fn reported_refusals(
+    model: &Model,
+    now: Timestamp,
+    sources: Sources,
+) -> impl Iterator<Item = Report<'_>> {
+    let mut leaders: HashMap<&SharedStr, Vec<&Uid>> = HashMap::new();
+    for (driver, _, sightings) in model.refusals.iter() {
+        // There may be thousands of drivers that only Events name.
+        if !sightings.keys().any(|it| matches!(it, Witness::Log(_))) {
+            continue;
+        }
+        leaders.entry(driver).or_insert_with(|| {
+            model
+                .provisioner(driver)
+                .map_or_else(Vec::new, |provisioner| {
+                    let leading = model.replicas(&provisioner).filter(|replica| replica.leads);
+                    leading.map(|replica| &replica.pod.meta.uid).collect()
+                })
+        });
+    }
+    model
+        .refusals
+        .iter()
+        .flat_map(move |(driver, key, sightings)| {
+            let leading = leaders.get(driver).cloned().unwrap_or_default();
+            sightings
+                .iter()
+                .filter(move |(_, seen)| seen.goes_on(now))
+                .filter(move |(witness, _)| match witness {
+                    Witness::Log(pod) => leading.contains(&pod),
+                    Witness::Event(claim) => {
+                        sources == Sources::All && is_credible(model, driver, claim, key)
+                    }
+                    Witness::Status => true,
+                })
+                .map(move |(witness, seen)| Report {
+                    driver,
+                    key: key.clone(),
+                    returned: key.clone(),
+                    span: (seen.first, seen.last),
+                    message: seen.message.to_string(),
+                    created: None,
+                    is_proof: !matches!(witness, Witness::Event(_)),
+                })
+        })
+}
+
+/// Refusals in a status. The sidecar writes an identical message only once, so a refusal in a status is ongoing until now.
+fn status_refusals(model: &Model, now: Timestamp) -> impl Iterator<Item = Report<'_>> {
+    locked_statuses(model).map(move |(content, error, returned)| {
+        // The driver returns the key of the volume or of the snapshot, but the snapshot waits.
+        let key = match content.snapshot.as_ref() {
+            Some(uid) if returned.claim().is_none() && returned.snapshot().is_none() => {
+                LockKey(format!("snapshot-{uid}").into())
+            }
+            _ => returned.clone(),
+        };
+        Report {
+            driver: &content.driver,
+            key,
+            returned,
+            span: (error.since, now),
+            message: error.message.to_string(),
+            created: created(&content.meta),
+            is_proof: true,
+        }
+    })
+}
+
+/// Contents whose status has a refusal, with the key that the driver returned. It is over once there is a handle: the driver has
+/// accepted the snapshot since.
+pub(super) fn locked_statuses(
+    model: &Model,
+) -> impl Iterator<Item = (&Content, &StatusError, LockKey)> {
+    let refused = model
+        .contents
+        .needs_attention()
+        .filter(|it| it.handle.is_none());
+    refused.filter_map(|content| {
+        let error = content.error.as_deref()?;
+        match &error.class {
+            ErrorClass::Locked(key) => Some((content, error, key.clone())),
+            _ => None,
+        }
+    })
+}
