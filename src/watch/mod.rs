@@ -9,7 +9,7 @@ mod kinds;
 mod logs;
 mod lookups;
 mod one_shot;
-mod prometheus;
+pub mod prometheus;
 mod source;
 
 pub use clock::Clocks;

@@ -43,9 +43,11 @@ struct Data {
 
 /// Why an expression was not evaluated.
 #[derive(Debug, thiserror::Error)]
-enum QueryError {
+pub enum QueryError {
+    /// There is no answer that can be read.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The server refuses the expression, or fails to evaluate it.
     #[error("the evaluation failed: {0}")]
     Failed(String),
     /// Series may be missing, so that their number does not count.
@@ -60,7 +62,7 @@ pub async fn poll(http: HttpClient, config: Arc<Config>, changes: Changes) {
         rounds.tick().await;
         for expression in config.gates.promql.values() {
             let at = Timestamp::now();
-            let series = once(&http, expression)
+            let series = series(&http, expression)
                 .await
                 .map_err(|error| error.to_string());
             let change = Change::Answered(expression.clone(), Answer { at, series });
@@ -72,7 +74,7 @@ pub async fn poll(http: HttpClient, config: Arc<Config>, changes: Changes) {
 }
 
 /// Number of series that an expression returns; a scalar counts as one unless it is 0.
-async fn once(http: &HttpClient, expression: &str) -> Result<usize, QueryError> {
+pub async fn series(http: &HttpClient, expression: &str) -> Result<usize, QueryError> {
     let query = [("query", expression)];
     let Response {
         status,
@@ -137,7 +139,7 @@ mod tests {
         };
         let http = serve(Router::new().route("/api/v1/query", post(answer))).await;
         let expression = "up{namespace=~\"{{ $labels.namespace }}|$name\"} == 0 & x=1 + \u{e4}%00";
-        assert_eq!(once(&http, expression).await.unwrap(), 0);
+        assert_eq!(series(&http, expression).await.unwrap(), 0);
         let form = asked.lock().unwrap().pop().unwrap();
         let form = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
         let pairs: Vec<_> = form.query_pairs().collect();
@@ -157,7 +159,7 @@ mod tests {
         let fields = change.as_object().unwrap().clone();
         answer.as_object_mut().unwrap().extend(fields);
         let router = Router::new().route("/api/v1/query", post(async || Json(answer)));
-        let error = once(&serve(router).await, "up == 0").await.unwrap_err();
+        let error = series(&serve(router).await, "up == 0").await.unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -36,7 +36,7 @@ async fn check_passes_on_the_real_stack_and_finds_each_fault() {
     let faults = Faults::start(cluster, &daemon, places, &config).await;
     let begun = Instant::now();
     let found = faults.all().await;
-    assert_eq!(found, 13);
+    assert_eq!(found, 14);
     figure(&format!(
         "real stack, check: {found} faults found in {:.1?}",
         begun.elapsed()

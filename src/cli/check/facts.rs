@@ -82,6 +82,8 @@ pub struct PrometheusFacts {
     pub alerts: Result<BTreeSet<String>, String>,
     /// The version of each scraped daemon, or why they could not be read.
     pub versions: Result<Vec<String>, String>,
+    /// Number of series that each expression of gate `promql` returns, by its name, or why it could not be evaluated.
+    pub expressions: Vec<(String, Result<usize, String>)>,
 }
 
 /// Answers of Alertmanager.

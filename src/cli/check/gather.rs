@@ -24,7 +24,7 @@ use crate::config::{Config, Mode};
 use crate::holds::{self, policy::Probe};
 use crate::http_client::HttpClient;
 use crate::text::error_chain;
-use crate::watch;
+use crate::watch::{self, prometheus};
 
 /// Number of concurrent reviews.
 const CONCURRENCY: usize = 16;
@@ -99,7 +99,7 @@ async fn of_cluster(client: &Client, sources: &Sources) -> anyhow::Result<Cluste
         reviewed(client, config, namespace),
         reviews::own_name(client),
         daemon_version(client, sources),
-        prometheus(config),
+        prometheus_facts(config),
         alertmanager(config),
     );
     let observed = observed?;
@@ -212,12 +212,17 @@ async fn daemon_version(client: &Client, sources: &Sources) -> Result<String, St
     build.map(|build| build.version)
 }
 
-async fn prometheus(config: &Config) -> Option<PrometheusFacts> {
+async fn prometheus_facts(config: &Config) -> Option<PrometheusFacts> {
     let http = HttpClient::prometheus(&config.prometheus)?;
     let query = [("query", BUILD_INFO)];
-    let (rules, versions) = tokio::join!(
+    let evaluated = config.gates.promql.iter().map(async |(name, expression)| {
+        let series = prometheus::series(&http, expression).await;
+        (name.clone(), series.map_err(|error| error.to_string()))
+    });
+    let (rules, versions, expressions) = tokio::join!(
         http.get_json::<Value>("/api/v1/rules?type=alert"),
         http.post_form::<Value>("/api/v1/query", &query),
+        futures::future::join_all(evaluated),
     );
     let alerts = rules.map(|answer| alert_names(&answer));
     let versions = versions.map(|answer| {
@@ -234,6 +239,7 @@ async fn prometheus(config: &Config) -> Option<PrometheusFacts> {
         url: http.url().to_owned(),
         alerts: alerts.map_err(|error| error.to_string()),
         versions: versions.map_err(|error| error.to_string()),
+        expressions,
     })
 }
 

@@ -93,6 +93,7 @@ fn facts(world: World, config: &Config) -> Facts {
             url: "http://prometheus:9090".to_owned(),
             alerts: Ok(shipped_alerts().map(str::to_owned).collect()),
             versions: Ok(vec![version]),
+            expressions: vec![("osds".to_owned(), Ok(0)), ("ceph".to_owned(), Ok(2))],
         }),
         alertmanager: Some(AlertmanagerFacts {
             url: "http://alertmanager:9093".to_owned(),
@@ -246,6 +247,10 @@ fn without_right(facts: &mut Facts, of: fn(Purpose) -> bool) {
 #[case::not_scraped("target", State::Fail, |facts: &mut Facts| {
     cluster(facts).prometheus.as_mut().unwrap().versions = Ok(Vec::new());
 })]
+#[case::expression_refused("promql", State::Fail, |facts: &mut Facts| {
+    let expressions = &mut cluster(facts).prometheus.as_mut().unwrap().expressions;
+    expressions[0].1 = Err("parse error: unclosed left parenthesis".to_owned());
+})]
 #[case::alertmanager_unreachable("alertmanager", State::Fail, |facts: &mut Facts| {
     cluster(facts).alertmanager.as_mut().unwrap().config = Err("refused".to_owned());
 })]
@@ -364,6 +369,25 @@ fn unreachable_server_is_the_only_check() {
     let outcomes = judge(&facts);
     assert_eq!(faults(&outcomes), [("api-reachable", State::Fail)]);
     assert_eq!(Report::of(&outcomes, None, false).exit_code(), 2);
+}
+
+#[test]
+fn expressions_that_close_their_gate_now_are_named() {
+    let found = |expressions: Vec<(String, Result<usize, String>)>| {
+        let mut facts = facts(world(), &config());
+        cluster(&mut facts).prometheus.as_mut().unwrap().expressions = expressions;
+        let outcomes = judge(&facts);
+        let found = outcomes.into_iter().find(|it| it.id.as_str() == "promql");
+        found.map(|it| (it.state, it.found))
+    };
+    let of = |name: &str, series| (name.to_owned(), Ok(series));
+    let passes = |text: &str| Some((State::Pass, text.to_owned()));
+    assert_eq!(found(Vec::new()), None);
+    assert_eq!(found(vec![of("ceph", 0)]), passes("1 expression"));
+    assert_eq!(
+        found(vec![of("ceph", 2), of("osds", 0)]),
+        passes("2 expressions; closed now by ceph")
+    );
 }
 
 /// Before the installation, our own objects do not exist, and are not reported as missing.

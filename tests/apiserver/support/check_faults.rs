@@ -108,6 +108,7 @@ impl<'a> Faults<'a> {
         self.old_crd().await;
         self.leader().await;
         self.monitoring().await;
+        self.expression().await;
         let holds = self.every::<SnapshotHold>();
         let holds = holds.list(&ListParams::default()).await.unwrap().items;
         assert!(holds.is_empty(), "{holds:#?}");
@@ -358,6 +359,21 @@ impl<'a> Faults<'a> {
             .await;
         self.scrape_with_rules().await;
         self.green().await;
+    }
+
+    async fn expression(&self) {
+        let file = self.config.path();
+        let before = std::fs::read_to_string(file).unwrap();
+        let mut config: Value = serde_saphyr::from_str(&before).unwrap();
+        // JSON is YAML.
+        config["gates"]["promql"] = json!({ "ceph": "sum(up" });
+        std::fs::write(file, config.to_string()).unwrap();
+        self.until("expression refused", &[("promql", "fail")])
+            .await;
+        config["gates"]["promql"] = json!({ "ceph": "sum(up) < 0" });
+        std::fs::write(file, config.to_string()).unwrap();
+        self.green().await;
+        std::fs::write(file, before).unwrap();
     }
 
     async fn volsync(&self) {

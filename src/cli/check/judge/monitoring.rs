@@ -57,6 +57,7 @@ fn prometheus_checks(facts: &Facts, prometheus: &PrometheusFacts) -> Vec<Outcome
         url,
         alerts,
         versions,
+        expressions,
     } = prometheus;
     if let (Err(why), Err(_)) = (alerts, versions) {
         return vec![unreachable(id, facts, url, why)];
@@ -88,7 +89,33 @@ fn prometheus_checks(facts: &Facts, prometheus: &PrometheusFacts) -> Vec<Outcome
         ),
         Ok(versions) => Outcome::pass(CheckId::Target, count(versions.len(), "target")),
     };
-    vec![Outcome::pass(id, url), rules, target]
+    let mut outcomes = vec![Outcome::pass(id, url), rules, target];
+    outcomes.extend(promql(expressions));
+    outcomes
+}
+
+/// The expressions of gate promql, if there are any. One that returns series now closes the gate as it should.
+fn promql(expressions: &[(String, Result<usize, String>)]) -> Option<Outcome> {
+    let id = CheckId::Promql;
+    let refused = expressions.iter().filter_map(|(name, series)| {
+        let why = series.as_ref().err()?;
+        Some(format!("{name}: {why}"))
+    });
+    let refused: Vec<_> = refused.collect();
+    if !refused.is_empty() {
+        return Some(Outcome::fail(id, refused.join("; ")));
+    }
+    let returns = |series: &Result<usize, String>| series.as_ref().is_ok_and(|series| *series > 0);
+    let closed = expressions.iter().filter(|(_, series)| returns(series));
+    let closed: Vec<_> = closed.map(|(name, _)| name.as_str()).collect();
+    let evaluated = count(expressions.len(), "expression");
+    (!expressions.is_empty()).then(|| match closed[..] {
+        [] => Outcome::pass(id, evaluated),
+        [..] => Outcome::pass(
+            id,
+            format!("{evaluated}; closed now by {}", closed.join(", ")),
+        ),
+    })
 }
 
 fn alertmanager_checks(facts: &Facts, alertmanager: &AlertmanagerFacts) -> Vec<Outcome> {
