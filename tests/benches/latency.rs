@@ -24,11 +24,12 @@ const FLOOD: u64 = 50_000;
 /// Age from which a claim is stuck.
 const AGE: SignedDuration = SignedDuration::from_secs(1);
 
+/// A run that only holds would have nothing to do. It is aborted while it settles, so the snapshot stays for the next one.
 const PLAYBOOK: &str = "
 playbooks:
   suspend:
     alerts: [['alertname=\"LocksmithOperationLocked\"']]
-    steps: [suspendSources, resumeSources]
+    steps: [suspendSources, deleteFailedSnapshots, resumeSources]
     attempts: 1
 ";
 
@@ -41,7 +42,11 @@ pub async fn bench() -> Vec<Row> {
     };
     ground.jam(jam).await;
     let user = ground.service_account("locksmith-daemon").await;
-    let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
+    let config = config(PLAYBOOK).replace(
+        "suspendSources: {settle: 0s",
+        "suspendSources: {settle: 30m",
+    );
+    let daemon = ground.daemon(&user, &config, 1).await;
     let seen = went_bad(&ground, &daemon).await.scaled(1e3);
     println!(
         "ms beyond its age until a claim is in /metrics: {seen}, p99 {}",
@@ -176,7 +181,7 @@ async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spre
         seconds(since, first.unwrap())
     };
     let created = |event: &Event| event.verb == "create" && event.resource == "remediations";
-    let held = |event: &Event| event.verb == "patch" && event.resource != "remediations";
+    let held = |event: &Event| event.verb == "create" && event.resource == "snapshotholds";
     let times = |wanted: &dyn Fn(&Event) -> bool| {
         Spread::of(posted.iter().map(|(at, _)| first(wanted, *at)).collect())
     };

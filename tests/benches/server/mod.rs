@@ -174,6 +174,7 @@ remediation: {{namespace: {NAMESPACE}, keep: 1000}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: 1s, lockedAfter: 1s}}
 steps:
   suspendSources: {{settle: 0s, deadline: 1h}}
+  deleteFailedSnapshots: {{settle: 0s}}
   resumeSources: {{when: bound, batch: 100000, every: 1ms}}
   verdict: {{within: 5s}}
 gates: {{maxDeletions: 1000, maxDeletionsShare: 100%, cooldown: 0s, minimumAge: 0s, progressWithin: 0s, breakerAfter: 1000,
