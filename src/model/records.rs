@@ -183,7 +183,8 @@ pub struct Content {
     pub volume_handle: Option<SharedStr>,
     /// CSI handle of the snapshot, once the driver accepted it.
     pub handle: Option<SharedStr>,
-    /// Time at which the driver took the snapshot.
+    /// Time at which the driver took the snapshot, or at which its sidecar wrote the status, if that is later: a call may take
+    /// minutes after the storage has taken the snapshot.
     pub taken: Option<UnixSeconds>,
     /// The run that last annotated it to continue its deletion (annotation [`crate::api::TOUCHED_ANNOTATION`]).
     pub touched_by: Option<SharedStr>,

@@ -85,9 +85,7 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
         deletes: spec.deletion_policy == "Delete",
         volume_handle: some_shared(spec.source.volume_handle.as_ref()),
         handle: status.and_then(|status| some_shared(status.snapshot_handle.as_ref())),
-        taken: status
-            .and_then(|status| Timestamp::from_nanosecond(status.creation_time?.into()).ok())
-            .map(UnixSeconds::from),
+        taken: taken(object),
         touched_by: some_shared(annotation(&object.metadata, TOUCHED_ANNOTATION)),
         seen_by_sidecar: status.is_some(),
         being_created: has(object.metadata.annotations.as_ref(), BEING_CREATED),
@@ -98,6 +96,18 @@ pub fn content(object: &VolumeSnapshotContent, patterns: &Patterns) -> Option<Co
         ),
         meta,
     })
+}
+
+/// Time at which the driver took the snapshot, or at which its sidecar wrote the status, if that is later. The sidecar also writes
+/// errors of later calls, such as of the deletion, which create nothing.
+fn taken(object: &VolumeSnapshotContent) -> Option<UnixSeconds> {
+    let status = object.status.as_ref()?;
+    let taken = Timestamp::from_nanosecond(status.creation_time?.into()).ok()?;
+    let managed = object.metadata.managed_fields.iter().flatten();
+    let of_status = managed.filter(|entry| entry.subresource.as_deref() == Some("status"));
+    let written = of_status.filter_map(|entry| Some(entry.time.as_ref()?.0));
+    let written = written.max().filter(|_| status.error.is_none());
+    Some(written.map_or(taken, |at| at.max(taken)).into())
 }
 
 /// Converts a VolumeSnapshotClass.
@@ -121,4 +131,56 @@ fn status_error(
         class: patterns.classify(message),
         message: cut(message),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn written(subresource: &str, at: &str) -> Value {
+        json!({"manager": "csi-snapshotter", "operation": "Update", "subresource": subresource, "time": at})
+    }
+
+    /// The storage took the snapshot at 02:00; flattening it may take minutes more.
+    #[rstest]
+    #[case::no_managed_fields(json!(null), json!(null), "2026-11-01T02:00:00Z")]
+    #[case::written_later(
+        json!([written("status", "2026-11-01T02:05:00Z")]), json!(null), "2026-11-01T02:05:00Z"
+    )]
+    #[case::clock_of_the_storage_is_ahead(
+        json!([written("status", "2026-11-01T01:55:00Z")]), json!(null), "2026-11-01T02:00:00Z"
+    )]
+    #[case::annotated_later(
+        json!([written("", "2026-11-01T03:00:00Z")]), json!(null), "2026-11-01T02:00:00Z"
+    )]
+    #[case::error_of_its_deletion(
+        json!([written("status", "2026-11-01T03:00:00Z")]), json!({"message": "refused"}), "2026-11-01T02:00:00Z"
+    )]
+    fn snapshot_is_taken_once_its_sidecar_has_written_it(
+        #[case] managed_fields: Value,
+        #[case] error: Value,
+        #[case] expected: Timestamp,
+    ) {
+        let at: Timestamp = "2026-11-01T02:00:00Z".parse().unwrap();
+        let object = json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1",
+            "kind": "VolumeSnapshotContent",
+            "metadata": {
+                "name": "snapcontent-1", "uid": "u", "creationTimestamp": "2026-11-01T01:59:00Z", "managedFields": managed_fields,
+            },
+            "spec": {
+                "driver": "rook-ceph.rbd.csi.ceph.com", "deletionPolicy": "Delete", "source": {"volumeHandle": "v"},
+                "volumeSnapshotRef": {"namespace": "media", "name": "s", "uid": "s"},
+            },
+            "status": {"snapshotHandle": "h", "creationTime": i64::try_from(at.as_nanosecond()).unwrap(), "readyToUse": true, "error": error},
+        });
+        let object: VolumeSnapshotContent = serde_json::from_value(object).unwrap();
+        let patterns = Patterns::new(&Config::default()).unwrap();
+        let taken = content(&object, &patterns).unwrap().taken.unwrap();
+        assert_eq!(taken.at(), expected);
+    }
 }
