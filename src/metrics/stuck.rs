@@ -127,14 +127,19 @@ fn of_object(finding: &Finding) -> Option<(OfObject<'_>, Stuck)> {
 fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
     let mut oldest_first: Vec<_> = objects.iter().enumerate().collect();
     oldest_first.sort_by_key(|(_, (_, stuck))| stuck.since);
-    let mut few = at_most(MAX_SERIES);
-    oldest_first.retain(|(_, ([_, _, namespace, ..], _))| few(namespace));
-    oldest_first.truncate(MAX_SERIES_IN_ALL);
-    oldest_first.sort_by_key(|(place, _)| *place);
-    oldest_first
-        .into_iter()
-        .map(|(_, object)| *object)
-        .collect()
+    // The first of every namespace before the second of any, so that no namespace crowds out another.
+    let mut ranks: HashMap<&str, usize> = HashMap::new();
+    let ranked = oldest_first.into_iter().map(|(place, object)| {
+        let rank = ranks.entry(object.0[2]).or_default();
+        *rank += 1;
+        (*rank, place)
+    });
+    let mut ranked: Vec<_> = ranked.filter(|(rank, _)| *rank <= MAX_SERIES).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.truncate(MAX_SERIES_IN_ALL);
+    let mut places: Vec<_> = ranked.into_iter().map(|(_, place)| place).collect();
+    places.sort_unstable();
+    places.into_iter().map(|place| objects[place]).collect()
 }
 
 /// Returns true for the first `most` items of each namespace.

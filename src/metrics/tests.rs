@@ -303,20 +303,21 @@ async fn series_per_namespace_are_bounded() {
     assert!(body.contains("name=\"prowlarr\""));
 }
 
-/// A jam of a whole large cluster must not inflate a scrape either.
+/// A jam of a whole large cluster must not inflate a scrape either, and no namespace crowds out another.
 #[tokio::test]
 async fn series_of_all_namespaces_are_bounded() {
     let mut view = fixture::jammed();
     let finding = view.stuck().find(|it| it.object.is_some()).unwrap().clone();
-    view.findings = (0..20_000)
-        .map(|number| {
-            let mut finding = finding.clone();
-            let object = finding.object.as_mut().unwrap();
-            object.namespace = format!("team-{}", number % 200).into();
-            object.name = format!("app-{number}").into();
-            finding
-        })
-        .collect();
+    let app = |namespace: String, number: usize| {
+        let mut finding = finding.clone();
+        let object = finding.object.as_mut().unwrap();
+        (object.namespace, object.name) = (namespace.into(), format!("app-{number}").into());
+        finding
+    };
+    let old = (0..20_000).map(|number| app(format!("team-{}", number % 20), number));
+    let mut recent = app("small".to_owned(), 20_000);
+    recent.since += jiff::SignedDuration::from_mins(1);
+    view.findings = old.chain([recent]).collect();
     let body = scrape(view, SelfMetrics::default()).await;
     let of = |name: &str| -> Vec<u64> {
         let start = format!("locksmith_{name}{{");
@@ -328,7 +329,8 @@ async fn series_of_all_namespaces_are_bounded() {
         of("stuck_since_timestamp_seconds").len(),
         super::stuck::MAX_SERIES_IN_ALL
     );
-    assert_eq!(of("stuck_operations").iter().sum::<u64>(), 20_000);
+    assert_eq!(of("stuck_operations").iter().sum::<u64>(), 20_001);
+    assert!(body.contains("name=\"app-20000\""));
 }
 
 /// Attack: a name that ends its label and starts another series. Defence: labels are escaped.
