@@ -107,8 +107,9 @@ pub struct Detect {
     /// Time after which a ReplicationSource whose claim is missing becomes a finding.
     pub orphaned_after: Duration,
     /// Time after which a key that is still refused becomes a finding. If unset, the longer of 5 minutes and twice the
-    /// driver's `grpcTimeout`; then 75 s suffice with the default timeout, in general half of the difference to it, if the
-    /// driver refuses five keys or more and has created nothing for the timeout.
+    /// driver's `grpcTimeout`. If it is unset, half of what exceeds the `grpcTimeout` (75 s by default) suffices in a jam: the
+    /// driver refuses the own calls of five objects or more, its leader Lease is known, it has created nothing for as long, at
+    /// least for the `grpcTimeout`, and no CephCluster reports other than `HEALTH_OK`.
     pub locked_after: Option<Duration>,
 }
 

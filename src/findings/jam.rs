@@ -3,34 +3,29 @@
 //! One key does not show whether its call hangs or is only slow, before the slow call ends. Several keys show it earlier, as each
 //! of their calls would have to be slow. Load alone is no jam: a driver under load creates something (ceph-csi #6516).
 
-use std::collections::HashMap;
-
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::LockKey;
 use crate::config::{Detect, Driver};
 
-/// Number of keys that are refused at the same time in a jam. With fewer, slow calls of 10 s to 10 min would more often count as
+/// Number of calls that are refused at the same time in a jam. With fewer, slow calls of 10 s to 10 min would more often count as
 /// locks than they do one by one (`tests/slow_calls.rs`).
-const KEYS: usize = 5;
+const CALLS: usize = 5;
 
-/// Refusals of a key that the driver's log or its sidecar's status proves.
-#[derive(Clone, Debug)]
-pub struct ProvenRefusals {
-    /// The key as the driver returned it; several objects may wait for it.
-    pub key: LockKey,
+/// Refusals of an object's own call, which the driver's log or its sidecar's status proves.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnRefusals {
     /// First refusal.
     pub first: Timestamp,
     /// Latest refusal.
     pub last: Timestamp,
-    /// Earliest time at which the sidecar can have called for the object: its creation, or the leader's takeover.
+    /// Earliest time at which the present leader can have called for the object.
     pub callable: Timestamp,
 }
 
 /// Thresholds of a jam.
 #[derive(Clone, Copy)]
 pub struct JamThresholds {
-    /// Time for which a key must have been refused, after its own call was given up.
+    /// Time for which a call must have been refused, after it can have been given up.
     refused: SignedDuration,
     /// Time for which the driver must have created nothing.
     idle: SignedDuration,
@@ -56,9 +51,8 @@ impl JamThresholds {
         })
     }
 
-    /// When a key becomes part of a jam. Refusals before its own call can have been given up are due to another call, such as
-    /// that for an older snapshot of the same volume.
-    pub fn due(self, of: &ProvenRefusals) -> Option<Timestamp> {
+    /// When a call becomes part of a jam.
+    pub fn due(self, of: OwnRefusals) -> Option<Timestamp> {
         let given_up = of.callable.checked_add(self.timeout).ok()?;
         of.first.max(given_up).checked_add(self.refused).ok()
     }
@@ -71,32 +65,27 @@ impl JamThresholds {
         }
     }
 
-    /// The jam of a driver with these refusals, if there is or may be one.
-    pub fn jam<'r>(
+    /// The jam of a driver that refuses these calls, if there is or may be one.
+    pub fn jam(
         self,
-        refusals: impl Iterator<Item = &'r ProvenRefusals>,
+        refused: impl Iterator<Item = OwnRefusals>,
         created: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Jam> {
         let idle = self.idle(created)?;
-        // By key: the earliest due time, and whether the key has been refused since.
-        let mut by_key: HashMap<&LockKey, (Timestamp, bool)> = HashMap::new();
         // A single refusal may be the last one.
-        for of in refusals.filter(|of| of.last > of.first) {
-            let Some(due) = self.due(of) else { continue };
-            let (earliest, is_met) = by_key.entry(&of.key).or_insert((due, false));
-            *earliest = due.min(*earliest);
-            *is_met |= of.last > due;
-        }
-        let mut dues: Vec<_> = by_key.values().map(|(due, _)| *due).collect();
-        if dues.len() < KEYS {
+        let repeated = refused.filter(|of| of.last > of.first);
+        let dues = repeated.filter_map(|of| Some((self.due(of)?, of.last)));
+        let mut dues: Vec<_> = dues.collect();
+        if dues.len() < CALLS {
             return None;
         }
-        let (_, due, _) = dues.select_nth_unstable(KEYS - 1);
+        let refused_since = dues.iter().filter(|(due, last)| last > due).count();
+        let (_, (due, _), _) = dues.select_nth_unstable(CALLS - 1);
         Some(Jam {
             thresholds: self,
             due: idle.max(*due),
-            is_now: idle < now && by_key.values().filter(|(_, is_met)| *is_met).count() >= KEYS,
+            is_now: idle < now && refused_since >= CALLS,
         })
     }
 }
@@ -110,16 +99,13 @@ pub struct Jam {
 }
 
 impl Jam {
-    /// Whether there is a jam now, and the key is a part of it.
-    pub fn has(self, refusals: &[ProvenRefusals]) -> bool {
-        let is_part =
-            |of: &ProvenRefusals| self.thresholds.due(of).is_some_and(|due| of.last > due);
-        self.is_now && refusals.iter().any(is_part)
+    /// Whether there is a jam now, and the call is a part of it.
+    pub fn has(self, of: OwnRefusals) -> bool {
+        self.is_now && self.thresholds.due(of).is_some_and(|due| of.last > due)
     }
 
-    /// When a key becomes part of the jam, if all of its keys are still refused and the driver creates nothing.
-    pub fn due(self, refusals: &[ProvenRefusals]) -> Option<Timestamp> {
-        let dues = refusals.iter().filter_map(|of| self.thresholds.due(of));
-        Some(dues.min()?.max(self.due))
+    /// When a call becomes part of the jam, if all of its calls are still refused and the driver creates nothing.
+    pub fn due(self, of: OwnRefusals) -> Option<Timestamp> {
+        Some(self.thresholds.due(of)?.max(self.due))
     }
 }

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::jam::{JamThresholds, ProvenRefusals};
-use super::refusal_reports::{Report, Span, locked_statuses, reports};
-use super::waiters::{Waiters, Waiting, created, waiting};
+use super::jam::{JamThresholds, OwnRefusals};
+use super::refusal_reports::{Proof, Report, Span, locked_statuses, proof_of, reports};
+use super::waiters::{Waiters, Waiting, waiting};
 use super::{DetectionSettings, Finding, FindingReason};
 use crate::api::{LockKey, SharedStr};
 use crate::config::{Detect, Driver};
@@ -56,7 +56,7 @@ pub fn detect(
         if let Some((span, waiting)) = span.zip(waiting(model, &key, &waiters)) {
             by_driver.entry(driver).or_default().push(Refused {
                 span,
-                proven: series.proven(acquired, waiting.created),
+                own: series.own(acquired, waiting.created),
                 messages: series.messages(),
                 waiting,
                 key,
@@ -70,12 +70,13 @@ pub fn detect(
         };
         let alone = alone(&settings.detect, entry);
         let jam = jams(model, settings, entry, alone).and_then(|thresholds| {
-            let proven = refused.iter().flat_map(|it| &it.proven);
-            thresholds.jam(proven, latest_creation(model, driver), now)
+            let own = refused.iter().filter_map(|it| it.own);
+            thresholds.jam(own, latest_creation(model, driver), now)
         });
         let is_lock = |it: &Refused| {
             let (first, last) = it.span;
-            last.duration_since(first) > alone || jam.is_some_and(|jam| jam.has(&it.proven))
+            last.duration_since(first) > alone
+                || jam.zip(it.own).is_some_and(|(jam, own)| jam.has(own))
         };
         let (locked, young): (Vec<_>, Vec<_>) = refused.into_iter().partition(is_lock);
         locks.extend(locked.into_iter().map(|it| it.into_finding(driver)));
@@ -85,7 +86,7 @@ pub fn detect(
             continue;
         };
         let due = young.iter().flat_map(|it| {
-            let jammed = jam.and_then(|jam| jam.due(&it.proven));
+            let jammed = jam.zip(it.own).and_then(|(jam, own)| jam.due(own));
             it.span.0.checked_add(alone).ok().into_iter().chain(jammed)
         });
         forming.push(FormingLocks {
@@ -103,7 +104,7 @@ struct Refused {
     key: LockKey,
     /// First and latest refusal by any witness.
     span: Span,
-    proven: Vec<ProvenRefusals>,
+    own: Option<OwnRefusals>,
     waiting: Waiting,
     messages: Vec<String>,
 }
@@ -132,18 +133,25 @@ fn alone(detect: &Detect, driver: &Driver) -> SignedDuration {
     }
 }
 
-/// Thresholds of a jam, if it can be told that a driver creates nothing.
+/// Thresholds of a jam, as long as it is known who leads and what the driver creates. Slow storage makes all calls slow at once,
+/// so there is no jam either while a CephCluster reports a warning or an error.
 fn jams(
     model: &Model,
     settings: &DetectionSettings,
     driver: &Driver,
     alone: SignedDuration,
 ) -> Option<JamThresholds> {
-    let created = [Kind::PersistentVolumes, Kind::VolumeSnapshotContents];
-    let is_known = created
-        .into_iter()
-        .all(|kind| model.freshness.trusted(kind));
-    JamThresholds::of(&settings.detect, driver, alone).filter(|_| is_known)
+    let needed = [
+        Kind::CephClusters,
+        Kind::Leases,
+        Kind::PersistentVolumes,
+        Kind::VolumeSnapshotContents,
+    ];
+    let is_known = needed.into_iter().all(|kind| model.freshness.trusted(kind));
+    let health = model.ceph_clusters.iter().map(|cluster| &cluster.health);
+    let mut ill = health.filter(|health| health.as_deref() != Some("HEALTH_OK"));
+    let can_be = is_known && ill.next().is_none();
+    JamThresholds::of(&settings.detect, driver, alone).filter(|_| can_be)
 }
 
 /// Time of a driver's latest creation.
@@ -165,13 +173,9 @@ pub fn dues<'a>(
         let acquired = acquired.by(model, &content.driver);
         let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
         let jammed = jams(model, settings, entry, alone).and_then(|thresholds| {
-            let callable = callable(acquired, created(&content.meta))?;
-            thresholds.due(&ProvenRefusals {
-                key,
-                first,
-                last: first,
-                callable,
-            })
+            let span = (error.since, error.since);
+            let own = own_refusals(proof_of(content, key)?, span, acquired, None)?;
+            thresholds.due(own)
         });
         Some(first.checked_add(alone).ok().into_iter().chain(jammed))
     });
@@ -186,10 +190,27 @@ pub fn dues<'a>(
     of_statuses.flatten().chain(idle)
 }
 
-/// Earliest time at which the present leader can have called for an object created at `created`. Unknown for an object that is
-/// being deleted, and without a leader.
-fn callable(acquired: Option<Timestamp>, created: Option<Timestamp>) -> Option<Timestamp> {
-    Some(acquired?.max(created?))
+/// Proven refusals of an object's own call by the present leader. `created` is the creation time of the object that waits, unless
+/// it is being deleted. A status from before the takeover proves nothing: the new leader may not have called yet.
+fn own_refusals(
+    proof: Proof,
+    span: Span,
+    acquired: Option<Timestamp>,
+    created: Option<Timestamp>,
+) -> Option<OwnRefusals> {
+    let acquired = acquired?;
+    let created = match proof {
+        Proof::Log => created,
+        Proof::Status(_) if span.0 < acquired => None,
+        Proof::Status(created) => created,
+    };
+    let callable = created?.max(acquired);
+    let (first, last) = clip(span, Some(acquired))?;
+    Some(OwnRefusals {
+        first,
+        last,
+        callable,
+    })
 }
 
 /// Time at which the present leader of each driver took over. Looked up once per driver, as there are thousands of keys.
@@ -205,20 +226,23 @@ impl<'m> Acquired<'m> {
     }
 }
 
+/// The lock is on an existing volume or snapshot.
+pub(super) const EXISTING_VOLUME: &str = "existing_volume";
+
 /// Every value that [`operation`] returns.
-pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", "existing_volume"];
+pub const OPERATIONS: [&str; 3] = ["create_volume", "create_snapshot", EXISTING_VOLUME];
 
 /// Kind of operation that holds the key; a metric label. `existing_volume`: the key is the handle of an existing volume or
 /// snapshot, as a key that is a path may be.
 pub fn operation(key: &LockKey) -> &'static str {
     if key.is_path() {
-        "existing_volume"
+        EXISTING_VOLUME
     } else if key.claim().is_some() {
         "create_volume"
     } else if key.snapshot().is_some() {
         "create_snapshot"
     } else {
-        "existing_volume"
+        EXISTING_VOLUME
     }
 }
 
@@ -240,23 +264,15 @@ impl Series<'_> {
         })
     }
 
-    /// The proven refusals by the present leader. `created` is the creation time of the object that waits.
-    fn proven(
-        &self,
-        acquired: Option<Timestamp>,
-        created: Option<Timestamp>,
-    ) -> Vec<ProvenRefusals> {
-        let proven = self.reports.iter().filter(|it| it.is_proof);
-        let proven = proven.filter_map(|it| {
-            let (first, last) = clip(it.span, acquired)?;
-            Some(ProvenRefusals {
-                key: it.returned.clone(),
-                first,
-                last,
-                callable: callable(acquired, it.created.or(created))?,
-            })
-        });
-        proven.collect()
+    /// The proven refusals of the object's own call.
+    fn own(&self, acquired: Option<Timestamp>, created: Option<Timestamp>) -> Option<OwnRefusals> {
+        let own = self.reports.iter();
+        let own = own.filter_map(|it| own_refusals(it.proof?, it.span, acquired, created));
+        own.reduce(|one, other| OwnRefusals {
+            first: one.first.min(other.first),
+            last: one.last.max(other.last),
+            callable: one.callable.min(other.callable),
+        })
     }
 
     /// Different messages, at most [`MAX_MESSAGES`].

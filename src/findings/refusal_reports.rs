@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::lock::{EXISTING_VOLUME, operation};
 use super::waiters::{created, restored_from};
 use crate::api::{LockKey, ObjectKey, SharedStr, Uid};
 use crate::csi::ErrorClass;
@@ -18,14 +19,25 @@ pub(super) struct Report<'m> {
     pub(super) driver: &'m SharedStr,
     /// The key by which the object is found that waits.
     pub(super) key: LockKey,
-    /// The key as the driver returned it.
-    pub(super) returned: LockKey,
     pub(super) span: Span,
     pub(super) message: String,
-    /// Creation time of the object, if the witness is the object itself.
-    pub(super) created: Option<Timestamp>,
-    /// Whether the driver's log or its sidecar's status is the witness. Events can be forged.
-    pub(super) is_proof: bool,
+    /// Proof that the driver refused the object's own call; `None` for Events, which can be forged, and for other keys.
+    pub(super) proof: Option<Proof>,
+}
+
+/// A proof that the driver refused an object's own call.
+#[derive(Clone, Copy)]
+pub(super) enum Proof {
+    /// The leader's log.
+    Log,
+    /// The status of a content with this creation time; `None` if it is being deleted.
+    Status(Option<Timestamp>),
+}
+
+/// Whether the key names the object whose call is refused. The key of an existing volume or snapshot may be held by another
+/// call, such as that for an older snapshot of the same volume.
+fn is_own(key: &LockKey) -> bool {
+    operation(key) != EXISTING_VOLUME
 }
 
 /// Every ongoing refusal at `now`.
@@ -105,11 +117,12 @@ fn reported_refusals(
                 .map(move |(witness, seen)| Report {
                     driver,
                     key: key.clone(),
-                    returned: key.clone(),
                     span: (seen.first, seen.last),
                     message: seen.message.to_string(),
-                    created: None,
-                    is_proof: !matches!(witness, Witness::Event(_)),
+                    proof: match witness {
+                        Witness::Log(_) if is_own(key) => Some(Proof::Log),
+                        _ => None,
+                    },
                 })
         })
 }
@@ -127,20 +140,23 @@ fn status_refusals(model: &Model, now: Timestamp) -> impl Iterator<Item = Report
         Report {
             driver: &content.driver,
             key,
-            returned,
             span: (error.since, now),
             message: error.message.to_string(),
-            created: created(&content.meta),
-            is_proof: true,
+            proof: proof_of(content, returned),
         }
     })
+}
+
+/// The proof in a content's status with this key.
+pub(super) fn proof_of(content: &Content, returned: &LockKey) -> Option<Proof> {
+    is_own(returned).then(|| Proof::Status(created(&content.meta)))
 }
 
 /// Contents whose status has a refusal, with the key that the driver returned. It is over once there is a handle: the driver has
 /// accepted the snapshot since.
 pub(super) fn locked_statuses(
     model: &Model,
-) -> impl Iterator<Item = (&Content, &StatusError, LockKey)> {
+) -> impl Iterator<Item = (&Content, &StatusError, &LockKey)> {
     let refused = model
         .contents
         .needs_attention()
@@ -148,7 +164,7 @@ pub(super) fn locked_statuses(
     refused.filter_map(|content| {
         let error = content.error.as_deref()?;
         match &error.class {
-            ErrorClass::Locked(key) => Some((content, error, key.clone())),
+            ErrorClass::Locked(key) => Some((content, error, key)),
             _ => None,
         }
     })

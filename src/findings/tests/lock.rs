@@ -7,8 +7,8 @@ use crate::config::{Config, Duration, parse};
 use crate::csi::ErrorClass;
 use crate::findings::{self, DetectionSettings, FormingLocks};
 use crate::model::fixture::*;
-use crate::model::records::{Claim, Content, Snapshot, Volume};
-use crate::model::{Kind, WatchState, Witness};
+use crate::model::records::{CephCluster, Claim, Content, Snapshot, Volume};
+use crate::model::{Change, Delta, Kind, WatchState, Witness};
 
 const UID: &str = "15ca3371-4909-4727-9a3c-0d1f6c6a2b11";
 const KEY: &str = "pvc-uid-claim-media-sonarr";
@@ -331,6 +331,14 @@ fn created(minutes: i64) -> Volume {
     }
 }
 
+fn ceph(health: &str) -> Change {
+    Change::CephCluster(Delta::Apply(CephCluster {
+        namespace: "rook-ceph".into(),
+        name: "rook-ceph".into(),
+        health: Some(health.into()),
+    }))
+}
+
 /// With the default timeout of 150 s, in a jam 75 s of refusals after a call of 150 s are a lock.
 #[rstest]
 #[case::five_claims(five(9, 3), 5)]
@@ -343,6 +351,7 @@ fn created(minutes: i64) -> Volume {
     five(9, 3).with(waiting()).refused(KEY, event(), at(-3), at(-1)),
     5
 )]
+#[case::on_healthy_ceph(five(9, 3).with(ceph("HEALTH_OK")), 5)]
 #[case::on_a_driver_that_has_created_nothing_for_its_timeout(five(9, 3).with(created(-3)), 5)]
 fn jam_is_found_early(#[case] world: World, #[case] expected: usize) {
     assert_eq!(locks(&world, &Config::default()).len(), expected);
@@ -363,6 +372,11 @@ fn jam_is_found_early(#[case] world: World, #[case] expected: usize) {
     five_snapshots(60, 50, own_key).with(lease(SNAPSHOTTER_LEASE, LEADER, at(-3)))
 )]
 #[case::snapshots_of_one_volume(five_snapshots(9, 3, |_| "csi-volume-1".to_owned()))]
+#[case::snapshots_of_different_volumes_by_their_volumes_keys(
+    five_snapshots(9, 3, |snapshot| format!("csi-volume-of-{}", snapshot.meta.name))
+)]
+#[case::ceph_reports_a_warning(five(9, 3).with(ceph("HEALTH_WARN")))]
+#[case::leases_are_not_listed_yet(five(9, 3).reading(Kind::Leases, WatchState::Never))]
 #[case::deletions(
     (0..5).fold(five(9, 3), |world, number| {
         world.with(claim("media", &format!("app-{number}")).pending().created(at(-9)).deleting(at(-3)))
