@@ -24,7 +24,7 @@ use super::{ClusterArgs, FAILED};
 use crate::alerts::TestAlerts;
 use crate::alerts::test_alert::{ALERTNAME, ID_LABEL};
 use crate::cluster::CALL_TIMEOUT;
-use crate::config::{self, Config, Mode, api_url};
+use crate::config::{self, Config, HttpAccess, Mode, api_url};
 use crate::http_client::HttpClient;
 use crate::metrics::AlertSource;
 use crate::run_progress::{Line, Tone};
@@ -125,8 +125,37 @@ impl Args {
         let cluster = self.cluster.config().await?;
         let namespace = daemon_namespace(self.namespace.clone(), &Config::default(), &cluster);
         let client = self.cluster.client(CALL_TIMEOUT).await?;
-        let config = daemon::configuration(&client, &namespace).await?;
-        Ok(config.unwrap_or_default())
+        let config = match daemon::configuration(&client, &namespace).await {
+            Ok(config) => config,
+            Err(error) if self.alertmanager.is_some() => {
+                anstream::eprintln!("warning: {}", error_chain(&*error));
+                None
+            }
+            Err(error) => bail!(
+                "{}; pass --config, or --alertmanager and --url",
+                error_chain(&*error)
+            ),
+        };
+        let Some(mut config) = config else {
+            anstream::eprintln!(
+                "warning: no ConfigMap of a daemon in namespace {namespace}: the default configuration is used"
+            );
+            return Ok(Config::default());
+        };
+        let http = &mut config.alertmanager.http;
+        let headers = std::mem::take(&mut http.headers);
+        if *http != HttpAccess::default() {
+            // Whoever writes the ConfigMap must not choose files of this machine, nor where they are sent.
+            anstream::eprintln!(
+                "warning: credentials and CA of Alertmanager are files of the daemon's pod, and not used: pass --config with files of \
+                 this machine"
+            );
+        }
+        *http = HttpAccess {
+            headers,
+            ..HttpAccess::default()
+        };
+        Ok(config)
     }
 }
 
