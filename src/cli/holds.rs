@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::args::NamespaceArgs;
 use super::hold::namespace_of_holds;
-use super::output::{self, List, ListArgs, OutputFormat};
+use super::output::{self, List, ListArgs};
 use super::table::{Column, Layout};
 use super::{ClusterArgs, FAILED};
 use crate::api::ObjectKind;
@@ -32,30 +32,23 @@ pub struct Args {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
-    let mut holds = cluster::hold::list(&client, args.only.namespace()).await?;
+    let mut holds = cluster::hold::list(&client, None).await?;
+    if let Some(namespace) = args.only.namespace() {
+        holds.retain(|hold| concerns(hold, namespace));
+    }
     holds.sort_by_key(|hold| Reverse(hold.creation_timestamp()));
     let list = &args.list;
     if let Some(data) = list.output.data(&List::of(&holds))? {
         output::print(data)?;
-    } else if holds.is_empty() {
-        anstream::eprintln!("no holds");
     } else {
-        let lines = match list.output {
-            OutputFormat::Name => holds.iter().map(name).collect(),
-            _ => table(&holds, Timestamp::now(), list.layout()),
-        };
-        output::print(
-            lines
-                .into_iter()
-                .map(|line| line + "\n")
-                .collect::<String>(),
-        )?;
+        let table = || table(&holds, Timestamp::now(), list.layout());
+        output::print(list.lines(&holds, "no holds", name, table))?;
     }
     if holds.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let problem = match namespace_of_holds(&client).await {
-        Ok(enforced) => not_enforced(&holds, &enforced),
+        Ok(enforced) => not_enforced(&holds, &enforced, Timestamp::now()),
         Err(error) => Some(crate::text::error_chain(&*error)),
     };
     if let Some(problem) = problem {
@@ -65,13 +58,27 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The holds in other namespaces than the enforced one, as a problem.
-fn not_enforced(holds: &[SnapshotHold], enforced: &str) -> Option<String> {
-    let elsewhere = |hold: &&SnapshotHold| hold.namespace().as_deref() != Some(enforced);
+/// Whether a hold is in the namespace, or affects snapshots there; a hold of a class affects every namespace.
+fn concerns(hold: &SnapshotHold, namespace: &str) -> bool {
+    let spec = &hold.spec;
+    let of_source = |place: &String| place.split('/').next() == Some(namespace);
+    hold.namespace().as_deref() == Some(namespace)
+        || spec.sources.values().any(of_source)
+        || !spec.snapshot_classes.is_empty()
+}
+
+/// The holds that have not ended, in other namespaces than the enforced one, as a problem.
+fn not_enforced(holds: &[SnapshotHold], enforced: &str, now: Timestamp) -> Option<String> {
+    let elsewhere = |hold: &&SnapshotHold| {
+        hold.namespace().as_deref() != Some(enforced) && now <= hold.spec.until
+    };
     let names: Vec<_> = holds
         .iter()
         .filter(elsewhere)
-        .map(ResourceExt::name_any)
+        .map(|hold| {
+            let namespace = hold.namespace().unwrap_or_default();
+            format!("{namespace}/{}", hold.name_any())
+        })
         .collect();
     (!names.is_empty()).then(|| {
         format!(
@@ -90,6 +97,7 @@ fn table(holds: &[SnapshotHold], now: Timestamp, layout: Layout) -> Vec<String> 
     let rows = holds.iter().map(|hold| {
         let created = hold.creation_timestamp().map_or(now, |at| at.0);
         vec![
+            hold.namespace().unwrap_or_default(),
             hold.name_any(),
             held(hold),
             span(created, now),
@@ -98,6 +106,7 @@ fn table(holds: &[SnapshotHold], now: Timestamp, layout: Layout) -> Vec<String> 
         ]
     });
     let columns = [
+        Column::Text("NAMESPACE"),
         Column::Text("NAME"),
         Column::Text("HELD"),
         Column::Number("AGE"),
@@ -180,21 +189,26 @@ mod tests {
         };
         let lines = table(&holds, at(0), layout(true));
         let expected = [
-            "NAME       HELD                       AGE  ENDS    BY",
-            "night      2 sources                  10m  in 20m  night",
-            "planned-x  class rbd                  10m  ended   anna: new disks",
-            "both       1 source, class rbd, nfs   10m  in 90m  -",
+            "NAMESPACE  NAME       HELD                       AGE  ENDS    BY",
+            "locksmith  night      2 sources                  10m  in 20m  night",
+            "locksmith  planned-x  class rbd                  10m  ended   anna: new disks",
+            "locksmith  both       1 source, class rbd, nfs   10m  in 90m  -",
         ];
         let bare = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let (lines, expected) = (lines.iter().map(|line| bare(line)), expected.map(bare));
         assert_eq!(lines.collect::<Vec<_>>(), expected);
         assert_eq!(table(&holds, at(0), layout(false)).len(), 3);
         assert_eq!(name(&holds[0]), "snapshothold.locksmith.dev/night");
-        assert_eq!(not_enforced(&holds, "locksmith"), None);
-        let problem = not_enforced(&holds[..1], "backup").unwrap();
+        assert_eq!(not_enforced(&holds, "locksmith", at(0)), None);
+        let problem = not_enforced(&holds[..2], "backup", at(0)).unwrap();
         assert!(
-            problem.ends_with("in namespace backup, not night"),
+            problem.ends_with("in namespace backup, not locksmith/night"),
             "{problem}"
         );
+        let in_media: Vec<_> = holds.iter().map(|hold| concerns(hold, "media")).collect();
+        assert_eq!(in_media, [true, true, true]);
+        let in_ai: Vec<_> = holds.iter().map(|hold| concerns(hold, "ai")).collect();
+        assert_eq!(in_ai, [false, true, true]);
+        assert!(concerns(&holds[0], "locksmith"));
     }
 }

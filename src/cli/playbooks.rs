@@ -93,23 +93,18 @@ const COLUMNS: [Column; 7] = [
 const NARROW: usize = 4;
 
 fn text(items: &[Item<'_>], list: &ListArgs) -> String {
-    let lines = match list.output {
-        OutputFormat::Name => items.iter().map(|item| item.name.to_owned()).collect(),
-        _ if items.is_empty() && list.no_headers => Vec::new(),
-        _ if items.is_empty() => vec!["no playbooks".to_owned()],
-        _ => {
-            let wide = list.output == OutputFormat::Wide;
-            let shown = if wide { COLUMNS.len() } else { NARROW };
-            let rows = items.iter().map(|item| {
-                let mut row = item.row();
-                row.truncate(shown);
-                row
-            });
-            list.layout()
-                .lines(COLUMNS.split_at(shown).0, rows.collect())
-        }
+    let table = || {
+        let wide = list.output == OutputFormat::Wide;
+        let shown = if wide { COLUMNS.len() } else { NARROW };
+        let rows = items.iter().map(|item| {
+            let mut row = item.row();
+            row.truncate(shown);
+            row
+        });
+        list.layout()
+            .lines(COLUMNS.split_at(shown).0, rows.collect())
     };
-    lines.into_iter().map(|line| line + "\n").collect()
+    list.lines(items, "no playbooks", |item| item.name.to_owned(), table)
 }
 
 impl Item<'_> {

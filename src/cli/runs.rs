@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::args::NamespaceArgs;
-use super::output::{List, ListArgs, OutputFormat};
+use super::output::{List, ListArgs};
 use super::table::{Column, Layout};
 use super::watching::Screen;
 use super::{ClusterArgs, remediations};
@@ -72,13 +72,8 @@ fn text(runs: &[Remediation], list: &ListArgs) -> anyhow::Result<String> {
     if let Some(data) = list.output.data(&List::of(runs))? {
         return Ok(data);
     }
-    let lines = match list.output {
-        OutputFormat::Name => runs.iter().map(name).collect(),
-        _ if runs.is_empty() && list.no_headers => Vec::new(),
-        _ if runs.is_empty() => vec!["no runs".to_owned()],
-        _ => table(runs, Timestamp::now(), list.layout()),
-    };
-    Ok(lines.into_iter().map(|line| line + "\n").collect())
+    let table = || table(runs, Timestamp::now(), list.layout());
+    Ok(list.lines(runs, "no runs", name, table))
 }
 
 /// The name as kubectl prints it.

@@ -281,7 +281,7 @@ async fn playbooks_are_those_of_the_daemon() {
     let map = json!({
         "metadata": {"name": "locksmith-config-7h2k"},
         "data": {"locksmith.yaml": "playbooks: {heal: {alerts: [], steps: [restartProvisioner]}}\n\
-            alertmanager: {url: 'http://127.0.0.1:9', require: ['tier=~\"a|b\"']}"},
+            alertmanager: {url: 'http://127.0.0.1:9', http: {tokenFile: /etc/hostname}, require: ['tier=~\"a|b\"']}"},
     });
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let map = serde_json::from_value(map).unwrap();
@@ -319,6 +319,7 @@ async fn playbooks_are_those_of_the_daemon() {
     let why = text(&tested.stderr);
     let require = "alertmanager.require: pass --label so that the alert satisfies tier=~\"a|b\"";
     assert!(why.contains(require), "{why}");
+    assert!(why.contains("are files of the daemon's pod"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -327,9 +328,8 @@ async fn holds_are_listed_and_released_by_their_names() {
     let none = ground.locksmith(&["holds"], &[]).await;
     assert_eq!(
         (none.status.code(), text(&none.stdout)),
-        (Some(0), String::new())
+        (Some(0), "no holds\n".to_owned())
     );
-    assert_eq!(text(&none.stderr), "no holds\n");
 
     let namespaces: Api<Namespace> = Api::all(ground.cluster.server.client());
     let namespace = json!({"metadata": {"name": "locksmith"}});
@@ -343,11 +343,17 @@ async fn holds_are_listed_and_released_by_their_names() {
     ground.printed(&hold).await;
     let listed = ground.printed(&["holds"]).await;
     let rows: Vec<_> = listed.lines().collect();
-    assert!(rows.len() == 2 && rows[0].starts_with("NAME "), "{listed}");
+    assert!(
+        rows.len() == 2 && rows[0].starts_with("NAMESPACE "),
+        "{listed}"
+    );
     for part in ["planned ", "class csi-ceph-blockpool", "in 59m", ": disks"] {
         assert!(rows[1].contains(part), "{part} in {listed}");
     }
-    let row = ground.printed(&["holds", "--no-headers"]).await;
+    // It concerns the snapshots of every namespace.
+    let row = ground
+        .printed(&["holds", "--no-headers", "-n", "media"])
+        .await;
     assert_eq!(row.lines().count(), 1, "{row}");
     let name = ground.printed(&["holds", "-o", "name"]).await;
     assert_eq!(name, "snapshothold.locksmith.dev/planned\n");

@@ -171,6 +171,23 @@ impl ListArgs {
             headers: !self.no_headers,
         }
     }
+
+    /// The lines of a list that is not data: names, a table, or that there is nothing.
+    pub fn lines<T>(
+        &self,
+        items: &[T],
+        nothing: &str,
+        name: impl Fn(&T) -> String,
+        table: impl FnOnce() -> Vec<String>,
+    ) -> String {
+        let lines = match self.output {
+            OutputFormat::Name => items.iter().map(name).collect(),
+            _ if items.is_empty() && self.no_headers => Vec::new(),
+            _ if items.is_empty() => vec![nothing.to_owned()],
+            _ => table(),
+        };
+        lines.into_iter().map(|line| line + "\n").collect()
+    }
 }
 
 /// Objects as kubectl prints several of them.

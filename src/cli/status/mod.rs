@@ -124,7 +124,7 @@ fn warn(view: &View, list: &ListArgs, warned: &mut String) {
     *warned = doubts;
 }
 
-/// What could not be read, where only rows or names are printed. JSON and YAML have it themselves.
+/// The doubts of a view, where only rows or names are printed. JSON and YAML have them themselves.
 fn doubts_beside(view: &View, list: &ListArgs) -> String {
     let rows_only =
         list.no_headers && matches!(list.output, OutputFormat::Text | OutputFormat::Wide);
@@ -164,13 +164,15 @@ async fn exists(client: &Client, namespace: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Limits `view` to `namespace`. Remediations stay: they concern a driver, in whichever namespace they are.
+/// Limits `view` to `namespace`. Remediations stay: they concern a driver, in whichever namespace they are. So do holds of classes,
+/// which concern every namespace.
 fn only(mut view: View, namespace: Option<&str>) -> View {
     if let Some(namespace) = namespace {
         let there = |object: &crate::api::ObjectKey| *object.namespace == *namespace;
         view.findings
             .retain(|finding| finding.object.as_ref().is_some_and(there));
-        view.holds.retain(|hold| there(&hold.object));
+        view.holds
+            .retain(|hold| there(&hold.object) || hold.object.namespace.is_empty());
     }
     view
 }

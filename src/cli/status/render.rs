@@ -61,7 +61,7 @@ pub fn render(view: &View, now: Timestamp, look: Look) -> String {
     page.text
 }
 
-/// What could not be read, for an output that has only rows or names; empty if everything was read.
+/// The doubts of a view, for an output that has only rows or names; empty if everything was read.
 pub fn doubts_text(view: &View, look: Look) -> String {
     let mut page = Page {
         text: String::new(),
