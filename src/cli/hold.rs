@@ -55,7 +55,7 @@ pub struct Args {
     /// Name of the SnapshotHold [default: planned- with a random suffix]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Accepted for scripts that pass it to every command; this one does not prompt
+    /// Accepted for scripts that pass it to commands which prompt; this one does not
     #[arg(short, long = "yes")]
     _yes: bool,
 }

@@ -41,7 +41,7 @@ pub struct Args {
     /// SnapshotHolds to release, or single sources as NAMESPACE/NAME
     #[arg(value_name = "HOLD|NAMESPACE/SOURCE")]
     names: Vec<String>,
-    /// Accepted for scripts that pass it to every command; this one does not prompt
+    /// Accepted for scripts that pass it to commands which prompt; this one does not
     #[arg(short, long = "yes")]
     _yes: bool,
 }
@@ -129,7 +129,8 @@ fn releases(held: &[SnapshotHold], args: &Args) -> anyhow::Result<Vec<Release>> 
         }
         if !found {
             bail!(
-                "{name} is neither a SnapshotHold nor a held source; list them with locksmith holds"
+                "{name} is neither a SnapshotHold nor a held source; list the holds with locksmith holds, and the held sources with \
+                 locksmith status"
             );
         }
     }

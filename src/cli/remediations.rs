@@ -56,7 +56,11 @@ pub fn lists(
     let (mut complete, mut failing) = (false, false);
     events.filter_map(move |event| {
         let key = |run: &Remediation| (run.namespace(), run.name_any());
-        let failed_before = std::mem::replace(&mut failing, event.is_err());
+        // A retry begins with `Init`, whether it succeeds or not.
+        let failed_before = failing;
+        if !matches!(event, Ok(Event::Init)) {
+            failing = event.is_err();
+        }
         match event {
             Ok(Event::Init) => {
                 known.clear();

@@ -91,7 +91,7 @@ fn decode(mut value: Value) -> (Option<Config>, Vec<(String, String)>) {
     }
 }
 
-/// What serde and the YAML parser call in words of Rust, and the words of YAML.
+/// Words of Rust in the errors of serde and of the YAML parser, each with the word of YAML.
 const WORDS: [(&str, &str); 10] = [
     ("invalid type: map,", "invalid type: mapping,"),
     ("invalid type: sequence,", "invalid type: list,"),

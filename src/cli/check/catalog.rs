@@ -158,7 +158,7 @@ checks! {
         "Scrape port 9797 of the pods: the chart's monitoring.enabled, and networkPolicy.fromNamespaces.";
     Promql = "promql", Monitoring,
         "An expression of gate promql that cannot be evaluated keeps the gate closed, so that no run starts.",
-        "Correct gates.promql; the text is the answer of Prometheus.";
+        "Correct the expression in gates.promql, or what keeps Prometheus from evaluating it.";
     Alertmanager = "alertmanager", Monitoring,
         "Firing alerts are read from Alertmanager, so that a lost webhook loses nothing.",
         "Set alertmanager.url, or pass --alertmanager with an address that is reachable from here.";
