@@ -47,7 +47,7 @@ async fn run_succeeds_on_a_faulty_api_server(#[values(1, 2, 3)] seed: u64) {
     let stuck = &stage.jam.stuck_snapshots;
     let told = |uid: &String| stuck.iter().any(|one| one.uid == *uid);
     assert!(destroyed.iter().all(told), "{destroyed:?}");
-    // One fault in five requests is little, compared with the minutes that each step has.
+    // One fault in four writes is little, compared with the minutes that each step has.
     assert_eq!(status.phase, Phase::Succeeded, "{status:#?}");
     let verified = |step: &StepRecord| {
         step.step == StepName::VerifyProvisioning && step.phase == StepPhase::Succeeded

@@ -86,10 +86,11 @@ impl RequestKind {
         }
     }
 
-    /// One of this number of requests fails. There are few watches, as they last long.
+    /// One of this number of requests fails. There are few watches, as they last long, and a run has some thirty writes.
     fn one_in(self) -> usize {
         match self {
-            Self::Write | Self::Read => 5,
+            Self::Read => 5,
+            Self::Write => 4,
             Self::Watch => 2,
         }
     }
@@ -98,6 +99,8 @@ impl RequestKind {
 /// Injects random faults, reproducible by seed.
 pub struct FaultPlan {
     chance: Mutex<Rng>,
+    /// By kind, of the present group of requests: how many there were, and which of them fails.
+    groups: Mutex<BTreeMap<RequestKind, (usize, usize)>>,
     injected: Mutex<BTreeMap<(RequestKind, Fault), usize>>,
     enabled: AtomicBool,
     /// Its start, and the duration of each phase with faults and of each without.
@@ -119,6 +122,7 @@ impl FaultPlan {
     fn with(seed: u64, waves: Option<(Instant, Duration)>) -> Self {
         Self {
             chance: Mutex::new(Rng::with_seed(seed)),
+            groups: Mutex::default(),
             injected: Mutex::default(),
             enabled: AtomicBool::new(true),
             waves,
@@ -161,7 +165,8 @@ impl FaultPlan {
         none.expect("this has the sender");
     }
 
-    /// Whether a fault occurs is random; it is the least frequent one for the kind of request.
+    /// Exactly one request of each group fails, at random: few requests would otherwise miss some faults by chance. The fault is the
+    /// least frequent one for the kind of request.
     fn next(&self, call: &Call) -> Option<Fault> {
         let between = |(begun, wave): (Instant, Duration)| {
             begun.elapsed().as_millis() / wave.as_millis() % 2 == 1
@@ -170,7 +175,14 @@ impl FaultPlan {
             return None;
         }
         let kind = RequestKind::of(call);
-        if self.chance.lock().unwrap().usize(..kind.one_in()) != 0 {
+        let mut groups = self.groups.lock().unwrap();
+        let (seen, fails) = groups.entry(kind).or_default();
+        if *seen == 0 {
+            *fails = self.chance.lock().unwrap().usize(..kind.one_in());
+        }
+        let is_it = *seen == *fails;
+        *seen = (*seen + 1) % kind.one_in();
+        if !is_it {
             return None;
         }
         let mut injected = self.injected.lock().unwrap();
