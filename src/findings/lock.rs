@@ -64,12 +64,14 @@ pub fn detect(
         }
     }
     let (mut locks, mut forming) = (Vec::new(), Vec::new());
+    let can_be_jam = can_be_jam(model);
     for (driver, refused) in by_driver {
         let Some(entry) = settings.drivers.find(driver) else {
             continue;
         };
         let alone = alone(&settings.detect, entry);
-        let jam = jams(model, settings, entry, alone).and_then(|thresholds| {
+        let thresholds = JamThresholds::of(&settings.detect, entry, alone);
+        let jam = thresholds.filter(|_| can_be_jam).and_then(|thresholds| {
             let own = refused.iter().filter_map(|it| it.own);
             thresholds.jam(own, latest_creation(model, driver), now)
         });
@@ -133,14 +135,9 @@ fn alone(detect: &Detect, driver: &Driver) -> SignedDuration {
     }
 }
 
-/// Thresholds of a jam, as long as it is known who leads and what the driver creates. Slow storage makes all calls slow at once,
-/// so there is no jam either while a CephCluster reports a warning or an error.
-fn jams(
-    model: &Model,
-    settings: &DetectionSettings,
-    driver: &Driver,
-    alone: SignedDuration,
-) -> Option<JamThresholds> {
+/// Whether there can be a jam: it is known who leads and what a driver creates. Slow storage makes all calls slow at once, so there is
+/// no jam either while a CephCluster reports a warning or an error.
+fn can_be_jam(model: &Model) -> bool {
     let needed = [
         Kind::CephClusters,
         Kind::Leases,
@@ -150,8 +147,7 @@ fn jams(
     let is_known = needed.into_iter().all(|kind| model.freshness.trusted(kind));
     let health = model.ceph_clusters.iter().map(|cluster| &cluster.health);
     let mut ill = health.filter(|health| health.as_deref() != Some("HEALTH_OK"));
-    let can_be = is_known && ill.next().is_none();
-    JamThresholds::of(&settings.detect, driver, alone).filter(|_| can_be)
+    is_known && ill.next().is_none()
 }
 
 /// Time of a driver's latest creation.
@@ -166,28 +162,37 @@ pub fn dues<'a>(
     model: &'a Model,
     settings: &'a DetectionSettings,
 ) -> impl Iterator<Item = Timestamp> + use<'a> {
-    let mut acquired = Acquired::default();
-    let of_statuses = locked_statuses(model).filter_map(move |(content, error, key)| {
-        let entry = settings.drivers.find(&content.driver)?;
-        let alone = alone(&settings.detect, entry);
-        let acquired = acquired.by(model, &content.driver);
-        let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
-        let jammed = jams(model, settings, entry, alone).and_then(|thresholds| {
-            let span = (error.since, error.since);
-            let own = own_refusals(proof_of(content, key)?, span, acquired, None)?;
-            thresholds.due(own)
-        });
-        Some(first.checked_add(alone).ok().into_iter().chain(jammed))
-    });
-    let drivers = model.refusals.iter().map(|(driver, ..)| driver);
-    let drivers = drivers.chain(locked_statuses(model).map(|(content, ..)| &content.driver));
-    let drivers: BTreeSet<_> = drivers.collect();
-    let idle = drivers.into_iter().filter_map(move |driver| {
+    let can_be_jam = can_be_jam(model);
+    let thresholds = move |driver: &SharedStr| {
         let entry = settings.drivers.find(driver)?;
         let alone = alone(&settings.detect, entry);
-        jams(model, settings, entry, alone)?.idle(latest_creation(model, driver))
+        let jam = JamThresholds::of(&settings.detect, entry, alone);
+        Some((alone, jam.filter(|_| can_be_jam)))
+    };
+    let idle = move |jam: Option<JamThresholds>, driver: &SharedStr| {
+        jam.and_then(|jam| jam.idle(latest_creation(model, driver)))
+    };
+    let mut acquired = Acquired::default();
+    let of_statuses = locked_statuses(model).filter_map(move |(content, error, key)| {
+        let (alone, jam) = thresholds(&content.driver)?;
+        let acquired = acquired.by(model, &content.driver);
+        let first = acquired.map_or(error.since, |acquired| acquired.max(error.since));
+        let jammed = jam.and_then(|jam| {
+            let span = (error.since, error.since);
+            jam.due(own_refusals(proof_of(content, key)?, span, acquired, None)?)
+        });
+        let dues = [
+            first.checked_add(alone).ok(),
+            jammed,
+            idle(jam, &content.driver),
+        ];
+        Some(dues.into_iter().flatten())
     });
-    of_statuses.flatten().chain(idle)
+    let drivers: BTreeSet<_> = model.refusals.iter().map(|(driver, ..)| driver).collect();
+    let of_drivers = drivers
+        .into_iter()
+        .filter_map(move |driver| idle(thresholds(driver)?.1, driver));
+    of_statuses.flatten().chain(of_drivers)
 }
 
 /// Proven refusals of an object's own call by the present leader. `created` is the creation time of the object that waits, unless
