@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::families as f;
 use super::family::Encoder;
-use super::stuck::{MAX_SERIES, at_most, volumes};
+use super::stuck::{MAX_SERIES, ranks, volumes};
 use crate::state::view::View;
 
 /// `now` decides, not the time of the view: a deadline passes also while nothing is observed.
@@ -25,10 +25,10 @@ pub(super) fn encode(view: &View, now: Timestamp, to: &mut Encoder<'_>) -> fmt::
         &f::HOLDS,
         counts.map(|(namespace, held)| ([namespace], held.len() as u64)),
     )?;
-    let mut few = at_most(MAX_SERIES);
+    let mut rank = ranks();
     let listed: Vec<_> = spans
         .iter()
-        .filter(|([_, namespace, ..], _)| few(namespace))
+        .filter(|([_, namespace, ..], _)| rank(namespace) <= MAX_SERIES)
         .collect();
     let each = |when: fn(&Span) -> Timestamp| {
         let listed = listed.iter();

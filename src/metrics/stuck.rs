@@ -128,12 +128,10 @@ fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
     let mut oldest_first: Vec<_> = objects.iter().enumerate().collect();
     oldest_first.sort_by_key(|(_, (_, stuck))| stuck.since);
     // The first of every namespace before the second of any, so that no namespace crowds out another.
-    let mut ranks: HashMap<&str, usize> = HashMap::new();
-    let ranked = oldest_first.into_iter().map(|(place, object)| {
-        let rank = ranks.entry(object.0[2]).or_default();
-        *rank += 1;
-        (*rank, place)
-    });
+    let mut rank = ranks();
+    let ranked = oldest_first
+        .into_iter()
+        .map(|(place, ([_, _, namespace, ..], _))| (rank(namespace), place));
     let mut ranked: Vec<_> = ranked.filter(|(rank, _)| *rank <= MAX_SERIES).collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.truncate(MAX_SERIES_IN_ALL);
@@ -142,13 +140,13 @@ fn listed<'v>(objects: &[(OfObject<'v>, Stuck)]) -> Vec<(OfObject<'v>, Stuck)> {
     places.into_iter().map(|place| objects[place]).collect()
 }
 
-/// Returns true for the first `most` items of each namespace.
-pub(super) fn at_most<'v>(most: usize) -> impl FnMut(&'v str) -> bool {
+/// Counts the items of each namespace: 1 for its first.
+pub(super) fn ranks<'v>() -> impl FnMut(&'v str) -> usize {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     move |namespace| {
         let count = counts.entry(namespace).or_default();
         *count += 1;
-        *count <= most
+        *count
     }
 }
 
