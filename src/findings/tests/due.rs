@@ -8,7 +8,6 @@ use crate::csi::ErrorClass;
 use crate::findings::{DetectionSettings, detect, next_due};
 use crate::model::Model;
 use crate::model::fixture::*;
-use crate::model::records::Volume;
 
 /// Stuck objects without their reasons, which change when a lease becomes stale.
 fn stuck(model: &Model, settings: &DetectionSettings, now: Timestamp) -> Vec<String> {
@@ -29,11 +28,7 @@ fn locked() -> World {
 
 /// Five snapshots that are refused, on a driver that has just created a volume.
 fn jam() -> World {
-    let volume = Volume {
-        name: "pvc-other".into(),
-        driver: DRIVER.into(),
-        created: at(-1).into(),
-    };
+    let volume = volume("pvc-other", DRIVER, at(-1));
     (0..5).fold(World::rook().with(volume), |world, number| {
         let name = format!("volsync-app-{number}-src");
         let hangs = snapshot("media", &name, "prowlarr")
@@ -102,11 +97,7 @@ fn finding_appears_when_it_is_due(#[case] world: World, #[case] number: usize) {
 /// Five claims have been refused for long enough for a jam, but the driver created a volume two minutes ago.
 #[test]
 fn jam_in_logs_appears_when_the_driver_has_been_idle() {
-    let volume = Volume {
-        name: "pvc-other".into(),
-        driver: DRIVER.into(),
-        created: at(-2).into(),
-    };
+    let volume = volume("pvc-other", DRIVER, at(-2));
     let world = (0..5).fold(World::rook().with(volume), |world, number| {
         let waits = claim("media", &format!("app-{number}")).pending();
         let key = format!("pvc-{}", waits.meta.uid);

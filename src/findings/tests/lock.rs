@@ -324,11 +324,7 @@ fn own_key(snapshot: &Snapshot) -> String {
 }
 
 fn created(minutes: i64) -> Volume {
-    Volume {
-        name: "pvc-other".into(),
-        driver: DRIVER.into(),
-        created: at(minutes).into(),
-    }
+    volume("pvc-other", DRIVER, at(minutes))
 }
 
 fn ceph(health: &str) -> Change {

@@ -15,7 +15,7 @@ use rstest::rstest;
 use crate::csi::ErrorClass;
 use crate::findings::{DetectionSettings, FindingReason, detect};
 use crate::model::fixture::*;
-use crate::model::records::{Claim, Snapshot, Volume};
+use crate::model::records::{Claim, Snapshot};
 use crate::model::{Change, Refusal};
 
 /// Timeout of the sidecars, in seconds.
@@ -146,11 +146,7 @@ impl Call {
         let key = key(&format!("pvc-{}", claim().meta.uid));
         let mut changes: Vec<(f64, Change)> = vec![(self.begins, claim().pending().into())];
         let succeeds = |at: f64| {
-            let volume = Volume {
-                name: format!("pvc-{name}").as_str().into(),
-                driver: DRIVER.into(),
-                created: time(at).into(),
-            };
+            let volume = volume(&format!("pvc-{name}"), DRIVER, time(at));
             [(at, volume.into()), (at, Claim::into(claim()))]
         };
         if self.ends <= self.begins + TIMEOUT {

@@ -96,14 +96,6 @@ fn minimum_age_gate_names_its_opening_time() {
     );
 }
 
-fn volume(name: &str, driver: &str, created: Timestamp) -> Volume {
-    Volume {
-        name: name.into(),
-        driver: driver.into(),
-        created: created.into(),
-    }
-}
-
 /// The given number of seconds before the evaluation. Volumes count for a minute.
 fn ago(seconds: i64) -> Timestamp {
     at(0) - SignedDuration::from_secs(seconds)
