@@ -14,7 +14,7 @@ use super::{ClusterArgs, FAILED};
 use crate::api::ObjectKind;
 use crate::api::hold::SnapshotHold;
 use crate::cluster::{self, CALL_TIMEOUT};
-use crate::text::humanize::{count, plain, resource, span};
+use crate::text::humanize::{count, kubectl_name, plain, span};
 
 /// List all holds, newest first
 ///
@@ -90,7 +90,7 @@ fn not_enforced(holds: &[SnapshotHold], enforced: &str, now: Timestamp) -> Optio
 
 /// The name as kubectl prints it.
 pub fn name(hold: &SnapshotHold) -> String {
-    format!("{}/{}", resource(ObjectKind::SnapshotHold), hold.name_any())
+    kubectl_name(ObjectKind::SnapshotHold, &hold.name_any())
 }
 
 fn table(holds: &[SnapshotHold], now: Timestamp, layout: Layout) -> Vec<String> {

@@ -17,7 +17,7 @@ use crate::api::ObjectKind;
 use crate::api::remediation::Remediation;
 use crate::cluster::CALL_TIMEOUT;
 use crate::text::error_chain;
-use crate::text::humanize::{plain, resource, span};
+use crate::text::humanize::{kubectl_name, plain, span};
 
 /// List all runs, newest first
 #[derive(Debug, clap::Args)]
@@ -78,7 +78,7 @@ fn text(runs: &[Remediation], list: &ListArgs) -> anyhow::Result<String> {
 
 /// The name as kubectl prints it.
 fn name(run: &Remediation) -> String {
-    format!("{}/{}", resource(ObjectKind::Remediation), run.name_any())
+    kubectl_name(ObjectKind::Remediation, &run.name_any())
 }
 
 fn table(runs: &[Remediation], now: Timestamp, layout: Layout) -> Vec<String> {

@@ -97,6 +97,11 @@ pub fn kind(kind: ObjectKind) -> &'static str {
     }
 }
 
+/// An object as `kubectl -o name` prints it.
+pub fn kubectl_name(kind: ObjectKind, name: &str) -> String {
+    format!("{}/{name}", resource(kind))
+}
+
 /// The resource as `kubectl -o name` prints it, in front of the name of an object.
 pub fn resource(kind: ObjectKind) -> &'static str {
     match kind {

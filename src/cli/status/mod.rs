@@ -139,7 +139,7 @@ fn doubts_beside(view: &View, list: &ListArgs) -> String {
 fn names(view: &View) -> BTreeSet<String> {
     let objects = view.stuck().filter_map(|finding| finding.object.as_ref());
     objects
-        .map(|object| format!("{}/{}", humanize::resource(object.kind), object.name))
+        .map(|object| humanize::kubectl_name(object.kind, &object.name))
         .collect()
 }
 

@@ -145,7 +145,7 @@ impl Args {
         let http = &mut config.alertmanager.http;
         let headers = std::mem::take(&mut http.headers);
         if *http != HttpAccess::default() {
-            // Whoever writes the ConfigMap must not choose files of this machine, nor where they are sent.
+            // The authors of the ConfigMap must not choose files of this machine, nor where they are sent.
             anstream::eprintln!(
                 "warning: credentials and CA of Alertmanager are files of the daemon's pod, and not used: pass --config with files of \
                  this machine"
