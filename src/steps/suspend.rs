@@ -62,6 +62,11 @@ impl Step for SuspendSources {
         }
         let mut missing = wanted;
         missing.retain(|uid, _| !hold.sources.contains_key(uid));
+        if record.attempt == 1 && record.acted_at.is_none() {
+            // The first attempt creates its hold with every source that exists, so a person has released an older one since.
+            // A source that lost its opt-out label only now is taken for released, too.
+            missing.retain(|_, place| is_newer(cx.model, place, hold));
+        }
         let Some(acted_at) = record.acted_at else {
             if missing.is_empty() {
                 return StepDecision::Note(StepRecord {
@@ -106,7 +111,7 @@ impl Step for SuspendSources {
         });
         let waiting_for = match hold {
             None => format!("{} to be created", cx.id.hold()),
-            Some(_) if done < wanted.len() => {
+            Some(_) if record.acted_at.is_none() && done < wanted.len() => {
                 format!("{} to be held", count(wanted.len() - done, "source"))
             }
             Some(_) => "proof that the hold is in force".to_owned(),
@@ -114,6 +119,13 @@ impl Step for SuspendSources {
         let within = cx.config.steps.suspend_sources.within;
         counted(record, within, done, wanted.len(), waiting_for)
     }
+}
+
+/// Whether the source at `place` was created after the hold. Both times are the API server's, in whole seconds.
+fn is_newer(model: &Model, place: &str, hold: &SnapshotHold) -> bool {
+    let source = holds::parse_place(place)
+        .and_then(|(namespace, name)| model.sources.get(&namespace, &name));
+    source.is_some_and(|source| source.meta.created > hold.meta.created)
 }
 
 /// Waits until every API server sees the hold, then proves it.

@@ -10,9 +10,9 @@ use crate::config::{Config, Mode};
 use crate::csi::ErrorClass;
 use crate::model::Change;
 use crate::model::fixture::*;
-use crate::model::records::{DataSource, Lease};
+use crate::model::records::{DataSource, Lease, Source};
 use crate::plan::{self};
-use crate::steps::{NextAction, next};
+use crate::steps::{Intent, NextAction, next};
 
 fn act() -> Config {
     Config {
@@ -98,6 +98,43 @@ fn a_hold_of_somebody_else_is_never_taken_over() {
         "{}",
         record.message
     );
+}
+
+/// The hold lacks a planned source when the step sees it for the first time.
+#[rstest]
+#[case::released_by_a_person(source("media", "b"), 1, false)]
+#[case::recreated_since(source("media", "b").uid("other").created(at(-10)), 1, true)]
+#[case::planned_by_a_later_attempt(source("media", "b"), 2, true)]
+fn source_missing_from_a_new_hold_is_added_unless_it_was_released(
+    #[case] missing: Source,
+    #[case] attempt: u32,
+    #[case] is_added: bool,
+) {
+    let kept = source("media", "a");
+    let edited = hold("r", at(60), &[&kept]);
+    let world = World::rook()
+        .with(claim("media", "a").pending().created(at(-30)))
+        .with(kept)
+        .with(missing);
+    let mut run = at_step(StepName::SuspendSources, &world);
+    run.status.as_mut().unwrap().steps[0].attempt = attempt;
+    run.status.as_mut().unwrap().attempt = attempt;
+    let world = world.with(edited);
+    // The progress is recorded first.
+    let status = recorded_status(ask(&run, &world));
+    let acted = status.steps[0].acted_at.is_some();
+    run.status = Some(status);
+    match ask(&run, &world) {
+        NextAction::Act(intents) => {
+            let [Intent::PatchHold { change, .. }] = &intents[..] else {
+                panic!("{intents:?}");
+            };
+            assert_eq!(change.add.values().collect::<Vec<_>>(), ["media/b"]);
+            assert!(is_added && !acted, "{change:?}");
+        }
+        NextAction::Wait(_) => assert!(!is_added && acted),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A snapshot or clone of a held source that VolSync made after the hold was proven fails whatever step the run is at.
