@@ -37,12 +37,16 @@ use connection::LimitedAcceptor;
 use futures::FutureExt as _;
 use problem::Problem;
 use status_page::live;
+use tokio::net::TcpSocket;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{ReceiveAlerts, TestAlertLog};
 use crate::metrics::{Metrics, SelfMetrics};
 use crate::state::view::View;
+
+/// Maximum number of connections that wait to be accepted; the kernel may have a lower limit (`net.core.somaxconn`).
+const BACKLOG: u32 = 1024;
 
 /// Timeout of any response. A scrape may wait for another one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -170,6 +174,20 @@ pub enum ServeError {
     Ended(#[source] std::io::Error),
 }
 
+/// Listens with a backlog of [`BACKLOG`]. The standard library's is 128: the kernel drops some connections beyond it, and their
+/// clients take themselves for connected.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // A restarted process needs the port at once, as with the standard library.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
 /// A server that listens, but does not respond yet.
 #[derive(Debug)]
 pub struct Server {
@@ -178,10 +196,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`; port 0 picks a free one.
+    /// Listens on `address`; port 0 picks a free one. Needs tokio's runtime.
     pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        let listener = listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
     }

@@ -510,3 +510,16 @@ async fn address_in_use_is_named() {
     let error = Server::bind(first.address()).unwrap_err().to_string();
     assert!(error.contains(&first.address().to_string()), "{error}");
 }
+
+/// The kernel would drop the rest, and a client that waits for the first byte would not notice.
+#[tokio::test]
+async fn burst_of_connections_is_queued_until_they_are_accepted() {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let limit: usize = limit.unwrap().trim().parse().unwrap();
+    let burst = limit.min(300);
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let patience = std::time::Duration::from_millis(500);
+    let connect = |_| std::net::TcpStream::connect_timeout(&server.address(), patience);
+    let connected: Result<Vec<_>, _> = (0..burst).map(connect).collect();
+    assert_eq!(connected.unwrap().len(), burst);
+}
