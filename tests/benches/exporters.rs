@@ -10,13 +10,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
-use crate::figures::{Row, Spread, cpu, memory, short};
+use crate::figures::{Row, Spread, cpu, duration, memory, short, size};
 use crate::server::{Ground, objects};
 use crate::testbed::Store;
 use crate::testbed::controlplane::{flags, free_port};
 
-/// As many snapshots as claims, and a source for every tenth.
-const CLAIMS: usize = 100_000;
+/// Number of claims. There are as many snapshots, and a source for every tenth.
+fn claims() -> usize {
+    size(100_000)
+}
+
 const SCRAPES: usize = 7;
 /// Number of claims changed per second, and the duration.
 const RATE: usize = 500;
@@ -64,10 +67,11 @@ pub async fn bench() -> Vec<Row> {
         KubeStateMetrics::start(&ground).empty().await
     }];
     let begun = Instant::now();
-    for from in (0..CLAIMS).step_by(1000) {
-        store.put((from..from + 1000).flat_map(entries).collect());
+    let claims = claims();
+    for from in (0..claims).step_by(1000) {
+        store.put((from..claims.min(from + 1000)).flat_map(entries).collect());
     }
-    let count = CLAIMS * 2 + CLAIMS / 10;
+    let count = claims * 2 + claims / 10;
     println!(
         "{count} objects stored in {} s",
         short(begun.elapsed().as_secs_f64())
@@ -83,7 +87,7 @@ pub async fn bench() -> Vec<Row> {
     };
     vec![
         row(
-            &format!("body of a scrape, {CLAIMS} claims, as many snapshots"),
+            &format!("body of a scrape, {claims} claims, as many snapshots"),
             kib(ours.body),
             kib(theirs.body),
             theirs.body as f64 / ours.body as f64,
@@ -128,14 +132,14 @@ trait Exporter {
         Self: Sized,
     {
         self.ready(0).await;
-        tokio::time::sleep(SETTLED).await;
+        tokio::time::sleep(duration(SETTLED)).await;
         memory(self.pid(), "VmRSS")
     }
 }
 
 async fn costs(store: &Store, exporter: impl Exporter, empty: f64) -> Costs {
-    let ready = exporter.ready(CLAIMS * 2).await;
-    tokio::time::sleep(SETTLED).await;
+    let ready = exporter.ready(claims() * 2).await;
+    tokio::time::sleep(duration(SETTLED)).await;
     let resident = memory(exporter.pid(), "VmRSS");
     let url = exporter.metrics();
     let body = scrape(&url).len();
@@ -143,9 +147,9 @@ async fn costs(store: &Store, exporter: impl Exporter, empty: f64) -> Costs {
 
     let (begun, before) = (Instant::now(), cpu(exporter.pid()));
     let mut events = 0;
-    while begun.elapsed() < CHURN {
+    while begun.elapsed() < duration(CHURN) {
         let due = usize::try_from(begun.elapsed().as_millis()).unwrap() * RATE / 1000;
-        let claims = (events..due).map(|at| claim(at % CLAIMS, &format!("round-{events}")));
+        let claims = (events..due).map(|at| claim(at % claims(), &format!("round-{events}")));
         store.put(claims.collect());
         events = due;
         tokio::time::sleep(POLL).await;

@@ -1,9 +1,32 @@
 //! Shared by the benches: the spread of many measurements, and the rows of the final table.
 
 use std::fmt;
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+/// Divisor of what [`size`] and [`duration`] return, from `LOCKSMITH_BENCH_DIVISOR`. Divided benches only show that they work.
+static DIVISOR: LazyLock<u8> = LazyLock::new(|| {
+    let Ok(set) = std::env::var("LOCKSMITH_BENCH_DIVISOR") else {
+        return 1;
+    };
+    let divisor = set
+        .parse()
+        .ok()
+        .filter(|divisor| (1..=10).contains(divisor));
+    divisor.expect("LOCKSMITH_BENCH_DIVISOR is a number from 1 to 10")
+});
+
+/// A number of objects or repetitions, divided; at least 1.
+pub fn size(of: usize) -> usize {
+    (of / usize::from(*DIVISOR)).max(1)
+}
+
+/// A duration, divided; at least a second, unless it is shorter.
+pub fn duration(of: Duration) -> Duration {
+    (of / u32::from(*DIVISOR)).max(Duration::from_secs(1).min(of))
+}
 
 /// Many measurements of the same thing.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

@@ -9,16 +9,22 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::daemon::{Daemon, agent};
-use crate::figures::{Row, Spread, short};
+use crate::figures::{Row, Spread, short, size};
 use crate::server::{DRIVER, Ground, Jam, NAMESPACE, config, objects, over, seconds};
 use crate::testbed::Event;
 
 /// Number of objects that fail, one after the other.
-const OBJECTS: usize = 200;
+fn claims() -> usize {
+    size(200)
+}
+
 /// Pause between two of them, chosen so that it is no multiple of any interval.
 const PAUSE: Duration = Duration::from_millis(53);
 /// Number of webhooks, each with its own run.
-const RUNS: usize = 20;
+fn runs() -> usize {
+    size(20)
+}
+
 /// Lines per second of each of two replicas.
 const FLOOD: u64 = 50_000;
 /// Age from which a claim is stuck.
@@ -108,7 +114,7 @@ async fn went_bad(ground: &Ground, daemon: &Daemon) -> Spread {
     let url = daemon.url("/metrics");
     let looking = tokio::task::spawn_blocking(move || looked_for(&url));
     let mut due = BTreeMap::new();
-    for at in 0..OBJECTS {
+    for at in 0..claims() {
         let name = format!("bad-{at}");
         let body = objects::pending(&name, None);
         let made = objects::send(&client, Method::POST, &objects::claims(at), &body).await;
@@ -127,7 +133,7 @@ async fn went_bad(ground: &Ground, daemon: &Daemon) -> Spread {
 fn looked_for(url: &str) -> BTreeMap<String, Timestamp> {
     let agent = agent();
     let mut seen = BTreeMap::new();
-    while seen.len() < OBJECTS {
+    while seen.len() < claims() {
         let body = agent.get(url).call().unwrap().body_mut().read_to_string();
         let now = Timestamp::now();
         for line in body.unwrap().lines() {
@@ -149,7 +155,7 @@ fn looked_for(url: &str) -> BTreeMap<String, Timestamp> {
 /// Milliseconds from a webhook to its Remediation, and to the first hold of the run, for many runs.
 async fn webhooks(ground: &Ground, daemon: &Daemon, when: &str) -> (Spread, Spread) {
     let mut posted = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..runs() {
         let begun = Timestamp::now();
         let labels = [("driver", DRIVER)];
         let (code, answer) = daemon.fire("LocksmithOperationLocked", &labels).await;

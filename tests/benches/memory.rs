@@ -11,19 +11,23 @@ use locksmith::state::view;
 use locksmith::watch::Patterns;
 
 use crate::cluster::{Cluster, Shape};
-use crate::figures::{Row, memory};
+use crate::figures::{Row, memory, size};
 use crate::growth;
 
 /// Argument with which this program measures it in a separate process.
 pub const ONE: &str = "--memory-of-one";
 
-const CLAIMS: usize = 100_000;
+fn claims() -> usize {
+    size(100_000)
+}
 
 /// Number of simulated hours.
 const HOURS: usize = 12;
 
 /// Events per hour: each of 10,000 sources creates a snapshot, which becomes ready and is deleted.
-const SNAPSHOTS: usize = 10_000;
+fn snapshots() -> usize {
+    size(10_000)
+}
 
 pub fn bench() -> Vec<Row> {
     let output = Command::new(std::env::current_exe().unwrap())
@@ -36,15 +40,16 @@ pub fn bench() -> Vec<Row> {
     let mib = |bytes: f64| bytes / 1024.0 / 1024.0;
     let hours = sizes.iter().map(|size| format!("{:.1}", mib(*size)));
     println!(
-        "{CLAIMS} claims; resident MiB after each hour of {} events and one relist: {}",
-        SNAPSHOTS * 3,
+        "{} claims; resident MiB after each hour of {} events and one relist: {}",
+        claims(),
+        snapshots() * 3,
         hours.collect::<Vec<_>>().join(", ")
     );
     let (first, last) = (sizes[1], sizes[sizes.len() - 1]);
     vec![Row::new(
         &format!(
             "resident memory after {HOURS} hours of {} events",
-            SNAPSHOTS * 3
+            snapshots() * 3
         ),
         format!("{:.1} MiB", mib(last)),
         &format!("after the first hour: {:.1} MiB", mib(first)),
@@ -62,7 +67,7 @@ pub fn one() {
     };
     let now = Timestamp::now();
     let cluster = Cluster {
-        claims: CLAIMS,
+        claims: claims(),
         shape: Shape::OnePercent,
         now,
         patterns: Arc::new(Patterns::new(&config).unwrap()),
@@ -72,9 +77,9 @@ pub fn one() {
     let mut sizes = vec![resident()];
     for hour in 0..HOURS {
         let now = now + SignedDuration::from_hours(hour.try_into().unwrap());
-        for at in 0..SNAPSHOTS {
+        for at in 0..snapshots() {
             // Each name is used only once, like those of populated claims.
-            let at = CLAIMS + hour * SNAPSHOTS + at;
+            let at = claims() + hour * snapshots() + at;
             for change in [
                 cluster.snapshot(at, false),
                 cluster.snapshot(at, true),
@@ -103,7 +108,7 @@ fn gone(cluster: &Cluster, at: usize) -> Change {
 /// A complete relist, as after a failed watch.
 fn relist(cluster: &Cluster, model: &mut Model) {
     model.apply(Change::Claim(Delta::Init));
-    for at in 0..CLAIMS {
+    for at in 0..claims() {
         model.apply(cluster.claim(at, !cluster.is_stuck(at)));
     }
     model.apply(Change::Claim(Delta::InitDone));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::daemon::Daemon;
-use crate::figures::{Row, cpu, memory, short};
+use crate::figures::{Row, cpu, duration, memory, short, size};
 use crate::server::objects::Object;
 use crate::server::{Ground, objects};
 
@@ -19,10 +19,11 @@ const POLL: Duration = Duration::from_millis(20);
 pub async fn bench() -> Vec<Row> {
     let ground = Ground::new().await;
     let (client, begun) = (ground.client(), Instant::now());
-    let mut made = 0;
-    while made < OBJECTS && begun.elapsed() < CREATION {
-        objects::create(&client, (made..made + BATCH).map(volume).collect()).await;
-        made += BATCH;
+    let (wanted, mut made) = (size(OBJECTS), 0);
+    while made < wanted && begun.elapsed() < CREATION {
+        let end = wanted.min(made + BATCH);
+        objects::create(&client, (made..end).map(volume).collect()).await;
+        made = end;
     }
     println!(
         "{made} PersistentVolumes, created in {:.0} s",
@@ -37,9 +38,9 @@ pub async fn bench() -> Vec<Row> {
     let ready = begun.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (most, monotonic) = (memory(daemon.pid(), "VmHWM"), memory(daemon.pid(), "VmRSS"));
-    let before = cpu(daemon.pid());
-    tokio::time::sleep(IDLE).await;
-    let idle = (cpu(daemon.pid()) - before) / IDLE.as_secs_f64() * 100.0;
+    let (before, idle_for) = (cpu(daemon.pid()), duration(IDLE));
+    tokio::time::sleep(idle_for).await;
+    let idle = (cpu(daemon.pid()) - before) / idle_for.as_secs_f64() * 100.0;
     let binary = std::fs::metadata(env!("CARGO_BIN_EXE_locksmith")).unwrap();
     let size = binary.len() as f64 / 1024.0 / 1024.0;
     let mib = |bytes: f64| bytes / 1024.0 / 1024.0;

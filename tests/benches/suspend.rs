@@ -9,15 +9,21 @@ use locksmith::api::remediation::{RemediationStatus, StepRecord};
 use serde_json::json;
 
 use crate::by_hand;
-use crate::figures::{Row, Spread, short};
+use crate::figures::{Row, Spread, short, size};
 use crate::server::{Ground, Jam, config, objects, over, seconds, written};
 use crate::testbed::Identity;
 
-const SOURCES: usize = 1_000;
+fn sources() -> usize {
+    size(1_000)
+}
+
 /// Number of sources in the loop of kubectl; each takes the same time.
 const SAMPLE: usize = 25;
 /// Other load of a shared machine changes from second to second, so each round measures all of them, one after the other.
-const ROUNDS: usize = 7;
+fn rounds() -> usize {
+    size(7)
+}
+
 /// Number of concurrent requests, as in the program.
 const CONCURRENCY: usize = 16;
 
@@ -56,11 +62,11 @@ impl Rounds {
 pub async fn bench() -> Vec<Row> {
     let ground = Ground::new().await;
     let jam = Jam {
-        sources: SOURCES,
+        sources: sources(),
         failed: 0,
         pending: 0,
     };
-    let sources = ground.jam(jam).await;
+    let created = ground.jam(jam).await;
     // A client with a certificate would be slower with each request.
     let bare_user = ground.service_account("bare").await;
     let user = ground.service_account("locksmith-daemon").await;
@@ -69,18 +75,18 @@ pub async fn bench() -> Vec<Row> {
     in_a_loop(&ground, &person).await;
     let (mut bare, mut looped, mut ours) =
         (Rounds::default(), Rounds::default(), Rounds::default());
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         looped.0.push(in_a_loop(&ground, &person).await);
         let client = bare_user.client();
         let hold = write_all(&client, true).await;
         bare.0.push([hold, write_all(&client, false).await]);
-        ground.fail_snapshots(&sources[..1]).await;
+        ground.fail_snapshots(&created[..1]).await;
         let daemon = ground.daemon(&user, &config(PLAYBOOK), 1).await;
         ours.0.push(run(&ground, &format!("round-{round}")).await);
         assert!(daemon.terminate().await.success());
     }
-    let what = format!("hold, prove and release {SOURCES} sources");
-    println!("{what}; seconds, median of {ROUNDS} (least to most)");
+    let what = format!("hold, prove and release {} sources", sources());
+    println!("{what}; seconds, median of {} (least to most)", rounds());
     println!("{:>28}  {:>24}  {:>24}", "", "suspend", "resume");
     ours.line("locksmith, effect seen");
     bare.line("as many bare writes");
@@ -118,7 +124,7 @@ async fn run(ground: &Ground, name: &str) -> [f64; 2] {
     assert_eq!((status.held, status.evidence.len()), (0, 1), "{status:?}");
     let plan = status.plan.as_ref().unwrap();
     let suspend = plan.step(StepName::SuspendSources).unwrap();
-    assert_eq!(suspend.held_sources().count(), SOURCES);
+    assert_eq!(suspend.held_sources().count(), sources());
     [
         took(&status, StepName::SuspendSources),
         took(&status, StepName::ResumeSources),
@@ -143,7 +149,7 @@ async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
     spans.map(|span| {
         let patched = written(&all, span);
         assert_eq!(patched.len(), SAMPLE);
-        by_hand::of_all(&patched, SOURCES)
+        by_hand::of_all(&patched, sources())
     })
 }
 
@@ -151,7 +157,7 @@ async fn in_a_loop(ground: &Ground, person: &Identity) -> [f64; 2] {
 async fn write_all(client: &Client, hold: bool) -> f64 {
     let paused = hold.then_some(true);
     let begun = std::time::Instant::now();
-    futures::stream::iter(0..SOURCES)
+    futures::stream::iter(0..sources())
         .for_each_concurrent(CONCURRENCY, |at| async move {
             let path = format!("{}/{}", objects::sources(at), objects::app(at));
             let body = json!({ "spec": { "paused": paused } });

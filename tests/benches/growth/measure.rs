@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Shape};
-use crate::figures::{Spread, memory, timed};
+use crate::figures::{Spread, duration, memory, timed};
 
 /// Maximum number of repetitions.
 const MOST: usize = 200;
@@ -95,7 +95,7 @@ pub fn measure(claims: usize, shape: Shape) -> Figures {
 fn repeated(mut measure: impl FnMut(usize) -> f64) -> Vec<f64> {
     let begun = Instant::now();
     (0..MOST)
-        .take_while(|time| *time < LEAST || begun.elapsed() < ENOUGH)
+        .take_while(|time| *time < LEAST || begun.elapsed() < duration(ENOUGH))
         .map(&mut measure)
         .collect()
 }

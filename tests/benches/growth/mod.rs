@@ -7,7 +7,7 @@ mod measure;
 use std::process::Command;
 
 use crate::cluster::Shape;
-use crate::figures::{Row, short};
+use crate::figures::{Row, short, size};
 use measure::Figures;
 pub use measure::filled;
 
@@ -27,12 +27,12 @@ pub fn one(claims: &str, shape: &str) {
 }
 
 pub fn bench() -> Vec<Row> {
-    let figures = SIZES.map(|claims| measured(claims, Shape::OnePercent));
+    let figures = SIZES.map(|claims| measured(size(claims), Shape::OnePercent));
     heading();
     for of in &figures {
         line(of, "1% stuck");
     }
-    let fixed = SIZES.map(|claims| measured(claims, Shape::FixedStuck));
+    let fixed = SIZES.map(|claims| measured(size(claims), Shape::FixedStuck));
     let exponent = exponent(&fixed);
     println!("growth of an event with the cluster, the stuck held at 100: exponent {exponent:.2}");
     let of = &figures[SHOWN];
@@ -50,7 +50,11 @@ pub fn bench() -> Vec<Row> {
             "",
         ),
         Row::new(
-            "an event, 1,000 to 300,000 claims, 100 stuck",
+            &format!(
+                "an event, {} to {} claims, 100 stuck",
+                fixed[0].claims,
+                fixed[SIZES.len() - 1].claims
+            ),
             format!(
                 "{} ms to {} ms",
                 short(fixed[0].event.median * 1e3),
