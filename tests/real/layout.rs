@@ -12,6 +12,7 @@ pub const DRIVER: &str = "rook-ceph.rbd.csi.ceph.com";
 pub struct Layout {
     /// Title in the figures.
     pub title: &'static str,
+    pub driver: &'static str,
     /// The external-provisioner: `csi-provisioner-v5` or `-v6`.
     pub provisioner: &'static str,
     pub kind: &'static str,
@@ -27,6 +28,7 @@ impl Layout {
     /// Rook until 1.19, with external-provisioner until 6.1: the provisioner's lease is held under a random identity.
     pub const CLASSIC_V5: Self = Self {
         title: "classic Rook, provisioner v5",
+        driver: DRIVER,
         provisioner: "csi-provisioner-v5",
         kind: "Deployment",
         name: "csi-rbdplugin-provisioner",
@@ -139,7 +141,7 @@ fn containers(layout: Layout, pace: Pace) -> Value {
     let mut provisioner = sidecar(pace);
     provisioner.push("--immediate-topology=false".to_owned());
     let driver = [
-        format!("--driver-name={DRIVER}"),
+        format!("--driver-name={}", layout.driver),
         "--endpoint=unix:///csi/csi.sock".to_owned(),
         "--state=/cluster".to_owned(),
     ];

@@ -46,6 +46,7 @@ mod real_hang;
 mod real_layouts;
 mod real_order;
 mod real_restart;
+mod real_slow_calls;
 mod run;
 mod stack;
 mod timeline;

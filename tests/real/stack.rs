@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::ceph::Ceph;
 use crate::daemon::Daemon;
-use crate::layout::{self, DRIVER, Layout, Pace};
+use crate::layout::{self, Layout, Pace};
 use crate::leases;
 use crate::node::{Movers, Node};
 use crate::objects::create;
@@ -88,27 +88,8 @@ impl Stack {
 
     async fn install(&mut self, pace: Pace) {
         let client = self.client();
-        create(
-            &client,
-            json!({
-                "apiVersion": "storage.k8s.io/v1",
-                "kind": "StorageClass",
-                "metadata": {"name": STORAGE_CLASS},
-                "provisioner": DRIVER,
-            }),
-        )
-        .await;
-        create(
-            &client,
-            json!({
-                "apiVersion": "snapshot.storage.k8s.io/v1",
-                "kind": "VolumeSnapshotClass",
-                "metadata": {"name": SNAPSHOT_CLASS},
-                "driver": DRIVER,
-                "deletionPolicy": "Delete",
-            }),
-        )
-        .await;
+        self.classes(self.layout, STORAGE_CLASS, SNAPSHOT_CLASS)
+            .await;
         let mut workload = layout::workload(self.layout, pace);
         if self.layout.operator {
             let driver = create(&client, operator::driver()).await;
@@ -129,8 +110,41 @@ impl Stack {
             }
         }
         create(&client, workload).await;
-        let leases: Api<Lease> = Api::namespaced(client, layout::NAMESPACE);
-        let (provisioner, snapshotter) = lease_names(DRIVER);
+        self.leases_held(self.layout).await;
+    }
+
+    /// Creates a StorageClass and a VolumeSnapshotClass of the driver.
+    async fn classes(&self, layout: Layout, storage: &str, snapshot: &str) {
+        let storage = json!({
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": storage},
+            "provisioner": layout.driver,
+        });
+        let snapshot = json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1",
+            "kind": "VolumeSnapshotClass",
+            "metadata": {"name": snapshot},
+            "driver": layout.driver,
+            "deletionPolicy": "Delete",
+        });
+        for class in [storage, snapshot] {
+            create(&self.client(), class).await;
+        }
+    }
+
+    /// Adds another driver with one replica, and with classes of its name; returns when both of its leases are held.
+    pub async fn add_driver(&self, layout: Layout, pace: Pace) {
+        self.classes(layout, layout.driver, layout.driver).await;
+        let mut workload = layout::workload(layout, pace);
+        workload["spec"]["replicas"] = json!(1);
+        create(&self.client(), workload).await;
+        self.leases_held(layout).await;
+    }
+
+    async fn leases_held(&self, layout: Layout) {
+        let leases: Api<Lease> = Api::namespaced(self.client(), layout::NAMESPACE);
+        let (provisioner, snapshotter) = lease_names(layout.driver);
         for name in [provisioner, snapshotter] {
             let held = |lease: Option<&Lease>| {
                 let spec = lease.and_then(|lease| lease.spec.as_ref());

@@ -53,12 +53,17 @@ impl Person {
 
     /// Creates a snapshot of the claim `data`.
     pub async fn snapshot(&self, name: &str) {
+        self.snapshot_of_class(name, SNAPSHOT_CLASS).await;
+    }
+
+    /// Creates a snapshot of the claim `data` with this class.
+    pub async fn snapshot_of_class(&self, name: &str, class: &str) {
         self.create(json!({
             "apiVersion": SNAPSHOT.0,
             "kind": SNAPSHOT.1,
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
-                "volumeSnapshotClassName": SNAPSHOT_CLASS,
+                "volumeSnapshotClassName": class,
                 "source": {"persistentVolumeClaimName": "data"},
             },
         }))
