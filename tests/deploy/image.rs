@@ -113,7 +113,7 @@ fn image_has_only_the_binary_and_a_user() {
     assert!(build.contains("alpine") && build.ends_with(" AS build"));
     assert_eq!(*image, "scratch");
     let run = of(&all, "RUN").join(" ");
-    assert!(run.contains("cargo build --release --locked"));
+    assert!(run.contains("cargo build --profile dist --locked"));
     // One cache per platform: the builds of a multi-platform image run concurrently.
     assert_eq!(
         of(&all, "ARG"),

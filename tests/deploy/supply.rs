@@ -85,7 +85,7 @@ fn image_build_is_the_reproducible_build() {
     for file in ["deploy/Dockerfile", ".ci/reproducible"] {
         let text = read(file);
         for part in [
-            "--release --locked --no-default-features",
+            "--profile dist --locked --no-default-features",
             "--remap-path-prefix",
             "-ffile-prefix-map",
             "SOURCE_DATE_EPOCH",
