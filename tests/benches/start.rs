@@ -64,7 +64,7 @@ pub async fn bench() -> Vec<Row> {
             &format!("{:.2}", most / monotonic),
         ),
         Row::new(
-            "binary; CPU when idle",
+            "binary with the demo; CPU when idle",
             format!("{size:.1} MiB; {idle:.2}% of a core"),
             "",
             "",
