@@ -90,10 +90,11 @@ fn differences(real: &[Stage], simulated: &[Stage]) -> BTreeMap<&'static str, St
     differences
 }
 
-/// The real parts do not always do the same, for example after a conflict of two writes: each stage is equal in one play of two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real stack: ./tests/run"]
 async fn simulated_actors_behave_like_the_real_parts() {
+    // The real parts do not always do the same, for example after a conflict of two writes: each stage is equal in one play of
+    // two.
     let simulated = simulated().await;
     let first = differences(&real().await, &simulated);
     if first.is_empty() {
