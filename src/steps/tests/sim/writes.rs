@@ -26,6 +26,7 @@ fn place_of(object: &ObjectKey) -> Place {
 impl Verb {
     pub fn of(intent: &Intent) -> Self {
         match intent {
+            Intent::PatchHold { change, .. } if change.add.is_empty() => Self::Release,
             Intent::CreateHold { .. } | Intent::PatchHold { .. } => Self::Hold,
             Intent::DeleteHold(_) => Self::Release,
             Intent::Delete(_) => Self::Delete,
