@@ -89,7 +89,7 @@ fn the_page_follows_a_run_to_its_end() {
     browser.until("it is live", "return live.textContent.startsWith('live')");
     browser.until(
         "the jam",
-        "return !!document.querySelector('#pending_claim')",
+        "return !!document.querySelector('#operation_lock')",
     );
     let title = browser.run("return document.title", &[]);
     assert!(
@@ -159,6 +159,11 @@ fn opened_details_stay_open() {
     let demo = Demo::begin("by-hand");
     browser.open(&demo.url());
     browser.until("it is live", "return live.textContent.startsWith('live')");
+    // Before the jam, sources are created a moment before their claims, and are shown without them.
+    browser.until(
+        "a lock",
+        "return !!document.querySelector('#operation_lock')",
+    );
     browser.until("a source whose claim is gone", OPEN);
     let seen = browser.run("return live.textContent", &[]);
     browser.until_of(
