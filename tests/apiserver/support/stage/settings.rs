@@ -18,6 +18,8 @@ pub struct Settings {
     /// The steps for a jam, in order. By default those of the manual playbook: snapshots are deleted before the restart, so
     /// that every run deletes some.
     pub steps: &'static str,
+    /// Time limit for the hold to be created and proven.
+    pub suspend_within: &'static str,
     /// Time limit for snapshots to be marked for deletion.
     pub delete_within: &'static str,
     /// Number of finished runs that are kept.
@@ -45,6 +47,7 @@ impl Default for Settings {
             deadline: "10m",
             cooldown: "1m",
             steps: "suspendSources, deleteFailedSnapshots, restartProvisioner, verifyProvisioning, resumeSources",
+            suspend_within: "1m",
             delete_within: "2m",
             keep: 50,
             auth: "{}",
@@ -67,6 +70,7 @@ impl Settings {
             deadline,
             cooldown,
             steps,
+            suspend_within,
             delete_within,
             keep,
             auth,
@@ -82,7 +86,7 @@ mode: {mode}
 remediation: {{namespace: {NAMESPACE}, keep: {keep}}}
 detect: {{pendingAfter: 1s, failedAfter: 1s, orphanedAfter: {orphaned_after}, lockedAfter: 1s}}
 steps:
-  suspendSources: {{settle: {settle}, deadline: {deadline}}}
+  suspendSources: {{settle: {settle}, within: {suspend_within}, deadline: {deadline}}}
   deleteFailedSnapshots: {{settle: 1s, within: {delete_within}}}
   restartProvisioner: {{within: {within}}}
   verifyProvisioning: {{within: {within}}}
