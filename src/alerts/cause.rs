@@ -1,24 +1,19 @@
-//! The runs that a notification requests: alerts in, a [`Cause`] each out, and the run that serves it already. Pure.
+//! The runs that a notification requests: alerts in, a [`Cause`] each out. Pure.
 //!
-//! One cause has one run, whatever the alert's name, and however often and from however many Alertmanagers it arrives. An
-//! alert is only a hint: the gates compare it with the findings.
+//! An alert is only a hint: the gates compare it with the findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::payload::{Alert, AlertStatus};
+use super::recorded_alerts::{MAX_ALERTS, reference};
 use super::test_alert::is_test;
-use crate::api::remediation::{AlertRef, Decision, Phase, RemediationSpec, RemediationStatus};
-use crate::api::short_hash;
-use crate::api::{SharedStr, Uid};
-use crate::config::{Alertmanager, Config, Mode, Playbooks};
+use crate::api::SharedStr;
+use crate::api::remediation::{AlertRef, RemediationSpec};
+use crate::config::{Alertmanager, Config, Playbooks};
 use crate::findings::Finding;
-use crate::model::records::Run;
 use crate::model::{Kind, Model};
-use crate::plan::{self};
 
 /// The cause of a run: one playbook about one driver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -35,18 +30,6 @@ impl Cause {
         run.driver == self.driver && playbooks.covers(&run.playbook, &self.playbook)
     }
 }
-
-/// Most alerts that a Remediation lists: it records which alerts requested it, it does not count them.
-const MAX_ALERTS: usize = 50;
-
-/// Longest name of an alert that is recorded, in bytes; the rest is cut off. Alertmanager sets no limit.
-const MAX_ALERTNAME: usize = 200;
-
-/// Longest fingerprint that is recorded: Alertmanager's have 16 digits.
-const MAX_FINGERPRINT: usize = 64;
-
-/// Longest name of a Remediation: it is also the value of labels (Kubernetes: 63).
-const MAX_NAME: usize = 63;
 
 /// The alerts about this cluster, and how many are about another.
 pub(super) fn ours(alerts: &[Alert], from: &Alertmanager) -> (Vec<Alert>, usize) {
@@ -135,335 +118,14 @@ pub(super) fn served(model: &Model) -> Option<BTreeSet<SharedStr>> {
     Some(classes.chain(snapshot_classes).cloned().collect())
 }
 
-/// The alert as a Remediation records it, limited in size.
-pub(super) fn reference(alert: &Alert) -> AlertRef {
-    let name = alert.labels.get("alertname").map_or("", String::as_str);
-    let sent = alert.fingerprint.as_deref().filter(|sent| {
-        (1..=MAX_FINGERPRINT).contains(&sent.len()) && sent.bytes().all(|c| c.is_ascii_graphic())
-    });
-    AlertRef {
-        alertname: beginning(name).to_owned(),
-        fingerprint: sent.map_or_else(|| fingerprint(alert), str::to_owned),
-        starts_at: alert.starts_at,
-        resolved_at: None,
-    }
-}
-
-/// The alerts of `alerts` that no longer fire.
-pub(super) fn resolved(alerts: &[Alert]) -> Vec<AlertRef> {
-    let resolved = |alert: &&Alert| alert.status == AlertStatus::Resolved;
-    alerts.iter().filter(resolved).map(reference).collect()
-}
-
-/// The alerts of a run with `firing` added to `known`, or `None` if nothing changes: a new one is added while there is
-/// room, and a silenced one fires again.
-pub(super) fn with_firing(known: &[AlertRef], firing: &[AlertRef]) -> Option<Vec<AlertRef>> {
-    let mut all = known.to_vec();
-    let mut changed = false;
-    for alert in firing {
-        if let Some(known) = all.iter_mut().find(|known| known.is_same(alert)) {
-            changed |= known.resolved_at.take().is_some();
-        } else if all.len() < MAX_ALERTS {
-            all.push(alert.clone());
-            changed = true;
-        }
-    }
-    changed.then_some(all)
-}
-
-/// The alerts of a run with those of `known` that are among `resolved` marked, or `None` if nothing changes.
-pub(super) fn with_resolved(
-    known: &[AlertRef],
-    resolved: &[AlertRef],
-    now: Timestamp,
-) -> Option<Vec<AlertRef>> {
-    let mut all = known.to_vec();
-    let mut changed = false;
-    for alert in all.iter_mut().filter(|alert| alert.resolved_at.is_none()) {
-        if resolved.iter().any(|resolved| resolved.is_same(alert)) {
-            alert.resolved_at = Some(now);
-            changed = true;
-        }
-    }
-    changed.then_some(all)
-}
-
-/// The beginning of a name, at most [`MAX_ALERTNAME`] bytes.
-fn beginning(name: &str) -> &str {
-    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
-    let end = ends.take_while(|end| *end <= MAX_ALERTNAME).last();
-    &name[..end.unwrap_or(0)]
-}
-
-/// The identity of an alert: a hash of its labels, if Alertmanager sends none of its own.
-fn fingerprint(alert: &Alert) -> String {
-    let mut digest = Sha256::new();
-    for part in alert.labels.iter().flat_map(|(name, value)| [name, value]) {
-        digest.update(part);
-        digest.update([0]);
-    }
-    short_hash(digest)
-}
-
-/// The name of the next run of `cause`, after those in `model`. It is derived from the last run, so that of two creators
-/// with the same state, the API server accepts only one.
-pub fn next_name(cause: &Cause, last: Option<&Uid>) -> String {
-    let mut digest = Sha256::new();
-    let last = last.map(ToString::to_string).unwrap_or_default();
-    for part in [&*cause.playbook, &*cause.driver, &*last] {
-        digest.update(part);
-        digest.update([0]);
-    }
-    let suffix = short_hash(digest);
-    let plain = |text: &str| -> String {
-        let kept = text.chars().map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        });
-        kept.collect()
-    };
-    let mut stem = format!("{}-{}", plain(&cause.playbook), plain(&cause.driver));
-    stem.truncate(MAX_NAME - suffix.len() - 1);
-    format!("{}-{suffix}", stem.trim_matches('-'))
-}
-
-/// The run that serves a cause already, if there is one.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum ExistingRun {
-    /// An unfinished run: repeated alerts join it.
-    Open(SharedStr),
-    /// A finished run whose cooldown has not passed.
-    Cooling(SharedStr),
-    /// A person rejected the plan of this run, and the next run's would be the same.
-    Rejected(SharedStr),
-    /// None; the uid is that of the last finished run.
-    Free(Option<Uid>),
-}
-
-/// The run in `namespace` that serves `cause` already.
-pub(super) fn existing_run(
-    cause: &Cause,
-    namespace: &SharedStr,
-    model: &Model,
-    findings: &[Finding],
-    config: &Config,
-    now: Timestamp,
-) -> ExistingRun {
-    // One jam has several symptoms, each with an alert: the run that does the most serves all of them.
-    let mut runs: Vec<_> = model
-        .runs
-        .iter()
-        .filter(|run| run.meta.namespace == *namespace)
-        .filter(|run| cause.is_served_by(&run.object.spec, &config.playbooks))
-        .collect();
-    runs.sort_by_key(|run| (run.meta.created, &run.meta.uid));
-    let open = runs.iter().find(|run| {
-        run.object
-            .status
-            .as_ref()
-            .is_none_or(|status| !status.phase.finished())
-    });
-    if let Some(run) = open {
-        return ExistingRun::Open(run.meta.name.clone());
-    }
-    let cooling = runs.iter().rev().find(|run| {
-        let status = run.object.status.as_ref().filter(|it| counts(it, config));
-        // The same time as in gate `cooldown`.
-        let finished =
-            status.and_then(|status| Some(status.finished_at?.max(run.meta.created.at())));
-        finished.is_some_and(|at| now.duration_since(at) < config.gates.cooldown.signed())
-    });
-    let own = |run: &&&Run| run.object.spec.playbook == cause.playbook;
-    if let Some(run) = cooling {
-        return ExistingRun::Cooling(run.meta.name.clone());
-    }
-    match runs.iter().rfind(own) {
-        Some(run) if offers_rejected_plan(cause, run, model, findings, config, now) => {
-            ExistingRun::Rejected(run.meta.name.clone())
-        }
-        last => ExistingRun::Free(last.map(|run| run.meta.uid.clone())),
-    }
-}
-
-/// Whether the plan of `last` was rejected, and a new run would have the same plan: a rejected plan is not offered again.
-fn offers_rejected_plan(
-    cause: &Cause,
-    last: &Run,
-    model: &Model,
-    findings: &[Finding],
-    config: &Config,
-    now: Timestamp,
-) -> bool {
-    let approval = last.object.spec.approval.as_ref();
-    let Some(rejected) = approval.filter(|it| it.decision == Decision::Rejected) else {
-        return false;
-    };
-    let Some(playbook) = config.playbooks.0.get(&cause.playbook) else {
-        return false;
-    };
-    plan::make(model, findings, playbook, &cause.driver, config, now)
-        .is_ok_and(|plan| plan.hash == rejected.plan)
-}
-
-/// Whether a finished run counts for the cooldown: one that changed something, could not be planned, or waited in vain; in
-/// mode plan, also one that was planned.
-fn counts(status: &RemediationStatus, config: &Config) -> bool {
-    match status.phase {
-        Phase::Failed | Phase::NothingToDo | Phase::Expired => true,
-        Phase::Planned => config.mode == Mode::Plan,
-        Phase::Pending | Phase::Running | Phase::Succeeded | Phase::Aborted => {
-            status.started_at.is_some()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use rstest::rstest;
 
     use super::*;
-    use crate::api::remediation::Approval;
     use crate::config::Matcher;
-    use crate::model::fixture::{DRIVER, UNWATCHED, World, at, recorded, run_in};
-    use crate::model::{Change, Delta};
-
-    /// Namespace of the fixture's runs.
-    fn namespace() -> SharedStr {
-        run_in("r", Phase::Pending)
-            .metadata
-            .namespace
-            .unwrap()
-            .as_str()
-            .into()
-    }
-
-    #[test]
-    fn run_of_another_daemon_is_not_joined() {
-        let run = run_in("theirs", Phase::Running);
-        let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
-        let cause = Cause {
-            playbook: "csi-operation-locks".to_owned(),
-            driver: DRIVER.into(),
-        };
-        let elsewhere = SharedStr::from("another-locksmith");
-        let standing = existing_run(&cause, &elsewhere, &world.0, &[], &Config::default(), at(0));
-        assert_eq!(standing, ExistingRun::Free(None));
-    }
-
-    #[rstest]
-    #[case::that_acted(Mode::Act, Phase::Succeeded, Some(-20), -10, true)]
-    #[case::that_acted_long_ago(Mode::Act, Phase::Succeeded, Some(-130), -120, false)]
-    #[case::that_failed(Mode::Act, Phase::Failed, Some(-20), -10, true)]
-    #[case::that_never_began(Mode::Act, Phase::Aborted, None, -10, false)]
-    #[case::that_could_not_be_planned(Mode::Act, Phase::Failed, None, -10, true)]
-    #[case::that_had_nothing_to_do(Mode::Act, Phase::NothingToDo, None, -10, true)]
-    #[case::without_approval(Mode::Act, Phase::Expired, None, -10, true)]
-    #[case::that_was_planned_where_plans_are_wanted(Mode::Plan, Phase::Planned, None, -10, true)]
-    #[case::that_was_planned_before_it_may_act(Mode::Act, Phase::Planned, None, -10, false)]
-    fn finished_run_cools_down(
-        #[case] mode: Mode,
-        #[case] phase: Phase,
-        #[case] started: Option<i64>,
-        #[case] finished: i64,
-        #[case] cools: bool,
-    ) {
-        let mut run = run_in("last", phase);
-        let status = run.status.as_mut().unwrap();
-        status.started_at = started.map(at);
-        status.finished_at = Some(at(finished));
-        let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
-        let cause = Cause {
-            playbook: "csi-operation-locks".to_owned(),
-            driver: DRIVER.into(),
-        };
-        let config = Config {
-            mode,
-            ..Config::default()
-        };
-        let standing = existing_run(&cause, &namespace(), &world.0, &[], &config, at(0));
-        assert_eq!(
-            standing == ExistingRun::Cooling("last".into()),
-            cools,
-            "{standing:?}"
-        );
-    }
-
-    /// The run that does the most serves every symptom; one that does less does not serve the others.
-    #[rstest]
-    #[case::of_the_same_playbook("failed-snapshots", "failed-snapshots", true)]
-    #[case::that_does_more("csi-operation-locks", "failed-snapshots", true)]
-    #[case::that_does_less("failed-snapshots", "csi-operation-locks", false)]
-    #[case::that_waits_for_a_person("orphaned-sources", "failed-snapshots", false)]
-    fn alert_joins_open_run(#[case] open: &str, #[case] asked: &str, #[case] joins: bool) {
-        let mut run = run_in("open", Phase::Running);
-        run.spec.playbook = open.to_owned();
-        let world = World::empty().with(Change::Run(Delta::Apply(recorded(run))));
-        let cause = Cause {
-            playbook: asked.to_owned(),
-            driver: DRIVER.into(),
-        };
-        let standing = existing_run(
-            &cause,
-            &namespace(),
-            &world.0,
-            &[],
-            &Config::default(),
-            at(0),
-        );
-        assert_eq!(
-            standing == ExistingRun::Open("open".into()),
-            joins,
-            "{standing:?}"
-        );
-    }
-
-    /// The plan of the last run was rejected; only a different plan is offered again.
-    #[rstest]
-    #[case::as_it_was(World::jam(), Decision::Rejected, ExistingRun::Rejected("last".into()))]
-    #[case::of_one_more_source(
-        World::jam().with(crate::model::fixture::source("media", "new")),
-        Decision::Rejected,
-        ExistingRun::Free(Some("uid-last".into()))
-    )]
-    #[case::that_was_approved(World::jam(), Decision::Approved, ExistingRun::Free(Some("uid-last".into())))]
-    fn rejected_plan_is_not_offered_again(
-        #[case] now: World,
-        #[case] decision: Decision,
-        #[case] expected: ExistingRun,
-    ) {
-        let config = Config::default();
-        let cause = Cause {
-            playbook: "csi-operation-locks".to_owned(),
-            driver: DRIVER.into(),
-        };
-        let findings = |world: &World| world.found(&config, at(0));
-        let playbook = &config.playbooks.0[&cause.playbook];
-        let jam = World::jam();
-        let plan = plan::make(
-            &jam.0,
-            &findings(&jam),
-            playbook,
-            &cause.driver,
-            &config,
-            at(0),
-        );
-        let mut run = run_in("last", Phase::Aborted);
-        run.metadata.uid = Some("uid-last".to_owned());
-        run.status.as_mut().unwrap().finished_at = Some(at(-60));
-        run.spec.approval = Some(Approval {
-            decision,
-            plan: plan.unwrap().hash,
-            at: Some(at(-61)),
-            by: Some("ada".to_owned()),
-        });
-        let now = now.with(Change::Run(Delta::Apply(recorded(run))));
-        let findings = findings(&now);
-        let standing = existing_run(&cause, &namespace(), &now.0, &findings, &config, at(0));
-        assert_eq!(standing, expected);
-    }
+    use crate::model::fixture::{DRIVER, UNWATCHED, at};
 
     fn firing(alertname: &str, driver: Option<&str>) -> Alert {
         let labels = [("alertname", Some(alertname)), ("driver", driver)];
@@ -578,36 +240,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn alerts_without_fingerprint_are_identified_by_labels() {
-        let of = |driver| {
-            let mut alert = firing("LocksmithOperationLocked", Some(driver));
-            alert.fingerprint = None;
-            reference(&alert).fingerprint
-        };
-        assert_eq!(of("a"), of("a"));
-        assert_ne!(of("a"), of("b"));
-    }
-
-    #[test]
-    fn resolved_alert_is_marked_until_it_fires_again() {
-        let alert = |fingerprint: &str, minute: i64| AlertRef {
-            alertname: "LocksmithRestoreStuck".to_owned(),
-            fingerprint: fingerprint.to_owned(),
-            starts_at: at(minute),
-            resolved_at: None,
-        };
-        let known = [alert("a", -5), alert("b", -5)];
-        let resolved = with_resolved(&known, &[alert("a", -5), alert("b", -60)], at(0)).unwrap();
-        let marks: Vec<_> = resolved.iter().map(|alert| alert.resolved_at).collect();
-        assert_eq!(marks, [Some(at(0)), None], "of b, an earlier firing ended");
-        assert_eq!(with_resolved(&resolved, &[alert("a", -5)], at(1)), None);
-        assert_eq!(with_firing(&known, &[alert("a", -5)]), None);
-        let again = with_firing(&resolved, &[alert("a", -5)]);
-        assert_eq!(again.unwrap(), known);
-        assert_eq!(with_firing(&known, &[alert("b", -1)]).unwrap().len(), 3);
-    }
-
     /// Attack: alerts about invented drivers, each of which starts a Remediation whose failure counts for the circuit
     /// breaker. Defence: only drivers that a class of the cluster names are accepted.
     #[test]
@@ -628,25 +260,5 @@ mod tests {
         let (causes, ignored) = causes(&alerts, &config, &[], &served);
         let drivers: Vec<_> = causes.keys().map(|cause| &*cause.driver).collect();
         assert_eq!((drivers, ignored), (vec![DRIVER], 1));
-    }
-
-    #[test]
-    fn run_name_is_a_label_value_derived_from_the_last_run() {
-        let cause = Cause {
-            playbook: "csi-operation-locks".to_owned(),
-            driver: "rook-ceph.rbd.csi.ceph.com".into(),
-        };
-        let first = next_name(&cause, None);
-        assert_eq!(first, next_name(&cause, None));
-        assert!(
-            first.len() <= MAX_NAME && first.starts_with("csi-operation-locks-rook-ceph-rbd"),
-            "{first}"
-        );
-        assert_ne!(first, next_name(&cause, Some(&"uid".into())));
-        let long = Cause {
-            playbook: "p".repeat(200),
-            driver: "d".into(),
-        };
-        assert_eq!(next_name(&long, None).len(), MAX_NAME);
     }
 }

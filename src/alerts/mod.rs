@@ -1,9 +1,11 @@
 //! Receives alerts by Alertmanager's webhook and API, and creates Remediations.
 
 pub mod cause;
+pub mod existing_run;
 mod payload;
 mod poll;
 mod receiver;
+mod recorded_alerts;
 pub mod test_alert;
 
 pub use payload::{Alert, AlertStatus, Notification, PayloadError, parse};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::cause::reference;
+use super::recorded_alerts::reference;
 use super::{Alert, AlertStatus, Notification, ReceiveAlerts, TestAlertLog};
 use crate::cluster::leader::Leadership;
 use crate::config::Config;

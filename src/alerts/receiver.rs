@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use tokio::sync::Mutex;
 
-use super::cause::{
-    Cause, ExistingRun, causes, existing_run, next_name, ours, resolved, served, with_firing,
-    with_resolved,
-};
+use super::cause::{Cause, causes, ours, served};
+use super::existing_run::{ExistingRun, existing_run, next_name};
+use super::recorded_alerts::{resolved, with_firing, with_resolved};
 use super::test_alert::is_test;
 use super::{Accepted, Notification, ReceiveAlerts, Refused};
 use crate::api::SharedStr;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use locksmith::alerts::{self, AlertStatus, Notification, cause};
+use locksmith::alerts::{self, AlertStatus, Notification, cause, existing_run};
 use locksmith::api::SharedStr;
 use locksmith::config::Config;
 use locksmith::server::MAX_BODY;
@@ -47,7 +47,7 @@ fn means_what_it_says(data: &[u8], notification: &Notification) {
         );
         assert!(!alerts.is_empty() && alerts.len() <= firing.len().min(50));
         assert!(serde_json::to_string(alerts).expect("plain values").len() < 64 << 10);
-        let name = cause::next_name(cause, None);
+        let name = existing_run::next_name(cause, None);
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         assert!(name.len() <= 63 && name.chars().all(plain), "{name}");
     }
