@@ -8,10 +8,10 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
+use super::guarded::Guarded;
 use super::source::{Sink, follow, follow_events};
 use super::{Changes, Patterns, convert};
 use crate::api::ceph::CephCluster;
@@ -61,90 +61,102 @@ impl<'a> Kinds<'a> {
 
     /// Starts every watch.
     pub fn follow_all(&mut self, patterns: &Arc<Patterns>) {
-        self.built_in(
+        self.watch(
             Kind::PersistentVolumeClaims,
             Change::Claim,
             "",
             |claim: &PersistentVolumeClaim| convert::claim(claim),
         );
-        self.built_in(
+        self.watch(
             Kind::PersistentVolumes,
             Change::Volume,
             "",
             |volume: &PersistentVolume| convert::volume(volume),
         );
-        self.built_in(
+        self.watch(
             Kind::StorageClasses,
             Change::StorageClass,
             "",
             |class: &StorageClass| convert::storage_class(class),
         );
-        self.built_in(Kind::Pods, Change::Pod, "", convert::pod);
-        self.built_in(
+        self.watch(Kind::Pods, Change::Pod, "", convert::pod);
+        self.watch(
             Kind::Deployments,
             Change::Deployment,
             "",
             |deployment: &Deployment| convert::deployment(deployment),
         );
-        self.built_in(
+        self.watch(
             Kind::StatefulSets,
             Change::StatefulSet,
             "",
             |set: &StatefulSet| convert::stateful_set(set),
         );
-        self.built_in(
+        self.watch(
             Kind::DaemonSets,
             Change::DaemonSet,
             "",
             |set: &DaemonSet| convert::daemon_set(set),
         );
-        self.built_in(Kind::Leases, Change::Lease, BUT_NODES, |lease: &Lease| {
+        self.watch(Kind::Leases, Change::Lease, BUT_NODES, |lease: &Lease| {
             convert::lease(lease)
         });
-        self.built_in(Kind::Nodes, Change::Node, "", convert::node);
-        self.built_in(
+        self.watch(Kind::Nodes, Change::Node, "", convert::node);
+        self.watch(
             Kind::Namespaces,
             Change::Namespace,
             "",
             |namespace: &Namespace| convert::namespace(namespace),
         );
-        self.custom(
+        self.watch(
             Kind::VolumeSnapshotClasses,
             Change::SnapshotClass,
+            "",
             |class: &VolumeSnapshotClass| convert::snapshot_class(class),
         );
-        self.custom(
+        self.watch(
             Kind::ReplicationSources,
             Change::Source,
+            "",
             |source: &ReplicationSource| convert::source(source),
         );
-        self.custom(
+        self.watch(
             Kind::ReplicationDestinations,
             Change::Destination,
+            "",
             |it: &ReplicationDestination| convert::destination(it),
         );
-        self.custom(
+        self.watch(
             Kind::CephClusters,
             Change::CephCluster,
+            "",
             |ceph: &CephCluster| convert::ceph_cluster(ceph),
         );
-        self.custom_in(
+        self.watch_in(
             self.ours(),
             Kind::Remediations,
             Change::Run,
+            "",
             |run: &Remediation| convert::run(run),
         );
         self.follow_holds();
+        self.follow_lock_errors(patterns);
+    }
+
+    /// The kinds in which controllers report the errors of a driver.
+    fn follow_lock_errors(&mut self, patterns: &Arc<Patterns>) {
         let known = patterns.clone();
-        self.custom(
+        self.watch(
             Kind::VolumeSnapshotContents,
             Change::Content,
+            "",
             move |it: &VolumeSnapshotContent| convert::content(it, &known),
         );
         let known = patterns.clone();
-        self.custom(
+        self.watch(
             Kind::VolumeSnapshots,
             Change::Snapshot,
+            "",
             move |it: &VolumeSnapshot| convert::snapshot(it, &known),
         );
         let (changes, own) = (self.changes.clone(), self.own.clone());
@@ -161,19 +173,20 @@ impl<'a> Kinds<'a> {
 
     /// SnapshotHolds, and the policy and binding that enforce them.
     fn follow_holds(&mut self) {
-        self.custom_in(
+        self.watch_in(
             self.ours(),
             Kind::SnapshotHolds,
             Change::SnapshotHold,
+            "",
             |hold: &SnapshotHold| convert::hold(hold),
         );
-        self.built_in(
+        self.watch(
             Kind::HoldPolicy,
             Change::HoldPolicy,
             OUR_POLICY,
             policy::policy_record,
         );
-        self.built_in(
+        self.watch(
             Kind::HoldBinding,
             Change::HoldBinding,
             OUR_POLICY,
@@ -182,7 +195,7 @@ impl<'a> Kinds<'a> {
     }
 
     /// The API of one of our own kinds, in our namespace.
-    fn ours<K>(&self) -> Api<K>
+    fn ours<K>(&self) -> Api<Guarded<K>>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
@@ -192,8 +205,8 @@ impl<'a> Kinds<'a> {
         }
     }
 
-    /// Watches a kind whose schema the API server guarantees.
-    fn built_in<K, T>(
+    /// Watches the objects of one kind that `fields` selects.
+    fn watch<K, T>(
         &mut self,
         kind: Kind,
         wrap: fn(Delta<T>) -> Change,
@@ -203,12 +216,14 @@ impl<'a> Kinds<'a> {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.follow(Api::all(self.client.clone()), kind, wrap, fields, convert);
+        let api = Api::all(self.client.clone());
+        self.watch_in(api, kind, wrap, fields, convert);
     }
 
-    fn follow<K, T>(
+    /// The same, for the objects of `api`.
+    fn watch_in<K, T>(
         &mut self,
-        api: Api<K>,
+        api: Api<Guarded<K>>,
         kind: Kind,
         wrap: fn(Delta<T>) -> Change,
         fields: &'static str,
@@ -220,52 +235,5 @@ impl<'a> Kinds<'a> {
         let sink = Sink::new(kind, self.changes.clone(), self.own.clone(), wrap);
         self.tasks
             .spawn(kind.as_str(), follow(api, fields, sink, convert));
-    }
-
-    /// Watches a kind whose objects may have any content that their CRD admits.
-    fn custom<K, T>(
-        &mut self,
-        kind: Kind,
-        wrap: fn(Delta<T>) -> Change,
-        convert: impl Fn(&K) -> Option<T> + Send + Sync + 'static,
-    ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        self.custom_in(Api::all(self.client.clone()), kind, wrap, convert);
-    }
-
-    /// The same, for the objects of `api`. An object that cannot be parsed must not hide the others.
-    fn custom_in<K, T>(
-        &mut self,
-        api: Api<DeserializeGuard<K>>,
-        kind: Kind,
-        wrap: fn(Delta<T>) -> Change,
-        convert: impl Fn(&K) -> Option<T> + Send + Sync + 'static,
-    ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        self.follow(
-            api,
-            kind,
-            wrap,
-            "",
-            move |guarded: &DeserializeGuard<K>| match &guarded.0 {
-                Ok(object) => convert(object),
-                Err(invalid) => {
-                    let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
-                    let error = &invalid.error;
-                    tracing::warn!(
-                        kind = kind.as_str(),
-                        ?namespace,
-                        ?name,
-                        error,
-                        "object cannot be parsed"
-                    );
-                    None
-                }
-            },
-        );
     }
 }

@@ -5,6 +5,7 @@
 mod clock;
 pub mod convert;
 mod definitions;
+mod guarded;
 mod kinds;
 mod logs;
 mod lookups;
@@ -18,6 +19,7 @@ pub use convert::{
     source as source_record, volume as volume_record,
 };
 pub use definitions::state as definitions_state;
+pub use guarded::Guarded;
 pub use logs::stamped;
 pub use one_shot::{Seen, look};
 

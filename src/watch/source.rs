@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use super::guarded::Guarded;
 use super::{Changes, Patterns, convert};
 use crate::api::SharedStr;
 use crate::metrics::SelfMetrics;
@@ -94,12 +95,12 @@ impl<T> Sink<T> {
 /// are streamed the first time, which takes a quarter of the time of pages. An API server without the feature gate WatchList refuses
 /// that. Later lists are read in pages: they are as of now, and so never older than what is known.
 pub async fn follow<K, T>(
-    api: Api<K>,
+    api: Api<Guarded<K>>,
     fields: &str,
     sink: Sink<T>,
     convert: impl Fn(&K) -> Option<T> + Send,
 ) where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut backoff = DefaultBackoff::default();
     let mut first = if is_numerous(sink.kind) {
@@ -166,7 +167,7 @@ fn failure(error: &watcher::Error) -> WatchState {
 
 /// Watches once.
 async fn follow_once<K, T>(
-    api: &Api<K>,
+    api: &Api<Guarded<K>>,
     fields: &str,
     sink: &Sink<T>,
     convert: &(impl Fn(&K) -> Option<T> + Send),
@@ -174,7 +175,7 @@ async fn follow_once<K, T>(
     first: &mut First,
 ) -> Result<End, watcher::Error>
 where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut events = watcher(api.clone(), config(sink.kind, fields, *first)).boxed();
     let mut is_listing = false;
@@ -187,10 +188,12 @@ where
                 is_listing = true;
                 sink.put(Delta::Init).await
             }
-            Event::InitApply(object) | Event::Apply(object) => match convert(&object) {
-                Some(record) => sink.put(Delta::Apply(record)).await,
-                None => sink.put(removal(&object)).await,
-            },
+            Event::InitApply(object) | Event::Apply(object) => {
+                match object.parsed().and_then(convert) {
+                    Some(record) => sink.put(Delta::Apply(record)).await,
+                    None => sink.put(removal(&object)).await,
+                }
+            }
             Event::Delete(object) => sink.put(removal(&object)).await,
             Event::InitDone => {
                 is_listing = false;
@@ -282,7 +285,7 @@ fn status_code(error: &watcher::Error) -> Option<u16> {
 
 /// Watches `ProvisioningFailed` Events of claims: snapshots have their error in the status, claims do not.
 pub async fn follow_events(
-    api: Api<KubeEvent>,
+    api: Api<Guarded<KubeEvent>>,
     changes: Changes,
     own: SelfMetrics,
     patterns: Arc<Patterns>,
@@ -364,7 +367,7 @@ mod tests {
                 Ok::<_, Infallible>(answer.unwrap())
             }
         });
-        let api: Api<PersistentVolumeClaim> = Api::all(Client::new(service, "default"));
+        let api: Api<Guarded<PersistentVolumeClaim>> = Api::all(Client::new(service, "default"));
         let (changes, mut received) = mpsc::channel(16);
         let own = SelfMetrics::default();
         let kind = Kind::PersistentVolumeClaims;
