@@ -13,7 +13,8 @@ pub struct LiveState {
     pub at: Timestamp,
     /// Every VolumeSnapshot.
     pub snapshots: Result<Vec<Snapshot>, String>,
-    /// Lock errors in the log tails of every replica of the driver's provisioner; `None` if they were not read.
+    /// Lock errors in the log tails of every running replica of the driver's provisioner; `None` if they were not read. There are
+    /// none of a driver whose log container is not known.
     pub refusals: Option<Result<Vec<TailRefusal>, String>>,
     /// The answers to a probe of a hold; `None` where there was none.
     pub proof: Option<Result<Proof, String>>,
