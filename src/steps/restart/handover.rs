@@ -19,7 +19,7 @@ use crate::model::records::{Lease, Pod};
 use crate::model::{Provisioner, is_random_identity};
 use crate::steps::{Intent, StepDecision};
 
-/// The leases to record as evidence of their holders before anything is written. A lease is recorded only if its holder is
+/// The leases to record as evidence of their holders before an attempt writes anything. A lease is recorded only if its holder is
 /// among the pods that are replaced, as far as that is known, and none if another pod is terminating already. A lease that
 /// is not recorded is not handed over.
 pub(super) fn unrecorded_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
@@ -34,7 +34,7 @@ pub(super) fn unrecorded_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
         return Vec::new();
     }
     leases(restart)
-        .filter(|object| recorded_holder(restart, object).is_none())
+        .filter(|object| !is_recorded(restart, object))
         .filter(|object| is_held_by_old(restart, object))
         .cloned()
         .collect()
@@ -100,7 +100,7 @@ fn blocker(
     if !leases(restart).any(|planned| *planned == key) {
         return Some("it is not in the plan".to_owned());
     }
-    let Some(recorded) = recorded_holder(restart, &key) else {
+    let Some(recorded) = recorded_holders(restart, &key).pop() else {
         return Some("its holder before the restart is unknown".to_owned());
     };
     let holder = lease.holder.as_deref().unwrap_or_default();
@@ -173,13 +173,26 @@ fn other_possible_holder(restart: &Restart<'_>, lease: &Lease) -> Option<String>
     by_force.then(|| "a pod that was removed before it was seen to end may hold it".to_owned())
 }
 
-/// The holder of the lease before anything was written.
-fn recorded_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
-    let mut evidence = restart.cx.status().evidence.iter();
-    let recorded = evidence.find(|evidence| evidence.object == *object)?;
-    let content: serde_json::Value = serde_json::from_str(&recorded.content).ok()?;
-    let holder = content.pointer("/object/spec/holderIdentity")?;
-    holder.as_str().map(str::to_owned)
+/// Whether the lease is recorded for this attempt. The one before recorded its own holder, which a new pod has replaced since.
+fn is_recorded(restart: &Restart<'_>, object: &ObjectKey) -> bool {
+    let recorded = recorded_holders(restart, object);
+    let lease = restart.cx.model.leases.get(&object.namespace, &object.name);
+    let holder = lease.and_then(|lease| lease.holder.as_deref());
+    let attempt = usize::try_from(restart.record.attempt).unwrap_or(usize::MAX);
+    // Once for each attempt at most: the watch may lag behind the record.
+    recorded.len() >= attempt || recorded.last().is_some_and(|last| Some(&**last) == holder)
+}
+
+/// The holders of the lease before each attempt wrote anything, as far as they are recorded.
+fn recorded_holders(restart: &Restart<'_>, object: &ObjectKey) -> Vec<String> {
+    let evidence = restart.cx.status().evidence.iter();
+    let recorded = evidence.filter(|evidence| evidence.object == *object);
+    let holder = recorded.filter_map(|recorded| {
+        let content: serde_json::Value = serde_json::from_str(&recorded.content).ok()?;
+        let holder = content.pointer("/object/spec/holderIdentity")?;
+        holder.as_str().map(str::to_owned)
+    });
+    holder.collect()
 }
 
 fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {

@@ -176,6 +176,43 @@ fn leases_of_pods_that_ended_are_handed_over(#[case] holder: &str) {
     );
 }
 
+/// A run in its second attempt, whose first one recorded the leases of the pods that it replaced itself.
+fn second_attempt(mut run: Remediation) -> Remediation {
+    let status = run.status.as_mut().unwrap();
+    status.attempt = 2;
+    status.steps[0].attempt = 2;
+    let leases = [LEASE, SNAPSHOTTER_LEASE].map(|name| lease(name, OLD, at(-30)).key());
+    let first = leases.map(|lease| kept(lease, "csi-rbdplugin-provisioner-first"));
+    status.evidence.splice(0..0, first);
+    run
+}
+
+/// The second restart of a run took Rook's 137 s: the leases named the pods of the first one, and were left to expire.
+#[test]
+fn each_attempt_records_and_hands_over_the_leases_of_its_own_pods() {
+    let mut run = second_attempt(restarting(OLD));
+    let status = run.status.as_mut().unwrap();
+    let evidence = status.evidence.split_off(2);
+    let record = &mut status.steps[0];
+    (record.acted_at, record.replaced_at) = (None, None);
+    let (status, moved) = next(run.clone(), &before(OLD));
+    let NextAction::CollectEvidence(objects) = &moved else {
+        panic!("{moved:?} {status:#?}")
+    };
+    let names: Vec<_> = objects.iter().map(|object| &*object.name).collect();
+    assert!(
+        [LEASE, SNAPSHOTTER_LEASE]
+            .iter()
+            .all(|name| names.contains(name)),
+        "{names:?}"
+    );
+
+    let mut run = second_attempt(restarting(OLD));
+    assert_eq!(run.status.as_mut().unwrap().evidence[2..], evidence);
+    let (_, moved) = next(run, &after(OLD, Pod::ended));
+    assert_eq!(handed_over(&moved), [LEASE, SNAPSHOTTER_LEASE], "{moved:?}");
+}
+
 fn going(mut pod: Pod) -> Pod {
     pod.meta.deleting = Some(at(-2).into());
     pod
