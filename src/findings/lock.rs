@@ -1,17 +1,19 @@
 //! Operation locks: keys refused for longer than load or most slow calls explain.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::jam::{JamThresholds, OwnRefusals};
-use super::refusal_reports::{Proof, Report, Span, locked_statuses, proof_of, reports};
+use super::refusal_reports::{
+    Proof, Report, Span, driver_reports, locked_statuses, proof_of, reports,
+};
 use super::waiters::{Waiters, Waiting, waiting};
 use super::{DetectionSettings, Finding, FindingReason};
 use crate::api::{LockKey, SharedStr};
-use crate::config::{Detect, Driver};
+use crate::config::{Config, Detect, Driver, Drivers};
 use crate::model::{Kind, Model};
 
 /// Shortest duration of refusals that counts as a lock: a healthy cluster under load refuses for less than this (ceph-csi #6516).
@@ -39,8 +41,39 @@ pub fn detect(
     settings: &DetectionSettings,
     now: Timestamp,
 ) -> (Vec<Finding>, Vec<FormingLocks>) {
+    let DetectionSettings {
+        detect, drivers, ..
+    } = settings;
+    locks(model, detect, drivers, reports(model, now), now)
+}
+
+/// Keys of the operation locks that the driver's log and its sidecar's statuses show by themselves. An Event proves nothing, nor how
+/// long a key has been refused: anybody can write one with any times about a claim of their own.
+pub fn proven(
+    model: &Model,
+    config: &Config,
+    driver: &SharedStr,
+    now: Timestamp,
+) -> HashSet<LockKey> {
+    let reports = driver_reports(model, now).filter(|report| report.driver == driver);
+    let (locks, _) = locks(model, &config.detect, &config.drivers, reports, now);
+    let keys = locks.into_iter().filter_map(|lock| match lock.what {
+        FindingReason::OperationLock(key) => Some(key),
+        _ => None,
+    });
+    keys.collect()
+}
+
+/// The locks in `reports`, and the keys that may become some.
+fn locks<'m>(
+    model: &'m Model,
+    detect: &Detect,
+    drivers: &Drivers,
+    reports: impl Iterator<Item = Report<'m>>,
+    now: Timestamp,
+) -> (Vec<Finding>, Vec<FormingLocks>) {
     let mut series: HashMap<(&SharedStr, LockKey), Series<'_>> = HashMap::new();
-    for report in reports(model, now) {
+    for report in reports {
         let of_key = series.entry((report.driver, report.key.clone()));
         of_key.or_default().reports.push(report);
     }
@@ -66,11 +99,11 @@ pub fn detect(
     let (mut locks, mut forming) = (Vec::new(), Vec::new());
     let can_be_jam = can_be_jam(model);
     for (driver, refused) in by_driver {
-        let Some(entry) = settings.drivers.find(driver) else {
+        let Some(entry) = drivers.find(driver) else {
             continue;
         };
-        let alone = alone(&settings.detect, entry);
-        let thresholds = JamThresholds::of(&settings.detect, entry, alone);
+        let alone = alone(detect, entry);
+        let thresholds = JamThresholds::of(detect, entry, alone);
         let jam = thresholds.filter(|_| can_be_jam).and_then(|thresholds| {
             let own = refused.iter().filter_map(|it| it.own);
             thresholds.jam(own, latest_creation(model, driver), now)

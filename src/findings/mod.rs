@@ -39,8 +39,8 @@ mod waiters;
 
 pub use claim::{awaited, young_claims};
 pub use doubts::{Doubt, DoubtKind, doubts, drivers_of_classes};
-pub use lock::FormingLocks;
-pub use refusal_reports::proven;
+pub use lock::{FormingLocks, proven};
+
 pub use snapshot::{
     content as snapshot_content, driver as snapshot_driver, has_snapshotter,
     source as snapshot_source,

@@ -1,6 +1,6 @@
 //! Reports of refused operations: Events on claims, the driver's logs, and statuses that its sidecar writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 
@@ -45,13 +45,9 @@ pub(super) fn reports(model: &Model, now: Timestamp) -> impl Iterator<Item = Rep
     reported_refusals(model, now, Sources::All).chain(status_refusals(model, now))
 }
 
-/// Keys whose refusal is proven: by the driver's log, or by its sidecar in a status. An Event proves nothing.
-pub fn proven(model: &Model, driver: &SharedStr, now: Timestamp) -> HashSet<LockKey> {
-    reported_refusals(model, now, Sources::DriverOnly)
-        .chain(status_refusals(model, now))
-        .filter(|it| it.driver == driver)
-        .map(|it| it.key)
-        .collect()
+/// The same, without Events: only the driver's log and its sidecar's statuses prove anything.
+pub(super) fn driver_reports(model: &Model, now: Timestamp) -> impl Iterator<Item = Report<'_>> {
+    reported_refusals(model, now, Sources::DriverOnly).chain(status_refusals(model, now))
 }
 
 /// Sources of refusals that count.

@@ -36,7 +36,7 @@ impl Gate for ConfirmedGate {
                 .any(|step| plan.step(step).is_some())
         });
         let by_driver = || {
-            let proven = proven(cx.model, driver, cx.now);
+            let proven = proven(cx.model, cx.config, driver, cx.now);
             cx.stuck().any(|finding| driver_shows(cx, &proven, finding))
         };
         if reaches_others && !by_driver() {

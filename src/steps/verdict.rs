@@ -274,7 +274,7 @@ fn no_lock_errors(cx: &RunContext<'_>, plan: &Plan, live: &LiveState) -> CheckRe
                 .iter()
                 .find(|refusal| waiters.wait_for(&refusal.key));
             // A tenant can repeat an Event for ever, so that an Event alone does not count.
-            let proven = proven(model, &plan.driver, live.at);
+            let proven = proven(model, cx.config, &plan.driver, live.at);
             let locked = findings.iter().any(|finding| {
                 finding.driver.as_ref() == Some(&plan.driver)
                     && matches!(&finding.what, FindingReason::OperationLock(key) if proven.contains(key))

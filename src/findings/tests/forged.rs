@@ -83,17 +83,20 @@ fn forged_event_makes_no_lock(#[case] forged: Change) {
     assert_eq!(locked(&world), [""; 0]);
 }
 
-/// Attack: Events that report a lock on one's own claim for any time. Defence: the lock is shown, but not proven; only the
-/// leader's log and statuses prove it.
+/// Attack: Events that report a lock on one's own claim for any time, with an ordinary refusal of the same key in the log. Defence:
+/// the lock is shown, but not proven, until the leader's log or a status shows refusals for as long as a lock.
 #[test]
 fn lock_known_only_from_events_is_shown_but_unproven() {
     let key = LockKey("pvc-uid-claim-tenant-mine".into());
     let forged = world().with(event("mine", MINE, DRIVER, &key.0));
-    let proven = |model: &Model| proven(model, &DRIVER.into(), at(0)).contains(&key);
+    let config = Config::default();
+    let proven = |model: &Model| proven(model, &config, &DRIVER.into(), at(0)).contains(&key);
     assert_eq!(locked(&forged), [key.to_string()]);
     assert!(!proven(&forged.0));
-    let logged = forged.refused(&key.0, log_of(LEADER_UID), at(-3), at(-1));
-    assert!(proven(&logged.0));
+    let once = forged.refused(&key.0, log_of(LEADER_UID), at(-3), at(-1));
+    assert!(!proven(&once.0));
+    let for_long = once.refused(&key.0, log_of(LEADER_UID), at(-10), at(-1));
+    assert!(proven(&for_long.0));
 }
 
 /// Attack: an Event on one's own claim with the uid of another tenant's, so that its message is shown for the latter.
