@@ -74,7 +74,7 @@ async fn run(server: Server, options: AppOptions, stop: CancellationToken) -> an
         .get_or_insert_with(|| SharedStr::from(cluster.default_namespace.as_str()));
     let config = Arc::new(config);
     let own = SelfMetrics::default();
-    let reading = cluster::logging(cluster.clone()).context("failed to reach the cluster")?;
+    let reading = cluster::reading(&cluster).context("failed to reach the cluster")?;
     let guard = Authenticator::new(&config.server.auth, &reading).await?;
     let certificate = Certificate::load(&config.server.tls).await?;
     for warning in config::warnings(&config) {

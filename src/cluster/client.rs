@@ -11,6 +11,18 @@ use super::request_log::logging;
 /// Timeout of one request.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Longest time without a byte on a connection that waits for one: a watch ends after 60 s, and a log without a new line is
+/// reopened after 120 s.
+const SILENCE: Duration = Duration::from_secs(130);
+
+/// A client for watches and logs. A node of the control plane that loses power closes no connection: without a limit, a watch
+/// that starts on one hangs until TCP gives up, after about 15 minutes, and its kind passes for synced.
+pub fn reading(config: &Config) -> Result<Client, kube::Error> {
+    let mut config = config.clone();
+    config.read_timeout = Some(SILENCE);
+    logging(config)
+}
+
 /// A client for writes. By default, kube repeats POST, PATCH and DELETE for minutes on 429 and 5xx. A write depends on what
 /// was just read, so it is attempted once, and decided again.
 pub fn writing(config: &Config) -> Result<Client, kube::Error> {
@@ -52,5 +64,51 @@ pub async fn bounded<T>(
             verb,
             object: object(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that accepts a request and never answers it.
+    #[tokio::test]
+    async fn read_without_an_answer_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let received = Arc::new(AtomicUsize::new(0));
+        let bytes = received.clone();
+        let silent = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            loop {
+                let read = connection.read(&mut request).await.unwrap_or_default();
+                bytes.fetch_add(read, Ordering::Relaxed);
+            }
+        });
+        let mut config = Config::new(url.parse().unwrap());
+        config.default_retry = false;
+        let client = reading(&config).unwrap();
+        let request = client.apiserver_version();
+        tokio::pin!(request);
+        let sent = async {
+            while received.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            answer = &mut request => panic!("{answer:?}"),
+            () = sent => {}
+        }
+        tokio::time::pause();
+        let answer = tokio::time::timeout(2 * SILENCE, request).await;
+        assert!(answer.expect("it ends by itself").is_err());
+        silent.abort();
     }
 }

@@ -18,7 +18,7 @@ pub mod write_budget;
 mod writer;
 
 use client::is_too_large;
-pub use client::{CALL_TIMEOUT, bounded, writing};
+pub use client::{CALL_TIMEOUT, bounded, reading, writing};
 pub use events::{EventRecorder, EventType};
 pub use live_state::read_live_state;
 pub use request_log::logging;
