@@ -1,7 +1,9 @@
 //! `locksmith reset`: resets the circuit breaker.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
@@ -26,6 +28,15 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let runs = remediations::runs(&client, args.namespace.as_deref()).await?;
+    // A daemon counts the failures of its own namespace only.
+    let namespaces: BTreeSet<_> = runs.iter().filter_map(ResourceExt::namespace).collect();
+    if namespaces.len() > 1 {
+        let namespaces: Vec<_> = namespaces.into_iter().collect();
+        bail!(
+            "there are Remediations in the namespaces {}; choose one with --namespace",
+            namespaces.join(", ")
+        );
+    }
     let finished = |run: &crate::api::remediation::Remediation| {
         let status = run.status.as_ref()?;
         status.started_at.and(status.finished_at)

@@ -91,7 +91,12 @@ impl Args {
     ) -> anyhow::Result<Remediation> {
         let name = remediations::name(client).await;
         let mut run = self.what.run(planned.driver, config, name.clone());
-        if let Some(why) = in_the_way(&remediations::runs(client, None).await?, &run) {
+        if self.namespace.is_some() {
+            run.metadata.namespace.clone_from(&self.namespace);
+        }
+        // The daemon counts no run of another namespace either.
+        let others = remediations::runs(client, run.metadata.namespace.as_deref()).await?;
+        if let Some(why) = in_the_way(&others, &run) {
             let driver = &run.spec.driver;
             bail!("{why} for {driver}; check it with locksmith describe");
         }
@@ -101,9 +106,6 @@ impl Args {
             at: Some(Timestamp::now()),
             by: name,
         });
-        if self.namespace.is_some() {
-            run.metadata.namespace.clone_from(&self.namespace);
-        }
         Ok(cluster::remediations::create(client, FIELD_MANAGER_CLI, &run).await?)
     }
 }
