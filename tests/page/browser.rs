@@ -56,21 +56,20 @@ impl Browser {
     }
 
     fn post(&self, command: &str, body: &Value) -> Value {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .into();
         let url = format!("{}{command}", self.session);
-        let answer = agent
+        let answer = agent()
             .post(&url)
             .content_type("application/json")
             .send(body.to_string());
-        let mut answer = answer.unwrap();
-        let text = answer.body_mut().read_to_string().unwrap();
-        let said: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(answer.status(), 200, "{command}: {said:#}");
+        let (status, said) = read(answer.unwrap());
+        assert_eq!(status, 200, "{command}: {said:#}");
         said["value"].clone()
+    }
+
+    /// Status and answer: what was found by an earlier request may be gone.
+    fn get(&self, command: &str) -> (u16, Value) {
+        let url = format!("{}{command}", self.session);
+        read(agent().get(&url).call().unwrap())
     }
 
     /// Opens a page, whole.
@@ -132,21 +131,20 @@ impl Browser {
 
     /// What an element is to those who hear the page.
     pub fn role(&self, selector: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
         let wanted = json!({ "using": "css selector", "value": selector });
-        let found = self.post("/element", &wanted);
-        // The one field of a reference to an element.
-        let id = found.as_object().unwrap().values().next().unwrap().as_str();
-        let role = self.get(&format!("/element/{}/computedrole", id.unwrap()));
-        role.as_str().unwrap().to_owned()
-    }
-
-    fn get(&self, command: &str) -> Value {
-        let mut answer = ureq::get(format!("{}{command}", self.session))
-            .call()
-            .unwrap();
-        let said: Value =
-            serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
-        said["value"].clone()
+        loop {
+            let found = self.post("/element", &wanted);
+            // The one field of a reference to an element.
+            let id = found.as_object().unwrap().values().next().unwrap().as_str();
+            let (status, said) = self.get(&format!("/element/{}/computedrole", id.unwrap()));
+            if status == 200 {
+                return said["value"].as_str().unwrap().to_owned();
+            }
+            // The page replaces its content about once a second, and may do so between the two requests.
+            assert!(Instant::now() < deadline, "role of {selector}: {said:#}");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Presses a key where the focus is.
@@ -203,6 +201,22 @@ impl Browser {
             .map(|entry| entry["message"].as_str().unwrap().to_owned())
             .collect()
     }
+}
+
+/// Leaves the status of an answer to the caller, and waits for it no longer than for the page.
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
+}
+
+/// Status and text of an answer.
+fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+    let text = answer.body_mut().read_to_string().unwrap();
+    let said = serde_json::from_str(&text).unwrap();
+    (answer.status().as_u16(), said)
 }
 
 impl Drop for Browser {

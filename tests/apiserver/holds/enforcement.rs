@@ -31,7 +31,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::command::{locksmith, said};
-use crate::support::stage::{NAMESPACE, Settings, Setup, Stage};
+use crate::support::stage::{NAMESPACE, PATIENCE, Settings, Setup, Stage};
 
 /// A running app whose backup starts while it is held.
 const APP: (&str, &str) = ("media", "bazarr");
@@ -66,7 +66,10 @@ async fn refused(stage: &Stage) -> String {
 async fn held_sources_get_no_snapshot_and_are_not_written() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        settle: "8s",
+        // The test looks at the held sources meanwhile, however slow the machine is.
+        settle: "30s",
+        // A late proof may be repeated.
+        suspend_within: "5m",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
@@ -144,7 +147,7 @@ async fn is_in_force(stage: &Stage, expected: bool) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let limit = tokio::time::timeout(Duration::from_secs(30), wanted);
+    let limit = tokio::time::timeout(PATIENCE, wanted);
     limit.await.expect("the API server to change its mind");
 }
 
@@ -164,7 +167,8 @@ async fn hold_ends_at_its_deadline_without_a_daemon() {
     is_in_force(&stage, true).await;
     start_backup(&stage).await;
     refused(&stage).await;
-    let deadline = Timestamp::now() + SignedDuration::from_secs(5);
+    // On a slow machine, a proof that the hold is still in force takes seconds.
+    let deadline = Timestamp::now() + SignedDuration::from_secs(30);
     stage.move_deadline(deadline).await;
     is_in_force(&stage, true).await;
     is_in_force(&stage, false).await;
@@ -229,14 +233,17 @@ async fn missing_or_edited_policy_closes_the_gate(
     assert!(stage.failed_snapshots_are_untouched().await);
 }
 
-/// The daemon observes the released policy; the API server is about to stop enforcing it.
+/// The daemon observes the released policy; the API server is about to stop enforcing it. The run waits for the policy,
+/// and gives up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn run_deletes_nothing_after_its_policy_is_deleted() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        settle: "5s",
-        gates: ", giveUpAfter: 10s",
+        // The hold is not proven before the policy is deleted, however slow the machine is.
+        settle: "1h",
+        deadline: "2h",
+        gates: ", giveUpAfter: 30s",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
@@ -307,7 +314,8 @@ async fn planned_hold_is_created_and_released_by_a_person() {
     assert_eq!(stage.list::<SnapshotHold>().await, []);
 }
 
-/// A hold created through one API server is enforced by the other within 5 s, and ends there as fast.
+/// A hold created through one API server is soon enforced by the other, and ends there as soon. The limits are for a slow
+/// machine; the measured times are printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a real API server: ./tests/run"]
 async fn two_api_servers_enforce_the_same_hold() {
@@ -346,9 +354,9 @@ async fn two_api_servers_enforce_the_same_hold() {
     let said_to = async |args: &[&str]| succeeds(second.kubeconfig(), args).await;
     for _ in 0..3 {
         said_to(&["release", "--all"]).await;
-        all("released", false, Duration::from_secs(5)).await;
+        all("released", false, Duration::from_secs(30)).await;
         said_to(&hold).await;
-        all("held", true, Duration::from_secs(5)).await;
+        all("held", true, Duration::from_secs(30)).await;
     }
 }
 
@@ -365,7 +373,8 @@ async fn released_source_is_nudged_if_configured() {
     stage.fire(&daemon).await;
     let status = stage.finished().await;
     assert_eq!(status.phase, Phase::Succeeded, "{}", daemon.log_text());
-    let held = stage.held().await;
+    let held = stage.held_after_run();
+    stage.held_until(&held).await;
     assert!(!held.is_empty() && held.len() < stage.jam.sources.len());
     let nudged = |source: &ReplicationSource| source.annotations().contains_key(NUDGE_ANNOTATION);
     let sources = stage

@@ -84,6 +84,8 @@ async fn run_finishes_although_each_write_kills_the_process(#[case] kill_on: Kil
         // Holds last longer than this test, so that none is released at its deadline.
         settings: Settings {
             deadline: "1h",
+            // The step lasts for several lives.
+            delete_within: "5m",
             ..Settings::default()
         },
         kill_on,

@@ -1,5 +1,7 @@
 //! Access to the webhook with authorization by the API server.
 
+use std::time::Instant;
+
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -8,7 +10,8 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::render;
-use crate::support::stage::{NAMESPACE, Rights, Settings, Setup, Stage, named};
+use crate::support::daemon::POLL;
+use crate::support::stage::{NAMESPACE, PATIENCE, Rights, Settings, Setup, Stage, named};
 
 /// Alertmanager's account, which has a token but no role yet.
 async fn alertmanager(stage: &Stage) -> String {
@@ -72,7 +75,15 @@ async fn api_server_authenticates_and_authorizes_webhooks() {
         .create(&PostParams::default(), &binding)
         .await
         .unwrap();
-    let (code, answer) = daemon.post_as(Some(&token), &alerts).await;
+    // The API server's authorizer sees the binding a moment later.
+    let deadline = Instant::now() + PATIENCE;
+    let (code, answer) = loop {
+        let (code, answer) = daemon.post_as(Some(&token), &alerts).await;
+        if !matches!(code, 403 | 503) || Instant::now() >= deadline {
+            break (code, answer);
+        }
+        tokio::time::sleep(POLL).await;
+    };
     assert_eq!(code, 200, "{answer}");
 
     // The reviews were requested by the installed account.

@@ -94,8 +94,9 @@ impl<'a> Faults<'a> {
         self.green().await;
         let (url, user) = (self.daemon.url(""), self.cluster.account);
         for args in [&["--url", &url, "--as", user][..], &["--pre"]] {
-            let (code, faults, text) = self.check(self.cluster.admin.kubeconfig(), args).await;
-            assert_eq!((code, &faults[..]), (0, &[][..]), "{args:?}: {text}");
+            let kubeconfig = self.cluster.admin.kubeconfig();
+            let what = format!("in order with {args:?}");
+            self.until_as(kubeconfig, args, &what, &[]).await;
         }
         self.policy().await;
         self.driver().await;
@@ -148,10 +149,22 @@ impl<'a> Faults<'a> {
     /// Runs the command as the daemon's account until exactly these checks do not pass.
     async fn until(&self, what: &str, wanted: &[(&str, &str)]) {
         let url = self.daemon.url("");
+        let kubeconfig = self.cluster.daemon.kubeconfig();
+        self.until_as(kubeconfig, &["--url", &url], what, wanted)
+            .await;
+    }
+
+    /// The same with this kubeconfig and these arguments.
+    async fn until_as(
+        &self,
+        kubeconfig: &Path,
+        args: &[&str],
+        what: &str,
+        wanted: &[(&str, &str)],
+    ) {
         let begun = Instant::now();
         loop {
-            let kubeconfig = self.cluster.daemon.kubeconfig();
-            let (code, faults, text) = self.check(kubeconfig, &["--url", &url]).await;
+            let (code, faults, text) = self.check(kubeconfig, args).await;
             let same = faults
                 .iter()
                 .map(|(id, state)| (&**id, &**state))

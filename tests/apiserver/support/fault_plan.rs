@@ -105,6 +105,7 @@ pub struct FaultPlan {
     enabled: AtomicBool,
     /// Its start, and the duration of each phase with faults and of each without.
     waves: Option<(Instant, Duration)>,
+    /// Number of requests in progress that do more than read.
     under_way: watch::Sender<usize>,
 }
 
@@ -158,7 +159,8 @@ impl FaultPlan {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Waits until no write is in progress.
+    /// Waits until every request in progress only reads. A dry run is waited for, too: it is in the audit log, and the soak's
+    /// auditor counts the proof of a hold.
     pub async fn idle(&self) {
         let mut under_way = self.under_way.subscribe();
         let none = under_way.wait_for(|count| *count == 0).await;
@@ -194,7 +196,7 @@ impl FaultPlan {
 
     async fn pass(self: Arc<Self>, call: Call) -> Response {
         // Counted until the end, even if the client is gone by then.
-        let _under_way = call.is_write().then(|| UnderWay::new(&self.under_way));
+        let _under_way = (!call.is_read()).then(|| UnderWay::new(&self.under_way));
         match self.next(&call) {
             None => call.forward().await,
             Some(Fault::Conflict) => status(
@@ -241,7 +243,7 @@ impl FaultPlan {
     }
 }
 
-/// A write, from its arrival to its end.
+/// A request that does more than read, from its arrival to its end.
 struct UnderWay<'a>(&'a watch::Sender<usize>);
 
 impl<'a> UnderWay<'a> {

@@ -61,11 +61,16 @@ impl Call {
         format!("{} {}", self.method(), self.uri().path())
     }
 
+    /// Whether it only reads. A dry run or a review does not: both are creates in the audit log.
+    pub fn is_read(&self) -> bool {
+        matches!(*self.method(), Method::GET | Method::HEAD)
+    }
+
     /// Whether it requests a change. A dry run, such as the proof of a hold, stores nothing.
     pub fn is_write(&self) -> bool {
         let query = self.uri().query().unwrap_or_default();
         let is_dry_run = query.split('&').any(|pair| pair == "dryRun=All");
-        !matches!(*self.method(), Method::GET | Method::HEAD) && !is_dry_run
+        !self.is_read() && !is_dry_run
     }
 
     pub fn is_watch(&self) -> bool {

@@ -1,5 +1,6 @@
 //! A real Prometheus and a real Alertmanager with the shipped configuration.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -142,6 +143,7 @@ impl Monitor {
     }
 
     async fn start(binary: &'static str, directory: &Path, args: &[String], url: String) -> Self {
+        is_free(url.strip_prefix("http://").unwrap()).await;
         let mut guard = Guard::new(directory);
         let process = Process::spawn(&mut guard, directory, binary, Path::new(binary), args);
         let mut monitor = Self {
@@ -250,6 +252,15 @@ impl Monitor {
         let done = amtool.output().unwrap();
         assert!(done.status.success(), "{done:?}");
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// Waits until an address can be listened on: a killed process keeps it until it has ended, which nobody waits for.
+async fn is_free(address: &str) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(error) = TcpListener::bind(address) {
+        assert!(tokio::time::Instant::now() < deadline, "{address}: {error}");
+        tokio::time::sleep(POLL).await;
     }
 }
 

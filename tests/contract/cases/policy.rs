@@ -128,7 +128,8 @@ pub async fn a_clone_is_refused_and_a_restore_passes(g: Ground) -> Outcome {
 
 pub async fn a_hold_ends_at_its_deadline(g: Ground) -> Outcome {
     let held = uid(&g, 1);
-    let until = Timestamp::now() + SignedDuration::from_secs(4);
+    // Longer than the server takes to enforce it, shorter than `answered` waits for its end.
+    let until = Timestamp::now() + SignedDuration::from_secs(8);
     let spec = json!({"heldBy": "ada", "until": until, "sources": {&held: "media/a"}});
     hold(&g, spec).await?;
     let snapshot = owned(snapshot(None), &held);

@@ -18,6 +18,10 @@ use super::{Shared, lock, schedule, status};
 /// A kubelet's first delay before it restarts a container is 10 s; nothing here depends on it.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
+/// Time from the terminal phase of a deleted pod to the removal of its object. A real kubelet removes the object only after it
+/// has torn down the pod's volumes, which takes about a second or more.
+const TEARDOWN: Duration = Duration::from_secs(1);
+
 /// Pause before a failed write is repeated.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -132,6 +136,8 @@ impl Kubelet {
                 self.count_killed();
                 self.stop(processes, &mut ended, changes).await;
                 self.write(status::ended(&self.pod, 143, &restarts)).await;
+                // The pod of a finished job has no such pause: its volumes were torn down when it ended.
+                sleep(TEARDOWN).await;
             }
         }
     }

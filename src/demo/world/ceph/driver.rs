@@ -239,6 +239,10 @@ mod tests {
     use crate::ceph::rpc::Code;
     use crate::logs::PodRef;
 
+    /// Only a call that hangs may reach this limit. A healthy call takes milliseconds, but on a loaded machine more than a few
+    /// hundred of them.
+    const GRPC_TIMEOUT: Duration = Duration::from_secs(3);
+
     fn driver(ceph: &Ceph, logs: &Logs) -> Driver {
         let pod = PodRef {
             namespace: "rook-ceph".into(),
@@ -248,7 +252,7 @@ mod tests {
         logs.begin(&pod, DRIVER_CONTAINER);
         let config = DriverConfig {
             pod,
-            grpc_timeout: Duration::from_millis(200),
+            grpc_timeout: GRPC_TIMEOUT,
             volume_operation: Duration::from_millis(5),
             snapshot_operation: Duration::from_millis(5),
         };

@@ -84,7 +84,8 @@ async fn run_survives_a_clock_jump(#[case] jump: &str, #[case] later: &str) {
     let clock = Clock::new();
     let settings = Settings {
         deadline: "4h",
-        settle: "10s",
+        // Longer than the jump ahead, so that the run is not past it when the clock jumps or soon after.
+        settle: "2h",
         cooldown: "30m",
         ..Settings::default()
     };

@@ -56,6 +56,8 @@ async fn run_survives_a_rotated_token() {
     let user = stage.testbed.by_token_file("locksmith", &file).await;
     let settings = Settings {
         deadline: "1h",
+        // The step may wait for a leader.
+        delete_within: "5m",
         ..Settings::default()
     };
     let daemon = stage.daemon_as(&user, &settings, &[]).await;

@@ -31,6 +31,18 @@ pub async fn install_policy(client: &Client) {
     bindings.create(&params, &binding).await.unwrap();
 }
 
+/// Names of the sources that these hold now, in order.
+fn held_by<'h>(all: impl IntoIterator<Item = &'h SnapshotHold>) -> Vec<String> {
+    let now = Timestamp::now();
+    let active = all.into_iter().filter(|hold| now < hold.spec.until);
+    let places = active.flat_map(|hold| hold.spec.sources.values());
+    let mut names: Vec<_> = places
+        .map(|place| holds::parse_place(place).unwrap().1.to_string())
+        .collect();
+    names.sort();
+    names
+}
+
 impl Stage {
     /// Waits until the program has created a SnapshotHold.
     pub async fn first_hold(&self) {
@@ -45,13 +57,22 @@ impl Stage {
 
     /// Names of the sources held now, in order.
     pub async fn held(&self) -> Vec<String> {
-        let now = Timestamp::now();
-        let holds = self.list::<SnapshotHold>().await;
-        let active = holds.iter().filter(|hold| now < hold.spec.until);
-        let places = active.flat_map(|hold| hold.spec.sources.values());
-        let mut names: Vec<_> = places
-            .map(|place| holds::parse_place(place).unwrap().1.to_string())
-            .collect();
+        held_by(&self.list::<SnapshotHold>().await)
+    }
+
+    /// Waits until exactly these sources are held: the last batch of releases may follow the end of a run.
+    pub async fn held_until(&self, names: &[String]) {
+        self.until::<SnapshotHold>("exactly what is expected to be held", |all| {
+            held_by(all.iter().map(|hold| &**hold)) == names
+        })
+        .await;
+    }
+
+    /// Names of the sources that a successful run leaves held, in order: the orphaned ones, and those of stopped apps.
+    pub fn held_after_run(&self) -> Vec<String> {
+        let orphaned = self.jam.orphaned.iter().map(|source| source.name.clone());
+        let stopped = self.jam.stopped.iter().flat_map(|app| app.sources.clone());
+        let mut names: Vec<_> = orphaned.chain(stopped).collect();
         names.sort();
         names
     }
