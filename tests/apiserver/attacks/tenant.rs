@@ -2,10 +2,11 @@
 //!
 //! `deploy/docs/threat-model.md` names these tests, and unit tests whose doc comment starts with the attack.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use locksmith::api::remediation::{Phase, Remediation};
 use locksmith::api::snapshot::VolumeSnapshot;
@@ -146,7 +147,7 @@ async fn forged_events_start_no_step() {
             .unwrap();
     }
     let daemon = daemon(&testbed).await;
-    let stuck = |samples: &std::collections::BTreeMap<String, f64>, reason: &str| {
+    let stuck = |samples: &BTreeMap<String, f64>, reason: &str| {
         let series =
             format!("locksmith_stuck_operations{{finding=\"pending_claim\",reason=\"{reason}\"");
         let found = samples.keys().filter(|name| name.starts_with(&series));
@@ -223,7 +224,7 @@ async fn daemon(testbed: &Testbed) -> Daemon {
         .unwrap();
     let user = testbed.user(USER, None).await;
     let daemon = Daemon::start(user.kubeconfig(), &Settings::default().yaml()).await;
-    let leads = |samples: &std::collections::BTreeMap<String, f64>| {
+    let leads = |samples: &BTreeMap<String, f64>| {
         samples
             .get("locksmith_leader")
             .is_some_and(|leads| *leads > 0.5)
@@ -290,6 +291,73 @@ async fn forged_snapshots_do_not_affect_a_run() {
     let mut theirs = stage.writes_elsewhere().await;
     theirs.retain(|event| of_tenant(&event.namespace));
     assert!(theirs.is_empty(), "{theirs:#?}");
+}
+
+/// Attack: a Lease and an Event with the last time that Go can parse. The library that this program reads times with cannot, so that
+/// lists of these kinds would fail as a whole. Defence: an object that cannot be parsed is left out, and hides no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a real API server: ./tests/run"]
+async fn times_that_cannot_be_parsed_hide_nothing() {
+    let (testbed, world) = quiet().await;
+    // Its actors read times with the same library.
+    drop(world);
+    let tenant = Tenant::of(&testbed).await;
+    let mine = tenant.hopeless_claim("mine").await.uid().unwrap();
+    create_last_times(&tenant, "early", &mine).await;
+    let daemon = daemon(&testbed).await;
+    let is_complete =
+        |samples: &BTreeMap<String, f64>| samples["locksmith_observation_complete"] > 0.5;
+    daemon.until("all kinds to be listed", is_complete).await;
+    create_last_times(&tenant, "late", &mine).await;
+    // Events arrive in order.
+    let key = format!("pvc-{mine}");
+    tenant
+        .api::<Event>()
+        .create(
+            &PostParams::default(),
+            &refusal(DRIVER, &key, (TENANT, "mine", &mine)),
+        )
+        .await
+        .unwrap();
+    daemon
+        .until("the Event after them to be found", |samples| {
+            let mut names = samples.keys();
+            names.any(|name| name.contains("reason=\"operation_lock\"") && name.contains(TENANT))
+        })
+        .await;
+    let samples = daemon.metrics().await;
+    assert!(is_complete(&samples));
+    let failed: Vec<_> = samples
+        .iter()
+        .filter(|(name, count)| name.starts_with("locksmith_watch_errors_total") && **count > 0.0)
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Creates a Lease, and an Event on the claim `mine` with this uid.
+async fn create_last_times(tenant: &Tenant, name: &str, uid: &str) {
+    let times = [
+        (
+            ApiResource::erase::<Lease>(&()),
+            json!({"spec": {"renewTime": "9999-12-31T23:59:59.000000Z"}}),
+        ),
+        (
+            ApiResource::erase::<Event>(&()),
+            json!({
+                "involvedObject": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                    "namespace": TENANT, "name": "mine", "uid": uid,
+                },
+                "reason": "ProvisioningFailed",
+                "lastTimestamp": "9999-12-31T23:59:59Z",
+            }),
+        ),
+    ];
+    for (resource, fields) in times {
+        let api: Api<DynamicObject> = Api::namespaced_with(tenant.0.clone(), TENANT, &resource);
+        let object = DynamicObject::new(name, &resource).data(fields);
+        api.create(&PostParams::default(), &object).await.unwrap();
+    }
 }
 
 /// Attack: names and messages with markup, line ends and control sequences, for the page, the log and the terminal of a
