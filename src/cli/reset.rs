@@ -28,19 +28,23 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.cluster.client(CALL_TIMEOUT).await?;
     let runs = remediations::runs(&client, args.namespace.as_deref()).await?;
-    // A daemon counts the failures of its own namespace only.
-    let namespaces: BTreeSet<_> = runs.iter().filter_map(ResourceExt::namespace).collect();
-    if namespaces.len() > 1 {
-        let namespaces: Vec<_> = namespaces.into_iter().collect();
-        bail!(
-            "there are Remediations in the namespaces {}; choose one with --namespace",
-            namespaces.join(", ")
-        );
-    }
     let finished = |run: &crate::api::remediation::Remediation| {
         let status = run.status.as_ref()?;
         status.started_at.and(status.finished_at)
     };
+    // A daemon counts the failures of its own namespace only.
+    let namespaces: BTreeSet<_> = runs
+        .iter()
+        .filter(|run| finished(run).is_some())
+        .filter_map(ResourceExt::namespace)
+        .collect();
+    if namespaces.len() > 1 {
+        let namespaces: Vec<_> = namespaces.into_iter().collect();
+        bail!(
+            "runs have finished in the namespaces {}; choose one with --namespace",
+            namespaces.join(", ")
+        );
+    }
     let Some(last) = runs
         .iter()
         .filter(|run| finished(run).is_some())

@@ -11,15 +11,14 @@ use super::request_log::logging;
 /// Timeout of one request.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Longest time without a byte on a connection that waits for one: a watch ends after 60 s, and a log without a new line is
-/// reopened after 120 s.
-const SILENCE: Duration = Duration::from_secs(130);
+/// Timeout of a read from a connection: longer than a watch (60 s), and than a log without new lines (120 s).
+const READ_TIMEOUT: Duration = Duration::from_secs(130);
 
 /// A client for watches and logs. A node of the control plane that loses power closes no connection: without a limit, a watch
 /// that starts on one hangs until TCP gives up, after about 15 minutes, and its kind passes for synced.
 pub fn reading(config: &Config) -> Result<Client, kube::Error> {
     let mut config = config.clone();
-    config.read_timeout = Some(SILENCE);
+    config.read_timeout = Some(READ_TIMEOUT);
     logging(config)
 }
 
@@ -107,7 +106,7 @@ mod tests {
             () = sent => {}
         }
         tokio::time::pause();
-        let answer = tokio::time::timeout(2 * SILENCE, request).await;
+        let answer = tokio::time::timeout(2 * READ_TIMEOUT, request).await;
         assert!(answer.expect("it ends by itself").is_err());
         silent.abort();
     }

@@ -16,6 +16,7 @@ use crate::api::remediation::{EvidenceRecord, Remediation};
 use crate::api::snapshot::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use crate::api::volsync::ReplicationSource;
 use crate::api::{ObjectKey, ObjectKind};
+use crate::watch::Guarded;
 
 /// Maximum number of Events kept of each object, the latest ones.
 const EVENTS: usize = 10;
@@ -114,13 +115,14 @@ impl Writer {
     }
 
     async fn events(&self, object: &ObjectKey) -> Result<Vec<Event>, WriteError> {
-        let events: Api<Event> = Api::namespaced(self.client().clone(), &object.namespace);
+        let events: Api<Guarded<Event>> = Api::namespaced(self.client().clone(), &object.namespace);
         let about = ListParams::default()
             .fields(&format!("involvedObject.uid={}", object.uid))
             .limit(EVENTS_READ);
         let named = || format!("Events of {object}");
         let listed = bounded("list", named, events.list(&about)).await?;
-        Ok(listed.items)
+        let parsed = listed.items.iter().filter_map(Guarded::parsed);
+        Ok(parsed.cloned().collect())
     }
 }
 

@@ -42,7 +42,7 @@ impl Gate for ConfirmedGate {
         if reaches_others && !by_driver() {
             return closed(
                 format!("only claims and Events show that {driver} is stuck"),
-                "when the log of the driver or the status of a snapshot shows a refusal or a failure",
+                "when the log of the driver or a status shows refusals for as long as a lock, or a snapshot that the driver was called for fails",
             );
         }
         GateResult::Open

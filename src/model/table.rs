@@ -32,8 +32,8 @@ pub trait Record {
     }
 }
 
-/// Number of strings above which an [`Interner`] drops unused ones.
-const UNUSED: usize = 1024;
+/// Number of strings that an [`Interner`] may have before it looks for unused ones.
+const SWEEP_THRESHOLD: usize = 1024;
 
 /// Repeated strings: namespaces, classes, drivers.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Default for Interner {
     fn default() -> Self {
         Self {
             names: HashSet::new(),
-            limit: UNUSED,
+            limit: SWEEP_THRESHOLD,
         }
     }
 }
@@ -61,8 +61,8 @@ impl Interner {
         }
         if self.names.len() >= self.limit {
             self.names.retain(|name| SharedStr::strong_count(name) > 1);
-            // Twice the strings in use, so that an insertion costs no more on average.
-            self.limit = UNUSED + 2 * self.names.len();
+            // Twice the strings in use, so that sweeps cost a constant time for each new string.
+            self.limit = SWEEP_THRESHOLD + 2 * self.names.len();
         }
         self.names.insert(name.clone());
     }
@@ -374,7 +374,7 @@ mod tests {
                 name: "a".into(),
             });
         }
-        assert!(table.names.names.len() <= 2 * UNUSED);
+        assert!(table.names.names.len() <= 2 * SWEEP_THRESHOLD);
     }
 
     fn deltas() -> impl Strategy<Value = Vec<Delta<Thing>>> {

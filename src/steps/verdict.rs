@@ -283,8 +283,7 @@ fn no_lock_errors(cx: &RunContext<'_>, plan: &Plan, live: &LiveState) -> CheckRe
                 Some(refusal) => Err(format!("{} still refuses {}", refusal.pod, refusal.key)),
                 None if locked => Err("an operation lock is still found".to_owned()),
                 None if has_log => Ok("no lock errors in the logs of any replica".to_owned()),
-                // Neither drivers[].container nor a preset names the container, so only statuses and Events show locks.
-                None => Ok("no operation lock is found; the log is not read, as drivers[].container is not set".to_owned()),
+                None => Ok("no status shows an operation lock; the log of the driver is not read, as its container is not known".to_owned()),
             }
         }
     };

@@ -1,15 +1,23 @@
 //! An object of a list or watch that may not be parsable, so that it hides no other.
 //!
-//! A schema does not exclude that: the API server accepts any RFC 3339 time of the year 9999, of which jiff has no last two
-//! hours, and tenants write the times of Leases and Events, and of `managedFields`. kube's own `DeserializeGuard` fails the
-//! whole list if the metadata cannot be parsed.
+//! A schema does not exclude that: the API server accepts any RFC 3339 time of the year 9999, and jiff none after its 30
+//! December. Tenants write the times of Leases and Events, and times and depth of `managedFields`. kube's own `DeserializeGuard`
+//! fails the whole list if the metadata cannot be parsed.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
-use serde_json::Value;
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde_json::{Map, Value};
+
+/// Depth below which values are left out. `serde_json` fails a whole document that is deeper than 128, list and watch included;
+/// no field that is read lies deeper than ten.
+const DEPTH: usize = 64;
 
 /// An object, or the reason it cannot be parsed.
 #[derive(Clone, Debug)]
@@ -43,11 +51,90 @@ impl<K: Resource<DynamicType = ()>> Guarded<K> {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Value::deserialize(deserializer)?;
+        let object = Part { depth: DEPTH }.deserialize(deserializer)?;
         Ok(Self(K::deserialize(&object).map_err(|error| Unparsable {
             error: error.to_string(),
             metadata: identity(&object),
         })))
+    }
+}
+
+/// Reads a value as deep as `depth`, and no deeper.
+#[derive(Clone, Copy)]
+struct Part {
+    depth: usize,
+}
+
+impl Part {
+    fn inner(self) -> Self {
+        Self {
+            depth: self.depth - 1,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Part {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.depth == 0 {
+            // Skipped without recursion.
+            return IgnoredAny::deserialize(deserializer).map(|_| Value::Null);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part {
+    type Value = Value;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("any JSON value")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = from.next_element_seed(self.inner())? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut values = Map::new();
+        while let Some(key) = from.next_key::<String>()? {
+            let value = from.next_value_seed(self.inner())?;
+            values.insert(key, value);
+        }
+        Ok(Value::Object(values))
     }
 }
 
@@ -106,30 +193,29 @@ mod tests {
     use k8s_openapi::api::coordination::v1::Lease;
     use kube::core::ObjectList;
     use rstest::rstest;
-    use serde_json::json;
 
     use super::*;
 
+    fn list(object: &str) -> ObjectList<Guarded<Lease>> {
+        let list = format!(
+            r#"{{"kind": "LeaseList", "apiVersion": "coordination.k8s.io/v1", "metadata": {{"resourceVersion": "8"}},
+                "items": [{object}, {{"metadata": {{"name": "ordinary"}}}}]}}"#
+        );
+        assert!(serde_json::from_str::<ObjectList<Lease>>(&list).is_err());
+        serde_json::from_str(&list).unwrap()
+    }
+
     /// Attack: an object with the last time that Go can parse, which jiff cannot. Defence: it alone is ignored.
     #[rstest]
-    #[case::in_the_spec(json!({
-        "metadata": {"namespace": "tenant", "name": "l", "uid": "u", "resourceVersion": "7"},
-        "spec": {"renewTime": "9999-12-31T23:59:59.000000Z"},
-    }))]
-    #[case::in_the_metadata(json!({
-        "metadata": {
-            "namespace": "tenant", "name": "l", "uid": "u", "resourceVersion": "7",
-            "managedFields": [{"time": "9999-12-31T23:59:59Z"}],
-        },
-    }))]
-    fn unparsable_object_hides_no_other(#[case] object: Value) {
-        let list = json!({
-            "kind": "LeaseList", "apiVersion": "coordination.k8s.io/v1",
-            "metadata": {"resourceVersion": "8"},
-            "items": [object, {"metadata": {"name": "ordinary"}}],
-        });
-        assert!(serde_json::from_value::<ObjectList<Lease>>(list.clone()).is_err());
-        let list: ObjectList<Guarded<Lease>> = serde_json::from_str(&list.to_string()).unwrap();
+    #[case::in_the_spec("", r#""spec": {"renewTime": "9999-12-31T23:59:59.000000Z"}"#)]
+    #[case::in_the_metadata(
+        r#", "managedFields": [{"time": "9999-12-31T23:59:59Z"}]"#,
+        r#""spec": {}"#
+    )]
+    fn unparsable_object_hides_no_other(#[case] metadata: &str, #[case] spec: &str) {
+        let list = list(&format!(
+            r#"{{"metadata": {{"namespace": "tenant", "name": "l", "uid": "u", "resourceVersion": "7"{metadata}}}, {spec}}}"#
+        ));
         let parsed: Vec<_> = list.items.iter().map(Guarded::parsed).collect();
         assert_eq!(parsed[0], None);
         assert_eq!(
@@ -147,5 +233,20 @@ mod tests {
             found.map(Option::as_deref),
             ["tenant", "l", "u", "7"].map(Some)
         );
+    }
+
+    /// Attack: `managedFields` so deep that no parser with a recursion limit reads the list. Defence: a value is read to a limited
+    /// depth.
+    #[test]
+    fn deep_object_hides_no_other() {
+        let deep = r#"{"f:x": "#.repeat(500) + "1" + &"}".repeat(500);
+        let list = list(&format!(
+            r#"{{"metadata": {{"name": "l", "managedFields": [{{"fieldsV1": {deep}}}]}}}}"#
+        ));
+        let names = list
+            .items
+            .iter()
+            .map(|it| it.parsed().unwrap().metadata.name.as_deref());
+        assert_eq!(names.collect::<Vec<_>>(), [Some("l"), Some("ordinary")]);
     }
 }

@@ -18,7 +18,8 @@ use crate::metrics::SelfMetrics;
 use crate::model::{Change, Delta, Kind, Refusal, WatchState, Witness};
 use crate::text::error_chain;
 
-/// Duration of one watch request. A dead connection is noticed within this and 5 s.
+/// Duration of one watch request. A watch that falls silent is given up within this and 5 s; one whose start is not answered, after
+/// the read timeout of the client.
 const WATCH_SECONDS: u32 = 60;
 
 /// Page size of a list that tenants can fill. An object may have 256 KiB of annotations, and a page is in memory both as

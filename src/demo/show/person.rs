@@ -14,7 +14,7 @@ use crate::api::remediation::{Decision, Phase, Remediation};
 use crate::run_progress::Line;
 
 /// Time between two looks at the runs. A plan is approved at the second look that shows it.
-const LOOKS_EVERY: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Runs until dropped, or until a run whose plan was approved has started or ended.
 pub(super) async fn run(plot: Plot, speed: f64, client: Client, lines: mpsc::Sender<Line>) {
@@ -27,7 +27,7 @@ pub(super) async fn run(plot: Plot, speed: f64, client: Client, lines: mpsc::Sen
     // The uid of the run whose plan was approved last.
     let mut approved: Option<String> = None;
     loop {
-        tokio::time::sleep(LOOKS_EVERY.div_f64(speed)).await;
+        tokio::time::sleep(POLL_INTERVAL.div_f64(speed)).await;
         let Ok(runs) = api.list(&ListParams::default()).await else {
             continue;
         };

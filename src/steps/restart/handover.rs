@@ -100,7 +100,8 @@ fn blocker(
     if !leases(restart).any(|planned| *planned == key) {
         return Some("it is not in the plan".to_owned());
     }
-    let Some(recorded) = recorded_holders(restart, &key).pop() else {
+    let recorded = recorded_holders(restart, &key).pop();
+    let Some(recorded) = recorded.filter(|_| is_recorded(restart, &key)) else {
         return Some("its holder before the restart is unknown".to_owned());
     };
     let holder = lease.holder.as_deref().unwrap_or_default();
@@ -173,14 +174,11 @@ fn other_possible_holder(restart: &Restart<'_>, lease: &Lease) -> Option<String>
     by_force.then(|| "a pod that was removed before it was seen to end may hold it".to_owned())
 }
 
-/// Whether the lease is recorded for this attempt. The one before recorded its own holder, which a new pod has replaced since.
+/// Whether this attempt has recorded the lease. The attempt before recorded the holder that its own restart ended. Each attempt adds
+/// one record at most, so that an attempt without one adds two to the next: the watch may lag behind a record.
 fn is_recorded(restart: &Restart<'_>, object: &ObjectKey) -> bool {
-    let recorded = recorded_holders(restart, object);
-    let lease = restart.cx.model.leases.get(&object.namespace, &object.name);
-    let holder = lease.and_then(|lease| lease.holder.as_deref());
-    let attempt = usize::try_from(restart.record.attempt).unwrap_or(usize::MAX);
-    // Once for each attempt at most: the watch may lag behind the record.
-    recorded.len() >= attempt || recorded.last().is_some_and(|last| Some(&**last) == holder)
+    let attempts = usize::try_from(restart.record.attempt).unwrap_or(usize::MAX);
+    recorded_holders(restart, object).len() >= attempts
 }
 
 /// The holders of the lease before each attempt wrote anything, as far as they are recorded.

@@ -76,8 +76,17 @@ fn judged(
     plan: &Plan,
     left: Vec<Skipped>,
 ) -> (Vec<CheckRecord>, Outcome) {
-    let config = Config::default();
-    let findings = world.found(&config, at(0));
+    judged_with(&Config::default(), world, facts, plan, left)
+}
+
+fn judged_with(
+    config: &Config,
+    world: &World,
+    facts: &LiveState,
+    plan: &Plan,
+    left: Vec<Skipped>,
+) -> (Vec<CheckRecord>, Outcome) {
+    let findings = world.found(config, at(0));
     let status = RemediationStatus {
         steps: vec![StepRecord {
             step: StepName::DeleteFailedSnapshots,
@@ -96,7 +105,7 @@ fn judged(
     let mut run = run("mine");
     run.status = Some(status);
     let judged = Judged {
-        cx: &RunContext::new(&run, &world.0, &findings, &config, Some(facts), at(0)),
+        cx: &RunContext::new(&run, &world.0, &findings, config, Some(facts), at(0)),
         plan,
         live: facts,
         ended: at(0),
@@ -286,6 +295,24 @@ fn restore() -> World {
 )]
 fn lock_errors(#[case] world: World, #[case] facts: LiveState, #[case] expected: &[&str]) {
     assert_eq!(failed(&world, &facts), expected);
+}
+
+/// A driver of which neither the configuration nor a preset names the log's container: every run that restarted its provisioner
+/// failed.
+#[test]
+fn driver_without_a_known_log_is_verified_by_statuses() {
+    const LOGLESS: &str = "csi.example.com";
+    let plan = Plan {
+        driver: LOGLESS.into(),
+        ..planned()
+    };
+    let (checks, _) = judged_with(&Config::default(), &healed(), &nothing(), &plan, Vec::new());
+    let check = checks
+        .iter()
+        .find(|check| check.check == "no lock errors")
+        .unwrap();
+    assert!(check.passed, "{check:?}");
+    assert!(check.message.contains("is not read"), "{check:?}");
 }
 
 /// A tenant fills a log tail by restoring many snapshots: each line costs one look-up.

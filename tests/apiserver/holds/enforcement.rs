@@ -240,10 +240,10 @@ async fn missing_or_edited_policy_closes_the_gate(
 async fn run_deletes_nothing_after_its_policy_is_deleted() {
     let stage = Stage::jammed().await;
     let settings = Settings {
-        // The hold is not proven before the policy is deleted, however slow the machine is.
-        settle: "1h",
-        deadline: "2h",
-        gates: ", giveUpAfter: 30s",
+        // The policy is deleted before the hold can be proven, and the proof would come before the run gives up.
+        settle: "30s",
+        suspend_within: "5m",
+        gates: ", giveUpAfter: 2m",
         ..Settings::default()
     };
     let daemon = stage.daemon(&settings).await;
