@@ -140,7 +140,7 @@ mod tests {
         assert!(names.contains(&LEADER), "{names:?}");
     }
 
-    /// Their verdict failed, since no log could be read.
+    /// The verdict of such a driver failed, since no log could be read.
     #[test]
     fn some_drivers_have_no_known_log_container() {
         let config = Config::default();

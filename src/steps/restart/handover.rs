@@ -174,8 +174,8 @@ fn other_possible_holder(restart: &Restart<'_>, lease: &Lease) -> Option<String>
     by_force.then(|| "a pod that was removed before it was seen to end may hold it".to_owned())
 }
 
-/// Whether this attempt has recorded the lease. The attempt before recorded the holder that its own restart ended. Each attempt adds
-/// one record at most, so that an attempt without one adds two to the next: the watch may lag behind a record.
+/// Whether this attempt has recorded the lease. The attempt before recorded the holder that its own restart ended. Records are counted
+/// and not dated, as the clocks of two replicas differ: after an attempt without one, the next attempt makes two.
 fn is_recorded(restart: &Restart<'_>, object: &ObjectKey) -> bool {
     let attempts = usize::try_from(restart.record.attempt).unwrap_or(usize::MAX);
     recorded_holders(restart, object).len() >= attempts
