@@ -34,7 +34,7 @@ pub(super) fn unrecorded_leases(restart: &Restart<'_>) -> Vec<ObjectKey> {
         return Vec::new();
     }
     leases(restart)
-        .filter(|object| !is_recorded(restart, object))
+        .filter(|object| recorded_holder(restart, object).is_none())
         .filter(|object| is_held_by_old(restart, object))
         .cloned()
         .collect()
@@ -100,8 +100,7 @@ fn blocker(
     if !leases(restart).any(|planned| *planned == key) {
         return Some("it is not in the plan".to_owned());
     }
-    let recorded = recorded_holders(restart, &key).pop();
-    let Some(recorded) = recorded.filter(|_| is_recorded(restart, &key)) else {
+    let Some(recorded) = recorded_holder(restart, &key) else {
         return Some("its holder before the restart is unknown".to_owned());
     };
     let holder = lease.holder.as_deref().unwrap_or_default();
@@ -174,23 +173,22 @@ fn other_possible_holder(restart: &Restart<'_>, lease: &Lease) -> Option<String>
     by_force.then(|| "a pod that was removed before it was seen to end may hold it".to_owned())
 }
 
-/// Whether this attempt has recorded the lease. The attempt before recorded the holder that its own restart ended. Records are counted
-/// and not dated, as the clocks of two replicas differ: after an attempt without one, the next attempt makes two.
-fn is_recorded(restart: &Restart<'_>, object: &ObjectKey) -> bool {
-    let attempts = usize::try_from(restart.record.attempt).unwrap_or(usize::MAX);
-    recorded_holders(restart, object).len() >= attempts
-}
-
-/// The holders of the lease before each attempt wrote anything, as far as they are recorded.
-fn recorded_holders(restart: &Restart<'_>, object: &ObjectKey) -> Vec<String> {
+/// The holder of the lease before this attempt wrote anything. The attempt before recorded the holder that its own restart ended.
+/// Records are counted and not dated, as the clocks of two replicas differ: after an attempt without one, the next makes two.
+fn recorded_holder(restart: &Restart<'_>, object: &ObjectKey) -> Option<String> {
     let evidence = restart.cx.status().evidence.iter();
     let recorded = evidence.filter(|evidence| evidence.object == *object);
-    let holder = recorded.filter_map(|recorded| {
+    let holders = recorded.filter_map(|recorded| {
         let content: serde_json::Value = serde_json::from_str(&recorded.content).ok()?;
         let holder = content.pointer("/object/spec/holderIdentity")?;
         holder.as_str().map(str::to_owned)
     });
-    holder.collect()
+    let mut holders: Vec<_> = holders.collect();
+    let attempts = usize::try_from(restart.record.attempt).unwrap_or(usize::MAX);
+    if holders.len() < attempts {
+        return None;
+    }
+    holders.pop()
 }
 
 fn is_held_by_old(restart: &Restart<'_>, object: &ObjectKey) -> bool {

@@ -76,17 +76,8 @@ fn judged(
     plan: &Plan,
     left: Vec<Skipped>,
 ) -> (Vec<CheckRecord>, Outcome) {
-    judged_with(&Config::default(), world, facts, plan, left)
-}
-
-fn judged_with(
-    config: &Config,
-    world: &World,
-    facts: &LiveState,
-    plan: &Plan,
-    left: Vec<Skipped>,
-) -> (Vec<CheckRecord>, Outcome) {
-    let findings = world.found(config, at(0));
+    let config = Config::default();
+    let findings = world.found(&config, at(0));
     let status = RemediationStatus {
         steps: vec![StepRecord {
             step: StepName::DeleteFailedSnapshots,
@@ -105,7 +96,7 @@ fn judged_with(
     let mut run = run("mine");
     run.status = Some(status);
     let judged = Judged {
-        cx: &RunContext::new(&run, &world.0, &findings, config, Some(facts), at(0)),
+        cx: &RunContext::new(&run, &world.0, &findings, &config, Some(facts), at(0)),
         plan,
         live: facts,
         ended: at(0),
@@ -306,7 +297,7 @@ fn driver_without_a_known_log_is_verified_by_statuses() {
         driver: LOGLESS.into(),
         ..planned()
     };
-    let (checks, _) = judged_with(&Config::default(), &healed(), &nothing(), &plan, Vec::new());
+    let checks = checks(&healed(), &nothing(), &plan, Vec::new());
     let check = checks
         .iter()
         .find(|check| check.check == "no lock errors")
