@@ -33,7 +33,7 @@ pub async fn read_live_state(
     let at = Timestamp::now();
     let refusals = async {
         let driver = logs_of?;
-        let Some(container) = log_container(config, driver) else {
+        let Some(container) = config.drivers.log_container(driver) else {
             return Some(Ok(Vec::new()));
         };
         let replicas = store.read(|model| running_replicas(model, driver));
@@ -66,11 +66,6 @@ async fn snapshots(client: &Client, patterns: &Patterns) -> Result<Vec<Snapshot>
             None => return Ok(all),
         }
     }
-}
-
-/// The container whose log reports locks of the driver; `None` if no preset and no configuration names one.
-fn log_container(config: &Config, driver: &SharedStr) -> Option<SharedStr> {
-    config.drivers.find(driver)?.log_container(driver)
 }
 
 /// Namespace and name of the pods whose logs can be read. An evicted pod, or one of a node that was shut down, keeps its object
@@ -144,7 +139,7 @@ mod tests {
     #[test]
     fn some_drivers_have_no_known_log_container() {
         let config = Config::default();
-        let container = |driver: &str| log_container(&config, &driver.into());
+        let container = |driver: &str| config.drivers.log_container(driver);
         assert_eq!(container("topolvm.io"), None);
         assert_eq!(container(DRIVER).as_deref(), Some("csi-rbdplugin"));
     }

@@ -242,6 +242,11 @@ impl Drivers {
         }
         self.0.iter().find(|driver| driver.matches(name))
     }
+
+    /// The container whose log reports locks of the driver `name`; `None` if it is not known, or the driver is not watched.
+    pub fn log_container(&self, name: &str) -> Option<SharedStr> {
+        self.find(name)?.log_container(name)
+    }
 }
 
 /// Remediation objects.

@@ -341,8 +341,7 @@ impl Model {
         if let Some(named) = &sidecars.driver {
             return (**named == *driver).then_some(Confidence::Named);
         }
-        let entry = self.discovery.drivers.find(driver);
-        let container = entry.and_then(|entry| entry.log_container(driver));
+        let container = self.discovery.drivers.log_container(driver);
         let lacks = container.is_some_and(|container| !sidecars.containers.contains(&container));
         (!lacks).then_some(Confidence::Possible)
     }

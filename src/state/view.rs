@@ -250,8 +250,7 @@ impl ProvisionerView {
             .map(|replica| replica.pod.meta.key(ObjectKind::Pod))
             .collect();
         // A driver without a known log is watched by Events and statuses.
-        let entry = model.discovery.drivers.find(driver);
-        if entry.is_none_or(|entry| entry.log_container(driver).is_none()) {
+        if model.discovery.drivers.log_container(driver).is_none() {
             return view;
         }
         for replica in model.replicas(&provisioner) {

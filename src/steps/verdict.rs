@@ -261,8 +261,7 @@ fn check(name: &str, result: Result<String, String>) -> CheckRecord {
 
 fn no_lock_errors(cx: &RunContext<'_>, plan: &Plan, live: &LiveState) -> CheckRecord {
     let (model, findings) = (cx.model, cx.findings);
-    let driver = cx.config.drivers.find(&plan.driver);
-    let has_log = driver.is_some_and(|driver| driver.log_container(&plan.driver).is_some());
+    let has_log = cx.config.drivers.log_container(&plan.driver).is_some();
     let result = match &live.refusals {
         None => Err("the provisioner's logs were not read".to_owned()),
         Some(Err(error)) => Err(format!("failed to read the provisioner's logs: {error}")),
